@@ -1,0 +1,1 @@
+"""The node agent: joins a mesh, gossips, programs WireGuard."""

@@ -1,0 +1,1 @@
+"""The contracts that operator and agent share: generated stubs and certificate identities."""
