@@ -57,7 +57,7 @@ class JoinRequest(_message.Message):
     def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "recordsRequired")
+    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[JoinResponse.Result]
@@ -76,7 +76,6 @@ class JoinResponse(_message.Message):
     GOSSIPPORT_FIELD_NUMBER: _ClassVar[int]
     GOSSIPPROFILE_FIELD_NUMBER: _ClassVar[int]
     NODENAME_FIELD_NUMBER: _ClassVar[int]
-    RECORDSREQUIRED_FIELD_NUMBER: _ClassVar[int]
     result: JoinResponse.Result
     errorMessage: str
     joiningNodeMeshIP: str
@@ -89,11 +88,10 @@ class JoinResponse(_message.Message):
     gossipPort: int
     gossipProfile: str
     nodeName: str
-    recordsRequired: bool
-    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., recordsRequired: _Optional[bool] = ...) -> None: ...
+    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "admissionRecord", "signerCertificate")
+    __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap")
     class AnnouncementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         JOIN: _ClassVar[Peer.AnnouncementType]
@@ -107,8 +105,7 @@ class Peer(_message.Message):
     MESHIP_FIELD_NUMBER: _ClassVar[int]
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     MESHIPS_FIELD_NUMBER: _ClassVar[int]
-    ADMISSIONRECORD_FIELD_NUMBER: _ClassVar[int]
-    SIGNERCERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
     type: Peer.AnnouncementType
     pubkey: str
     endpointIP: str
@@ -116,35 +113,8 @@ class Peer(_message.Message):
     meshIP: str
     nodeName: str
     meshIPs: _containers.RepeatedScalarFieldContainer[str]
-    admissionRecord: bytes
-    signerCertificate: bytes
-    def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., admissionRecord: _Optional[bytes] = ..., signerCertificate: _Optional[bytes] = ...) -> None: ...
-
-class Admission(_message.Message):
-    __slots__ = ("meshName", "nodeName", "pubkey", "meshIPs", "notBefore", "notAfter")
-    MESHNAME_FIELD_NUMBER: _ClassVar[int]
-    NODENAME_FIELD_NUMBER: _ClassVar[int]
-    PUBKEY_FIELD_NUMBER: _ClassVar[int]
-    MESHIPS_FIELD_NUMBER: _ClassVar[int]
-    NOTBEFORE_FIELD_NUMBER: _ClassVar[int]
-    NOTAFTER_FIELD_NUMBER: _ClassVar[int]
-    meshName: str
-    nodeName: str
-    pubkey: bytes
-    meshIPs: _containers.RepeatedScalarFieldContainer[bytes]
-    notBefore: int
-    notAfter: int
-    def __init__(self, meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., pubkey: _Optional[bytes] = ..., meshIPs: _Optional[_Iterable[bytes]] = ..., notBefore: _Optional[int] = ..., notAfter: _Optional[int] = ...) -> None: ...
-
-class SignedAdmission(_message.Message):
-    __slots__ = ("admission", "signature", "signerFingerprint")
-    ADMISSION_FIELD_NUMBER: _ClassVar[int]
-    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
-    SIGNERFINGERPRINT_FIELD_NUMBER: _ClassVar[int]
-    admission: bytes
-    signature: bytes
-    signerFingerprint: bytes
-    def __init__(self, admission: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., signerFingerprint: _Optional[bytes] = ...) -> None: ...
+    bootstrap: bool
+    def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ...) -> None: ...
 
 class RTTRequest(_message.Message):
     __slots__ = ("requestedBy",)
