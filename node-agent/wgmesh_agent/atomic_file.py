@@ -1,0 +1,68 @@
+"""Files that are whole at any moment: a crash leaves the old content or the new, never a mixture."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+_LEFTOVER_SUFFIX = ".wgmesh-tmp"
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
+    """Make `path` hold exactly `data`, durably, with permission bits `mode` whatever the umask.
+
+    The content goes to a temporary file beside `path`, is synced and renamed over it, and the directory is
+    synced. With `replace=False` an existing file is left as it is.
+    Raises FileExistsError (only with `replace=False`) and any other OSError; `path` is then unchanged.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}{_LEFTOVER_SUFFIX}"
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    try:
+        try:
+            _write_all(descriptor, data)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if replace:
+            temporary.replace(path)
+        else:
+            # link(2) is the only way to create a name that refuses to overwrite and is complete at once
+            os.link(temporary, path)
+            temporary.unlink()
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def remove_leftovers(directory: Path) -> int:
+    """Delete what writers killed half-way left in `directory`; returns how many files that were.
+
+    Only for a directory with one writer, which must not be writing meanwhile. Raises OSError.
+    """
+    leftovers = [entry for entry in directory.iterdir() if _is_leftover(entry.name)]
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_LEFTOVER_SUFFIX)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Who a certificate speaks for: one URI among its subject alternative names.
+
+`wgmesh://<mesh>/node/<name>` may join the mesh under that name; `wgmesh://<mesh>/bootstrap/<name>` may admit
+others as well. Certificates without such a URI (made by other tools) carry no identity.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cryptography import x509
+
+SCHEME = "wgmesh"
+_URI = re.compile(
+    r"wgmesh://(?P<mesh>[A-Za-z0-9]{1,10})/(?P<role>node|bootstrap)/"
+    r"(?P<node>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?)",
+)
+
+
+class IdentityError(ValueError):
+    """A certificate claims a wgmesh identity that cannot be read, or more than one."""
+
+
+class Role(StrEnum):
+    """What a certificate's holder may be."""
+
+    NODE = "node"
+    BOOTSTRAP = "bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """A name in a mesh; case-sensitive.
+
+    `mesh` is 1–10 of `[A-Za-z0-9]`, `node` 1–64 of `[A-Za-z0-9._-]` with a letter or digit at both ends.
+    Raises IdentityError for other names.
+    """
+
+    mesh: str
+    node: str
+    role: Role
+
+    def __post_init__(self) -> None:
+        if _URI.fullmatch(self.uri) is None:
+            raise IdentityError(
+                f"mesh {self.mesh!r} and node {self.node!r} are not names a certificate can carry"
+            )
+
+    @property
+    def uri(self) -> str:
+        """The subject alternative name, `wgmesh://blue/node/alpha`."""
+        return f"{SCHEME}://{self.mesh}/{self.role.value}/{self.node}"
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @classmethod
+    def from_uri(cls, uri: str) -> NodeIdentity:
+        """The identity written as `uri`. Raises IdentityError."""
+        match = _URI.fullmatch(uri)
+        if match is None:
+            raise IdentityError(f"{uri!r} is not an identity like wgmesh://mesh/node/name")
+        return cls(mesh=match["mesh"], node=match["node"], role=Role(match["role"]))
+
+
+def identity_of(cert: x509.Certificate) -> NodeIdentity | None:
+    """The identity `cert` carries, None if it carries none. The signature is not looked at.
+
+    Raises IdentityError if there are several, or one that is malformed.
+    """
+    try:
+        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        return None
+    except ValueError as error:
+        raise IdentityError(f"the certificate's extensions cannot be read: {error}") from error
+    ours = [uri for uri in uris if uri.lower().startswith(f"{SCHEME}:")]
+    if not ours:
+        return None
+    if len(ours) > 1:
+        raise IdentityError(
+            f"the certificate carries {len(ours)} identities instead of one: {', '.join(ours)}"
+        )
+    return NodeIdentity.from_uri(ours[0])
