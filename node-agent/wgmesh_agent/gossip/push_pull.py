@@ -1,0 +1,117 @@
+"""Body of a push-pull: header, node states, user state one after the other, read as they arrive.
+
+An unencrypted stream has no length, so the reader takes pieces and knows by itself when the message is whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .errors import DecodeError
+from .node_state import NodeState, NodeStateKind, PushPull
+from .packing import ObjectStream, pack
+from .schema import BOOL, BYTES, I64, TEXT, U16, U32, Field, Kind, Struct
+
+MAX_NODES: Final = 2**17
+"""Node states of one push-pull; twice a full /16 of addresses. Go's own limit is 2^20."""
+MAX_PUSH_PULL_BYTES: Final = 16 * 2**20
+"""A whole push-pull body: 60,000 nodes of 250 bytes."""
+MAX_USER_STATE_BYTES: Final = 4 * 2**20
+"""User state of one push-pull: status times of some 100,000 members. Go's own limit is 20 MiB."""
+
+
+def _decode_state(value: Any) -> NodeStateKind:
+    number = I64.decode(value)
+    try:
+        return NodeStateKind(number)
+    except ValueError:
+        raise DecodeError(f"wants a node state in 0..3, got {number}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    nodes: int
+    user_state_bytes: int
+    join: bool
+
+
+_HEADER: Final = Struct(
+    _Header,
+    Field("nodes", "Nodes", I64),
+    Field("user_state_bytes", "UserStateLen", I64),
+    Field("join", "Join", BOOL),
+)
+_NODE_STATE: Final = Struct(
+    NodeState,
+    Field("name", "Name", TEXT),
+    Field("addr", "Addr", BYTES),
+    Field("port", "Port", U16),
+    Field("meta", "Meta", BYTES),
+    Field("incarnation", "Incarnation", U32),
+    Field("state", "State", Kind(_decode_state, int)),
+    Field("vsn", "Vsn", BYTES),
+)
+
+
+def encode_body(message: PushPull) -> bytes:
+    """Body without the type byte."""
+    header = _Header(len(message.nodes), len(message.user_state), message.join)
+    return b"".join(
+        (
+            _HEADER.pack(header),
+            pack_states(message.nodes),
+            message.user_state,
+        )
+    )
+
+
+def pack_states(nodes: tuple[NodeState, ...]) -> bytes:
+    """The node states alone, one map after the other."""
+    return b"".join([pack(_NODE_STATE.to_wire(node)) for node in nodes])
+
+
+class PushPullReader:
+    """Reads one push-pull body from pieces."""
+
+    def __init__(self) -> None:
+        self._stream = ObjectStream(MAX_PUSH_PULL_BYTES)
+        self._header: _Header | None = None
+        self._nodes: list[NodeState] = []
+
+    def feed(self, data: bytes) -> PushPull | None:
+        """The message once it is whole, else None. Raises PeerError; the reader is of no use after that."""
+        self._stream.feed(data)
+        if self._header is None:
+            found, value = self._stream.next_object()
+            if not found:
+                return None
+            self._header = self._checked(_HEADER.from_wire(value))
+        while len(self._nodes) < self._header.nodes:
+            found, value = self._stream.next_object()
+            if not found:
+                return None
+            self._nodes.append(_NODE_STATE.from_wire(value))
+        user_state = self._stream.next_bytes(self._header.user_state_bytes)
+        if user_state is None:
+            return None
+        return PushPull(self._header.join, tuple(self._nodes), user_state)
+
+    @staticmethod
+    def _checked(header: _Header) -> _Header:
+        if not 0 <= header.nodes <= MAX_NODES:
+            raise DecodeError(f"a push-pull of {header.nodes} nodes; at most {MAX_NODES} are read")
+        if not 0 <= header.user_state_bytes <= MAX_USER_STATE_BYTES:
+            raise DecodeError(
+                f"a push-pull with {header.user_state_bytes} bytes of user state; "
+                f"at most {MAX_USER_STATE_BYTES} are read"
+            )
+        return header
+
+
+def decode_body(data: bytes) -> PushPull:
+    """The push-pull in `data`, a whole body. Raises PeerError."""
+    message = PushPullReader().feed(data)
+    if message is None:
+        raise DecodeError("a push-pull ends before its node states and user state do")
+    return message
