@@ -1,0 +1,51 @@
+"""One row of the settings table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Command(Flag):
+    """Which commands a setting belongs to; CLIENT is info, tags, rtt and leave."""
+
+    BOOTSTRAP = auto()
+    JOIN = auto()
+    CLIENT = auto()
+
+
+NODE = Command.BOOTSTRAP | Command.JOIN
+ALL = NODE | Command.CLIENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting(Generic[T]):
+    """A setting: its spellings, how its text is read, its value without.
+
+    `flags` have no dashes and the first is the main one; so for `env` and `yaml` (dotted paths), where later
+    ones are older spellings kept working. `parse` takes non-empty text and raises ValueError. `default_text`
+    is the default as people read it. A list may be repeated as flag, written with commas, or be a YAML
+    sequence.
+    """
+
+    commands: Command
+    flags: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    yaml: tuple[str, ...] = ()
+    parse: Callable[[str], T]
+    default: T
+    default_text: str = ""
+    help: str
+    metavar: str = ""
+    is_switch: bool = False
+    is_list: bool = False
+    is_secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The main spelling with its dash, for messages."""
+        return f"-{self.flags[0]}"
