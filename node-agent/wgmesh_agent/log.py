@@ -62,7 +62,7 @@ def redact_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 
 def one_line_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Turn `exc_info` into the field `exception`: type, text, calls innermost first; causes after `because`."""
+    """Turn `exc_info` into the field `exception`: type, text, calls; causes after `because`."""
     exc_info = event.pop("exc_info", None)
     error = _exception_of(exc_info)
     if error is not None:

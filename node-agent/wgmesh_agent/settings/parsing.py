@@ -245,7 +245,7 @@ def _items(text: str) -> list[str]:
 
 
 def is_host_address(value: IPAddress, network: IPv4Network | IPv6Network) -> bool:
-    """Whether a node may have `value` in `network`: inside, and neither its first nor its broadcast address."""
+    """Whether a node may have `value` in `network`: inside, neither its first nor its broadcast address."""
     if value.version != network.version or value not in network or value == network.network_address:
         return False
     return network.version == 6 or value != network.broadcast_address

@@ -17,7 +17,7 @@ _SMALL_OFFSET = 1
 
 
 def default_mesh_address(network: IPNetwork) -> IPAddress:
-    """The 257th address of `network`, or its first where it has no more than 256: 10.232.1.1 in 10.232.0.0/16."""
+    """10.232.1.1 in 10.232.0.0/16: address 257 of `network`, or 1 where it has no more than 257."""
     return network[_USUAL_OFFSET] if network.num_addresses > _USUAL_OFFSET else network[_SMALL_OFFSET]
 
 

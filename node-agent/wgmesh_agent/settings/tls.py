@@ -18,7 +18,10 @@ _SERVER = (
     bootstrap_table.SERVER_CA_PATH,
 )
 _JOIN = (table.CLIENT_KEY, table.CLIENT_CERT, table.CLIENT_CA_CERT)
-_CERTIFICATES_HINT = "`wgmesh ca init` and `wgmesh ca issue` make certificates; -dev runs without, open to everybody, to try things out"
+_CERTIFICATES_HINT = (
+    "`wgmesh ca init` and `wgmesh ca issue` make certificates; "
+    "to try things out, -dev runs without, open to everybody"
+)
 
 
 def server_tls(resolved: Resolved) -> ServerTLS | None:

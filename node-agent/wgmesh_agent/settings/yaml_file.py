@@ -1,7 +1,7 @@
 """The YAML settings file, read so that every complaint can name its line.
 
-The composed node tree is walked rather than constructed objects: nodes keep their position, and scalars keep the
-text people wrote (`mesh-name: 0123` stays `0123`).
+The composed node tree is walked rather than constructed objects: nodes keep their position, and scalars
+keep the text people wrote (`mesh-name: 0123` stays `0123`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class YamlValue:
 def read_yaml(path: Path, settings: Sequence[Setting[Any]]) -> Mapping[str, YamlValue]:
     """The values `path` gives to keys of `settings`, by dotted key; keys without a value are left out.
 
-    Raises SettingsError if the file cannot be read or is no YAML, and for a key that none of `settings` has, a key
-    given twice, or a list or section where there should be a single value.
+    Raises SettingsError if the file cannot be read or is no YAML, and for a key none of `settings` has, a
+    key given twice, or a list or section where there should be a single value.
     """
     try:
         text = path.read_bytes().decode()
