@@ -1,8 +1,8 @@
 """msgpack within bounds: the only place that calls the library.
 
-Its own limits are too wide for bytes from strangers: an array's memory is taken by its claimed length, an empty
-map costs 64 times its one byte. Map keys must be raw or bin, as Go demands of a struct; that spares us crafted
-integer-hash collisions too.
+Its own limits are too wide for bytes from strangers: an array's memory is taken by its claimed length, an
+empty map costs 64 times its one byte. Map keys must be raw or bin, as Go demands of a struct; that spares us
+crafted integer-hash collisions too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def unpack_first(data: bytes, bounds: Bounds = MESSAGE_BOUNDS) -> tuple[Any, byt
     except msgpack.ExtraData as surplus:
         return surplus.unpacked, bytes(surplus.extra)
     except _UNPACK_ERRORS as error:
-        raise DecodeError(f"not msgpack: {error}") from error
+        raise DecodeError(f"not msgpack: {error or type(error).__name__}") from error
     return value, b""
 
 
@@ -111,7 +111,7 @@ class ObjectStream:
         except msgpack.OutOfData:
             return False, None
         except _UNPACK_ERRORS as error:
-            raise DecodeError(f"not msgpack: {error}") from error
+            raise DecodeError(f"not msgpack: {error or type(error).__name__}") from error
         self._containers = 0
         self._taken = self._unpacker.tell()
         return True, value

@@ -13,10 +13,10 @@ from .node_state import NodeState, NodeStateKind, PushPull
 from .packing import ObjectStream, pack
 from .schema import BOOL, BYTES, I64, TEXT, U16, U32, Field, Kind, Struct
 
-MAX_NODES: Final = 2**17
-"""Node states of one push-pull; twice a full /16 of addresses. Go's own limit is 2^20."""
-MAX_PUSH_PULL_BYTES: Final = 16 * 2**20
-"""A whole push-pull body: 60,000 nodes of 250 bytes."""
+MAX_NODES: Final = 2**16
+"""Node states of one push-pull: a full /16 of addresses. Go's own limit is 2^20."""
+MAX_PUSH_PULL_BYTES: Final = 8 * 2**20
+"""A whole push-pull body: some 30,000 nodes of 250 bytes."""
 MAX_USER_STATE_BYTES: Final = 4 * 2**20
 """User state of one push-pull: status times of some 100,000 members. Go's own limit is 20 MiB."""
 
