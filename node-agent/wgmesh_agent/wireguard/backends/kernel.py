@@ -1,0 +1,123 @@
+"""The kernel's own WireGuard: rtnetlink for the interface, generic netlink for its peers."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from ..diff import Change
+from ..errors import InterfaceGoneError, KernelError
+from ..genl import FAMILY, decode_device, encode_get, encode_set
+from ..keys import KEY_BYTES, PublicKey
+from ..model import Device, InterfaceSpec, check_interface_name
+from ..outcome import written_endpoints
+from . import links
+from .genetlink import Genetlink
+from .protocol import BackendKind, Opened
+from .worker import Worker
+
+
+class KernelBackend:
+    """A `Backend` on kernel WireGuard. Everything blocking runs in one thread, which owns the netlink
+    socket.
+    """
+
+    kind = BackendKind.KERNEL
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`name` is the interface's; `clock` gives unix seconds, as handshakes are stamped."""
+        check_interface_name(name)
+        self.name = name
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._worker = Worker(f"wireguard-{name}")
+        self._netlink: Genetlink | None = None
+        self._written: dict[PublicKey, float] = {}
+
+    async def open(self, spec: InterfaceSpec) -> Opened:
+        if spec.name != self.name:
+            raise ValueError(f"this back end is for {self.name}, not {spec.name}")
+        return await self._worker.run(self._open, spec)
+
+    async def read(self) -> Device:
+        return await self._worker.run(self._read)
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if changes:
+            await self._worker.run(self._apply, tuple(changes))
+
+    async def close(self) -> None:
+        if self._netlink is not None:
+            await self._worker.run(self._netlink.close)
+            self._netlink = None
+        self._worker.close()
+
+    async def destroy(self) -> None:
+        await self._worker.run(self._destroy)
+        self._written = {}
+
+    def _socket(self) -> Genetlink:
+        if self._netlink is None:
+            self._netlink = Genetlink(FAMILY)
+        return self._netlink
+
+    def _open(self, spec: InterfaceSpec) -> Opened:
+        self._socket()
+        with links.rtnetlink(f"setting up interface {self.name}") as ipr:
+            link = links.find(ipr, self.name)
+            adopted = link is not None
+            if link is None:
+                links.create_wireguard(ipr, self.name)
+                link = links.find(ipr, self.name)
+                if link is None:
+                    raise InterfaceGoneError(f"interface {self.name} vanished as soon as it was made")
+            else:
+                links.require_kind(link, "wireguard")
+                if link.alias != links.ALIAS and not self._is_bare():
+                    raise links.refuse_unmarked(link)
+            links.settle(ipr, link, spec)
+        return Opened(adopted)
+
+    def _is_bare(self) -> bool:
+        """Nobody uses it yet: also what is left when this program died between making and marking it."""
+        device = self._read()
+        return device.public_key is None and not device.peers
+
+    def _read(self) -> Device:
+        with_gone = f"interface {self.name} is gone"
+        try:
+            payloads = self._socket().dump(encode_get(self.name))
+        except KernelError as error:
+            raise _named(error, with_gone) from error
+        return decode_device(payloads, self.name, self._written)
+
+    def _apply(self, changes: tuple[Change, ...]) -> None:
+        netlink = self._socket()
+        try:
+            for payload in encode_set(self.name, changes, self._throwaway):
+                netlink.request(payload)
+        except KernelError as error:
+            raise _named(error, f"interface {self.name} is gone") from error
+        self._written = written_endpoints(self._written, changes, now_unix=self._clock())
+
+    def _throwaway(self) -> PublicKey:
+        return PublicKey(self._random_bytes(KEY_BYTES))
+
+    def _destroy(self) -> None:
+        with links.rtnetlink(f"removing interface {self.name}") as ipr:
+            link = links.find(ipr, self.name)
+            if link is not None and link.kind == "wireguard" and link.alias == links.ALIAS:
+                links.remove(ipr, link)
+
+
+def _named(error: KernelError, gone: str) -> KernelError | InterfaceGoneError:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENODEV, errno.ENXIO):
+        return InterfaceGoneError(gone)
+    return error

@@ -1,0 +1,194 @@
+"""Interface, addresses and routes over rtnetlink, by difference only; shared by both back ends. Blocking.
+
+A socket is opened for each piece of work (about half a millisecond): pyroute2's `link('get')` leaks on a
+long-lived one, and its sockets belong to one thread.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, Protocol, cast
+
+from pyroute2.iproute.linux import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from ..errors import ForeignInterfaceError, KernelError
+from ..model import ROUTE_PROTOCOL, Address, InterfaceSpec, Network
+
+ALIAS = "wgmesh"
+"""The interface alias that says who made it."""
+
+_AF_INET, _AF_INET6 = 2, 10
+_MAIN_TABLE, _UNICAST = 254, 1
+_LINK_SCOPE, _LINK_LOCAL_SCOPE = 253, 253
+_UP = 0x1
+_NO_DUPLICATE_DETECTION = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface as the kernel describes it; `kind` is `wireguard`, `tun`, …, or empty for hardware."""
+
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    up: bool
+    alias: str
+
+
+class Rtnetlink(Protocol):
+    """What is used of pyroute2's `IPRoute`, which makes these methods as it runs."""
+
+    def link(self, command: str, **arguments: Any) -> Any: ...
+
+    def addr(self, command: str, **arguments: Any) -> Any: ...
+
+    def route(self, command: str, **arguments: Any) -> Any: ...
+
+
+@contextmanager
+def rtnetlink(doing: str) -> Iterator[Rtnetlink]:
+    """A routing netlink socket; what the kernel refuses becomes a `KernelError` that says it was `doing`
+    so.
+    """
+    try:
+        with IPRoute() as ipr:  # type: ignore[no-untyped-call]
+            yield cast(Rtnetlink, ipr)
+    except NetlinkError as error:
+        reason = str(error.args[1]) if len(error.args) > 1 else str(error)
+        advice = ": root (CAP_NET_ADMIN) is needed" if error.code in (errno.EPERM, errno.EACCES) else ""
+        raise KernelError(f"{doing}: the kernel refused: {reason}{advice}") from error
+    except OSError as error:
+        raise KernelError(f"{doing}: {error.strerror or error}") from error
+
+
+def find(ipr: Rtnetlink, name: str) -> Link | None:
+    """The interface of that name, or None."""
+    try:
+        (message,) = ipr.link("get", ifname=name)
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return None
+        raise
+    info = message.get_attr("IFLA_LINKINFO")
+    return Link(
+        message["index"],
+        name,
+        (info.get_attr("IFLA_INFO_KIND") or "") if info else "",
+        message.get_attr("IFLA_MTU"),
+        bool(message["flags"] & _UP),
+        message.get_attr("IFLA_IFALIAS") or "",
+    )
+
+
+def create_wireguard(ipr: Rtnetlink, name: str) -> None:
+    """Make a kernel WireGuard interface, down and without settings."""
+    ipr.link("add", ifname=name, kind="wireguard")
+
+
+def require_kind(link: Link, kind: str) -> None:
+    """Raises `ForeignInterfaceError` unless `link` is of that kind."""
+    if link.kind != kind:
+        raise ForeignInterfaceError(
+            f"interface {link.name} exists and is of kind {link.kind or 'hardware'}, not {kind}: "
+            "choose another mesh name, the other back end, or remove it"
+        )
+
+
+def refuse_unmarked(link: Link) -> ForeignInterfaceError:
+    """The error for a WireGuard interface that is in use and does not bear our mark."""
+    return ForeignInterfaceError(
+        f"WireGuard interface {link.name} exists, is configured, and was not made by wgmesh: "
+        "choose another mesh name or remove it"
+    )
+
+
+def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> None:
+    """Give `link` the mark, MTU, addresses, state and routes of `spec`, touching only what differs."""
+    if link.alias != ALIAS:
+        ipr.link("set", index=link.index, ifalias=ALIAS)
+    if link.mtu != spec.mtu:
+        ipr.link("set", index=link.index, mtu=spec.mtu)
+    _settle_addresses(ipr, link.index, spec)
+    if not link.up:
+        ipr.link("set", index=link.index, state="up")
+    _settle_routes(ipr, link.index, spec)
+
+
+def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
+    wanted: set[tuple[Address, int]] = {(one.ip, one.max_prefixlen) for one in spec.addresses}
+    found: set[tuple[Address, int]] = {
+        (ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")), one["prefixlen"])
+        for one in ipr.addr("dump", index=index)
+        if one["scope"] != _LINK_LOCAL_SCOPE
+    }
+    # IPv6 does not take an address twice, whatever its prefix: that one must go first.
+    blocking = {one for one in found - wanted if one[0].version == 6 and (one[0], 128) in wanted}
+    for address, length in blocking:
+        ipr.addr("del", index=index, address=str(address), prefixlen=length)
+    for address, length in sorted(wanted - found, key=_order):
+        extra: dict[str, int] = {"flags": _NO_DUPLICATE_DETECTION} if address.version == 6 else {}
+        ipr.addr("add", index=index, address=str(address), prefixlen=length, **extra)
+    for address, length in sorted(found - wanted - blocking, key=_order):
+        ipr.addr("del", index=index, address=str(address), prefixlen=length)
+
+
+def _order(one: tuple[Address, int]) -> tuple[int, int, int]:
+    return one[0].version, int(one[0]), one[1]
+
+
+def _settle_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
+    found: dict[Network, int] = {}
+    for family in (_AF_INET, _AF_INET6):
+        for message in ipr.route("dump", family=family, oif=index, table=_MAIN_TABLE):
+            if message["type"] == _UNICAST:
+                found[_destination(message, family)] = message["proto"]
+    for one in spec.ranges:
+        if one not in found:
+            _add_route(ipr, index, one)
+    for stale, protocol in found.items():
+        if protocol == ROUTE_PROTOCOL and stale not in spec.ranges:
+            ipr.route("del", **_route(index, stale))
+
+
+def _destination(message: Any, family: int) -> Network:
+    address = message.get_attr("RTA_DST")
+    if family == _AF_INET:
+        return IPv4Network(f"{address or '0.0.0.0'}/{message['dst_len']}")  # noqa: S104 - the default route
+    return IPv6Network(f"{address or '::'}/{message['dst_len']}")
+
+
+def _add_route(ipr: Rtnetlink, index: int, destination: Network) -> None:
+    try:
+        ipr.route("add", **_route(index, destination))
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+        raise KernelError(
+            f"a route to {destination} exists already and is not ours: choose another range, or remove it"
+        ) from error
+
+
+def _route(index: int, destination: Network) -> dict[str, Any]:
+    four = destination.version == 4
+    return {
+        "family": _AF_INET if four else _AF_INET6,
+        "dst": str(destination),
+        "oif": index,
+        "table": _MAIN_TABLE,
+        "proto": ROUTE_PROTOCOL,
+        # IPv6 routes know no scope.
+        **({"scope": _LINK_SCOPE} if four else {}),
+    }
+
+
+def remove(ipr: Rtnetlink, link: Link) -> None:
+    """Remove an interface; its addresses and routes go with it."""
+    try:
+        ipr.link("del", index=link.index)
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise

@@ -1,0 +1,204 @@
+"""A `wireguard-go` process that outlives its agent: started, found again by its socket, watched, ended.
+
+It runs in a session of its own, with its output in a file: a pipe to the agent would kill it with the
+agent. Whether it lives is told by a connection to its socket held open, which works alike for a process
+started now and one found.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import BackEndUnavailableError, UapiError
+from ..uapi import MAX_REPLY_BYTES
+
+PROGRAM = "wireguard-go"
+SOCKETS = Path("/var/run/wireguard")
+"""Where `wg` and every userspace WireGuard look for each other (wireguard.com/xplatform)."""
+LOG_BYTES = 256 * 1024
+"""The output file is emptied when it is found longer than this."""
+_START_SECONDS = 10.0
+_END_SECONDS = 5.0
+_POLL_SECONDS = 0.01
+_ANSWER_SECONDS = 30.0
+_CREDENTIALS = struct.Struct("=iII")
+_SPOKEN_LINES = 3
+
+
+class Process:
+    """The process behind interface `name`, whoever started it."""
+
+    def __init__(self, name: str, program: str) -> None:
+        self.socket_path = SOCKETS / f"{name}.sock"
+        self.log_path = SOCKETS / f"{name}.log"
+        self._name = name
+        self._program = program
+        self._watch: socket.socket | None = None
+        self._descriptor: int | None = None
+
+    async def connect(self) -> bool:
+        """Hold a connection to the process; False if none answers there."""
+        self.let_go()
+        watch = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            await asyncio.get_running_loop().sock_connect(watch, str(self.socket_path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            watch.close()
+            return False
+        except BaseException:
+            watch.close()
+            raise
+        self._watch = watch
+        self._descriptor = _process_behind(watch)
+        return True
+
+    async def start(self) -> None:
+        """Start it and wait until its socket answers; raises `UapiError` with its last words if it ends instead."""
+        pid = self._spawn()
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not await self.connect():
+                    if _has_ended(pid):
+                        raise UapiError(f"{PROGRAM} {self._name} ended at once: {self._last_words()}")
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError as error:
+            os.kill(pid, signal.SIGKILL)
+            raise UapiError(f"{PROGRAM} {self._name} made no socket in {_START_SECONDS} s") from error
+
+    def _spawn(self) -> int:
+        SOCKETS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.trim_log()
+        output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(self.log_path), output, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        arguments = [PROGRAM, "-f", self._name]
+        environment = {**os.environ, "LOG_LEVEL": "error"}
+        try:
+            return os.posix_spawnp(self._program, arguments, environment, file_actions=actions, setsid=True)
+        except OSError as error:
+            raise BackEndUnavailableError(f"cannot start {self._program}: {error.strerror}") from error
+
+    async def ended(self) -> None:
+        """Returns when the process has gone, and its interface with it. Only one task may wait."""
+        loop = asyncio.get_running_loop()
+        watch, descriptor = self._watch, self._descriptor
+        if watch is None:
+            return
+        with suppress(ConnectionError):
+            # It never speaks unasked: whatever comes, comes at its end.
+            while await loop.sock_recv(watch, 4096):
+                continue
+        if descriptor is not None:
+            # The connection closes first, the interface a little later, and last of all this becomes
+            # readable.
+            gone = asyncio.Event()
+            loop.add_reader(descriptor, gone.set)
+            try:
+                await gone.wait()
+            finally:
+                loop.remove_reader(descriptor)
+            # As a child (also one adopted as process 1 of a container) it would stay a zombie.
+            _reap(descriptor)
+
+    async def stop(self) -> None:
+        """Wait until it has gone after its interface was removed; make it go if it does not."""
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self.ended()
+        except TimeoutError:
+            self._kill()
+            await self.ended()
+        self.let_go()
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what a process that is gone left behind; `start` made the output file, so without it:
+        nothing.
+        """
+        if self.log_path.exists():
+            self.socket_path.unlink(missing_ok=True)
+            self.log_path.unlink(missing_ok=True)
+
+    def let_go(self) -> None:
+        """Watch no longer; the process goes on."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    async def ask(self, request: bytes) -> bytes:
+        """One operation, on a connection of its own; raises `UapiError` if there is no whole answer."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(self.socket_path, limit=MAX_REPLY_BYTES)
+                try:
+                    writer.write(request)
+                    await writer.drain()
+                    return await reader.readuntil(b"\n\n")
+                finally:
+                    writer.close()
+                    with suppress(ConnectionError):
+                        await writer.wait_closed()
+        except TimeoutError as error:
+            raise UapiError(f"{PROGRAM} {self._name} did not answer in {_ANSWER_SECONDS} s") from error
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise UapiError(
+                f"{PROGRAM} {self._name} does not answer at {self.socket_path}: {error}"
+            ) from error
+
+    def trim_log(self) -> None:
+        """Empty the output file if it has grown too long; what is written next starts it anew."""
+        with suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > LOG_BYTES:
+                os.truncate(self.log_path, 0)
+
+    def _last_words(self) -> str:
+        try:
+            lines = self.log_path.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            lines = []
+        return " / ".join(line.strip() for line in lines[-_SPOKEN_LINES:]) or "it said nothing"
+
+    def _kill(self) -> None:
+        if self._descriptor is None:
+            raise UapiError(f"what answers at {self.socket_path} does not end by itself: end it by hand")
+        signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def _reap(descriptor: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+
+
+def _process_behind(connection: socket.socket) -> int | None:
+    """A descriptor of the process that listens there; None if it cannot be seen from here or is another
+    program.
+
+    The kernel remembers who began to listen. That may be gone by now and its number another's; held by
+    descriptor, it cannot change after this look at its name.
+    """
+    pid, _, _ = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    with suppress(OSError):
+        if Path(f"/proc/{pid}/comm").read_text("utf-8").strip() == PROGRAM:
+            return descriptor
+    os.close(descriptor)
+    return None

@@ -1,0 +1,195 @@
+"""WireGuard in a process: `wireguard-go` on a TUN device, told what to do over its socket, restarted if it
+dies.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from ..diff import Change
+from ..errors import BackEndError, ForeignInterfaceError, InterfaceGoneError
+from ..keys import KEY_BYTES, PublicKey
+from ..model import Device, InterfaceSpec, check_interface_name
+from ..outcome import written_endpoints
+from ..uapi import GET, decode_get, decode_set_reply, encode_set
+from . import links
+from .process import PROGRAM, Process
+from .protocol import BackendKind, Opened
+from .worker import Worker
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 30.0
+"""Before a process that died is started anew; the pause doubles with each failure and each death within a
+minute.
+"""
+_STEADY_SECONDS = 60.0
+
+
+class UserspaceBackend:
+    """A `Backend` on `wireguard-go`, which goes on while this process restarts, upgrades or is killed."""
+
+    kind = BackendKind.USERSPACE
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        program: str = PROGRAM,
+        on_restarted: Callable[[], None] = lambda: None,
+        on_trouble: Callable[[BackEndError], None] = lambda error: None,
+        clock: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`program` is the path of `wireguard-go`; `clock` gives unix seconds.
+
+        `on_restarted` is called (from the event loop) when the process died and a new one stands: its
+        interface is set up, but it has no key and no peers, so read, diff and apply. `on_trouble` gets what
+        failed in between.
+        """
+        check_interface_name(name)
+        self.name = name
+        self._on_restarted = on_restarted
+        self._on_trouble = on_trouble
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._worker = Worker(f"wireguard-{name}")
+        self._process = Process(name, program)
+        self._lock = asyncio.Lock()
+        self._spec: InterfaceSpec | None = None
+        self._supervision: asyncio.Task[None] | None = None
+        self._written: dict[PublicKey, float] = {}
+
+    async def open(self, spec: InterfaceSpec) -> Opened:
+        if spec.name != self.name:
+            raise ValueError(f"this back end is for {self.name}, not {spec.name}")
+        async with self._lock:
+            await self._end_supervision()
+            adopted = await self._stand(spec)
+            self._spec = spec
+            self._supervision = asyncio.create_task(self._supervise(), name=f"supervising {self.name}")
+        return Opened(adopted)
+
+    async def read(self) -> Device:
+        async with self._lock:
+            return await self._read()
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        async with self._lock:
+            request = await self._worker.run(encode_set, changes, self._throwaway)
+            decode_set_reply(await self._process.ask(request))
+            self._written = written_endpoints(self._written, changes, now_unix=self._clock())
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._end_supervision()
+            self._process.let_go()
+            self._worker.close()
+
+    async def destroy(self) -> None:
+        async with self._lock:
+            await self._end_supervision()
+            answers = await self._process.connect()
+            if await self._worker.run(self._remove_link):
+                await self._process.stop()
+            elif not answers:
+                self._process.clear()
+            self._process.let_go()
+            self._written = {}
+
+    async def _stand(self, spec: InterfaceSpec) -> bool:
+        """Find or start the process, and settle its interface; whether it was found."""
+        found = await self._find()
+        if not found:
+            await self._process.start()
+            self._written = {}
+        await self._worker.run(self._settle, spec)
+        return found
+
+    async def _find(self) -> bool:
+        """Whether a process of ours stands; raises `ForeignInterfaceError` for what is not ours."""
+        link = await self._worker.run(self._link)
+        answers = await self._process.connect()
+        if link is None:
+            if answers:
+                # The directory of sockets is shared by all network namespaces of a host.
+                raise ForeignInterfaceError(
+                    f"{self._process.socket_path} answers, but interface {self.name} is not in this "
+                    "network namespace: choose another mesh name, or end that process"
+                )
+            return False
+        links.require_kind(link, "tun")
+        if not answers:
+            raise ForeignInterfaceError(
+                f"interface {self.name} exists and no WireGuard answers at {self._process.socket_path}: "
+                "choose another mesh name, or remove it"
+            )
+        if link.alias != links.ALIAS and not await self._is_bare():
+            raise links.refuse_unmarked(link)
+        return True
+
+    async def _is_bare(self) -> bool:
+        device = await self._read()
+        return device.public_key is None and not device.peers
+
+    async def _read(self) -> Device:
+        self._process.trim_log()
+        reply = await self._process.ask(GET)
+        return await self._worker.run(decode_get, reply, self.name, self._written)
+
+    def _link(self) -> links.Link | None:
+        with links.rtnetlink(f"looking for interface {self.name}") as ipr:
+            return links.find(ipr, self.name)
+
+    def _settle(self, spec: InterfaceSpec) -> None:
+        with links.rtnetlink(f"setting up interface {self.name}") as ipr:
+            link = links.find(ipr, self.name)
+            if link is None:
+                raise InterfaceGoneError(f"interface {self.name} is gone: {PROGRAM} has just ended")
+            links.settle(ipr, link, spec)
+
+    def _remove_link(self) -> bool:
+        """Whether there was an interface of ours; its process ends with it."""
+        with links.rtnetlink(f"removing interface {self.name}") as ipr:
+            link = links.find(ipr, self.name)
+            ours = link is not None and link.kind == "tun" and link.alias == links.ALIAS
+            if link is not None and ours:
+                links.remove(ipr, link)
+            return ours
+
+    def _throwaway(self) -> PublicKey:
+        return PublicKey(self._random_bytes(KEY_BYTES))
+
+    async def _supervise(self) -> None:
+        """Start the process anew whenever it dies, with the interface as it was last asked for."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while True:
+            began = loop.time()
+            await self._process.ended()
+            if loop.time() - began > _STEADY_SECONDS:
+                pause = 0.0
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+                if await self._restand():
+                    break
+            self._on_restarted()
+
+    async def _restand(self) -> bool:
+        try:
+            async with self._lock:
+                if self._spec is not None:
+                    await self._stand(self._spec)
+        except BackEndError as error:
+            self._on_trouble(error)
+            return False
+        return True
+
+    async def _end_supervision(self) -> None:
+        task, self._supervision = self._supervision, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])

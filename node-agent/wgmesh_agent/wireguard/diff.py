@@ -1,0 +1,112 @@
+"""The change that turns what a device holds into what it should hold; nothing is flushed, nothing
+re-created.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from . import candidates
+from .keys import PrivateKey, PublicKey
+from .model import DesiredDevice, DesiredPeer, Device, Endpoint, Network, Peer, ranges_of
+
+NO_RANGES: frozenset[Network] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SetDevice:
+    """Settings of the interface itself; None leaves one as it is."""
+
+    private_key: PrivateKey | None = None
+    listen_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetPeer:
+    """Make (`create`) or alter a peer; None leaves a setting as it is.
+
+    Adding a range takes it from whichever peer holds it, in one step. Without `create`, a peer that has
+    gone meanwhile stays gone.
+    """
+
+    public_key: PublicKey
+    endpoint: Endpoint | None = None
+    add_allowed_ips: frozenset[Network] = NO_RANGES
+    remove_allowed_ips: frozenset[Network] = NO_RANGES
+    keepalive_seconds: int | None = None
+    create: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePeer:
+    """Remove a peer with the ranges it then still holds; nothing if it is not there."""
+
+    public_key: PublicKey
+
+
+Change: TypeAlias = SetDevice | SetPeer | RemovePeer
+
+
+def diff(
+    desired: DesiredDevice, actual: Device, *, now_unix: float, own_public: PublicKey
+) -> tuple[Change, ...]:
+    """What to change so that `actual` becomes `desired`: empty once it is (property-tested with
+    `outcome.applied`).
+
+    `now_unix` is unix seconds, as the kernel stamps handshakes; `own_public` belongs to
+    `desired.private_key`, and a desired peer with that key is passed over, as WireGuard itself does. A
+    learned endpoint is kept unless the peer has had no handshake for 180 s and another candidate exists.
+    Order: the device, then peers, then removals, so that a range on its way to another peer is never
+    without one. About 4 µs a peer that needs nothing.
+    """
+    changes: list[Change] = list(_device_changes(desired, actual, own_public))
+    wanted = {peer.public_key for peer in desired.peers}
+    # What another peer takes leaves its holder by that alone; removing it first would leave it at none for
+    # a while.
+    taken = {one for peer in desired.peers if peer.public_key != own_public for one in peer.allowed_ips}
+    for peer in desired.peers:
+        if peer.public_key == own_public:
+            continue
+        change = _peer_change(peer, actual.peers.get(peer.public_key), taken, now_unix)
+        if change is not None:
+            changes.append(change)
+    changes.extend(RemovePeer(key) for key in actual.peers if key not in wanted or key == own_public)
+    return tuple(changes)
+
+
+def _device_changes(desired: DesiredDevice, actual: Device, own_public: PublicKey) -> Iterator[SetDevice]:
+    key = desired.private_key if actual.public_key != own_public else None
+    port = desired.listen_port if desired.listen_port not in (0, actual.listen_port) else None
+    if key is not None or port is not None:
+        yield SetDevice(key, port)
+
+
+def _peer_change(
+    peer: DesiredPeer, actual: Peer | None, taken: set[Network], now_unix: float
+) -> SetPeer | None:
+    if actual is None:
+        first = peer.endpoints[0] if peer.endpoints else None
+        return SetPeer(
+            peer.public_key, first, peer.allowed_ips, NO_RANGES, peer.keepalive_seconds or None, create=True
+        )
+    same_ranges = peer.allowed_ips == actual.allowed_ips
+    add = NO_RANGES if same_ranges else peer.allowed_ips - actual.allowed_ips
+    remove = NO_RANGES if same_ranges else actual.allowed_ips - peer.allowed_ips - taken
+    endpoint = _next_endpoint(peer, actual, now_unix)
+    keepalive = peer.keepalive_seconds if peer.keepalive_seconds != actual.keepalive_seconds else None
+    if endpoint is None and keepalive is None and not add and not remove:
+        return None
+    return SetPeer(peer.public_key, endpoint, add, remove, keepalive)
+
+
+def _next_endpoint(peer: DesiredPeer, actual: Peer, now_unix: float) -> Endpoint | None:
+    if actual.endpoint is None:
+        return peer.endpoints[0] if peer.endpoints else None
+    if not candidates.is_stale(actual, now_unix):
+        return None
+    return candidates.after(actual.endpoint, peer.endpoints)
+
+
+def holders(device: Device) -> dict[Network, PublicKey]:
+    """Who holds each range: WireGuard gives a range to one peer only."""
+    return dict(ranges_of(device.peers))

@@ -1,0 +1,175 @@
+"""The nouns of the data plane: what a WireGuard device holds, and what it should hold."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
+from types import MappingProxyType
+from typing import Self
+
+from .keys import PrivateKey, PublicKey
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Interface = IPv4Interface | IPv6Interface
+
+ROUTE_PROTOCOL = 87
+"""Marks every route this program makes (rtm_protocol; unused in iproute2's rt_protos), so that only those
+are removed.
+"""
+
+MAX_KEEPALIVE_SECONDS = 65535
+_MAX_PORT = 65535
+_INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.=+-]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a peer's UDP packets go. An IPv6 address may carry a zone (`fe80::1%2`). Port 0 only as read
+    back.
+    """
+
+    address: Address
+    port: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= _MAX_PORT:
+            raise ValueError(f"port {self.port} is not within 0 and {_MAX_PORT}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `192.0.2.1:51820` or `[2001:db8::1]:51820`, port 1 to 65535; raises `ValueError`."""
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if (
+            not colon
+            or not port.isascii()
+            or not port.isdecimal()
+            or len(port) > 5
+            or not 1 <= int(port) <= _MAX_PORT
+        ):
+            raise ValueError(f"{text!r} is not ADDRESS:PORT with a port from 1 to {_MAX_PORT}")
+        address = ip_address(host[1:-1] if bracketed else host)
+        if bracketed != (address.version == 6):
+            raise ValueError(f"{text!r}: an IPv6 address, and no other, stands in brackets")
+        return cls(address, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer as the device holds it.
+
+    `last_handshake` is in unix seconds, 0 for never; `endpoint_written` is when this process last wrote
+    `endpoint` (unix seconds, 0: it was learned, or written by an earlier process), which no kernel keeps.
+    """
+
+    public_key: PublicKey
+    endpoint: Endpoint | None = None
+    allowed_ips: frozenset[Network] = frozenset()
+    keepalive_seconds: int = 0
+    last_handshake: float = 0.0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    has_preshared_key: bool = False
+    endpoint_written: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A WireGuard interface as read: `public_key` is None as long as it has no private key, `listen_port` 0
+    if unset.
+    """
+
+    name: str
+    public_key: PublicKey | None = None
+    listen_port: int = 0
+    fwmark: int = 0
+    peers: Mapping[PublicKey, Peer] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredPeer:
+    """What a peer should be: `endpoints` are candidates in order of preference, `keepalive_seconds` None
+    leaves it.
+    """
+
+    public_key: PublicKey
+    allowed_ips: frozenset[Network]
+    endpoints: tuple[Endpoint, ...] = ()
+    keepalive_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.keepalive_seconds is not None and not 0 <= self.keepalive_seconds <= MAX_KEEPALIVE_SECONDS:
+            raise ValueError(
+                f"keepalive of {self.keepalive_seconds} s is not within 0 and {MAX_KEEPALIVE_SECONDS}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredDevice:
+    """What the interface should be; `listen_port` 0 leaves the port as it is.
+
+    Peers are distinct and no range stands at two of them (`overlap.check` sees to that); `ValueError`
+    otherwise.
+    """
+
+    private_key: PrivateKey
+    listen_port: int
+    peers: tuple[DesiredPeer, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.listen_port <= _MAX_PORT:
+            raise ValueError(f"port {self.listen_port} is not within 0 and {_MAX_PORT}")
+        keys: set[PublicKey] = set()
+        for peer in self.peers:
+            if peer.public_key in keys:
+                raise ValueError(f"peer {peer.public_key} is desired twice")
+            keys.add(peer.public_key)
+        ranges = [one for peer in self.peers for one in peer.allowed_ips]
+        if len(set(ranges)) != len(ranges):
+            raise ValueError("one range is desired at two peers")
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceSpec:
+    """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
+    bytes.
+    """
+
+    name: str
+    addresses: tuple[Interface, ...]
+    ranges: tuple[Network, ...]
+    mtu: int
+
+    def __post_init__(self) -> None:
+        check_interface_name(self.name)
+        if not 68 <= self.mtu <= 65535:
+            raise ValueError(f"an MTU of {self.mtu} bytes is not within 68 and 65535")
+        if self.mtu < 1280 and any(one.version == 6 for one in (*self.addresses, *self.ranges)):
+            raise ValueError(
+                f"an MTU of {self.mtu} bytes is less than the 1280 IPv6 needs (RFC 8200 section 5)"
+            )
+
+
+def check_interface_name(name: str) -> None:
+    """Raises `ValueError` unless the kernel takes `name` for an interface and it is safe in a path."""
+    if not _INTERFACE_NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError(f"{name!r} is no interface name: 1 to 15 of letters, digits and _.=+-")
+
+
+def ranges_of(peers: Mapping[PublicKey, Peer]) -> Iterator[tuple[Network, PublicKey]]:
+    """Every allowed range with its holder."""
+    for key, peer in peers.items():
+        for one in peer.allowed_ips:
+            yield one, key

@@ -1,0 +1,63 @@
+"""What lies beneath the tunnel: the source address and MTU of the route to a destination, and addresses of
+a link.
+"""
+
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_interface
+
+from .errors import KernelError
+from .model import Address, Interface
+
+_IP_MTU, _IPV6_MTU = 14, 24
+_DISCARD_PORT = 9
+
+
+@dataclass(frozen=True, slots=True)
+class UnderlayRoute:
+    """The way to a destination: the `source` address this host uses, and the route's (path) MTU in bytes."""
+
+    source: Address
+    mtu: int
+
+
+def route_to(destination: Address) -> UnderlayRoute:
+    """Asks the kernel by connecting a datagram socket, which sends nothing; raises `KernelError` without a
+    route.
+
+    The MTU counts a smaller path MTU the kernel has learned. Does not block.
+    """
+    six = isinstance(destination, IPv6Address)
+    family = socket.AF_INET6 if six else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            scope = int(destination.scope_id or 0) if isinstance(destination, IPv6Address) else 0
+            host = str(destination).partition("%")[0]
+            probe.connect((host, _DISCARD_PORT, 0, scope) if six else (host, _DISCARD_PORT))
+            source = ip_address(probe.getsockname()[0])
+            mtu = probe.getsockopt(
+                *((socket.IPPROTO_IPV6, _IPV6_MTU) if six else (socket.IPPROTO_IP, _IP_MTU))
+            )
+    except OSError as error:
+        raise KernelError(f"this host has no route to {destination}: {error.strerror or error}") from error
+    return UnderlayRoute(source, mtu)
+
+
+def local_addresses(interface: str) -> tuple[Interface, ...]:
+    """Addresses of `interface` with their networks, IPv4 first, in the kernel's order (primary before
+    secondary).
+
+    Raises `KernelError` if there is no such interface. Blocks for about a millisecond.
+    """
+    from .backends.links import rtnetlink
+
+    try:
+        index = socket.if_nametoindex(interface)
+    except OSError as error:
+        raise KernelError(f"there is no interface {interface!r}") from error
+    with rtnetlink(f"listing the addresses of {interface}") as ipr:
+        found = [
+            ip_interface(f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}")
+            for one in ipr.addr("dump", index=index)
+        ]
+    return tuple(sorted(found, key=lambda one: one.version))
