@@ -1,0 +1,43 @@
+"""What memberlist asks of the layer above it; serf is that layer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .endpoint import Endpoint
+from .node_table import NodeRecord
+
+
+class MembershipDelegate(Protocol):
+    """Told of each change in the table, after it was made."""
+
+    def node_joined(self, record: NodeRecord, now: float) -> None:
+        """A node is alive that was unknown, dead or left."""
+
+    def node_updated(self, record: NodeRecord, now: float) -> None:
+        """A living node has other metadata."""
+
+    def node_left(self, record: NodeRecord, now: float) -> None:
+        """A node is dead or left."""
+
+    def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
+        """Somebody at `claimant` says to be the node `record`, which lives elsewhere."""
+
+
+class SerfDelegate(MembershipDelegate, Protocol):
+    """All that serf gives memberlist."""
+
+    def user_message(self, payload: bytes, now: float) -> None:
+        """A serf message came in."""
+
+    def local_state(self) -> bytes:
+        """The user state for a push-pull."""
+
+    def merge_remote_state(self, state: bytes, *, join: bool, now: float) -> None:
+        """The user state of a peer's push-pull; `join` if either side is joining by it."""
+
+    def ack_payload(self) -> bytes:
+        """What this node's acks carry."""
+
+    def ping_completed(self, record: NodeRecord, rtt_seconds: float, payload: bytes) -> None:
+        """A direct ping was answered in time."""

@@ -1,0 +1,146 @@
+"""What arrives in serf messages: applied, and passed on verbatim if it is news (gossip-wire §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .broadcast_queue import BroadcastQueue
+from .config import SerfConfig
+from .counters import Counters
+from .endpoint import endpoint_of
+from .errors import PeerError
+from .member_table import MemberTable
+from .memberlist import Memberlist
+from .messages import UserMessage, encode
+from .notifications import Notification, UserEventReceived
+from .outstanding_queries import OutstandingQueries
+from .query_answers import QueryAnswers
+from .recent_window import RecentWindow, Verdict
+from .serf_messages import (
+    JoinIntent,
+    LeaveIntent,
+    Query,
+    QueryResponse,
+    Relay,
+    UserEvent,
+    decode_serf,
+)
+from .serf_state import EventKey
+
+_NO_REBROADCAST_FLAG = 2
+_MOST_EVENT_BYTES = 9216
+
+
+class Broadcasts:
+    """serf's own three queues, in the order in which they are filled from."""
+
+    def __init__(self, config: SerfConfig, memberlist: Memberlist, limit: Callable[[], int]) -> None:
+        self.intents = BroadcastQueue(config.max_queue_depth)
+        self.queries = BroadcastQueue(config.max_queue_depth)
+        self.events = BroadcastQueue(config.max_queue_depth)
+        self._memberlist = memberlist
+        for queue in (self.intents, self.queries, self.events):
+            memberlist.transmitter.sources.append((queue, limit))
+
+    def add(
+        self,
+        queue: BroadcastQueue,
+        payload: bytes,
+        now: float,
+        on_finished: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue one serf message."""
+        message = encode(UserMessage(payload))
+        if self._memberlist.transmitter.fits_queue(message):
+            queue.add(message, None, on_finished)
+            self._memberlist.wake(now)
+            return
+        self._memberlist.counters.refuse("broadcast: too large for a datagram")
+        if on_finished is not None:
+            on_finished()
+
+
+class Intake:
+    """Sorts serf messages by what they are."""
+
+    def __init__(
+        self,
+        members: MemberTable,
+        memberlist: Memberlist,
+        broadcasts: Broadcasts,
+        events: RecentWindow[EventKey],
+        queries: RecentWindow[int],
+        answers: QueryAnswers,
+        outstanding: OutstandingQueries,
+        emit: Callable[[Notification], None],
+    ) -> None:
+        self._members = members
+        self._memberlist = memberlist
+        self._counters: Counters = memberlist.counters
+        self._broadcasts = broadcasts
+        self._events = events
+        self._queries = queries
+        self._answers = answers
+        self._outstanding = outstanding
+        self._emit = emit
+
+    def receive(self, payload: bytes, now: float) -> None:
+        """Apply one encoded message. Raises PeerError."""
+        message = decode_serf(payload)
+        queue: BroadcastQueue | None = None
+        match message:
+            case JoinIntent():
+                if self._members.join_intent(message, now):
+                    queue = self._broadcasts.intents
+            case LeaveIntent():
+                if self._members.leave_intent(message, now):
+                    queue = self._broadcasts.intents
+            case UserEvent():
+                if self.admit_event(message):
+                    queue = self._broadcasts.events
+            case Query():
+                if self._admit_query(message, now) and not message.flags & _NO_REBROADCAST_FLAG:
+                    queue = self._broadcasts.queries
+            case QueryResponse():
+                self._outstanding.answer(message, now)
+            case Relay():
+                endpoint = endpoint_of(message.dest_addr, message.dest_port)
+                self._memberlist.send_user(message.inner, endpoint)
+            case _:
+                self._counters.refuse("serf message: has no place in a datagram")
+        if queue is not None:
+            self._broadcasts.add(queue, payload, now)
+
+    def admit_event(self, event: UserEvent) -> bool:
+        """Deliver an event unless it is seen, too old or too large; True if it was delivered."""
+        size = len(event.name) + len(event.payload)
+        if size > _MOST_EVENT_BYTES:
+            self._counters.refuse("user event: too large")
+            return False
+        verdict = self._events.admit(event.ltime, (event.name, event.payload), size)
+        if verdict is Verdict.NEW:
+            self._emit(UserEventReceived(event.ltime, event.name, event.payload, event.coalesce))
+            return True
+        if verdict is not Verdict.SEEN:
+            self._counters.refuse(f"user event: {verdict.value}")
+        return False
+
+    def ask(self, query: Query, data: bytes, now: float) -> None:
+        """Take up a query of our own, and spread it."""
+        self._queries.admit(query.ltime, query.id, 1)
+        self._answers.handle(query, now)
+        self._broadcasts.add(self._broadcasts.queries, data, now)
+
+    def _admit_query(self, query: Query, now: float) -> bool:
+        verdict = self._queries.admit(query.ltime, query.id, 1)
+        if verdict is Verdict.NEW:
+            try:
+                endpoint_of(query.addr, query.port)
+            except PeerError:
+                self._counters.refuse("query: nowhere to answer")
+            else:
+                self._answers.handle(query, now)
+            return True
+        if verdict is not Verdict.SEEN:
+            self._counters.refuse(f"query: {verdict.value}")
+        return False

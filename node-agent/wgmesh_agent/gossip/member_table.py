@@ -1,0 +1,234 @@
+"""serf's members: memberlist's view joined with what members said of themselves (gossip-wire §8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from sys import intern
+from types import MappingProxyType
+
+from .config import SerfConfig
+from .counters import Counters
+from .errors import PeerError
+from .intents import IntentBuffer
+from .lamport import LamportClock, plausible
+from .node_table import NodeRecord
+from .notifications import (
+    Member,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberUpdated,
+    Notification,
+)
+from .serf_messages import JoinIntent, LeaveIntent, MemberStatus, decode_tags
+
+
+class SerfMember:
+    """One member; `record` is memberlist's latest of it, `status_ltime` the time of its last intent."""
+
+    __slots__ = ("_view", "meta", "record", "since", "status", "status_ltime", "tags")
+
+    def __init__(self, record: NodeRecord, status: MemberStatus, status_ltime: int, now: float) -> None:
+        self.record = record
+        self.status = status
+        self.status_ltime = status_ltime
+        self.since = now
+        self.meta: bytes | None = None
+        self.tags: Mapping[str, str] = {}
+        self._view: Member | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Failed or left."""
+        return self.status is MemberStatus.FAILED or self.status is MemberStatus.LEFT
+
+    def view(self) -> Member:
+        """The member as others may keep it."""
+        record, view = self.record, self._view
+        if view is None or view.incarnation != record.incarnation or view.status is not self.status:
+            endpoint = record.endpoint
+            view = self._view = Member(
+                record.name,
+                endpoint.address,
+                endpoint.port,
+                self.tags,
+                self.status,
+                record.incarnation,
+                record.vsn,
+                self.since,
+            )
+        return view
+
+    def refresh(self) -> None:
+        """Forget the view kept."""
+        self._view = None
+
+
+class MemberTable:
+    """All members by name, with the failed and the left also apart, the longest gone first.
+
+    `refute_leave` answers a leave intent about ourselves, `prune_later` erases a leaving member in a while; `gone` is
+    told of who failed or left at a time, and of who is forgotten (no time).
+    """
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        clock: LamportClock,
+        counters: Counters,
+        emit: Callable[[Notification], None],
+        refute_leave: Callable[[float], None],
+        prune_later: Callable[[str, float], None],
+        gone: Callable[[str, float | None], None],
+    ) -> None:
+        self._name = config.node_name
+        self._clock = clock
+        self._counters = counters
+        self._emit = emit
+        self._refute_leave = refute_leave
+        self._prune_later = prune_later
+        self._gone = gone
+        self._members: dict[str, SerfMember] = {}
+        self._intents = IntentBuffer(config.recent_intent_seconds, config.max_members)
+        self.failed: dict[str, SerfMember] = {}
+        self.left: dict[str, SerfMember] = {}
+        self.leaving_self = False
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[SerfMember]:
+        return iter(self._members.values())
+
+    @property
+    def alive_count(self) -> int:
+        """Members neither failed nor left, self included."""
+        return len(self._members) - len(self.failed) - len(self.left)
+
+    def get(self, name: str) -> SerfMember | None:
+        """The member `name`."""
+        return self._members.get(name)
+
+    def views(self) -> dict[str, Member]:
+        """All members, as a copy."""
+        return {name: member.view() for name, member in self._members.items()}
+
+    def join_intent(self, intent: JoinIntent, now: float) -> bool:
+        """Apply a join intent; True if it is news to pass on."""
+        if not self._witness(intent.ltime):
+            return False
+        member = self._members.get(intent.node)
+        if member is None:
+            return self._intents.add(intent.node, leaving=False, ltime=intent.ltime, now=now)
+        if intent.ltime <= member.status_ltime:
+            return False
+        member.status_ltime = intent.ltime
+        if member.status is MemberStatus.LEAVING and not (intent.node == self._name and self.leaving_self):
+            self._set_status(member, MemberStatus.ALIVE, now)
+        return True
+
+    def leave_intent(self, intent: LeaveIntent, now: float) -> bool:
+        """Apply a leave intent, ours, another's or a forced one; True if it is news to pass on."""
+        if not self._witness(intent.ltime):
+            return False
+        member = self._members.get(intent.node)
+        if member is None:
+            return self._intents.add(intent.node, leaving=True, ltime=intent.ltime, now=now)
+        if intent.ltime <= member.status_ltime:
+            return False
+        if intent.node == self._name and not self.leaving_self:
+            self._refute_leave(now)
+            return False
+        member.status_ltime = intent.ltime
+        if member.status is MemberStatus.ALIVE:
+            self._set_status(member, MemberStatus.LEAVING, now)
+        elif member.status is MemberStatus.FAILED:
+            self._set_status(member, MemberStatus.LEFT, now)
+            self._emit(MemberLeft(member.view()))
+        if intent.prune:
+            if member.status is MemberStatus.LEAVING:
+                self._prune_later(intent.node, now)
+            else:
+                self.erase(intent.node)
+        return True
+
+    def node_joined(self, record: NodeRecord, now: float) -> None:
+        """memberlist has it alive."""
+        member = self._members.get(record.name)
+        if member is None:
+            status, ltime = MemberStatus.ALIVE, 0
+            intent = self._intents.take(record.name, now)
+            if intent is not None:
+                ltime = intent.ltime
+                if intent.leaving:
+                    status = MemberStatus.LEAVING
+            member = self._members[record.name] = SerfMember(record, status, ltime, now)
+        else:
+            member.record = record
+            self._set_status(member, MemberStatus.ALIVE, now)
+        self._read_tags(member)
+        self._emit(MemberJoined(member.view()))
+
+    def node_updated(self, record: NodeRecord, _now: float) -> None:
+        """memberlist has other metadata for it."""
+        member = self._members.get(record.name)
+        if member is not None:
+            member.record = record
+            self._read_tags(member)
+            self._emit(MemberUpdated(member.view()))
+
+    def node_left(self, record: NodeRecord, now: float) -> None:
+        """memberlist has it dead or left: failed, unless it said goodbye before."""
+        member = self._members.get(record.name)
+        if member is None:
+            return
+        if member.status is MemberStatus.LEAVING:
+            self._set_status(member, MemberStatus.LEFT, now)
+            self._emit(MemberLeft(member.view()))
+        elif member.status is MemberStatus.ALIVE:
+            self._set_status(member, MemberStatus.FAILED, now)
+            self._emit(MemberFailed(member.view()))
+
+    def erase(self, name: str) -> None:
+        """Forget a member."""
+        member = self._members.pop(name, None)
+        if member is not None:
+            self.failed.pop(name, None)
+            self.left.pop(name, None)
+            self._gone(name, None)
+            self._emit(MemberReaped(member.view()))
+
+    def _witness(self, ltime: int) -> bool:
+        if not plausible(ltime):
+            self._counters.refuse("intent: implausible Lamport time")
+            return False
+        self._clock.witness(ltime)
+        return True
+
+    def _set_status(self, member: SerfMember, status: MemberStatus, now: float) -> None:
+        name = member.record.name
+        self.failed.pop(name, None)
+        self.left.pop(name, None)
+        if status is MemberStatus.FAILED:
+            self.failed[name] = member
+        elif status is MemberStatus.LEFT:
+            self.left[name] = member
+        member.status = status
+        member.since = now
+        member.refresh()
+        if member.gone:
+            self._gone(name, now)
+
+    def _read_tags(self, member: SerfMember) -> None:
+        member.refresh()
+        meta = member.record.meta
+        if meta == member.meta:
+            return
+        member.meta = meta
+        try:
+            tags = decode_tags(meta)
+        except PeerError:
+            self._counters.refuse("tags: malformed")
+            tags = {}
+        member.tags = MappingProxyType({intern(name): value for name, value in tags.items()})

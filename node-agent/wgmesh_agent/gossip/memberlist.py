@@ -1,0 +1,240 @@
+"""memberlist without I/O: datagrams and stream bytes in, datagrams and stream actions out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from .awareness import Awareness
+from .broadcast_queue import BroadcastQueue
+from .config import SerfConfig
+from .counters import Counters
+from .delegate import SerfDelegate
+from .dissemination import Dissemination
+from .encryption import NonceSource
+from .endpoint import Endpoint
+from .errors import GossipError, PeerError
+from .indirect_ping import IndirectPings, reply_endpoint
+from .keyring import Keyring
+from .membership import Membership
+from .messages import (
+    Ack,
+    Alive,
+    Dead,
+    IndirectPing,
+    Message,
+    Nack,
+    Ping,
+    PushPull,
+    Suspect,
+    UserMessage,
+    decode,
+    encode,
+)
+from .node_table import NodeRecord, NodeTable
+from .packet import PacketCodec
+from .probe import Prober
+from .state_exchange import Outcome, StateExchange
+from .stream import StreamCodec
+from .streams import Purpose, Streams
+from .timers import Timers
+from .transmission import Datagram, Transmitter
+
+
+class Memberlist:
+    """One node of a memberlist cluster; `now` is always monotonic seconds of one clock.
+
+    `keyring` None means plaintext. `nonces` gives fresh random bytes for each encryption.
+    """
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        delegate: SerfDelegate,
+        timers: Timers,
+        rng: random.Random,
+        *,
+        keyring: Keyring | None,
+        nonces: NonceSource,
+    ) -> None:
+        profile = config.profile
+        self._delegate = delegate
+        self._timers = timers
+        self._sequence = 0
+        self.counters = Counters()
+        self.table = NodeTable(rng)
+        self._queue = BroadcastQueue(2 * config.max_members)
+        self._packets = PacketCodec(keyring, config.label, nonces=nonces)
+        self.transmitter = Transmitter(self._packets, config.datagram_bytes, self.counters)
+        self.transmitter.sources.append((self._queue, self._retransmit_limit))
+        self._dissemination = Dissemination(profile, self.table, timers, self.transmitter)
+        self.awareness = Awareness(profile.awareness_max_multiplier)
+        self.membership = Membership(
+            config, self.table, timers, self.awareness, self.counters, rng, delegate, self._broadcast
+        )
+        self.streams = Streams(
+            StreamCodec(keyring, config.label, nonces=nonces),
+            self.counters,
+            self._respond,
+            config.max_streams,
+            config.max_stream_buffer_bytes,
+        )
+        self._indirect = IndirectPings(
+            profile.probe_timeout_seconds, timers, self.transmitter, self.counters, self._own_ping
+        )
+        self._prober = Prober(
+            profile,
+            self.table,
+            timers,
+            self.membership,
+            self.awareness,
+            self.transmitter,
+            self.counters,
+            rng,
+            self._own_ping,
+            self._stream_ping,
+            delegate.ping_completed,
+        )
+        self._exchange = StateExchange(
+            profile, self.table, timers, self.membership, self.counters, rng, delegate
+        )
+        self._retransmits = profile.retransmit_limit
+
+    def start(self, port: int, meta: bytes, now: float) -> None:
+        """Be alive with this metadata at `port`, probe, gossip and exchange states."""
+        self.membership.announce(port, meta, now)
+        self._dissemination.start(self.membership.own, now)
+        self._prober.start(now)
+        self._exchange.start(self.streams, now)
+
+    def stop(self) -> None:
+        """Start nothing any more; datagrams and streams are still answered."""
+        self._dissemination.stop()
+        self._prober.stop()
+        self._exchange.stop()
+
+    def join(self, endpoint: Endpoint, outcome: Outcome, now: float) -> None:
+        """Swap states with a member at `endpoint`, as one who joins."""
+        self._exchange.exchange(self.streams, endpoint, Purpose.JOIN, outcome, now)
+
+    def leave(self, on_finished: Callable[[], None], now: float) -> None:
+        """Say goodbye; `on_finished` once it has been sent often enough."""
+        self.membership.leave(now, on_finished)
+
+    def wake(self, now: float) -> None:
+        """One of the transmitter's queues got something."""
+        self._dissemination.wake(now)
+
+    def send_user(self, payload: bytes, endpoint: Endpoint) -> None:
+        """Send one serf message in a datagram of its own."""
+        self.transmitter.send([encode(UserMessage(payload))], endpoint)
+
+    def receive_datagram(self, data: bytes, source: Endpoint, now: float) -> None:
+        """Handle a datagram; what is wrong with it is counted, never raised."""
+        counters = self.counters
+        counters.datagrams_in += 1
+        counters.bytes_in += len(data)
+        try:
+            parts = self._packets.decode(data)
+        except PeerError as error:
+            counters.refuse(f"datagram: {type(error).__name__}")
+            return
+        for part in parts:
+            try:
+                self._handle(decode(part), source, now)
+            except PeerError as error:
+                counters.refuse(f"message: {type(error).__name__}")
+
+    def take_datagrams(self) -> list[Datagram]:
+        """Datagrams to send since last asked."""
+        return self.transmitter.take()
+
+    def _handle(self, message: Message, source: Endpoint, now: float) -> None:
+        match message:
+            case Ping():
+                self._answer_ping(message, source)
+            case Ack():
+                if not (
+                    self._prober.acknowledged(message.seq_no, message.payload, now)
+                    or self._indirect.acknowledged(message.seq_no)
+                ):
+                    self.counters.refuse("ack: not asked for, or late")
+            case UserMessage():
+                self._delegate.user_message(message.payload, now)
+            case Alive():
+                self.membership.alive(message, now)
+            case Suspect():
+                self.membership.suspect(message, now)
+            case Dead():
+                self.membership.dead(message, now)
+            case IndirectPing():
+                self._indirect.request(message, source, self.membership.own.port, now)
+            case Nack():
+                self._prober.refused(message.seq_no)
+            case _:
+                self.counters.refuse("message: has no place in a datagram")
+
+    def _answer_ping(self, ping: Ping, source: Endpoint) -> None:
+        if ping.node and ping.node != self.membership.own.name:
+            self.counters.refuse("ping: for another node")
+            return
+        ack = encode(Ack(ping.seq_no, self._delegate.ack_payload()))
+        self.transmitter.send_with_broadcasts(ack, reply_endpoint(ping, source))
+
+    def _respond(self, message: Message, now: float) -> tuple[Message | None, Callable[[float], None] | None]:
+        if isinstance(message, PushPull):
+            return self._exchange.answer(message)
+        if isinstance(message, Ping):
+            if message.node and message.node != self.membership.own.name:
+                self.counters.refuse("ping: for another node")
+                return None, None
+            return Ack(message.seq_no), None
+        if isinstance(message, UserMessage):
+            self._delegate.user_message(message.payload, now)
+            return None, None
+        raise PeerError(f"a stream may not begin with {type(message).__name__}")
+
+    def _own_ping(self, node: str) -> Ping:
+        self._sequence = self._sequence + 1 & 0xFFFFFFFF
+        own = self.membership.own
+        return Ping(self._sequence, node, own.addr, own.port, own.name)
+
+    def _stream_ping(
+        self, endpoint: Endpoint, ping: Ping, deadline: float, contacted: Callable[[], None]
+    ) -> None:
+        def replied(message: Message, _now: float) -> None:
+            if isinstance(message, Ack) and message.seq_no == ping.seq_no:
+                contacted()
+
+        try:
+            self.streams.open(endpoint, ping, Purpose.PING, deadline, replied, _fail_silently)
+        except GossipError:
+            self.counters.refuse("stream: ping could not be built")
+
+    def _broadcast(
+        self, about: str, message: bytes, now: float, on_finished: Callable[[], None] | None = None
+    ) -> None:
+        if not self.transmitter.fits_queue(message):
+            self.counters.refuse("broadcast: too large for a datagram")
+            if on_finished is not None:
+                on_finished()
+            return
+        self._queue.add(message, about, on_finished)
+        self._dissemination.wake(now)
+
+    def _retransmit_limit(self) -> int:
+        return self._retransmits(len(self.table))
+
+    @property
+    def others_reachable(self) -> bool:
+        """Whether anybody else is alive or suspect."""
+        return self.table.reachable > (not self.membership.own.gone)
+
+    @property
+    def own(self) -> NodeRecord:
+        """This node's own record."""
+        return self.membership.own
+
+
+def _fail_silently(_reason: str, _now: float) -> None:
+    """A fallback ping that fails says nothing the probe does not find out by itself."""

@@ -1,0 +1,251 @@
+"""The membership state machine of gossip-wire §7: who is alive, suspected, dead or left, and since when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from .awareness import Awareness
+from .config import SerfConfig
+from .counters import Counters
+from .delegate import MembershipDelegate
+from .endpoint import endpoint_of
+from .errors import PeerError
+from .messages import Alive, Dead, NodeState, NodeStateKind, Suspect, encode
+from .node_table import NodeRecord, NodeTable
+from .suspicion import Suspicion
+from .tags import MAX_META_BYTES
+from .timers import Timers
+from .versions import OWN_VERSIONS, acceptable_alive
+
+_LAST_INCARNATION = (1 << 32) - 1
+_MOST_NAME_BYTES = 512
+
+
+class Broadcaster(Protocol):
+    """Queues a membership message in place of any other about the same node."""
+
+    def __call__(
+        self, about: str, message: bytes, now: float, on_finished: Callable[[], None] | None = None
+    ) -> None: ...
+
+
+class Membership:
+    """Applies alive, suspect and dead messages, from whatever way they came, to the table."""
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        table: NodeTable,
+        timers: Timers,
+        awareness: Awareness,
+        counters: Counters,
+        rng: random.Random,
+        delegate: MembershipDelegate,
+        broadcast: Broadcaster,
+    ) -> None:
+        self._config = config
+        self._table = table
+        self._timers = timers
+        self._awareness = awareness
+        self._counters = counters
+        self._rng = rng
+        self._delegate = delegate
+        self._broadcast = broadcast
+        self.leaving = False
+        self.own = NodeRecord(config.node_name, config.address.packed, config.port)
+
+    def announce(self, port: int, meta: bytes, now: float) -> None:
+        """Enter the table as alive, incarnation 1."""
+        self.own.move(self.own.addr, port)
+        self._table.add(self.own)
+        self._revive_self(1, meta, now)
+        self._delegate.node_joined(self.own, now)
+
+    def update_meta(self, meta: bytes, now: float) -> None:
+        """Tell everybody this node's new metadata, by the next incarnation."""
+        changed = meta != self.own.meta
+        self._revive_self(self.own.incarnation + 1, meta, now)
+        if changed:
+            self._delegate.node_updated(self.own, now)
+
+    def leave(self, now: float, on_finished: Callable[[], None]) -> None:
+        """Declare this node left; `on_finished` when the message has been sent often enough."""
+        self.leaving = True
+        own = self.own
+        message = Dead(own.incarnation, own.name, own.name)
+        self._table.set_state(own, NodeStateKind.LEFT, now)
+        self._broadcast(own.name, encode(message), now, on_finished)
+        self._delegate.node_left(own, now)
+
+    def alive(self, message: Alive, now: float) -> None:
+        """A node is said to be alive. Raises PeerError for a malformed address."""
+        if not acceptable_alive(message.vsn):
+            self._counters.refuse("alive: impossible versions")
+            return
+        if len(message.meta) > MAX_META_BYTES or len(message.node) > _MOST_NAME_BYTES:
+            self._counters.refuse("alive: name or metadata too long")
+            return
+        if message.node == self.own.name:
+            self._alive_self(message, now)
+            return
+        port = message.port or self.own.port
+        record = self._table.get(message.node)
+        moved = False
+        if record is None:
+            record = self._new_record(message, port)
+            if record is None:
+                return
+        elif record.addr != message.addr or record.port != port:
+            if record.state is not NodeStateKind.LEFT:
+                self._counters.refuse("alive: name held by another address")
+                self._delegate.name_conflict(record, endpoint_of(message.addr, port), now)
+                return
+            moved = True
+        if message.incarnation <= record.incarnation and not moved:
+            return
+        if moved:
+            record.move(message.addr, port)
+        self._accept_alive(record, message, now)
+
+    def suspect(self, message: Suspect, now: float) -> None:
+        """A node is accused of silence."""
+        record = self._accused(message)
+        if record is None:
+            return
+        if record.suspicion is not None:
+            if record.suspicion.confirm(message.from_node):
+                self._set_suspicion_timer(record, record.suspicion.deadline)
+                self._broadcast(record.name, encode(message), now)
+            return
+        if record.state is not NodeStateKind.ALIVE:
+            return
+        if record is self.own:
+            self._refute(message.incarnation, now)
+            return
+        self._broadcast(record.name, encode(message), now)
+        record.incarnation = message.incarnation
+        self._table.set_state(record, NodeStateKind.SUSPECT, now)
+        profile, nodes = self._config.profile, len(self._table)
+        wanted = profile.confirmations_wanted(nodes)
+        record.suspicion = Suspicion(
+            message.from_node,
+            profile.suspicion_min_seconds(nodes),
+            profile.suspicion_max_seconds(nodes),
+            wanted,
+            now,
+        )
+        self._set_suspicion_timer(record, record.suspicion.deadline)
+        # Our choice, within the protocol: a few nodes look at the accused next instead of in their turn, so that
+        # it learns of the accusation, and the confirmations come, in a probe interval.
+        if message.from_node != self.own.name and self._rng.random() * nodes < 2 * (wanted + 1):
+            self._table.hasten(record)
+
+    def dead(self, message: Dead, now: float) -> None:
+        """A node is said to be dead, or by itself to leave."""
+        record = self._accused(message)
+        if record is None or record.gone:
+            return
+        if record is self.own:
+            self._refute(message.incarnation, now)
+            return
+        record.end_suspicion()
+        self._broadcast(record.name, encode(message), now)
+        record.incarnation = message.incarnation
+        left = message.node == message.from_node
+        self._table.set_state(record, NodeStateKind.LEFT if left else NodeStateKind.DEAD, now)
+        self._delegate.node_left(record, now)
+
+    def merge(self, nodes: Iterable[NodeState], now: float) -> None:
+        """Apply a peer's table: nobody is taken for dead on hearsay, only suspected."""
+        for node in nodes:
+            try:
+                self._merge_one(node, now)
+            except PeerError:
+                self._counters.refuse("push-pull: malformed node")
+
+    def _accused(self, message: Suspect | Dead) -> NodeRecord | None:
+        record = self._table.get(message.node)
+        if record is None or message.incarnation < record.incarnation:
+            return None
+        if message.incarnation == _LAST_INCARNATION > record.incarnation:
+            # Nobody could refute it: there is no higher one.
+            self._counters.refuse("accusation: last incarnation")
+            return None
+        return record
+
+    def _merge_one(self, node: NodeState, now: float) -> None:
+        if node.state is NodeStateKind.ALIVE:
+            self.alive(Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn), now)
+        elif node.state is NodeStateKind.LEFT:
+            self.dead(Dead(node.incarnation, node.name, node.name), now)
+        else:
+            self.suspect(Suspect(node.incarnation, node.name, self.own.name), now)
+
+    def _new_record(self, message: Alive, port: int) -> NodeRecord | None:
+        if not message.node or message.incarnation < 1:
+            self._counters.refuse("alive: no name or no incarnation")
+            return None
+        if len(self._table) >= self._config.max_members:
+            self._counters.refuse("alive: too many members")
+            return None
+        record = NodeRecord(message.node, message.addr, port)
+        self._table.add(record)
+        return record
+
+    def _accept_alive(self, record: NodeRecord, message: Alive, now: float) -> None:
+        record.end_suspicion()
+        was_gone, old_meta = record.gone, record.meta
+        self._broadcast(record.name, encode(message), now)
+        record.incarnation = message.incarnation
+        record.meta = message.meta
+        if message.vsn:
+            record.vsn = OWN_VERSIONS if message.vsn == OWN_VERSIONS else message.vsn
+        if record.state is not NodeStateKind.ALIVE:
+            self._table.set_state(record, NodeStateKind.ALIVE, now)
+        if was_gone:
+            self._delegate.node_joined(record, now)
+        elif old_meta != record.meta:
+            self._delegate.node_updated(record, now)
+
+    def _alive_self(self, message: Alive, now: float) -> None:
+        if self.leaving:
+            return
+        own = self.own
+        if message.addr != own.addr or (message.port or own.port) != own.port:
+            self._counters.refuse("alive: own name at another address")
+            self._delegate.name_conflict(own, endpoint_of(message.addr, message.port or own.port), now)
+            return
+        if message.incarnation < own.incarnation:
+            return
+        if message.incarnation == own.incarnation and message.meta == own.meta and message.vsn == own.vsn:
+            return
+        self._refute(message.incarnation, now)
+
+    def _refute(self, accused: int, now: float) -> None:
+        if self.leaving:
+            return
+        self._counters.refutations += 1
+        self._awareness.apply(1)
+        self._revive_self(max(self.own.incarnation, accused) + 1, self.own.meta, now)
+
+    def _revive_self(self, incarnation: int, meta: bytes, now: float) -> None:
+        own = self.own
+        own.incarnation = min(incarnation, _LAST_INCARNATION)
+        own.meta = meta
+        own.vsn = OWN_VERSIONS
+        if own.state is not NodeStateKind.ALIVE:
+            self._table.set_state(own, NodeStateKind.ALIVE, now)
+        message = Alive(own.incarnation, own.name, own.addr, own.port, meta, own.vsn)
+        self._broadcast(own.name, encode(message), now)
+
+    def _set_suspicion_timer(self, record: NodeRecord, deadline: float) -> None:
+        def convict(now: float) -> None:
+            record.suspicion_timer = None
+            if record.state is NodeStateKind.SUSPECT:
+                self.dead(Dead(record.incarnation, record.name, self.own.name), now)
+
+        if record.suspicion_timer is not None:
+            record.suspicion_timer.cancel()
+        record.suspicion_timer = self._timers.at(deadline, convict)

@@ -1,0 +1,158 @@
+"""The memberlist table: one record a node, the order in which they are probed, and fair random picks.
+
+The probe order is shuffled at each wrap and newcomers enter it at a random place, so that each node is probed
+once in n intervals, at a time others cannot guess (SWIM §4.3).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+from .endpoint import Endpoint, endpoint_of
+from .messages import NodeStateKind
+from .suspicion import Suspicion
+from .timers import Timer
+
+_SAMPLE_ALL_BELOW = 32
+
+
+class NodeRecord:
+    """What is known of one node; `addr` and `meta` are bytes as received."""
+
+    __slots__ = (
+        "addr",
+        "changed",
+        "endpoint",
+        "incarnation",
+        "meta",
+        "name",
+        "port",
+        "state",
+        "suspicion",
+        "suspicion_timer",
+        "vsn",
+    )
+
+    def __init__(self, name: str, addr: bytes, port: int) -> None:
+        self.name = name
+        self.addr = addr
+        self.port = port
+        self.endpoint: Endpoint = endpoint_of(addr, port)
+        self.meta = b""
+        self.vsn = b""
+        self.incarnation = 0
+        self.state = NodeStateKind.DEAD
+        self.changed = 0.0
+        self.suspicion: Suspicion | None = None
+        self.suspicion_timer: Timer | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Dead or left."""
+        return self.state is NodeStateKind.DEAD or self.state is NodeStateKind.LEFT
+
+    def move(self, addr: bytes, port: int) -> None:
+        """Take another address. Raises PeerError if the bytes are none."""
+        self.endpoint = endpoint_of(addr, port)
+        self.addr = addr
+        self.port = port
+
+    def end_suspicion(self) -> None:
+        """Stop the clock against it."""
+        self.suspicion = None
+        if self.suspicion_timer is not None:
+            self.suspicion_timer.cancel()
+            self.suspicion_timer = None
+
+
+class NodeTable:
+    """All nodes by name, self included."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._by_name: dict[str, NodeRecord] = {}
+        self._order: list[NodeRecord] = []
+        self._cursor = 0
+        self._gone = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[NodeRecord]:
+        return iter(self._order)
+
+    @property
+    def reachable(self) -> int:
+        """How many are alive or suspect, self included."""
+        return len(self._order) - self._gone
+
+    def get(self, name: str) -> NodeRecord | None:
+        """The record of `name`."""
+        return self._by_name.get(name)
+
+    def add(self, record: NodeRecord) -> None:
+        """Enter a node (dead until its state is set) at a random place in the probe order."""
+        self._by_name[record.name] = record
+        order = self._order
+        at = self._rng.randrange(len(order) + 1)
+        order.append(record)
+        order[at], order[-1] = order[-1], order[at]
+        self._gone += record.gone
+
+    def set_state(self, record: NodeRecord, state: NodeStateKind, now: float) -> None:
+        """Change a node's state."""
+        was_gone = record.gone
+        record.state = state
+        record.changed = now
+        self._gone += record.gone - was_gone
+
+    def next_to_probe(self, skip: NodeRecord, now: float, forget_after_seconds: float) -> NodeRecord | None:
+        """The next node in the order that is neither `skip` nor gone; None if there is none.
+
+        At each wrap the order is shuffled anew, and nodes gone longer than `forget_after_seconds` drop out.
+        """
+        for _ in range(2):
+            order = self._order
+            while self._cursor < len(order):
+                record = order[self._cursor]
+                self._cursor += 1
+                if record is not skip and not record.gone:
+                    return record
+            self._wrap(now, forget_after_seconds)
+        return None
+
+    def hasten(self, record: NodeRecord) -> None:
+        """Probe `record` next, if its turn in this round is still to come."""
+        order, cursor = self._order, self._cursor
+        for at in range(cursor, len(order)):
+            if order[at] is record:
+                order[at], order[cursor] = order[cursor], record
+                return
+
+    def sample(self, count: int, eligible: Callable[[NodeRecord], bool]) -> list[NodeRecord]:
+        """Up to `count` different random nodes that are `eligible`; fewer only if there are no more."""
+        order = self._order
+        if len(order) > _SAMPLE_ALL_BELOW:
+            picked: dict[str, NodeRecord] = {}
+            for _ in range(6 * count):
+                record = order[int(self._rng.random() * len(order))]
+                if record.name not in picked and eligible(record):
+                    picked[record.name] = record
+                    if len(picked) == count:
+                        return list(picked.values())
+        candidates = [record for record in order if eligible(record)]
+        return self._rng.sample(candidates, min(count, len(candidates)))
+
+    def _wrap(self, now: float, forget_after_seconds: float) -> None:
+        self._cursor = 0
+        if self._gone:
+            kept = []
+            for record in self._order:
+                if record.gone and now - record.changed > forget_after_seconds:
+                    del self._by_name[record.name]
+                    self._gone -= 1
+                else:
+                    kept.append(record)
+            self._order = kept
+        self._rng.shuffle(self._order)

@@ -1,0 +1,177 @@
+"""The probe cycle of gossip-wire §7.1: one node at a time, directly, then by others and by a stream."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .awareness import Awareness
+from .config import Profile
+from .counters import Counters
+from .endpoint import Endpoint
+from .membership import Membership
+from .messages import IndirectPing, NodeStateKind, Ping, Suspect, encode
+from .node_table import NodeRecord, NodeTable
+from .timers import Timer, Timers
+from .transmission import Transmitter
+from .versions import answers_tcp_ping, checks_crc, sends_nack
+
+
+@dataclass(slots=True)
+class _Cycle:
+    record: NodeRecord
+    ping: Ping
+    sent: float
+    deadline: float
+    timer: Timer
+    direct: bool = True
+    contact_by_stream: bool = False
+    nacks_expected: int = 0
+    nacks_received: int = 0
+
+
+StreamPing = Callable[[Endpoint, Ping, float, Callable[[], None]], None]
+"""Ping over a stream until a deadline; calls back if it is answered."""
+
+
+class Prober:
+    """Runs one cycle each probe interval (stretched by the awareness score) over the table's probe order."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        table: NodeTable,
+        timers: Timers,
+        membership: Membership,
+        awareness: Awareness,
+        transmitter: Transmitter,
+        counters: Counters,
+        rng: random.Random,
+        own_ping: Callable[[str], Ping],
+        stream_ping: StreamPing,
+        completed: Callable[[NodeRecord, float, bytes], None],
+    ) -> None:
+        self._profile = profile
+        self._table = table
+        self._timers = timers
+        self._membership = membership
+        self._awareness = awareness
+        self._transmitter = transmitter
+        self._counters = counters
+        self._rng = rng
+        self._own_ping = own_ping
+        self._stream_ping = stream_ping
+        self._completed = completed
+        self._cycle: _Cycle | None = None
+        self._tick: Timer | None = None
+        self._scheduled = 0.0
+
+    def start(self, now: float) -> None:
+        """Begin after a random part of an interval."""
+        self._scheduled = now + self._rng.random() * self._profile.probe_interval_seconds
+        self._tick = self._timers.at(self._scheduled, self._begin)
+
+    def stop(self) -> None:
+        """Probe no more."""
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._cycle is not None:
+            self._cycle.timer.cancel()
+            self._cycle = None
+
+    def acknowledged(self, seq_no: int, payload: bytes, now: float) -> bool:
+        """An ack came; False if this cycle did not ask for it."""
+        cycle = self._cycle
+        if cycle is None or cycle.ping.seq_no != seq_no:
+            return False
+        if cycle.direct:
+            self._completed(cycle.record, now - cycle.sent, payload)
+        self._succeed(cycle, now)
+        return True
+
+    def refused(self, seq_no: int) -> bool:
+        """A nack came; False if this cycle did not ask for it."""
+        cycle = self._cycle
+        if cycle is None or cycle.ping.seq_no != seq_no:
+            return False
+        cycle.nacks_received = min(cycle.nacks_received + 1, cycle.nacks_expected)
+        return True
+
+    def _begin(self, now: float) -> None:
+        own = self._membership.own
+        record = self._table.next_to_probe(own, now, self._profile.gossip_to_the_dead_seconds)
+        if record is None:
+            self._schedule(now)
+            return
+        ping = self._own_ping(record.name)
+        if record.state is NodeStateKind.ALIVE:
+            self._transmitter.send_with_broadcasts(encode(ping), record.endpoint)
+        else:
+            accusation = Suspect(record.incarnation, record.name, own.name)
+            parts = [encode(ping), encode(accusation)]
+            self._transmitter.send(parts, record.endpoint, crc=checks_crc(record.vsn))
+        deadline = now + self._awareness.scale(self._profile.probe_interval_seconds)
+        timer = self._timers.at(now + self._profile.probe_timeout_seconds, self._ask_others)
+        self._cycle = _Cycle(record, ping, now, deadline, timer)
+
+    def _ask_others(self, now: float) -> None:
+        cycle = self._cycle
+        if cycle is None:
+            return
+        cycle.direct = False
+        own, target = self._membership.own, cycle.record
+
+        def can_help(record: NodeRecord) -> bool:
+            return record.state is NodeStateKind.ALIVE and record is not own and record is not target
+
+        for helper in self._table.sample(self._profile.indirect_checks, can_help):
+            nack = sends_nack(helper.vsn)
+            cycle.nacks_expected += nack
+            request = IndirectPing(
+                cycle.ping.seq_no,
+                target.addr,
+                target.port,
+                target.name,
+                nack,
+                cycle.ping.source_addr,
+                cycle.ping.source_port,
+                cycle.ping.source_node,
+            )
+            self._transmitter.send_with_broadcasts(encode(request), helper.endpoint)
+        if answers_tcp_ping(target.vsn):
+
+            def contacted() -> None:
+                cycle.contact_by_stream = True
+
+            self._stream_ping(target.endpoint, cycle.ping, cycle.deadline, contacted)
+        cycle.timer = self._timers.at(cycle.deadline, self._conclude)
+
+    def _conclude(self, now: float) -> None:
+        cycle = self._cycle
+        if cycle is None:
+            return
+        if cycle.contact_by_stream:
+            self._succeed(cycle, now)
+            return
+        self._cycle = None
+        self._counters.probes_failed += 1
+        missed = cycle.nacks_expected - cycle.nacks_received
+        self._awareness.apply(missed if cycle.nacks_expected else 1)
+        self._schedule(now)
+        record = cycle.record
+        self._membership.suspect(Suspect(record.incarnation, record.name, self._membership.own.name), now)
+
+    def _succeed(self, cycle: _Cycle, now: float) -> None:
+        cycle.timer.cancel()
+        self._cycle = None
+        self._awareness.apply(-1)
+        self._schedule(now)
+
+    def _schedule(self, now: float) -> None:
+        interval = self._profile.probe_interval_seconds
+        self._scheduled += interval
+        if self._scheduled < now:
+            # One missed tick is made up at once, as a Go ticker does; the grid stays.
+            self._scheduled += (now - self._scheduled) // interval * interval
+        self._tick = self._timers.at(max(self._scheduled, now), self._begin)

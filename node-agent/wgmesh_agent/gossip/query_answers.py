@@ -1,0 +1,144 @@
+"""Answering queries: acks at once, internal ones by ourselves, others by the user (gossip-wire §8.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .config import SerfConfig
+from .counters import Counters
+from .errors import GossipError
+from .key_queries import KeyOperation, answer_key_query
+from .keyring import Keyring
+from .member_table import MemberTable
+from .memberlist import Memberlist
+from .messages import NodeStateKind
+from .node_table import NodeRecord, NodeTable
+from .notifications import KeyringChanged, Notification, QueryReceived
+from .outstanding_queries import ACK_FLAG
+from .query_filters import addressed
+from .serf_messages import (
+    ConflictMember,
+    ConflictResponse,
+    Query,
+    QueryResponse,
+    Relay,
+    encode_serf,
+)
+from .versions import relays
+
+INTERNAL_PREFIX = "_serf_"
+PING_QUERY = "_serf_ping"
+CONFLICT_QUERY = "_serf_conflict"
+_MOST_OPEN = 1024
+_KEY_OPERATIONS = {operation.value: operation for operation in KeyOperation}
+
+
+class QueryAnswers:
+    """Queries that wait for this node's answer; `send_response` brings one to its asker."""
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        members: MemberTable,
+        table: NodeTable,
+        keyring: Keyring | None,
+        counters: Counters,
+        emit: Callable[[Notification], None],
+        send_response: Callable[[bytes, Query, float], None],
+        memberlist: Memberlist,
+    ) -> None:
+        self._config = config
+        self._members = members
+        self._table = table
+        self._keyring = keyring
+        self._counters = counters
+        self._emit = emit
+        self._send_response = send_response
+        self._memberlist = memberlist
+        self._open: dict[tuple[int, int], tuple[Query, float]] = {}
+
+    def handle(self, query: Query, now: float) -> None:
+        """Take up a query that was not seen before, if it is meant for us."""
+        own = self._members.get(self._config.node_name)
+        if own is None or not addressed(query.filters, self._config.node_name, own.tags):
+            return
+        if query.flags & ACK_FLAG:
+            self._send(query, QueryResponse(query.ltime, query.id, self._config.node_name, ACK_FLAG), now)
+        if query.name.startswith(INTERNAL_PREFIX):
+            payload = self._internal(query)
+            if payload is not None:
+                response = QueryResponse(query.ltime, query.id, self._config.node_name, 0, payload)
+                self._send(query, response, now)
+            return
+        self._expire(now)
+        if len(self._open) >= _MOST_OPEN:
+            self._counters.refuse("query: too many open")
+            return
+        deadline = now + query.timeout_ns / 1e9
+        self._open[query.ltime, query.id] = (query, deadline)
+        self._emit(
+            QueryReceived(query.ltime, query.id, query.source_node, query.name, query.payload, deadline)
+        )
+
+    def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
+        """Answer a query, once. Raises GossipError if it is not open (any more), or the answer too long."""
+        query, deadline = self._open.get((ltime, query_id), (None, 0.0))
+        if query is None or now > deadline:
+            raise GossipError("that query is not open: unknown, answered already, or its time is up")
+        response = QueryResponse(ltime, query_id, self._config.node_name, 0, payload)
+        size = len(encode_serf(response))
+        if size > self._config.query_response_bytes:
+            raise GossipError(
+                f"the answer takes {size} bytes; {self._config.query_response_bytes} is the most"
+            )
+        del self._open[ltime, query_id]
+        self._send(query, response, now)
+
+    def _expire(self, now: float) -> None:
+        for key, (_, deadline) in list(self._open.items()):
+            if now > deadline:
+                del self._open[key]
+
+    def _send(self, query: Query, response: QueryResponse, now: float) -> None:
+        data = encode_serf(response)
+        self._send_response(data, query, now)
+        if query.relay_factor and self._members.alive_count >= query.relay_factor + 1:
+            self._relay(query, data)
+
+    def _relay(self, query: Query, data: bytes) -> None:
+        relay = encode_serf(Relay(query.addr, query.port, "", query.source_node, data))
+
+        def can_relay(record: NodeRecord) -> bool:
+            named = record.name in (self._config.node_name, query.source_node)
+            return record.state is NodeStateKind.ALIVE and relays(record.vsn) and not named
+
+        for record in self._table.sample(min(query.relay_factor, 16), can_relay):
+            self._memberlist.send_user(relay, record.endpoint)
+
+    def _internal(self, query: Query) -> bytes | None:
+        operation = _KEY_OPERATIONS.get(query.name)
+        if operation is not None:
+
+            def fits(payload: bytes) -> bool:
+                response = QueryResponse(query.ltime, query.id, self._config.node_name, 0, payload)
+                return len(encode_serf(response)) <= self._config.query_response_bytes
+
+            return answer_key_query(
+                operation, query.payload, self._keyring, fits, lambda: self._emit(KeyringChanged())
+            )
+        if query.name == CONFLICT_QUERY:
+            name = query.payload.decode("utf-8", "surrogateescape")
+            return None if name == self._config.node_name else self._conflict_answer(name)
+        if query.name != PING_QUERY:
+            self._counters.refuse("query: unknown internal name")
+        return None
+
+    def _conflict_answer(self, name: str) -> bytes:
+        member = self._members.get(name)
+        if member is None:
+            return encode_serf(ConflictResponse(None))
+        record = member.record
+        versions = record.vsn if len(record.vsn) >= 6 else bytes(6)
+        tags = dict(member.tags)
+        known = ConflictMember(name, record.addr, record.port, tags, member.status, *versions[:6])
+        return encode_serf(ConflictResponse(known))

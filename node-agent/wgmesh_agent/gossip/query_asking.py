@@ -1,0 +1,114 @@
+"""Asking queries of the cluster: building them, and knowing who should answer (gossip-wire §8.5)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .config import SerfConfig
+from .errors import GossipError, PeerError
+from .filters import Filter
+from .lamport import LamportClock
+from .member_table import MemberTable
+from .node_table import NodeRecord
+from .outstanding_queries import ACK_FLAG, OutstandingQueries, OutstandingQuery
+from .query_filters import matches
+from .serf_messages import MemberStatus, NodeFilter, Query, TagFilter, encode_filter, encode_serf
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask and whom: all members, those in `nodes`, those whose tags match all Go expressions in `tags`.
+
+    `timeout` is in seconds (None: by gossip-wire §6). `relay_factor` members bring each answer a second way.
+    `expect_self` says whether to wait for this node's own answer.
+    """
+
+    name: str
+    payload: bytes = b""
+    nodes: Sequence[str] | None = None
+    tags: Mapping[str, str] | None = None
+    ack: bool = False
+    relay_factor: int = 0
+    timeout: float | None = None
+    expect_self: bool = True
+
+    def filters(self) -> list[Filter]:
+        """The filters that say whom."""
+        filters: list[Filter] = [TagFilter(tag, expression) for tag, expression in (self.tags or {}).items()]
+        return filters if self.nodes is None else [NodeFilter(tuple(self.nodes)), *filters]
+
+
+Asked = Callable[[Query, bytes, float], None]
+"""Handles a query of our own like a received one, and spreads it."""
+
+
+class QueryAsking:
+    """Opens queries and has `asked` spread them."""
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        clock: LamportClock,
+        members: MemberTable,
+        own: NodeRecord,
+        outstanding: OutstandingQueries,
+        rng: random.Random,
+        asked: Asked,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._members = members
+        self._own = own
+        self._outstanding = outstanding
+        self._rng = rng
+        self._asked = asked
+
+    def ask(
+        self,
+        question: Question,
+        now: float,
+        then: Callable[[OutstandingQuery, float], None] | None = None,
+    ) -> OutstandingQuery:
+        """Ask. Finishes when all living members addressed have answered, or when the time is up.
+
+        Raises GossipError if the query is too large or an expression is none.
+        """
+        timeout = question.timeout
+        if timeout is None:
+            timeout = self._config.profile.query_timeout_seconds(self._members.alive_count)
+        filters = question.filters()
+        query = Query(
+            self._clock.time,
+            self._rng.getrandbits(31),
+            self._own.addr,
+            self._own.port,
+            self._own.name,
+            tuple(encode_filter(filter_) for filter_ in filters),
+            ACK_FLAG if question.ack else 0,
+            question.relay_factor,
+            round(timeout * 1e9),
+            question.name,
+            question.payload,
+        )
+        data = encode_serf(query)
+        if len(data) > self._config.query_bytes:
+            raise GossipError(f"a query of {len(data)} bytes; {self._config.query_bytes} is the most")
+        expected = self._expected(filters, question.expect_self)
+        outstanding = OutstandingQuery(query.id, query.ltime, expected, question.ack)
+        self._outstanding.open(outstanding, now + timeout, then)
+        self._asked(query, data, now)
+        return outstanding
+
+    def _expected(self, filters: list[Filter], expect_self: bool) -> frozenset[str]:
+        try:
+            return frozenset(
+                member.record.name
+                for member in self._members
+                if member.status is MemberStatus.ALIVE
+                and (expect_self or member.record.name != self._own.name)
+                and all(matches(filter_, member.record.name, member.tags) for filter_ in filters)
+            )
+        except PeerError as error:
+            raise GossipError(str(error)) from error

@@ -1,0 +1,345 @@
+"""serf without I/O: the top of the gossip core, owner of a memberlist.
+
+Feed it datagrams, stream bytes and the time; drain datagrams, stream actions and notifications; call
+`handle_timers` when `next_timer` is due. Nothing here blocks, reads a clock, or draws chance but from the
+`random.Random` given.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from .config import SerfConfig
+from .counters import Counters
+from .departures import Departure
+from .encryption import NonceSource
+from .endpoint import Endpoint, endpoint_of
+from .errors import GossipError, PeerError
+from .intake import Broadcasts, Intake
+from .key_queries import KeyOperation
+from .keyring import Keyring
+from .lamport import LamportClock
+from .member_table import MemberTable
+from .memberlist import Memberlist
+from .name_conflicts import NameConflicts
+from .node_table import NodeRecord
+from .notifications import JoinFinished, LeaveFinished, Member, Notification
+from .outstanding_queries import OutstandingQueries, OutstandingQuery
+from .query_answers import CONFLICT_QUERY, QueryAnswers
+from .query_asking import QueryAsking, Question
+from .recent_window import RecentWindow
+from .reconnection import Reconnection
+from .round_trips import RoundTrips
+from .serf_messages import (
+    JoinIntent,
+    KeyRequest,
+    LeaveIntent,
+    MemberStatus,
+    Query,
+    QueryResponse,
+    SerfPushPull,
+    UserEvent,
+    decode_serf,
+    encode_serf,
+    encode_tags,
+)
+from .serf_state import EventKey, SerfState
+from .streams import StreamAction
+from .timers import Timers
+from .transmission import Datagram
+
+_MOST_QUERY_IDS = 65536
+_PRUNE_AFTER_SECONDS = 6.0
+
+Then = Callable[[OutstandingQuery, float], None]
+
+
+class Serf:
+    """One member of a serf cluster.
+
+    `keyring` None means plaintext gossip; `nonces` must give unpredictable bytes. All `now` are monotonic seconds
+    of one clock.
+    """
+
+    def __init__(
+        self, config: SerfConfig, *, keyring: Keyring | None, rng: random.Random, nonces: NonceSource
+    ) -> None:
+        self.config = config
+        self._timers = Timers()
+        self._notifications: list[Notification] = []
+        self._clock, self._event_clock, query_clock = LamportClock(), LamportClock(), LamportClock()
+        emit = self._emit
+        memberlist = Memberlist(config, self, self._timers, rng, keyring=keyring, nonces=nonces)
+        self._memberlist = memberlist
+        self.counters: Counters = memberlist.counters
+        members = MemberTable(
+            config, self._clock, self.counters, emit, self._broadcast_join, self._prune_later, self._changed
+        )
+        self._members = members
+        self._broadcasts = Broadcasts(
+            config, memberlist, lambda: config.profile.retransmit_limit(len(members))
+        )
+        events: RecentWindow[EventKey] = RecentWindow(
+            self._event_clock, config.max_events_buffered, config.max_event_buffer_bytes
+        )
+        queries: RecentWindow[int] = RecentWindow(query_clock, _MOST_QUERY_IDS, _MOST_QUERY_IDS)
+        self._round_trips = RoundTrips(config.node_name, self.counters, rng)
+        self._reconnection = Reconnection(config, members, self._timers, rng, self._reconnect)
+        self._conflicts = NameConflicts(memberlist.own, emit, self._ask_conflict)
+        self._outstanding = OutstandingQueries(
+            self._timers, self.counters, emit, lambda name: members.get(name) is not None
+        )
+        self._answers = QueryAnswers(
+            config, members, memberlist.table, keyring, self.counters, emit, self._send_response, memberlist
+        )
+        self._intake = Intake(
+            members, memberlist, self._broadcasts, events, queries, self._answers, self._outstanding, emit
+        )
+        self._state = SerfState(
+            self._clock, self._event_clock, query_clock, members, events, self._intake.admit_event
+        )
+        self._asking = QueryAsking(
+            config, query_clock, members, memberlist.own, self._outstanding, rng, self._intake.ask
+        )
+        self._tags = dict(config.tags)
+        self._ignoring_old_events = 0
+        self._started = False
+
+    # The life of a node
+
+    def start(self, now: float, port: int | None = None) -> None:
+        """Become a cluster of one, at `port` (default: as configured). Raises GossipError for too long tags."""
+        meta = encode_tags(self._tags)
+        self._started = True
+        self._memberlist.start(self.config.port if port is None else port, meta, now)
+
+    def join(self, endpoint: Endpoint, now: float, *, ignore_old_events: bool = True) -> None:
+        """Join the cluster of whoever listens at `endpoint`; JoinFinished tells the outcome."""
+        self._ignoring_old_events += ignore_old_events
+
+        def outcome(error: str | None, now: float) -> None:
+            self._ignoring_old_events -= ignore_old_events
+            if error is None:
+                self._broadcast_join(now)
+            self._emit(JoinFinished(endpoint, error))
+
+        self._memberlist.join(endpoint, outcome, now)
+
+    def leave(self, now: float) -> None:
+        """Leave gracefully; LeaveFinished tells when it is done. Raises GossipError the second time."""
+        if self._members.leaving_self:
+            raise GossipError("this node is leaving already")
+        self._members.leaving_self = True
+        steps = (self._say_intent, self._say_dead)
+        Departure(self.config, self._timers, steps, lambda: self._emit(LeaveFinished())).begin(now)
+
+    def stop(self) -> None:
+        """Start nothing any more, and say nothing about it."""
+        self._memberlist.stop()
+        self._reconnection.stop()
+
+    # What the shell drives
+
+    def receive_datagram(self, data: bytes, source: Endpoint, now: float) -> None:
+        """A datagram came from `source`."""
+        self._memberlist.receive_datagram(data, source, now)
+
+    def datagrams_to_send(self) -> list[Datagram]:
+        """Datagrams that are due; each is given out once."""
+        return self._memberlist.take_datagrams()
+
+    def stream_accepted(self) -> int | None:
+        """A peer opened a stream: its id, or None to close it at once."""
+        return self._memberlist.streams.accepted()
+
+    def stream_received(self, stream_id: int, data: bytes, now: float) -> None:
+        """Bytes came on a stream."""
+        self._memberlist.streams.received(stream_id, data, now)
+
+    def stream_closed(self, stream_id: int, reason: str, now: float) -> None:
+        """A stream ended without our asking, could not be opened, or ran out of time."""
+        self._memberlist.streams.closed(stream_id, reason, now)
+
+    def stream_actions(self) -> list[StreamAction]:
+        """What to do with streams; each action is given out once."""
+        return self._memberlist.streams.actions()
+
+    def next_timer(self) -> float | None:
+        """When `handle_timers` is next due."""
+        return self._timers.next_deadline()
+
+    def handle_timers(self, now: float) -> None:
+        """Do what is due."""
+        self._timers.run_due(now)
+
+    def events(self) -> list[Notification]:
+        """Notifications since last asked."""
+        taken = self._notifications[:]
+        self._notifications.clear()
+        return taken
+
+    # What users ask
+
+    def members(self) -> dict[str, Member]:
+        """All members by name, self included; a copy."""
+        return self._members.views()
+
+    def member(self, name: str) -> Member | None:
+        """One member."""
+        member = self._members.get(name)
+        return None if member is None else member.view()
+
+    def rtt(self, a: str, b: str | None = None) -> float | None:
+        """Estimated round trip in seconds between `a` and `b` (default: this node), if both are known."""
+        return self._round_trips.rtt(a, b)
+
+    def set_tags(self, tags: Mapping[str, str], now: float) -> None:
+        """Replace this node's tags and tell everybody. Raises GossipError past 512 bytes."""
+        meta = encode_tags(tags)
+        self._tags = dict(tags)
+        if self._started:
+            self._memberlist.membership.update_meta(meta, now)
+
+    def user_event(self, name: str, payload: bytes, now: float, *, coalesce: bool = False) -> None:
+        """Send an event to every member, this one included. Raises GossipError if it is too large."""
+        limit = self.config.user_event_bytes
+        event = UserEvent(self._event_clock.time, name, payload, coalesce)
+        data = encode_serf(event)
+        if len(data) > limit:
+            raise GossipError(f"a user event of {len(data)} bytes encoded; {limit} is the most")
+        self._event_clock.increment()
+        self._intake.admit_event(event)
+        self._broadcasts.add(self._broadcasts.events, data, now)
+
+    def query(self, question: Question, now: float, then: Then | None = None) -> OutstandingQuery:
+        """Ask the cluster; QueryFinished tells when the answers are in, or `then` is called instead.
+
+        Raises GossipError if the query is too large or an expression is none.
+        """
+        return self._asking.ask(question, now, then)
+
+    def key_query(self, operation: KeyOperation, key: bytes, now: float) -> OutstandingQuery:
+        """Have every member install, use, remove or list keys; `key_queries.collect` reads the answers."""
+        return self.query(Question(operation.value, encode_serf(KeyRequest(key))), now)
+
+    def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
+        """Answer a QueryReceived. Raises GossipError if it is not open any more, or the answer too large."""
+        self._answers.respond(ltime, query_id, payload, now)
+
+    def force_leave(self, name: str, now: float, *, prune: bool = False) -> None:
+        """Turn a failed member into one that left, and with `prune` forget it.
+
+        A living one shows as leaving until it objects. Raises GossipError for our own name.
+        """
+        if name == self.config.node_name:
+            raise GossipError("a node cannot force itself to leave; use leave")
+        intent = LeaveIntent(self._clock.time, name, prune)
+        self._clock.increment()
+        self._members.leave_intent(intent, now)
+        self._broadcasts.add(self._broadcasts.intents, encode_serf(intent), now)
+
+    # What memberlist tells (SerfDelegate)
+
+    def node_joined(self, record: NodeRecord, now: float) -> None:
+        """A node is alive."""
+        self._members.node_joined(record, now)
+
+    def node_updated(self, record: NodeRecord, now: float) -> None:
+        """A node has other metadata."""
+        self._members.node_updated(record, now)
+
+    def node_left(self, record: NodeRecord, now: float) -> None:
+        """A node is dead or left."""
+        self._members.node_left(record, now)
+
+    def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
+        """Two nodes use one name."""
+        self._conflicts.seen(record, claimant, now)
+
+    def ack_payload(self) -> bytes:
+        """This node's coordinate."""
+        return self._round_trips.payload()
+
+    def ping_completed(self, record: NodeRecord, rtt_seconds: float, payload: bytes) -> None:
+        """A direct ping was answered in time."""
+        self._round_trips.completed(record.name, rtt_seconds, payload)
+
+    def local_state(self) -> bytes:
+        """serf's share of a push-pull."""
+        return encode_serf(self._state.local())
+
+    def merge_remote_state(self, state: bytes, *, join: bool, now: float) -> None:
+        """A peer's share of a push-pull. Raises PeerError."""
+        message = decode_serf(state)
+        if not isinstance(message, SerfPushPull):
+            raise PeerError("the user state of a push-pull is no serf push-pull")
+        self._state.merge(message, ignore_old_events=join and self._ignoring_old_events > 0, now=now)
+
+    def user_message(self, payload: bytes, now: float) -> None:
+        """A serf message came. Raises PeerError."""
+        self._intake.receive(payload, now)
+
+    # Inside
+
+    def _broadcast_join(self, now: float) -> None:
+        intent = JoinIntent(self._clock.time, self.config.node_name)
+        self._members.join_intent(intent, now)
+        self._broadcasts.add(self._broadcasts.intents, encode_serf(intent), now)
+
+    def _say_intent(self, said: Callable[[], None], now: float) -> None:
+        intent = LeaveIntent(self._clock.time, self.config.node_name)
+        self._clock.increment()
+        self._members.leave_intent(intent, now)
+        if self._memberlist.others_reachable:
+            self._broadcasts.add(self._broadcasts.intents, encode_serf(intent), now, said)
+        else:
+            said()
+
+    def _say_dead(self, said: Callable[[], None], now: float) -> None:
+        reachable = self._memberlist.others_reachable
+        self._memberlist.leave(said if reachable else _nothing, now)
+        if not reachable:
+            said()
+
+    def _send_response(self, payload: bytes, query: Query, now: float) -> None:
+        own = self._memberlist.own
+        if query.source_node == own.name and query.addr == own.addr and query.port == own.port:
+            response = decode_serf(payload)
+            if isinstance(response, QueryResponse):
+                self._outstanding.answer(response, now)
+        else:
+            self._memberlist.send_user(payload, endpoint_of(query.addr, query.port))
+
+    def _ask_conflict(self, then: Then, now: float) -> None:
+        name = self.config.node_name.encode("utf-8", "surrogateescape")
+        self.query(Question(CONFLICT_QUERY, name, expect_self=False), now, then)
+
+    def _reconnect(self, endpoint: Endpoint, now: float) -> None:
+        def outcome(error: str | None, _now: float) -> None:
+            if error is not None:
+                self.counters.refuse("reconnect: failed")
+
+        self._memberlist.join(endpoint, outcome, now)
+
+    def _prune_later(self, name: str, now: float) -> None:
+        def prune(_now: float) -> None:
+            member = self._members.get(name)
+            if member is not None and member.status in (MemberStatus.LEAVING, MemberStatus.LEFT):
+                self._members.erase(name)
+
+        self._timers.at(now + _PRUNE_AFTER_SECONDS, prune)
+
+    def _changed(self, name: str, now: float | None) -> None:
+        """A member is gone (at `now`), or forgotten (None)."""
+        if now is None:
+            self._round_trips.forget(name)
+        else:
+            self._reconnection.wake(now)
+
+    def _emit(self, notification: Notification) -> None:
+        self._notifications.append(notification)
+
+
+def _nothing() -> None:
+    """Nobody is there to hear; nothing waits for the message."""

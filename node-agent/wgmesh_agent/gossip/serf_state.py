@@ -1,0 +1,66 @@
+"""serf's share of a push-pull: what is put in, and what is taken from a peer's (gossip-wire §8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .lamport import LATEST, LamportClock, plausible
+from .member_table import MemberTable
+from .recent_window import RecentWindow
+from .serf_messages import EventSlot, JoinIntent, LeaveIntent, SerfPushPull, UserEvent
+
+EventKey = tuple[str, bytes]
+
+
+class SerfState:
+    """Reads and merges the three clocks, the members' status times and the recent user events."""
+
+    def __init__(
+        self,
+        clock: LamportClock,
+        event_clock: LamportClock,
+        query_clock: LamportClock,
+        members: MemberTable,
+        events: RecentWindow[EventKey],
+        deliver: Callable[[UserEvent], bool],
+    ) -> None:
+        self._clock = clock
+        self._event_clock = event_clock
+        self._query_clock = query_clock
+        self._members = members
+        self._events = events
+        self._deliver = deliver
+
+    def local(self) -> SerfPushPull:
+        """This node's share."""
+        return SerfPushPull(
+            self._clock.time,
+            {member.record.name: member.status_ltime for member in self._members},
+            tuple(self._members.left),
+            self._event_clock.time,
+            tuple(EventSlot(ltime, keys) for ltime, keys in self._events.entries()),
+            self._query_clock.time,
+        )
+
+    def merge(self, state: SerfPushPull, *, ignore_old_events: bool, now: float) -> None:
+        """Take over a peer's share; `ignore_old_events` drops events from before the peer's present."""
+        for clock, seen in (
+            (self._clock, state.ltime),
+            (self._event_clock, state.event_ltime),
+            (self._query_clock, state.query_ltime),
+        ):
+            if seen > 0:
+                clock.witness(seen - 1)
+        left = set(state.left_members)
+        for name in state.left_members:
+            ltime = state.status_ltimes.get(name, 0) + 1
+            self._members.leave_intent(LeaveIntent(min(ltime, LATEST), name), now)
+        for name, ltime in state.status_ltimes.items():
+            if name not in left:
+                self._members.join_intent(JoinIntent(ltime, name), now)
+        if ignore_old_events and plausible(state.event_ltime):
+            self._events.ignore_before(state.event_ltime)
+        for slot in state.events:
+            if slot is not None:
+                for name, payload in slot.events:
+                    self._deliver(UserEvent(slot.ltime, name, payload))

@@ -1,0 +1,141 @@
+"""Push-pull: full states swapped, on joining, on a timer, and to reach the failed (gossip-wire §4.2)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from .config import Profile
+from .counters import Counters
+from .delegate import SerfDelegate
+from .endpoint import Endpoint
+from .errors import GossipError, PeerError
+from .membership import Membership
+from .messages import Message, NodeState, NodeStateKind, PushPull
+from .node_table import NodeRecord, NodeTable
+from .streams import Purpose, Streams
+from .timers import Timer, Timers
+from .versions import merge_refusal
+
+Outcome = Callable[[str | None, float], None]
+"""Called with None if the state was merged, else with the reason it was not."""
+
+
+class StateExchange:
+    """Starts exchanges, answers them, and merges what they bring."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        table: NodeTable,
+        timers: Timers,
+        membership: Membership,
+        counters: Counters,
+        rng: random.Random,
+        delegate: SerfDelegate,
+    ) -> None:
+        self._profile = profile
+        self._table = table
+        self._timers = timers
+        self._membership = membership
+        self._counters = counters
+        self._rng = rng
+        self._delegate = delegate
+        self._timer: Timer | None = None
+
+    def start(self, streams: Streams, now: float) -> None:
+        """Exchange with a random living node at each interval, the first after a random part of one."""
+        first = now + self._rng.random() * self._profile.push_pull_seconds(len(self._table))
+
+        def tick(now: float) -> None:
+            self._timer = self._timers.at(now + self._profile.push_pull_seconds(len(self._table)), tick)
+            own = self._membership.own
+
+            def alive(record: NodeRecord) -> bool:
+                return record.state is NodeStateKind.ALIVE and record is not own
+
+            for peer in self._table.sample(1, alive):
+                self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, self._count_failure, now)
+
+        self._timer = self._timers.at(first, tick)
+
+    def stop(self) -> None:
+        """Start no more exchanges."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def exchange(
+        self, streams: Streams, endpoint: Endpoint, purpose: Purpose, outcome: Outcome, now: float
+    ) -> None:
+        """Swap states with whoever listens at `endpoint`; `Purpose.JOIN` says so to the peer."""
+        join = purpose is Purpose.JOIN
+
+        def replied(message: Message, now: float) -> None:
+            if not isinstance(message, PushPull):
+                outcome(f"answered a push-pull with {type(message).__name__}", now)
+                return
+            try:
+                self._merge(message, join, now)
+            except PeerError as error:
+                outcome(str(error), now)
+            else:
+                outcome(None, now)
+
+        try:
+            streams.open(
+                endpoint,
+                self._state(join),
+                purpose,
+                now + self._profile.tcp_timeout_seconds,
+                replied,
+                outcome,
+            )
+        except GossipError as error:
+            outcome(str(error), now)
+
+    def answer(self, request: PushPull) -> tuple[PushPull, Callable[[float], None]]:
+        """The reply to a peer's exchange, which goes out before its state is even looked at."""
+
+        def merge(now: float) -> None:
+            try:
+                self._merge(request, request.join, now)
+            except PeerError:
+                self._counters.refuse("push-pull: not merged")
+
+        return self._state(request.join), merge
+
+    def _state(self, join: bool) -> PushPull:
+        nodes = tuple(
+            NodeState(
+                record.name,
+                record.addr,
+                record.port,
+                record.meta,
+                record.incarnation,
+                record.state,
+                record.vsn,
+            )
+            for record in self._table
+        )
+        return PushPull(join, nodes, self._delegate.local_state())
+
+    def _merge(self, message: PushPull, join: bool, now: float) -> None:
+        remote = [(node.name, node.vsn) for node in message.nodes]
+        # A local node that never said what it speaks must not block every merge; a remote one does, as in Go.
+        local = [(record.name, record.vsn) for record in self._table if record.vsn]
+        alive = [(node.name, node.vsn) for node in message.nodes if node.state is NodeStateKind.ALIVE]
+        alive += [
+            (record.name, record.vsn)
+            for record in self._table
+            if record.vsn and record.state is NodeStateKind.ALIVE
+        ]
+        refusal = merge_refusal(alive, remote + local)
+        if refusal is not None:
+            raise PeerError(f"versions do not fit: {refusal}")
+        self._membership.merge(message.nodes, now)
+        if message.user_state:
+            self._delegate.merge_remote_state(message.user_state, join=join, now=now)
+
+    def _count_failure(self, error: str | None, _now: float) -> None:
+        if error is not None:
+            self._counters.refuse("push-pull: failed")

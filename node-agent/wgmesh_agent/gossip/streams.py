@@ -1,0 +1,199 @@
+"""Streams without sockets: one message each way, asked of the shell and fed back as bytes (gossip-wire §4).
+
+The shell opens, reads, writes and closes TCP connections and keeps their deadlines; what bytes mean is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from .counters import Counters
+from .endpoint import Endpoint
+from .errors import GossipError, PeerError
+from .messages import Message, StreamError
+from .stream import StreamCodec, StreamDecoder, stream_message
+
+
+class Purpose(Enum):
+    """Why a stream is opened."""
+
+    JOIN = "join"
+    PUSH_PULL = "push-pull"
+    PING = "ping"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """Connect to `endpoint`, write `payload`, feed back what comes until told to close, or until `deadline`."""
+
+    stream_id: int
+    endpoint: Endpoint
+    payload: bytes
+    purpose: Purpose
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStream:
+    """Write `payload` on an accepted stream, then close it."""
+
+    stream_id: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStream:
+    """Close a stream; nothing more is expected from it."""
+
+    stream_id: int
+
+
+StreamAction = OpenStream | WriteStream | CloseStream
+
+
+@dataclass(slots=True)
+class _Opened:
+    decoder: StreamDecoder
+    on_message: Callable[[Message, float], None]
+    on_failure: Callable[[str, float], None]
+    received_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Accepted:
+    decoder: StreamDecoder
+    received_bytes: int = 0
+
+
+Responder = Callable[[Message, float], tuple[Message | None, Callable[[float], None] | None]]
+"""From a request to its reply, and to what is to be done after the reply is on its way."""
+
+
+class Streams:
+    """All streams of a node: opened ones wait for a reply, accepted ones for a request."""
+
+    def __init__(
+        self,
+        codec: StreamCodec,
+        counters: Counters,
+        responder: Responder,
+        max_accepted: int,
+        max_buffered_bytes: int,
+    ) -> None:
+        self._codec = codec
+        self._counters = counters
+        self._responder = responder
+        self._max_accepted = max_accepted
+        self._max_buffered_bytes = max_buffered_bytes
+        self._buffered_bytes = 0
+        self._next_id = 0
+        self._opened: dict[int, _Opened] = {}
+        self._accepted: dict[int, _Accepted] = {}
+        self._actions: list[StreamAction] = []
+
+    def open(
+        self,
+        endpoint: Endpoint,
+        message: Message,
+        purpose: Purpose,
+        deadline: float,
+        on_message: Callable[[Message, float], None],
+        on_failure: Callable[[str, float], None],
+    ) -> None:
+        """Have a message brought to `endpoint`; exactly one of the two is called with the outcome.
+
+        Raises GossipError if the message is too large for a stream.
+        """
+        payload = self._codec.encode(stream_message(message), False)
+        self._next_id += 1
+        self._opened[self._next_id] = _Opened(self._codec.decoder(True), on_message, on_failure)
+        self._actions.append(OpenStream(self._next_id, endpoint, payload, purpose, deadline))
+        self._counters.streams_out += 1
+        self._counters.stream_bytes_out += len(payload)
+
+    def actions(self) -> list[StreamAction]:
+        """What the shell has to do since last asked."""
+        taken, self._actions = self._actions, []
+        return taken
+
+    def accepted(self) -> int | None:
+        """A peer connected; the id of its stream, or None to hang up at once."""
+        if len(self._accepted) >= self._max_accepted:
+            self._counters.refuse("stream: too many at once")
+            return None
+        self._next_id += 1
+        self._accepted[self._next_id] = _Accepted(self._codec.decoder(False))
+        self._counters.streams_in += 1
+        return self._next_id
+
+    def received(self, stream_id: int, data: bytes, now: float) -> None:
+        """Bytes came on a stream; ids no longer known are ignored."""
+        self._counters.stream_bytes_in += len(data)
+        if (opened := self._opened.get(stream_id)) is not None:
+            self._read_reply(stream_id, opened, data, now)
+        elif (accepted := self._accepted.get(stream_id)) is not None:
+            self._read_request(stream_id, accepted, data, now)
+
+    def closed(self, stream_id: int, reason: str, now: float) -> None:
+        """A stream ended, failed or ran out of time."""
+        if (opened := self._opened.pop(stream_id, None)) is not None:
+            self._buffered_bytes -= opened.received_bytes
+            opened.on_failure(reason, now)
+        elif (accepted := self._accepted.pop(stream_id, None)) is not None:
+            self._buffered_bytes -= accepted.received_bytes
+            self._counters.refuse("stream: ended early")
+
+    def _read_reply(self, stream_id: int, stream: _Opened, data: bytes, now: float) -> None:
+        try:
+            self._grow(stream, data)
+            message = stream.decoder.feed(data)
+        except PeerError as error:
+            self._counters.refuse("stream: unreadable reply")
+            self._actions.append(CloseStream(stream_id))
+            self.closed(stream_id, str(error), now)
+            return
+        if message is not None:
+            del self._opened[stream_id]
+            self._buffered_bytes -= stream.received_bytes
+            self._actions.append(CloseStream(stream_id))
+            if isinstance(message, StreamError):
+                stream.on_failure(f"the peer refused the stream: {message.error}", now)
+            else:
+                stream.on_message(message, now)
+
+    def _read_request(self, stream_id: int, stream: _Accepted, data: bytes, now: float) -> None:
+        reply: Message | None
+        afterwards: Callable[[float], None] | None
+        try:
+            self._grow(stream, data)
+            message = stream.decoder.feed(data)
+            if message is None:
+                return
+            reply, afterwards = self._responder(message, now)
+        except PeerError as error:
+            self._counters.refuse("stream: unreadable request")
+            reply, afterwards = StreamError(str(error)), None
+        del self._accepted[stream_id]
+        self._buffered_bytes -= stream.received_bytes
+        self._actions.append(self._answer(stream_id, reply))
+        if afterwards is not None:
+            afterwards(now)
+
+    def _answer(self, stream_id: int, reply: Message | None) -> StreamAction:
+        if reply is None:
+            return CloseStream(stream_id)
+        try:
+            payload = self._codec.encode(stream_message(reply), True)
+        except GossipError:
+            self._counters.refuse("stream: reply too large")
+            return CloseStream(stream_id)
+        self._counters.stream_bytes_out += len(payload)
+        return WriteStream(stream_id, payload)
+
+    def _grow(self, stream: _Opened | _Accepted, data: bytes) -> None:
+        if self._buffered_bytes + len(data) > self._max_buffered_bytes:
+            raise PeerError("too many bytes on all streams together; try again")
+        stream.received_bytes += len(data)
+        self._buffered_bytes += len(data)
