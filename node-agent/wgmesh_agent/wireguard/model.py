@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -12,7 +12,6 @@ from ipaddress import (
     IPv6Network,
     ip_address,
 )
-from types import MappingProxyType
 from typing import Self
 
 from .keys import PrivateKey, PublicKey
@@ -95,7 +94,7 @@ class Device:
     public_key: PublicKey | None = None
     listen_port: int = 0
     fwmark: int = 0
-    peers: Mapping[PublicKey, Peer] = MappingProxyType({})
+    peers: Mapping[PublicKey, Peer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

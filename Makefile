@@ -1,0 +1,30 @@
+.PHONY: setup demo test kernel-test bench lint stubs
+
+PYTHON := .venv/bin/python
+# Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
+TESTS := tests/unit tests/vectors tests/sim tests/serf tests/netns
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@.venv/bin/wgmesh demo $(DEMO)
+
+test: setup
+	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q $(PYTEST)
+
+kernel-test: setup
+	@scripts/need-root tests/kernel/run $(PYTEST)
+
+bench: setup
+	@scripts/need-root $(PYTHON) tests/bench/run.py $(BENCH)
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@$(PYTHON) scripts/generate-stubs --check
+
+stubs: setup
+	@$(PYTHON) scripts/generate-stubs

@@ -1,0 +1,1 @@
+"""The running agent: joins the pure cores to gossip, WireGuard, gRPC and disk."""

@@ -1,0 +1,209 @@
+"""The Agent gRPC service on the unix socket: what `wgmesh info` and its siblings ask."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+
+from wgmesh_agent.daemon.node import MeshNode, TagRefused
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.notifications import Member
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.membership.tags import is_reserved
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.agent_pb2 import (
+    AgentEmpty,
+    LeaveRequest,
+    LeaveResult,
+    MemberInfo,
+    MemberInfoTag,
+    MeshInfo,
+    NodeTag,
+    RTTInfo,
+    RTTNodeInfo,
+    TagResult,
+    WaitInfo,
+    WaitResponse,
+)
+from wgmesh_api.agent_pb2_grpc import AgentServicer, add_AgentServicer_to_server
+
+log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+MAX_WAIT_SECONDS = 3600
+
+
+class SocketInUse(Exception):
+    """Another agent answers on this socket."""
+
+
+class AgentService(AgentServicer):
+    """Reads the node; changes only tags and membership."""
+
+    def __init__(self, node: MeshNode, *, tls: bool, leave: Callable[[], Awaitable[None]]) -> None:
+        self._node = node
+        self._tls = tls
+        self._leave = leave
+
+    async def Info(self, request: AgentEmpty, context: Context) -> MeshInfo:
+        node, record, identity = self._node, self._node.record, self._node.identity
+        return MeshInfo(
+            name=record.mesh,
+            nodeCount=sum(m.status is MemberStatus.ALIVE for m in node.gossip.members().values()),
+            nodeName=record.node,
+            meshCeationTS=record.created_unix,
+            nodeJoinTS=record.joined_unix,
+            interface=identity.interface,
+            backend=node.backend.kind.value,
+            pubkey=str(identity.private_key.public()),
+            meshCidrs=[str(network) for network in record.ranges],
+            meshIPs=[str(address) for address in record.addresses],
+            gossipProfile=record.profile,
+            gossipEncrypted=bool(record.gossip_keys),
+            tls=self._tls,
+            mtu=identity.mtu,
+            version=version("wgmesh"),
+            endpoint=str(identity.endpoint),
+            refusals=node.refusals.counts,
+            bootstrap=record.bootstrap,
+        )
+
+    async def Nodes(self, request: AgentEmpty, context: Context) -> AsyncIterator[MemberInfo]:
+        try:
+            device = await self._node.device()
+        except BackEndError as error:
+            log.error("cannot read WireGuard", why=str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
+        for member in sorted(self._node.gossip.members().values(), key=lambda m: m.name):
+            yield self._member_info(member, device)
+
+    async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:
+        generation = self._node.changes.generation
+        seconds = min(max(request.timeoutSecs, 1), MAX_WAIT_SECONDS)
+        changed = await self._node.changes.after(generation, seconds)
+        yield WaitResponse(wasTimeout=not changed, changesOccured=changed)
+
+    async def Tag(self, request: NodeTag, context: Context) -> TagResult:
+        return await self._set_tags({**self._node.record.tags, request.key: request.value})
+
+    async def Untag(self, request: NodeTag, context: Context) -> TagResult:
+        if request.key not in self._node.record.tags:
+            return TagResult(ok=False, message=f"this node has no tag {request.key!r:.80}")
+        return await self._set_tags({k: v for k, v in self._node.record.tags.items() if k != request.key})
+
+    async def Tags(self, request: AgentEmpty, context: Context) -> AsyncIterator[NodeTag]:
+        for key, value in sorted(self._node.record.tags.items()):
+            yield NodeTag(key=key, value=value)
+
+    async def RTT(self, request: AgentEmpty, context: Context) -> AsyncIterator[RTTInfo]:
+        async for found in self._node.rtts.ask():
+            infos = [
+                RTTNodeInfo(nodeName=name, rttMsec=msec, rttUsec=self._rtt_usec(name, found.node))
+                for name, msec in sorted(found.rtts.items())
+            ]
+            yield RTTInfo(nodeName=found.node, rtts=infos)
+
+    async def Leave(self, request: LeaveRequest, context: Context) -> LeaveResult:
+        own = self._node.record.node
+        if request.nodeName in ("", own):
+            await self._leave()
+            return LeaveResult(ok=True)
+        member = self._node.gossip.members().get(request.nodeName)
+        if member is None:
+            return LeaveResult(ok=False, message=f"this mesh has no member {request.nodeName!r:.80}")
+        if member.status is not MemberStatus.FAILED:
+            what = member.status.name.lower()
+            return LeaveResult(
+                ok=False, message=f"{member.name} is {what}: only a failed member can be taken out"
+            )
+        try:
+            self._node.gossip.force_leave(member.name)
+        except GossipError as error:
+            return LeaveResult(ok=False, message=str(error))
+        return LeaveResult(ok=True)
+
+    async def _set_tags(self, tags: dict[str, str]) -> TagResult:
+        try:
+            await self._node.set_user_tags(tags)
+        except TagRefused as error:
+            return TagResult(ok=False, message=str(error))
+        except OSError as error:
+            return TagResult(ok=False, message=f"set, but not kept on disk: {error}")
+        return TagResult(ok=True)
+
+    def _rtt_usec(self, node: str, seen_from: str) -> int:
+        rtt = self._node.gossip.rtt(node, seen_from)
+        return -1 if rtt is None else round(rtt * 1e6)
+
+    def _member_info(self, member: Member, device: Device) -> MemberInfo:
+        own = member.name == self._node.record.node
+        binding = self._node.ledger.by_name(member.name)
+        claim = self._node.own_claim() if own else (binding.claim if binding else None)
+        peer = device.peers.get(claim.public_key) if claim and not own else None
+        rtt = self._node.gossip.rtt(member.name)
+        return MemberInfo(
+            nodeName=member.name,
+            addr=str(member.address),
+            status=member.status.name.lower(),
+            rttMsec=0 if rtt is None else round(rtt * 1000),
+            tags=[
+                MemberInfoTag(key=k, value=v) for k, v in sorted(member.tags.items()) if not is_reserved(k)
+            ],
+            isLocalNode=own,
+            endpoint=str(self._node.identity.endpoint if own else (peer and peer.endpoint) or ""),
+            lastHandshakeTS=int(peer.last_handshake) if peer else 0,
+            rxBytes=peer.rx_bytes if peer else 0,
+            txBytes=peer.tx_bytes if peer else 0,
+            meshIPs=[str(address) for address in claim.addresses] if claim else [],
+            pubkey=str(claim.public_key) if claim else "",
+            rttUsec=0 if own else (-1 if rtt is None else round(rtt * 1e6)),
+            bootstrap=claim.bootstrap if claim else False,
+        )
+
+
+async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None) -> grpc.aio.Server:
+    """Listens on the unix socket, readable by its owner only.
+
+    Raises:
+        SocketInUse: another agent answers there.
+        OSError: the socket cannot be made.
+    """
+    clear(path)
+    server = grpc.aio.server()
+    add_AgentServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    umask = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {path}: does its folder exist?") from error
+    finally:
+        os.umask(umask)
+    if owner is not None:
+        os.chown(path, *owner)
+    await server.start()
+    return server
+
+
+def clear(path: Path) -> None:
+    """Removes the socket that a killed agent left; never one that answers, nor anything that is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(f"{path} exists and is no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise SocketInUse(f"another agent answers at {path}: give this one its own with -agent-grpc-bind-socket")

@@ -1,0 +1,123 @@
+"""A bootstrap node's extra work: admitting joiners, and agreeing on addresses with the other bootstrap nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from ipaddress import IPv4Network, IPv6Network
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.daemon.node import MeshNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.query_result import QueryRequest
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.addresses import AddressAllocator
+from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
+from wgmesh_agent.join.registrar import Registrar
+from wgmesh_agent.join.service import MeshFacts, MeshService, serve
+from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
+from wgmesh_agent.membership.binding import Binding, Claim
+from wgmesh_api.meshservice_pb2 import Peer
+
+log = structlog.get_logger()
+CLAIM_QUERY = "_claim"
+FREE, TAKEN = b"\x01", b"\x00"
+CLAIM_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+SWEEP_SECONDS = 10.0
+STOP_GRACE_SECONDS = 1.0
+PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
+
+
+class Bootstrap:
+    """The Mesh service on top of a running node."""
+
+    def __init__(self, node: MeshNode, ranges: tuple[IPv4Network | IPv6Network, ...]) -> None:
+        self._node = node
+        self._server: grpc.aio.Server | None = None
+        self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
+        node.gossip.on_query(CLAIM_QUERY, self._answer_claim)
+
+    async def start(self, bind: str, tls: TLSFiles | None) -> None:
+        """Serves gRPC on `bind` (`address:port`). Raises OSError if it cannot."""
+        node = self._node
+        facts = MeshFacts(
+            name=node.record.mesh,
+            ranges=node.record.ranges,
+            created_unix=node.record.created_unix,
+            gossip_port=node.record.gossip_port,
+            profile=node.record.profile,
+        )
+        service = MeshService(
+            facts,
+            self.registrar,
+            TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
+            own=node.own_claim,
+            gossip_key=lambda: base64.b64encode(node.gossip_key()).decode(),
+            denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
+        )
+        self._server = await serve(service, bind, tls)
+        node.tasks.start(self._sweep(), "sweep")
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(STOP_GRACE_SECONDS)
+
+    def is_alive(self, node: str) -> bool:
+        member = self._node.gossip.members().get(node)
+        return member is not None and member.status in PRESENT
+
+    def bootstraps(self) -> tuple[str, ...]:
+        others = (binding.claim.node for binding in self._node.ledger if binding.claim.bootstrap)
+        return (self._node.record.node, *others)
+
+    async def claim_elsewhere(self, claim: Claim) -> bool:
+        others = [name for name in self.bootstraps()[1:] if self.is_alive(name)]
+        if not others:
+            return True
+        try:
+            result = await self._node.gossip.query(
+                CLAIM_QUERY, peer_message(claim).SerializeToString(), nodes=others, timeout=CLAIM_SECONDS
+            )
+        except GossipError as error:
+            log.warning("other bootstrap nodes could not be asked", why=str(error))
+            return True
+        silent = set(others) - set(result.responses)
+        if silent:
+            log.warning(
+                "bootstrap nodes did not answer", nodes=sorted(silent), address=str(claim.addresses[0])
+            )
+        return TAKEN not in result.responses.values()
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        node = self._node
+        if replaced is not None and replaced.claim.node in node.gossip.members():
+            node.gossip.force_leave(replaced.claim.node)
+        await node.reconciler.reconcile(check_interface=False)
+        node.announce(peer_message(binding.claim).SerializeToString())
+        node.changes.bump()
+
+    async def abandoned(self, binding: Binding) -> None:
+        log.warning("joiner never came", node=binding.claim.node, after_seconds=PATIENCE_SECONDS)
+        self._node.announce(peer_message(binding.claim, Peer.LEAVE).SerializeToString())
+        self._node.reconciler.poke()
+        self._node.changes.bump()
+
+    def _answer_claim(self, request: QueryRequest) -> bytes | None:
+        try:
+            claim = claim_from(Peer.FromString(request.payload))
+        except (DecodeError, PeerMessageError) as error:
+            self._node.refusals.count("malformed_claim", str(error))
+            return None
+        return FREE if self.registrar.promise(claim, time.monotonic()) else TAKEN
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.registrar.sweep(time.time(), patience_seconds=PATIENCE_SECONDS)

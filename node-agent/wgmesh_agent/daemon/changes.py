@@ -1,0 +1,29 @@
+"""Something changed: told to whoever waits, without a queue to overflow."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Changes:
+    """A counter that can be waited on; many changes while nobody looks are one."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._bumped = asyncio.Event()
+
+    def bump(self) -> None:
+        self.generation += 1
+        self._bumped.set()
+        self._bumped = asyncio.Event()
+
+    async def after(self, generation: int, timeout_seconds: float | None = None) -> bool:
+        """Waits for a change later than `generation`; False if the time ran out."""
+        if self.generation != generation:
+            return True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._bumped.wait()
+        except TimeoutError:
+            return False
+        return True

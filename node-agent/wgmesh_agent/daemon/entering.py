@@ -1,0 +1,108 @@
+"""Entering a mesh by one of several bootstrap nodes: tried in turn, with backoff, until one admits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from wgmesh_agent.endpoint.own import resolve
+from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+
+log = structlog.get_logger()
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+
+
+class CannotEnter(Exception):
+    """No bootstrap node let this node in; says what each answered."""
+
+
+class EndpointTowards(Protocol):
+    """Where this node is reached, given the addresses of the bootstrap node it is about to ask."""
+
+    async def __call__(self, towards: Sequence[IPAddress]) -> Endpoint: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How this node enters: whom it asks, and as whom.
+
+    Attributes:
+        node: the name to ask for; empty: whatever the mesh makes of the address.
+    """
+
+    bootstraps: tuple[HostPort, ...]
+    tls: TLSFiles | None
+    mesh: str
+    node: str
+    public_key: PublicKey
+
+
+async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: float | None) -> Admitted:
+    """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
+
+    Raises:
+        CannotEnter: all refused, or the time ran out.
+        wgmesh_agent.endpoint.own.NoEndpoint: this node's own address cannot be told.
+    """
+    answers: dict[HostPort, str] = {}
+    waiting = list(door.bootstraps)
+    pause = FIRST_PAUSE_SECONDS
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while waiting:
+        for bootstrap in list(waiting):
+            try:
+                return await enter_by(door, bootstrap, endpoint)
+            except JoinRefused as error:
+                waiting.remove(bootstrap)
+                answers[bootstrap] = f"refused: {error}"
+            except JoinUnreachable as error:
+                answers[bootstrap] = str(error)
+            log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=answers[bootstrap])
+        if not waiting or (deadline is not None and time.monotonic() + pause > deadline):
+            break
+        await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+        pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+    said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
+    raise CannotEnter(f"cannot join the mesh {door.mesh}: {said}")
+
+
+async def enter_by(door: Door, bootstrap: HostPort, endpoint: EndpointTowards) -> Admitted:
+    """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, NoEndpoint."""
+    towards = await resolve(bootstrap.host, bootstrap.port)
+    if not towards:
+        raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
+    own = await endpoint(towards)
+    return await enter(
+        str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own
+    )
+
+
+def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:
+    """What to remember of an admission; tags and the time of joining outlive a second one."""
+    return MeshRecord(
+        mesh=mesh,
+        node=admitted.node,
+        addresses=admitted.addresses,
+        ranges=admitted.ranges,
+        ipam_ranges=earlier.ipam_ranges if earlier else (),
+        created_unix=admitted.created_unix,
+        joined_unix=earlier.joined_unix if earlier else int(time.time()),
+        gossip_keys=(admitted.gossip_key,) if admitted.gossip_key else (),
+        profile=admitted.profile,
+        gossip_port=admitted.gossip_port,
+        bootstrap=bootstrap,
+        tags=earlier.tags if earlier else {},
+    )

@@ -1,0 +1,146 @@
+"""From what gossip and announcements say to the ledger: who is bound, who is let go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.gossip.notifications import Member
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.messages import PeerMessageError, claim_from
+from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.membership.tags import TagsError, claim_from_tags
+from wgmesh_api.meshservice_pb2 import Peer
+
+log = structlog.get_logger()
+ABSENT_SECONDS = 24 * 3600.0
+NEVER_SEEN_SECONDS = 600.0
+PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
+
+
+class Membership:
+    """Applies news to the ledger; `changed` is called when WireGuard, snapshot or listeners should look again."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        refusals: Refusals,
+        members: Callable[[], Mapping[str, Member]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._refusals = refusals
+        self._members = members
+        self._changed = changed
+
+    def heard(self, member: Member) -> None:
+        """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
+        if member.name == self._ledger.own.node:
+            return
+        if member.status in PRESENT:
+            self._alive(member)
+        elif member.status is MemberStatus.LEFT:
+            self._gone(member, "left")
+
+    def reaped(self, member: Member) -> None:
+        """Gossip forgot a member that was failed or left for long."""
+        self._gone(member, "reaped")
+
+    def announced(self, payload: bytes) -> None:
+        """A `_j` user event came."""
+        try:
+            peer = Peer.FromString(payload)
+            claim = claim_from(peer)
+        except (DecodeError, PeerMessageError) as error:
+            self._refusals.count("malformed_announcement", str(error))
+            return
+        if peer.type == Peer.LEAVE:
+            self._announced_leave(claim)
+        elif claim.public_key != self._ledger.own.public_key:
+            self.accept(claim, Origin.ANNOUNCED)
+
+    def accept(self, claim: Claim, origin: Origin) -> bool:
+        """Takes a claim into the ledger, or counts and logs why not."""
+        before = self._ledger.by_key(claim.public_key)
+        refusal = self._ledger.accept(claim, origin, time.time())
+        if refusal is not None:
+            self._refusals.count(refusal.reason.value, refusal.message)
+            return False
+        after = self._ledger.by_key(claim.public_key)
+        if before is None:
+            log.info("member bound", node=claim.node, pubkey=str(claim.public_key), origin=origin.value,
+                     addresses=[str(a) for a in claim.addresses])  # fmt: skip
+        if before != after:
+            self._changed()
+        return True
+
+    def refresh(self) -> None:
+        """Notes who is alive now, and lets go of whoever was absent for too long; every minute or so."""
+        now = time.time()
+        members = self._members()
+        for binding in list(self._ledger):
+            member = members.get(binding.claim.node)
+            if member is not None and member.status in PRESENT:
+                self._ledger.seen(binding.claim.public_key, now)
+            elif member is None and self._is_stale(binding, now):
+                log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                         last_seen=int(binding.last_seen))  # fmt: skip
+                self._ledger.withdraw(binding.claim.public_key)
+                self._changed()
+
+    def absent(self) -> list[Binding]:
+        """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
+        members = self._members()
+        return [binding for binding in self._ledger if binding.claim.node not in members]
+
+    @staticmethod
+    def _is_stale(binding: Binding, now: float) -> bool:
+        if binding.last_seen:
+            return now - binding.last_seen > ABSENT_SECONDS
+        return now - binding.since > NEVER_SEEN_SECONDS
+
+    def _alive(self, member: Member) -> None:
+        try:
+            claim = claim_from_tags(member.name, member.tags)
+        except TagsError as error:
+            self._refusals.count("malformed_tags", str(error))
+            return
+        if claim is None:
+            return
+        if member.address not in claim.addresses:
+            self._refusals.count(
+                "address_mismatch",
+                f"{member.name} gossips from {member.address} but says its mesh address is {claim.addresses[0]}",
+            )
+            return
+        if self.accept(claim, Origin.GOSSIP):
+            self._ledger.seen(claim.public_key, time.time())
+
+    def _gone(self, member: Member, how: str) -> None:
+        binding = self._ledger.by_name(member.name)
+        if binding is None or member.tags.get("_pk", str(binding.claim.public_key)) != str(
+            binding.claim.public_key
+        ):
+            return
+        self._ledger.withdraw(binding.claim.public_key)
+        log.info("member gone", node=member.name, how=how)
+        self._changed()
+
+    def _announced_leave(self, claim: Claim) -> None:
+        binding = self._ledger.by_key(claim.public_key)
+        if binding is None:
+            return
+        member = self._members().get(binding.claim.node)
+        if member is not None and member.status is not MemberStatus.LEFT:
+            self._refusals.count(
+                "leave_of_member", f"somebody announced that {member.name} left, which gossip denies"
+            )
+            return
+        self._ledger.withdraw(claim.public_key)
+        log.info("member gone", node=binding.claim.node, how="announced")
+        self._changed()

@@ -1,0 +1,311 @@
+"""A member of a mesh while it runs: gossip, WireGuard, ledger and snapshot, joined together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_interface
+
+import structlog
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.reconciler import Reconciler, knock
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
+from wgmesh_agent.daemon.snapshot import Writer
+from wgmesh_agent.daemon.tasks import Tasks
+from wgmesh_agent.gossip.config import PROFILES, SerfConfig
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.keyring import Keyring
+from wgmesh_agent.gossip.notifications import (
+    Member,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberUpdated,
+    NameConflict,
+    UserEventReceived,
+)
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.membership.tags import is_reserved, own_tags
+from wgmesh_agent.state.folder import StateFolder
+from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
+
+log = structlog.get_logger()
+ANNOUNCEMENT = "_j"
+HANDSHAKE_SECONDS = 5.0
+REFRESH_SECONDS = 60.0
+RECONNECT_SECONDS = 5.0
+JOIN_AT_ONCE = 3
+
+
+class TagRefused(Exception):
+    """A tag cannot be set; one sentence."""
+
+
+class NameLost(Exception):
+    """The mesh decided that this node's name is another's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """This node for as long as it runs: its key, its port, and where others reach it."""
+
+    private_key: PrivateKey
+    listen_port: int
+    endpoint: Endpoint
+    mtu: int
+    interface: str
+
+
+class MeshNode:
+    """Started once with a mesh record, from a fresh admission or from disk; both are the same from here on."""
+
+    def __init__(self, record: MeshRecord, identity: Identity, folder: StateFolder, choice: Choice) -> None:
+        self.record = record
+        self.identity = identity
+        self.folder = folder
+        self.backend = choice.backend(
+            identity.interface,
+            on_restarted=lambda: self.reconciler.poke(),
+            on_trouble=lambda error: log.error("WireGuard in trouble", why=str(error)),
+        )
+        self.refusals = Refusals()
+        self.changes = Changes()
+        self.ledger = Ledger(
+            Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
+        )
+        self.reconciler = Reconciler(
+            self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger
+        )
+        self._keyring = Keyring(record.gossip_keys[0], record.gossip_keys[1:]) if record.gossip_keys else None
+        self.gossip = GossipNode(
+            SerfConfig(
+                node_name=record.node,
+                address=record.addresses[0],
+                port=record.gossip_port,
+                profile=PROFILES[record.profile],
+                tags=own_tags(self.own_claim(), record.tags),
+                reconnect_interval_seconds=RECONNECT_SECONDS,
+            ),
+            keyring=self._keyring,
+        )
+        self.membership = Membership(self.ledger, self.refusals, self.gossip.members, self._ledger_changed)
+        self.rtts = RTTs(self.gossip, record.node)
+        self.tasks = Tasks()
+        self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
+        for refusal in self.ledger.refused_at_load:
+            self.refusals.count(refusal.reason.value, refusal.message)
+
+    def own_claim(self) -> Claim:
+        """What this node says of itself."""
+        return Claim(
+            self.record.node,
+            self.identity.private_key.public(),
+            self.record.addresses,
+            (self.identity.endpoint,),
+            self.record.bootstrap,
+        )
+
+    def interface_spec(self) -> InterfaceSpec:
+        return InterfaceSpec(
+            name=self.identity.interface,
+            addresses=tuple(ip_interface(address) for address in self.record.addresses),
+            ranges=self.record.ranges,
+            mtu=self.identity.mtu,
+        )
+
+    async def start(self, peers: Iterable[Claim] = ()) -> None:
+        """Programs WireGuard with all peers known, then gossips with them.
+
+        Args:
+            peers: what a bootstrap node's Peers() told; empty after a restart.
+
+        Raises:
+            BackEndError: the interface cannot be made or adopted.
+            OSError: the gossip port is taken.
+        """
+        for claim in peers:
+            self.membership.accept(claim, Origin.PEERS)
+        await self.reconciler.reconcile()
+        self.folder.save_mesh(self.record)
+        await self.gossip.start()
+        self.tasks.start(self.reconciler.run(), "reconcile")
+        self.tasks.start(self._consume_events(), "events")
+        self.tasks.start(self._snapshot.run(), "snapshot")
+        self.tasks.start(self._refresh(), "refresh")
+        self.tasks.start(self._reconnect(), "reconnect")
+
+    async def enter_gossip(self) -> bool:
+        """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
+        bindings = sorted(self.ledger, key=lambda b: (not b.claim.bootstrap, -b.last_seen, random.random()))  # noqa: S311
+        if not bindings:
+            return False
+        await self._first_handshake([b.claim.addresses[0] for b in bindings[:JOIN_AT_ONCE]])
+        for start in range(0, len(bindings), JOIN_AT_ONCE):
+            if await self._join(bindings[start : start + JOIN_AT_ONCE]):
+                return True
+        return False
+
+    def is_alone(self) -> bool:
+        """Whether gossip has no other member alive."""
+        return not any(
+            member.status is MemberStatus.ALIVE and member.name != self.record.node
+            for member in self.gossip.members().values()
+        )
+
+    def gossip_key(self) -> bytes:
+        """The key that gossip is encrypted with now; empty for plaintext gossip."""
+        return b"" if self._keyring is None else self._keyring.primary
+
+    def announce(self, payload: bytes) -> None:
+        """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
+        try:
+            self.gossip.user_event(ANNOUNCEMENT, payload, coalesce=False)
+        except GossipError as error:
+            log.warning("announcement not sent", why=str(error))
+
+    async def set_user_tags(self, tags: dict[str, str]) -> None:
+        """Replaces this node's own tags, on disk and in gossip.
+
+        Raises:
+            TagRefused: reserved, or too large together.
+            OSError: the state folder cannot be written.
+        """
+        for key in tags:
+            if not key or is_reserved(key):
+                raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
+        record = replace(self.record, tags=tags)
+        try:
+            self.gossip.set_tags(own_tags(self.own_claim(), tags))
+        except GossipError as error:
+            raise TagRefused(f"the tags are too large: {error}") from error
+        self.record = record
+        await asyncio.to_thread(self.folder.save_mesh, record)
+        self.changes.bump()
+
+    async def device(self) -> Device:
+        """What WireGuard holds now. Raises BackEndError."""
+        return await self.reconciler.read()
+
+    async def stop(self) -> None:
+        """Ends the agent and nothing else: the interface stays, the others keep this member."""
+        await self.tasks.stop()
+        await self._snapshot.write()
+        await self.gossip.close()
+        await self.backend.close()
+
+    async def leave(self) -> None:
+        """Leaves for good: tells everybody, then removes the interface and the state folder's content."""
+        try:
+            await self.gossip.leave()
+        except GossipError as error:
+            log.warning("left without telling everybody", why=str(error))
+        await self.tasks.stop()
+        await self.gossip.close()
+        try:
+            await self.backend.destroy()
+        except BackEndError as error:
+            log.error("interface not removed", interface=self.identity.interface, why=str(error))
+        self.folder.forget()
+
+    async def _first_handshake(self, addresses: Sequence[IPAddress]) -> None:
+        deadline = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
+        pause = 0.02
+        while asyncio.get_running_loop().time() < deadline:
+            knock(addresses)
+            await asyncio.sleep(pause)
+            device = await self.device()
+            if any(peer.last_handshake for peer in device.peers.values()):
+                return
+            pause = min(0.5, pause * 2)
+        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
+
+    async def _join(self, bindings: Sequence[Binding]) -> bool:
+        targets = [(binding.claim.addresses[0], self.record.gossip_port) for binding in bindings]
+        try:
+            return await self.gossip.join(targets) > 0
+        except GossipError as error:
+            log.debug("gossip join failed", why=str(error))
+            return False
+
+    def _ledger_changed(self) -> None:
+        self.reconciler.poke()
+        self.changes.bump()
+
+    async def _consume_events(self) -> None:
+        handlers: dict[str, Callable[[bytes], object]] = {
+            ANNOUNCEMENT: self.membership.announced,
+            REQUEST: lambda payload: self.tasks.start(self.rtts.answer(payload), "rtt"),
+            RESPONSE: self.rtts.collect,
+        }
+        async for event in self.gossip.events:
+            match event:
+                case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
+                    self._member_news(member)
+                case MemberReaped(member):
+                    self.membership.reaped(member)
+                    self.changes.bump()
+                case UserEventReceived(name=name, payload=payload):
+                    if name in handlers:
+                        handlers[name](payload)
+                case NameConflict():
+                    self._name_conflict(event)
+
+    def _member_news(self, member: Member) -> None:
+        log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
+        self.membership.heard(member)
+        self.changes.bump()
+
+    def _name_conflict(self, event: NameConflict) -> None:
+        if event.name == self.record.node and event.lost:
+            raise NameLost(
+                f"most members know another node as {event.name}, at {event.theirs}: give one of the two another name"
+            )
+        self.refusals.count(
+            "name_conflict", f"{event.theirs} says to be {event.name}, which lives at {event.ours}"
+        )
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            self.membership.refresh()
+            self.changes.bump()
+
+    async def _reconnect(self) -> None:
+        """Tries members that gossip does not know: serf itself retries only those it has seen fail."""
+        while True:
+            await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+            absent = self.membership.absent()
+            if absent:
+                await self._join([random.choice(absent)])  # noqa: S311
+
+    def _collect_snapshot(self) -> Callable[[], None]:
+        now = time.time()
+        members = self.gossip.members()
+        for binding in list(self.ledger):
+            member = members.get(binding.claim.node)
+            if member is not None and member.status is MemberStatus.ALIVE:
+                self.ledger.seen(binding.claim.public_key, now)
+        bindings = list(self.ledger)
+        if self._keyring is not None and self._keyring.keys != self.record.gossip_keys:
+            self.record = replace(self.record, gossip_keys=self._keyring.keys)
+        record = self.record
+
+        def write() -> None:
+            self.folder.save_mesh(record)
+            self.folder.save_members(bindings)
+
+        return write

@@ -1,0 +1,122 @@
+"""Keeps WireGuard as the ledger wants it: reads what is there, diffs, applies only the difference."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.membership.desired import desired_device
+from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.wireguard.backends.protocol import Backend
+from wgmesh_agent.wireguard.diff import SetPeer, diff
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Device, InterfaceSpec
+
+log = structlog.get_logger()
+INTERVAL_SECONDS = 15.0
+RETRY_SECONDS = 2.0
+DISCARD_PORT = 9
+
+
+class Reconciler:
+    """One task owns the back end; everyone else pokes it or reads through it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: Callable[[], InterfaceSpec],
+        private_key: PrivateKey,
+        listen_port: int,
+        ledger: Ledger,
+    ) -> None:
+        self._backend = backend
+        self._spec = spec
+        self._key = private_key
+        self._public = private_key.public()
+        self._port = listen_port
+        self._ledger = ledger
+        self._wanted = Changes()
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._served = 0
+        self._device: Device | None = None
+
+    def poke(self) -> None:
+        """The ledger changed: reconcile soon."""
+        self._wanted.bump()
+
+    async def run(self) -> None:
+        """Reconciles on every poke, and every 15 s whatever others did to the interface."""
+        seen = self._wanted.generation
+        while True:
+            await self._wanted.after(seen, INTERVAL_SECONDS)
+            poked = seen != self._wanted.generation
+            seen = self._wanted.generation
+            try:
+                await self.reconcile(check_interface=not poked)
+            except BackEndError as error:
+                log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wanted.bump()
+
+    async def reconcile(self, *, check_interface: bool = True) -> Device:
+        """One pass; answers what the device holds after it. Callers that wait together share one.
+
+        Raises:
+            BackEndError: the interface could not be read or changed; the next pass starts from what is there.
+        """
+        self._asked += 1
+        ticket = self._asked
+        async with self._lock:
+            if self._served >= ticket and self._device is not None:
+                return self._device
+            served = self._asked
+            if check_interface:
+                await self._backend.open(self._spec())
+            actual = await self._backend.read()
+            desired = desired_device(self._key, self._port, self._ledger)
+            changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
+            await self._backend.apply(changes)
+            created = {
+                change.public_key for change in changes if isinstance(change, SetPeer) and change.create
+            }
+            device = await self._backend.read() if changes else actual
+            self._device, self._served = device, served
+        if changes:
+            log.debug("programmed", changes=len(changes), new_peers=len(created))
+        if created:
+            bindings = (binding for key in created if (binding := self._ledger.by_key(key)) is not None)
+            knock(binding.claim.addresses[0] for binding in bindings)
+        return device
+
+    async def read(self) -> Device:
+        """What the device holds now. Raises BackEndError."""
+        async with self._lock:
+            return await self._backend.read()
+
+
+def knock(addresses: Iterable[IPAddress]) -> None:
+    """Sends one datagram to each mesh address, so that WireGuard shakes hands now and not at the first real packet.
+
+    Both ends of a new pair do this; whichever programmed the other last succeeds, and nobody waits for the five
+    seconds after which WireGuard would try again.
+    """
+    sockets: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            if family not in sockets:
+                sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                sockets[family].setblocking(False)
+            try:
+                sockets[family].sendto(b"\0", (str(address), DISCARD_PORT))
+            except OSError as error:
+                log.debug("knock not sent", address=str(address), why=error.strerror)

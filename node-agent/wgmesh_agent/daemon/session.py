@@ -1,0 +1,226 @@
+"""One run of a node under one mesh record: start everything, wait for an end, stop everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import grpc
+import structlog
+
+from wgmesh_agent.atomic_file import write_atomically
+from wgmesh_agent.daemon import agent_service
+from wgmesh_agent.daemon.agent_service import AgentService
+from wgmesh_agent.daemon.banner import banner
+from wgmesh_agent.daemon.bootstrap import Bootstrap
+from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.daemon.node import Identity, MeshNode
+from wgmesh_agent.daemon.snapshot import Writer
+from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.join.client import JoinRefused, JoinUnreachable
+from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.memberlist_file import MemberRecord, render
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.settings.model import NodeSettings
+from wgmesh_agent.state.folder import StateFolder
+from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.backends.select import Choice
+
+log = structlog.get_logger()
+ALONE_SECONDS = 15.0
+GRACE_SECONDS = 0.5
+
+
+class End(enum.Enum):
+    """How a session ends."""
+
+    STOP = "stop"  # the agent goes, the member stays
+    LEFT = "left"  # the member has gone
+    MOVED = "moved"  # entered again, and the mesh answered with other facts: run anew with them
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What this node does beyond being a member.
+
+    Attributes:
+        bind: where the Mesh service listens, `address:port`; None on a plain node.
+        server_tls: None with `-dev`, and on a plain node.
+        door: how to enter again when nobody else is left; None for the mesh's first node.
+    """
+
+    bind: str | None
+    server_tls: TLSFiles | None
+    door: Door | None
+
+    @property
+    def tls(self) -> bool:
+        return self.server_tls is not None or (self.door is not None and self.door.tls is not None)
+
+
+class Session:
+    """Started with a record and, after a fresh admission, the peers that came with it."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        role: Role,
+        folder: StateFolder,
+        identity: Identity,
+        choice: Choice,
+        record: MeshRecord,
+        endpoint: EndpointTowards,
+    ) -> None:
+        self._settings = settings
+        self._role = role
+        self._choice = choice
+        self._endpoint = endpoint
+        self.node = MeshNode(record, identity, folder, choice)
+        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._leaving = asyncio.Lock()
+        self.moved_to: tuple[MeshRecord, tuple[Claim, ...]] | None = None
+
+    async def run(
+        self, stop: asyncio.Event, leave: asyncio.Event, peers: tuple[Claim, ...], *, fresh: bool
+    ) -> End:
+        """Runs until `stop` or `leave` is set, the user leaves through the socket, or a task fails.
+
+        Raises:
+            BackEndError, GossipError, OSError, SocketInUse: it could not start.
+            Exception: whatever ended one of its tasks.
+        """
+        async with contextlib.AsyncExitStack() as servers:
+            try:
+                await self._start(servers, peers, fresh=fresh)
+                return await self._until_ended(stop, leave)
+            finally:
+                if not self._ended.done() or self._ended.result() is not End.LEFT:
+                    await self.node.stop()
+
+    async def leave(self) -> None:
+        """Leaves for good, once; answers when it is done."""
+        async with self._leaving:
+            if not self._ended.done():
+                await self.node.leave()
+                self._end(End.LEFT)
+
+    async def _start(
+        self, servers: contextlib.AsyncExitStack, peers: tuple[Claim, ...], *, fresh: bool
+    ) -> None:
+        node, settings, role = self.node, self._settings, self._role
+        await node.start(peers)
+        if role.bind is not None:
+            bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
+            await bootstrap.start(role.bind, role.server_tls)
+            servers.push_async_callback(bootstrap.stop)
+        service = AgentService(node, tls=role.tls, leave=self.leave)
+        server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
+        servers.push_async_callback(self._stop_agent, server)
+        if settings.memberlist_file is not None:
+            writer = Writer(node.changes, self._collect_memberlist, "memberlist file")
+            node.tasks.start(writer.run(), "memberlist")
+        if fresh:
+            await self._enter_gossip()
+        else:
+            node.tasks.start(self._enter_gossip(), "enter gossip")
+        if role.door is not None:
+            node.tasks.start(self._enter_again(role.door), "enter again")
+        text = banner(
+            node,
+            settings,
+            tls=role.tls,
+            bind=role.bind,
+            joined=role.door is not None,
+            backend_reason=self._choice.reason,
+        )
+        print(text, flush=True)  # noqa: T201
+
+    async def _enter_gossip(self) -> None:
+        if len(self.node.ledger) and not await self.node.enter_gossip():
+            log.warning("no member answers yet", known=len(self.node.ledger), next="trying on")
+
+    async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> End:
+        stopping = asyncio.create_task(stop.wait())
+        leaving = asyncio.create_task(leave.wait())
+        waits: list[asyncio.Future[object]] = [stopping, leaving, self._ended, self.node.tasks.failed]  # type: ignore[list-item]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            leaving.cancel()
+        if self.node.tasks.failed.done():
+            self.node.tasks.failed.result()
+        if leave.is_set() and not stop.is_set():
+            left = asyncio.create_task(self.leave())
+            hurried = asyncio.create_task(stop.wait())
+            await asyncio.wait([left, hurried], return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+            if left.done():
+                left.result()
+            else:
+                left.cancel()
+        self._end(End.STOP)
+        return self._ended.result()
+
+    def _end(self, end: End) -> None:
+        if not self._ended.done():
+            self._ended.set_result(end)
+
+    async def _stop_agent(self, server: grpc.aio.Server) -> None:
+        await server.stop(GRACE_SECONDS)
+        self._settings.agent_socket.unlink(missing_ok=True)
+
+    async def _enter_again(self, door: Door) -> None:
+        """A node that nobody knows any more, after a long time away or a lost mesh, asks to be let in again."""
+        while True:
+            await asyncio.sleep(ALONE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311
+            if not self.node.is_alone():
+                continue
+            for bootstrap in door.bootstraps:
+                try:
+                    admitted = await enter_by(door, bootstrap, self._endpoint)
+                except (JoinRefused, JoinUnreachable, NoEndpoint) as error:
+                    log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
+                    continue
+                record = record_of(
+                    admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
+                )
+                if record != replace(self.node.record, created_unix=record.created_unix):
+                    log.warning(
+                        "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
+                    )
+                    self.moved_to = (record, admitted.peers)
+                    self._end(End.MOVED)
+                    return
+                await self._meet(admitted.peers)
+                break
+
+    async def _meet(self, peers: Sequence[Claim]) -> None:
+        for claim in peers:
+            self.node.membership.accept(claim, Origin.PEERS)
+        await self.node.reconciler.reconcile()
+        await self._enter_gossip()
+
+    def _collect_memberlist(self) -> Callable[[], None]:
+        path = self._settings.memberlist_file
+        assert path is not None
+        records: Iterable[MemberRecord] = [
+            MemberRecord(
+                name=member.name,
+                addr=str(member.address),
+                status=member.status.name.lower(),
+                rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
+                tags=dict(member.tags),
+            )
+            for member in self.node.gossip.members().values()
+        ]
+        return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

@@ -1,0 +1,43 @@
+"""Writes the member snapshot and the memberlist file after changes, off the event loop, at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from wgmesh_agent.daemon.changes import Changes
+
+log = structlog.get_logger()
+CALM_SECONDS = 1.0
+RETRY_SECONDS = 10.0
+
+
+class Writer:
+    """Calls `collect` on the loop for what to write, and what it answers in a thread."""
+
+    def __init__(self, changes: Changes, collect: Callable[[], Callable[[], None]], what: str) -> None:
+        self._changes = changes
+        self._collect = collect
+        self._what = what
+
+    async def run(self) -> None:
+        """Writes once at the start, then after every change; a full disk is logged and tried again."""
+        while True:
+            generation = self._changes.generation
+            written = await self.write()
+            if not written:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            await self._changes.after(generation)
+            await asyncio.sleep(CALM_SECONDS)
+
+    async def write(self) -> bool:
+        """Writes now; False if that failed."""
+        try:
+            await asyncio.to_thread(self._collect())
+        except OSError as error:
+            log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Where other members can reach this node's WireGuard."""

@@ -1,0 +1,34 @@
+"""This machine's interfaces as others could reach them."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from collections.abc import Iterator
+
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.underlay import local_addresses
+
+_SIOCGIFMTU = 0x8921
+_IFREQ = struct.Struct("16si20x")
+
+
+def reachable_addresses() -> Iterator[tuple[str, IPAddress]]:
+    """Interface and address, IPv4 first on each, without loopback and link-local ones. Blocks for milliseconds."""
+    for _, name in socket.if_nameindex():
+        try:
+            found = local_addresses(name)
+        except KernelError:  # it went away between the two calls
+            continue
+        for one in found:
+            if not (one.ip.is_loopback or one.ip.is_link_local):
+                yield name, one.ip
+
+
+def interface_mtu(name: str) -> int:
+    """Bytes. Raises OSError if there is no such interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        answer = fcntl.ioctl(handle, _SIOCGIFMTU, _IFREQ.pack(name.encode(), 0))
+    return int(_IFREQ.unpack(answer)[1])

@@ -1,0 +1,124 @@
+"""This node's endpoint: as told, else as a STUN server sees it, else the source address towards a bootstrap node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+import structlog
+
+from wgmesh_agent.endpoint.interfaces import interface_mtu, reachable_addresses
+from wgmesh_agent.endpoint.stun import StunError, ask
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.membership.ledger import usable_endpoint
+from wgmesh_agent.settings.model import HostPort, ListenAddress
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.underlay import local_addresses, route_to
+
+log = structlog.get_logger()
+Ranges = Sequence[IPv4Network | IPv6Network]
+# Documentation addresses (RFC 5737, RFC 3849): a route lookup towards them finds the default route; nothing is sent.
+DEFAULT_UNDERLAY_MTU = 1500
+ELSEWHERE = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
+
+
+class NoEndpoint(Exception):
+    """This node's address cannot be told; one sentence with what to set."""
+
+
+async def own_endpoint(
+    listen: ListenAddress | None,
+    port: int,
+    stun: HostPort | None,
+    towards: Sequence[IPAddress],
+    ranges: Ranges,
+) -> Endpoint:
+    """Where others reach this node's WireGuard.
+
+    Args:
+        towards: addresses of bootstrap nodes, best first; may be empty.
+        ranges: the mesh's ranges, where an endpoint can never lie.
+
+    Raises:
+        NoEndpoint: nothing usable was found.
+    """
+    if listen is not None:
+        return _listen_endpoint(listen, port, ranges)
+    if stun is not None:
+        try:
+            return _checked(await ask(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
+        except StunError as error:
+            raise NoEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
+    for source in _sources(towards):
+        if usable_endpoint(Endpoint(source, port), ranges):
+            return Endpoint(source, port)
+    raise NoEndpoint("this machine has no address that others could reach: set -listen-addr")
+
+
+def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tuple[int, int]:
+    """The MTU in bytes below the tunnel, and the IP version there: of the route to a bootstrap node, else of the
+    interface that has this node's endpoint, else of the default route.
+    """
+    for target in towards:
+        with contextlib.suppress(KernelError):
+            return route_to(target).mtu, target.version
+    for name, address in reachable_addresses():
+        if address == endpoint.address:
+            return interface_mtu(name), address.version
+    for target in ELSEWHERE:
+        with contextlib.suppress(KernelError):
+            return route_to(target).mtu, target.version
+    return DEFAULT_UNDERLAY_MTU, endpoint.address.version
+
+
+async def resolve(host: str, port: int) -> list[IPAddress]:
+    """The addresses of a host name or address; empty if it does not resolve."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        log.warning("name does not resolve", host=host, why=str(error))
+        return []
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _sources(towards: Sequence[IPAddress]) -> Iterator[IPAddress]:
+    """Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have."""
+    for target in (*towards, *ELSEWHERE):
+        with contextlib.suppress(KernelError):
+            yield route_to(target).source
+    yield from (address for _, address in reachable_addresses())
+
+
+def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> Endpoint:
+    if listen.address is not None:
+        return _checked(Endpoint(listen.address, port), ranges, "-listen-addr")
+    interface = listen.interface or ""
+    try:
+        found = [one.ip for one in local_addresses(interface)]
+    except KernelError as error:
+        raise NoEndpoint(f"-listen-addr: {error}") from error
+    if not found:
+        raise NoEndpoint(f"the interface {interface} of -listen-addr has no address")
+    if listen.index is not None:
+        if listen.index >= len(found):
+            raise NoEndpoint(
+                f"the interface {interface} has {len(found)} addresses; {listen} asks for one more"
+            )
+        return _checked(Endpoint(found[listen.index], port), ranges, f"-listen-addr {listen}")
+    for address in found:
+        if not address.is_link_local and usable_endpoint(Endpoint(address, port), ranges):
+            return Endpoint(address, port)
+    raise NoEndpoint(f"the interface {interface} of -listen-addr has no address that others could reach")
+
+
+def _checked(endpoint: Endpoint, ranges: Ranges, source: str) -> Endpoint:
+    if usable_endpoint(endpoint, ranges):
+        return endpoint
+    raise NoEndpoint(
+        f"{source} gives {endpoint.address}, which lies inside the mesh's own range, or is a loopback, multicast or "
+        "unspecified address: others cannot reach this node there"
+    )

@@ -1,0 +1,158 @@
+"""The joiner's side: Begin, Join, Peers against one of several bootstrap nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+import grpc
+import structlog
+
+from wgmesh_agent.join.messages import PeerMessageError, claim_from
+from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.join.tokens import sign
+from wgmesh_agent.membership.binding import Claim, IPAddress
+from wgmesh_agent.membership.ledger import usable_host
+from wgmesh_agent.membership.names import default_node_name, is_node_name
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
+from wgmesh_api.meshservice_pb2_grpc import MeshStub
+
+log = structlog.get_logger()
+ORIGINAL_GOSSIP_PORT = 5353
+PROFILES = ("lan", "wan", "local")
+MAX_PEERS = 20_000
+CALL_SECONDS = 10.0
+
+
+class JoinRefused(Exception):
+    """A bootstrap node said no; its words."""
+
+
+class JoinUnreachable(Exception):
+    """A bootstrap node did not answer, or not as one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a joiner learns.
+
+    Attributes:
+        node: the name it was admitted under.
+        addresses: its mesh addresses, the primary one first.
+        ranges: the mesh's ranges, the primary one first.
+        created_unix: when the mesh was made.
+        gossip_key: 16, 24 or 32 bytes; None for plaintext gossip.
+        profile: lan, wan or local.
+        gossip_port: UDP and TCP, on mesh addresses.
+        peers: the members, the bootstrap node first.
+    """
+
+    node: str
+    addresses: tuple[IPAddress, ...]
+    ranges: tuple[IPv4Network | IPv6Network, ...]
+    created_unix: int
+    gossip_key: bytes | None = field(repr=False)
+    profile: str
+    gossip_port: int
+    peers: tuple[Claim, ...]
+
+
+async def enter(
+    bootstrap: str, tls: TLSFiles | None, *, mesh: str, node: str, public_key: PublicKey, endpoint: Endpoint
+) -> Admitted:
+    """Joins by one bootstrap node at `address:port`.
+
+    Raises:
+        JoinRefused: it said no.
+        JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
+    """
+    options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 64 * 1024)]
+    channel = (
+        grpc.aio.insecure_channel(bootstrap, options=options)
+        if tls is None
+        else grpc.aio.secure_channel(bootstrap, tls.channel_credentials(), options=options)
+    )
+    async with channel:
+        stub = MeshStub(channel)  # type: ignore[no-untyped-call]
+        try:
+            handshake = await stub.Begin(HandshakeRequest(meshName=mesh), timeout=CALL_SECONDS)
+            if handshake.result != HandshakeResponse.OK:
+                raise JoinRefused(handshake.errorMessage or "it gave no reason")
+            request = JoinRequest(
+                pubkey=str(public_key),
+                endpointIP=str(endpoint.address),
+                endpointPort=endpoint.port,
+                meshName=mesh,
+                nodeName=node,
+            )
+            metadata = (("authorization", sign(handshake.joinToken, time.time())),)
+            response = await stub.Join(request, metadata=metadata, timeout=CALL_SECONDS)
+            if response.result != JoinResponse.OK:
+                raise JoinRefused(response.errorMessage or "it gave no reason")
+            peers = await _peers(stub, public_key)
+        except grpc.aio.AioRpcError as error:
+            raise JoinUnreachable(explain(error)) from error
+    return _admitted(response, mesh, node, peers)
+
+
+async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
+    claims: list[Claim] = []
+    async with asyncio.timeout(CALL_SECONDS):
+        async for peer in stub.Peers(Empty()):
+            if peer.pubkey == str(own_key):
+                continue
+            if len(claims) >= MAX_PEERS:
+                raise JoinUnreachable(f"it names more than {MAX_PEERS} peers")
+            try:
+                claims.append(claim_from(peer))
+            except PeerMessageError as error:
+                log.warning("peer from bootstrap node left out", why=str(error))
+    return tuple(claims)
+
+
+def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Claim, ...]) -> Admitted:
+    try:
+        addresses = tuple(ip_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
+        ranges = tuple(ip_network(c, strict=False) for c in response.meshCidrs or [response.meshCidr])
+        key = base64.b64decode(response.serfEncryptionKey, validate=True) or None
+    except (ValueError, binascii.Error) as error:
+        raise JoinUnreachable(f"its answer makes no sense: {error}") from error
+    node = response.nodeName or asked_for or default_node_name(mesh, addresses[0])
+    profile = response.gossipProfile or ("lan" if response.serfModeLAN else "wan")
+    port = response.gossipPort or ORIGINAL_GOSSIP_PORT
+    wrong = (
+        (key is not None and len(key) not in (16, 24, 32), "a gossip key of odd length"),
+        (profile not in PROFILES, f"the unknown gossip profile {profile!r:.20}"),
+        (not 0 < port < 65536, f"the gossip port {port}"),
+        (not is_node_name(node), f"the node name {node!r:.80}"),
+        (
+            not all(any(usable_host(a, n) for n in ranges) for a in addresses),
+            "an address outside the mesh's ranges",
+        ),
+    )
+    for is_wrong, what in wrong:
+        if is_wrong:
+            raise JoinUnreachable(f"its answer makes no sense: it names {what}")
+    return Admitted(node, addresses, ranges, response.creationTS, key, profile, port, peers)
+
+
+def explain(error: grpc.aio.AioRpcError) -> str:
+    """One sentence for the joiner's user."""
+    details = (error.details() or "").strip()
+    lowered = details.lower()
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "it did not answer in time"
+    if "certificate" in lowered or "ssl" in lowered or "handshake" in lowered:
+        return (
+            "the TLS handshake failed: check that both certificates come from the same authority, "
+            f"are still valid, and that the bootstrap node's names this address ({details[:200]})"
+        )
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return f"no connection ({details[:200]})"
+    return f"{error.code().name.lower()}: {details[:200]}"

@@ -1,0 +1,154 @@
+"""The bootstrap side of a join, without gRPC: from a checked request to an admitted member.
+
+The ledger is the reservation: a joiner is bound before anything is awaited, so joins that run at once never see the
+same name, key or address as free. What is bound but not yet agreed with the other bootstrap nodes is kept out of
+`peers()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from wgmesh_agent.join.addresses import AddressAllocator, RangeExhausted, Share
+from wgmesh_agent.join.admission import Applicant, Caller, DenialReason, Denied, examine
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.membership.names import default_node_name
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_api.meshservice_pb2 import JoinRequest
+
+MAX_CLAIM_ATTEMPTS = 16
+CLAIM_SECONDS = 30.0
+
+
+class Mesh(Protocol):
+    """What the registrar needs of the running mesh."""
+
+    def is_alive(self, node: str) -> bool:
+        """Whether gossip has the member alive, or is not yet sure that it is not."""
+
+    def bootstraps(self) -> tuple[str, ...]:
+        """The names of all known bootstrap nodes, this one included."""
+
+    async def claim_elsewhere(self, claim: Claim) -> bool:
+        """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        """Programs the new peer, announces it, and takes a replaced one out."""
+
+    async def abandoned(self, binding: Binding) -> None:
+        """Announces that an admitted joiner never came."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    public_key: PublicKey
+    expires: float
+
+
+class Registrar:
+    """Admits joiners on one bootstrap node; `now` is monotonic seconds, `now_unix` the wall clock."""
+
+    def __init__(self, mesh_name: str, ledger: Ledger, allocator: AddressAllocator, mesh: Mesh) -> None:
+        self._mesh_name = mesh_name
+        self._ledger = ledger
+        self._allocator = allocator
+        self._mesh = mesh
+        self._tentative: set[PublicKey] = set()
+        self._promises: dict[IPAddress, _Promise] = {}
+
+    async def admit(self, request: JoinRequest, caller: Caller, *, now: float, now_unix: float) -> Binding:
+        """Examines, binds and announces one joiner.
+
+        Raises:
+            Denied: with what the joiner's user should know.
+        """
+        applicant = examine(request, caller, self._mesh_name, self._ledger, self._mesh.is_alive)
+        if applicant.public_key in self._tentative:
+            raise Denied(
+                DenialReason.KEY_IN_USE, "a join with this public key is under way: try again in a second"
+            )
+        if applicant.replaces is not None:
+            self._ledger.withdraw(applicant.replaces.claim.public_key)
+        self._tentative.add(applicant.public_key)
+        try:
+            binding = await self._bind(applicant, caller, now, now_unix)
+            await self._mesh.admitted(binding, applicant.replaces)
+        finally:
+            self._tentative.discard(applicant.public_key)
+        return binding
+
+    def members(self) -> Iterator[Binding]:
+        """The bindings a joiner may be told of."""
+        return (binding for binding in self._ledger if binding.claim.public_key not in self._tentative)
+
+    def promise(self, claim: Claim, now: float) -> bool:
+        """Answers another bootstrap node's question whether these addresses are free for this key.
+
+        A yes keeps them for half a minute, by when the announcement of the new member has arrived.
+        """
+        self._promises = {a: p for a, p in self._promises.items() if p.expires > now}
+        if any(self._is_taken(address, claim.public_key) for address in claim.addresses):
+            return False
+        for address in claim.addresses:
+            self._promises[address] = _Promise(claim.public_key, now + CLAIM_SECONDS)
+        return True
+
+    async def sweep(self, now_unix: float, *, patience_seconds: float) -> None:
+        """Takes back what was admitted here and did not show up in gossip within `patience_seconds`."""
+        late = [
+            binding
+            for binding in self._ledger
+            if binding.origin is Origin.ADMITTED and not binding.last_seen
+            and binding.since < now_unix - patience_seconds
+            and binding.claim.public_key not in self._tentative
+        ]  # fmt: skip
+        for binding in late:
+            self._ledger.withdraw(binding.claim.public_key)
+            await self._mesh.abandoned(binding)
+
+    async def _bind(self, applicant: Applicant, caller: Caller, now: float, now_unix: float) -> Binding:
+        addresses = applicant.kept_addresses
+        for _ in range(MAX_CLAIM_ATTEMPTS):
+            fresh = not addresses
+            if fresh:
+                addresses = self._allocate(applicant.public_key, now)
+            node = applicant.node or default_node_name(self._mesh_name, addresses[0])
+            claim = Claim(node, applicant.public_key, addresses, (applicant.endpoint,))
+            refusal = self._ledger.accept(claim, Origin.ADMITTED, now_unix, identity=caller.name)
+            if refusal is not None:
+                raise Denied(DenialReason.NAME_IN_USE, refusal.message)
+            if not fresh or await self._claim(claim):
+                binding = self._ledger.by_key(applicant.public_key)
+                if binding is None:
+                    raise Denied(DenialReason.KEY_IN_USE, "the member left while it joined: try again")
+                return binding
+            self._ledger.withdraw(applicant.public_key)
+            addresses = ()
+        raise Denied(DenialReason.EXHAUSTED, "the bootstrap nodes could not agree on an address: try again")
+
+    async def _claim(self, claim: Claim) -> bool:
+        try:
+            return await self._mesh.claim_elsewhere(claim)
+        except BaseException:
+            self._ledger.withdraw(claim.public_key)
+            raise
+
+    def _allocate(self, public_key: PublicKey, now: float) -> tuple[IPAddress, ...]:
+        self._promises = {a: p for a, p in self._promises.items() if p.expires > now}
+        share = Share(self._ledger.own.node, self._mesh.bootstraps())
+        try:
+            return self._allocator.allocate(lambda address: self._is_taken(address, public_key), share)
+        except RangeExhausted as error:
+            raise Denied(DenialReason.EXHAUSTED, f"the mesh is full: {error}") from error
+
+    def _is_taken(self, address: IPAddress, public_key: PublicKey) -> bool:
+        promise = self._promises.get(address)
+        holder = self._ledger.by_address(address)
+        return (
+            address in self._ledger.own.addresses
+            or (holder is not None and holder.claim.public_key != public_key)
+            or (promise is not None and promise.public_key != public_key)
+        )

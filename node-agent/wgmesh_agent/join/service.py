@@ -1,0 +1,165 @@
+"""The Mesh gRPC service of a bootstrap node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import grpc
+import structlog
+
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.messages import peer_message
+from wgmesh_agent.join.registrar import Registrar
+from wgmesh_agent.join.tls import TLSFiles, caller_of
+from wgmesh_agent.join.tokens import TokenError, TokenStore
+from wgmesh_agent.membership.binding import Claim
+from wgmesh_api.identity import IdentityError
+from wgmesh_api.meshservice_pb2 import (
+    Empty,
+    HandshakeRequest,
+    HandshakeResponse,
+    JoinRequest,
+    JoinResponse,
+    Peer,
+)
+from wgmesh_api.meshservice_pb2_grpc import MeshServicer, add_MeshServicer_to_server
+
+log = structlog.get_logger()
+MAX_MESSAGE_BYTES = 64 * 1024
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFacts:
+    """What every joiner is told."""
+
+    name: str
+    ranges: tuple[IPv4Network | IPv6Network, ...]
+    created_unix: int
+    gossip_port: int
+    profile: str
+
+
+class MeshService(MeshServicer):
+    """Begin, Join, Peers. Every refusal goes to the joiner as a sentence and to the log as a line."""
+
+    def __init__(
+        self,
+        facts: MeshFacts,
+        registrar: Registrar,
+        tokens: TokenStore,
+        *,
+        own: Callable[[], Claim],
+        gossip_key: Callable[[], str],
+        denied: Callable[[DenialReason], None],
+    ) -> None:
+        self._facts = facts
+        self._registrar = registrar
+        self._tokens = tokens
+        self._own = own
+        self._gossip_key = gossip_key
+        self._denied = denied
+
+    async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
+        try:
+            caller = _caller(context)
+            if request.meshName != self._facts.name:
+                text = f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
+                raise Denied(DenialReason.WRONG_MESH, text)
+            token = self._tokens.issue(caller.holder, time.monotonic())
+        except (Denied, TokenError) as error:
+            self._refuse(error, context.peer(), "")
+            return HandshakeResponse(result=HandshakeResponse.ERROR, errorMessage=str(error))
+        return HandshakeResponse(result=HandshakeResponse.OK, joinToken=token)
+
+    async def Join(self, request: JoinRequest, context: Context) -> JoinResponse:
+        try:
+            caller = _caller(context)
+            self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
+            binding = await self._registrar.admit(request, caller, now=time.monotonic(), now_unix=time.time())
+        except (Denied, TokenError) as error:
+            self._refuse(error, context.peer(), request.nodeName)
+            return JoinResponse(result=JoinResponse.ERROR, errorMessage=str(error))
+        claim = binding.claim
+        log.info(
+            "admitted",
+            node=claim.node,
+            addresses=[str(a) for a in claim.addresses],
+            pubkey=str(claim.public_key),
+        )
+        facts = self._facts
+        return JoinResponse(
+            result=JoinResponse.OK,
+            joiningNodeMeshIP=str(claim.addresses[0]),
+            meshCidr=str(facts.ranges[0]),
+            creationTS=facts.created_unix,
+            serfEncryptionKey=self._gossip_key(),
+            serfModeLAN=facts.profile != "wan",
+            meshIPs=[str(address) for address in claim.addresses],
+            meshCidrs=[str(network) for network in facts.ranges],
+            gossipPort=facts.gossip_port,
+            gossipProfile=facts.profile,
+            nodeName=claim.node,
+        )
+
+    async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
+        try:
+            _caller(context)
+        except Denied as error:
+            self._refuse(error, context.peer(), "")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        yield peer_message(self._own())
+        for binding in list(self._registrar.members()):
+            yield peer_message(binding.claim)
+
+    def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
+        reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN
+        self._denied(reason)
+        log.warning("join refused", reason=reason.value, why=str(error), peer=peer, node=node[:80])
+
+
+def _caller(context: Context) -> Caller:
+    try:
+        return caller_of(context.auth_context(), context.peer())
+    except IdentityError as error:
+        raise Denied(
+            DenialReason.WRONG_IDENTITY, f"the certificate's identity makes no sense: {error}"
+        ) from error
+
+
+def _authorization(context: Context) -> str | None:
+    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
+    for key, value in metadata:
+        if key == "authorization" and isinstance(value, str):
+            return value
+    return None
+
+
+async def serve(service: MeshService, bind: str, tls: TLSFiles | None) -> grpc.aio.Server:
+    """Starts the server on `address:port`.
+
+    Raises:
+        OSError: the port cannot be bound.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", 256),
+        ],
+        maximum_concurrent_rpcs=1024,
+    )
+    add_MeshServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    try:
+        if tls is None:
+            server.add_insecure_port(bind)
+        else:
+            server.add_secure_port(bind, tls.server_credentials())
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {bind}: is something else using that port?") from error
+    await server.start()
+    return server

@@ -1,0 +1,109 @@
+"""TLS for the Mesh service: the files, the credentials of both ends, and who a peer's certificate says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from wgmesh_agent.join.admission import Caller
+from wgmesh_api.identity import identity_of
+
+
+class TLSFileError(Exception):
+    """A key or certificate file cannot be used; names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """PEM bytes of this node's key and certificate chain, and of the authorities it trusts."""
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    authorities: bytes
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Demands a client certificate from one of the authorities."""
+        return grpc.ssl_server_credentials(
+            [(self.key, self.certificate)], root_certificates=self.authorities, require_client_auth=True
+        )
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.authorities, self.key, self.certificate)
+
+    def leaf(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificates(self.certificate)[0]
+
+
+def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, folder: Path | None) -> TLSFiles:
+    """Reads and checks the files.
+
+    Args:
+        authority: a file of CA certificates, or None if `folder` is given.
+        folder: a folder whose `*.pem` and `*.crt` files are CA certificates.
+
+    Raises:
+        TLSFileError: a file is missing, is no PEM, or key and certificate don't belong together.
+    """
+    key_pem, certificate_pem = _read(key), _read(certificate)
+    if folder is not None:
+        names = sorted(p for p in _listing(folder) if p.suffix in (".pem", ".crt"))
+        authorities = b"\n".join(_read(name) for name in names)
+        source = folder
+    else:
+        source = authority if authority is not None else certificate
+        authorities = _read(source)
+    leaf = _certificates(certificate_pem, certificate)[0]
+    _certificates(authorities, source)
+    try:
+        private = serialization.load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise TLSFileError(f"{key} is no unencrypted PEM private key: {error}") from error
+    spki = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    if private.public_key().public_bytes(*spki) != leaf.public_key().public_bytes(*spki):
+        raise TLSFileError(f"{key} is not the private key of {certificate}")
+    return TLSFiles(key_pem, certificate_pem, authorities)
+
+
+def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
+    """Who called: by its certificate where there is one, else by its address.
+
+    Args:
+        auth_context: of the gRPC call; empty without TLS.
+        peer: gRPC's name of the other end, `ipv4:10.0.0.2:4711`.
+
+    Raises:
+        wgmesh_api.identity.IdentityError: the certificate carries an identity that makes no sense.
+    """
+    pem = list(auth_context.get("x509_pem_cert", ()))
+    if not pem:
+        return Caller(holder=peer.rpartition(":")[0])
+    certificate = x509.load_pem_x509_certificate(pem[0])
+    identity = identity_of(certificate)
+    name = str(identity) if identity else certificate.subject.rfc4514_string()
+    return Caller(holder=certificate.fingerprint(hashes.SHA256()).hex(), identity=identity, name=name)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TLSFileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _listing(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise TLSFileError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _certificates(pem: bytes, source: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise TLSFileError(f"{source} holds no PEM certificate: {error}") from error

@@ -1,0 +1,1 @@
+"""Several machines on one: hosts made of Linux namespaces, for `wgmesh demo` and for this project's own tests."""

@@ -1,0 +1,123 @@
+"""An Ethernet switch and the cables to it, in a host of its own: nothing of it shows in this machine's network."""
+
+from __future__ import annotations
+
+import tempfile
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Self
+
+from wgmesh_agent.lab.command import run
+from wgmesh_agent.lab.host import Host
+
+UPLINK = "eth0"
+_TABLE = "lab"
+
+
+class Network:
+    """Hosts on one switch: the n-th gets the n-th address of each subnet. Removes all it made when it is closed."""
+
+    def __init__(
+        self,
+        subnets: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("10.0.0.0/24"),),
+        *,
+        folder: Path | None = None,
+        mtu: int = 1500,
+    ) -> None:
+        """Makes the switch.
+
+        Args:
+            folder: where the hosts' disks are; a temporary one, removed at the end, if None.
+        """
+        self._temporary = tempfile.TemporaryDirectory(prefix="wgmesh-lab-") if folder is None else None
+        self.folder = Path(self._temporary.name) if self._temporary else folder or Path()
+        self.subnets = subnets
+        self.mtu = mtu
+        self.hosts: dict[str, Host] = {}
+        self._numbers: dict[str, int] = {}
+        self.switch = Host("switch", self.folder / "switch")
+        self.switch.run(["ip", "link", "add", "br0", "type", "bridge"])
+        self.switch.run(["ip", "link", "set", "br0", "up"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_host(self, name: str) -> Host:
+        """Boots a host and plugs it in. Raises LabError."""
+        host = Host(name, self.folder / name)
+        self.hosts[name] = host
+        self._numbers[name] = len(self._numbers) + 1
+        self._plug(host)
+        return host
+
+    def address(self, name: str, version: int = 4) -> str:
+        """A host's address on the switch."""
+        subnet = next(subnet for subnet in self.subnets if subnet.version == version)
+        return str(subnet[self._numbers[name]])
+
+    def reboot(self, name: str) -> Host:
+        """A power cut, then a start with the same disk and the same cable."""
+        host = self.hosts[name]
+        host.kill()
+        host.boot()
+        self._plug(host)
+        return host
+
+    def cut_off(self, name: str) -> None:
+        """Drops everything that the host sends and gets on its cable."""
+        self.hosts[name].run(["nft", "-f", "-"], text=_cut_rules(UPLINK))
+
+    def cut(self, name: str, other: str, *, one_way: bool = False) -> None:
+        """Drops what comes to `name` from `other`, and unless `one_way` the other way round too."""
+        for here, there in ((name, other),) if one_way else ((name, other), (other, name)):
+            addresses = [self.address(there, subnet.version) for subnet in self.subnets]
+            rules = "".join(
+                f"add rule inet {_TABLE} input {'ip' if ':' not in a else 'ip6'} saddr {a} drop\n"
+                for a in addresses
+            )
+            self.hosts[here].run(["nft", "-f", "-"], text=_chains() + rules)
+
+    def heal(self, name: str) -> None:
+        """Undoes every cut of this host (of a cut between two, its own half)."""
+        self.hosts[name].run(
+            ["nft", "-f", "-"], text=f"add table inet {_TABLE}\ndelete table inet {_TABLE}\n"
+        )
+
+    def close(self) -> None:
+        """Ends all hosts and removes their disks if they were temporary."""
+        for host in (*self.hosts.values(), self.switch):
+            host.kill()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _plug(self, host: Host) -> None:
+        number = self._numbers[host.name]
+        port = f"port{number}"
+        self.switch.run(["ip", "link", "del", port], check=False)
+        # Only the network namespace is entered: the host's process number means something on this machine alone.
+        run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", port, "mtu", str(self.mtu),
+             "type", "veth", "peer", "name", UPLINK, "address", f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+             "mtu", str(self.mtu), "netns", str(host.pid)])  # fmt: skip
+        self.switch.run(["ip", "link", "set", port, "master", "br0", "up"])
+        for subnet in self.subnets:
+            nodad = ["nodad"] if subnet.version == 6 else []
+            host.run(["ip", "address", "add", f"{subnet[number]}/{subnet.prefixlen}", "dev", UPLINK, *nodad])
+        host.run(["ip", "link", "set", UPLINK, "up"])
+
+
+def _chains() -> str:
+    return (
+        f"add table inet {_TABLE}\n"
+        f"add chain inet {_TABLE} input {{ type filter hook input priority -300; }}\n"
+        f"add chain inet {_TABLE} output {{ type filter hook output priority -300; }}\n"
+    )
+
+
+def _cut_rules(interface: str) -> str:
+    return _chains() + (
+        f"add rule inet {_TABLE} input iifname {interface} drop\n"
+        f"add rule inet {_TABLE} output oifname {interface} drop\n"
+    )

@@ -1,0 +1,1 @@
+"""What an agent remembers of its mesh, in `<state-dir>/<mesh>/`."""

@@ -1,0 +1,114 @@
+"""A mesh's folder: one agent at a time, and files that survive a crash at any line."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.atomic_file import remove_leftovers, write_atomically
+from wgmesh_agent.membership.binding import Binding
+from wgmesh_agent.state import records, sealed_file
+from wgmesh_agent.state.sealed_file import DamagedFile
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
+
+log = structlog.get_logger()
+KEY = "wireguard.key"
+MESH = "mesh.json"
+MEMBERS = "members.json"
+
+
+class MeshInUse(Exception):
+    """Another agent of this machine runs this mesh."""
+
+
+class StateFolder:
+    """Holds the folder's lock while open; every method may raise OSError."""
+
+    def __init__(self, base: Path, mesh: str) -> None:
+        """Makes the folder where it is missing and takes its lock.
+
+        Raises:
+            MeshInUse: another agent has it.
+            OSError: the folder cannot be made or written.
+        """
+        self.path = base / mesh
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            os.close(self._lock)
+            raise MeshInUse(
+                f"another agent (process {holder or 'unknown'}) runs the mesh {mesh} on this machine already"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        remove_leftovers(self.path)
+
+    def private_key(self) -> PrivateKey:
+        """This node's WireGuard key, made at first use.
+
+        Raises:
+            DamagedFile: the file holds no key; it was set aside, so the next call makes a new one.
+        """
+        path = self.path / KEY
+        try:
+            text = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            key = PrivateKey.generate(os.urandom)
+            write_atomically(path, key.to_base64().encode() + b"\n")
+            return key
+        except UnicodeDecodeError as error:
+            raise sealed_file.set_aside(path, "it is no text") from error
+        try:
+            return PrivateKey.from_base64(text)
+        except InvalidKeyError as error:
+            raise sealed_file.set_aside(path, "it holds no WireGuard key") from error
+
+    def mesh(self) -> records.MeshRecord | None:
+        """The remembered mesh, None if there is none. Raises DamagedFile."""
+        path = self.path / MESH
+        content = sealed_file.load(path)
+        if content is None:
+            return None
+        try:
+            return records.mesh_from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise sealed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
+
+    def save_mesh(self, record: records.MeshRecord) -> None:
+        sealed_file.save(self.path / MESH, records.mesh_to_json(record))
+
+    def members(self) -> list[Binding]:
+        """The remembered members; a damaged file is set aside, reported, and counts as none."""
+        path = self.path / MEMBERS
+        try:
+            content = sealed_file.load(path)
+            return [] if content is None else self._parse_members(path, content)
+        except DamagedFile as error:
+            log.error("members forgotten", why=str(error), next="they are learnt again from the mesh")
+            return []
+
+    @staticmethod
+    def _parse_members(path: Path, content: object) -> list[Binding]:
+        try:
+            return records.members_from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise sealed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
+
+    def save_members(self, bindings: Iterable[Binding]) -> None:
+        sealed_file.save(self.path / MEMBERS, records.members_to_json(bindings))
+
+    def forget(self) -> None:
+        """Removes the folder and all in it: this node has left the mesh for good."""
+        shutil.rmtree(self.path)
+
+    def close(self) -> None:
+        """Gives the lock back; the folder stays."""
+        os.close(self._lock)

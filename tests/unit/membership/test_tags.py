@@ -1,0 +1,48 @@
+"""The reserved tags: what a member says of itself comes back as the claim it was."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.tags import TagsError, claim_from_tags, own_tags
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+
+CLAIM = Claim(
+    "alpha",
+    PublicKey(bytes(range(32))),
+    (ip_address("10.232.0.5"), ip_address("fd00::5")),
+    (Endpoint(ip_address("192.0.2.1"), 54540),),
+    bootstrap=True,
+)
+
+
+def test_a_claim_survives_the_way_through_tags() -> None:
+    tags = own_tags(CLAIM, {"role": "db"})
+    assert tags["role"] == "db"
+    assert claim_from_tags("alpha", tags) == CLAIM
+
+
+def test_the_users_tags_cannot_replace_the_reserved_ones() -> None:
+    assert own_tags(CLAIM, {"_pk": "evil"})["_pk"] == str(CLAIM.public_key)
+
+
+def test_a_member_that_has_set_no_tags_yet_claims_nothing() -> None:
+    assert claim_from_tags("alpha", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [("_pk", "short"), ("_i", "10.232.0"), ("_addr", "nowhere"), ("_port", "-1"), ("_port", "99999"), ("_port", "٣")],
+)
+def test_a_malformed_tag_is_a_tags_error(tag: str, value: str) -> None:
+    with pytest.raises(TagsError, match="alpha"):
+        claim_from_tags("alpha", {**own_tags(CLAIM, {}), tag: value})
+
+
+def test_tags_without_a_mesh_address_are_a_tags_error() -> None:
+    with pytest.raises(TagsError, match="no mesh address"):
+        claim_from_tags("alpha", {"_pk": str(CLAIM.public_key)})
