@@ -1,8 +1,8 @@
 """The memberlist file: a JSON list of members and services for other programs on the machine.
 
-`{"members": {NAME: {"addr", "st", "rtt", "tags"}}, "services": {NAME: {"nodes", "port", "tags"}}, "lastUpdate"}`
-with `st` a status word, `rtt` whole milliseconds (0 if not known) and `lastUpdate` unix seconds. Services come
-from tags `svc:NAME` = `port=80,key=value,…`.
+`{"members": {NAME: {"addr", "st", "rtt", "tags"}}, "services": {NAME: {"nodes", "port", "tags"}},
+"lastUpdate"}` with `st` a status word, `rtt` whole milliseconds (0 if not known) and `lastUpdate` unix
+seconds. Services come from tags `svc:NAME` = `port=80,key=value,…`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Service(TypedDict):
 
 
 def render(members: Iterable[MemberRecord], last_update: int) -> bytes:
-    """The file's content: the same bytes for the same members in any order, tags beginning with `_` left out.
+    """The file's content: the same bytes for the same members in any order, without tags that begin with `_`.
 
     A service is offered by each member that has its tag, whatever that member's status; where members contradict
     each other on its port or tags, the first by name is right. A port that is none counts as 0.

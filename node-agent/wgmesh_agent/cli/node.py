@@ -1,0 +1,46 @@
+"""`wgmesh bootstrap` and `wgmesh join`: settings in, the daemon runs."""
+
+from __future__ import annotations
+
+import random
+
+import click
+
+from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
+from wgmesh_agent.settings.setting import Command
+
+
+@click.pass_context
+def _bootstrap(ctx: click.Context) -> int:
+    from wgmesh_agent.settings.build import bootstrap_settings
+
+    settings = bootstrap_settings(gather(ctx, Command.BOOTSTRAP), random.SystemRandom())
+    # only now: grpc, cryptography and pyroute2 take half a second that a complaint should not cost
+    from wgmesh_agent.daemon.main import run_bootstrap
+
+    return run_bootstrap(settings)
+
+
+@click.pass_context
+def _join(ctx: click.Context) -> int:
+    from wgmesh_agent.settings.build import join_settings
+
+    settings = join_settings(gather(ctx, Command.JOIN))
+    from wgmesh_agent.daemon.main import run_join
+
+    return run_join(settings)
+
+
+bootstrap = GoCommand(
+    "bootstrap",
+    _bootstrap,
+    params=setting_options(Command.BOOTSTRAP),
+    help="Make a mesh and admit others to it; with --bootstrap-addr, admit others to a mesh that exists. "
+    "Runs until stopped.",
+)
+join = GoCommand(
+    "join",
+    _join,
+    params=setting_options(Command.JOIN),
+    help="Enter a mesh through one of its bootstrap nodes and stay in it. Runs until stopped.",
+)
