@@ -91,7 +91,7 @@ def _canonical(
     try:
         return canonical(args, _spellings(command.params), stop_at_word=stop_at_word)
     except FlagError as error:
-        raise click.UsageError(f"{error}.", ctx) from error
+        raise click.UsageError(str(error), ctx) from error
 
 
 class GoCommand(click.Command):

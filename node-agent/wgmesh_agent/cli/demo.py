@@ -23,7 +23,12 @@ demo = GoCommand(
     _demo,
     params=[
         click.Option(
-            ["--nodes"], type=click.IntRange(2, 50), default=3, metavar="N", help="how many [default: 3]"
+            ["--nodes"],
+            type=click.IntRange(2, 50),
+            default=3,
+            metavar="N",
+            help="how many",
+            show_default=True,
         ),
         click.Option(["--keep"], is_flag=True, help="leave the mesh up at the end"),
         click.Option(
@@ -31,7 +36,8 @@ demo = GoCommand(
             type=click.Choice(["auto", "kernel", "userspace"]),
             default="auto",
             metavar="auto|kernel|userspace",
-            help="WireGuard of the kernel, or wireguard-go [default: auto]",
+            help="WireGuard of the kernel, or wireguard-go",
+            show_default=True,
         ),
     ],
     help="Run a mesh of network namespaces on this machine, show it working, and clear it away. Needs root.",

@@ -71,7 +71,7 @@ def _flag(word: str, rest: list[str], flags: Mapping[str, Spelling]) -> Iterable
     if spelling.kind is Kind.VALUE:
         if not equals:
             if not rest:
-                raise FlagError(f"{word} needs a value")
+                raise FlagError(f"{word} needs a value.")
             text = rest.pop(0)
         return [f"--{spelling.main}={text}"]
     switched = _switch(spelling, text if equals else "true", word)
@@ -82,7 +82,7 @@ def _switch(spelling: Spelling, text: str, word: str) -> str:
     if spelling.kind is Kind.SWITCH:
         return f"--{spelling.main}={text}"
     if text.lower() not in _TRUE | _FALSE:
-        raise FlagError(f"{word}: after the = there must be true or false")
+        raise FlagError(f"{word}: after the = there must be true or false.")
     return f"--{spelling.main}" if text.lower() in _TRUE else ""
 
 
@@ -94,4 +94,4 @@ def _unknown(typed: str, name: str, flags: Mapping[str, Spelling]) -> str:
     from difflib import get_close_matches  # only needed to complain; help must stay quick
 
     close = get_close_matches(name, list(flags), n=1, cutoff=0.7)
-    return f"there is no flag {typed}" + (f", did you mean -{close[0]}?" if close else "")
+    return f"there is no flag {typed}" + (f", did you mean -{close[0]}?" if close else ".")
