@@ -1,0 +1,123 @@
+"""TCP for the gossip core: connections are opened, accepted, read, answered and closed as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from wgmesh_agent.gossip.config import SerfConfig
+from wgmesh_agent.gossip.endpoint import Endpoint
+from wgmesh_agent.gossip.serf import Serf
+from wgmesh_agent.gossip.streams import OpenStream
+
+_READ_BYTES = 1 << 16
+
+
+@dataclass(slots=True)
+class _Link:
+    """A connection as the core sees it; `reply` is written before it is closed."""
+
+    done: bool = False
+    reply: bytes = b""
+
+
+class StreamLinks:
+    """All connections of a node; `flush` has the shell carry out what the core asks for."""
+
+    def __init__(
+        self, core: Serf, config: SerfConfig, clock: Callable[[], float], flush: Callable[[], None]
+    ) -> None:
+        self._core = core
+        self._host = str(config.address)
+        self._timeout_seconds = config.profile.tcp_timeout_seconds
+        self._clock = clock
+        self._flush = flush
+        self._links: dict[int, _Link] = {}
+        self._serving: set[asyncio.StreamWriter] = set()
+
+    async def open(self, action: OpenStream) -> None:
+        """Carry out one exchange of ours."""
+        link = self._links[action.stream_id] = _Link()
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(max(0.0, action.deadline - self._clock())):
+                host, port = sockaddr(action.endpoint)
+                reader, writer = await asyncio.open_connection(host, port, local_addr=(self._host, 0))
+                writer.write(action.payload)
+                await writer.drain()
+                reason = await self._read(action.stream_id, link, reader)
+        except TimeoutError:
+            reason = "timed out"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except asyncio.CancelledError:
+            if writer is not None:
+                writer.transport.abort()
+            raise
+        self._finish(action.stream_id, reason)
+        if writer is not None:
+            await _close(writer)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection of a peer."""
+        stream_id = self._core.stream_accepted()
+        if stream_id is None:
+            await _close(writer)
+            return
+        link = self._links[stream_id] = _Link()
+        self._serving.add(writer)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                reason = await self._read(stream_id, link, reader)
+            if link.reply:
+                async with asyncio.timeout(self._timeout_seconds):
+                    writer.write(link.reply)
+                    await writer.drain()
+        except TimeoutError:
+            reason = "timed out"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        finally:
+            self._serving.discard(writer)
+        self._finish(stream_id, reason)
+        await _close(writer)
+
+    def end(self, stream_id: int, reply: bytes) -> None:
+        """Expect nothing more on a connection; write `reply` and close it."""
+        link = self._links.get(stream_id)
+        if link is not None:
+            link.done, link.reply = True, reply
+
+    def close(self) -> None:
+        """Cut all connections of peers."""
+        for writer in list(self._serving):
+            writer.transport.abort()
+
+    async def _read(self, stream_id: int, link: _Link, reader: asyncio.StreamReader) -> str:
+        while not link.done:
+            data = await reader.read(_READ_BYTES)
+            if not data:
+                return "closed by the peer"
+            self._core.stream_received(stream_id, data, self._clock())
+            self._flush()
+        return ""
+
+    def _finish(self, stream_id: int, reason: str) -> None:
+        if not self._links.pop(stream_id).done:
+            self._core.stream_closed(stream_id, reason, self._clock())
+            self._flush()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+@lru_cache(maxsize=8192)
+def sockaddr(endpoint: Endpoint) -> tuple[str, int]:
+    """An endpoint as sockets take it."""
+    return str(endpoint.address), endpoint.port
