@@ -9,7 +9,7 @@ from typing import Final
 
 from .compression import COMPRESS_TYPE, compress_layer, decompress_layer
 from .encryption import NonceSource, check_version, decrypt, encrypt, encryption_overhead
-from .errors import DecodeError, GossipError, LimitError, PeerError
+from .errors import DecodeError, GossipError, LimitError
 from .keyring import Keyring
 from .label import label_header, strip_label
 
@@ -85,7 +85,7 @@ class PacketCodec:
         """The messages of a datagram, all layers taken off. Raises PeerError.
 
         A part that is itself a broken compound or compress layer is handed on as it is, for `messages.decode`
-        to refuse, so that the other parts live.
+        to refuse, so that the other parts live; a limit that is passed costs the whole datagram.
         """
         if len(datagram) > MAX_DATAGRAM_BYTES:
             raise LimitError(f"a datagram of {len(datagram)} bytes")
@@ -130,10 +130,7 @@ class _Unwrapping:
             raise DecodeError("a packet of no bytes")
         kind = data[0]
         if kind not in (_COMPOUND_TYPE, COMPRESS_TYPE):
-            self._part_count += 1
-            if self._part_count > MAX_DECODED_PARTS:
-                raise LimitError(f"a datagram of more than {MAX_DECODED_PARTS} messages")
-            return [data]
+            return [self._counted(data)]
         if depth == 0:
             raise LimitError(f"layers more than {MAX_DEPTH} deep")
         if kind == COMPRESS_TYPE:
@@ -144,10 +141,16 @@ class _Unwrapping:
         for part in _split_compound(data):
             try:
                 messages += self.parts(part, depth - 1)
-            except PeerError:
+            except DecodeError:
                 # Handed on whole: the reader of messages refuses it and says so, its neighbours are read.
-                messages.append(part)
+                messages.append(self._counted(part))
         return messages
+
+    def _counted(self, message: bytes) -> bytes:
+        self._part_count += 1
+        if self._part_count > MAX_DECODED_PARTS:
+            raise LimitError(f"a datagram of more than {MAX_DECODED_PARTS} messages")
+        return message
 
 
 def _split_compound(data: bytes) -> list[bytes]:
