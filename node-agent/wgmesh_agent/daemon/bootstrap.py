@@ -14,11 +14,11 @@ from google.protobuf.message import DecodeError
 
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.gossip.query_result import QueryRequest
+from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
-from wgmesh_agent.join.registrar import Registrar
+from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import TLSFiles
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
@@ -29,7 +29,6 @@ log = structlog.get_logger()
 CLAIM_QUERY = "_claim"
 FREE, TAKEN = b"\x01", b"\x00"
 CLAIM_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
 SWEEP_SECONDS = 10.0
 STOP_GRACE_SECONDS = 1.0
 PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
@@ -104,12 +103,12 @@ class Bootstrap:
         node.changes.bump()
 
     async def abandoned(self, binding: Binding) -> None:
-        log.warning("joiner never came", node=binding.claim.node, after_seconds=PATIENCE_SECONDS)
+        log.warning("joiner never came", node=binding.claim.node, after_seconds=ARRIVAL_SECONDS)
         self._node.announce(peer_message(binding.claim, Peer.LEAVE).SerializeToString())
         self._node.reconciler.poke()
         self._node.changes.bump()
 
-    def _answer_claim(self, request: QueryRequest) -> bytes | None:
+    def _answer_claim(self, request: QueryReceived) -> bytes | None:
         try:
             claim = claim_from(Peer.FromString(request.payload))
         except (DecodeError, PeerMessageError) as error:
@@ -120,4 +119,4 @@ class Bootstrap:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await self.registrar.sweep(time.time(), patience_seconds=PATIENCE_SECONDS)
+            await self.registrar.sweep(time.time())

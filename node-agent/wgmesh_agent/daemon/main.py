@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -43,6 +43,7 @@ from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_agent.wireguard.mtu import tunnel_mtu
 
 log = structlog.get_logger()
+T = TypeVar("T")
 FORESEEABLE = (
     BackEndError, CannotEnter, DamagedFile, GossipError, MeshInUse, NameLost, NoEndpoint, SocketInUse, TLSFileError,
     OSError,
@@ -98,7 +99,10 @@ async def _agent(plan: Plan) -> int:
     try:
         key = _private_key(folder)
         role = plan.role(key)
-        record, peers, fresh = await _record(plan, role, folder, key)
+        start = await _unless_ended(_record(plan, role, folder, key), stop, leave)
+        if start is None:
+            return 0
+        record, peers, fresh = start
         while True:
             session = await _session(plan, role, folder, key, record)
             end = await session.run(stop, leave, peers, fresh=fresh)
@@ -108,6 +112,18 @@ async def _agent(plan: Plan) -> int:
             fresh = True
     finally:
         folder.close()
+
+
+async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:
+    """What `work` answers, or None if one of the events comes first."""
+    task = asyncio.create_task(work)
+    waits = [asyncio.create_task(end.wait()) for end in ends]
+    try:
+        await asyncio.wait([task, *waits], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for pending in (task, *waits):
+            pending.cancel()
 
 
 async def _record(
@@ -184,7 +200,7 @@ async def _session(
         private_key=key,
         listen_port=settings.listen_port,
         endpoint=own,
-        mtu=tunnel_mtu([underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
+        mtu=tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
         interface=f"wg{record.mesh}",
     )
 

@@ -234,9 +234,16 @@ class MeshNode:
         log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
 
     async def _join(self, bindings: Sequence[Binding]) -> bool:
-        targets = [(binding.claim.addresses[0], self.record.gossip_port) for binding in bindings]
+        """Asks all at once; True as soon as one answers, while the others may still."""
+        attempts = [asyncio.create_task(self._join_one(binding.claim.addresses[0])) for binding in bindings]
+        for attempt in asyncio.as_completed(attempts):
+            if await attempt:
+                return True
+        return False
+
+    async def _join_one(self, address: IPAddress) -> bool:
         try:
-            return await self.gossip.join(targets) > 0
+            return await self.gossip.join([(address, self.record.gossip_port)]) > 0
         except GossipError as error:
             log.debug("gossip join failed", why=str(error))
             return False

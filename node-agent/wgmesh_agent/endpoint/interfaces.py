@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import socket
 import struct
-from collections.abc import Iterator
 
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.wireguard.errors import KernelError
@@ -15,16 +15,15 @@ _SIOCGIFMTU = 0x8921
 _IFREQ = struct.Struct("16si20x")
 
 
-def reachable_addresses() -> Iterator[tuple[str, IPAddress]]:
-    """Interface and address, IPv4 first on each, without loopback and link-local ones. Blocks for milliseconds."""
+async def reachable_addresses() -> list[tuple[str, IPAddress]]:
+    """Interface and address, IPv4 first on each, without loopback and link-local ones."""
+    found: list[tuple[str, IPAddress]] = []
     for _, name in socket.if_nameindex():
-        try:
-            found = local_addresses(name)
-        except KernelError:  # it went away between the two calls
-            continue
-        for one in found:
-            if not (one.ip.is_loopback or one.ip.is_link_local):
-                yield name, one.ip
+        # An interface may go away between the two calls.
+        with contextlib.suppress(KernelError):
+            addresses = await local_addresses(name)
+            found += [(name, one.ip) for one in addresses if not (one.ip.is_loopback or one.ip.is_link_local)]
+    return found
 
 
 def interface_mtu(name: str) -> int:

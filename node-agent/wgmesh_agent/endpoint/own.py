@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import structlog
@@ -47,26 +47,26 @@ async def own_endpoint(
         NoEndpoint: nothing usable was found.
     """
     if listen is not None:
-        return _listen_endpoint(listen, port, ranges)
+        return await _listen_endpoint(listen, port, ranges)
     if stun is not None:
         try:
             return _checked(await ask(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
         except StunError as error:
             raise NoEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
-    for source in _sources(towards):
+    for source in await _sources(towards):
         if usable_endpoint(Endpoint(source, port), ranges):
             return Endpoint(source, port)
     raise NoEndpoint("this machine has no address that others could reach: set -listen-addr")
 
 
-def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tuple[int, int]:
+async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tuple[int, int]:
     """The MTU in bytes below the tunnel, and the IP version there: of the route to a bootstrap node, else of the
     interface that has this node's endpoint, else of the default route.
     """
     for target in towards:
         with contextlib.suppress(KernelError):
             return route_to(target).mtu, target.version
-    for name, address in reachable_addresses():
+    for name, address in await reachable_addresses():
         if address == endpoint.address:
             return interface_mtu(name), address.version
     for target in ELSEWHERE:
@@ -85,20 +85,21 @@ async def resolve(host: str, port: int) -> list[IPAddress]:
     return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
-def _sources(towards: Sequence[IPAddress]) -> Iterator[IPAddress]:
+async def _sources(towards: Sequence[IPAddress]) -> list[IPAddress]:
     """Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have."""
+    found: list[IPAddress] = []
     for target in (*towards, *ELSEWHERE):
         with contextlib.suppress(KernelError):
-            yield route_to(target).source
-    yield from (address for _, address in reachable_addresses())
+            found.append(route_to(target).source)
+    return [*found, *(address for _, address in await reachable_addresses())]
 
 
-def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> Endpoint:
+async def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> Endpoint:
     if listen.address is not None:
         return _checked(Endpoint(listen.address, port), ranges, "-listen-addr")
     interface = listen.interface or ""
     try:
-        found = [one.ip for one in local_addresses(interface)]
+        found = [one.ip for one in await local_addresses(interface)]
     except KernelError as error:
         raise NoEndpoint(f"-listen-addr: {error}") from error
     if not found:

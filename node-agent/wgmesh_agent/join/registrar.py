@@ -21,6 +21,7 @@ from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16
 CLAIM_SECONDS = 30.0
+ARRIVAL_SECONDS = 60.0
 
 
 class Mesh(Protocol):
@@ -65,10 +66,16 @@ class Registrar:
         Raises:
             Denied: with what the joiner's user should know.
         """
-        applicant = examine(request, caller, self._mesh_name, self._ledger, self._mesh.is_alive)
+        applicant = examine(
+            request, caller, self._mesh_name, self._ledger, lambda node: self._is_present(node, now_unix)
+        )
         if applicant.public_key in self._tentative:
             raise Denied(
                 DenialReason.KEY_IN_USE, "a join with this public key is under way: try again in a second"
+            )
+        if applicant.replaces is not None and applicant.replaces.claim.public_key in self._tentative:
+            raise Denied(
+                DenialReason.NAME_IN_USE, "a join under this name is under way: try again in a second"
             )
         if applicant.replaces is not None:
             self._ledger.withdraw(applicant.replaces.claim.public_key)
@@ -96,18 +103,26 @@ class Registrar:
             self._promises[address] = _Promise(claim.public_key, now + CLAIM_SECONDS)
         return True
 
-    async def sweep(self, now_unix: float, *, patience_seconds: float) -> None:
-        """Takes back what was admitted here and did not show up in gossip within `patience_seconds`."""
+    async def sweep(self, now_unix: float) -> None:
+        """Takes back what was admitted here and did not show up in gossip within ARRIVAL_SECONDS."""
         late = [
             binding
             for binding in self._ledger
             if binding.origin is Origin.ADMITTED and not binding.last_seen
-            and binding.since < now_unix - patience_seconds
+            and binding.since < now_unix - ARRIVAL_SECONDS
             and binding.claim.public_key not in self._tentative
         ]  # fmt: skip
         for binding in late:
             self._ledger.withdraw(binding.claim.public_key)
             await self._mesh.abandoned(binding)
+
+    def _is_present(self, node: str, now_unix: float) -> bool:
+        """Alive in gossip, or admitted a moment ago and on its way there."""
+        binding = self._ledger.by_name(node)
+        expected = (
+            binding is not None and not binding.last_seen and now_unix - binding.since < ARRIVAL_SECONDS
+        )
+        return expected or self._mesh.is_alive(node)
 
     async def _bind(self, applicant: Applicant, caller: Caller, now: float, now_unix: float) -> Binding:
         addresses = applicant.kept_addresses

@@ -1,7 +1,8 @@
 """A host: its own network, processes and /run, on this machine's disk.
 
 `unshare` makes the namespaces; its child is the host's first process. When that is killed, the kernel ends every
-process in the host, and with the last one the network goes too: killing it is a power cut, and no host outlives the lab.
+process in the host, and with the last one the network goes too: killing it is a power cut.
+No host outlives the lab.
 """
 
 from __future__ import annotations

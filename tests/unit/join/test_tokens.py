@@ -52,7 +52,9 @@ def test_no_authorization_is_missing(store: TokenStore) -> None:
     assert fault(store, "") is TokenFault.MISSING
 
 
-@pytest.mark.parametrize("text", ["Bearer x", "Bearer: ", "Bearer: a.b.c", "Bearer: " + "x" * 5000, "Basic: x"])
+@pytest.mark.parametrize(
+    "text", ["Bearer x", "Bearer: ", "Bearer: a.b.c", "Bearer: " + "x" * 5000, "Basic: x"]
+)
 def test_what_is_no_signed_token_is_malformed(store: TokenStore, text: str) -> None:
     store.issue(HOLDER, 0.0)
     assert fault(store, text) is TokenFault.MALFORMED

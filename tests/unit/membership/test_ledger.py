@@ -96,7 +96,9 @@ def test_a_fresh_endpoint_comes_first_and_known_ones_stay_candidates(ledger: Led
 
 def test_endpoints_are_bounded_however_often_a_member_moves(ledger: Ledger) -> None:
     for port in range(1, 50):
-        ledger.accept(replace(claim(1), endpoints=(Endpoint(ip_address("192.0.2.1"), port),)), Origin.GOSSIP, 1.0)
+        ledger.accept(
+            replace(claim(1), endpoints=(Endpoint(ip_address("192.0.2.1"), port),)), Origin.GOSSIP, 1.0
+        )
     binding = ledger.by_key(key(1))
     assert binding is not None
     assert len(binding.claim.endpoints) == MAX_ENDPOINTS

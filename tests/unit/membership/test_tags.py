@@ -36,7 +36,14 @@ def test_a_member_that_has_set_no_tags_yet_claims_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "value"),
-    [("_pk", "short"), ("_i", "10.232.0"), ("_addr", "nowhere"), ("_port", "-1"), ("_port", "99999"), ("_port", "٣")],
+    [
+        ("_pk", "short"),
+        ("_i", "10.232.0"),
+        ("_addr", "nowhere"),
+        ("_port", "-1"),
+        ("_port", "99999"),
+        ("_port", "٣"),
+    ],
 )
 def test_a_malformed_tag_is_a_tags_error(tag: str, value: str) -> None:
     with pytest.raises(TagsError, match="alpha"):

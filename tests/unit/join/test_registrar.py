@@ -1,0 +1,266 @@
+"""Admission end to end below gRPC: who is let in, under which name and address, and who is told why not."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Network, ip_address, ip_network
+
+import pytest
+
+from wgmesh_agent.join.addresses import AddressAllocator
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.registrar import CLAIM_SECONDS, Registrar
+from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.identity import NodeIdentity, Role
+from wgmesh_api.meshservice_pb2 import JoinRequest
+
+OWN_KEY = PublicKey(bytes([9]) * 32)
+ANYONE = Caller("holder")
+
+
+def key(number: int) -> PublicKey:
+    return PublicKey(number.to_bytes(32, "big"))
+
+
+def request(number: int, node: str = "", **other: object) -> JoinRequest:
+    fields: dict[str, object] = {
+        "pubkey": str(key(number)), "endpointIP": "192.0.2.1", "endpointPort": 54540, "meshName": "blue",
+        "nodeName": node,
+    }  # fmt: skip
+    return JoinRequest(**{**fields, **other})  # type: ignore[arg-type]
+
+
+def certified(node: str, mesh: str = "blue") -> Caller:
+    identity = NodeIdentity(mesh, node, Role.NODE)
+    return Caller(f"certificate of {node}", identity, str(identity))
+
+
+class FakeMesh:
+    """The running mesh, as a registrar sees it."""
+
+    def __init__(self) -> None:
+        self.alive: set[str] = set()
+        self.others: tuple[str, ...] = ()
+        self.elsewhere: set[object] = set()
+        self.announced: list[tuple[Binding, Binding | None]] = []
+        self.taken_back: list[Binding] = []
+
+    def is_alive(self, node: str) -> bool:
+        return node in self.alive
+
+    def bootstraps(self) -> tuple[str, ...]:
+        return ("boot", *self.others)
+
+    async def claim_elsewhere(self, claim: Claim) -> bool:
+        await asyncio.sleep(0)
+        return not self.elsewhere.intersection(claim.addresses)
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        await asyncio.sleep(0)
+        self.announced.append((binding, replaced))
+
+    async def abandoned(self, binding: Binding) -> None:
+        self.taken_back.append(binding)
+
+
+@pytest.fixture
+def mesh() -> FakeMesh:
+    return FakeMesh()
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger(Own("boot", OWN_KEY, (ip_address("10.232.1.1"),), (IPv4Network("10.232.0.0/16"),)))
+
+
+@pytest.fixture
+def registrar(ledger: Ledger, mesh: FakeMesh) -> Registrar:
+    return Registrar("blue", ledger, AddressAllocator([ip_network("10.232.0.0/16")]), mesh)
+
+
+async def admit(
+    registrar: Registrar, asked: JoinRequest, caller: Caller = ANYONE, now: float = 0.0
+) -> Binding:
+    return await registrar.admit(asked, caller, now=now, now_unix=1000.0 + now)
+
+
+async def denial(registrar: Registrar, asked: JoinRequest, caller: Caller = ANYONE) -> Denied:
+    with pytest.raises(Denied) as caught:
+        await admit(registrar, asked, caller)
+    return caught.value
+
+
+async def test_a_joiner_gets_an_address_a_name_and_is_announced(registrar: Registrar, mesh: FakeMesh) -> None:
+    binding = await admit(registrar, request(1))
+    assert binding.claim.addresses == (ip_address("10.232.0.1"),)
+    assert binding.claim.node == "blueAE80001"
+    assert binding.claim.endpoints == (Endpoint(ip_address("192.0.2.1"), 54540),)
+    assert mesh.announced == [(binding, None)]
+
+
+async def test_a_hundred_joins_at_once_get_a_hundred_addresses(registrar: Registrar) -> None:
+    bindings = await asyncio.gather(*(admit(registrar, request(n)) for n in range(1, 101)))
+    assert len({binding.claim.addresses for binding in bindings}) == 100
+    assert len({binding.claim.node for binding in bindings}) == 100
+
+
+async def test_the_same_key_keeps_its_address_when_it_joins_again(registrar: Registrar) -> None:
+    first = await admit(registrar, request(1, "alpha"))
+    again = await admit(registrar, request(1, "alpha", endpointIP="192.0.2.77"))
+    assert again.claim.addresses == first.claim.addresses
+    assert again.claim.endpoints[0].address == ip_address("192.0.2.77")
+    nameless = await admit(registrar, request(1))
+    assert nameless.claim.node == "alpha"
+
+
+async def test_a_name_of_two_joins_at_once_goes_to_one(registrar: Registrar) -> None:
+    results = await asyncio.gather(
+        *(admit(registrar, request(n, "alpha")) for n in range(1, 9)), return_exceptions=True
+    )
+    assert sum(isinstance(result, Binding) for result in results) == 1
+    assert all(isinstance(r, Binding) or (isinstance(r, Denied) and "alpha" in str(r)) for r in results)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"meshName": "green"}, DenialReason.WRONG_MESH),
+        ({"pubkey": "nonsense"}, DenialReason.BAD_KEY),
+        ({"pubkey": ""}, DenialReason.BAD_KEY),
+        ({"endpointIP": "not an address"}, DenialReason.BAD_ENDPOINT),
+        ({"endpointIP": "10.232.7.7"}, DenialReason.BAD_ENDPOINT),
+        ({"endpointIP": "127.0.0.1"}, DenialReason.BAD_ENDPOINT),
+        ({"endpointPort": 0}, DenialReason.BAD_ENDPOINT),
+        ({"endpointPort": 65536}, DenialReason.BAD_ENDPOINT),
+        ({"endpointPort": -1}, DenialReason.BAD_ENDPOINT),
+        ({"nodeName": "a/b"}, DenialReason.BAD_NAME),
+        ({"nodeName": "x" * 65}, DenialReason.BAD_NAME),
+        ({"nodeName": "boot"}, DenialReason.NAME_IN_USE),
+        ({"pubkey": str(OWN_KEY)}, DenialReason.KEY_IN_USE),
+    ],
+)
+async def test_a_wrong_request_is_denied_with_its_own_reason(
+    registrar: Registrar, ledger: Ledger, change: dict[str, object], reason: DenialReason
+) -> None:
+    denied = await denial(registrar, request(1, **change))  # type: ignore[arg-type]
+    assert denied.reason is reason
+    assert len(ledger) == 0
+
+
+async def test_a_key_held_under_another_name_is_denied(registrar: Registrar) -> None:
+    await admit(registrar, request(1, "alpha"))
+    denied = await denial(registrar, request(1, "beta"))
+    assert denied.reason is DenialReason.KEY_IN_USE
+    assert "alpha" in str(denied)
+
+
+async def test_a_name_in_use_is_denied_while_its_holder_lives(registrar: Registrar, mesh: FakeMesh) -> None:
+    await admit(registrar, request(1, "alpha"))
+    mesh.alive.add("alpha")
+    assert (await denial(registrar, request(2, "alpha"))).reason is DenialReason.NAME_IN_USE
+
+
+async def test_a_failed_nodes_name_goes_only_to_the_same_identity(
+    registrar: Registrar, mesh: FakeMesh
+) -> None:
+    await admit(registrar, request(1, "alpha"), Caller("h1", None, "CN=alpha"), now=-60.0)
+    other = Caller("h2", None, "CN=mallory")
+    assert (await denial(registrar, request(2, "alpha"), other)).reason is DenialReason.NAME_IN_USE
+    replaced = await admit(registrar, request(2, "alpha"), Caller("h3", None, "CN=alpha"))
+    assert replaced.claim.public_key == key(2)
+
+
+async def test_a_certificate_for_the_node_replaces_a_lost_key_and_keeps_the_address(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    first = await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive.add("alpha")
+    second = await admit(registrar, request(2), certified("alpha"))
+    assert second.claim.node == "alpha"
+    assert second.claim.addresses == first.claim.addresses
+    assert ledger.by_key(key(1)) is None
+    assert mesh.announced[-1] == (second, first)
+
+
+@pytest.mark.parametrize("caller", [certified("beta"), certified("alpha", mesh="green")])
+async def test_a_certificate_for_another_node_or_mesh_is_denied(registrar: Registrar, caller: Caller) -> None:
+    assert (await denial(registrar, request(1, "alpha"), caller)).reason is DenialReason.WRONG_IDENTITY
+
+
+async def test_a_name_is_kept_for_a_joiner_that_is_still_on_its_way(registrar: Registrar) -> None:
+    await admit(registrar, request(1, "alpha"))
+    assert (await denial(registrar, request(2, "alpha"))).reason is DenialReason.NAME_IN_USE
+
+
+async def test_an_exhausted_range_is_said(ledger: Ledger, mesh: FakeMesh) -> None:
+    registrar = Registrar("blue", ledger, AddressAllocator([ip_network("10.232.5.0/30")]), mesh)
+    await admit(registrar, request(1))
+    await admit(registrar, request(2))
+    denied = await denial(registrar, request(3))
+    assert denied.reason is DenialReason.EXHAUSTED
+    assert "10.232.5.0/30" in str(denied)
+    assert len(ledger) == 2
+
+
+async def test_an_address_another_bootstrap_promised_is_passed_over(
+    registrar: Registrar, mesh: FakeMesh
+) -> None:
+    mesh.elsewhere = {ip_address("10.232.0.1"), ip_address("10.232.0.2")}
+    binding = await admit(registrar, request(1))
+    assert binding.claim.addresses == (ip_address("10.232.0.3"),)
+
+
+async def test_what_is_not_agreed_yet_is_told_to_nobody(registrar: Registrar, mesh: FakeMesh) -> None:
+    seen: list[int] = []
+
+    async def look(_claim: Claim) -> bool:
+        seen.append(len(list(registrar.members())))
+        return True
+
+    mesh.claim_elsewhere = look  # type: ignore[assignment,method-assign]
+    await admit(registrar, request(1))
+    assert seen == [0]
+    assert len(list(registrar.members())) == 1
+
+
+async def test_a_broken_agreement_leaves_nothing_bound(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    async def fail(_claim: Claim) -> bool:
+        raise ConnectionError
+
+    mesh.claim_elsewhere = fail  # type: ignore[assignment,method-assign]
+    with pytest.raises(ConnectionError):
+        await admit(registrar, request(1))
+    assert len(ledger) == 0
+
+
+async def test_a_promise_keeps_an_address_for_its_key_until_it_ends(registrar: Registrar) -> None:
+    wanted = Claim("x", key(7), (ip_address("10.232.0.1"),), ())
+    assert registrar.promise(wanted, 0.0)
+    assert registrar.promise(wanted, 1.0)
+    assert not registrar.promise(Claim("y", key(8), wanted.addresses, ()), 1.0)
+    assert (await admit(registrar, request(1), now=2.0)).claim.addresses == (ip_address("10.232.0.2"),)
+    assert registrar.promise(Claim("y", key(8), wanted.addresses, ()), 2.0 + CLAIM_SECONDS)
+
+
+async def test_a_joiner_that_never_came_is_taken_back(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    late = await admit(registrar, request(1))
+    came = await admit(registrar, request(2))
+    ledger.seen(came.claim.public_key, 1001.0)
+    await registrar.sweep(1059.0)
+    assert mesh.taken_back == []
+    await registrar.sweep(1061.0)
+    assert mesh.taken_back == [late]
+    assert [binding.claim.public_key for binding in ledger] == [came.claim.public_key]
+
+
+async def test_a_binding_heard_elsewhere_is_not_swept(registrar: Registrar, ledger: Ledger) -> None:
+    ledger.accept(Claim("x", key(7), (ip_address("10.232.0.1"),), ()), Origin.ANNOUNCED, 0.0)
+    await registrar.sweep(1e6)
+    assert len(ledger) == 1

@@ -1,0 +1,265 @@
+"""The Mesh service over real gRPC: mutual TLS, tokens, refusals in words, and joiners of the original."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import grpc
+import pytest
+
+from wgmesh_agent.join.addresses import AddressAllocator
+from wgmesh_agent.join.admission import DenialReason
+from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.join.registrar import Registrar
+from wgmesh_agent.join.service import MeshFacts, MeshService, serve
+from wgmesh_agent.join.tls import TLSFileError, TLSFiles, load_tls_files
+from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
+from wgmesh_agent.membership.binding import Binding, Claim
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.certificates import (
+    CertificateAuthority,
+    cert_to_pem,
+    generate_key,
+    issue,
+    key_to_pem,
+    make_ca,
+)
+from wgmesh_api.identity import NodeIdentity, Role
+from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, JoinResponse, Peer
+from wgmesh_api.meshservice_pb2_grpc import MeshStub
+
+OWN = Claim(
+    "boot",
+    PublicKey(bytes([9]) * 32),
+    (ip_address("10.232.1.1"),),
+    (Endpoint(ip_address("192.0.2.9"), 54540),),
+    True,
+)
+GOSSIP_KEY = bytes(range(32))
+NOW = datetime.datetime.now(datetime.UTC)
+DAY = datetime.timedelta(days=1)
+
+
+class QuietMesh:
+    def is_alive(self, node: str) -> bool:
+        return False
+
+    def bootstraps(self) -> tuple[str, ...]:
+        return ("boot",)
+
+    async def claim_elsewhere(self, claim: Claim) -> bool:
+        return True
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        return None
+
+    async def abandoned(self, binding: Binding) -> None:
+        return None
+
+
+@dataclass
+class Bench:
+    address: str
+    tls: bool
+    denials: Counter[DenialReason]
+    ledger: Ledger
+
+
+class Authority:
+    def __init__(self, mesh: str = "blue") -> None:
+        key = generate_key()
+        self.ca = CertificateAuthority(make_ca(mesh, key, now=NOW, lifetime=DAY, serial=1), key)
+        self._serials = itertools.count(2)
+
+    def files(self, node: str, role: Role = Role.NODE, mesh: str = "blue") -> TLSFiles:
+        key = generate_key()
+        cert = issue(
+            self.ca, NodeIdentity(mesh, node, role), key.public_key(), now=NOW, lifetime=DAY,
+            serial=next(self._serials), addresses=[ip_address("127.0.0.1")],
+        )  # fmt: skip
+        return TLSFiles(key_to_pem(key), cert_to_pem(cert), cert_to_pem(self.ca.cert))
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(params=[True, False], ids=["tls", "dev"])
+async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIterator[Bench]:
+    ranges = (ip_network("10.232.0.0/16"),)
+    ledger = Ledger(Own(OWN.node, OWN.public_key, OWN.addresses, ranges))
+    denials: Counter[DenialReason] = Counter()
+    numbers = itertools.count()
+    service = MeshService(
+        MeshFacts("blue", ranges, 1234, 7946, "lan"),
+        Registrar("blue", ledger, AddressAllocator(ranges), QuietMesh()),
+        TokenStore(lambda: f"{next(numbers):043}"),
+        own=lambda: OWN,
+        gossip_key=lambda: base64.b64encode(GOSSIP_KEY).decode(),
+        denied=lambda reason: denials.update([reason]),
+    )
+    # gRPC does not say which port it got here, so a free one is found first
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    tls = bool(request.param)
+    server = await serve(service, address, authority.files("boot", Role.BOOTSTRAP) if tls else None)
+    yield Bench(address, tls, denials, ledger)
+    await server.stop(None)
+
+
+def files(bench: Bench, authority: Authority, node: str) -> TLSFiles | None:
+    return authority.files(node) if bench.tls else None
+
+
+async def join(bench: Bench, tls: TLSFiles | None, number: int = 1, node: str = "", mesh: str = "blue"):  # type: ignore[no-untyped-def]
+    return await enter(
+        bench.address, tls, mesh=mesh, node=node, public_key=PublicKey(number.to_bytes(32, "big")),
+        endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
+    )  # fmt: skip
+
+
+async def test_a_joiner_learns_all_it_needs(bench: Bench, authority: Authority) -> None:
+    admitted = await join(bench, files(bench, authority, "alpha"), node="alpha")
+    assert admitted.node == "alpha"
+    assert admitted.addresses == (ip_address("10.232.0.1"),)
+    assert admitted.ranges == (ip_network("10.232.0.0/16"),)
+    assert admitted.created_unix == 1234
+    assert admitted.gossip_key == GOSSIP_KEY
+    assert (admitted.profile, admitted.gossip_port) == ("lan", 7946)
+    assert admitted.peers == (OWN,)
+    assert "gossip_key" not in repr(admitted)
+
+
+async def test_a_second_joiner_is_told_of_the_first(bench: Bench, authority: Authority) -> None:
+    await join(bench, files(bench, authority, "alpha"), 1, "alpha")
+    second = await join(bench, files(bench, authority, "beta"), 2, "beta")
+    assert [peer.node for peer in second.peers] == ["boot", "alpha"]
+
+
+async def test_another_mesh_is_refused_in_words(bench: Bench, authority: Authority) -> None:
+    with pytest.raises(JoinRefused, match="another mesh"):
+        await join(bench, files(bench, authority, "alpha"), mesh="green")
+    assert bench.denials == {DenialReason.WRONG_MESH: 1}
+
+
+async def test_a_join_without_a_token_is_refused(bench: Bench, authority: Authority) -> None:
+    tls = files(bench, authority, "alpha")
+    async with channel(bench, tls) as open_channel:
+        stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
+        asked = JoinRequest(
+            pubkey=str(PublicKey(bytes([1]) * 32)), endpointIP="192.0.2.1", endpointPort=1, meshName="blue"
+        )
+        answer = await stub.Join(asked)
+        assert answer.result == JoinResponse.ERROR
+        assert answer.errorMessage == TokenFault.MISSING.value
+        token = (await stub.Begin(HandshakeRequest(meshName="blue"))).joinToken
+        metadata = (("authorization", sign(token, time.time())),)
+        assert (await stub.Join(asked, metadata=metadata)).result == JoinResponse.OK
+        assert (await stub.Join(asked, metadata=metadata)).errorMessage == TokenFault.REUSED.value
+    assert bench.denials == {DenialReason.TOKEN: 2}
+
+
+async def test_a_joiner_of_the_original_reads_what_it_knows(bench: Bench, authority: Authority) -> None:
+    """It sends no name, ignores every field from 16 on, and reads Peers without any metadata."""
+    async with channel(bench, files(bench, authority, "blueAE80001")) as open_channel:
+        stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
+        token = (await stub.Begin(HandshakeRequest(meshName="blue"))).joinToken
+        asked = JoinRequest(
+            pubkey=str(PublicKey(bytes([1]) * 32)), endpointIP="192.0.2.1", endpointPort=1, meshName="blue"
+        )
+        answer = await stub.Join(asked, metadata=(("authorization", sign(token, time.time())),))
+        old = (answer.joiningNodeMeshIP, answer.meshCidr, answer.creationTS, answer.serfModeLAN)
+        assert old == ("10.232.0.1", "10.232.0.0/16", 1234, True)
+        peers = [peer async for peer in stub.Peers(Empty())]
+        first = peers[0]
+        assert (first.type, first.meshIP, first.endpointIP, first.endpointPort) == (
+            Peer.JOIN, "10.232.1.1", "192.0.2.9", 54540,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
+class TestWithTLS:
+    async def test_a_certificate_of_another_authority_gets_no_connection(self, bench: Bench) -> None:
+        with pytest.raises(JoinUnreachable):
+            await join(bench, Authority().files("alpha"))
+
+    async def test_no_certificate_gets_no_connection(self, bench: Bench, authority: Authority) -> None:
+        bare = grpc.ssl_channel_credentials(authority.files("x").authorities)
+        async with grpc.aio.secure_channel(bench.address, bare) as open_channel:
+            stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Begin(HandshakeRequest(meshName="blue"), timeout=5)
+
+    async def test_a_certificate_of_another_node_is_refused(self, bench: Bench, authority: Authority) -> None:
+        with pytest.raises(JoinRefused, match="certificate is for the node beta"):
+            await join(bench, authority.files("beta"), node="alpha")
+
+    async def test_the_certificate_gives_the_name(self, bench: Bench, authority: Authority) -> None:
+        assert (await join(bench, authority.files("beta"))).node == "beta"
+
+    async def test_a_token_is_worth_nothing_to_another_certificate(
+        self, bench: Bench, authority: Authority
+    ) -> None:
+        async with (
+            channel(bench, authority.files("alpha")) as one,
+            channel(bench, authority.files("beta")) as two,
+        ):
+            begun = await MeshStub(one).Begin(HandshakeRequest(meshName="blue"))  # type: ignore[no-untyped-call]
+            asked = JoinRequest(
+                pubkey=str(PublicKey(bytes([1]) * 32)),
+                endpointIP="192.0.2.1",
+                endpointPort=1,
+                meshName="blue",
+            )
+            metadata = (("authorization", sign(begun.joinToken, time.time())),)
+            answer = await MeshStub(two).Join(asked, metadata=metadata)  # type: ignore[no-untyped-call]
+            assert answer.errorMessage == TokenFault.FOREIGN.value
+
+
+async def test_a_bootstrap_node_that_is_not_there_is_unreachable(authority: Authority) -> None:
+    nobody = Bench("127.0.0.1:1", False, Counter(), Ledger(Own("x", OWN.public_key, (), ())))
+    with pytest.raises(JoinUnreachable, match="no connection"):
+        await join(nobody, None)
+
+
+def test_a_key_that_is_not_the_certificates_is_named(tmp_path: Path, authority: Authority) -> None:
+    one, two = authority.files("a"), authority.files("b")
+    for name, data in {"key": one.key, "cert": two.certificate, "ca": one.authorities}.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(TLSFileError, match="is not the private key of"):
+        load_tls_files(tmp_path / "key", tmp_path / "cert", authority=tmp_path / "ca", folder=None)
+
+
+def test_authorities_are_read_from_a_folder(tmp_path: Path, authority: Authority) -> None:
+    one = authority.files("a")
+    (tmp_path / "key").write_bytes(one.key)
+    (tmp_path / "cert").write_bytes(one.certificate)
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    (folder / "one.pem").write_bytes(one.authorities)
+    (folder / "two.crt").write_bytes(Authority().files("x").authorities)
+    (folder / "README").write_text("no certificate")
+    loaded = load_tls_files(tmp_path / "key", tmp_path / "cert", authority=None, folder=folder)
+    assert loaded.authorities.count(b"BEGIN CERTIFICATE") == 2
+    with pytest.raises(TLSFileError, match="cannot read"):
+        load_tls_files(tmp_path / "absent", tmp_path / "cert", authority=None, folder=folder)
+
+
+def channel(bench: Bench, tls: TLSFiles | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(bench.address)
+    return grpc.aio.secure_channel(bench.address, tls.channel_credentials())

@@ -1,0 +1,152 @@
+"""The state folder: restarts find everything, damage is set aside and told, two agents never share it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.state import sealed_file
+from wgmesh_agent.state.folder import MEMBERS, MESH, MeshInUse, StateFolder
+from wgmesh_agent.state.records import MeshRecord, members_from_json, members_to_json
+from wgmesh_agent.state.sealed_file import DamagedFile
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+
+RECORD = MeshRecord(
+    mesh="blue",
+    node="alpha",
+    addresses=(ip_address("10.232.0.5"), ip_address("fd00::5")),
+    ranges=(ip_network("10.232.0.0/16"), ip_network("fd00::/64")),
+    ipam_ranges=(),
+    created_unix=1,
+    joined_unix=2,
+    gossip_keys=(bytes(32), bytes([1]) * 16),
+    profile="lan",
+    gossip_port=7946,
+    bootstrap=True,
+    tags={"svc:web": "port=80"},
+)
+BINDING = Binding(
+    Claim(
+        "beta",
+        PublicKey(bytes(range(32))),
+        (ip_address("10.232.0.6"),),
+        (Endpoint(ip_address("192.0.2.1"), 1),),
+    ),
+    Origin.PEERS,
+    since=1.5,
+    last_seen=2.5,
+    identity="CN=beta",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path, "blue")
+
+
+def test_a_restart_finds_the_key_the_mesh_and_the_members(folder: StateFolder, tmp_path: Path) -> None:
+    key = folder.private_key()
+    folder.save_mesh(RECORD)
+    folder.save_members([BINDING])
+    folder.close()
+    again = StateFolder(tmp_path, "blue")
+    assert again.private_key() == key
+    assert again.mesh() == RECORD
+    assert again.members() == [BINDING]
+
+
+def test_everything_is_for_root_only(folder: StateFolder) -> None:
+    folder.private_key()
+    folder.save_mesh(RECORD)
+    folder.save_members([BINDING])
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.path.iterdir()} == {0o600}
+
+
+def test_a_second_agent_is_told_which_process_has_the_mesh(folder: StateFolder, tmp_path: Path) -> None:
+    with pytest.raises(MeshInUse, match=str(os.getpid())):
+        StateFolder(tmp_path, "blue")
+    folder.close()
+    StateFolder(tmp_path, "blue").close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"null", b'{"format": 1}', b"\xff" * 100, b"[" * 100_000])
+def test_a_damaged_mesh_file_is_set_aside_and_told(folder: StateFolder, damage: bytes) -> None:
+    (folder.path / MESH).write_bytes(damage)
+    with pytest.raises(DamagedFile, match="set aside") as caught:
+        folder.mesh()
+    assert caught.value.kept.read_bytes() == damage
+    assert folder.mesh() is None
+
+
+def test_a_changed_byte_is_noticed(folder: StateFolder) -> None:
+    folder.save_mesh(RECORD)
+    path = folder.path / MESH
+    path.write_bytes(path.read_bytes().replace(b"10.232.0.5", b"10.232.0.6"))
+    with pytest.raises(DamagedFile, match="checksum"):
+        folder.mesh()
+
+
+def test_a_truncated_file_is_noticed_at_any_length(folder: StateFolder) -> None:
+    folder.save_mesh(RECORD)
+    path = folder.path / MESH
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 37):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedFile):
+            folder.mesh()
+
+
+def test_a_whole_file_with_a_wrong_field_is_set_aside(folder: StateFolder) -> None:
+    sealed_file.save(folder.path / MESH, {"mesh": "blue"})
+    with pytest.raises(DamagedFile, match="field"):
+        folder.mesh()
+
+
+def test_damaged_members_count_as_none_and_are_kept_aside(folder: StateFolder) -> None:
+    (folder.path / MEMBERS).write_bytes(b"half a fi")
+    assert folder.members() == []
+    assert any(file.read_bytes() == b"half a fi" for file in folder.path.iterdir())
+
+
+def test_a_damaged_key_is_set_aside_and_the_next_one_is_new(folder: StateFolder) -> None:
+    (folder.path / "wireguard.key").write_text("not a key")
+    with pytest.raises(DamagedFile) as caught:
+        folder.private_key()
+    assert "not a key" not in str(caught.value)
+    assert folder.private_key() == folder.private_key()
+
+
+def test_leaving_removes_the_folder(folder: StateFolder) -> None:
+    folder.private_key()
+    folder.forget()
+    assert not folder.path.exists()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**200), st.integers(0, 2**32 - 1), st.integers(1, 65535), st.text(max_size=20)
+        ),
+        max_size=5,
+    )
+)
+def test_members_survive_json(values: list[tuple[int, int, int, str]]) -> None:
+    bindings = [
+        Binding(
+            Claim(text, PublicKey(k.to_bytes(32, "big")), (ip_address(a),), (Endpoint(ip_address(a), p),)),
+            Origin.GOSSIP,
+            since=float(p),
+        )
+        for k, a, p, text in values
+    ]
+    assert members_from_json(json.loads(json.dumps(members_to_json(bindings)))) == bindings
