@@ -10,6 +10,7 @@ import click
 
 from wgmesh_agent.cli.commands import Late, LateGroup
 from wgmesh_agent.cli.failure import CommandFailed
+from wgmesh_agent.cli.units import printable
 from wgmesh_agent.settings.errors import SettingsError
 
 _INTERRUPTED = 130
@@ -80,7 +81,7 @@ def run(group: LateGroup, args: Sequence[str]) -> int:
 
 
 def _complain(sentence: str, code: int) -> int:
-    click.echo(f"wgmesh: {sentence}", err=True)
+    click.echo(f"wgmesh: {printable(sentence)}", err=True)
     return code
 
 

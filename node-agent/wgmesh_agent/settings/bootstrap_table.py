@@ -40,7 +40,7 @@ MESH_IPS: Setting[tuple[IPAddress, ...]] = Setting(
     yaml=("bootstrap.node-ip",),
     parse=parsing.addresses,
     default=(),
-    default_text="10.232.1.1; in another range its 257th address, in one of up to 256 its first",
+    default_text="10.232.1.1; in another range its own address + 257, or + 1 if it is that small",
     metavar="IP[,IP]",
     is_list=True,
     help="this node's address in the mesh, one for each range",
@@ -116,7 +116,6 @@ ENCRYPTION_KEY: Setting[bytes | None] = Setting(
     default=None,
     default_text="made by chance",
     metavar="BASE64",
-    is_secret=True,
     help="gossip encryption key, base64 of 32 bytes",
 )
 SERF_MODE_LAN: Setting[bool | None] = Setting(

@@ -31,7 +31,7 @@ _HOST_NAME = re.compile(
     r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*\.?",
 )
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
-_INTERFACE = re.compile(r"[^\s/%:]{1,15}")
+_INTERFACE = re.compile(r"[^\s/%:\x00-\x1f\x7f]{1,15}")
 _MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less the final zero
 _KEY_BYTES = 32
 

@@ -43,7 +43,6 @@ class Setting(Generic[T]):
     metavar: str = ""
     is_switch: bool = False
     is_list: bool = False
-    is_secret: bool = False
 
     @property
     def flag(self) -> str:
