@@ -1,8 +1,9 @@
 """Which of a peer's endpoint candidates to use, and when to try another."""
 
 from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address
 
-from .model import Endpoint, Network, Peer
+from .model import Address, Endpoint, Network, Peer
 
 STALE_AFTER_SECONDS = 180.0
 """A session is rejected after this long (WireGuard paper section 6.1, REJECT_AFTER_TIME): without a
@@ -32,11 +33,25 @@ def is_stale(peer: Peer, now_unix: float) -> bool:
 
 
 def after(current: Endpoint | None, candidates: Sequence[Endpoint]) -> Endpoint | None:
-    """The candidate to try after `current`; None if there is no other. An endpoint not among them precedes
-    the first.
+    """The candidate to try after `current`; None if there is no other.
+
+    An endpoint that is not among them precedes the first.
     """
-    if not candidates:
-        return None
-    start = candidates.index(current) + 1 if current in candidates else 0
+    here = [position for position, one in enumerate(candidates) if _same(one, current)]
+    start = here[0] + 1 if here else 0
     following = (candidates[(start + offset) % len(candidates)] for offset in range(len(candidates)))
-    return next((one for one in following if one != current), None)
+    return next((one for one in following if not _same(one, current)), None)
+
+
+def _same(one: Endpoint, other: Endpoint | None) -> bool:
+    if other is None or one.port != other.port:
+        return False
+    first, second = one.address, other.address
+    # wireguard-go reads back without the zone it was given.
+    return (
+        first == second or ((_zone(first) is None or _zone(second) is None) and first.packed == second.packed)
+    )
+
+
+def _zone(address: Address) -> str | None:
+    return address.scope_id if isinstance(address, IPv6Address) else None

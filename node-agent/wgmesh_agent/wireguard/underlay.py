@@ -2,6 +2,7 @@
 a link.
 """
 
+import asyncio
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_interface
@@ -43,12 +44,16 @@ def route_to(destination: Address) -> UnderlayRoute:
     return UnderlayRoute(source, mtu)
 
 
-def local_addresses(interface: str) -> tuple[Interface, ...]:
-    """Addresses of `interface` with their networks, IPv4 first, in the kernel's order (primary before
-    secondary).
+async def local_addresses(interface: str) -> tuple[Interface, ...]:
+    """Addresses of `interface` with their networks: IPv4 first, primary before secondary.
 
-    Raises `KernelError` if there is no such interface. Blocks for about a millisecond.
+    Raises `KernelError` if there is no such interface.
     """
+    # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
+    return await asyncio.to_thread(_addresses, interface)
+
+
+def _addresses(interface: str) -> tuple[Interface, ...]:
     from .backends.links import rtnetlink
 
     try:

@@ -1,0 +1,91 @@
+"""A stand-in for the agent on one test host: does to a back end what it is told, by pickles over its standard streams.
+
+A request is (method, arguments); an answer is (result, None) or (None, error). The event loop's longest pause since the
+last question is measured all along.
+"""
+
+import asyncio
+import pickle
+import struct
+import sys
+import time
+from typing import Any, BinaryIO
+
+from wgmesh_agent.wireguard import underlay
+from wgmesh_agent.wireguard.backends import select
+from wgmesh_agent.wireguard.backends.protocol import Backend
+from wgmesh_agent.wireguard.diff import diff
+from wgmesh_agent.wireguard.model import DesiredDevice
+from wgmesh_agent.wireguard.underlay import UnderlayRoute
+
+LENGTH = struct.Struct("=I")
+_TICK_SECONDS = 0.001
+
+
+class Agent:
+    def __init__(self) -> None:
+        self.backend: Backend | None = None
+        self.restarts = 0
+        self.worst_pause = 0.0
+
+    async def choose(self, preference: str, name: str) -> Any:
+        choice = await select.choose(preference, name)
+        self.backend = choice.backend(name, on_restarted=self._restarted)
+        return choice
+
+    def _restarted(self) -> None:
+        self.restarts += 1
+
+    async def converge(self, desired: DesiredDevice) -> Any:
+        """Read, diff and apply until nothing is left to do; what was done, and seconds by step."""
+        assert self.backend is not None
+        own = desired.private_key.public()
+        began = time.perf_counter()
+        actual = await self.backend.read()
+        read = time.perf_counter()
+        changes = diff(desired, actual, now_unix=time.time(), own_public=own)
+        compared = time.perf_counter()
+        await self.backend.apply(changes)
+        done = time.perf_counter()
+        return changes, {"read": read - began, "diff": compared - read, "apply": done - compared}
+
+    async def pause(self) -> float:
+        """The event loop's longest pause in seconds since last asked."""
+        worst, self.worst_pause = self.worst_pause, 0.0
+        return worst
+
+    async def restart_count(self) -> int:
+        return self.restarts
+
+    async def route_to(self, destination: Any) -> UnderlayRoute:
+        return underlay.route_to(destination)
+
+    async def local_addresses(self, interface: str) -> Any:
+        return await underlay.local_addresses(interface)
+
+    async def watch_pauses(self) -> None:
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(_TICK_SECONDS)
+            self.worst_pause = max(self.worst_pause, time.perf_counter() - asked - _TICK_SECONDS)
+
+
+async def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    agent = Agent()
+    watching = asyncio.create_task(agent.watch_pauses())
+    while header := await asyncio.to_thread(requests.read, LENGTH.size):
+        method, arguments = pickle.loads(requests.read(LENGTH.unpack(header)[0]))
+        target = agent if hasattr(Agent, method) else agent.backend
+        answer: tuple[Any, BaseException | None]
+        try:
+            answer = (await getattr(target, method)(*arguments), None)
+        except Exception as error:
+            answer = (None, error)
+        body = pickle.dumps(answer)
+        answers.write(LENGTH.pack(len(body)) + body)
+        answers.flush()
+    watching.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.stdin.buffer, sys.stdout.buffer))
