@@ -57,7 +57,7 @@ class AgentService(AgentServicer):
         node, record, identity = self._node, self._node.record, self._node.identity
         return MeshInfo(
             name=record.mesh,
-            nodeCount=sum(m.status is MemberStatus.ALIVE for m in node.gossip.members().values()),
+            nodeCount=sum(m.status is MemberStatus.ALIVE for m in node.members()),
             nodeName=record.node,
             meshCeationTS=record.created_unix,
             nodeJoinTS=record.joined_unix,
@@ -82,7 +82,7 @@ class AgentService(AgentServicer):
         except BackEndError as error:
             log.error("cannot read WireGuard", why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
-        for member in sorted(self._node.gossip.members().values(), key=lambda m: m.name):
+        for member in self._node.members():
             yield self._member_info(member, device)
 
     async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:

@@ -159,6 +159,11 @@ class MeshNode:
                 return True
         return False
 
+    def members(self) -> list[Member]:
+        """All members by name; those that left are none, though gossip remembers them for a day."""
+        members = self.gossip.members().values()
+        return sorted((m for m in members if m.status is not MemberStatus.LEFT), key=lambda m: m.name)
+
     def is_alone(self) -> bool:
         """Whether gossip has no other member alive."""
         return not any(

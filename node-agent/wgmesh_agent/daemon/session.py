@@ -217,7 +217,7 @@ class Session:
                 rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
                 tags=dict(member.tags),
             )
-            for member in self.node.gossip.members().values()
+            for member in self.node.members()
         ]
         return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
 

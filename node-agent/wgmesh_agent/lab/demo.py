@@ -1,0 +1,222 @@
+"""`wgmesh demo`: a mesh on this machine, each claim about it checked in front of the user's eyes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from wgmesh_agent.lab.agent import PROGRAM, until
+from wgmesh_agent.lab.command import LabError, run
+from wgmesh_agent.lab.mesh import Mesh, Pings
+from wgmesh_agent.lab.network import Network
+
+PING_INTERVAL_SECONDS = 0.1
+GONE_SECONDS = 2.0
+FAILED_SECONDS = 60.0
+
+
+class ClaimFailed(LabError):
+    """Something the demo shows did not hold."""
+
+
+def run_demo(nodes: int, keep: bool, backend: str) -> int:
+    """Runs the demo; 0 if every claim held, else 1.
+
+    Args:
+        nodes: how many, 2 to 50.
+        keep: wait for Ctrl-C before clearing up.
+        backend: auto, kernel or userspace.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    begun = time.monotonic()
+    before = _machine()
+    try:
+        with Network() as network:
+            _show(Mesh(network, "demo", backend=backend), nodes)
+            if keep:
+                _wait_for_user(network)
+        _check(_machine() == before, "nothing of it is left: no interface, namespace, process or file")
+    except LabError as error:
+        click.secho(f"FAILED  {error}", fg="red", err=True)
+        return 1
+    except KeyboardInterrupt:
+        click.echo("interrupted; everything is cleared away", err=True)
+        return 1
+    click.secho(f"Every claim held, in {time.monotonic() - begun:.0f} s.", fg="green")
+    return 0
+
+
+def _show(mesh: Mesh, count: int) -> None:
+    names = [f"n{number}" for number in range(1, count + 1)]
+    _say(f"{count} hosts on one switch, each a set of namespaces; n1 is the bootstrap node")
+    for name in names:
+        mesh.network.add_host(name)
+    with _timed("n1 bootstraps a mesh: mutual TLS, encrypted gossip"):
+        mesh.bootstrap("n1")
+    with _timed(f"{count - 1} join at once, and all have shaken hands with all"):
+        for name in names[1:]:
+            mesh.join(name)
+        mesh.wait_until_full()
+    click.echo(mesh.first.host.run([*PROGRAM, "info"]).stdout)
+    _ping_matrix(mesh, names)
+    _kill(mesh, names)
+    _cut_off(mesh, names)
+    _leave(mesh, names)
+
+
+def _ping_matrix(mesh: Mesh, names: list[str]) -> None:
+    found = mesh.ping_matrix(names)
+    if len(names) <= 10:
+        click.echo("round trips through the tunnels, ms\n" + _matrix(names, found) + "\n")
+    silent = [f"{a} to {b}" for (a, b), pings in found.items() if pings.lost]
+    _check(not silent, f"{len(found)} of {len(found)} directions answer a ping", "; ".join(silent))
+
+
+def _kill(mesh: Mesh, names: list[str]) -> None:
+    victim, other = names[-1], names[0]
+    agent = mesh.agents[victim]
+    with _pinging(mesh, other, victim) as pings:
+        agent.kill()
+        time.sleep(2)
+        agent.start()
+        agent.wait_until_ready()
+        mesh.wait_until_full()
+    counted = pings()
+    _check(counted.lost == 0, f"the agent of {victim} was killed with SIGKILL and started again: "
+           f"{counted.sent} pings to it, {counted.lost} lost")  # fmt: skip
+
+
+def _cut_off(mesh: Mesh, names: list[str]) -> None:
+    lonely, others = names[-1], names[:-1]
+    mesh.network.cut_off(lonely)
+    begun = time.monotonic()
+    until(
+        lambda: all(_status(mesh, other, lonely) == "failed" for other in others) or None,
+        FAILED_SECONDS,
+        f"the others notice that {lonely} is cut off",
+    )
+    noticed = time.monotonic() - begun
+    mesh.network.heal(lonely)
+    healed = mesh.wait_until_full()
+    until(lambda: not mesh.ping(others[0], lonely).lost or None, 10, f"{lonely} answers pings again")
+    _check(
+        True,
+        f"{lonely} was cut off: noticed everywhere in {noticed:.1f} s, whole again {healed:.1f} s after healing",
+    )
+
+
+def _leave(mesh: Mesh, names: list[str]) -> None:
+    leaver, others = names[-1], names[:-1]
+    key = mesh.agents[leaver].info().pubkey
+    begun = time.monotonic()
+    process = mesh.agents[leaver].host.popen([*PROGRAM, "leave"], -3)
+    interface = f"wg{mesh.name}"
+
+    def gone() -> bool | None:
+        return (
+            all(
+                _status(mesh, other, leaver) is None
+                and key not in mesh.agents[other].host.run(["wg", "show", interface, "peers"]).stdout
+                for other in others
+            )
+            or None
+        )
+
+    until(gone, FAILED_SECONDS, f"{leaver} is gone everywhere")
+    took = time.monotonic() - begun
+    process.wait(20)
+    mesh.agents[leaver].wait()
+    links = mesh.agents[leaver].host.run(["ip", "-brief", "link"]).stdout
+    _check(
+        took <= GONE_SECONDS,
+        f"{leaver} left: gone everywhere in {took:.1f} s",
+        f"{GONE_SECONDS:g} s are the limit",
+    )
+    _check(interface not in links, f"{leaver} kept no interface")
+
+
+def _status(mesh: Mesh, viewer: str, node: str) -> str | None:
+    member = mesh.members(viewer).get(node)
+    return member.status if member else None
+
+
+@contextmanager
+def _pinging(mesh: Mesh, source: str, target: str) -> Iterator[Callable[[], Pings]]:
+    """Pings ten times a second all through the block; the answer is there after it."""
+    address = mesh.mesh_address(target)
+    ended = threading.Event()
+    results: list[Pings] = []
+
+    def work() -> None:
+        while not ended.is_set():
+            results.append(mesh.ping_address(source, address, count=5, interval=PING_INTERVAL_SECONDS))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield lambda: Pings(sum(r.sent for r in results), sum(r.received for r in results), None)
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def _timed(claim: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    _check(True, f"{claim}: {time.monotonic() - begun:.1f} s")
+
+
+def _check(holds: bool, claim: str, detail: str = "") -> None:
+    if not holds:
+        raise ClaimFailed(f"{claim}: this does not hold. {detail}")
+    click.secho("ok  ", fg="green", nl=False)
+    click.echo(claim)
+
+
+def _say(text: str) -> None:
+    click.secho("..  ", dim=True, nl=False)
+    click.echo(text)
+
+
+def _matrix(names: list[str], found: dict[tuple[str, str], Pings]) -> str:
+    width = max(7, *(len(name) for name in names)) + 1
+    lines = [" " * width + "".join(f"{name:>{width}}" for name in names)]
+    for source in names:
+        cells = (_cell(found.get((source, target))) for target in names)
+        lines.append(f"{source:<{width}}" + "".join(f"{cell:>{width}}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _cell(pings: Pings | None) -> str:
+    if pings is None:
+        return "-"
+    return "lost" if pings.milliseconds is None else f"{pings.milliseconds:.2f}"
+
+
+def _machine() -> tuple[str, ...]:
+    """What the demo could leave behind on this machine."""
+    links = run(["ip", "-brief", "link"]).stdout
+    names = sorted(line.split()[0] for line in links.splitlines())
+    namespaces = run(["ip", "netns", "list"]).stdout
+    folders = sorted(str(path) for path in Path("/tmp").glob("wgmesh-lab-*"))  # noqa: S108
+    processes = run(["ps", "-eo", "args"]).stdout.splitlines()
+    programs = sorted(line for line in processes if line.startswith(("wireguard-go wgdemo", "unshare --net")))
+    return (*names, namespaces, *folders, *programs)
+
+
+def _wait_for_user(network: Network) -> None:
+    click.echo("\nThe mesh stays up until you press Ctrl-C. To look around in a host:")
+    for name, host in network.hosts.items():
+        click.echo(f"  {name}: nsenter --target={host.pid} --net --mount --uts --pid bash")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        click.echo()
