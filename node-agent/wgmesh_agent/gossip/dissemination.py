@@ -54,7 +54,7 @@ class Dissemination:
 
         if not self._transmitter.pending:
             return
-        peers = self._table.sample(self._profile.gossip_nodes, listens)
+        peers = self._table.listeners(self._profile.gossip_nodes, listens)
         for record in peers:
             if not self._transmitter.gossip(record.endpoint, crc=checks_crc(record.vsn)):
                 break

@@ -164,8 +164,10 @@ class Memberlist:
             case Alive():
                 self.membership.alive(message, now)
             case Suspect():
+                self._correct(message, source)
                 self.membership.suspect(message, now)
             case Dead():
+                self._correct(message, source)
                 self.membership.dead(message, now)
             case IndirectPing():
                 self._indirect.request(message, source, self.membership.own.port, now)
@@ -173,6 +175,12 @@ class Memberlist:
                 self._prober.refused(message.seq_no)
             case _:
                 self.counters.refuse("message: has no place in a datagram")
+
+    def _correct(self, accusation: Suspect | Dead, source: Endpoint) -> None:
+        """Tell a node directly that it repeats what we have refuted: it missed that, and may convict us."""
+        own = self.membership.own
+        if accusation.node == own.name and accusation.incarnation < own.incarnation and not own.gone:
+            self.transmitter.send([self.membership.own_statement()], source)
 
     def _answer_ping(self, ping: Ping, source: Endpoint) -> None:
         if ping.node and ping.node != self.membership.own.name:

@@ -70,6 +70,11 @@ class Membership:
         if changed:
             self._delegate.node_updated(self.own, now)
 
+    def own_statement(self) -> bytes:
+        """The encoded alive message of this node."""
+        own = self.own
+        return encode(Alive(own.incarnation, own.name, own.addr, own.port, own.meta, own.vsn))
+
     def leave(self, now: float, on_finished: Callable[[], None]) -> None:
         """Declare this node left; `on_finished` when the message has been sent often enough."""
         self.leaving = True
@@ -237,8 +242,7 @@ class Membership:
         own.vsn = OWN_VERSIONS
         if own.state is not NodeStateKind.ALIVE:
             self._table.set_state(own, NodeStateKind.ALIVE, now)
-        message = Alive(own.incarnation, own.name, own.addr, own.port, meta, own.vsn)
-        self._broadcast(own.name, encode(message), now)
+        self._broadcast(own.name, self.own_statement(), now)
 
     def _set_suspicion_timer(self, record: NodeRecord, deadline: float) -> None:
         def convict(now: float) -> None:

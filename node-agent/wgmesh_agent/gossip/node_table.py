@@ -74,6 +74,7 @@ class NodeTable:
         self._by_name: dict[str, NodeRecord] = {}
         self._order: list[NodeRecord] = []
         self._cursor = 0
+        self._circle: list[NodeRecord] = []
         self._gone = 0
 
     def __len__(self) -> int:
@@ -98,6 +99,7 @@ class NodeTable:
         at = self._rng.randrange(len(order) + 1)
         order.append(record)
         order[at], order[-1] = order[-1], order[at]
+        self._circle.insert(self._rng.randrange(len(self._circle) + 1), record)
         self._gone += record.gone
 
     def set_state(self, record: NodeRecord, state: NodeStateKind, now: float) -> None:
@@ -143,6 +145,23 @@ class NodeTable:
                         return list(picked.values())
         candidates = [record for record in order if eligible(record)]
         return self._rng.sample(candidates, min(count, len(candidates)))
+
+    def listeners(self, count: int, eligible: Callable[[NodeRecord], bool]) -> list[NodeRecord]:
+        """Up to `count` different `eligible` nodes to gossip to, random, but each in turn before any comes again.
+
+        Independent picks would send one message's few copies to the same node twice and to another never.
+        """
+        picked: list[NodeRecord] = []
+        for _ in range(2):
+            while self._circle:
+                record = self._circle.pop()
+                if eligible(record) and record not in picked:
+                    picked.append(record)
+                    if len(picked) == count:
+                        return picked
+            self._circle = list(self._order)
+            self._rng.shuffle(self._circle)
+        return picked
 
     def _wrap(self, now: float, forget_after_seconds: float) -> None:
         self._cursor = 0
