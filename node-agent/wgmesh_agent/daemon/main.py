@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -44,6 +45,7 @@ from wgmesh_agent.wireguard.mtu import tunnel_mtu
 
 log = structlog.get_logger()
 T = TypeVar("T")
+CAP_NET_ADMIN = 1 << 12
 FORESEEABLE = (
     BackEndError, CannotEnter, DamagedFile, GossipError, MeshInUse, NameLost, NoEndpoint, SocketInUse, TLSFileError,
     OSError,
@@ -51,7 +53,7 @@ FORESEEABLE = (
 
 
 class Conflict(Exception):
-    """The settings contradict what this machine remembers of the mesh."""
+    """The settings contradict this machine: what it may do, or what it remembers of the mesh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,24 @@ def run_join(settings: JoinSettings) -> int:
 def _run(node: NodeSettings, plan: Callable[[], Plan]) -> int:
     configure(node.verbosity, node.log_format, sys.stderr)
     try:
+        _require_net_admin()
         return asyncio.run(_agent(plan()))
     except (*FORESEEABLE, Conflict) as error:
-        print(f"wgmesh: {error}", file=sys.stderr)  # noqa: T201
+        print(f"wgmesh: {_sentence(error)}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _require_net_admin() -> None:
+    status = Path("/proc/self/status").read_text()
+    effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+    if not effective & CAP_NET_ADMIN:
+        raise Conflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"cannot use {error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 async def _agent(plan: Plan) -> int:
@@ -200,7 +216,9 @@ async def _session(
         private_key=key,
         listen_port=settings.listen_port,
         endpoint=own,
-        mtu=tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
+        mtu=tunnel_mtu(
+            [await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)
+        ),
         interface=f"wg{record.mesh}",
     )
 

@@ -154,5 +154,6 @@ def explain(error: grpc.aio.AioRpcError) -> str:
             f"are still valid, and that the bootstrap node's names this address ({details[:200]})"
         )
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return f"no connection ({details[:200]})"
+        # gRPC strings its layers together with colons; the last one says what happened.
+        return f"no connection: {details.rpartition(': ')[2][:200].lower() or 'it gave no reason'}"
     return f"{error.code().name.lower()}: {details[:200]}"

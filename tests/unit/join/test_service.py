@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import itertools
@@ -148,6 +149,13 @@ async def test_a_second_joiner_is_told_of_the_first(bench: Bench, authority: Aut
     await join(bench, files(bench, authority, "alpha"), 1, "alpha")
     second = await join(bench, files(bench, authority, "beta"), 2, "beta")
     assert [peer.node for peer in second.peers] == ["boot", "alpha"]
+
+
+async def test_a_hundred_joins_at_once_get_a_hundred_addresses(bench: Bench, authority: Authority) -> None:
+    joins = (join(bench, files(bench, authority, f"n{n}"), n, f"n{n}") for n in range(1, 101))
+    admitted = await asyncio.gather(*joins)
+    assert len({one.addresses for one in admitted}) == 100
+    assert len(bench.ledger) == 100
 
 
 async def test_another_mesh_is_refused_in_words(bench: Bench, authority: Authority) -> None:
