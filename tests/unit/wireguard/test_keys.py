@@ -70,11 +70,10 @@ def test_public_keys_of_the_same_bytes_are_one_key() -> None:
     assert pickle.loads(pickle.dumps(PublicKey(RAW))) == PublicKey(RAW)
 
 
-def test_the_public_key_is_that_of_rfc_7748() -> None:
-    # RFC 7748 section 6.1, Alice.
-    secret = PrivateKey(bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ac177fba51db92c2a"))
-    expected = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
-    assert secret.public() == PublicKey(bytes.fromhex(expected))
+def test_the_public_key_is_the_one_wg_computes() -> None:
+    # A pair by `wg genkey | wg pubkey`.
+    private = PrivateKey.from_base64("QCfFtjoDW8MSQ3vLGA/a/CdnBPsUfAoaRl9Q1M7uUlQ=")
+    assert str(private.public()) == "w5DO6MhGfoWRPhnqpYt0CeZ3vN32C+hNB2hOUpCmoWY="
 
 
 @given(raws)

@@ -79,9 +79,9 @@ def test_what_is_accepted_never_overlaps_and_what_is_refused_would_have(
     assert len(accepted) == len(checked.accepted)
     for key, ranges in accepted.items():
         others = [one for other, theirs in accepted.items() if other != key for one in theirs] + [*own]
-        assert not any(mine.overlaps(other) for mine in ranges for other in others)  # type: ignore[arg-type]
+        assert not any(mine.overlaps(other) for mine in ranges for other in others)
     for refusal in checked.refusals:
-        assert refusal.claimed.overlaps(refusal.held)  # type: ignore[arg-type]
+        assert refusal.claimed.overlaps(refusal.held)
         held = own if refusal.holder is None else accepted[refusal.holder]
         assert any(refusal.held.subnet_of(one) or one.subnet_of(refusal.held) for one in held)  # type: ignore[arg-type]
     named = {key for key, _ in claims}
