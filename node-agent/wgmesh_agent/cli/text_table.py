@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from wgmesh_agent.cli.units import printable
 
 _UNLIMITED = 100_000
+_FOLDED_WIDTH = 24
+_GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +31,35 @@ class Column:
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
     """Write the table to `stream`. No text is ever cut off, and what a terminal would obey is escaped."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    widths = [_width(number, column, rows) for number, column in enumerate(columns)]
+    for column, width in zip(columns, widths, strict=True):
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
             overflow="fold",
             no_wrap=not column.folds,
+            min_width=min(width, _FOLDED_WIDTH) if column.folds else width,
         )
     for row in rows:
         table.add_row(*(_cell(column, text) for column, text in zip(columns, row, strict=True)))
     if stream.isatty():
-        console = Console(file=stream, highlight=False, markup=False)
-        # narrower than its parts would cut them: then better let the terminal wrap the lines
-        smallest = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).minimum
-        console.print(table, width=max(console.width, smallest), crop=False, no_wrap=True, overflow="ignore")
+        # in a window narrower than this cells would be cut: better let the terminal wrap whole lines
+        smallest = sum(
+            _GAP + (min(width, _FOLDED_WIDTH) if column.folds else width)
+            for column, width in zip(columns, widths, strict=True)
+        )
+        window = Console(file=stream).width
+        Console(file=stream, width=max(window, smallest), highlight=False).print(table, crop=False)
         return
     buffer = StringIO()
     console = Console(file=buffer, width=_UNLIMITED, color_system=None, force_terminal=False, highlight=False)
     console.print(table, crop=False)
     stream.writelines(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def _width(number: int, column: Column, rows: Sequence[Sequence[str]]) -> int:
+    return max(cell_len(column.title), *(cell_len(printable(row[number])) for row in rows), 0)
 
 
 def _cell(column: Column, text: str) -> Text:
