@@ -37,6 +37,7 @@ class Host:
         disk.mkdir(parents=True, exist_ok=True)
         self._pid = 0
         self._unshare: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
         self.boot()
 
     def boot(self) -> None:
@@ -78,10 +79,12 @@ class Host:
         self, command: Sequence[str], output: IO[bytes] | int, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Starts a process in the host; standard output and error go to `output`."""
-        return subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
             self.inside(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env,
             start_new_session=True,
         )  # fmt: skip
+        self._started.append(process)
+        return process
 
     def kill(self) -> None:
         """Cuts the power: every process in the host ends at once, its network vanishes, its disk stays."""
@@ -92,6 +95,10 @@ class Host:
         self._unshare.kill()
         self._unshare.wait()
         self._unshare, self._pid = None, 0
+        for process in self._started:
+            # What entered the host ends with what it ran there.
+            process.wait(START_SECONDS)
+        self._started.clear()
 
     def _first_process(self) -> int:
         assert self._unshare is not None
