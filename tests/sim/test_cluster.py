@@ -159,7 +159,8 @@ def test_a_node_that_returns_under_its_name_is_alive_again_with_its_new_tags(see
 def test_a_node_killed_and_back_before_anybody_noticed_is_known_by_its_new_tags(seed: int) -> None:
     simulator, nodes = converged(seed, size=10)
     for round_ in range(3):
-        simulator.do(nodes[6], lambda core, round_=round_: core.set_tags({"old": str(round_)}, simulator.now))
+        nodes[6].core.set_tags({"old": str(round_)}, simulator.now)
+        simulator.pump(nodes[6])
         simulator.run(2)
     simulator.kill(nodes[6])
     back = simulator.add("n6", tags={"life": "second"})
@@ -178,7 +179,8 @@ def test_a_user_event_reaches_everybody_once_despite_loss_and_duplication(seed: 
     simulator.with_weather(loss=0.1, duplication=0.2, reordering=0.2)
     for index in range(20):
         sender = nodes[(index * 7) % SIZE]
-        simulator.do(sender, lambda core, index=index: core.user_event("e", b"%d" % index, simulator.now))
+        sender.core.user_event("e", b"%d" % index, simulator.now)
+        simulator.pump(sender)
     simulator.run(10)
     wanted = sorted(b"%d" % index for index in range(20))
     heard = [sorted(event.payload for event in node.heard(UserEventReceived)) for node in nodes]
