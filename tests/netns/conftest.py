@@ -4,7 +4,6 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-
 from tests.netns import mesh_ground
 
 _SHOWN_CHARACTERS = 6000

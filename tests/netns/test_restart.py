@@ -4,8 +4,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-
 from tests.netns.mesh_ground import Pinging, eventually, lab_mesh, pinging, saved_members, wgmesh, wireguard
+
 from wgmesh_agent.lab.mesh import Mesh
 
 pytestmark = pytest.mark.netns
