@@ -163,7 +163,7 @@ def listen_address(text: str) -> ListenAddress:
     except ValueError:
         literal = None
     if literal is not None:
-        if _is_unreachable(literal):
+        if _is_special(literal):
             raise ValueError(f'"{text}" is not an address other nodes could reach')
         return ListenAddress(address=literal)
     name, percent, index = text.partition("%")
@@ -231,10 +231,6 @@ def _is_ipv6(text: str) -> bool:
 
 def _is_special(value: IPv4Address | IPv6Address) -> bool:
     return value.is_multicast or value.is_loopback or value.is_unspecified or value.is_link_local
-
-
-def _is_unreachable(value: IPv4Address | IPv6Address) -> bool:
-    return value.is_multicast or value.is_unspecified or value.is_link_local
 
 
 def _items(text: str) -> list[str]:

@@ -132,6 +132,7 @@ def test_an_owner_is_two_numbers() -> None:
         (parsing.ranges, "224.0.0.0/8"),
         (parsing.ranges, "10.0.0.0/16,10.1.0.0/16"),
         (parsing.listen_address, "0.0.0.0"),
+        (parsing.listen_address, "127.0.0.1"),
         (parsing.listen_address, "fe80::1"),
         (parsing.listen_address, "10.0.0.999"),
         (parsing.listen_address, "interface-too-long"),
