@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Measures this program beside its references: `make bench`, or `tests/bench/run.py [NAME …] [--quick] [--write]`.
+
+Prints a table for each bench. A figure that is not reached is shown as such and is no failure: machines differ.
+Exit status 1 only if a bench could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("join", "crowd", "detection", "idle", "wireguard", "gossip")
+
+
+def main() -> int:
+    """Runs the benches named; the exit status."""
+    parser = argparse.ArgumentParser(description="Measures wgmesh beside its references.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in NAMES]
+    if unknown:
+        parser.error(f"no such bench: {', '.join(unknown)}")
+    # Agents are to start as installed programs do: from byte code that is kept.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # pystun3 brings a package `tests` of its own, which would be found instead of this project's.
+    sys.modules["tests"] = ModuleType("tests")
+    sys.modules["tests"].__path__ = [str(ROOT / "tests")]
+    from tests.bench import measurement, page
+
+    print(page.machine())
+    failed = []
+    for name in arguments.names or NAMES:
+        bench = import_module(f"tests.bench.bench_{name}")
+        print(f"\n{name}: {bench.TITLE}", flush=True)
+        begun = time.monotonic()
+        try:
+            rows = bench.measure(arguments.quick)
+        except Exception as error:
+            print(f"{name} could not be run: {type(error).__name__}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        print(measurement.text_table(rows))
+        print(f"({time.monotonic() - begun:.0f} s)", flush=True)
+        if arguments.write:
+            page.write(name, rows)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
