@@ -1,7 +1,6 @@
 """A stand-in for the agent on one test host: does to a back end what it is told, by pickles over its standard streams.
 
-A request is (method, arguments); an answer is (result, None) or (None, error). The event loop's longest pause since the
-last question is measured all along.
+A request is (method, arguments); an answer is (result, None) or (None, error).
 """
 
 import asyncio
@@ -27,6 +26,7 @@ class Agent:
         self.backend: Backend | None = None
         self.restarts = 0
         self.worst_pause = 0.0
+        self._watch: asyncio.Task[None] | None = None
 
     async def choose(self, preference: str, name: str) -> Any:
         choice = await select.choose(preference, name)
@@ -50,7 +50,9 @@ class Agent:
         return changes, {"read": read - began, "diff": compared - read, "apply": done - compared}
 
     async def pause(self) -> float:
-        """The event loop's longest pause in seconds since last asked."""
+        """The event loop's longest pause in seconds since last asked; the first question begins the watch."""
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._watch_pauses())
         worst, self.worst_pause = self.worst_pause, 0.0
         return worst
 
@@ -63,7 +65,11 @@ class Agent:
     async def local_addresses(self, interface: str) -> Any:
         return await underlay.local_addresses(interface)
 
-    async def watch_pauses(self) -> None:
+    def end(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watch_pauses(self) -> None:
         while True:
             asked = time.perf_counter()
             await asyncio.sleep(_TICK_SECONDS)
@@ -72,7 +78,6 @@ class Agent:
 
 async def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     agent = Agent()
-    watching = asyncio.create_task(agent.watch_pauses())
     while header := await asyncio.to_thread(requests.read, LENGTH.size):
         method, arguments = pickle.loads(requests.read(LENGTH.unpack(header)[0]))
         target = agent if hasattr(Agent, method) else agent.backend
@@ -84,7 +89,7 @@ async def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         body = pickle.dumps(answer)
         answers.write(LENGTH.pack(len(body)) + body)
         answers.flush()
-    watching.cancel()
+    agent.end()
 
 
 if __name__ == "__main__":

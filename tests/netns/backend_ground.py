@@ -84,6 +84,10 @@ class Host:
         self.run("ip", "route", "del", address, "dev", "lo")
         return f"Deleted {address}"
 
+    def popen(self, *command: str) -> "subprocess.Popen[str]":
+        """`command` started in this host, its output to be read."""
+        return subprocess.Popen(self.inside(*command), stdout=subprocess.PIPE, text=True)
+
     def processes(self) -> list[int]:
         """Everything that runs in this host, apart from what holds it."""
         here = Path(f"/proc/{self.pid}/ns/net").stat().st_ino
