@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -247,10 +248,11 @@ def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
     tls = _tls(settings.tls)
     client = _tls(settings.client_tls)
     bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
-    founds = None if settings.bootstrap_addrs else _founded(settings)
+    others = tuple(b for b in settings.bootstrap_addrs if not _is_self(b, settings.grpc_bind_port))
+    founds = None if others else _founded(settings)
     return Plan(
         node=settings.node,
-        role=lambda key: Role(bind, tls, _door(settings.node, settings.bootstrap_addrs, client, key)),
+        role=lambda key: Role(bind, tls, _door(settings.node, others, client, key)),
         founds=founds,
         ipam_ranges=settings.cidr_ipam,
         join_timeout_seconds=settings.join_timeout_seconds,
@@ -270,6 +272,26 @@ def _join_plan(settings: JoinSettings) -> Plan:
         profile=settings.gossip_profile,
         gossip_port=settings.gossip_port,
     )
+
+
+def _is_self(bootstrap: HostPort, port: int) -> bool:
+    """Whether this is the node that reads it: one list of bootstrap nodes serves all of them, the founder too."""
+    if bootstrap.port != port:
+        return False
+    try:
+        found = socket.getaddrinfo(bootstrap.host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(_is_local(family, address[0]) for family, _, _, _, address in found)
+
+
+def _is_local(family: int, address: object) -> bool:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def _founded(settings: BootstrapSettings) -> MeshRecord:

@@ -9,11 +9,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, usable_endpoint
-from wgmesh_agent.membership.names import is_node_name
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.identity import NodeIdentity
 from wgmesh_api.meshservice_pb2 import JoinRequest
+from wgmesh_api.names import is_node_name
 
 
 @dataclass(frozen=True, slots=True)

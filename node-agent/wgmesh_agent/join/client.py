@@ -17,11 +17,12 @@ from wgmesh_agent.join.tls import TLSFiles
 from wgmesh_agent.join.tokens import sign
 from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import usable_host
-from wgmesh_agent.membership.names import default_node_name, is_node_name
+from wgmesh_agent.membership.names import default_node_name
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
+from wgmesh_api.names import is_node_name
 
 log = structlog.get_logger()
 ORIGINAL_GOSSIP_PORT = 5353

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
-from wgmesh_agent.membership.names import is_node_name
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.names import is_node_name
 
 MAX_ENDPOINTS = 8
 
