@@ -96,8 +96,11 @@ class Bootstrap:
 
     async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
         node = self._node
-        if replaced is not None and replaced.claim.node in node.gossip.members():
-            node.gossip.force_leave(replaced.claim.node)
+        if replaced is not None:
+            log.warning(
+                "member has a new key", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                instead_of=str(replaced.claim.public_key),
+            )  # fmt: skip
         await node.reconciler.reconcile(check_interface=False)
         node.announce(peer_message(binding.claim).SerializeToString())
         node.changes.bump()

@@ -114,9 +114,9 @@ async def _agent(plan: Plan) -> int:
     agent_service.clear(settings.agent_socket)
     folder = StateFolder(settings.state_dir, settings.mesh_name)
     try:
-        key = _private_key(folder)
+        key, is_new_key = _private_key(folder)
         role = plan.role(key)
-        start = await _unless_ended(_record(plan, role, folder, key), stop, leave)
+        start = await _unless_ended(_record(plan, role, folder, is_new_key=is_new_key), stop, leave)
         if start is None:
             return 0
         record, peers, fresh = start
@@ -144,23 +144,42 @@ async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T
 
 
 async def _record(
-    plan: Plan, role: Role, folder: StateFolder, key: PrivateKey
+    plan: Plan, role: Role, folder: StateFolder, *, is_new_key: bool
 ) -> tuple[MeshRecord, tuple[Claim, ...], bool]:
     """The mesh as remembered, founded, or entered just now; its peers if entered; and whether it is new here."""
     remembered = _remembered(plan, folder)
-    bootstrap = role.bind is not None
     if remembered is not None:
-        return replace(remembered, bootstrap=bootstrap), (), False
+        remembered = replace(remembered, bootstrap=role.bind is not None)
+        if is_new_key and role.door is not None:
+            door = replace(role.door, node=remembered.node)
+            try:
+                return await _entered(plan, door, folder, remembered, 0.0, bootstrap=remembered.bootstrap)
+            except CannotEnter as error:
+                log.warning("not admitted anew yet", why=str(error), next="trying on")
+        return remembered, (), False
     if plan.founds is not None:
         return plan.founds, (), True
     if role.door is None:
         raise Conflict("neither a mesh to make nor a bootstrap node to ask")
+    return await _entered(
+        plan, role.door, folder, None, plan.join_timeout_seconds, bootstrap=role.bind is not None
+    )
 
+
+async def _entered(
+    plan: Plan,
+    door: Door,
+    folder: StateFolder,
+    earlier: MeshRecord | None,
+    timeout_seconds: float | None,
+    *,
+    bootstrap: bool,
+) -> tuple[MeshRecord, tuple[Claim, ...], bool]:
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
         return await _endpoint(plan.node, towards, ())
 
-    admitted = await enter_mesh(role.door, endpoint, plan.join_timeout_seconds)
-    record = record_of(admitted, plan.node.mesh_name, None, bootstrap=bootstrap)
+    admitted = await enter_mesh(door, endpoint, timeout_seconds)
+    record = record_of(admitted, plan.node.mesh_name, earlier, bootstrap=bootstrap)
     record = replace(
         record,
         ipam_ranges=plan.ipam_ranges,
@@ -195,14 +214,16 @@ def _remembered(plan: Plan, folder: StateFolder) -> MeshRecord | None:
     return record
 
 
-def _private_key(folder: StateFolder) -> PrivateKey:
+def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
+    """This node's key, and whether it was made just now."""
+    is_new = not folder.has_private_key()
     try:
-        return folder.private_key()
+        return folder.private_key(), is_new
     except DamagedFile as error:
         log.error(
             "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
         )
-        return folder.private_key()
+        return folder.private_key(), True
 
 
 async def _session(

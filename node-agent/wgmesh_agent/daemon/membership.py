@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 
@@ -14,7 +15,7 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
-from wgmesh_agent.membership.tags import TagsError, claim_from_tags
+from wgmesh_agent.membership.tags import PUBLIC_KEY, TagsError, claim_from_tags
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -65,9 +66,10 @@ class Membership:
             self.accept(claim, Origin.ANNOUNCED)
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
-        """Takes a claim into the ledger, or counts and logs why not."""
+        """Takes a claim into the ledger, or counts and logs why not; what a bootstrap node told overrides what is bound."""
         before = self._ledger.by_key(claim.public_key)
-        refusal = self._ledger.accept(claim, origin, time.time())
+        take = self._ledger.bind if origin is Origin.PEERS else self._ledger.accept
+        refusal = take(claim, origin, time.time())
         if refusal is not None:
             self._refusals.count(refusal.reason.value, refusal.message)
             return False
@@ -80,18 +82,60 @@ class Membership:
         return True
 
     def refresh(self) -> None:
-        """Notes who is alive now, and lets go of whoever was absent for too long; every minute or so."""
+        """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
+        self.note_seen()
         now = time.time()
         members = self._members()
+        for member in members.values():
+            if member.status in PRESENT and self._ledger.by_name(member.name) is None:
+                self.heard(member)
         for binding in list(self._ledger):
-            member = members.get(binding.claim.node)
-            if member is not None and member.status in PRESENT:
-                self._ledger.seen(binding.claim.public_key, now)
-            elif member is None and self._is_stale(binding, now):
+            if binding.claim.node not in members and self._is_stale(binding, now):
                 log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                          last_seen=int(binding.last_seen))  # fmt: skip
                 self._ledger.withdraw(binding.claim.public_key)
                 self._changed()
+
+    def note_seen(self) -> None:
+        """Notes who is alive now."""
+        now = time.time()
+        members = self._members()
+        for binding in list(self._ledger):
+            member = members.get(binding.claim.node)
+            if (
+                member is not None
+                and member.status in PRESENT
+                and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
+            ):
+                self._ledger.seen(binding.claim.public_key, now)
+
+    def disputed(self) -> list[Claim]:
+        """What living members say of themselves and the ledger refuses, because another key or address is bound."""
+        disputed = []
+        for member in self._members().values():
+            binding = self._ledger.by_name(member.name)
+            if member.status not in PRESENT or member.name == self._ledger.own.node:
+                continue
+            if (
+                binding is not None
+                and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
+                and member.address in binding.claim.addresses
+            ):
+                continue
+            with contextlib.suppress(TagsError):
+                claim = claim_from_tags(member.name, member.tags)
+                if claim is not None and self._ledger.contradicts(claim):
+                    disputed.append(claim)
+        return disputed
+
+    def has_lost_bootstrap(self) -> bool:
+        """Whether a bootstrap node is bound that gossip does not have alive."""
+        members = self._members()
+        return any(
+            binding.claim.bootstrap
+            and ((member := members.get(binding.claim.node)) is None or member.status not in PRESENT)
+            for binding in self._ledger
+        )
 
     def absent(self) -> list[Binding]:
         """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
@@ -123,7 +167,7 @@ class Membership:
 
     def _gone(self, member: Member, how: str) -> None:
         binding = self._ledger.by_name(member.name)
-        if binding is None or member.tags.get("_pk", str(binding.claim.public_key)) != str(
+        if binding is None or member.tags.get(PUBLIC_KEY, str(binding.claim.public_key)) != str(
             binding.claim.public_key
         ):
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
@@ -305,12 +304,7 @@ class MeshNode:
                 await self._join([random.choice(absent)])  # noqa: S311
 
     def _collect_snapshot(self) -> Callable[[], None]:
-        now = time.time()
-        members = self.gossip.members()
-        for binding in list(self.ledger):
-            member = members.get(binding.claim.node)
-            if member is not None and member.status is MemberStatus.ALIVE:
-                self.ledger.seen(binding.claim.public_key, now)
+        self.membership.note_seen()
         bindings = list(self.ledger)
         if self._keyring is not None and self._keyring.keys != self.record.gossip_keys:
             self.record = replace(self.record, gossip_keys=self._keyring.keys)

@@ -18,21 +18,23 @@ from wgmesh_agent.daemon import agent_service
 from wgmesh_agent.daemon.agent_service import AgentService
 from wgmesh_agent.daemon.banner import banner
 from wgmesh_agent.daemon.bootstrap import Bootstrap
+from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
 from wgmesh_agent.daemon.node import Identity, MeshNode
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint
-from wgmesh_agent.join.client import JoinRefused, JoinUnreachable
+from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import TLSFiles
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
-from wgmesh_agent.settings.model import NodeSettings
+from wgmesh_agent.settings.model import HostPort, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 
 log = structlog.get_logger()
 ALONE_SECONDS = 15.0
+SERVICE_PORT = 5000
 GRACE_SECONDS = 0.5
 
 
@@ -60,7 +62,19 @@ class Role:
 
     @property
     def tls(self) -> bool:
-        return self.server_tls is not None or (self.door is not None and self.door.tls is not None)
+        return self.asking_tls is not None
+
+    @property
+    def asking_tls(self) -> TLSFiles | None:
+        """With which this node asks bootstrap nodes."""
+        return self.server_tls if self.door is None else self.door.tls
+
+    @property
+    def service_port(self) -> int:
+        """The port that bootstrap nodes of this mesh serve on, as far as this node can tell."""
+        if self.door is not None:
+            return self.door.bootstraps[0].port
+        return int(self.bind.rpartition(":")[2]) if self.bind else SERVICE_PORT
 
 
 class Session:
@@ -130,6 +144,7 @@ class Session:
             node.tasks.start(self._enter_gossip(), "enter gossip")
         if role.door is not None:
             node.tasks.start(self._enter_again(role.door), "enter again")
+        node.tasks.start(self._confirming().run(node.changes), "confirming")
         text = banner(
             node,
             settings,
@@ -139,6 +154,31 @@ class Session:
             backend_reason=self._choice.reason,
         )
         print(text, flush=True)  # noqa: T201
+
+    def _confirming(self) -> Confirming:
+        node, tls = self.node, self._role.asking_tls
+        own_key = node.identity.private_key.public()
+        return Confirming(
+            node.ledger,
+            node.membership.accept,
+            node.membership.disputed,
+            node.membership.has_lost_bootstrap,
+            self._bootstraps,
+            lambda bootstrap: peers_of(str(bootstrap), tls, own_key),
+        )
+
+    def _bootstraps(self) -> list[HostPort]:
+        """Where bootstrap nodes serve: as set, then where members that are bootstrap nodes say they live."""
+        found = dict.fromkeys(self._role.door.bootstraps if self._role.door else ())
+        for binding in self.node.ledger:
+            if binding.claim.bootstrap:
+                found.update(
+                    dict.fromkeys(
+                        HostPort(str(endpoint.address), self._role.service_port)
+                        for endpoint in binding.claim.endpoints[:1]
+                    )
+                )
+        return list(found)
 
     async def _enter_gossip(self) -> None:
         if len(self.node.ledger) and not await self.node.enter_gossip():
@@ -177,8 +217,11 @@ class Session:
 
     async def _enter_again(self, door: Door) -> None:
         """A node that nobody knows any more, after a long time away or a lost mesh, asks to be let in again."""
+        # Who knows nobody, having lost its member snapshot, has nobody to wait for.
+        pause = ALONE_SECONDS if len(self.node.ledger) else 0.0
         while True:
-            await asyncio.sleep(ALONE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+            pause = ALONE_SECONDS
             if not self.node.is_alone():
                 continue
             for bootstrap in door.bootstraps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import time
@@ -73,13 +72,7 @@ async def enter(
         JoinRefused: it said no.
         JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
     """
-    options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 64 * 1024)]
-    channel = (
-        grpc.aio.insecure_channel(bootstrap, options=options)
-        if tls is None
-        else grpc.aio.secure_channel(bootstrap, tls.channel_credentials(), options=options)
-    )
-    async with channel:
+    async with _channel(bootstrap, tls) as channel:
         stub = MeshStub(channel)  # type: ignore[no-untyped-call]
         try:
             handshake = await stub.Begin(HandshakeRequest(meshName=mesh), timeout=CALL_SECONDS)
@@ -102,18 +95,38 @@ async def enter(
     return _admitted(response, mesh, node, peers)
 
 
+async def peers_of(bootstrap: str, tls: TLSFiles | None, own_key: PublicKey) -> tuple[Claim, ...]:
+    """The members as one bootstrap node knows them, itself first, without this node.
+
+    Raises:
+        JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
+    """
+    async with _channel(bootstrap, tls) as channel:
+        try:
+            return await _peers(MeshStub(channel), own_key)  # type: ignore[no-untyped-call]
+        except grpc.aio.AioRpcError as error:
+            raise JoinUnreachable(explain(error)) from error
+
+
+def _channel(bootstrap: str, tls: TLSFiles | None) -> grpc.aio.Channel:
+    options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 64 * 1024)]
+    if tls is None:
+        return grpc.aio.insecure_channel(bootstrap, options=options)
+    return grpc.aio.secure_channel(bootstrap, tls.channel_credentials(), options=options)
+
+
 async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
     claims: list[Claim] = []
-    async with asyncio.timeout(CALL_SECONDS):
-        async for peer in stub.Peers(Empty()):
-            if peer.pubkey == str(own_key):
-                continue
-            if len(claims) >= MAX_PEERS:
-                raise JoinUnreachable(f"it names more than {MAX_PEERS} peers")
-            try:
-                claims.append(claim_from(peer))
-            except PeerMessageError as error:
-                log.warning("peer from bootstrap node left out", why=str(error))
+    # The call's own timeout, not asyncio's: it then ends with an AioRpcError like every other failure.
+    async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
+        if peer.pubkey == str(own_key):
+            continue
+        if len(claims) >= MAX_PEERS:
+            raise JoinUnreachable(f"it names more than {MAX_PEERS} peers")
+        try:
+            claims.append(claim_from(peer))
+        except PeerMessageError as error:
+            log.warning("peer from bootstrap node left out", why=str(error))
     return tuple(claims)
 
 

@@ -37,7 +37,7 @@ class Mesh(Protocol):
         """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
 
     async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
-        """Programs the new peer, announces it, and takes a replaced one out."""
+        """Programs the new peer and announces it; `replaced` is what the same node was bound to before."""
 
     async def abandoned(self, binding: Binding) -> None:
         """Announces that an admitted joiner never came."""

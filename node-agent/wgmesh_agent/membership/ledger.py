@@ -105,6 +105,24 @@ class Ledger:
                 self._put(replace(old, claim=merged, identity=identity or old.identity))
         return None
 
+    def bind(self, claim: Claim, origin: Origin, now_unix: float) -> Refusal | None:
+        """Binds what a bootstrap node itself says, in place of every binding that contradicts it.
+
+        Refused, and nothing changed, only if it touches what is this node's own or what no member may have.
+        """
+        for reason, message in self._impossible(claim):
+            return Refusal(claim, reason, message)
+        for rival in self._rivals(claim):
+            self.withdraw(rival)
+        return self.accept(claim, origin, now_unix)
+
+    def contradicts(self, claim: Claim) -> bool:
+        """Whether the claim could be a member's, and is refused only because of what is bound."""
+        return (
+            next(self._impossible(claim), None) is None
+            and next(self._contradictions(claim), None) is not None
+        )
+
     def seen(self, public_key: PublicKey, now_unix: float) -> None:
         """Gossip had this member alive just now."""
         binding = self._by_key.get(public_key)
@@ -137,11 +155,11 @@ class Ledger:
             self.refused_at_load.append(refusal)
 
     def _refusal(self, claim: Claim) -> Refusal | None:
-        for reason, message in self._contradictions(claim):
+        for reason, message in (*self._impossible(claim), *self._contradictions(claim)):
             return Refusal(claim, reason, message)
         return None
 
-    def _contradictions(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
+    def _impossible(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
         who = claim.node or str(claim.public_key)
         if claim.public_key == self.own.public_key:
             yield Reason.OWN_KEY, f"{who} claims this node's own WireGuard key"
@@ -162,6 +180,10 @@ class Ledger:
                     Reason.BAD_ADDRESS,
                     f"{who} claims {address}, which is no host address of the mesh's ranges",
                 )
+
+    def _contradictions(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
+        who = claim.node or str(claim.public_key)
+        for address in claim.addresses:
             holder = self._by_address.get(address)
             if holder is not None and holder != claim.public_key:
                 yield Reason.ADDRESS_BOUND, f"{who} claims {address}, which {self._called(holder)} holds"
@@ -177,6 +199,18 @@ class Ledger:
                     Reason.ADDRESS_CHANGED,
                     (f"{who} is bound to {join(old.claim.addresses)} and now claims {join(claim.addresses)}"),
                 )
+
+    def _rivals(self, claim: Claim) -> set[PublicKey]:
+        """The keys whose bindings stand against the claim."""
+        holders = (self._by_name.get(claim.node), *(self._by_address.get(a) for a in claim.addresses))
+        rivals = {key for key in holders if key is not None and key != claim.public_key}
+        old = self._by_key.get(claim.public_key)
+        if old is not None and (
+            (claim.node and old.claim.node and claim.node != old.claim.node)
+            or not same_addresses(claim.addresses, old.claim.addresses)
+        ):
+            rivals.add(claim.public_key)
+        return rivals
 
     def _called(self, public_key: PublicKey) -> str:
         return self._by_key[public_key].claim.node or str(public_key)

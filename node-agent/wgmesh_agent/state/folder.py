@@ -51,6 +51,9 @@ class StateFolder:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         remove_leftovers(self.path)
 
+    def has_private_key(self) -> bool:
+        return (self.path / KEY).exists()
+
     def private_key(self) -> PrivateKey:
         """This node's WireGuard key, made at first use.
 

@@ -1,0 +1,100 @@
+"""Settling contradictions: another key for a bound member counts only if a bootstrap node says the same.
+
+Every member holds the gossip key, so what gossip says against a binding is refused. But a machine that was set up anew
+is such a contradiction too, and it was admitted properly. The difference is known to bootstrap nodes, which answer
+Peers() over TLS to whoever has a certificate: so they are asked, and what they say is bound instead. The same asking
+finds a bootstrap node that lost its own key and that nobody can reach through the mesh any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.join.client import JoinUnreachable
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.settings.model import HostPort
+
+log = structlog.get_logger()
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+INTERVAL_SECONDS = 15.0
+
+
+class Confirming:
+    """Asks bootstrap nodes while something is in dispute, ever more seldom as long as they do not settle it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        accept: Callable[[Claim, Origin], bool],
+        disputed: Callable[[], list[Claim]],
+        has_lost_bootstrap: Callable[[], bool],
+        bootstraps: Callable[[], Sequence[HostPort]],
+        ask: Callable[[HostPort], Awaitable[Sequence[Claim]]],
+    ) -> None:
+        """
+        Args:
+            disputed: what living members say of themselves and the ledger refuses.
+            has_lost_bootstrap: whether a bootstrap node is bound that gossip does not have alive.
+            ask: a bootstrap node's Peers(), itself first; raises JoinUnreachable.
+        """
+        self._ledger = ledger
+        self._accept = accept
+        self._disputed = disputed
+        self._has_lost_bootstrap = has_lost_bootstrap
+        self._bootstraps = bootstraps
+        self._ask = ask
+
+    async def run(self, changes: Changes) -> None:
+        """Looks after every change, and every 15 s."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            generation = changes.generation
+            if self._disputed() or self._has_lost_bootstrap():
+                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            else:
+                pause = FIRST_PAUSE_SECONDS
+            await changes.after(generation, INTERVAL_SECONDS)
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+
+    async def settle(self) -> bool:
+        """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""
+        settled = False
+        for bootstrap in self._bootstraps():
+            try:
+                told = await self._ask(bootstrap)
+            except JoinUnreachable as error:
+                log.debug("bootstrap node could not be asked", bootstrap=str(bootstrap), why=str(error))
+                continue
+            # Nobody knows better than the bootstrap node who it is itself.
+            for claim in (*confirmed(self._disputed(), told), *told[:1]):
+                if self._ledger.contradicts(claim):
+                    settled |= self._bind(claim, bootstrap)
+            if not self._disputed() and not self._has_lost_bootstrap():
+                break
+        return settled
+
+    def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
+        if not self._accept(claim, Origin.PEERS):
+            return False
+        log.warning("member is bound anew", node=claim.node, pubkey=str(claim.public_key), confirmed_by=str(bootstrap),
+                    addresses=[str(address) for address in claim.addresses])  # fmt: skip
+        return True
+
+
+def confirmed(disputed: Sequence[Claim], told: Sequence[Claim]) -> list[Claim]:
+    """What a bootstrap node tells of the disputed keys, where it tells no other name."""
+    by_key = {claim.public_key: claim for claim in told}
+    found = []
+    for claim in disputed:
+        other = by_key.get(claim.public_key)
+        if other is not None and other.node in ("", claim.node):
+            found.append(replace(other, node=claim.node))
+    return found
