@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
 
 PINGS_A_SECOND = 20
+STAYS_POLL_SECONDS = 0.2
 LIVE: list[Network] = []
 """The networks of running tests: when one fails, its agents' logs are shown."""
 _REPLY = re.compile(r"icmp_seq=(\d+) ttl=")
@@ -84,6 +86,14 @@ def status(mesh: Mesh, viewer: str, node: str) -> str | None:
 def eventually(condition: Callable[[], object], seconds: float, what: str | Callable[[], str]) -> None:
     """Returns once the condition holds; LabError after `seconds`."""
     until(lambda: bool(condition()) or None, seconds, what)
+
+
+def stays(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Looks all the while; fails as soon as the condition does not hold."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), f"this did not stay so for {seconds:g} s: {what}"
+        time.sleep(STAYS_POLL_SECONDS)
 
 
 def wgmesh(
