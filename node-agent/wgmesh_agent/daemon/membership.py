@@ -66,7 +66,7 @@ class Membership:
             self.accept(claim, Origin.ANNOUNCED)
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
-        """Takes a claim into the ledger, or counts and logs why not; what a bootstrap node told overrides what is bound."""
+        """Takes a claim into the ledger, or counts and logs why not; a bootstrap node overrides what is bound."""
         before = self._ledger.by_key(claim.public_key)
         take = self._ledger.bind if origin is Origin.PEERS else self._ledger.accept
         refusal = take(claim, origin, time.time())
