@@ -48,8 +48,8 @@ def _same(one: Endpoint, other: Endpoint | None) -> bool:
         return False
     first, second = one.address, other.address
     # wireguard-go reads back without the zone it was given.
-    return (
-        first == second or ((_zone(first) is None or _zone(second) is None) and first.packed == second.packed)
+    return first == second or (
+        (_zone(first) is None or _zone(second) is None) and first.packed == second.packed
     )
 
 

@@ -2,6 +2,7 @@
 here.
 """
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -185,7 +186,11 @@ def _pairs(reply: bytes) -> Iterator[tuple[str, str]]:
 
 def _check_errno(operation: str, code: int) -> None:
     if code:
-        raise UapiError(f"the {operation} was refused with error number {code}")
+        # Written with either sign.
+        advice = ": choose another WireGuard port" if abs(code) == errno.EADDRINUSE else ""
+        raise UapiError(
+            f"the {operation} was refused: {errno.errorcode.get(abs(code), f'error {code}')}{advice}"
+        )
 
 
 def _hex_key(key: str, value: str) -> bytes:

@@ -5,7 +5,7 @@ thread.
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from ..errors import BackEndUnavailableError, KernelError
@@ -26,21 +26,24 @@ _ANSWER_SECONDS = 10.0
 _DUMP_ATTEMPTS = 8
 
 
+def _open() -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
+    netlink.bind((0, 0))
+    for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
+        netlink.setsockopt(_SOL_NETLINK, option, 1)
+    return netlink
+
+
 class Genetlink:
     """The socket and the family's number; raises `BackEndUnavailableError` if the kernel has no such
     family.
     """
 
-    def __init__(self, family: str) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC
-        )
+    def __init__(self, family: str, open_socket: Callable[[], socket.socket] = _open) -> None:
+        self._socket = open_socket()
         self._sequence = count(1)
         try:
-            self._socket.bind((0, 0))
             self._socket.settimeout(_ANSWER_SECONDS)
-            for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
-                self._socket.setsockopt(_SOL_NETLINK, option, 1)
             self._family = self._resolve(family)
         except BaseException:
             self._socket.close()
@@ -86,8 +89,8 @@ class Genetlink:
             self._socket.send(header + payload)
             while True:
                 data, _, received, _ = self._socket.recvmsg(_RECEIVE_BYTES)
-                if received & socket.MSG_TRUNC:
-                    raise KernelError(f"a netlink message is longer than {_RECEIVE_BYTES} bytes")
+                if not data or received & socket.MSG_TRUNC:
+                    raise KernelError(f"a netlink message has no bytes, or more than {_RECEIVE_BYTES}")
                 for kind, flags, body in _split(data, sequence):
                     if flags & _DUMP_INTERRUPTED:
                         self._interrupted = True

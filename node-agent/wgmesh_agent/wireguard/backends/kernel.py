@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..diff import Change
-from ..errors import InterfaceGoneError, KernelError
+from ..errors import BackEndError, InterfaceGoneError, KernelError
 from ..genl import FAMILY, decode_device, encode_get, encode_set
 from ..keys import KEY_BYTES, PublicKey
 from ..model import Device, InterfaceSpec, check_interface_name
@@ -90,11 +90,10 @@ class KernelBackend:
         return device.public_key is None and not device.peers
 
     def _read(self) -> Device:
-        with_gone = f"interface {self.name} is gone"
         try:
             payloads = self._socket().dump(encode_get(self.name))
         except KernelError as error:
-            raise _named(error, with_gone) from error
+            raise self._named(error, "reading") from error.__cause__
         return decode_device(payloads, self.name, self._written)
 
     def _apply(self, changes: tuple[Change, ...]) -> None:
@@ -103,8 +102,15 @@ class KernelBackend:
             for payload in encode_set(self.name, changes, self._throwaway):
                 netlink.request(payload)
         except KernelError as error:
-            raise _named(error, f"interface {self.name} is gone") from error
+            raise self._named(error, "setting") from error.__cause__
         self._written = written_endpoints(self._written, changes, now_unix=self._clock())
+
+    def _named(self, error: KernelError, doing: str) -> BackEndError:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENODEV, errno.ENXIO):
+            return InterfaceGoneError(f"{doing} {self.name}: the interface is gone")
+        advice = ": choose another WireGuard port" if _is_port_taken(cause) else ""
+        return KernelError(f"{doing} {self.name}: {error}{advice}")
 
     def _throwaway(self) -> PublicKey:
         return PublicKey(self._random_bytes(KEY_BYTES))
@@ -116,8 +122,5 @@ class KernelBackend:
                 links.remove(ipr, link)
 
 
-def _named(error: KernelError, gone: str) -> KernelError | InterfaceGoneError:
-    cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno in (errno.ENODEV, errno.ENXIO):
-        return InterfaceGoneError(gone)
-    return error
+def _is_port_taken(cause: BaseException | None) -> bool:
+    return isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE

@@ -66,7 +66,7 @@ class Process:
                         raise UapiError(f"{PROGRAM} {self._name} ended at once: {self._last_words()}")
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
-            os.kill(pid, signal.SIGKILL)
+            _kill_child(pid)
             raise UapiError(f"{PROGRAM} {self._name} made no socket in {_START_SECONDS} s") from error
 
     def _spawn(self) -> int:
@@ -79,7 +79,8 @@ class Process:
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
         arguments = [PROGRAM, "-f", self._name]
-        environment = {**os.environ, "LOG_LEVEL": "error"}
+        # Nothing else of this program's environment, which may hold secrets.
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "error"}
         try:
             return os.posix_spawnp(self._program, arguments, environment, file_actions=actions, setsid=True)
         except OSError as error:
@@ -176,6 +177,11 @@ class Process:
 
 def _has_ended(pid: int) -> bool:
     return os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def _kill_child(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _reap(descriptor: int) -> None:
