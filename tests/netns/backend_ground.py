@@ -189,7 +189,7 @@ class Agent:
 
 
 class Ping:
-    """Pings every 10 ms until `finish`, which tells how many were sent and how many answered."""
+    """Pings every 10 ms until asked what was `lost`."""
 
     def __init__(self, host: Host, address: str) -> None:
         # A file, not a pipe: nobody reads while it runs, and a full pipe would stop it.
@@ -203,14 +203,17 @@ class Ping:
         before = self._text().count("bytes from")
         until(lambda: self._text().count("bytes from") > before, f"a reply; {self._text()[-300:]}")
 
-    def finish(self) -> tuple[int, int]:
+    def lost(self) -> set[int]:
+        """Ends the pinging; the numbers without an answer up to the last that has one.
+
+        What is on its way when a ping is stopped is not lost, though ping counts it so.
+        """
         self.until_reply()
         self._process.send_signal(signal.SIGINT)
         self._process.wait()
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", self._text())
-        assert found is not None, self._text()
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", self._text())}
         self._output.close()
-        return int(found[1]), int(found[2])
+        return set(range(1, max(answered) + 1)) - answered
 
     def _text(self) -> str:
         self._output.seek(0)
