@@ -41,6 +41,7 @@ class StreamLinks:
     async def open(self, action: OpenStream) -> None:
         """Carry out one exchange of ours."""
         link = self._links[action.stream_id] = _Link()
+        refused = False
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(max(0.0, action.deadline - self._clock())):
@@ -53,11 +54,12 @@ class StreamLinks:
             reason = "timed out"
         except OSError as error:
             reason = error.strerror or str(error)
+            refused = isinstance(error, ConnectionRefusedError)
         except asyncio.CancelledError:
             if writer is not None:
                 writer.transport.abort()
             raise
-        self._finish(action.stream_id, reason)
+        self._finish(action.stream_id, reason, refused)
         if writer is not None:
             await _close(writer)
 
@@ -105,9 +107,9 @@ class StreamLinks:
             self._flush()
         return ""
 
-    def _finish(self, stream_id: int, reason: str) -> None:
+    def _finish(self, stream_id: int, reason: str, refused: bool = False) -> None:
         if not self._links.pop(stream_id).done:
-            self._core.stream_closed(stream_id, reason, self._clock())
+            self._core.stream_closed(stream_id, reason, self._clock(), refused=refused)
             self._flush()
 
 

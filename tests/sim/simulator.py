@@ -222,9 +222,9 @@ class Simulator:
     def _open(self, source: Node, action: OpenStream) -> None:
         target = self._by_endpoint.get(action.endpoint)
 
-        def fail(reason: str) -> None:
+        def fail(reason: str, refused: bool = False) -> None:
             if source.running:
-                source.core.stream_closed(action.stream_id, reason, self.now)
+                source.core.stream_closed(action.stream_id, reason, self.now, refused=refused)
                 self.pump(source)
 
         self.at(action.deadline, lambda: fail("timed out"))
@@ -233,7 +233,7 @@ class Simulator:
 
         def connect() -> None:
             if not target.running:
-                self.at(self.now + self._delay(), lambda: fail("connection refused"))
+                self.at(self.now + self._delay(), lambda: fail("connection refused", refused=True))
                 return
             stream_id = target.core.stream_accepted()
             if stream_id is None:

@@ -36,7 +36,7 @@ from .packet import PacketCodec
 from .probe import Prober
 from .state_exchange import Outcome, StateExchange
 from .stream import StreamCodec
-from .streams import Purpose, Streams
+from .streams import Purpose, StreamFailure, Streams
 from .timers import Timers
 from .transmission import Datagram, Transmitter
 
@@ -208,14 +208,23 @@ class Memberlist:
         return Ping(self._sequence, node, own.addr, own.port, own.name)
 
     def _stream_ping(
-        self, endpoint: Endpoint, ping: Ping, deadline: float, contacted: Callable[[], None]
+        self,
+        endpoint: Endpoint,
+        ping: Ping,
+        deadline: float,
+        contacted: Callable[[], None],
+        refused: Callable[[float], None],
     ) -> None:
         def replied(message: Message, _now: float) -> None:
             if isinstance(message, Ack) and message.seq_no == ping.seq_no:
                 contacted()
 
+        def failed(failure: StreamFailure, now: float) -> None:
+            if failure.refused:
+                refused(now)
+
         try:
-            self.streams.open(endpoint, ping, Purpose.PING, deadline, replied, _fail_silently)
+            self.streams.open(endpoint, ping, Purpose.PING, deadline, replied, failed)
         except GossipError:
             self.counters.refuse("stream: ping could not be built")
 
@@ -242,7 +251,3 @@ class Memberlist:
     def own(self) -> NodeRecord:
         """This node's own record."""
         return self.membership.own
-
-
-def _fail_silently(_reason: str, _now: float) -> None:
-    """A fallback ping that fails says nothing the probe does not find out by itself."""

@@ -125,12 +125,12 @@ class NodeTable:
         return None
 
     def hasten(self, record: NodeRecord) -> None:
-        """Probe `record` next, if its turn in this round is still to come."""
-        order, cursor = self._order, self._cursor
-        for at in range(cursor, len(order)):
-            if order[at] is record:
-                order[at], order[cursor] = order[cursor], record
-                return
+        """Probe `record` next, also if it had its turn in this round."""
+        order = self._order
+        at = order.index(record)
+        if at < self._cursor:
+            self._cursor -= 1
+        order[at], order[self._cursor] = order[self._cursor], record
 
     def sample(self, count: int, eligible: Callable[[NodeRecord], bool]) -> list[NodeRecord]:
         """Up to `count` different random nodes that are `eligible`; fewer only if there are no more."""

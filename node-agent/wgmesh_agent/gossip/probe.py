@@ -31,8 +31,8 @@ class _Cycle:
     nacks_received: int = 0
 
 
-StreamPing = Callable[[Endpoint, Ping, float, Callable[[], None]], None]
-"""Ping over a stream until a deadline; calls back if it is answered."""
+StreamPing = Callable[[Endpoint, Ping, float, Callable[[], None], Callable[[float], None]], None]
+"""Ping over a stream until a deadline; calls the first back if it is answered, the second if it is refused."""
 
 
 class Prober:
@@ -144,7 +144,13 @@ class Prober:
             def contacted() -> None:
                 cycle.contact_by_stream = True
 
-            self._stream_ping(target.endpoint, cycle.ping, cycle.deadline, contacted)
+            def refused(now: float) -> None:
+                # Its host is there, and we reach it, but nobody listens any more: no need to wait for the rest.
+                if self._cycle is cycle:
+                    cycle.timer.cancel()
+                    self._fail(cycle, 0, now)
+
+            self._stream_ping(target.endpoint, cycle.ping, cycle.deadline, contacted, refused)
         cycle.timer = self._timers.at(cycle.deadline, self._conclude)
 
     def _conclude(self, now: float) -> None:
@@ -154,10 +160,13 @@ class Prober:
         if cycle.contact_by_stream:
             self._succeed(cycle, now)
             return
+        missed = cycle.nacks_expected - cycle.nacks_received
+        self._fail(cycle, missed if cycle.nacks_expected else 1, now)
+
+    def _fail(self, cycle: _Cycle, ill_health: int, now: float) -> None:
         self._cycle = None
         self._counters.probes_failed += 1
-        missed = cycle.nacks_expected - cycle.nacks_received
-        self._awareness.apply(missed if cycle.nacks_expected else 1)
+        self._awareness.apply(ill_health)
         self._schedule(now)
         record = cycle.record
         self._membership.suspect(Suspect(record.incarnation, record.name, self._membership.own.name), now)

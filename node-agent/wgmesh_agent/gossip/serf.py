@@ -45,7 +45,7 @@ from .serf_messages import (
     encode_tags,
 )
 from .serf_state import EventKey, SerfState
-from .streams import StreamAction
+from .streams import StreamAction, StreamFailure
 from .timers import Timers
 from .transmission import Datagram
 
@@ -157,9 +157,12 @@ class Serf:
         """Bytes came on a stream."""
         self._memberlist.streams.received(stream_id, data, now)
 
-    def stream_closed(self, stream_id: int, reason: str, now: float) -> None:
-        """A stream ended without our asking, could not be opened, or ran out of time."""
-        self._memberlist.streams.closed(stream_id, reason, now)
+    def stream_closed(self, stream_id: int, reason: str, now: float, *, refused: bool = False) -> None:
+        """A stream ended without our asking, could not be opened, or ran out of time.
+
+        `refused` if the peer's host answered that nobody listens there.
+        """
+        self._memberlist.streams.closed(stream_id, StreamFailure(reason, refused), now)
 
     def stream_actions(self) -> list[StreamAction]:
         """What to do with streams; each action is given out once."""

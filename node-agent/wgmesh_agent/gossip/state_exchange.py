@@ -88,7 +88,7 @@ class StateExchange:
                 purpose,
                 now + self._profile.tcp_timeout_seconds,
                 replied,
-                outcome,
+                lambda failure, now: outcome(failure.reason, now),
             )
         except GossipError as error:
             outcome(str(error), now)

@@ -53,11 +53,19 @@ class CloseStream:
 StreamAction = OpenStream | WriteStream | CloseStream
 
 
+@dataclass(frozen=True, slots=True)
+class StreamFailure:
+    """Why a stream brought no reply; `refused` if the peer's host answered that nobody listens there."""
+
+    reason: str
+    refused: bool = False
+
+
 @dataclass(slots=True)
 class _Opened:
     decoder: StreamDecoder
     on_message: Callable[[Message, float], None]
-    on_failure: Callable[[str, float], None]
+    on_failure: Callable[[StreamFailure, float], None]
     received_bytes: int = 0
 
 
@@ -100,7 +108,7 @@ class Streams:
         purpose: Purpose,
         deadline: float,
         on_message: Callable[[Message, float], None],
-        on_failure: Callable[[str, float], None],
+        on_failure: Callable[[StreamFailure, float], None],
     ) -> None:
         """Have a message brought to `endpoint`; exactly one of the two is called with the outcome.
 
@@ -136,11 +144,11 @@ class Streams:
         elif (accepted := self._accepted.get(stream_id)) is not None:
             self._read_request(stream_id, accepted, data, now)
 
-    def closed(self, stream_id: int, reason: str, now: float) -> None:
+    def closed(self, stream_id: int, failure: StreamFailure, now: float) -> None:
         """A stream ended, failed or ran out of time."""
         if (opened := self._opened.pop(stream_id, None)) is not None:
             self._buffered_bytes -= opened.received_bytes
-            opened.on_failure(reason, now)
+            opened.on_failure(failure, now)
         elif (accepted := self._accepted.pop(stream_id, None)) is not None:
             self._buffered_bytes -= accepted.received_bytes
             self._counters.refuse("stream: ended early")
@@ -152,14 +160,14 @@ class Streams:
         except PeerError as error:
             self._counters.refuse("stream: unreadable reply")
             self._actions.append(CloseStream(stream_id))
-            self.closed(stream_id, str(error), now)
+            self.closed(stream_id, StreamFailure(str(error)), now)
             return
         if message is not None:
             del self._opened[stream_id]
             self._buffered_bytes -= stream.received_bytes
             self._actions.append(CloseStream(stream_id))
             if isinstance(message, StreamError):
-                stream.on_failure(f"the peer refused the stream: {message.error}", now)
+                stream.on_failure(StreamFailure(f"the peer refused the stream: {message.error}"), now)
             else:
                 stream.on_message(message, now)
 
