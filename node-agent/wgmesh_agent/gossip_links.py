@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,7 +54,7 @@ class StreamLinks:
         except TimeoutError:
             reason = "timed out"
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = _reason(error)
             refused = isinstance(error, ConnectionRefusedError)
         except asyncio.CancelledError:
             if writer is not None:
@@ -81,7 +82,7 @@ class StreamLinks:
         except TimeoutError:
             reason = "timed out"
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = _reason(error)
         finally:
             self._serving.discard(writer)
         self._finish(stream_id, reason)
@@ -111,6 +112,11 @@ class StreamLinks:
         if not self._links.pop(stream_id).done:
             self._core.stream_closed(stream_id, reason, self._clock(), refused=refused)
             self._flush()
+
+
+def _reason(error: OSError) -> str:
+    # asyncio puts the address into the text; whoever reads this knows it already.
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -124,6 +124,7 @@ class Loner:
         self.core = Serf(config, keyring=None, rng=rng, nonces=rng.randbytes)
         self.codec = PacketCodec(None)
         self.now = 0.0
+        self.wakes = 0
         self.sent: list[tuple[Endpoint, Message, float]] = []
         self.datagrams: list[tuple[Endpoint, bytes]] = []
         self.actions: list[Any] = []
@@ -148,6 +149,7 @@ class Loner:
         end = self.now + seconds
         while (due := self.core.next_timer()) is not None and due <= end:
             self.now = max(self.now, due)
+            self.wakes += 1
             self.core.handle_timers(self.now)
             self._drain()
         self.now = end

@@ -266,3 +266,11 @@ def test_a_node_alone_neither_sends_nor_connects() -> None:
     core = Loner()
     core.pass_time(300)
     assert (core.datagrams, core.actions) == ([], [])
+
+
+def test_an_idle_node_wakes_for_its_probes_and_exchanges_only() -> None:
+    core = Loner()
+    core.pass_time(1)
+    wakes = core.wakes
+    core.pass_time(300)
+    assert core.wakes - wakes <= 300 + 10
