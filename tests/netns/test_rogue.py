@@ -1,0 +1,290 @@
+"""A member gone bad holds the gossip key: what it claims of others changes no peer anywhere."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.netns.mesh_ground import eventually, lab_mesh, status, stays, wgmesh, wireguard
+
+from wgmesh_agent.join.messages import peer_message
+from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.meshservice_pb2 import Peer
+
+pytestmark = pytest.mark.netns
+HONEST = ["n1", "n2", "n3"]
+ELSEWHERE = Endpoint(ip_address("10.0.0.66"), 54540)
+CALM_SECONDS = 0.5
+Peers = dict[str, dict[str, frozenset[str]]]
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    """Four members; n4's agent is dead, and its host with interface, keys and state is the rogue's."""
+    with lab_mesh(4) as mesh:
+        mesh.agents["n4"].kill()
+        yield mesh
+
+
+class Rogue:
+    """The process in n4's host."""
+
+    def __init__(self, mesh: Mesh, name: str, port: int) -> None:
+        self._socket = mesh.network.folder / f"rogue-{name}"
+        self._log = mesh.network.folder / f"rogue-{name}.log"
+        setting = {
+            "folder": f"/var/lib/wgmesh/{mesh.name}",
+            "name": name,
+            "port": port,
+            "seeds": [mesh.mesh_address("n1")],
+            "tags": {},
+            "socket": str(self._socket),
+        }
+        script = Path(__file__).with_name("rogue.py")
+        with self._log.open("wb") as output:
+            command = [sys.executable, str(script), json.dumps(setting)]
+            self._process = mesh.network.hosts["n4"].popen(command, output)
+        eventually(self._socket.exists, 20, lambda: f"the rogue runs: {self._log.read_text()}")
+
+    def order(self, **order: Any) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self._socket))
+            connection.sendall(json.dumps(order).encode())
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(4) == b"done", self._log.read_text()
+
+    def announce(self, payload: bytes) -> None:
+        self.order(events=[("_j", base64.b64encode(payload).decode())])
+
+    def end(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._socket.unlink(missing_ok=True)
+
+
+@contextmanager
+def rogue_named(mesh: Mesh, name: str, port: int) -> Iterator[Rogue]:
+    rogue = Rogue(mesh, name, port)
+    try:
+        yield rogue
+    finally:
+        rogue.end()
+
+
+@pytest.fixture(scope="module")
+def rogue(mesh: Mesh) -> Iterator[Rogue]:
+    """One that calls itself n5; its address is n4's."""
+    with rogue_named(mesh, "n5", 7950) as rogue:
+        yield rogue
+
+
+def some_key() -> PublicKey:
+    return PrivateKey.generate(os.urandom).public()
+
+
+def key_of(mesh: Mesh, node: str) -> PublicKey:
+    return PublicKey.from_base64(mesh.members("n1")[node].pubkey)
+
+
+def address_of(mesh: Mesh, node: str) -> str:
+    return mesh.members("n1")[node].addr
+
+
+def peers(mesh: Mesh) -> Peers:
+    """Keys and their allowed IPs on all honest nodes."""
+    return {
+        node: {key: tunnel.allowed_ips for key, tunnel in wireguard(mesh.network.hosts[node]).tunnels.items()}
+        for node in HONEST
+    }
+
+
+@dataclass
+class Watch:
+    """What is so before a claim, to compare with afterwards."""
+
+    mesh: Mesh
+
+    def __post_init__(self) -> None:
+        self._peers = peers(self.mesh)
+        self._counts = self._counted()
+
+    def refused(self, reason: str, but: str = "") -> None:
+        """Waits until everybody (`but` one) has counted and logged it, and finds that no peer changed."""
+        witnesses = [node for node in HONEST if node != but]
+        eventually(
+            lambda: all(
+                self._counted()[node].get(reason, 0) > self._counts[node].get(reason, 0) for node in witnesses
+            ),
+            20,
+            lambda: f"{witnesses} count {reason}: {self._counted()}, before {self._counts}",
+        )
+        for node in witnesses:
+            assert f"reason={reason}" in self.mesh.agents[node].log.read_text()
+        self.unchanged()
+
+    def unchanged(self, seconds: float = CALM_SECONDS) -> None:
+        stays(lambda: peers(self.mesh) == self._peers, seconds, "no peer changes")
+
+    def _counted(self) -> dict[str, dict[str, int]]:
+        return {node: dict(self.mesh.agents[node].info().refusals) for node in HONEST}
+
+
+def announcement(
+    key: PublicKey, address: str, node: str = "", kind: Peer.AnnouncementType = Peer.JOIN
+) -> bytes:
+    return peer_message(Claim(node, key, (ip_address(address),), (ELSEWHERE,)), kind).SerializeToString()
+
+
+def tags(key: object, address: str) -> dict[str, str]:
+    return {
+        "_pk": str(key), "_i": address, "_t": "n", "_addr": str(ELSEWHERE.address), "_port": str(ELSEWHERE.port),
+    }  # fmt: skip
+
+
+def test_a_key_of_its_own_for_another_s_address_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(some_key(), address_of(mesh, "n2")))
+    watch.refused("address_bound", but="n2")
+
+
+def test_a_key_of_its_own_for_another_s_name_and_address_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(some_key(), address_of(mesh, "n2"), "n2"))
+    watch.refused("address_bound", but="n2")
+
+
+def test_a_key_of_its_own_for_another_s_name_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(some_key(), "10.232.0.77", "n2"))
+    watch.refused("name_bound", but="n2")
+
+
+def test_another_s_key_for_its_own_address_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(key_of(mesh, "n2"), address_of(mesh, "n4"), "n4"))
+    watch.refused("address_bound", but="n2")
+
+
+def test_another_s_key_for_a_free_address_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(key_of(mesh, "n2"), "10.232.0.77"))
+    watch.refused("address_changed", but="n2")
+
+
+def test_another_s_key_and_address_under_a_new_name_are_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(key_of(mesh, "n2"), address_of(mesh, "n2"), "n9"))
+    watch.refused("key_bound", but="n2")
+
+
+def test_its_own_key_for_another_s_address_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(key_of(mesh, "n4"), address_of(mesh, "n3"), "n4"))
+    watch.refused("address_bound", but="n3")
+
+
+@pytest.mark.parametrize("address", ["10.233.0.1", "10.232.0.0", "10.232.255.255", "fd00::1"])
+def test_an_address_that_no_member_may_have_is_refused(mesh: Mesh, rogue: Rogue, address: str) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(some_key(), address, "n9"))
+    watch.refused("bad_address")
+
+
+def test_a_name_that_no_member_may_have_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(some_key(), "10.232.0.77", "n 9\n"))
+    watch.refused("bad_name")
+
+
+def test_that_a_living_member_left_is_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(key_of(mesh, "n2"), address_of(mesh, "n2"), "n2", Peer.LEAVE))
+    watch.refused("leave_of_member", but="n2")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff\x00garbage",
+        Peer(pubkey="AAAA", meshIP="10.232.0.77").SerializeToString(),
+        Peer(pubkey=str(some_key()), meshIP="10.232.0").SerializeToString(),
+        Peer(
+            pubkey=str(some_key()), meshIP="10.232.0.77", endpointIP="::1", endpointPort=-1
+        ).SerializeToString(),
+    ],
+    ids=["no message", "no key", "no address", "no port"],
+)
+def test_an_announcement_that_makes_no_sense_is_refused(mesh: Mesh, rogue: Rogue, garbage: bytes) -> None:
+    watch = Watch(mesh)
+    rogue.announce(garbage)
+    watch.refused("malformed_announcement")
+
+
+def test_tags_with_another_s_key_are_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.order(tags=tags(key_of(mesh, "n2"), address_of(mesh, "n4")))
+    watch.refused("address_bound", but="n2")
+
+
+@pytest.mark.parametrize("address", ["10.232.1.1", "10.233.0.1"], ids=["another's", "outside"])
+def test_tags_with_an_address_it_does_not_speak_from_are_refused(
+    mesh: Mesh, rogue: Rogue, address: str
+) -> None:
+    watch = Watch(mesh)
+    rogue.order(tags=tags(some_key(), address))
+    watch.refused("address_mismatch")
+
+
+def test_tags_that_make_no_sense_are_refused(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.order(tags=tags("no key", address_of(mesh, "n4")))
+    watch.refused("malformed_tags")
+
+
+def test_forcing_a_living_member_to_leave_takes_nobody_out(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.order(force_leave=["n2"])
+    # Past the time after which a forced leave with pruning forgets the member.
+    watch.unchanged(8)
+    assert [status(mesh, node, "n2") for node in HONEST] == ["alive"] * 3
+
+
+def test_a_new_key_under_its_own_name_is_refused_because_no_bootstrap_node_confirms_it(mesh: Mesh) -> None:
+    with rogue_named(mesh, "n4", 7946) as rogue:
+        watch = Watch(mesh)
+        rogue.order(tags=tags(some_key(), address_of(mesh, "n4")))
+        watch.refused("address_bound")
+        watch.unchanged(4)
+
+
+def test_another_s_name_spoken_from_its_own_address_takes_nothing_from_the_other(mesh: Mesh) -> None:
+    watch = Watch(mesh)
+    with rogue_named(mesh, "n2", 7952) as rogue:
+        rogue.order(tags=tags(some_key(), address_of(mesh, "n4")))
+        watch.refused("name_conflict", but="n2")
+        watch.unchanged(8)
+    assert mesh.agents["n2"].runs()
+    assert [mesh.members(node)["n2"].addr for node in HONEST] == [mesh.mesh_address("n2")] * 3
+
+
+def test_info_shows_how_many_claims_were_refused_and_why(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(b"\xff")
+    watch.refused("malformed_announcement")
+    shown = wgmesh(mesh.network.hosts["n3"], "info").stdout
+    refused = next(line for line in shown.splitlines() if line.startswith("Claims of other members refused"))
+    assert "malformed_announcement" in refused
+    assert not any(pings.lost for pings in mesh.ping_matrix(HONEST).values())
