@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.bench.log_watch import LogWatch
 from tests.bench.measurement import Measurement
 from tests.bench.serf_cluster import SerfCluster
+
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from tests.bench.measurement import Measurement
 from tests.bench.processes import cpu_seconds, memory, voluntary_switches
 from tests.bench.serf_cluster import SerfCluster
+
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
 

@@ -1,7 +1,7 @@
 """What a bench answers, and how it is shown: one line a measurement, the reference beside it.
 
-A bench is a module `tests/bench/bench_NAME.py` with `TITLE`, a line on what it does, and
-`measure(quick: bool) -> list[Measurement]`, which raises `CannotRun` where this machine lacks something.
+A bench is a module with `TITLE`, a line on what it does, and `measure(quick: bool) -> list[Measurement]`, which raises
+`CannotRun` where this machine lacks something; run.py lists them.
 """
 
 from __future__ import annotations

@@ -16,17 +16,24 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("join", "crowd", "detection", "idle", "wireguard", "gossip")
+BENCHES = {
+    "join": "bench_join",
+    "crowd": "bench_crowd",
+    "detection": "bench_detection",
+    "idle": "bench_idle",
+    "wireguard": "wireguard_tables",
+    "gossip": "bench_gossip",
+}
 
 
 def main() -> int:
     """Runs the benches named; the exit status."""
     parser = argparse.ArgumentParser(description="Measures wgmesh beside its references.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; default: all")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in NAMES]
+    unknown = [name for name in arguments.names if name not in BENCHES]
     if unknown:
         parser.error(f"no such bench: {', '.join(unknown)}")
     # Agents are to start as installed programs do: from byte code that is kept.
@@ -38,8 +45,8 @@ def main() -> int:
 
     print(page.machine())
     failed = []
-    for name in arguments.names or NAMES:
-        bench = import_module(f"tests.bench.bench_{name}")
+    for name in arguments.names or BENCHES:
+        bench = import_module(f"tests.bench.{BENCHES[name]}")
         print(f"\n{name}: {bench.TITLE}", flush=True)
         begun = time.monotonic()
         try:

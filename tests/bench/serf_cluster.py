@@ -1,4 +1,4 @@
-"""Real `serf agent` processes as the reference: each in a host of its own on the lab's switch, encrypted, LAN profile."""
+"""Real `serf agent` processes as the reference: each in a lab host of its own, encrypted, LAN profile."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.bench.measurement import CannotRun
 from tests.bench.processes import child_of
+
 from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.network import Network

@@ -1,0 +1,47 @@
+"""Which modules a joining agent really imports, and a program that imports them and does nothing else."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from tests.bench.measurement import CannotRun
+
+REPORT = {"PYTHONPROFILEIMPORTTIME": "1"}
+"""Environment of a process that is to tell each import on standard error."""
+_LINE = re.compile(r"^import time:\s+\d+ \|\s+\d+ \| *([\w.]+)$", re.MULTILINE)
+
+_TRY = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    print(name)
+"""
+
+
+def imported(log: str) -> list[str]:
+    """The modules in the order in which a process with `REPORT` finished importing them.
+
+    Raises:
+        CannotRun: the log tells of none.
+    """
+    names = list(dict.fromkeys(_LINE.findall(log)))
+    if len(names) < 100:
+        raise CannotRun(f"a joining agent told of only {len(names)} imports")
+    return names
+
+
+def program(names: list[str]) -> list[str]:
+    """The command that starts an interpreter, imports all of `names` as import statements do, and says `imported`."""
+    lines = "\n".join(f"import {name}" for name in names)
+    return [sys.executable, "-c", f"{lines}\nprint('imported', flush=True)"]
+
+
+def existing(names: list[str]) -> list[str]:
+    """Without those that an import was tried of in vain (other systems' modules), and what is no module of its own."""
+    command = [sys.executable, "-c", _TRY, *names]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
