@@ -70,7 +70,7 @@ def diff(
         change = _peer_change(peer, actual.peers.get(peer.public_key), taken, now_unix)
         if change is not None:
             changes.append(change)
-    changes.extend(RemovePeer(key) for key in actual.peers if key not in wanted or key == own_public)
+    changes.extend(RemovePeer(key) for key in actual.peers if key not in wanted)
     return tuple(changes)
 
 

@@ -26,7 +26,7 @@ keys = st.sampled_from(KEYS)
 ranges = st.frozensets(st.sampled_from(RANGES), max_size=5)
 endpoints = st.sampled_from(ENDPOINTS)
 # Around the ages that matter, and never.
-times = st.sampled_from([0.0, NOW - 1000, NOW - 180, NOW - 179, NOW - 30, NOW - 29, NOW, NOW + 5])
+times = st.sampled_from([0.0, NOW - 1000, NOW - 180, NOW - 179, NOW - 30, NOW - 29.25, NOW, NOW + 5])
 
 
 @st.composite

@@ -19,6 +19,7 @@ PEER = Peer(PublicKey(bytes(32)), A)
     ("current", "candidates", "expected"),
     [
         (A, (A, B, C), B),
+        (B, (A, B, C), C),
         (C, (A, B, C), A),
         (LEARNED, (A, B), A),
         (None, (A, B), A),

@@ -76,6 +76,11 @@ def test_a_message_holds_256_allowed_ips_and_a_peer_goes_on_in_the_next(ranges: 
     for payload in payloads:
         kernel_set(receiver, payload)
     assert receiver.peers == {A: Peer(A, ENDPOINTS[0], frozenset(many(ranges)), 25)}
+    for payload in payloads[1:]:
+        ((_, peer),) = attributes(dict(attributes(payload, HEADER.size))[8])
+        # Saying the endpoint again could undo what was learned in between; saying "make it", what was removed.
+        assert {kind for kind, _ in attributes(peer)} == {1, 3, 9}
+        assert dict(attributes(peer))[3] == struct.pack("=I", 4)
 
 
 @pytest.mark.parametrize("ranges", [1, 256, 257, 700])

@@ -32,6 +32,12 @@ def test_a_wider_and_a_narrower_range_overlap() -> None:
     assert check([outer, inner]).accepted == (outer,)
 
 
+def test_the_last_address_of_a_range_belongs_to_it_and_the_next_does_not() -> None:
+    pair, last, next_one = peer(A, "10.1.0.0/31"), peer(B, "10.1.0.1/32"), peer(C, "10.1.0.2/32")
+    assert check([pair, last, next_one]).accepted == (pair, next_one)
+    assert check([last, next_one, pair]).accepted == (last, next_one)
+
+
 def test_nobody_may_claim_this_nodes_own_address() -> None:
     checked = check([peer(A, "10.232.1.0/30"), peer(B, "0.0.0.0/0")], own=[ip_network("10.232.1.1/32")])
     assert checked.accepted == ()
