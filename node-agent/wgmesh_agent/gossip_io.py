@@ -309,6 +309,9 @@ class GossipNode:
     def _send(self, data: bytes, endpoint: Endpoint) -> None:
         if self._udp is None:
             return
+        if endpoint.address.version != self.config.address.version:
+            self._core.counters.send_errors += 1
+            return
         try:
             self._udp.sendto(data, sockaddr(endpoint))
         except OSError:

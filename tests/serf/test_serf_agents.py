@@ -130,6 +130,38 @@ async def test_user_events_pass_both_ways(serf: Ground, our_node: OurNode) -> No
     )
 
 
+async def test_who_joins_later_is_told_of_earlier_events_if_it_asks(serf: Ground, our_node: OurNode) -> None:
+    agents = await cluster(serf, "a0", "a1")
+    node = await our_node(join=agents[0])
+    await in_thread(agents[0], "event", "first", "1")
+    await next_user_event(node)
+    node.user_event("second", b"2")
+    await eventually(
+        lambda: all("user-event: second" in agent.log.read_text() for agent in agents), 5, "all heard both"
+    )
+    late = await asyncio.to_thread(lambda: serf.agent("late", handler=HANDLER))
+    await in_thread(late, "join", "-replay", f"{node.config.address}:{PORT}")
+    await eventually(
+        lambda: {"user first 1", "user second 2"} <= set(late.events.read_text().splitlines()),
+        5,
+        "the agent is told by us",
+    )
+    curious = await our_node("curious")
+    await curious.join([(agents[1].address, PORT)], ignore_old_events=False)
+    assert {(await next_user_event(curious)).name for _ in range(2)} == {"first", "second"}
+
+
+async def test_an_agent_of_the_oldest_serf_protocol_is_content_too(serf: Ground, our_node: OurNode) -> None:
+    agents = await cluster(serf, "a0", "a1")
+    old = await asyncio.to_thread(lambda: serf.agent("old", "-protocol=2"))
+    await in_thread(old, "join", f"{agents[0].address}:{PORT}")
+    node = await our_node(join=old)
+    await eventually(lambda: old.status("ours") == "alive", 5, "the old one lists us")
+    await eventually(lambda: len(node.members()) == 4, 5, "we list all")
+    await asyncio.to_thread(old.kill)
+    await eventually(lambda: status(node, "old") is MemberStatus.FAILED, 40, "it fails")
+
+
 async def test_agents_query_us_and_we_query_agents(serf: Ground, our_node: OurNode) -> None:
     agents = await cluster(serf, "a0", "a1", "a2", handler=ANSWERER)
     node = await our_node(join=agents[0], tags={"role": "db-7"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.sim.simulator import Node, Simulator
 
-from wgmesh_agent.gossip.config import LAN
+from wgmesh_agent.gossip.config import LAN, LOCAL, WAN, Profile
 from wgmesh_agent.gossip.notifications import MemberFailed, MemberJoined, MemberLeft, UserEventReceived
 from wgmesh_agent.gossip.query_asking import Question
 from wgmesh_agent.gossip.serf_messages import MemberStatus
@@ -259,6 +259,46 @@ def test_two_clusters_become_one_by_a_single_join(seed: int) -> None:
     simulator.run(40)
     assert simulator.all_alive(), f"seed {seed}"
     assert failures(simulator.running()) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_that_left_is_alive_again_once_it_joins_again(seed: int) -> None:
+    simulator, nodes = converged(seed, size=8)
+    simulator.do(nodes[5], lambda core: core.leave(simulator.now))
+    simulator.run(5)
+    simulator.kill(nodes[5])
+    back = simulator.add("n5")
+    simulator.join(back, nodes[1])
+    simulator.run_until(simulator.all_alive, 10, "n5 is back")
+    simulator.run(90)
+    assert simulator.all_alive(), f"seed {seed}"
+
+
+@pytest.mark.parametrize("profile", [WAN, LOCAL])
+def test_the_other_profiles_converge_and_detect_too(profile: Profile) -> None:
+    simulator = Simulator(4, profile=profile)
+    nodes = simulator.cluster(20)
+    simulator.run_until(simulator.all_alive, 10, "everybody sees everybody")
+    simulator.run(60)
+    assert failures(nodes) == []
+    simulator.kill(nodes[7])
+    took = simulator.run_until(
+        lambda: all_see(simulator, "n7", MemberStatus.FAILED),
+        2 * profile.suspicion_max_seconds(20),
+        "n7 failed",
+    )
+    shortest = profile.suspicion_min_seconds(20)
+    assert shortest < took < shortest + 8 * profile.probe_interval_seconds
+
+
+def test_half_of_a_cluster_may_die_at_once() -> None:
+    simulator, nodes = converged(9, size=40)
+    for node in nodes[20:]:
+        simulator.kill(node)
+    simulator.run_until(simulator.all_alive, 90, "the other half is failed")
+    assert all(
+        node.statuses()[other.name] is MemberStatus.FAILED for node in nodes[:20] for other in nodes[20:]
+    )
 
 
 def test_the_same_seed_gives_the_same_history() -> None:

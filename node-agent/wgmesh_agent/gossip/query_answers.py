@@ -30,6 +30,7 @@ INTERNAL_PREFIX = "_serf_"
 PING_QUERY = "_serf_ping"
 CONFLICT_QUERY = "_serf_conflict"
 _MOST_OPEN = 1024
+_LONGEST_OPEN_SECONDS = 300.0
 _KEY_OPERATIONS = {operation.value: operation for operation in KeyOperation}
 
 
@@ -72,9 +73,9 @@ class QueryAnswers:
             return
         self._expire(now)
         if len(self._open) >= _MOST_OPEN:
-            self._counters.refuse("query: too many open")
-            return
-        deadline = now + query.timeout_ns / 1e9
+            self._counters.refuse("query: given up for newer ones")
+            del self._open[next(iter(self._open))]
+        deadline = now + min(query.timeout_ns / 1e9, _LONGEST_OPEN_SECONDS)
         self._open[query.ltime, query.id] = (query, deadline)
         self._emit(
             QueryReceived(query.ltime, query.id, query.source_node, query.name, query.payload, deadline)

@@ -39,8 +39,11 @@ def relays(vsn: bytes) -> bool:
 
 
 def acceptable_alive(vsn: bytes) -> bool:
-    """The sanity check on an alive message; no vector at all passes."""
-    if len(vsn) < 3:
+    """The sanity check on an alive message; no vector at all passes.
+
+    Any length but six is refused: passed on, a vector of one to five bytes would end old Go peers.
+    """
+    if len(vsn) != 6:
         return not vsn
     return vsn[0] != 0 and vsn[1] != 0 and vsn[0] <= vsn[1]
 

@@ -15,6 +15,7 @@ from wgmesh_agent.gossip.config import LAN, SerfConfig
 from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.keyring import Keyring
+from wgmesh_agent.gossip.messages import Ping, encode
 from wgmesh_agent.gossip.notifications import (
     KeyringChanged,
     MemberJoined,
@@ -204,6 +205,17 @@ async def test_garbage_is_counted_by_reason(start: Start) -> None:
             sender.sendto(data, ("127.0.0.1", node.port))
     await eventually(lambda: node.counters.datagrams_in == 4)
     assert node.counters.refused.total() == 4
+
+
+async def test_datagrams_that_cannot_be_sent_are_counted_and_nothing_more(start: Start) -> None:
+    node = await start("a", key=None)
+    ping = Ping(1, "a", ip_address("fd00::1").packed, 7946, "b")
+    unreachable = Ping(2, "a", ip_address("255.255.255.255").packed, 7946, "b")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for message in (ping, unreachable):
+            sender.sendto(encode(message), ("127.0.0.1", node.port))
+    await eventually(lambda: node.counters.send_errors == 2)
+    assert whole(node)
 
 
 async def test_closing_in_the_midst_of_things_ends_them(start: Start) -> None:

@@ -133,7 +133,16 @@ class TestAnswering:
         core = Loner().know(2)
         for query_id in range(1100):
             core.hear(user(query(id=query_id, flags=2)))
-        assert sum(isinstance(event, QueryReceived) for event in core.events) == 1024
+        assert core.core.counters.refused["query: given up for newer ones"] == 76
+        with pytest.raises(GossipError):
+            core.core.respond(5, 75, b"", core.now)
+        core.core.respond(5, 76, b"", core.now)
+
+    def test_no_query_is_kept_open_for_ever(self) -> None:
+        core = Loner().know(2)
+        core.hear(user(query(timeout_ns=2**63 - 1)))
+        with pytest.raises(GossipError):
+            core.core.respond(5, 99, b"", core.now + 301)
 
 
 TAGS = {"role": "db-7", "zone": "north"}

@@ -40,7 +40,15 @@ def test_a_dead_node_narrows_nothing_but_must_fit_itself() -> None:
 
 @pytest.mark.parametrize(
     ("vsn", "acceptable"),
-    [(OURS, True), (b"", True), (b"\x00\x05\x02", False), (b"\x01\x00\x02", False), (b"\x05\x01\x02", False)],
+    [
+        (OURS, True),
+        (b"", True),
+        (vector(0, 5, 2, 2, 5, 4), False),
+        (vector(1, 0, 2, 2, 5, 4), False),
+        (vector(5, 1, 2, 2, 5, 4), False),
+        *((OURS[:length], False) for length in range(1, 6)),
+        (OURS + b"\x01", False),
+    ],
 )
 def test_an_alive_message_may_lack_versions_but_not_lie_about_them(vsn: bytes, acceptable: bool) -> None:
     assert versions.acceptable_alive(vsn) is acceptable
