@@ -7,6 +7,7 @@ import random
 import click
 
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
+from wgmesh_agent.cli.library_parts import leave_out
 from wgmesh_agent.settings.setting import Command
 
 
@@ -15,6 +16,7 @@ def _bootstrap(ctx: click.Context) -> int:
     from wgmesh_agent.settings.build import bootstrap_settings
 
     settings = bootstrap_settings(gather(ctx, Command.BOOTSTRAP), random.SystemRandom())
+    leave_out()
     # only now: grpc, cryptography and pyroute2 take half a second that a complaint should not cost
     from wgmesh_agent.daemon.main import run_bootstrap
 
@@ -26,6 +28,7 @@ def _join(ctx: click.Context) -> int:
     from wgmesh_agent.settings.build import join_settings
 
     settings = join_settings(gather(ctx, Command.JOIN))
+    leave_out()
     from wgmesh_agent.daemon.main import run_join
 
     return run_join(settings)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wgmesh_agent.cli import main as entry
+from wgmesh_agent.cli import node
 from wgmesh_agent.settings.model import BootstrapSettings, GossipProfile, HostPort, JoinSettings, Verbosity
 
 
@@ -34,6 +35,8 @@ class Daemon(ModuleType):
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
     daemon = Daemon()
     monkeypatch.setitem(sys.modules, "wgmesh_agent.daemon.main", daemon)
+    # This process goes on to other tests, which need the libraries whole.
+    monkeypatch.setattr(node, "leave_out", lambda: None)
     return daemon
 
 
