@@ -84,6 +84,29 @@ def test_a_node_with_half_a_member_snapshot_works_on_and_says_so(stopped: Mesh) 
     assert not any(pings.lost for pings in stopped.ping_matrix(NODES).values())
 
 
+def test_a_node_whose_snapshots_are_all_damaged_enters_again_at_once(stopped: Mesh) -> None:
+    before = stopped.members("n1")["n3"]
+    halves = [truncate(state_file(stopped, "n3", name)) for name in ("members.json", "members.json.earlier")]
+    start(stopped, "n3")
+    stopped.wait_until_full(seconds=10)
+    assert stopped.agents["n3"].info().pubkey == before.pubkey
+    assert stopped.mesh_address("n3") == before.addr
+    assert [
+        set_aside(state_file(stopped, "n3", name)) for name in ("members.json", "members.json.earlier")
+    ] == [[half] for half in halves]
+
+
+def test_a_founder_with_half_a_member_snapshot_knows_its_members_from_the_one_before(mesh: Mesh) -> None:
+    eventually(lambda: saved_members(mesh, "n1") == {"n2", "n3"}, 10, "n1 remembers its peers")
+    path = state_file(mesh, "n1", "members.json")
+    mesh.network.reboot("n1")
+    half = truncate(path)
+    start(mesh, "n1")
+    mesh.wait_until_full(seconds=10)
+    assert set_aside(path) == [half]
+    eventually(lambda: not any(p.lost for p in mesh.ping_matrix(NODES).values()), 10, "all pings answer")
+
+
 def test_a_founder_with_half_a_mesh_file_stops_with_a_sentence_and_keeps_the_file(mesh: Mesh) -> None:
     path = state_file(mesh, "n1", "mesh.json")
     agent = mesh.agents["n1"]

@@ -101,7 +101,8 @@ class Bootstrap:
                 "member has a new key", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                 instead_of=str(replaced.claim.public_key),
             )  # fmt: skip
-        await node.reconciler.reconcile(check_interface=False)
+        # Who was told an address must find it taken after a power cut here.
+        await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.remember())
         node.announce(peer_message(binding.claim).SerializeToString())
         node.changes.bump()
 

@@ -200,6 +200,10 @@ class MeshNode:
         await asyncio.to_thread(self.folder.save_mesh, record)
         self.changes.bump()
 
+    async def remember(self) -> None:
+        """Returns when the members known now are on disk, or that failed and was logged."""
+        await self._snapshot.write()
+
     async def device(self) -> Device:
         """What WireGuard holds now. Raises BackEndError."""
         return await self.reconciler.read()

@@ -21,6 +21,9 @@ class Writer:
         self._changes = changes
         self._collect = collect
         self._what = what
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._served = 0
 
     async def run(self) -> None:
         """Writes once at the start, then after every change; a full disk is logged and tried again."""
@@ -34,10 +37,17 @@ class Writer:
             await asyncio.sleep(CALM_SECONDS)
 
     async def write(self) -> bool:
-        """Writes now; False if that failed."""
-        try:
-            await asyncio.to_thread(self._collect())
-        except OSError as error:
-            log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
-            return False
-        return True
+        """Writes what is so now; False if that failed. Callers that wait together share one write."""
+        self._asked += 1
+        ticket = self._asked
+        async with self._lock:
+            if self._served >= ticket:
+                return True
+            served = self._asked
+            try:
+                await asyncio.to_thread(self._collect())
+            except OSError as error:
+                log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
+                return False
+            self._served = served
+            return True

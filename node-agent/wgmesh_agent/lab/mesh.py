@@ -83,8 +83,8 @@ class Mesh:
         return agent
 
     def join(self, node: str, *more: str, bootstraps: tuple[str, ...] = ("n1",)) -> Agent:
-        """Starts a joining node; does not wait."""
-        targets = ",".join(self.service_address(bootstrap) for bootstrap in bootstraps)
+        """Starts a joining node; does not wait. `bootstraps` are nodes, or `address:port` as typed."""
+        targets = ",".join(name if ":" in name else self.service_address(name) for name in bootstraps)
         agent = self._agent(node, ["join", *self._join_tls(node), "-bootstrap-addr", targets, *more])
         agent.start()
         return agent

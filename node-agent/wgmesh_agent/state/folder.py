@@ -20,6 +20,7 @@ log = structlog.get_logger()
 KEY = "wireguard.key"
 MESH = "mesh.json"
 MEMBERS = "members.json"
+EARLIER_MEMBERS = "members.json.earlier"
 
 
 class MeshInUse(Exception):
@@ -89,14 +90,20 @@ class StateFolder:
         sealed_file.save(self.path / MESH, records.mesh_to_json(record))
 
     def members(self) -> list[Binding]:
-        """The remembered members; a damaged file is set aside, reported, and counts as none."""
-        path = self.path / MEMBERS
-        try:
-            content = sealed_file.load(path)
-            return [] if content is None else self._parse_members(path, content)
-        except DamagedFile as error:
-            log.error("members forgotten", why=str(error), next="they are learnt again from the mesh")
-            return []
+        """The remembered members; a damaged file is set aside and reported, and the one before it is used."""
+        for name in (MEMBERS, EARLIER_MEMBERS):
+            path = self.path / name
+            try:
+                content = sealed_file.load(path)
+                if content is not None:
+                    return self._parse_members(path, content)
+            except DamagedFile as error:
+                log.error(
+                    "members forgotten",
+                    why=str(error),
+                    next="those known before are used, others learnt anew",
+                )
+        return []
 
     @staticmethod
     def _parse_members(path: Path, content: object) -> list[Binding]:
@@ -106,7 +113,12 @@ class StateFolder:
             raise sealed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
 
     def save_members(self, bindings: Iterable[Binding]) -> None:
-        sealed_file.save(self.path / MEMBERS, records.members_to_json(bindings))
+        """Keeps the snapshot before this one too: a founder that forgot all members would have nobody to ask."""
+        path, earlier = self.path / MEMBERS, self.path / EARLIER_MEMBERS
+        if path.exists():
+            earlier.unlink(missing_ok=True)
+            os.link(path, earlier)
+        sealed_file.save(path, records.members_to_json(bindings))
 
     def forget(self) -> None:
         """Removes the folder and all in it: this node has left the mesh for good."""
