@@ -4,6 +4,7 @@ A request is (method, arguments); an answer is (result, None) or (None, error).
 """
 
 import asyncio
+import os
 import pickle
 import struct
 import sys
@@ -14,6 +15,7 @@ from wgmesh_agent.wireguard import underlay
 from wgmesh_agent.wireguard.backends import select
 from wgmesh_agent.wireguard.backends.protocol import Backend
 from wgmesh_agent.wireguard.diff import diff
+from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import DesiredDevice
 from wgmesh_agent.wireguard.underlay import UnderlayRoute
 
@@ -25,12 +27,13 @@ class Agent:
     def __init__(self) -> None:
         self.backend: Backend | None = None
         self.restarts = 0
+        self.troubles: list[BackEndError] = []
         self.worst_pause = 0.0
         self._watch: asyncio.Task[None] | None = None
 
     async def choose(self, preference: str, name: str) -> Any:
         choice = await select.choose(preference, name)
-        self.backend = choice.backend(name, on_restarted=self._restarted)
+        self.backend = choice.backend(name, on_restarted=self._restarted, on_trouble=self.troubles.append)
         return choice
 
     def _restarted(self) -> None:
@@ -58,6 +61,12 @@ class Agent:
 
     async def restart_count(self) -> int:
         return self.restarts
+
+    async def trouble(self) -> list[str]:
+        return [str(one) for one in self.troubles]
+
+    async def descriptors(self) -> int:
+        return sum(1 for _ in os.scandir("/proc/self/fd"))
 
     async def route_to(self, destination: Any) -> UnderlayRoute:
         return underlay.route_to(destination)

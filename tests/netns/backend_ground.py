@@ -34,9 +34,11 @@ def until(condition: Callable[[], object], what: str, seconds: float = 40.0) -> 
 class Host:
     """Namespaces held by a process that waits on its input; they end with it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, inside: Self | None = None) -> None:
+        """Inside another host, it shares that one's files."""
         unshare = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", _PRIVATE_SOCKETS]
+        if inside is not None:
+            unshare = inside.inside("unshare", "--net", "sh", "-c", "echo ready && exec cat")
         self._holder = subprocess.Popen(unshare, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"ready\n"
@@ -88,6 +90,23 @@ class Host:
         """`command` started in this host, its output to be read."""
         return subprocess.Popen(self.inside(*command), stdout=subprocess.PIPE, text=True)
 
+    @contextmanager
+    def taken_port(self, port: int) -> Iterator[None]:
+        """Another program listens on UDP `port` of this host."""
+        program = (
+            f"import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('', {port}))"
+        )
+        taker = self.popen(
+            sys.executable, "-c", f"import signal; {program}; print(flush=True); signal.pause()"
+        )
+        assert taker.stdout is not None
+        taker.stdout.readline()
+        try:
+            yield
+        finally:
+            taker.kill()
+            taker.communicate()
+
     def processes(self) -> list[int]:
         """Everything that runs in this host, apart from what holds it."""
         here = Path(f"/proc/{self.pid}/ns/net").stat().st_ino
@@ -126,12 +145,12 @@ def wire(left: Host, right: Host, subnet: int) -> None:
 
 
 @contextmanager
-def hosts(count: int) -> Iterator[list[Host]]:
+def hosts(count: int, inside: Host | None = None) -> Iterator[list[Host]]:
     """That many hosts, gone at the end with all that ran in them."""
     made: list[Host] = []
     try:
-        for number in range(count):
-            made.append(Host(f"host{number}"))
+        for _ in range(count):
+            made.append(Host(inside))
         yield made
     finally:
         for host in made:

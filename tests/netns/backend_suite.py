@@ -376,6 +376,19 @@ async def test_opening_again_changes_only_what_differs(pair: tuple[Host, Host], 
         await agent.close()
 
 
+async def test_working_for_long_leaves_no_descriptors_behind(host: Host, kind: BackendKind) -> None:
+    one, two = node(1), node(2)
+    async with Agent(host) as agent:
+        await member(agent, kind, one, two.as_peer("10.9.1.2"))
+        await agent.open(one.spec())
+        before = await agent.descriptors()
+        for _ in range(20):
+            await agent.open(one.spec())
+            await agent.converge(desired(one, two.as_peer("10.9.1.2")))
+        assert await agent.descriptors() == before
+        await agent.close()
+
+
 async def test_a_foreign_interface_is_left_alone(host: Host, kind: BackendKind) -> None:
     host.run("ip", "link", "add", NAME, "type", "bridge")
     before = host.run("ip", "-d", "link", "show", NAME)

@@ -8,12 +8,12 @@ import pytest
 
 pytest.register_assert_rewrite("tests.netns.backend_suite", "tests.netns.backend_ground")
 
-from tests.netns.backend_ground import Agent, Host, until  # noqa: E402
+from tests.netns.backend_ground import Agent, Host, hosts, until  # noqa: E402
 from tests.netns.backend_suite import *  # noqa: E402, F403
-from tests.netns.backend_suite import NAME, answers, desired, member, node  # noqa: E402
+from tests.netns.backend_suite import NAME, PORT, answers, desired, member, node  # noqa: E402
 
 from wgmesh_agent.wireguard.backends.protocol import BackendKind  # noqa: E402
-from wgmesh_agent.wireguard.errors import BackEndUnavailableError, ForeignInterfaceError  # noqa: E402
+from wgmesh_agent.wireguard.errors import BackEndUnavailableError, ForeignInterfaceError, UapiError  # noqa: E402
 
 pytestmark = pytest.mark.netns
 
@@ -26,6 +26,15 @@ def kind() -> BackendKind:
 def go_process(host: Host) -> int:
     (pid,) = (pid for pid in host.processes() if "wireguard-go" in Path(f"/proc/{pid}/cmdline").read_text())
     return pid
+
+
+def outputs(pid: int) -> list[str]:
+    return [Path(f"/proc/{pid}/fd/{descriptor}").readlink().name for descriptor in (1, 2)]
+
+
+def environment(pid: int) -> set[str]:
+    settings = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return {one.partition("=")[0] for one in settings if one}
 
 
 def zombies(host: Host) -> list[int]:
@@ -52,6 +61,67 @@ async def test_a_process_that_dies_is_started_anew_and_its_caller_told(pair: tup
         assert zombies(left) == []
         await here.close()
         await there.close()
+
+
+async def test_a_process_owes_nothing_to_its_agent(host: Host) -> None:
+    async with Agent(host) as agent:
+        await member(agent, BackendKind.USERSPACE, node(1))
+        pid = go_process(host)
+        assert os.getsid(pid) == pid
+        assert outputs(pid) == [f"{NAME}.log"] * 2
+        assert environment(pid) == {"PATH", "LOG_LEVEL"}
+        await agent.close()
+
+
+async def test_a_process_that_cannot_be_started_anew_is_tried_again(host: Host) -> None:
+    one = node(1)
+    async with Agent(host) as agent:
+        await member(agent, BackendKind.USERSPACE, one)
+        host.run("sh", "-c", "mount --bind /bin/false $(command -v wireguard-go)")
+        os.kill(go_process(host), signal.SIGKILL)
+        while len(await agent.trouble()) < 2:
+            continue
+        assert "ended at once" in (await agent.trouble())[0]
+        with pytest.raises(UapiError, match="does not answer"):
+            await agent.read()
+        host.run("sh", "-c", "umount $(command -v wireguard-go)")
+        while await agent.restart_count() < 1:
+            continue
+        changes, _ = await agent.converge(desired(one))
+        assert len(changes) == 1
+        await agent.close()
+
+
+async def test_a_socket_of_another_network_namespace_is_left_alone(host: Host) -> None:
+    one = node(1)
+    async with Agent(host) as agent:
+        await member(agent, BackendKind.USERSPACE, one)
+        before = await agent.read()
+        await agent.close()
+    # The same directory of sockets, but another network.
+    with hosts(1, inside=host) as (other,):
+        async with Agent(other) as stranger:
+            await stranger.choose("userspace", NAME)
+            with pytest.raises(ForeignInterfaceError, match="not in this network namespace"):
+                await stranger.open(one.spec())
+            await stranger.destroy()
+            await stranger.close()
+    async with Agent(host) as agent:
+        await agent.choose("userspace", NAME)
+        assert await agent.read() == before
+        await agent.destroy()
+        await agent.close()
+
+
+async def test_a_port_in_use_is_an_error_that_says_so(host: Host) -> None:
+    one = node(1)
+    with host.taken_port(PORT):
+        async with Agent(host) as agent:
+            await agent.choose("userspace", NAME)
+            await agent.open(one.spec())
+            with pytest.raises(UapiError, match="EADDRINUSE: choose another WireGuard port"):
+                await agent.converge(desired(one))
+            await agent.close()
 
 
 async def test_an_adopted_process_is_watched_as_well(host: Host) -> None:

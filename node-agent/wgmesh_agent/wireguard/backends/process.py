@@ -32,9 +32,9 @@ _SPOKEN_LINES = 3
 class Process:
     """The process behind interface `name`, whoever started it."""
 
-    def __init__(self, name: str, program: str) -> None:
-        self.socket_path = SOCKETS / f"{name}.sock"
-        self.log_path = SOCKETS / f"{name}.log"
+    def __init__(self, name: str, program: str, directory: Path = SOCKETS) -> None:
+        self.socket_path = directory / f"{name}.sock"
+        self.log_path = directory / f"{name}.log"
         self._name = name
         self._program = program
         self._watch: socket.socket | None = None
@@ -70,7 +70,7 @@ class Process:
             raise UapiError(f"{PROGRAM} {self._name} made no socket in {_START_SECONDS} s") from error
 
     def _spawn(self) -> int:
-        SOCKETS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.trim_log()
         output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         actions = [

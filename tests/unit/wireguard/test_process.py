@@ -1,0 +1,108 @@
+"""`wgmesh_agent.wireguard.backends.process` with stand-ins for `wireguard-go`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from wgmesh_agent.wireguard.backends.process import LOG_BYTES, Process
+from wgmesh_agent.wireguard.errors import BackEndUnavailableError, UapiError
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def process(directory: Path, program: str = "/nonexistent/wireguard-go") -> Process:
+    return Process("wgtest", program, directory)
+
+
+async def serve(directory: Path, handle: Handler) -> asyncio.Server:
+    async def handled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await handle(reader, writer)
+        writer.close()
+
+    return await asyncio.start_unix_server(handled, directory / "wgtest.sock")
+
+
+async def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho $LOG_LEVEL\necho $@ >&2\necho no such device >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(UapiError, match="ended at once: error / -f wgtest / no such device"):
+        await process(tmp_path, str(program)).start()
+
+
+async def test_a_program_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(BackEndUnavailableError, match="cannot start /nonexistent/wireguard-go: No such file"):
+        await process(tmp_path).start()
+
+
+async def test_nobody_behind_the_socket_is_no_connection(tmp_path: Path) -> None:
+    assert not await process(tmp_path).connect()
+    server = await serve(tmp_path, lambda reader, writer: asyncio.sleep(0))
+    server.close()
+    await server.wait_closed()
+    assert not await process(tmp_path).connect()
+
+
+async def test_an_answer_ends_at_its_empty_line(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readuntil(b"\n\n") == b"get=1\n\n"
+        writer.write(b"listen_port=1\n")
+        await writer.drain()
+        writer.write(b"errno=0\n\n")
+
+    async with await serve(tmp_path, answer):
+        assert await process(tmp_path).ask(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
+
+
+async def test_an_answer_cut_short_is_an_error(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"listen_port=1\n")
+
+    async with await serve(tmp_path, answer):
+        with pytest.raises(UapiError, match="does not answer at"):
+            await process(tmp_path).ask(b"get=1\n\n")
+
+
+async def test_nobody_to_ask_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UapiError, match="does not answer at"):
+        await process(tmp_path).ask(b"get=1\n\n")
+
+
+async def test_the_end_of_the_process_is_seen_by_its_connection(tmp_path: Path) -> None:
+    end = asyncio.Event()
+
+    async def live(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await end.wait()
+
+    async with await serve(tmp_path, live):
+        watched = process(tmp_path)
+        assert await watched.connect()
+        watching = asyncio.create_task(watched.ended())
+        await asyncio.sleep(0)
+        assert not watching.done()
+        end.set()
+        await asyncio.wait_for(watching, 5)
+        watched.let_go()
+
+
+def test_output_is_emptied_when_it_grows_too_long_and_only_then(tmp_path: Path) -> None:
+    one = process(tmp_path)
+    one.trim_log()
+    one.log_path.write_bytes(b"x" * LOG_BYTES)
+    one.trim_log()
+    assert one.log_path.stat().st_size == LOG_BYTES
+    one.log_path.write_bytes(b"x" * (LOG_BYTES + 1))
+    one.trim_log()
+    assert one.log_path.read_bytes() == b""
+
+
+def test_only_what_a_process_of_ours_left_is_cleared(tmp_path: Path) -> None:
+    one = process(tmp_path)
+    one.socket_path.touch()
+    one.clear()
+    assert one.socket_path.exists()
+    one.log_path.touch()
+    one.clear()
+    assert list(tmp_path.iterdir()) == []
