@@ -1,0 +1,1 @@
+"""Kubernetes operator of wgmesh: pure decisions, and kopf and the Kubernetes client around them."""
