@@ -17,6 +17,7 @@ from wgmesh_agent.daemon.node import MeshNode, TagRefused
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.tags import is_reserved
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
@@ -82,8 +83,9 @@ class AgentService(AgentServicer):
         except BackEndError as error:
             log.error("cannot read WireGuard", why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
+        links = self._node.prober.links()
         for member in self._node.members():
-            yield self._member_info(member, device)
+            yield self._member_info(member, device, links)
 
     async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:
         generation = self._node.changes.generation
@@ -143,12 +145,13 @@ class AgentService(AgentServicer):
         rtt = self._node.gossip.rtt(node, seen_from)
         return -1 if rtt is None else round(rtt * 1e6)
 
-    def _member_info(self, member: Member, device: Device) -> MemberInfo:
+    def _member_info(self, member: Member, device: Device, links: dict[str, Link]) -> MemberInfo:
         own = member.name == self._node.record.node
         binding = self._node.ledger.by_name(member.name)
         claim = self._node.own_claim() if own else (binding.claim if binding else None)
         peer = device.peers.get(claim.public_key) if claim and not own else None
         rtt = self._node.gossip.rtt(member.name)
+        link = links.get(member.name)
         return MemberInfo(
             nodeName=member.name,
             addr=str(member.address),
@@ -166,6 +169,9 @@ class AgentService(AgentServicer):
             pubkey=str(claim.public_key) if claim else "",
             rttUsec=0 if own else (-1 if rtt is None else round(rtt * 1e6)),
             bootstrap=claim.bootstrap if claim else False,
+            probed=link is not None,
+            heard=link is not None and link.heard,
+            hearsUs=link is not None and bool(link.hears_us),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -12,6 +12,7 @@ import structlog
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.reconciler import Reconciler, knock
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
@@ -34,7 +35,7 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
-from wgmesh_agent.membership.tags import is_reserved, own_tags
+from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
@@ -96,11 +97,12 @@ class MeshNode:
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=own_tags(self.own_claim(), record.tags),
+                tags=self._tags(record.tags),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
             ),
             keyring=self._keyring,
         )
+        self.prober = Prober(record.addresses[0], self.probe_port, self._probed, self.changes)
         self.membership = Membership(self.ledger, self.refusals, self.gossip.members, self._ledger_changed)
         self.rtts = RTTs(self.gossip, record.node)
         self.tasks = Tasks()
@@ -117,6 +119,11 @@ class MeshNode:
             (self.identity.endpoint,),
             self.record.bootstrap,
         )
+
+    @property
+    def probe_port(self) -> int:
+        """UDP, on the mesh address, beside gossip."""
+        return self.record.gossip_port + 1
 
     def interface_spec(self) -> InterfaceSpec:
         return InterfaceSpec(
@@ -141,10 +148,12 @@ class MeshNode:
         await self.reconciler.reconcile()
         self.folder.save_mesh(self.record)
         await self.gossip.start()
+        await self.prober.start()
         self.tasks.start(self.reconciler.run(), "reconcile")
         self.tasks.start(self._consume_events(), "events")
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
+        self.tasks.start(self.prober.run(), "probe")
         self.tasks.start(self._reconnect(), "reconnect")
 
     async def enter_gossip(self) -> bool:
@@ -193,7 +202,7 @@ class MeshNode:
                 raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
         record = replace(self.record, tags=tags)
         try:
-            self.gossip.set_tags(own_tags(self.own_claim(), tags))
+            self.gossip.set_tags(self._tags(tags))
         except GossipError as error:
             raise TagRefused(f"the tags are too large: {error}") from error
         self.record = record
@@ -212,6 +221,7 @@ class MeshNode:
         """Ends the agent and nothing else: the interface stays, the others keep this member."""
         await self.tasks.stop()
         await self._snapshot.write()
+        self.prober.close()
         await self.gossip.close()
         await self.backend.close()
 
@@ -222,6 +232,7 @@ class MeshNode:
         except GossipError as error:
             log.warning("left without telling everybody", why=str(error))
         await self.tasks.stop()
+        self.prober.close()
         await self.gossip.close()
         try:
             await self.backend.destroy()
@@ -255,6 +266,19 @@ class MeshNode:
         except GossipError as error:
             log.debug("gossip join failed", why=str(error))
             return False
+
+    def _tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
+        return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
+
+    def _probed(self) -> dict[IPAddress, str]:
+        """The members that listen for probes, failed ones too: theirs are the links worth looking at."""
+        port = str(self.probe_port)
+        return {
+            binding.claim.addresses[0]: member.name
+            for member in self.members()
+            if member.tags.get(PROBE_PORT) == port
+            and (binding := self.ledger.by_name(member.name)) is not None
+        }
 
     def _ledger_changed(self) -> None:
         self.reconciler.poke()

@@ -15,6 +15,7 @@ ENDPOINT_PORT = "_port"
 MESH_ADDRESS = "_i"
 MESH_ADDRESS_2 = "_i2"
 ROLE = "_t"
+PROBE_PORT = "_p"
 BOOTSTRAP, NODE = "b", "n"
 
 
@@ -26,8 +27,12 @@ def is_reserved(key: str) -> bool:
     return key.startswith("_")
 
 
-def own_tags(claim: Claim, user_tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of this node: the reserved ones and the user's."""
+def own_tags(claim: Claim, user_tags: Mapping[str, str], *, probe_port: int | None = None) -> dict[str, str]:
+    """The tags of this node: the reserved ones and the user's.
+
+    Args:
+        probe_port: where this node listens for probes; peers of the original do not.
+    """
     tags = {
         PUBLIC_KEY: str(claim.public_key),
         MESH_ADDRESS: str(claim.addresses[0]),
@@ -38,6 +43,8 @@ def own_tags(claim: Claim, user_tags: Mapping[str, str]) -> dict[str, str]:
         tags[ENDPOINT_PORT] = str(claim.endpoints[0].port)
     if len(claim.addresses) > 1:
         tags[MESH_ADDRESS_2] = str(claim.addresses[1])
+    if probe_port is not None:
+        tags[PROBE_PORT] = str(probe_port)
     return {**user_tags, **tags}
 
 

@@ -1,0 +1,121 @@
+"""Probes through the tunnel, one way: a link from A to B works when B hears A.
+
+Every member sends each peer a small datagram now and then, and says in it how often it does so and whether it hears the
+peer. So each end knows both directions of its links, at two datagrams a second a node at any size of the mesh.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wgmesh_agent.membership.binding import IPAddress
+
+PROBES_A_SECOND = 2.0
+SHORTEST_PERIOD_SECONDS = 2.0
+MISSED_PROBES = 3
+FIRST_SPREAD_SECONDS = 0.5
+
+_PROBE = struct.Struct("!4sBIH")
+_MAGIC = b"wgp1"
+_HEARS_YOU = 1
+_MAX_PERIOD_DECISECONDS = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One peer as heard here.
+
+    Attributes:
+        heard_seconds_ago: None: never.
+        heard: whether its probes come in as often as it says that it sends them.
+        hears_us: what it last said of us; None while it is not heard.
+    """
+
+    heard_seconds_ago: float | None
+    heard: bool
+    hears_us: bool | None
+
+
+@dataclass(slots=True)
+class _Peer:
+    name: str
+    next_probe: float
+    sequence: int = 0
+    last_heard: float | None = None
+    their_period: float = SHORTEST_PERIOD_SECONDS
+    hears_us: bool = False
+
+    def is_heard(self, now: float) -> bool:
+        patience = MISSED_PROBES * self.their_period
+        return self.last_heard is not None and now - self.last_heard <= patience
+
+
+class Hearing:
+    """Whom to probe when, and whom we hear; `now` is monotonic seconds."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._peers: dict[IPAddress, _Peer] = {}
+
+    @property
+    def period_seconds(self) -> float:
+        """How often each peer is probed: two seconds, or as many as keep all probes at two a second."""
+        return max(SHORTEST_PERIOD_SECONDS, len(self._peers) / PROBES_A_SECOND)
+
+    def set_peers(self, names: Mapping[IPAddress, str], now: float) -> None:
+        """The peers there are now, by mesh address; new ones are probed within half a second."""
+        for address in self._peers.keys() - names.keys():
+            del self._peers[address]
+        for address, name in names.items():
+            known = self._peers.get(address)
+            if known is None or known.name != name:
+                first = now + self._rng.uniform(0, min(FIRST_SPREAD_SECONDS, self.period_seconds))
+                self._peers[address] = _Peer(name, first)
+
+    def due(self, now: float) -> list[tuple[IPAddress, bytes]]:
+        """The probes to send now, each with the address it goes to."""
+        found = []
+        period = self.period_seconds
+        for address, peer in self._peers.items():
+            if peer.next_probe > now:
+                continue
+            peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
+            flags = _HEARS_YOU if peer.is_heard(now) else 0
+            deciseconds = min(_MAX_PERIOD_DECISECONDS, round(period * 10))
+            found.append((address, _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)))
+            peer.next_probe = now + period * self._rng.uniform(0.9, 1.1)
+        return found
+
+    def next_due(self) -> float | None:
+        """When `due` has something again; None without peers."""
+        return min((peer.next_probe for peer in self._peers.values()), default=None)
+
+    def received(self, source: IPAddress, payload: bytes, now: float) -> bool:
+        """Takes in a datagram; False if it is no probe of a peer. WireGuard vouches for the source address."""
+        peer = self._peers.get(source)
+        if peer is None or len(payload) != _PROBE.size:
+            return False
+        magic, flags, _, deciseconds = _PROBE.unpack(payload)
+        if magic != _MAGIC:
+            return False
+        if peer.last_heard is None:
+            # It hears of us at once, not after a whole period: both ends of a new link agree sooner.
+            peer.next_probe = min(peer.next_probe, now)
+        peer.last_heard = now
+        peer.their_period = max(SHORTEST_PERIOD_SECONDS, deciseconds / 10)
+        peer.hears_us = bool(flags & _HEARS_YOU)
+        return True
+
+    def links(self, now: float) -> dict[str, Link]:
+        """Every peer by name."""
+        return {
+            peer.name: Link(
+                None if peer.last_heard is None else now - peer.last_heard,
+                heard := peer.is_heard(now),
+                peer.hears_us if heard else None,
+            )
+            for peer in self._peers.values()
+        }

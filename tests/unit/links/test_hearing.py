@@ -1,0 +1,98 @@
+"""Hearing: a one-way cut shows on one side only, a calm mesh stays calm, and nonsense is no probe."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh_agent.links.hearing import MISSED_PROBES, PROBES_A_SECOND, SHORTEST_PERIOD_SECONDS, Hearing
+
+A, B = ip_address("10.232.0.1"), ip_address("10.232.0.2")
+
+
+def pair() -> tuple[Hearing, Hearing]:
+    a, b = Hearing(random.Random(1)), Hearing(random.Random(2))
+    a.set_peers({B: "b"}, 0.0)
+    b.set_peers({A: "a"}, 0.0)
+    return a, b
+
+
+def run(
+    a: Hearing, b: Hearing, start: float, seconds: float, *, a_to_b: bool = True, b_to_a: bool = True
+) -> float:
+    for step in range(int(seconds * 10)):
+        now = start + step / 10
+        for sender, receiver, source, open_ in ((a, b, A, a_to_b), (b, a, B, b_to_a)):
+            for _, payload in sender.due(now):
+                if open_:
+                    assert receiver.received(source, payload, now)
+    return start + seconds
+
+
+def test_a_new_link_is_known_both_ways_within_a_second() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 1.0)
+    assert a.links(now)["b"].heard
+    assert b.links(now)["a"].heard
+
+
+def test_both_ends_know_that_the_other_hears_them() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 4.0)
+    assert a.links(now)["b"].hears_us is True
+    assert b.links(now)["a"].hears_us is True
+
+
+def test_a_one_way_cut_shows_in_that_direction_only() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 5.0)
+    now = run(a, b, now, MISSED_PROBES * SHORTEST_PERIOD_SECONDS + 3.0, a_to_b=False)
+    assert not b.links(now)["a"].heard
+    assert a.links(now)["b"].heard
+    assert a.links(now)["b"].hears_us is False
+
+
+def test_a_healed_link_is_heard_again() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 5.0)
+    now = run(a, b, now, 20.0, a_to_b=False, b_to_a=False)
+    assert not a.links(now)["b"].heard
+    now = run(a, b, now, 3.0)
+    assert a.links(now)["b"].heard
+
+
+def test_five_thousand_peers_get_no_more_probes_a_second_than_four() -> None:
+    hearing = Hearing(random.Random(1))
+    hearing.set_peers({ip_address((10 << 24) + n): f"n{n}" for n in range(1, 5001)}, 0.0)
+    for step in range(100):
+        hearing.due(step / 10)
+    sent = sum(len(hearing.due(10.0 + step)) for step in range(1, 5001))
+    assert sent / 5000 <= PROBES_A_SECOND * 1.15
+    assert hearing.links(0.0)["n1"].heard is False
+
+
+def test_a_stranger_is_not_heard() -> None:
+    a, _ = pair()
+    _, probe = Hearing(random.Random(0)), b""
+    assert not a.received(ip_address("10.232.9.9"), probe, 1.0)
+
+
+def test_a_peer_that_is_gone_is_forgotten_and_one_that_took_its_address_starts_anew() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 3.0)
+    a.set_peers({B: "c"}, now)
+    assert a.links(now)["c"].heard_seconds_ago is None
+    a.set_peers({}, now)
+    assert a.links(now) == {}
+    assert a.next_due() is None
+
+
+@given(st.binary(max_size=40), st.ip_addresses())
+def test_any_datagram_is_a_probe_or_is_not(payload: bytes, source: IPv4Address | IPv6Address) -> None:
+    hearing = Hearing(random.Random(1))
+    hearing.set_peers({source: "x"}, 0.0)
+    hearing.received(source, payload, 1.0)
+    hearing.links(2.0)
