@@ -20,7 +20,7 @@ from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
-from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.membership.binding import Binding, Claim
 from wgmesh_api.meshservice_pb2 import Peer
@@ -43,7 +43,7 @@ class Bootstrap:
         self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
         node.gossip.on_query(CLAIM_QUERY, self._answer_claim)
 
-    async def start(self, bind: str, tls: TLSFiles | None) -> None:
+    async def start(self, bind: str, tls: Credentials | None) -> None:
         """Serves gRPC on `bind` (`address:port`). Raises OSError if it cannot."""
         node = self._node
         facts = MeshFacts(

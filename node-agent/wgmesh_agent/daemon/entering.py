@@ -13,7 +13,7 @@ import structlog
 
 from wgmesh_agent.endpoint.own import resolve
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
-from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.records import MeshRecord
@@ -44,7 +44,7 @@ class Door:
     """
 
     bootstraps: tuple[HostPort, ...]
-    tls: TLSFiles | None
+    tls: Credentials | None
     mesh: str
     node: str
     public_key: PublicKey

@@ -22,7 +22,7 @@ from wgmesh_agent.daemon.node import Identity, NameLost
 from wgmesh_agent.daemon.session import End, Role, Session
 from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, resolve, underlay_mtu
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.join.tls import TLSFileError, TLSFiles, load_tls_files
+from wgmesh_agent.join.tls import Credentials, TLSFileError, load_tls_files
 from wgmesh_agent.log import configure
 from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.names import default_node_name
@@ -337,14 +337,14 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
 
 
 def _door(
-    node: NodeSettings, bootstraps: tuple[HostPort, ...], tls: TLSFiles | None, key: PrivateKey
+    node: NodeSettings, bootstraps: tuple[HostPort, ...], tls: Credentials | None, key: PrivateKey
 ) -> Door | None:
     if not bootstraps:
         return None
     return Door(bootstraps, tls, node.mesh_name, node.node_name or "", key.public())
 
 
-def _tls(files: ServerTLS | ClientTLS | None) -> TLSFiles | None:
+def _tls(files: ServerTLS | ClientTLS | None) -> Credentials | None:
     if files is None:
         return None
-    return load_tls_files(files.key, files.cert, authority=files.ca_cert, folder=files.ca_path)
+    return Credentials(load_tls_files(files.key, files.cert, authority=files.ca_cert, folder=files.ca_path))

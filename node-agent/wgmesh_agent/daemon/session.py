@@ -24,7 +24,7 @@ from wgmesh_agent.daemon.node import Identity, MeshNode
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, peers_of
-from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.settings.model import HostPort, NodeSettings
@@ -57,7 +57,7 @@ class Role:
     """
 
     bind: str | None
-    server_tls: TLSFiles | None
+    server_tls: Credentials | None
     door: Door | None
 
     @property
@@ -65,7 +65,7 @@ class Role:
         return self.asking_tls is not None
 
     @property
-    def asking_tls(self) -> TLSFiles | None:
+    def asking_tls(self) -> Credentials | None:
         """With which this node asks bootstrap nodes."""
         return self.server_tls if self.door is None else self.door.tls
 

@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
-from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import sign
 from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import usable_host
@@ -64,7 +64,13 @@ class Admitted:
 
 
 async def enter(
-    bootstrap: str, tls: TLSFiles | None, *, mesh: str, node: str, public_key: PublicKey, endpoint: Endpoint
+    bootstrap: str,
+    tls: Credentials | None,
+    *,
+    mesh: str,
+    node: str,
+    public_key: PublicKey,
+    endpoint: Endpoint,
 ) -> Admitted:
     """Joins by one bootstrap node at `address:port`.
 
@@ -95,7 +101,7 @@ async def enter(
     return _admitted(response, mesh, node, peers)
 
 
-async def peers_of(bootstrap: str, tls: TLSFiles | None, own_key: PublicKey) -> tuple[Claim, ...]:
+async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) -> tuple[Claim, ...]:
     """The members as one bootstrap node knows them, itself first, without this node.
 
     Raises:
@@ -108,11 +114,11 @@ async def peers_of(bootstrap: str, tls: TLSFiles | None, own_key: PublicKey) -> 
             raise JoinUnreachable(explain(error)) from error
 
 
-def _channel(bootstrap: str, tls: TLSFiles | None) -> grpc.aio.Channel:
+def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
     options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 64 * 1024)]
     if tls is None:
         return grpc.aio.insecure_channel(bootstrap, options=options)
-    return grpc.aio.secure_channel(bootstrap, tls.channel_credentials(), options=options)
+    return grpc.aio.secure_channel(bootstrap, tls.channel(), options=options)
 
 
 async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:

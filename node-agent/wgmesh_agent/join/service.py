@@ -14,7 +14,7 @@ import structlog
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.registrar import Registrar
-from wgmesh_agent.join.tls import TLSFiles, caller_of
+from wgmesh_agent.join.tls import Credentials, caller_of
 from wgmesh_agent.join.tokens import TokenError, TokenStore
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_api.identity import IdentityError
@@ -139,7 +139,7 @@ def _authorization(context: Context) -> str | None:
     return None
 
 
-async def serve(service: MeshService, bind: str, tls: TLSFiles | None) -> grpc.aio.Server:
+async def serve(service: MeshService, bind: str, tls: Credentials | None) -> grpc.aio.Server:
     """Starts the server on `address:port`.
 
     Raises:
@@ -158,7 +158,7 @@ async def serve(service: MeshService, bind: str, tls: TLSFiles | None) -> grpc.a
         if tls is None:
             server.add_insecure_port(bind)
         else:
-            server.add_secure_port(bind, tls.server_credentials())
+            server.add_secure_port(bind, tls.server())
     except RuntimeError as error:
         raise OSError(f"cannot listen on {bind}: is something else using that port?") from error
     await server.start()

@@ -26,17 +26,31 @@ class TLSFiles:
     certificate: bytes
     authorities: bytes
 
-    def server_credentials(self) -> grpc.ServerCredentials:
-        """Demands a client certificate from one of the authorities."""
-        return grpc.ssl_server_credentials(
-            [(self.key, self.certificate)], root_certificates=self.authorities, require_client_auth=True
-        )
-
-    def channel_credentials(self) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(self.authorities, self.key, self.certificate)
-
     def leaf(self) -> x509.Certificate:
         return x509.load_pem_x509_certificates(self.certificate)[0]
+
+
+class Credentials:
+    """This node's TLS as it is now: who replaces `files` changes the next handshake on either end, and cuts nothing."""
+
+    def __init__(self, files: TLSFiles) -> None:
+        self.files = files
+
+    def server(self) -> grpc.ServerCredentials:
+        """Demands a client certificate from one of the authorities."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._configuration(), self._configuration, require_client_authentication=True
+        )
+
+    def channel(self) -> grpc.ChannelCredentials:
+        """For one channel: gRPC cannot change those of a channel that is open."""
+        return grpc.ssl_channel_credentials(self.files.authorities, self.files.key, self.files.certificate)
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        files = self.files
+        return grpc.ssl_server_certificate_configuration(
+            [(files.key, files.certificate)], root_certificates=files.authorities
+        )
 
 
 def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, folder: Path | None) -> TLSFiles:

@@ -21,7 +21,7 @@ from wgmesh_agent.join.admission import DenialReason
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
-from wgmesh_agent.join.tls import TLSFileError, TLSFiles, load_tls_files
+from wgmesh_agent.join.tls import Credentials, TLSFileError, TLSFiles, load_tls_files
 from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.membership.binding import Binding, Claim
 from wgmesh_agent.membership.ledger import Ledger, Own
@@ -74,6 +74,7 @@ class Bench:
     tls: bool
     denials: Counter[DenialReason]
     ledger: Ledger
+    credentials: Credentials | None = None
 
 
 class Authority:
@@ -89,6 +90,9 @@ class Authority:
             serial=next(self._serials), addresses=[ip_address("127.0.0.1")],
         )  # fmt: skip
         return TLSFiles(key_to_pem(key), cert_to_pem(cert), cert_to_pem(self.ca.cert))
+
+    def credentials(self, node: str, role: Role = Role.NODE) -> Credentials:
+        return Credentials(self.files(node, role))
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +121,17 @@ async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIt
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     tls = bool(request.param)
-    server = await serve(service, address, authority.files("boot", Role.BOOTSTRAP) if tls else None)
-    yield Bench(address, tls, denials, ledger)
+    credentials = authority.credentials("boot", Role.BOOTSTRAP)
+    server = await serve(service, address, credentials if tls else None)
+    yield Bench(address, tls, denials, ledger, credentials)
     await server.stop(None)
 
 
-def files(bench: Bench, authority: Authority, node: str) -> TLSFiles | None:
-    return authority.files(node) if bench.tls else None
+def files(bench: Bench, authority: Authority, node: str) -> Credentials | None:
+    return authority.credentials(node) if bench.tls else None
 
 
-async def join(bench: Bench, tls: TLSFiles | None, number: int = 1, node: str = "", mesh: str = "blue"):  # type: ignore[no-untyped-def]
+async def join(bench: Bench, tls: Credentials | None, number: int = 1, node: str = "", mesh: str = "blue"):  # type: ignore[no-untyped-def]
     return await enter(
         bench.address, tls, mesh=mesh, node=node, public_key=PublicKey(number.to_bytes(32, "big")),
         endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
@@ -203,7 +208,7 @@ async def test_a_joiner_of_the_original_reads_what_it_knows(bench: Bench, author
 class TestWithTLS:
     async def test_a_certificate_of_another_authority_gets_no_connection(self, bench: Bench) -> None:
         with pytest.raises(JoinUnreachable):
-            await join(bench, Authority().files("alpha"))
+            await join(bench, Authority().credentials("alpha"))
 
     async def test_no_certificate_gets_no_connection(self, bench: Bench, authority: Authority) -> None:
         bare = grpc.ssl_channel_credentials(authority.files("x").authorities)
@@ -214,17 +219,17 @@ class TestWithTLS:
 
     async def test_a_certificate_of_another_node_is_refused(self, bench: Bench, authority: Authority) -> None:
         with pytest.raises(JoinRefused, match="certificate is for the node beta"):
-            await join(bench, authority.files("beta"), node="alpha")
+            await join(bench, authority.credentials("beta"), node="alpha")
 
     async def test_the_certificate_gives_the_name(self, bench: Bench, authority: Authority) -> None:
-        assert (await join(bench, authority.files("beta"))).node == "beta"
+        assert (await join(bench, authority.credentials("beta"))).node == "beta"
 
     async def test_a_token_is_worth_nothing_to_another_certificate(
         self, bench: Bench, authority: Authority
     ) -> None:
         async with (
-            channel(bench, authority.files("alpha")) as one,
-            channel(bench, authority.files("beta")) as two,
+            channel(bench, authority.credentials("alpha")) as one,
+            channel(bench, authority.credentials("beta")) as two,
         ):
             begun = await MeshStub(one).Begin(HandshakeRequest(meshName="blue"))  # type: ignore[no-untyped-call]
             asked = JoinRequest(
@@ -236,6 +241,16 @@ class TestWithTLS:
             metadata = (("authorization", sign(begun.joinToken, time.time())),)
             answer = await MeshStub(two).Join(asked, metadata=metadata)  # type: ignore[no-untyped-call]
             assert answer.errorMessage == TokenFault.FOREIGN.value
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
+async def test_renewed_certificates_are_used_without_a_restart(bench: Bench) -> None:
+    other = Authority()
+    with pytest.raises(JoinUnreachable):
+        await join(bench, other.credentials("alpha"))
+    assert bench.credentials is not None
+    bench.credentials.files = other.files("boot", Role.BOOTSTRAP)
+    assert (await join(bench, other.credentials("alpha"))).node == "alpha"
 
 
 async def test_a_bootstrap_node_that_is_not_there_is_unreachable(authority: Authority) -> None:
@@ -267,7 +282,7 @@ def test_authorities_are_read_from_a_folder(tmp_path: Path, authority: Authority
         load_tls_files(tmp_path / "absent", tmp_path / "cert", authority=None, folder=folder)
 
 
-def channel(bench: Bench, tls: TLSFiles | None) -> grpc.aio.Channel:
+def channel(bench: Bench, tls: Credentials | None) -> grpc.aio.Channel:
     if tls is None:
         return grpc.aio.insecure_channel(bench.address)
-    return grpc.aio.secure_channel(bench.address, tls.channel_credentials())
+    return grpc.aio.secure_channel(bench.address, tls.channel())
