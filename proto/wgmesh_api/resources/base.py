@@ -1,0 +1,59 @@
+"""What every part of a custom resource has in common: camelCase names, unknown fields ignored, never changed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class ResourceModel(BaseModel):
+    """Written by others and versions to come: what it doesn't know it leaves alone."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_enum_values=False
+    )
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ResourceModel):
+    """One judgement on the object, with a reason for programs and a message for people."""
+
+    type: str = Field(description="What is judged.", max_length=64)
+    status: Literal["True", "False", "Unknown"] = Field(description="The judgement.")
+    reason: str = Field(description="Why, as one word in CamelCase.", max_length=128)
+    message: str = Field(default="", description="Why, as a sentence.", max_length=2048)
+    observed_generation: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The object's generation this was judged on."
+    )
+    last_transition_time: str = Field(
+        description="When `status` last changed.", json_schema_extra={"format": "date-time"}
+    )
+
+
+def conditions_field(description: str) -> Any:
+    """A list of conditions that several writers may share, one of each type."""
+    return Field(
+        default=(),
+        description=description,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+def rule(rule: str, message: str | None = None, **more: Any) -> dict[str, Any]:
+    """A CEL validation. Its message says what to write instead."""
+    return {"rule": rule, **({"message": message} if message else {}), **more}
+
+
+def validations(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"x-kubernetes-validations": list(rules)}

@@ -1,0 +1,294 @@
+"""WgMesh: one private network. People write the spec, the operator the status."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from wgmesh_api.resources.base import (
+    Condition,
+    Count,
+    Port,
+    ResourceModel,
+    conditions_field,
+    rule,
+    validations,
+)
+
+_DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+
+_CIDR_RULES = validations(
+    rule("isCIDR(self)", "not a range: write one such as 10.232.0.0/16 or fd00:10:232::/64"),
+    rule(
+        "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+        messageExpression="'host bits are set: write ' + string(cidr(self).masked())",
+        message="host bits are set: write the range's first address",
+    ),
+    rule(
+        "!isCIDR(self) || (cidr(self).ip().family() == 4 ?"
+        " cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30 :"
+        " cidr(self).prefixLength() >= 32 && cidr(self).prefixLength() <= 126)",
+        "too large or too small a range: write a prefix length of 8 to 30 for IPv4, of 32 to 126 for IPv6",
+    ),
+    rule(
+        "!isCIDR(self) || !(cidr(self).ip().isLoopback() || cidr(self).ip().isUnspecified() ||"
+        " cidr(self).ip().isLinkLocalUnicast() || cidr(self).ip().isLinkLocalMulticast() ||"
+        " cidr('224.0.0.0/4').containsIP(cidr(self).ip()) ||"
+        " cidr('ff00::/8').containsIP(cidr(self).ip()))",
+        "not a range hosts can have: write a private one such as 10.232.0.0/16 or fd00:10:232::/64",
+    ),
+)
+_CIDRS_RULES = validations(
+    rule("self == oldSelf", "a mesh keeps its ranges: make another mesh with the new ones"),
+    rule(
+        "self.size() < 2 || !isCIDR(self[0]) || !isCIDR(self[1]) ||"
+        " !(cidr(self[0]).containsCIDR(self[1]) || cidr(self[1]).containsCIDR(self[0]))",
+        "the two ranges overlap: write one IPv4 and one IPv6 range",
+    ),
+    rule(
+        "self.size() < 2 || !isCIDR(self[0]) || !isCIDR(self[1]) ||"
+        " cidr(self[0]).ip().family() != cidr(self[1]).ip().family()",
+        "two ranges of one family: write one IPv4 and one IPv6 range",
+    ),
+)
+
+Cidr = Annotated[str, Field(min_length=4, max_length=43, json_schema_extra=_CIDR_RULES)]
+Quantity = Annotated[
+    int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True}, description="An amount.")
+]
+Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)]
+
+
+class Toleration(ResourceModel):
+    """A taint the agent's pods put up with, as in a pod's spec."""
+
+    key: str | None = Field(default=None, description="The taint's key; none: every taint.", max_length=317)
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Equal", description="Whether `value` must match, or `key` alone."
+    )
+    value: str | None = Field(default=None, description="The taint's value, with `Equal`.", max_length=63)
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="The taint's effect; none: every effect."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, description="How long a `NoExecute` taint is put up with; none: for ever."
+    )
+
+
+class BootstrapSpec(ResourceModel):
+    """The nodes that admit others."""
+
+    replicas: int = Field(
+        default=2, ge=1, le=9, description="How many nodes admit others. Any but one of them may be lost."
+    )
+    port: Port = Field(default=5000, description="TCP port of the join service, on the node's own addresses.")
+
+
+class WireguardSpec(ResourceModel):
+    """The tunnels."""
+
+    port: Port = Field(default=54540, description="UDP port of WireGuard, on the node's own addresses.")
+    mtu: int | None = Field(
+        default=None,
+        ge=1280,
+        le=9216,
+        description="Bytes a packet inside the mesh may have; none: what the underlay leaves.",
+    )
+    keepalive: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Seconds between packets that keep address translators open; 0: none are sent;"
+        " none: the agent's default.",
+    )
+    backend: Literal["auto", "kernel", "userspace"] = Field(
+        default="auto",
+        description="WireGuard of the kernel, or `wireguard-go`; `auto` takes the kernel's where it has it.",
+    )
+
+
+class GossipSpec(ResourceModel):
+    """How members know of each other."""
+
+    profile: Literal["lan", "wan", "local"] = Field(
+        default="lan",
+        description="Timing of failure detection: `lan` notices a dead node in seconds, `wan` in most of a"
+        " minute.",
+    )
+    port: Port = Field(default=7946, description="TCP and UDP port of gossip, on mesh addresses only.")
+
+
+class CertificatesSpec(ResourceModel):
+    """The nodes' certificates."""
+
+    lifetime: str = Field(
+        default="720h",
+        max_length=32,
+        pattern=_DURATION,
+        description="How long a node's certificate is valid, such as 720h or 90m; renewed at two thirds of it.",
+        json_schema_extra=validations(
+            rule(
+                "duration(self) >= duration('5m') && duration(self) <= duration('87600h')",
+                "out of bounds: write a lifetime of 5m to 87600h",
+            )
+        ),
+    )
+
+
+class ResourceRequirements(ResourceModel):
+    """What a container asks for and may use, as in a pod's spec."""
+
+    requests: dict[str, Quantity] = Field(
+        default_factory=dict, max_length=8, description="What is set aside for it."
+    )
+    limits: dict[str, Quantity] = Field(
+        default_factory=dict, max_length=8, description="What it may not exceed."
+    )
+
+
+class AgentSpec(ResourceModel):
+    """The agents' pods."""
+
+    image: str | None = Field(
+        default=None, min_length=1, max_length=512, description="The agent's image; none: the operator's."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="When to fetch the image; none: as the operator was told."
+    )
+    privileged: bool = Field(
+        default=True,
+        description="Whether the agent's container is privileged; if not, it has NET_ADMIN, NET_RAW and a TUN"
+        " device.",
+    )
+    resources: ResourceRequirements = Field(
+        default_factory=ResourceRequirements,
+        description="What the agent's container asks for and may use; none: as the operator was told.",
+    )
+    priority_class_name: str | None = Field(
+        default=None, max_length=253, description="The pods' priority class; none: as the operator was told."
+    )
+    metrics_port: Port = Field(
+        default=9586, description="TCP port of metrics and health, on the node's own addresses."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="How log lines look.")
+    verbose: bool = Field(default=False, description="Whether the agent logs joins, leaves and refusals.")
+
+
+_PORT_RULES = validations(
+    rule(
+        "self.bootstrap.port != self.agent.metricsPort",
+        "bootstrap.port and agent.metricsPort are the same TCP port: change one of them",
+    ),
+    rule(
+        "self.gossip.port != self.bootstrap.port && self.gossip.port != self.agent.metricsPort",
+        "gossip.port is also bootstrap.port or agent.metricsPort: change one of them",
+    ),
+    rule(
+        "self.gossip.port != self.wireguard.port",
+        "gossip.port and wireguard.port are the same UDP port: change one of them",
+    ),
+)
+
+
+class WgMeshSpec(ResourceModel):
+    """The mesh that is wanted."""
+
+    model_config = ResourceModel.model_config | {"json_schema_extra": _PORT_RULES}
+
+    cidrs: Annotated[list[Cidr], Field(min_length=1, max_length=2, json_schema_extra=_CIDRS_RULES)] = Field(
+        description="The ranges mesh addresses are taken from: one of IPv4, one of IPv6, or one of each."
+        " Fixed once set. They must be used nowhere else in the cluster.",
+    )
+    node_selector: Labels = Field(
+        default_factory=dict,
+        description="Labels of the nodes that are members; none: all nodes.",
+        json_schema_extra={"x-kubernetes-map-type": "atomic"},
+    )
+    tolerations: Annotated[
+        list[Toleration],
+        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[Toleration(operator="Exists")],
+        description="Taints that don't keep a node out; by default none does.",
+    )
+    bootstrap: BootstrapSpec = Field(default_factory=BootstrapSpec, description="The nodes that admit others.")
+    wireguard: WireguardSpec = Field(default_factory=WireguardSpec, description="The tunnels.")
+    gossip: GossipSpec = Field(default_factory=GossipSpec, description="How members know of each other.")
+    certificates: CertificatesSpec = Field(
+        default_factory=CertificatesSpec, description="The nodes' certificates."
+    )
+    agent: AgentSpec = Field(default_factory=AgentSpec, description="The agents' pods.")
+
+
+class BootstrapStatus(ResourceModel):
+    """A node that admits others."""
+
+    node: str = Field(description="The node's name.", max_length=253)
+    address: str = Field(
+        description="Where it answers: address and port, such as 192.0.2.7:5000 or [2001:db8::7]:5000.",
+        max_length=64,
+    )
+
+
+class WgMeshStatus(ResourceModel):
+    """The mesh as it is."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="The spec's generation this status speaks of."
+    )
+    nodes: str | None = Field(
+        default=None, max_length=32, description="Nodes that are ready, of those wanted, such as 3/3."
+    )
+    links: str | None = Field(
+        default=None,
+        max_length=32,
+        description="Ordered pairs of members of which the first hears the second, of all, such as 6/6.",
+    )
+    desired_nodes: Count | None = Field(default=None, description="How many members there should be.")
+    ready_nodes: Count | None = Field(default=None, description="How many of them are ready.")
+    bootstraps: Annotated[
+        list[BootstrapStatus],
+        Field(
+            max_length=9,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
+        ),
+    ] = Field(default=[], description="Where nodes enter.")
+    trust_bundle: str | None = Field(
+        default=None,
+        max_length=32768,
+        description="The CA certificates to trust (PEM), that which signs now first.",
+    )
+    created_at: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="When the mesh was made, in seconds since 1970."
+    )
+    worst_links: Annotated[
+        list[Annotated[str, Field(max_length=600)]],
+        Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(default=[], description="A few of the links that are down, such as `a -> b: not heard for 12s`.")
+    conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
+        "Ready: every live node has joined. CertificatesReady: every member has a valid certificate."
+        " FullyMeshed: every member hears every other. Degraded: something needs a person."
+    )
+
+
+class WgMesh(ResourceModel):
+    """A private WireGuard mesh over the cluster's nodes: each reaches each other directly and encrypted."""
+
+    model_config = ResourceModel.model_config | {
+        "json_schema_extra": validations(
+            rule(
+                "self.metadata.name.matches('^[a-z0-9]{1,10}$')",
+                "too long or odd a name: write 1 to 10 of a-z and 0-9, as `wg` and the name must fit a network"
+                " interface",
+            )
+        )
+    }
+
+    spec: WgMeshSpec = Field(description="The mesh that is wanted.")
+    status: WgMeshStatus | None = Field(default=None, description="The mesh as it is.")
+
+
+def spec_of(body: Any) -> WgMeshSpec:
+    """The spec of a WgMesh as the API server gives it. Raises pydantic.ValidationError."""
+    return WgMeshSpec.model_validate(body.get("spec") or {})

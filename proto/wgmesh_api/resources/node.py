@@ -1,0 +1,161 @@
+"""WgMeshNode: one member of a mesh. The operator writes the spec, the member's agent the status."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wgmesh_api.names import MESH_NAME, NODE_NAME
+from wgmesh_api.resources.base import Condition, Count, ResourceModel, conditions_field, rule, validations
+
+Address = Annotated[
+    str,
+    Field(
+        max_length=39,
+        json_schema_extra=validations(rule("isIP(self)", "not an address: write one such as 10.232.0.7")),
+    ),
+]
+Key = Annotated[str, Field(max_length=44)]
+"""A WireGuard public key in base64; empty while there is none."""
+
+
+class WgMeshNodeSpec(ResourceModel):
+    """The member as it is wanted."""
+
+    model_config = ResourceModel.model_config | {
+        "json_schema_extra": validations(
+            rule(
+                "self.mesh == oldSelf.mesh && self.node == oldSelf.node && self.external == oldSelf.external",
+                "a member stays what it is: delete this one and make another",
+            ),
+            rule(
+                "!has(oldSelf.addresses) || oldSelf.addresses.size() == 0 ||"
+                " has(self.addresses) && self.addresses == oldSelf.addresses",
+                "a member keeps its addresses: delete this one and make another",
+            ),
+            rule(
+                "!(self.external && self.bootstrap)",
+                "a machine outside the cluster cannot be a bootstrap node: set bootstrap to false",
+            ),
+        )
+    }
+
+    mesh: str = Field(
+        pattern=f"^{MESH_NAME}$", max_length=10, description="The WgMesh it is a member of. Fixed once set."
+    )
+    node: str = Field(
+        pattern=f"^{NODE_NAME}$",
+        max_length=64,
+        description="Its name in the mesh: that of the Kubernetes node, or of the machine outside. Fixed once"
+        " set.",
+    )
+    external: bool = Field(
+        default=False,
+        description="Whether it is a machine outside the cluster, which enters with a join bundle."
+        " Fixed once set.",
+    )
+    addresses: Annotated[
+        list[Address], Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(
+        default=[],
+        description="Its addresses in the mesh, one of each of the mesh's ranges. Given by the operator, unless"
+        " set for a machine outside; fixed once set.",
+    )
+    bootstrap: bool = Field(default=False, description="Whether it admits others. Set by the operator.")
+    endpoint_hint: Annotated[str, Field(max_length=39)] | None = Field(
+        default=None, description="The node's own address as Kubernetes has it. Set by the operator."
+    )
+
+
+class PeerProblem(ResourceModel):
+    """A peer that is not heard."""
+
+    node: str = Field(description="The peer's name.", max_length=253)
+    problem: str = Field(description="What is wrong with it, such as `not heard for 12s`.", max_length=256)
+
+
+class ExternalPeer(ResourceModel):
+    """What a bootstrap node knows of a machine outside the cluster."""
+
+    node: str = Field(description="The machine's name.", max_length=64)
+    public_key: Key = Field(default="", description="Its WireGuard public key.")
+    endpoint: str = Field(default="", description="Where packets to it go.", max_length=64)
+    heard: bool = Field(default=False, description="Whether it is heard.")
+
+
+class WgMeshNodeStatus(ResourceModel):
+    """The member as it is."""
+
+    phase: Literal["Pending", "Joined", "Left"] | None = Field(
+        default=None, description="Whether it is on its way in, a member, or has left for good."
+    )
+    public_key: Key | None = Field(default=None, description="Its WireGuard public key.")
+    endpoint: str | None = Field(
+        default=None, max_length=64, description="Where other members send WireGuard packets to."
+    )
+    backend: str | None = Field(
+        default=None, max_length=32, description="Which WireGuard it uses: kernel or userspace."
+    )
+    interface: str | None = Field(default=None, max_length=15, description="The network interface.")
+    mtu: Count | None = Field(default=None, description="Bytes a packet inside the mesh may have.")
+    peers: str | None = Field(default=None, max_length=32, description="Peers heard, of all, such as 2/2.")
+    heard: Count | None = Field(default=None, description="How many peers were heard lately.")
+    expected: Count | None = Field(default=None, description="How many peers there are.")
+    failed: Count | None = Field(default=None, description="How many peers gossip holds to have failed.")
+    worst: Annotated[
+        list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default=[], description="A few of the peers not heard.")
+    certificate_not_after: str | None = Field(
+        default=None,
+        description="When its certificate ends.",
+        json_schema_extra={"format": "date-time"},
+    )
+    certificate_serial: str | None = Field(
+        default=None, max_length=64, description="Its certificate's serial number in hexadecimal."
+    )
+    certificate_issuer: str | None = Field(
+        default=None,
+        max_length=64,
+        description="SHA-256 fingerprint, in hexadecimal, of the CA its certificate was signed by.",
+    )
+    trusted: Annotated[
+        list[Annotated[str, Field(max_length=64)]],
+        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[], description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for roll-over."
+    )
+    agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
+    last_change: str | None = Field(
+        default=None,
+        description="When this status last changed.",
+        json_schema_extra={"format": "date-time"},
+    )
+    externals: Annotated[
+        list[ExternalPeer],
+        Field(
+            max_length=256,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
+        ),
+    ] = Field(default=[], description="On bootstrap nodes: machines outside the cluster they know.")
+    conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
+        "Ready: it has joined the mesh and carries traffic."
+    )
+
+
+class WgMeshNode(ResourceModel):
+    """A member of a WgMesh, named `<mesh>.<node>`: a node of this cluster, or a machine outside it."""
+
+    model_config = ResourceModel.model_config | {
+        "json_schema_extra": validations(
+            rule(
+                "self.metadata.name == self.spec.mesh + '.' + self.spec.node",
+                message="the name must be that of mesh and node with a dot between",
+                messageExpression="'the name must be mesh and node with a dot between: write ' +"
+                " self.spec.mesh + '.' + self.spec.node",
+            )
+        )
+    }
+
+    spec: WgMeshNodeSpec = Field(description="The member as it is wanted.")
+    status: WgMeshNodeStatus | None = Field(default=None, description="The member as it is.")
