@@ -45,8 +45,8 @@ async def test_a_process_that_dies_is_started_anew_and_its_caller_told(pair: tup
     left, right = pair
     one, two = node(1), node(2)
     async with Agent(left) as here, Agent(right) as there:
-        await member(here, BackendKind.USERSPACE, one, two.as_peer("10.9.1.2"))
         await member(there, BackendKind.USERSPACE, two, one.as_peer("10.9.1.1"))
+        await member(here, BackendKind.USERSPACE, one, two.as_peer("10.9.1.2"))
         until(lambda: answers(left, "10.232.1.2"), "the tunnel")
         for deaths in (1, 2):
             dead = go_process(left)
