@@ -7,8 +7,9 @@ import contextlib
 import enum
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import grpc
 import structlog
@@ -77,6 +78,24 @@ class Role:
         return int(self.bind.rpartition(":")[2]) if self.bind else SERVICE_PORT
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a session begins with.
+
+    Attributes:
+        peers: who was told of at an admission just now.
+        fresh: the record is new on this node, so the first gossip is waited for.
+    """
+
+    role: Role
+    record: MeshRecord
+    peers: tuple[Claim, ...] = ()
+    fresh: bool = False
+
+
+Companions = Callable[["Session"], Iterable[tuple[str, Coroutine[Any, Any, None]]]]
+
+
 class Session:
     """Started with a record and, after a fresh admission, the peers that came with it."""
 
@@ -89,15 +108,17 @@ class Session:
         choice: Choice,
         record: MeshRecord,
         endpoint: EndpointTowards,
+        companions: Companions,
     ) -> None:
         self._settings = settings
         self._role = role
         self._choice = choice
         self._endpoint = endpoint
+        self._companions = companions
         self.node = MeshNode(record, identity, folder, choice)
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
-        self.moved_to: tuple[MeshRecord, tuple[Claim, ...]] | None = None
+        self.moved_to: Start | None = None
 
     async def run(
         self, stop: asyncio.Event, leave: asyncio.Event, peers: tuple[Claim, ...], *, fresh: bool
@@ -123,6 +144,11 @@ class Session:
                 await self.node.leave()
                 self._end(End.LEFT)
 
+    def move(self, start: Start) -> None:
+        """Ends this session; the next one begins with `start`, on the same interface."""
+        self.moved_to = start
+        self._end(End.MOVED)
+
     async def _start(
         self, servers: contextlib.AsyncExitStack, peers: tuple[Claim, ...], *, fresh: bool
     ) -> None:
@@ -145,6 +171,8 @@ class Session:
         if role.door is not None:
             node.tasks.start(self._enter_again(role.door), "enter again")
         node.tasks.start(self._confirming().run(node.changes), "confirming")
+        for name, companion in self._companions(self):
+            node.tasks.start(companion, name)
         text = banner(
             node,
             settings,
@@ -237,8 +265,7 @@ class Session:
                     log.warning(
                         "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
                     )
-                    self.moved_to = (record, admitted.peers)
-                    self._end(End.MOVED)
+                    self.move(Start(self._role, record, admitted.peers, fresh=True))
                     return
                 await self._meet(admitted.peers)
                 break

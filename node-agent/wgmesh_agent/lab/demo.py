@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 
 from wgmesh_agent.lab.agent import PROGRAM, until
-from wgmesh_agent.lab.command import LabError, run
+from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.mesh import Mesh, Pings
 from wgmesh_agent.lab.network import Network
 
@@ -36,13 +37,17 @@ def run_demo(nodes: int, keep: bool, backend: str) -> int:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     begun = time.monotonic()
-    before = _machine()
+    made = _Made()
     try:
         with Network() as network:
-            _show(Mesh(network, "demo", backend=backend), nodes)
+            try:
+                _show(Mesh(network, "demo", backend=backend), nodes)
+            finally:
+                made.note(network)
             if keep:
                 _wait_for_user(network)
-        _check(_machine() == before, "nothing of it is left: no interface, namespace, process or file")
+        left = made.left()
+        _check(not left, "nothing of it is left: no interface, namespace, process or file", ", ".join(left))
     except LabError as error:
         click.secho(f"FAILED  {error}", fg="red", err=True)
         return 1
@@ -201,15 +206,39 @@ def _cell(pings: Pings | None) -> str:
     return "lost" if pings.milliseconds is None else f"{pings.milliseconds:.2f}"
 
 
-def _machine() -> tuple[str, ...]:
-    """What the demo could leave behind on this machine."""
-    links = run(["ip", "-brief", "link"]).stdout
-    names = sorted(line.split()[0] for line in links.splitlines())
-    namespaces = run(["ip", "netns", "list"]).stdout
-    folders = sorted(str(path) for path in Path("/tmp").glob("wgmesh-lab-*"))  # noqa: S108
-    processes = run(["ps", "-eo", "args"]).stdout.splitlines()
-    programs = sorted(line for line in processes if line.startswith(("wireguard-go wgdemo", "unshare --net")))
-    return (*names, namespaces, *folders, *programs)
+class _Made:
+    """What the demo made on this machine, to look for it when it should be gone."""
+
+    def __init__(self) -> None:
+        self._namespaces: set[str] = set()
+        self._folder = Path()
+        self._interfaces = set(_interfaces())
+
+    def note(self, network: Network) -> None:
+        hosts = (network.switch, *network.hosts.values())
+        self._namespaces = {_link(Path(f"/proc/{host.pid}/ns/net")) for host in hosts if host.pid}
+        self._folder = network.folder
+
+    def left(self) -> list[str]:
+        processes = [
+            p.parent.parent.name for p in Path("/proc").glob("[0-9]*/ns/net") if _link(p) in self._namespaces
+        ]
+        interfaces = [
+            n for n in _interfaces() if n not in self._interfaces and n.startswith(("wgdemo", "port"))
+        ]
+        folders = [str(self._folder)] if self._folder.exists() else []
+        return [*(f"process {number}" for number in processes), *interfaces, *folders]
+
+
+def _interfaces() -> list[str]:
+    return [name for _, name in socket.if_nameindex()]
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:  # the process ended meanwhile
+        return ""
 
 
 def _wait_for_user(network: Network) -> None:

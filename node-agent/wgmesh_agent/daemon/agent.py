@@ -1,0 +1,161 @@
+"""One agent from start to end, whatever told it its mesh: lock, key, entry, one session after another, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from wgmesh_agent.daemon import agent_service
+from wgmesh_agent.daemon.agent_service import SocketInUse
+from wgmesh_agent.daemon.entering import CannotEnter
+from wgmesh_agent.daemon.node import Identity, NameLost
+from wgmesh_agent.daemon.session import Companions, End, Session, Start
+from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, resolve, underlay_mtu
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.join.tls import TLSFileError
+from wgmesh_agent.log import configure
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.settings.model import NodeSettings
+from wgmesh_agent.state.folder import MeshInUse, StateFolder
+from wgmesh_agent.state.sealed_file import DamagedFile
+from wgmesh_agent.wireguard.backends.select import choose
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.mtu import tunnel_mtu
+
+log = structlog.get_logger()
+T = TypeVar("T")
+CAP_NET_ADMIN = 1 << 12
+
+
+class Conflict(Exception):
+    """The settings contradict this machine: what it may do, or what it remembers of the mesh."""
+
+
+FORESEEABLE = (
+    BackEndError, CannotEnter, Conflict, DamagedFile, GossipError, MeshInUse, NameLost, NoEndpoint, SocketInUse,
+    TLSFileError, OSError,
+)  # fmt: skip
+
+Entry = Callable[[StateFolder, PrivateKey, bool], Coroutine[Any, Any, Start]]
+"""From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of."""
+
+
+def run_agent(
+    settings: NodeSettings, prepare: Callable[[], Entry], companions: Companions = lambda session: ()
+) -> int:
+    """Runs until it is stopped or has left; the exit status. Foreseeable faults are one sentence, not a traceback.
+
+    Args:
+        prepare: makes the entry; may raise what an entry may.
+        companions: what else runs beside each session, named, for as long as it does.
+    """
+    configure(settings.verbosity, settings.log_format, sys.stderr)
+    try:
+        _require_net_admin()
+        return asyncio.run(_agent(settings, prepare(), companions))
+    except FORESEEABLE as error:
+        print(f"wgmesh: {_sentence(error)}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _require_net_admin() -> None:
+    status = Path("/proc/self/status").read_text()
+    effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+    if not effective & CAP_NET_ADMIN:
+        raise Conflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"cannot use {error.filename}: {error.strerror.lower()}"
+    return str(error)
+
+
+async def _agent(settings: NodeSettings, entry: Entry, companions: Companions) -> int:
+    stop, leave = _signals()
+    agent_service.clear(settings.agent_socket)
+    folder = StateFolder(settings.state_dir, settings.mesh_name)
+    try:
+        key, is_new_key = _private_key(folder)
+        start = await _unless_ended(entry(folder, key, is_new_key), stop, leave)
+        while start is not None:
+            session = await _session(settings, folder, key, start, companions)
+            end = await session.run(stop, leave, start.peers, fresh=start.fresh)
+            start = session.moved_to if end is End.MOVED else None
+        return 0
+    finally:
+        folder.close()
+
+
+async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:
+    """What `work` answers, or None if one of the events comes first."""
+    task = asyncio.create_task(work)
+    waits = [asyncio.create_task(end.wait()) for end in ends]
+    try:
+        await asyncio.wait([task, *waits], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for pending in (task, *waits):
+            pending.cancel()
+
+
+def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
+    """This node's key, and whether it was made just now."""
+    is_new = not folder.has_private_key()
+    try:
+        return folder.private_key(), is_new
+    except DamagedFile as error:
+        log.error(
+            "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
+        )
+        return folder.private_key(), True
+
+
+async def _session(
+    settings: NodeSettings, folder: StateFolder, key: PrivateKey, start: Start, companions: Companions
+) -> Session:
+    role, record = start.role, start.record
+    towards = [a for b in (role.door.bootstraps if role.door else ()) for a in await resolve(b.host, b.port)]
+    own = await endpoint_of(settings, towards, record.ranges)
+    choice = await choose(settings.backend.value, f"wg{record.mesh}")
+    log.info("WireGuard back end", kind=choice.kind.value, why=choice.reason)
+    identity = Identity(
+        private_key=key,
+        listen_port=settings.listen_port,
+        endpoint=own,
+        mtu=tunnel_mtu(
+            [await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)
+        ),
+        interface=f"wg{record.mesh}",
+    )
+
+    async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
+        return await endpoint_of(settings, towards, record.ranges)
+
+    return Session(settings, role, folder, identity, choice, record, endpoint, companions)
+
+
+async def endpoint_of(
+    settings: NodeSettings, towards: Sequence[IPAddress], ranges: Sequence[Network]
+) -> Endpoint:
+    """Where others reach this node's WireGuard, by its settings. Raises NoEndpoint."""
+    return await own_endpoint(
+        settings.listen_addr, settings.listen_port, settings.stun_server, towards, ranges
+    )
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """SIGTERM stops; Ctrl-C leaves, and the second Ctrl-C does not wait for that."""
+    stop, leave = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: stop.set() if leave.is_set() else leave.set())
+    return stop, leave
