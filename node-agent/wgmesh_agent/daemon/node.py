@@ -18,6 +18,7 @@ from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.daemon.tasks import Tasks
+from wgmesh_agent.endpoint.lost_addresses import lost_addresses
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.keyring import Keyring
@@ -155,6 +156,7 @@ class MeshNode:
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
         self.tasks.start(self._reconnect(), "reconnect")
+        self.tasks.start(self._watch_addresses(), "addresses")
 
     async def enter_gossip(self) -> bool:
         """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
@@ -322,6 +324,11 @@ class MeshNode:
             await asyncio.sleep(REFRESH_SECONDS)
             self.membership.refresh()
             self.changes.bump()
+
+    async def _watch_addresses(self) -> None:
+        async for _ in lost_addresses():
+            log.info("this machine lost an address")
+            self.reconciler.source_lost()
 
     async def _reconnect(self) -> None:
         """Tries members that gossip does not know: serf itself retries only those it has seen fail."""

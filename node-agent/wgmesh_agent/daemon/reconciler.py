@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
@@ -14,7 +14,7 @@ from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
-from wgmesh_agent.wireguard.backends.protocol import Backend
+from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import SetPeer, diff
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -48,10 +48,19 @@ class Reconciler:
         self._asked = 0
         self._served = 0
         self._device: Device | None = None
+        self._source_lost = False
 
     def poke(self) -> None:
         """The ledger changed: reconcile soon."""
         self._wanted.bump()
+
+    def source_lost(self) -> None:
+        """This machine lost an address, which wireguard-go may go on sending from: every send then fails, for ever.
+
+        It chooses a source anew for an endpoint that is written, so the endpoints it has are written once more.
+        """
+        self._source_lost = self._backend.kind is BackendKind.USERSPACE
+        self.poke()
 
     async def run(self) -> None:
         """Reconciles on every poke, and every 15 s whatever others did to the interface."""
@@ -84,12 +93,17 @@ class Reconciler:
             actual = await self._backend.read()
             desired = desired_device(self._key, self._port, self._ledger)
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
+            if self._source_lost:
+                changes = (*changes, *same_endpoints(actual))
             await self._backend.apply(changes)
             created = {
                 change.public_key for change in changes if isinstance(change, SetPeer) and change.create
             }
             device = await self._backend.read() if changes else actual
             self._device, self._served = device, served
+        if self._source_lost:
+            self._source_lost = False
+            knock(binding.claim.addresses[0] for binding in self._ledger)
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
         if created:
@@ -101,6 +115,13 @@ class Reconciler:
         """What the device holds now. Raises BackEndError."""
         async with self._lock:
             return await self._backend.read()
+
+
+def same_endpoints(device: Device) -> Iterator[SetPeer]:
+    """Writes every endpoint as it is."""
+    for key, peer in device.peers.items():
+        if peer.endpoint is not None:
+            yield SetPeer(key, peer.endpoint)
 
 
 def knock(addresses: Iterable[IPAddress]) -> None:

@@ -27,9 +27,21 @@ T = TypeVar("T")
 class Agent:
     """Runs `wgmesh bootstrap` or `wgmesh join` in a host. Its output goes to a log file beside the host's disk."""
 
-    def __init__(self, host: Host, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        arguments: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        socket: str = SOCKET,
+    ) -> None:
+        """
+        Args:
+            socket: the agent's own, as the host sees it.
+        """
         self.host = host
         self.arguments = tuple(arguments)
+        self.socket = socket
         self.log = host.disk.with_name(f"{host.name}.log")
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,7 +111,7 @@ class Agent:
 
     def _channel(self) -> grpc.Channel:
         # Seen from outside, the host's files are below its first process.
-        return grpc.insecure_channel(f"unix:/proc/{self.host.pid}/root{SOCKET}")
+        return grpc.insecure_channel(f"unix:/proc/{self.host.pid}/root{self.socket}")
 
 
 def until(look: Callable[[], T | None], seconds: float, what: Callable[[], str] | str) -> T:

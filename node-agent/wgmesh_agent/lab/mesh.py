@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from wgmesh_agent.lab.agent import Agent, until
+from wgmesh_agent.lab.agent import SOCKET, Agent, until
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.network import Network
 from wgmesh_api.agent_pb2 import MemberInfo
@@ -50,6 +50,8 @@ class Mesh:
 
     Attributes:
         tls: with certificates of an authority made for this mesh, and encrypted gossip; else `-dev`.
+        socket: of every agent; a second mesh on the same hosts needs another.
+        service_port: of the bootstrap nodes.
         options: further options for every agent.
     """
 
@@ -59,17 +61,19 @@ class Mesh:
     backend: str = "auto"
     options: tuple[str, ...] = ()
     bootstrap_options: tuple[str, ...] = ()
+    socket: str = SOCKET
+    service_port: int = 5000
     agents: dict[str, Agent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._certificates = self.network.folder / "certificates"
+        self._certificates = self.network.folder / f"certificates-{self.name}"
         self._certificates.mkdir(exist_ok=True)
         key = generate_key()
         now = datetime.now(UTC)
-        self._authority = CertificateAuthority(
+        self.authority = CertificateAuthority(
             make_ca(self.name, key, now=now, lifetime=LIFETIME, serial=1), key
         )
-        (self._certificates / "ca.pem").write_bytes(cert_to_pem(self._authority.cert))
+        (self._certificates / "ca.pem").write_bytes(cert_to_pem(self.authority.cert))
 
     @property
     def first(self) -> Agent:
@@ -77,7 +81,7 @@ class Mesh:
 
     def bootstrap(self, node: str = "n1", *more: str) -> Agent:
         """Starts a bootstrap node and waits until it serves."""
-        agent = self._agent(node, ["bootstrap", *self._bootstrap_tls(node), *self.bootstrap_options, *more])
+        agent = self._agent(node, ["bootstrap", *self.bootstrap_tls(node), *self.bootstrap_options, *more])
         agent.start()
         agent.wait_until_ready()
         return agent
@@ -85,7 +89,7 @@ class Mesh:
     def join(self, node: str, *more: str, bootstraps: tuple[str, ...] = ("n1",)) -> Agent:
         """Starts a joining node; does not wait. `bootstraps` are nodes, or `address:port` as typed."""
         targets = ",".join(name if ":" in name else self.service_address(name) for name in bootstraps)
-        agent = self._agent(node, ["join", *self._join_tls(node), "-bootstrap-addr", targets, *more])
+        agent = self._agent(node, ["join", *self.join_tls(node), "-bootstrap-addr", targets, *more])
         agent.start()
         return agent
 
@@ -93,7 +97,7 @@ class Mesh:
         """`address:port` of a bootstrap node's Mesh service."""
         subnet = self.network.subnets[0]
         address = self.network.address(node, subnet.version)
-        return f"[{address}]:5000" if subnet.version == 6 else f"{address}:5000"
+        return f"[{address}]:{self.service_port}" if subnet.version == 6 else f"{address}:{self.service_port}"
 
     def start(self, nodes: int) -> None:
         """One bootstrap node and the joins of all others at once; waits for the full mesh."""
@@ -167,18 +171,23 @@ class Mesh:
 
     def _agent(self, node: str, arguments: list[str]) -> Agent:
         command, *rest = arguments
-        common = ["-v", "-n", self.name, "-node-name", node, "--backend", self.backend, *self.options]
-        agent = Agent(self.network.hosts[node], [command, *common, *rest])
+        common = ["-v", "-n", self.name, "-node-name", node, "--backend", self.backend,
+                  "-agent-grpc-bind-socket", self.socket, *self.options]  # fmt: skip
+        if command == "bootstrap":
+            common += ["-grpc-bind-port", str(self.service_port)]
+        agent = Agent(self.network.hosts[node], [command, *common, *rest], socket=self.socket)
         self.agents[node] = agent
         return agent
 
-    def _bootstrap_tls(self, node: str) -> list[str]:
+    def bootstrap_tls(self, node: str) -> list[str]:
+        """The options with a bootstrap node's certificate, or `-dev`."""
         if not self.tls:
             return ["-dev"]
         key, certificate, ca = self.certificate(node, Role.BOOTSTRAP)
         return ["-grpc-server-key", str(key), "-grpc-server-cert", str(certificate), "-grpc-ca-cert", str(ca)]
 
-    def _join_tls(self, node: str) -> list[str]:
+    def join_tls(self, node: str) -> list[str]:
+        """The options with a joining node's certificate, or `-dev`."""
         if not self.tls:
             return ["-dev"]
         key, certificate, ca = self.certificate(node, Role.NODE)
@@ -190,7 +199,7 @@ class Mesh:
         if not key_file.exists():
             key = generate_key()
             certificate = issue(
-                self._authority,
+                self.authority,
                 NodeIdentity(self.name, node, role),
                 key.public_key(),
                 now=datetime.now(UTC),

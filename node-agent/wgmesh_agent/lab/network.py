@@ -53,6 +53,24 @@ class Network:
         self._plug(host)
         return host
 
+    def add_host_behind(self, name: str, router: str) -> Host:
+        """Boots a host on a cable of its own to another, which hides it behind its address (masquerade)."""
+        host, door = Host(name, self.folder / name), self.hosts[router]
+        self.hosts[name] = host
+        number = self._numbers[name] = len(self._numbers) + 1
+        inside = f"in{number}"
+        run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", inside, "mtu", str(self.mtu),
+             "netns", str(door.pid), "type", "veth", "peer", "name", UPLINK, "mtu", str(self.mtu),
+             "netns", str(host.pid)])  # fmt: skip
+        door.run(["ip", "address", "add", f"192.168.{number}.1/24", "dev", inside])
+        door.run(["ip", "link", "set", inside, "up"])
+        door.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+        door.run(["nft", "-f", "-"], text=_masquerade_rules(UPLINK))
+        host.run(["ip", "address", "add", f"192.168.{number}.2/24", "dev", UPLINK])
+        host.run(["ip", "link", "set", UPLINK, "up"])
+        host.run(["ip", "route", "add", "default", "via", f"192.168.{number}.1"])
+        return host
+
     def address(self, name: str, version: int = 4) -> str:
         """A host's address on the switch."""
         subnet = next(subnet for subnet in self.subnets if subnet.version == version)
@@ -106,6 +124,14 @@ class Network:
             nodad = ["nodad"] if subnet.version == 6 else []
             host.run(["ip", "address", "add", f"{subnet[number]}/{subnet.prefixlen}", "dev", UPLINK, *nodad])
         host.run(["ip", "link", "set", UPLINK, "up"])
+
+
+def _masquerade_rules(interface: str) -> str:
+    return (
+        "add table ip lab-nat\n"
+        "add chain ip lab-nat out { type nat hook postrouting priority 100; }\n"
+        f"add rule ip lab-nat out oifname {interface} masquerade\n"
+    )
 
 
 def _chains() -> str:
