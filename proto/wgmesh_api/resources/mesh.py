@@ -22,8 +22,7 @@ _CIDR_RULES = validations(
     rule("isCIDR(self)", "not a range: write one such as 10.232.0.0/16 or fd00:10:232::/64"),
     rule(
         "!isCIDR(self) || cidr(self) == cidr(self).masked()",
-        messageExpression="'host bits are set: write ' + string(cidr(self).masked())",
-        message="host bits are set: write the range's first address",
+        "host bits are set: write the first address of the range, 10.232.0.0/16 instead of 10.232.1.1/16",
     ),
     rule(
         "!isCIDR(self) || (cidr(self).ip().family() == 4 ?"
