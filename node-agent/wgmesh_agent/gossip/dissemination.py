@@ -11,6 +11,7 @@ from .versions import checks_crc
 
 _GATHER_SECONDS = 0.01
 """How long the first broadcast after a pause waits for others to travel with it."""
+_WHOLE_ROUND_BELOW = 64
 
 
 class Dissemination:
@@ -41,6 +42,9 @@ class Dissemination:
         """Something was queued."""
         if self._timer is None and self._own is not None and len(self._table) > 1:
             self._timer = self._timers.at(max(now + _GATHER_SECONDS, self._earliest), self._round)
+            if len(self._table) <= _WHOLE_ROUND_BELOW:
+                # What is sent about as often as there are nodes then reaches nearly each of them directly.
+                self._table.new_round()
 
     def _round(self, now: float) -> None:
         self._timer = None

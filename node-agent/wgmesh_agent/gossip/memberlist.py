@@ -24,6 +24,7 @@ from .messages import (
     IndirectPing,
     Message,
     Nack,
+    NodeStateKind,
     Ping,
     PushPull,
     Suspect,
@@ -62,7 +63,8 @@ class Memberlist:
         self._timers = timers
         self._sequence = 0
         self.counters = Counters()
-        self.table = NodeTable(rng)
+        memory = max(config.reconnect_timeout_seconds, config.tombstone_timeout_seconds)
+        self.table = NodeTable(rng, config.max_members, memory)
         self._queue = BroadcastQueue(2 * config.max_members)
         self._packets = PacketCodec(keyring, config.label, nonces=nonces)
         self.transmitter = Transmitter(self._packets, config.datagram_bytes, self.counters)
@@ -115,7 +117,13 @@ class Memberlist:
 
     def join(self, endpoint: Endpoint, outcome: Outcome, now: float) -> None:
         """Swap states with a member at `endpoint`, as one who joins."""
-        self._exchange.exchange(self.streams, endpoint, Purpose.JOIN, outcome, now)
+
+        def joined(error: str | None, now: float) -> None:
+            if error is None:
+                self._exchange.follow_up(self.streams, now)
+            outcome(error, now)
+
+        self._exchange.exchange(self.streams, endpoint, Purpose.JOIN, joined, now)
 
     def leave(self, on_finished: Callable[[], None], now: float) -> None:
         """Say goodbye; `on_finished` once it has been sent often enough."""
@@ -162,6 +170,7 @@ class Memberlist:
             case UserMessage():
                 self._delegate.user_message(message.payload, now)
             case Alive():
+                self._remind(message)
                 self.membership.alive(message, now)
             case Suspect():
                 self._correct(message, source)
@@ -181,6 +190,15 @@ class Memberlist:
         own = self.membership.own
         if accusation.node == own.name and accusation.incarnation < own.incarnation and not own.gone:
             self.transmitter.send([self.membership.own_statement()], source)
+
+    def _remind(self, claim: Alive) -> None:
+        """Tell a node that it is taken for gone: if it is back, it has to outdo its earlier life to be seen."""
+        record = self.table.get(claim.node)
+        if record is not None and record.gone and claim.incarnation <= record.incarnation:
+            if record is self.membership.own or (record.addr, record.port) != (claim.addr, claim.port):
+                return
+            accuser = record.name if record.state is NodeStateKind.LEFT else self.membership.own.name
+            self.transmitter.send([encode(Dead(record.incarnation, record.name, accuser))], record.endpoint)
 
     def _answer_ping(self, ping: Ping, source: Endpoint) -> None:
         if ping.node and ping.node != self.membership.own.name:

@@ -103,7 +103,7 @@ class Membership:
             if record is None:
                 return
         elif record.addr != message.addr or record.port != port:
-            if record.state is not NodeStateKind.LEFT:
+            if record.state is not NodeStateKind.LEFT and not self._table.buried(record):
                 self._counters.refuse("alive: name held by another address")
                 self._delegate.name_conflict(record, endpoint_of(message.addr, port), now)
                 return
@@ -192,7 +192,7 @@ class Membership:
         if not message.node or message.incarnation < 1:
             self._counters.refuse("alive: no name or no incarnation")
             return None
-        if len(self._table) >= self._config.max_members:
+        if self._table.full:
             self._counters.refuse("alive: too many members")
             return None
         record = NodeRecord(message.node, message.addr, port)

@@ -1,5 +1,8 @@
 """The memberlist table: one record a node, the order in which they are probed, and fair random picks.
 
+Nodes gone for a while are buried: no longer probed, gossiped to or counted, but still known, so that a belated
+word of their being alive does not raise them.
+
 The probe order is shuffled at each wrap and newcomers enter it at a random place, so that each node is probed
 once in n intervals, at a time others cannot guess (SWIM §4.3).
 """
@@ -67,10 +70,16 @@ class NodeRecord:
 
 
 class NodeTable:
-    """All nodes by name, self included."""
+    """All nodes by name, self included; its length counts those not buried.
 
-    def __init__(self, rng: random.Random) -> None:
+    The buried are forgotten after `buried_seconds`, or the oldest when more than `max_nodes` are known.
+    """
+
+    def __init__(self, rng: random.Random, max_nodes: int, buried_seconds: float) -> None:
         self._rng = rng
+        self._max_nodes = max_nodes
+        self._buried_seconds = buried_seconds
+        self._buried: dict[str, NodeRecord] = {}
         self._by_name: dict[str, NodeRecord] = {}
         self._order: list[NodeRecord] = []
         self._cursor = 0
@@ -81,7 +90,12 @@ class NodeTable:
         return len(self._order)
 
     def __iter__(self) -> Iterator[NodeRecord]:
-        return iter(self._order)
+        return iter(self._by_name.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether one more node would be too many."""
+        return len(self._order) >= self._max_nodes
 
     @property
     def reachable(self) -> int:
@@ -92,9 +106,19 @@ class NodeTable:
         """The record of `name`."""
         return self._by_name.get(name)
 
+    def buried(self, record: NodeRecord) -> bool:
+        """Whether a node is gone for so long that it only serves as a memory."""
+        return record.name in self._buried
+
     def add(self, record: NodeRecord) -> None:
         """Enter a node (dead until its state is set) at a random place in the probe order."""
+        if self._buried and len(self._by_name) >= self._max_nodes:
+            oldest = next(iter(self._buried))
+            del self._buried[oldest], self._by_name[oldest]
         self._by_name[record.name] = record
+        self._enter(record)
+
+    def _enter(self, record: NodeRecord) -> None:
         order = self._order
         at = self._rng.randrange(len(order) + 1)
         order.append(record)
@@ -103,16 +127,18 @@ class NodeTable:
         self._gone += record.gone
 
     def set_state(self, record: NodeRecord, state: NodeStateKind, now: float) -> None:
-        """Change a node's state."""
+        """Change a node's state; the buried rise by it."""
+        if self._buried.pop(record.name, None) is not None:
+            self._enter(record)
         was_gone = record.gone
         record.state = state
         record.changed = now
         self._gone += record.gone - was_gone
 
-    def next_to_probe(self, skip: NodeRecord, now: float, forget_after_seconds: float) -> NodeRecord | None:
+    def next_to_probe(self, skip: NodeRecord, now: float, bury_after_seconds: float) -> NodeRecord | None:
         """The next node in the order that is neither `skip` nor gone; None if there is none.
 
-        At each wrap the order is shuffled anew, and nodes gone longer than `forget_after_seconds` drop out.
+        At each wrap the order is shuffled anew, and nodes gone longer than `bury_after_seconds` are buried.
         """
         for _ in range(2):
             order = self._order
@@ -121,7 +147,7 @@ class NodeTable:
                 self._cursor += 1
                 if record is not skip and not record.gone:
                     return record
-            self._wrap(now, forget_after_seconds)
+            self._wrap(now, bury_after_seconds)
         return None
 
     def hasten(self, record: NodeRecord) -> None:
@@ -159,17 +185,25 @@ class NodeTable:
                     picked.append(record)
                     if len(picked) == count:
                         return picked
-            self._circle = list(self._order)
-            self._rng.shuffle(self._circle)
+            self.new_round()
         return picked
 
-    def _wrap(self, now: float, forget_after_seconds: float) -> None:
+    def new_round(self) -> None:
+        """Begin to gossip to all in turn anew."""
+        self._circle = list(self._order)
+        self._rng.shuffle(self._circle)
+
+    def _wrap(self, now: float, bury_after_seconds: float) -> None:
         self._cursor = 0
+        for name, record in list(self._buried.items()):
+            if now - record.changed <= self._buried_seconds:
+                break
+            del self._buried[name], self._by_name[name]
         if self._gone:
             kept = []
             for record in self._order:
-                if record.gone and now - record.changed > forget_after_seconds:
-                    del self._by_name[record.name]
+                if record.gone and now - record.changed > bury_after_seconds:
+                    self._buried[record.name] = record
                     self._gone -= 1
                 else:
                     kept.append(record)

@@ -15,7 +15,9 @@ from .messages import Message, NodeState, NodeStateKind, PushPull
 from .node_table import NodeRecord, NodeTable
 from .streams import Purpose, Streams
 from .timers import Timer, Timers
-from .versions import merge_refusal
+from .versions import OWN_VERSIONS, merge_refusal
+
+_FOLLOW_UP_GOSSIP_INTERVALS = 10
 
 Outcome = Callable[[str | None, float], None]
 """Called with None if the state was merged, else with the reason it was not."""
@@ -42,6 +44,7 @@ class StateExchange:
         self._rng = rng
         self._delegate = delegate
         self._timer: Timer | None = None
+        self._following_up: Timer | None = None
 
     def start(self, streams: Streams, now: float) -> None:
         """Exchange with a random living node at each interval, the first after a random part of one."""
@@ -49,20 +52,27 @@ class StateExchange:
 
         def tick(now: float) -> None:
             self._timer = self._timers.at(now + self._profile.push_pull_seconds(len(self._table)), tick)
-            own = self._membership.own
-
-            def alive(record: NodeRecord) -> bool:
-                return record.state is NodeStateKind.ALIVE and record is not own
-
-            for peer in self._table.sample(1, alive):
-                self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, self._count_failure, now)
+            self._exchange_with_anybody(streams, now)
 
         self._timer = self._timers.at(first, tick)
 
+    def follow_up(self, streams: Streams, now: float) -> None:
+        """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out."""
+        if self._following_up is not None:
+            return
+
+        def exchange(now: float) -> None:
+            self._following_up = None
+            self._exchange_with_anybody(streams, now)
+
+        delay = _FOLLOW_UP_GOSSIP_INTERVALS * self._profile.gossip_interval_seconds
+        self._following_up = self._timers.at(now + delay, exchange)
+
     def stop(self) -> None:
         """Start no more exchanges."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._following_up):
+            if timer is not None:
+                timer.cancel()
 
     def exchange(
         self, streams: Streams, endpoint: Endpoint, purpose: Purpose, outcome: Outcome, now: float
@@ -104,7 +114,17 @@ class StateExchange:
 
         return self._state(request.join), merge
 
+    def _exchange_with_anybody(self, streams: Streams, now: float) -> None:
+        own = self._membership.own
+
+        def alive(record: NodeRecord) -> bool:
+            return record.state is NodeStateKind.ALIVE and record is not own
+
+        for peer in self._table.sample(1, alive):
+            self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, self._count_failure, now)
+
     def _state(self, join: bool) -> PushPull:
+        # The buried are in it, so that one who comes back learns of it; but what they spoke must not bar a merge.
         nodes = tuple(
             NodeState(
                 record.name,
@@ -116,6 +136,7 @@ class StateExchange:
                 record.vsn,
             )
             for record in self._table
+            if not self._table.buried(record) or record.vsn == OWN_VERSIONS
         )
         return PushPull(join, nodes, self._delegate.local_state())
 

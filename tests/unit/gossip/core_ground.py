@@ -56,7 +56,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         rng = random.Random(1)
-        self.table = NodeTable(rng)
+        self.table = NodeTable(rng, 64, 3600.0)
         config = SerfConfig("n1", IPv4Address("10.0.0.1"), PORT, LAN, max_members=64)
         self.membership = Membership(
             config, self.table, self.timers, self.awareness, self.counters, rng, self, self._broadcast

@@ -15,7 +15,7 @@ ALIVE, DEAD, LEFT = NodeStateKind.ALIVE, NodeStateKind.DEAD, NodeStateKind.LEFT
 
 
 def table_of(count: int, seed: int = 1) -> tuple[NodeTable, list[NodeRecord]]:
-    table = NodeTable(random.Random(seed))
+    table = NodeTable(random.Random(seed), 1000, 100.0)
     records = [NodeRecord(f"n{index}", address(index), PORT) for index in range(count)]
     for record in records:
         table.add(record)
@@ -44,7 +44,7 @@ def test_the_dead_and_the_left_are_not_probed_and_alone_there_is_nobody() -> Non
     assert probe(table, records[0]) is None
 
 
-def test_the_gone_are_forgotten_at_a_wrap_after_their_time() -> None:
+def test_the_gone_are_buried_at_a_wrap_after_their_time() -> None:
     table, records = table_of(4)
     table.set_state(records[1], DEAD, 0.0)
     table.set_state(records[2], LEFT, 10.0)
@@ -53,12 +53,44 @@ def test_the_gone_are_forgotten_at_a_wrap_after_their_time() -> None:
     assert len(table) == 4
     for _ in range(4):
         probe(table, records[0], now=31.0)
-    assert table.get("n1") is None
-    assert table.get("n2") is records[2]
+    assert [table.buried(record) for record in records] == [False, True, False, False]
     for _ in range(4):
         probe(table, records[0], now=41.0)
-    assert [record.name for record in table if record.gone] == []
+    assert [table.buried(record) for record in records] == [False, True, True, False]
     assert table.reachable == len(table) == 2
+    assert len(list(table)) == 4
+
+
+def test_the_buried_rise_by_being_alive_and_are_forgotten_otherwise() -> None:
+    table, records = table_of(4)
+    for record in records[1:3]:
+        table.set_state(record, DEAD, 0.0)
+    for _ in range(4):
+        probe(table, records[0], now=31.0)
+    table.set_state(records[1], ALIVE, 50.0)
+    assert {probe(table, records[0], now=51.0) for _ in range(6)} == {"n1", "n3"}
+    assert table.reachable == len(table) == 3
+    for _ in range(4):
+        probe(table, records[0], now=101.0)
+    assert table.get("n2") is None
+    assert table.get("n1") is records[1]
+
+
+def test_the_buried_make_room_for_the_living() -> None:
+    table = NodeTable(random.Random(1), 3, 1e9)
+    records = [NodeRecord(f"n{index}", address(index), PORT) for index in range(5)]
+    for record in records[:3]:
+        table.add(record)
+        table.set_state(record, ALIVE, 0.0)
+    assert table.full
+    table.set_state(records[1], DEAD, 0.0)
+    table.set_state(records[2], LEFT, 0.0)
+    for _ in range(3):
+        probe(table, records[0], now=31.0)
+    assert not table.full
+    table.add(records[3])
+    table.add(records[4])
+    assert {record.name for record in table} == {"n0", "n3", "n4"}
 
 
 def test_a_hastened_node_is_next_whether_or_not_it_had_its_turn() -> None:

@@ -233,6 +233,36 @@ class TestAnswering:
         assert [(said.node, said.incarnation) for said in statements] == [("n1", 2)]
 
 
+class TestWordsOfTheGone:
+    def gone(self, message: Dead, after: float) -> Loner:
+        core = Loner().know(3)
+        core.hear(message)
+        for _ in range(int(after)):
+            core.pass_time(1)
+            core.hear(alive("n3", core.core.members()["n3"].incarnation + 1))
+        core.clear()
+        return core
+
+    @pytest.mark.parametrize("after", [1, 60])
+    @pytest.mark.parametrize("accuser", ["n2", "n3"])
+    def test_a_belated_alive_does_not_raise_but_reminds_who_is_really_back(
+        self, accuser: str, after: float
+    ) -> None:
+        core = self.gone(Dead(1, "n2", accuser), after)
+        core.hear(alive("n2", 1), source=3)
+        assert core.core.members()["n2"].status is MemberStatus.FAILED
+        reminders = [said for to, said, _ in core.of(Dead) if to == endpoint(2)]
+        assert reminders[0] == Dead(1, "n2", "n2" if accuser == "n2" else "n1")
+        core.hear(alive("n2", 2), source=2)
+        assert core.core.members()["n2"].status is MemberStatus.ALIVE
+
+    def test_after_a_while_a_failed_name_may_come_back_elsewhere(self) -> None:
+        core = self.gone(Dead(1, "n2", "n3"), 60)
+        core.hear(alive("n2", 1, 99))
+        assert core.core.members()["n2"].status is MemberStatus.ALIVE
+        assert core.core.members()["n2"].address == endpoint(99).address
+
+
 class TestIndirectPings:
     def request(self, **changes: Any) -> IndirectPing:
         values: dict[str, Any] = {
