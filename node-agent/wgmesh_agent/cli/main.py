@@ -19,6 +19,10 @@ _RUNNING: Mapping[str, Late] = {
     "bootstrap": Late("wgmesh_agent.cli.node", "bootstrap", "make a mesh and admit others to it"),
     "join": Late("wgmesh_agent.cli.node", "join", "enter a mesh and stay in it"),
 }
+_IN_KUBERNETES: Mapping[str, Late] = {
+    "kube": Late("wgmesh_agent.cli.kube", "kube", "run the agent of this Kubernetes node"),
+    "tunnel": Late("wgmesh_agent.cli.kube", "tunnel", "hold the tunnels of this Kubernetes node"),
+}
 _ASKING: Mapping[str, Late] = {
     "info": Late("wgmesh_agent.cli.info", "info", "show the mesh and its members"),
     "tags": Late("wgmesh_agent.cli.tags", "tags", "show, set or delete this node's tags"),
@@ -52,7 +56,10 @@ def wgmesh() -> LateGroup:
 def wgmesh_agent() -> LateGroup:
     """The agent alone, as services and containers run it."""
     return LateGroup(
-        "wgmesh-agent", {**_RUNNING, **_VERSION}, help="The node agent of wgmesh.", epilog=_EPILOG
+        "wgmesh-agent",
+        {**_RUNNING, **_IN_KUBERNETES, **_VERSION},
+        help="The node agent of wgmesh.",
+        epilog=_EPILOG,
     )
 
 

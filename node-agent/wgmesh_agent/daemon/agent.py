@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,19 +49,30 @@ Entry = Callable[[StateFolder, PrivateKey, bool], Coroutine[Any, Any, Start]]
 """From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of."""
 
 
+async def nothing_more() -> None:
+    """Nothing is left to do."""
+
+
 def run_agent(
-    settings: NodeSettings, prepare: Callable[[], Entry], companions: Companions = lambda session: ()
+    settings: NodeSettings,
+    prepare: Callable[[], Entry],
+    companions: Companions = lambda session: (),
+    after_leaving: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
+    *,
+    held_tunnel: bool = False,
 ) -> int:
     """Runs until it is stopped or has left; the exit status. Foreseeable faults are one sentence, not a traceback.
 
     Args:
         prepare: makes the entry; may raise what an entry may.
         companions: what else runs beside each session, named, for as long as it does.
+        after_leaving: what is to be done when this node has left the mesh for good.
+        held_tunnel: a wireguard-go is run by somebody else, who is asked for it.
     """
     configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
-        return asyncio.run(_agent(settings, prepare(), companions))
+        return asyncio.run(_agent(settings, prepare(), companions, after_leaving, held_tunnel=held_tunnel))
     except FORESEEABLE as error:
         print(f"wgmesh: {_sentence(error)}", file=sys.stderr)  # noqa: T201
         return 1
@@ -79,7 +91,14 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-async def _agent(settings: NodeSettings, entry: Entry, companions: Companions) -> int:
+async def _agent(
+    settings: NodeSettings,
+    entry: Entry,
+    companions: Companions,
+    after_leaving: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    held_tunnel: bool,
+) -> int:
     stop, leave = _signals()
     agent_service.clear(settings.agent_socket)
     folder = StateFolder(settings.state_dir, settings.mesh_name)
@@ -87,8 +106,10 @@ async def _agent(settings: NodeSettings, entry: Entry, companions: Companions) -
         key, is_new_key = _private_key(folder)
         start = await _unless_ended(entry(folder, key, is_new_key), stop, leave)
         while start is not None:
-            session = await _session(settings, folder, key, start, companions)
+            session = await _session(settings, folder, key, start, companions, held_tunnel=held_tunnel)
             end = await session.run(stop, leave, start.peers, fresh=start.fresh)
+            if end is End.LEFT:
+                await after_leaving()
             start = session.moved_to if end is End.MOVED else None
         return 0
     finally:
@@ -120,20 +141,26 @@ def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
 
 
 async def _session(
-    settings: NodeSettings, folder: StateFolder, key: PrivateKey, start: Start, companions: Companions
+    settings: NodeSettings,
+    folder: StateFolder,
+    key: PrivateKey,
+    start: Start,
+    companions: Companions,
+    *,
+    held_tunnel: bool,
 ) -> Session:
     role, record = start.role, start.record
     towards = [a for b in (role.door.bootstraps if role.door else ()) for a in await resolve(b.host, b.port)]
     own = await endpoint_of(settings, towards, record.ranges)
-    choice = await choose(settings.backend.value, f"wg{record.mesh}")
+    choice = replace(await choose(settings.backend.value, f"wg{record.mesh}"), held=held_tunnel)
     log.info("WireGuard back end", kind=choice.kind.value, why=choice.reason)
     identity = Identity(
         private_key=key,
         listen_port=settings.listen_port,
         endpoint=own,
-        mtu=tunnel_mtu(
-            [await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)
-        ),
+        mtu=settings.mtu
+        or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
+        keepalive_seconds=settings.keepalive_seconds,
         interface=f"wg{record.mesh}",
     )
 

@@ -143,7 +143,7 @@ def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
     founds = None if others else _founded(settings)
     return Plan(
         node=settings.node,
-        role=lambda key: Role(bind, tls, _door(settings.node, others, client, key)),
+        role=lambda key: Role(bind, tls, _door(settings.node, others, client, key), settings.grpc_bind_port),
         founds=founds,
         ipam_ranges=settings.cidr_ipam,
         join_timeout_seconds=settings.join_timeout_seconds,
@@ -156,7 +156,12 @@ def _join_plan(settings: JoinSettings) -> Plan:
     client = _tls(settings.tls)
     return Plan(
         node=settings.node,
-        role=lambda key: Role(None, None, _door(settings.node, settings.bootstrap_addrs, client, key)),
+        role=lambda key: Role(
+            None,
+            None,
+            _door(settings.node, settings.bootstrap_addrs, client, key),
+            settings.bootstrap_addrs[0].port,
+        ),
         founds=None,
         ipam_ranges=(),
         join_timeout_seconds=settings.join_timeout_seconds,

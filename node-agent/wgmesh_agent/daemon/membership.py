@@ -38,6 +38,8 @@ class Membership:
         self._refusals = refusals
         self._members = members
         self._changed = changed
+        self.is_listed: Callable[[str], bool] = lambda node: True
+        """Whether there may be a member of this name, where a roster decides that."""
 
     def heard(self, member: Member) -> None:
         """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
@@ -67,8 +69,11 @@ class Membership:
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
         """Takes a claim into the ledger, or counts and logs why not; a bootstrap node overrides what is bound."""
+        if claim.node and not self.is_listed(claim.node):
+            self._refusals.count("not_listed", f"{claim.node} is no member: the roster does not have it")
+            return False
         before = self._ledger.by_key(claim.public_key)
-        take = self._ledger.bind if origin is Origin.PEERS else self._ledger.accept
+        take = self._ledger.bind if origin in (Origin.PEERS, Origin.ROSTER) else self._ledger.accept
         refusal = take(claim, origin, time.time())
         if refusal is not None:
             self._refusals.count(refusal.reason.value, refusal.message)
@@ -80,6 +85,14 @@ class Membership:
         if before != after:
             self._changed()
         return True
+
+    def remove(self, node: str, why: str) -> None:
+        """Lets go of a member that the roster does not have any more."""
+        binding = self._ledger.by_name(node)
+        if binding is not None:
+            self._ledger.withdraw(binding.claim.public_key)
+            log.info("member gone", node=node, how=why)
+            self._changed()
 
     def refresh(self) -> None:
         """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""

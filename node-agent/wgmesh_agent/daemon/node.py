@@ -69,6 +69,7 @@ class Identity:
     endpoint: Endpoint
     mtu: int
     interface: str
+    keepalive_seconds: int | None = None
 
 
 class MeshNode:
@@ -89,8 +90,9 @@ class MeshNode:
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
         self.reconciler = Reconciler(
-            self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger
-        )
+            self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
+            keepalive_seconds=identity.keepalive_seconds,
+        )  # fmt: skip
         self._keyring = Keyring(record.gossip_keys[0], record.gossip_keys[1:]) if record.gossip_keys else None
         self.gossip = GossipNode(
             SerfConfig(

@@ -36,6 +36,8 @@ class Reconciler:
         private_key: PrivateKey,
         listen_port: int,
         ledger: Ledger,
+        *,
+        keepalive_seconds: int | None = None,
     ) -> None:
         self._backend = backend
         self._spec = spec
@@ -43,6 +45,7 @@ class Reconciler:
         self._public = private_key.public()
         self._port = listen_port
         self._ledger = ledger
+        self._keepalive = keepalive_seconds
         self._wanted = Changes()
         self._lock = asyncio.Lock()
         self._asked = 0
@@ -91,7 +94,7 @@ class Reconciler:
             if check_interface:
                 await self._backend.open(self._spec())
             actual = await self._backend.read()
-            desired = desired_device(self._key, self._port, self._ledger)
+            desired = desired_device(self._key, self._port, self._ledger, keepalive_seconds=self._keepalive)
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
             if self._source_lost:
                 changes = (*changes, *same_endpoints(actual))

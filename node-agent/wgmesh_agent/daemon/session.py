@@ -55,11 +55,13 @@ class Role:
         bind: where the Mesh service listens, `address:port`; None on a plain node.
         server_tls: None with `-dev`, and on a plain node.
         door: how to enter again when nobody else is left; None for the mesh's first node.
+        service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
     """
 
     bind: str | None
     server_tls: Credentials | None
     door: Door | None
+    service_port: int = SERVICE_PORT
 
     @property
     def tls(self) -> bool:
@@ -69,13 +71,6 @@ class Role:
     def asking_tls(self) -> Credentials | None:
         """With which this node asks bootstrap nodes."""
         return self.server_tls if self.door is None else self.door.tls
-
-    @property
-    def service_port(self) -> int:
-        """The port that bootstrap nodes of this mesh serve on, as far as this node can tell."""
-        if self.door is not None:
-            return self.door.bootstraps[0].port
-        return int(self.bind.rpartition(":")[2]) if self.bind else SERVICE_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +113,7 @@ class Session:
         self.node = MeshNode(record, identity, folder, choice)
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
+        self.leave_wanted = asyncio.Event()
         self.moved_to: Start | None = None
 
     async def run(
@@ -215,15 +211,16 @@ class Session:
     async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> End:
         stopping = asyncio.create_task(stop.wait())
         leaving = asyncio.create_task(leave.wait())
-        waits: list[asyncio.Future[object]] = [stopping, leaving, self._ended, self.node.tasks.failed]  # type: ignore[list-item]
+        wanted = asyncio.create_task(self.leave_wanted.wait())
+        waits: list[asyncio.Future[object]] = [stopping, leaving, wanted, self._ended, self.node.tasks.failed]  # type: ignore[list-item]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
-            leaving.cancel()
+            for pending in (stopping, leaving, wanted):
+                pending.cancel()
         if self.node.tasks.failed.done():
             self.node.tasks.failed.result()
-        if leave.is_set() and not stop.is_set():
+        if (leave.is_set() or self.leave_wanted.is_set()) and not stop.is_set():
             left = asyncio.create_task(self.leave())
             hurried = asyncio.create_task(stop.wait())
             await asyncio.wait([left, hurried], return_when=asyncio.FIRST_COMPLETED)
@@ -252,7 +249,7 @@ class Session:
             pause = ALONE_SECONDS
             if not self.node.is_alone():
                 continue
-            for bootstrap in door.bootstraps:
+            for bootstrap in self._bootstraps():
                 try:
                     admitted = await enter_by(door, bootstrap, self._endpoint)
                 except (JoinRefused, JoinUnreachable, NoEndpoint) as error:

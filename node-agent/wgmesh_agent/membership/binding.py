@@ -13,9 +13,10 @@ IPAddress = IPv4Address | IPv6Address
 
 
 class Origin(enum.StrEnum):
-    """Who told of a binding first; only `ADMITTED` and `PEERS` come from somebody authenticated."""
+    """Who told of a binding first; only the first three come from somebody authenticated."""
 
     ADMITTED = "admitted"  # this node's own Join service
+    ROSTER = "roster"  # the cluster's own list of members
     PEERS = "peers"  # a bootstrap node's Peers() stream
     ANNOUNCED = "announced"  # the user event _j
     GOSSIP = "gossip"  # a member's own tags

@@ -92,6 +92,10 @@ class NodeSettings:
     """The base; the mesh's own folder, named after the mesh, is below."""
     log_format: LogFormat
     verbosity: Verbosity
+    mtu: int | None = None
+    """Bytes; None: what the underlay leaves."""
+    keepalive_seconds: int | None = None
+    """Between packets that keep address translators open; None: as WireGuard has it, which is none."""
 
 
 @dataclass(frozen=True, slots=True)

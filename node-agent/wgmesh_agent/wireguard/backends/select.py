@@ -11,6 +11,7 @@ from ..genl import FAMILY
 from ..model import check_interface_name
 from . import links
 from .genetlink import Genetlink
+from .held import HeldProcess
 from .kernel import KernelBackend
 from .process import PROGRAM
 from .protocol import Backend, BackendKind
@@ -30,6 +31,8 @@ class Choice:
     kind: BackendKind
     reason: str
     program: str = PROGRAM
+    held: bool = False
+    """The process is another's: this one only asks for it."""
 
     def backend(
         self,
@@ -41,7 +44,10 @@ class Choice:
         """A back end of this kind for interface `name`; the callbacks are `UserspaceBackend`'s."""
         if self.kind is BackendKind.KERNEL:
             return KernelBackend(name)
-        return UserspaceBackend(name, program=self.program, on_restarted=on_restarted, on_trouble=on_trouble)
+        process = HeldProcess(name, self.program) if self.held else None
+        return UserspaceBackend(
+            name, program=self.program, process=process, on_restarted=on_restarted, on_trouble=on_trouble
+        )
 
 
 async def choose(preference: str, name: str) -> Choice:

@@ -36,6 +36,7 @@ class UserspaceBackend:
         name: str,
         *,
         program: str = PROGRAM,
+        process: Process | None = None,
         on_restarted: Callable[[], None] = lambda: None,
         on_trouble: Callable[[BackEndError], None] = lambda error: None,
         clock: Callable[[], float] = time.time,
@@ -54,7 +55,7 @@ class UserspaceBackend:
         self._clock = clock
         self._random_bytes = random_bytes
         self._worker = Worker(f"wireguard-{name}")
-        self._process = Process(name, program)
+        self._process = process or Process(name, program)
         self._lock = asyncio.Lock()
         self._spec: InterfaceSpec | None = None
         self._supervision: asyncio.Task[None] | None = None

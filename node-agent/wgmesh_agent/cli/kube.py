@@ -1,0 +1,31 @@
+"""`wgmesh-agent kube` and `wgmesh-agent tunnel`: what the operator's DaemonSets run."""
+
+from __future__ import annotations
+
+import os
+
+from wgmesh_agent.cli.commands import GoCommand
+from wgmesh_agent.cli.library_parts import leave_out
+
+
+def _kube() -> int:
+    leave_out()
+    from wgmesh_agent.kube.main import run_kube
+
+    return run_kube(os.environ)
+
+
+def _tunnel() -> int:
+    from wgmesh_agent.kube.tunnel import run_tunnel
+
+    return run_tunnel(os.environ)
+
+
+kube = GoCommand(
+    "kube", _kube, help="Run the agent of this Kubernetes node. Set up by the operator, by environment."
+)
+tunnel = GoCommand(
+    "tunnel",
+    _tunnel,
+    help="Hold the tunnels that agents on this node ask for, where the kernel has no WireGuard.",
+)

@@ -1,0 +1,248 @@
+"""`wgmesh-agent kube`: an agent that is told by the cluster which mesh it is part of, and as whom."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from wgmesh_agent.daemon.agent import Entry, endpoint_of, run_agent
+from wgmesh_agent.daemon.entering import CannotEnter, Door, enter_by, record_of
+from wgmesh_agent.daemon.session import Role as SessionRole
+from wgmesh_agent.daemon.session import Session, Start
+from wgmesh_agent.join.client import JoinRefused, JoinUnreachable
+from wgmesh_agent.join.tls import Credentials, TLSFiles
+from wgmesh_agent.kube.api import Api, ApiError
+from wgmesh_agent.kube.certificate import Identity, RequestDenied, ask, is_good, now
+from wgmesh_agent.kube.companions import Companions, claim_of, wanted_of
+from wgmesh_agent.kube.health import Health
+from wgmesh_agent.kube.settings import KubeSettings, from_environment
+from wgmesh_agent.kube.view import RosterView, until
+from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.state.folder import StateFolder
+from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.state.sealed_file import DamagedFile
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_api.roster import RosterNode
+
+log = structlog.get_logger()
+RETRY_SECONDS = 3.0
+
+
+def run_kube(environment: Mapping[str, str]) -> int:
+    """Runs the agent of this Kubernetes node; the exit status. Raises SettingsError."""
+    agent = KubeAgent(from_environment(environment))
+    return run_agent(
+        agent.settings.node,
+        agent.entry,
+        agent.companions,
+        agent.after_leaving,
+        held_tunnel=agent.tunnel_is_held,
+    )
+
+
+class KubeAgent:
+    """Joins API, roster and certificate to the daemon. Made before the event loop runs."""
+
+    tunnel_is_held = True
+
+    def __init__(self, settings: KubeSettings) -> None:
+        self.settings = settings
+        self._api = Api()
+        self._view = RosterView(settings.mesh, settings.kube_node)
+        self._companions: Companions | None = None
+        self._session: Session | None = None
+        self._credentials: Credentials | None = None
+        self._key: PrivateKey | None = None
+        self._health = Health(settings.metrics_port)
+
+    def entry(self) -> Entry:
+        return self._enter
+
+    def companions(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
+        self._session = session
+        self._health.session = session
+        assert self._companions is not None
+        return (*self._companions.around(session), ("health", self._health.beat()))
+
+    async def after_leaving(self) -> None:
+        """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""
+        assert self._companions is not None
+        self._health.session = None
+        await self._companions.left(self.settings.mesh, self.settings.kube_node)
+        log.info("left for good", next="waiting in case this node becomes a member again")
+        await until(self._view, lambda: self._view.synced and self._wanted_again())
+
+    def _wanted_again(self) -> bool:
+        own = self._view.own
+        return own is not None and not own.deleting and own.report.phase != "Left"
+
+    async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
+        self._key = key
+        self._health.start()
+        identity = Identity(folder.path)
+        await self._connect()
+        record = _remembered(folder)
+        files = identity.load()
+        if record is not None and files is not None and not is_new_key and _is_valid(files):
+            log.info("member already", node=record.node, addresses=[str(a) for a in record.addresses])
+            self._use(identity, files)
+            return self._start(record, ())
+        own = await self._own_entry()
+        files = await self._certificate(identity, own)
+        self._use(identity, files)
+        if own.bootstrap:
+            return await self._found(own)
+        return await self._join(folder, own, record)
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                await self._api.connect()
+                break
+            except ApiError as error:
+                log.warning("no API access yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+        self._view.start(self._api)
+
+    async def _own_entry(self) -> RosterNode:
+        view = self._view
+
+        def ready() -> bool:
+            own = view.own
+            mesh = view.mesh
+            return (
+                own is not None and not own.deleting and own.report.phase != "Left" and bool(own.addresses)
+                and mesh is not None and bool(mesh.trust_bundle)
+            )  # fmt: skip
+
+        if not ready():
+            log.info("waiting for this node's WgMeshNode, its addresses and the mesh's authority")
+        await until(view, ready)
+        assert view.own is not None
+        return view.own
+
+    async def _certificate(self, identity: Identity, own: RosterNode) -> TLSFiles:
+        while True:
+            mesh = self._view.mesh
+            wanted = wanted_of(own, self._view)
+            authorities = mesh.trust_bundle.encode() if mesh is not None else b""
+            files = identity.load()
+            if (
+                files is not None
+                and files.authorities == authorities
+                and is_good(files, wanted, own.created, now())
+            ):
+                return files
+            try:
+                return await ask(self._api, identity, wanted, authorities)
+            except (ApiError, RequestDenied, ValueError) as error:
+                log.warning("no certificate yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+                own = await self._own_entry()
+
+    def _use(self, identity: Identity, files: TLSFiles) -> None:
+        self._credentials = Credentials(files)
+        self._companions = Companions(self._api, self._view, identity, self._credentials, self._next_start)
+
+    async def _found(self, own: RosterNode) -> Start:
+        """A bootstrap node needs nobody to let it in: roster and key ring say all there is to know."""
+        mesh = self._view.mesh
+        assert mesh is not None
+        keys = await self._keyring()
+        record = MeshRecord(
+            mesh=mesh.name,
+            node=own.node,
+            addresses=own.addresses,
+            ranges=mesh.cidrs,
+            ipam_ranges=(),
+            created_unix=mesh.created_at,
+            joined_unix=int(time.time()),
+            gossip_keys=keys,
+            profile=mesh.gossip_profile,
+            gossip_port=mesh.gossip_port,
+            bootstrap=True,
+            tags={},
+        )
+        return self._start(record, self._roster_claims(own.node))
+
+    async def _join(self, folder: StateFolder, own: RosterNode, earlier: MeshRecord | None) -> Start:
+        while True:
+            door = self._door(own.node)
+            for bootstrap in self._view.bootstraps():
+                try:
+                    admitted = await enter_by(
+                        door, bootstrap, lambda towards: endpoint_of(self.settings.node, towards, ())
+                    )
+                except (JoinRefused, JoinUnreachable, CannotEnter) as error:
+                    log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=str(error))
+                    continue
+                record = record_of(admitted, door.mesh, earlier, bootstrap=False)
+                folder.save_mesh(record)
+                return self._start(record, (*admitted.peers, *self._roster_claims(own.node)), fresh=True)
+            await asyncio.sleep(RETRY_SECONDS)
+            # It may have become a bootstrap node itself meanwhile.
+            own = await self._own_entry()
+            if own.bootstrap:
+                return await self._found(own)
+
+    def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> Start:
+        port = self.settings.bootstrap_port
+        bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
+        role = SessionRole(bind, self._credentials if bind else None, self._door(record.node), port)
+        return Start(role, record, peers, fresh)
+
+    def _next_start(self, session: Session) -> Start:
+        """The role changed: the same member, with or without the Mesh service."""
+        own = self._view.own
+        record = replace(session.node.record, bootstrap=own is not None and own.bootstrap)
+        return self._start(record, ())
+
+    def _door(self, node: str) -> Door:
+        assert self._key is not None
+        return Door(
+            tuple(self._view.bootstraps()), self._credentials, self.settings.mesh, node, self._key.public()
+        )
+
+    def _roster_claims(self, own: str) -> tuple[Claim, ...]:
+        claims = (
+            claim_of(entry) for entry in self._view.nodes.values() if entry.node != own and not entry.deleting
+        )
+        return tuple(claim for claim in claims if claim is not None)
+
+    async def _keyring(self) -> tuple[bytes, ...]:
+        while True:
+            try:
+                return await asyncio.to_thread(read_keyring, self.settings.keyring)
+            except (OSError, ValueError) as error:
+                log.warning("no gossip key yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def read_keyring(path: Path) -> tuple[bytes, ...]:
+    """The gossip keys, the primary first, from a JSON list of base64. Raises OSError or ValueError."""
+    keys = tuple(base64.b64decode(text, validate=True) for text in json.loads(path.read_text()))
+    if not keys or any(len(key) not in (16, 24, 32) for key in keys):
+        raise ValueError(f"{path} holds no keys of 16, 24 or 32 bytes")
+    return keys
+
+
+def _remembered(folder: StateFolder) -> MeshRecord | None:
+    try:
+        return folder.mesh()
+    except DamagedFile as error:
+        log.error("mesh forgotten", why=str(error), next="entering again")
+        return None
+
+
+def _is_valid(files: TLSFiles) -> bool:
+    leaf = files.leaf()
+    return leaf.not_valid_before_utc <= now() < leaf.not_valid_after_utc

@@ -1,0 +1,108 @@
+"""A node's certificate in Kubernetes: when it is good, when a new one is due, and what is asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from wgmesh_agent.join.tls import TLSFiles
+from wgmesh_agent.kube.certificate import Identity, Wanted, is_good, make_request, renewal_time
+from wgmesh_api.certificates import (
+    CertificateAuthority,
+    cert_to_pem,
+    generate_key,
+    issue,
+    key_to_pem,
+    make_ca,
+)
+from wgmesh_api.identity import NodeIdentity, Role
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+LIFE = timedelta(days=30)
+WANTED = Wanted(NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 3600)
+
+
+def authority() -> CertificateAuthority:
+    key = generate_key()
+    return CertificateAuthority(make_ca("blue", key, now=BEGUN, lifetime=timedelta(days=365), serial=1), key)
+
+
+def files(ca: CertificateAuthority, wanted: Wanted = WANTED, *, trusted: bytes | None = None) -> TLSFiles:
+    key = generate_key()
+    leaf = issue(
+        ca, wanted.identity, key.public_key(), now=BEGUN, lifetime=LIFE, serial=2, addresses=wanted.addresses
+    )
+    return TLSFiles(key_to_pem(key), cert_to_pem(leaf), trusted or cert_to_pem(ca.cert))
+
+
+def test_a_certificate_is_good_until_two_thirds_of_its_life() -> None:
+    found = files(authority())
+    due = renewal_time(found.leaf())
+    assert is_good(found, WANTED, None, due - timedelta(seconds=1))
+    assert not is_good(found, WANTED, None, due)
+
+
+def test_none_is_not_good() -> None:
+    assert not is_good(None, WANTED, None, BEGUN)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(NodeIdentity("blue", "beta", Role.NODE), WANTED.addresses, 3600),
+        Wanted(NodeIdentity("blue", "alpha", Role.BOOTSTRAP), WANTED.addresses, 3600),
+        Wanted(WANTED.identity, (ip_address("10.232.0.6"),), 3600),
+    ],
+)
+def test_a_certificate_that_says_something_else_is_not_good(wanted: Wanted) -> None:
+    assert not is_good(files(authority()), wanted, None, BEGUN + timedelta(hours=1))
+
+
+def test_a_certificate_older_than_its_member_belongs_to_one_that_was_deleted() -> None:
+    found = files(authority())
+    when = BEGUN + timedelta(hours=1)
+    assert is_good(found, WANTED, found.leaf().not_valid_before_utc, when)
+    assert not is_good(found, WANTED, when, when)
+
+
+def test_a_new_authority_asks_for_a_new_certificate() -> None:
+    old, new = authority(), authority()
+    both = cert_to_pem(new.cert) + cert_to_pem(old.cert)
+    assert not is_good(files(old, trusted=both), WANTED, None, BEGUN + timedelta(hours=1))
+
+
+def test_the_request_says_who_and_where_and_is_signed_with_the_identity_key() -> None:
+    key = generate_key()
+    request = x509.load_pem_x509_csr(make_request(key, WANTED))
+    names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["wgmesh://blue/node/alpha"]
+    assert names.get_values_for_type(x509.IPAddress) == [ip_address("10.232.0.5")]
+    assert request.is_signature_valid
+    assert request.public_key() == key.public_key()
+
+
+def test_key_and_certificate_are_found_again(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    assert identity.load() is None
+    ca = authority()
+    leaf = issue(ca, WANTED.identity, identity.key().public_key(), now=BEGUN, lifetime=LIFE, serial=2)
+    saved = identity.save(cert_to_pem(leaf), cert_to_pem(ca.cert))
+    assert Identity(tmp_path).load() == saved
+    assert (tmp_path / "identity.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\n"])
+def test_a_damaged_identity_key_is_set_aside_and_its_certificate_unused(
+    tmp_path: Path, damage: bytes
+) -> None:
+    identity = Identity(tmp_path)
+    ca = authority()
+    leaf = issue(ca, WANTED.identity, identity.key().public_key(), now=BEGUN, lifetime=LIFE, serial=2)
+    identity.save(cert_to_pem(leaf), cert_to_pem(ca.cert))
+    (tmp_path / "identity.key").write_bytes(damage)
+    assert identity.load() is None
+    assert any("damaged" in file.name for file in tmp_path.iterdir())

@@ -1,0 +1,70 @@
+"""The agent's report: counts what is heard, names the worst, and is calm about what has not changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from wgmesh_agent.kube.report import Seen, differs, report, stamped, wanted_peers
+from wgmesh_agent.links.hearing import Link
+from wgmesh_api.roster import NodeReport, read_report
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def peer(name: str, *, heard: bool = True, ago: float | None = 1.0) -> Seen:
+    return Seen(name, True, False, Link(ago, heard, heard), 5.0, "key", "192.0.2.1:54540")
+
+
+def test_heard_peers_are_counted_and_silent_ones_named() -> None:
+    found = report(NodeReport(), [peer("b"), peer("c", heard=False, ago=47.0)], {"b", "c", "d"}, set())
+    assert (found.heard, found.expected) == (1, 3)
+    assert found.worst == (("c", "not heard for 40s"), ("d", "not joined yet"))
+
+
+def test_no_more_than_five_are_named() -> None:
+    assert len(report(NodeReport(), [], {f"n{n}" for n in range(100)}, set()).worst) == 5
+
+
+def test_a_peer_without_probes_counts_by_gossip_and_handshake() -> None:
+    old = Seen("b", True, False, None, 60.0, "key", "")
+    stale = Seen("c", True, False, None, 600.0, "key", "")
+    dead = Seen("d", False, True, None, 1.0, "key", "")
+    found = report(NodeReport(), [old, stale, dead], {"b", "c", "d"}, set())
+    assert found.heard == 1
+    assert found.failed == 1
+
+
+def test_silence_that_goes_on_changes_the_report_only_now_and_then() -> None:
+    reports = [
+        report(NodeReport(), [peer("b", heard=False, ago=float(ago))], {"b"}, set()) for ago in range(10, 60)
+    ]
+    assert len(set(reports)) == 5
+
+
+def test_only_known_externals_are_reported() -> None:
+    found = report(NodeReport(), [peer("x"), peer("b")], {"x", "y", "b"}, {"x", "y"})
+    assert [external.node for external in found.externals] == ["x"]
+
+
+def test_the_time_of_writing_is_no_news() -> None:
+    first = stamped(NodeReport(phase="Joined", ready=True), None, NOW)
+    again = stamped(NodeReport(phase="Joined", ready=True), first, NOW + timedelta(hours=1))
+    assert not differs(again, first)
+    assert again.ready_since == NOW
+    fallen = stamped(NodeReport(phase="Joined", ready=False), first, NOW + timedelta(hours=2))
+    assert differs(fallen, first)
+    assert fallen.ready_since == NOW + timedelta(hours=2)
+
+
+def test_what_is_written_reads_back_the_same() -> None:
+    written = stamped(
+        report(NodeReport(phase="Joined", ready=True, ready_reason="Joined"), [peer("b")], {"b"}, {"b"}),
+        None,
+        NOW,
+    )
+    back = read_report(written.to_status())
+    assert not differs(written, back)
+
+
+def test_this_node_expects_everybody_but_itself() -> None:
+    assert wanted_peers({"a": False, "b": False, "x": True}, "a") == (frozenset({"b", "x"}), frozenset({"x"}))

@@ -1,0 +1,76 @@
+"""What the operator tells an agent by its environment, and what is said when that makes no sense."""
+
+from __future__ import annotations
+
+import base64
+import json
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from wgmesh_agent.kube.main import read_keyring
+from wgmesh_agent.kube.settings import from_environment
+from wgmesh_agent.settings.errors import SettingsError
+from wgmesh_agent.settings.model import BackendChoice, ListenAddress
+
+TOLD = {
+    "WGMESH_MESH_NAME": "blue",
+    "WGMESH_KUBE_NODE": "worker-1.example",
+    "WGMESH_KUBE_HOST_IP": "192.0.2.7",
+    "WGMESH_KUBE_NAMESPACE": "wgmesh-system",
+}
+
+
+def test_the_least_that_is_told_is_enough() -> None:
+    settings = from_environment(TOLD)
+    assert settings.node.listen_addr == ListenAddress(address=ip_address("192.0.2.7"))
+    assert settings.node.agent_socket == Path("/run/wgmesh/blue.sock")
+    assert (settings.node.listen_port, settings.bootstrap_port, settings.metrics_port) == (54540, 5000, 9586)
+    assert settings.node.mtu is None
+
+
+def test_everything_told_is_used() -> None:
+    told = {**TOLD, "WGMESH_BACKEND": "userspace", "WGMESH_MTU": "1380", "WGMESH_KEEPALIVE": "25",
+            "WGMESH_METRICS_PORT": "9600", "WGMESH_WIREGUARD_LISTEN_PORT": "51820"}  # fmt: skip
+    settings = from_environment(told)
+    assert settings.node.backend is BackendChoice.USERSPACE
+    assert (settings.node.mtu, settings.node.keepalive_seconds) == (1380, 25)
+    assert (settings.metrics_port, settings.node.listen_port) == (9600, 51820)
+
+
+@pytest.mark.parametrize("name", sorted(TOLD))
+def test_what_must_be_told_is_named_when_it_is_not(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        from_environment({key: value for key, value in TOLD.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WGMESH_MESH_NAME", "much-too-long-a-name"),
+        ("WGMESH_KUBE_HOST_IP", "here"),
+        ("WGMESH_BACKEND", "magic"),
+        ("WGMESH_MTU", "-1"),
+        ("WGMESH_METRICS_PORT", "70000"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        from_environment({**TOLD, name: value})
+
+
+def test_the_key_ring_is_read_primary_first(tmp_path: Path) -> None:
+    path = tmp_path / "keyring"
+    path.write_text(
+        json.dumps([base64.b64encode(bytes(32)).decode(), base64.b64encode(bytes([1]) * 16).decode()])
+    )
+    assert read_keyring(path) == (bytes(32), bytes([1]) * 16)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '["x"]', '["AAAA"]'])
+def test_a_key_ring_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keyring"
+    path.write_text(text)
+    with pytest.raises(ValueError):
+        read_keyring(path)
