@@ -6,6 +6,7 @@ import base64
 import binascii
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import grpc
@@ -28,6 +29,7 @@ ORIGINAL_GOSSIP_PORT = 5353
 PROFILES = ("lan", "wan", "local")
 MAX_PEERS = 20_000
 CALL_SECONDS = 10.0
+CLOSED = ("socket closed", "connection reset", "broken pipe", "eof")
 
 
 class JoinRefused(Exception):
@@ -97,7 +99,7 @@ async def enter(
                 raise JoinRefused(response.errorMessage or "it gave no reason")
             peers = await _peers(stub, public_key)
         except grpc.aio.AioRpcError as error:
-            raise JoinUnreachable(explain(error)) from error
+            raise JoinUnreachable(explain(error, tls)) from error
     return _admitted(response, mesh, node, peers)
 
 
@@ -111,7 +113,7 @@ async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) 
         try:
             return await _peers(MeshStub(channel), own_key)  # type: ignore[no-untyped-call]
         except grpc.aio.AioRpcError as error:
-            raise JoinUnreachable(explain(error)) from error
+            raise JoinUnreachable(explain(error, tls)) from error
 
 
 def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
@@ -162,7 +164,7 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     return Admitted(node, addresses, ranges, response.creationTS, key, profile, port, peers)
 
 
-def explain(error: grpc.aio.AioRpcError) -> str:
+def explain(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:
     """One sentence for the joiner's user."""
     details = (error.details() or "").strip()
     lowered = details.lower()
@@ -173,7 +175,17 @@ def explain(error: grpc.aio.AioRpcError) -> str:
             "the TLS handshake failed: check that both certificates come from the same authority, "
             f"are still valid, and that the bootstrap node's names this address ({details[:200]})"
         )
+    if tls is not None and any(sign in lowered for sign in CLOSED):
+        # TLS 1.3: our certificate is judged when our side of the handshake is long done, and nothing says why.
+        return f"it closed the connection: does it trust {_own_certificate(tls)}? ({details[:200]})"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         # gRPC strings its layers together with colons; the last one says what happened.
         return f"no connection: {details.rpartition(': ')[2][:200].lower() or 'it gave no reason'}"
     return f"{error.code().name.lower()}: {details[:200]}"
+
+
+def _own_certificate(tls: Credentials) -> str:
+    leaf = tls.files.leaf()
+    name, end = leaf.subject.rfc4514_string(), leaf.not_valid_after_utc
+    validity = f"expired on {end:%Y-%m-%d}" if end < datetime.now(UTC) else f"is valid until {end:%Y-%m-%d}"
+    return f"this node's certificate {name}, which {validity}"
