@@ -119,12 +119,14 @@ def issue(
     serial: int,
     addresses: Sequence[IPv4Address | IPv6Address] = (),
     dns_names: Sequence[str] = (),
+    not_before: datetime | None = None,
 ) -> x509.Certificate:
     """A node's certificate: `identity` as URI, with `addresses` and `dns_names` it is reached at.
 
-    A bootstrap's is for serving and for calling other bootstraps, a node's for calling only. It never
-    outlives its CA: the end is the earlier of `now` + `lifetime` and the CA's. Raises CertificateError if the
-    CA belongs to another mesh or has ended, or a DNS name is malformed.
+    A bootstrap's is for serving and for calling other bootstraps, a node's for calling only. It is valid from
+    `not_before`, by default `now` less BACKDATE, and never outside its CA's time: the end is the earlier of
+    `now` + `lifetime` and the CA's. Raises CertificateError if the CA belongs to another mesh or has ended, or
+    a DNS name is malformed.
     """
     ca_mesh = mesh_of_ca(authority.cert)
     if ca_mesh is not None and ca_mesh != identity.mesh:
@@ -148,7 +150,7 @@ def issue(
         .issuer_name(authority.cert.subject)
         .public_key(public_key)
         .serial_number(serial)
-        .not_valid_before(max(now - BACKDATE, authority.cert.not_valid_before_utc))
+        .not_valid_before(max(not_before or now - BACKDATE, authority.cert.not_valid_before_utc))
         .not_valid_after(not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(ca=False), critical=True)

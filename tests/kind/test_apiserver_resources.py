@@ -28,7 +28,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield plane
 
 
-@pytest.fixture()
+@pytest.fixture
 def api(plane: ControlPlane) -> Client:
     return plane.admin
 

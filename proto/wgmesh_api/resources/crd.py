@@ -170,9 +170,7 @@ def _structural(node: Mapping[str, Any], defs: Mapping[str, Any]) -> Json:
     if "description" in schema:
         schema["description"] = inspect.cleandoc(schema["description"])
     if "properties" in node:
-        schema["properties"] = {
-            name: _structural(value, defs) for name, value in node["properties"].items()
-        }
+        schema["properties"] = {name: _structural(value, defs) for name, value in node["properties"].items()}
         if "required" not in node and any("default" in p for p in schema["properties"].values()):
             schema.setdefault("default", {})
     if isinstance(node.get("additionalProperties"), Mapping):

@@ -211,7 +211,9 @@ class WgMeshSpec(ResourceModel):
         default=[Toleration(operator="Exists")],
         description="Taints that don't keep a node out; by default none does.",
     )
-    bootstrap: BootstrapSpec = Field(default_factory=BootstrapSpec, description="The nodes that admit others.")
+    bootstrap: BootstrapSpec = Field(
+        default_factory=BootstrapSpec, description="The nodes that admit others."
+    )
     wireguard: WireguardSpec = Field(default_factory=WireguardSpec, description="The tunnels.")
     gossip: GossipSpec = Field(default_factory=GossipSpec, description="How members know of each other.")
     certificates: CertificatesSpec = Field(
@@ -264,7 +266,9 @@ class WgMeshStatus(ResourceModel):
     worst_links: Annotated[
         list[Annotated[str, Field(max_length=600)]],
         Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(default=[], description="A few of the links that are down, such as `a -> b: not heard for 12s`.")
+    ] = Field(
+        default=[], description="A few of the links that are down, such as `a -> b: not heard for 12s`."
+    )
     conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
         "Ready: every live node has joined. CertificatesReady: every member has a valid certificate."
         " FullyMeshed: every member hears every other. Degraded: something needs a person."

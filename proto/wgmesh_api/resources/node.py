@@ -123,7 +123,8 @@ class WgMeshNodeStatus(ResourceModel):
         list[Annotated[str, Field(max_length=64)]],
         Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
     ] = Field(
-        default=[], description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for roll-over."
+        default=[],
+        description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for roll-over.",
     )
     agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
     last_change: str | None = Field(

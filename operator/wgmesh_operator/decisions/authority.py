@@ -1,0 +1,207 @@
+"""A mesh's CA: its Secret, and its roll-over with two CAs trusted.
+
+The Secret holds `ca.crt` and `ca.key`, which sign. A roll-over goes through two phases, told by what else it holds:
+
+| holds | phase | trusted | ends when |
+|---|---|---|---|
+| - | steady | ca | a new value of the annotation wgmesh.dev/rotate-ca, or the CA grows old |
+| `next.crt`, `next.key` | announcing | ca, next | every live member trusts next, or ANNOUNCE_FOR has passed |
+| `previous.crt` | switched | ca (the new one), previous | all live members' certificates are of ca, or old ones ended |
+
+If the Secret is lost, a new CA is made; the certificates told to members stay trusted as previous.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from wgmesh_api.certificates import (
+    CertificateAuthority,
+    CertificateError,
+    cert_to_pem,
+    key_to_pem,
+    load_authority,
+    make_ca,
+)
+from wgmesh_api.roster import GROUP, read_time, write_time
+from wgmesh_operator.decisions import names
+from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.model import MeshObject, Secret
+
+CA_LIFETIME = timedelta(days=3650)
+RENEW_AFTER = 0.8
+"""Share of a CA's life after which it is rolled over by itself."""
+ANNOUNCE_FOR = timedelta(minutes=10)
+"""How long members have for trusting the next CA before it signs without their word."""
+ROTATED = f"{GROUP}/rotated-ca"
+SINCE = f"{GROUP}/ca-phase-since"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTrust:
+    """What a live member says of its certificates: fingerprints in hexadecimal; empty if it doesn't say."""
+
+    node: str
+    issuer: str
+    trusted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The CA that signs, and the certificates to trust, that one first."""
+
+    signing: CertificateAuthority
+    next: CertificateAuthority | None
+    previous: tuple[x509.Certificate, ...]
+
+    @property
+    def trusted(self) -> tuple[x509.Certificate, ...]:
+        return (self.signing.cert, *((self.next.cert,) if self.next else ()), *self.previous)
+
+    @property
+    def trust_bundle(self) -> str:
+        return "".join(cert_to_pem(cert).decode() for cert in self.trusted)
+
+    @property
+    def rolling_over(self) -> bool:
+        return self.next is not None or bool(self.previous)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityPlan:
+    actions: list[Action] = field(default_factory=list)
+    again_at: datetime | None = None
+
+
+def fingerprint(cert: x509.Certificate) -> str:
+    """SHA-256 in hexadecimal."""
+    return cert.fingerprint(hashes.SHA256()).hex()
+
+
+def read_authority(secret: Secret) -> Authority:
+    """Raises CertificateError if the Secret holds no usable CA."""
+    data = secret.data
+    try:
+        signing = load_authority(data["ca.crt"], data["ca.key"])
+        following = load_authority(data["next.crt"], data["next.key"]) if "next.crt" in data else None
+        previous = (
+            tuple(x509.load_pem_x509_certificates(data["previous.crt"])) if "previous.crt" in data else ()
+        )
+    except (KeyError, ValueError) as error:
+        raise CertificateError(f"Secret {secret.name} holds no usable CA: {error}") from error
+    return Authority(signing, following, previous)
+
+
+def first_authority(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
+    """The Secret of a mesh that has none."""
+    told = str(mesh.status.get("trustBundle") or "").encode()
+    cert, key = _new_ca(mesh, now, entropy)
+    data = {"ca.crt": cert, "ca.key": key, **({"previous.crt": told} if told else {})}
+    annotations = {ROTATED: mesh.annotations.get(names.ROTATE_CA, ""), SINCE: write_time(now)}
+    return Create(Kind.SECRET, _manifest(mesh, namespace, data, annotations))
+
+
+def plan_roll_over(
+    mesh: MeshObject,
+    secret: Secret,
+    authority: Authority,
+    members: Iterable[MemberTrust],
+    namespace: str,
+    now: datetime,
+    entropy: Entropy,
+) -> AuthorityPlan:
+    """The next step of a roll-over, if it is time. `members` are those alive."""
+    since = read_time(secret.annotations.get(SINCE)) or now
+    step = _Step(mesh, secret, namespace, now)
+    if authority.next is not None:
+        wanted = fingerprint(authority.next.cert)
+        deaf = [member.node for member in members if wanted not in member.trusted]
+        if not deaf or now >= since + ANNOUNCE_FOR:
+            return step.switch(authority, deaf)
+        return AuthorityPlan(again_at=since + ANNOUNCE_FOR)
+    if authority.previous:
+        wanted = fingerprint(authority.signing.cert)
+        late = [member.node for member in members if member.issuer != wanted]
+        ended = since + timedelta(seconds=mesh.lifetime_seconds)
+        if not late or now >= ended:
+            return step.finish()
+        return AuthorityPlan(again_at=ended)
+    token = mesh.annotations.get(names.ROTATE_CA, "")
+    asked = bool(token) and token != secret.annotations.get(ROTATED, "")
+    cert = authority.signing.cert
+    old_at = cert.not_valid_before_utc + RENEW_AFTER * (cert.not_valid_after_utc - cert.not_valid_before_utc)
+    if asked or now >= old_at:
+        return step.announce(token, _new_ca(mesh, now, entropy), asked=asked)
+    return AuthorityPlan(again_at=old_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    mesh: MeshObject
+    secret: Secret
+    namespace: str
+    now: datetime
+
+    def announce(self, token: str, made: tuple[bytes, bytes], *, asked: bool) -> AuthorityPlan:
+        data = {**self.secret.data, "next.crt": made[0], "next.key": made[1]}
+        why = "as asked" if asked else "as the old one grows old"
+        return self._write(
+            data, {ROTATED: token}, "CARollOverStarted", f"a new CA was made, {why}, and is told to members"
+        )
+
+    def switch(self, authority: Authority, deaf: list[str]) -> AuthorityPlan:
+        data = {
+            "ca.crt": self.secret.data["next.crt"],
+            "ca.key": self.secret.data["next.key"],
+            "previous.crt": b"".join(cert_to_pem(c) for c in (authority.signing.cert, *authority.previous)),
+        }
+        doubt = f"; not confirmed by {', '.join(sorted(deaf)[:5])}" if deaf else ""
+        return self._write(data, {}, "CASwitched", f"the new CA signs from now on{doubt}")
+
+    def finish(self) -> AuthorityPlan:
+        data = {key: value for key, value in self.secret.data.items() if key != "previous.crt"}
+        return self._write(data, {}, "CARolledOver", "the old CA is trusted no more")
+
+    def _write(
+        self, data: Mapping[str, bytes], annotations: Mapping[str, str], reason: str, message: str
+    ) -> AuthorityPlan:
+        kept = {ROTATED: self.secret.annotations.get(ROTATED, ""), **annotations, SINCE: write_time(self.now)}
+        manifest = _manifest(self.mesh, self.namespace, data, kept)
+        manifest["metadata"] |= {"resourceVersion": self.secret.resource_version}
+        return AuthorityPlan(
+            [
+                Replace(Kind.SECRET, manifest),
+                Emit(Kind.MESH, self.mesh.name, self.mesh.uid, reason, message),
+            ]
+        )
+
+
+def _new_ca(mesh: MeshObject, now: datetime, entropy: Entropy) -> tuple[bytes, bytes]:
+    key = entropy.key()
+    cert = make_ca(mesh.name, key, now=now, lifetime=CA_LIFETIME, serial=entropy.serial())
+    return cert_to_pem(cert), key_to_pem(key)
+
+
+def _manifest(
+    mesh: MeshObject, namespace: str, data: Mapping[str, bytes], annotations: Mapping[str, str]
+) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {
+            "name": names.ca_secret(mesh.name),
+            "namespace": namespace,
+            "labels": names.labels(mesh.name, "ca"),
+            "annotations": dict(annotations),
+            "ownerReferences": [mesh.owner],
+        },
+        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+    }

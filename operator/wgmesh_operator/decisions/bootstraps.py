@@ -1,0 +1,55 @@
+"""Which nodes admit others: as many as asked for, spread over zones, moved only when one is gone for good."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from wgmesh_operator.decisions.model import ClusterNode
+
+GONE_AFTER = timedelta(seconds=60)
+"""How long a node is not ready before its bootstrap duty is given to another; a reboot is quicker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that could admit others. `alive`: ready, or not ready for less than GONE_AFTER."""
+
+    name: str
+    zone: str
+    alive: bool
+    ready: bool
+    joined: bool
+    current: bool
+
+
+def gone_at(node: ClusterNode) -> datetime | None:
+    """When a node that is not ready counts as gone; None for one that is ready."""
+    return None if node.ready else node.changed + GONE_AFTER
+
+
+def is_alive(node: ClusterNode, now: datetime) -> bool:
+    gone = gone_at(node)
+    return gone is None or now < gone
+
+
+def choose(candidates: Iterable[Candidate], replicas: int) -> frozenset[str]:
+    """The names of at most `replicas` bootstrap nodes.
+
+    Those there are stay while alive. New ones are taken where the zone has fewest, members before others. Dead ones
+    stay only if nobody alive is left to take over: when they return, the mesh is as it was.
+    """
+    pool = list(candidates)
+    chosen = sorted(
+        (c for c in pool if c.current and c.alive), key=lambda c: (not c.joined, not c.ready, c.name)
+    )[:replicas]
+    zones = Counter(c.zone for c in chosen)
+    rest = {c.name: c for c in pool if c.alive and not c.current}
+    while len(chosen) < replicas and rest:
+        best = min(rest.values(), key=lambda c: (not c.ready, zones[c.zone], not c.joined, c.name))
+        chosen.append(rest.pop(best.name))
+        zones[best.zone] += 1
+    dead = sorted((c for c in pool if c.current and not c.alive), key=lambda c: c.name)
+    return frozenset(c.name for c in [*chosen, *dead][:replicas])

@@ -1,0 +1,31 @@
+"""When a status is written: at once if a judgement changed or members need it, else at most once in CALM_FOR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+CALM_FOR = timedelta(seconds=10)
+_NEEDED_AT_ONCE = ("observedGeneration", "bootstraps", "trustBundle", "createdAt")
+
+
+def write_at(
+    old: Mapping[str, Any], new: Mapping[str, Any], last_written: datetime | None, now: datetime
+) -> datetime | None:
+    """When `new` is to be written over `old`: `now`, or later, or None if they are the same."""
+    if old == new:
+        return None
+    if last_written is None or is_urgent(old, new):
+        return now
+    return max(now, last_written + CALM_FOR)
+
+
+def is_urgent(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return _judgements(old) != _judgements(new) or any(
+        old.get(field) != new.get(field) for field in _NEEDED_AT_ONCE
+    )
+
+
+def _judgements(status: Mapping[str, Any]) -> set[tuple[str, str, str]]:
+    return {(c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ()}

@@ -1,0 +1,20 @@
+"""How agents are deployed where the mesh doesn't say: what the operator was told at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """`namespace` is the operator's: there is everything it makes that has a namespace."""
+
+    namespace: str
+    agent_image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    agent_cluster_role: str = "wgmesh-agent"
+    priority_class: str = ""
+    agent_resources: Mapping[str, Any] = field(default_factory=dict)

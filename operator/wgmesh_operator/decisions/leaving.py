@@ -1,0 +1,50 @@
+"""Letting go of WgMeshNodes: when the agent has left, when it cannot, or when it had long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from wgmesh_api.roster import LEAVE_FINALIZER
+from wgmesh_operator.decisions.actions import Action, Kind, SetFinalizers
+from wgmesh_operator.decisions.model import ClusterNode, Member
+
+LEAVE_WITHIN = timedelta(seconds=60)
+"""How long an agent has for leaving gracefully before its WgMeshNode goes without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingPlan:
+    """`waiting_for`: nodes whose agents are still to answer."""
+
+    actions: list[Action]
+    waiting_for: list[str]
+    again_at: datetime | None
+
+
+def plan_leaving(
+    members: Iterable[Member], nodes: Mapping[str, ClusterNode], *, has_agents: bool, now: datetime
+) -> LeavingPlan:
+    """Release what can be released. `has_agents`: the mesh's agents are deployed."""
+    actions: list[Action] = []
+    waiting: list[str] = []
+    again_at: datetime | None = None
+    for member in members:
+        since = member.roster.deleting_since
+        if since is None or LEAVE_FINALIZER not in member.finalizers:
+            continue
+        if _may_go(member, nodes, has_agents=has_agents) or now >= since + LEAVE_WITHIN:
+            rest = tuple(name for name in member.finalizers if name != LEAVE_FINALIZER)
+            actions.append(SetFinalizers(Kind.MEMBER, member.roster.name, rest, member.resource_version))
+        else:
+            waiting.append(member.roster.node)
+            end = since + LEAVE_WITHIN
+            again_at = end if again_at is None or end < again_at else again_at
+    return LeavingPlan(actions, sorted(waiting), again_at)
+
+
+def _may_go(member: Member, nodes: Mapping[str, ClusterNode], *, has_agents: bool) -> bool:
+    roster = member.roster
+    # a machine outside is cut off by the others; it has no access to the API to say that it has gone
+    return roster.external or not has_agents or roster.node not in nodes or roster.report.phase == "Left"

@@ -1,0 +1,182 @@
+"""A mesh's WgMeshNodes: one for each of its nodes and each machine outside, with address and duty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from wgmesh_api.names import is_node_name
+from wgmesh_api.roster import (
+    API_VERSION,
+    LEAVE_FINALIZER,
+    MESH_LABEL,
+    IPAddress,
+    node_object_name,
+)
+from wgmesh_operator.decisions import bootstraps
+from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
+from wgmesh_operator.decisions.addresses import RangeExhausted, allocate, usable
+from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject
+from wgmesh_operator.decisions.overlaps import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPlan:
+    """What to do about WgMeshNodes. `bootstraps` are the names chosen to admit others."""
+
+    actions: list[Action] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    bootstraps: frozenset[str] = frozenset()
+    again_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    node: str
+    addresses: tuple[IPAddress, ...]
+    bootstrap: bool
+    external: bool
+    endpoint_hint: IPAddress | None
+
+
+def plan_members(
+    mesh: MeshObject,
+    nodes: Mapping[str, ClusterNode],
+    members: Mapping[str, Member],
+    selected: AbstractSet[str],
+    now: datetime,
+) -> MembersPlan:
+    """Make those missing, mend those that differ, delete those without a node. `selected`: the mesh's nodes."""
+    plan = MembersPlan()
+    nameable = {name for name in selected if is_node_name(name)}
+    if nameable != selected:
+        odd = sorted(selected - nameable)
+        plan.problems.append(
+            Problem(
+                "NodeNameTooLong",
+                f"{len(odd)} nodes such as {odd[0]} have names a certificate cannot carry (over 64 characters):"
+                " exclude them by nodeSelector",
+            )
+        )
+    chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
+    taken = {address for member in members.values() for address in member.roster.addresses}
+    for name in sorted(nameable | {name for name, member in members.items() if member.roster.external}):
+        member = members.get(name)
+        if member is not None and member.roster.deleting:
+            continue
+        _plan_member(plan, mesh, nodes.get(name), name, member, name in chosen, taken)
+    for name, member in members.items():
+        if member.roster.external or member.roster.deleting or name in nameable:
+            continue
+        plan.actions.append(Delete(Kind.MEMBER, member.roster.name, member.roster.uid))
+    return MembersPlan(plan.actions, plan.problems, chosen, again_at)
+
+
+def _choose_bootstraps(
+    mesh: MeshObject,
+    nodes: Mapping[str, ClusterNode],
+    members: Mapping[str, Member],
+    names: AbstractSet[str],
+    now: datetime,
+) -> tuple[frozenset[str], datetime | None]:
+    assert mesh.spec is not None
+    candidates, again_at = [], None
+    for name in names:
+        node, member = nodes[name], members.get(name)
+        if member is not None and member.roster.deleting:
+            continue
+        current = member is not None and member.roster.bootstrap
+        candidates.append(
+            bootstraps.Candidate(
+                name=name,
+                zone=node.zone,
+                alive=bootstraps.is_alive(node, now),
+                ready=node.ready,
+                joined=member is not None and member.roster.report.phase == "Joined",
+                current=current,
+            )
+        )
+        gone = bootstraps.gone_at(node) if current else None
+        if gone is not None and gone > now and (again_at is None or gone < again_at):
+            again_at = gone
+    return bootstraps.choose(candidates, mesh.spec.bootstrap.replicas), again_at
+
+
+def _plan_member(
+    plan: MembersPlan,
+    mesh: MeshObject,
+    node: ClusterNode | None,
+    name: str,
+    member: Member | None,
+    bootstrap: bool,
+    taken: set[IPAddress],
+) -> None:
+    external = member is not None and member.roster.external
+    addresses = member.roster.addresses if member is not None else ()
+    if not addresses:
+        try:
+            addresses = allocate(node_object_name(mesh.name, name), mesh.cidrs, taken)
+        except RangeExhausted as error:
+            plan.problems.append(
+                Problem(
+                    "AddressesExhausted",
+                    f"{name} has no address: {error}; remove nodes, or make a mesh with a larger range",
+                )
+            )
+            return
+        taken.update(addresses)
+    elif external and not _fits(addresses, mesh):
+        ranges = " and ".join(str(network) for network in mesh.cidrs)
+        plan.problems.append(
+            Problem("AddressOutOfRange", f"{name} asks for {addresses[0]}: it must be one of {ranges}")
+        )
+        return
+    hint = node.addresses[0] if node is not None and node.addresses else None
+    wanted = _Wanted(name, addresses, bootstrap, external, hint)
+    if member is not None and _as_wanted(mesh, member, wanted):
+        return
+    plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, wanted)))
+    if member is not None and member.roster.bootstrap != bootstrap:
+        verb = "admits others from now on" if bootstrap else "admits others no more"
+        plan.actions.append(
+            Emit(Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{name} {verb}", warning=False)
+        )
+
+
+def _fits(addresses: tuple[IPAddress, ...], mesh: MeshObject) -> bool:
+    return all(any(usable(address, network) for network in mesh.cidrs) for address in addresses)
+
+
+def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:
+    roster = member.roster
+    return (
+        roster.addresses == wanted.addresses
+        and roster.bootstrap == wanted.bootstrap
+        and roster.endpoint_hint == wanted.endpoint_hint
+        and LEAVE_FINALIZER in member.finalizers
+        and mesh.uid in member.owners
+        and member.labels.get(MESH_LABEL) == mesh.name
+    )
+
+
+def member_manifest(mesh: MeshObject, wanted: _Wanted) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": Kind.MEMBER.value,
+        "metadata": {
+            "name": node_object_name(mesh.name, wanted.node),
+            "labels": {MESH_LABEL: mesh.name},
+            "finalizers": [LEAVE_FINALIZER],
+            "ownerReferences": [mesh.owner],
+        },
+        "spec": {
+            "mesh": mesh.name,
+            "node": wanted.node,
+            "addresses": [str(address) for address in wanted.addresses],
+            "bootstrap": wanted.bootstrap,
+            "external": wanted.external,
+            **({"endpointHint": str(wanted.endpoint_hint)} if wanted.endpoint_hint is not None else {}),
+        },
+    }

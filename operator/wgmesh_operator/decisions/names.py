@@ -1,0 +1,52 @@
+"""What the operator calls the objects it makes, and how they are labelled."""
+
+from __future__ import annotations
+
+from wgmesh_api.roster import GROUP, MESH_LABEL, NODE_LABEL, agent_service_account
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OPERATOR = "wgmesh-operator"
+MANAGED_SELECTOR = f"{MANAGED_BY}={OPERATOR}"
+MESH_FINALIZER = f"{GROUP}/mesh"
+ROTATE_CA = f"{GROUP}/rotate-ca"
+"""Annotation of a WgMesh: any new value starts a roll-over of its CA."""
+RESTART_TUNNELS = f"{GROUP}/restart-tunnels"
+"""Annotation of a WgMesh: any new value restarts its tunnel pods, one at a time."""
+RENDERED = f"{GROUP}/rendered"
+"""Annotation of what the operator applied: a digest of it."""
+
+
+def ca_secret(mesh: str) -> str:
+    return f"wgmesh-{mesh}-ca"
+
+
+def gossip_secret(mesh: str) -> str:
+    return f"wgmesh-{mesh}-gossip"
+
+
+def join_secret(mesh: str, node: str) -> str:
+    return f"wgmesh-{mesh}-{node}-join"
+
+
+def agent_daemon_set(mesh: str) -> str:
+    return f"wgmesh-{mesh}"
+
+
+def tunnel_daemon_set(mesh: str) -> str:
+    return f"wgmesh-{mesh}-tunnel"
+
+
+def agent_binding(mesh: str) -> str:
+    """The ClusterRoleBinding of a mesh's agents."""
+    return agent_service_account(mesh)
+
+
+def labels(mesh: str, component: str, node: str | None = None) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "wgmesh",
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/instance": mesh,
+        MANAGED_BY: OPERATOR,
+        MESH_LABEL: mesh,
+        **({NODE_LABEL: node} if node is not None and len(node) <= 63 else {}),
+    }

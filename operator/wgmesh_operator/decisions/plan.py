@@ -1,0 +1,285 @@
+"""All that is to be done about one mesh, from what the cluster is: decided anew at each look, remembered nowhere.
+
+A plan is only the next steps. What they change is seen at the next look, which goes on from there, so it makes no
+difference where a plan was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from wgmesh_api.certificates import CertificateError
+from wgmesh_operator.decisions import names, requests, scheduling
+from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
+from wgmesh_operator.decisions.authority import (
+    Authority,
+    MemberTrust,
+    first_authority,
+    plan_roll_over,
+    read_authority,
+)
+from wgmesh_operator.decisions.bundles import plan_bundle
+from wgmesh_operator.decisions.conditions import Outlook, judge, news, with_times
+from wgmesh_operator.decisions.deployment import Deployment
+from wgmesh_operator.decisions.drift import is_applied
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.externals import plan_external_statuses
+from wgmesh_operator.decisions.gossip_key import first_keyring
+from wgmesh_operator.decisions.leaving import plan_leaving
+from wgmesh_operator.decisions.members import plan_members
+from wgmesh_operator.decisions.model import ClusterState, MeshObject, SigningRequest
+from wgmesh_operator.decisions.overlaps import Problem, problems
+from wgmesh_operator.decisions.removal import plan_orphans, plan_removal
+from wgmesh_operator.decisions.rendering import agent, tunnel
+from wgmesh_operator.decisions.rollup import tally
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`status` is what the mesh's should be (None: no mesh), with `events` to tell when it is written.
+
+    `again_at`: when to look again though nothing has changed.
+    """
+
+    actions: list[Action] = field(default_factory=list)
+    status: Json | None = None
+    events: list[Action] = field(default_factory=list)
+    again_at: datetime | None = None
+
+
+def plan_mesh(
+    name: str,
+    state: ClusterState,
+    deployment: Deployment,
+    now: datetime,
+    entropy: Entropy,
+    *,
+    refresh: bool = False,
+) -> Plan:
+    """What to do now about the mesh called `name`, there or not. Requests of nobody's mesh are under the name "".
+
+    `refresh`: apply also what is not watched.
+    """
+    mesh = state.meshes.get(name)
+    if mesh is None:
+        orphans = plan_orphans(name, state.members.get(name, {}), state, now)
+        denial = requests.Denial("NoSuchMesh", _no_such_mesh(name))
+        return Plan([*orphans.actions, *_deny_all(name, None, denial, state, now)], again_at=orphans.again_at)
+    if mesh.deleting_since is not None:
+        removal = plan_removal(mesh, state, now)
+        denial = requests.Denial("MeshGoes", f"mesh {name} is being deleted")
+        denied = _deny_all(name, mesh, denial, state, now)
+        return Plan([*removal.actions, *denied], removal.status, again_at=removal.again_at)
+    if names.MESH_FINALIZER not in mesh.finalizers:
+        # before anything that would have to be removed is made
+        finalizers = (*mesh.finalizers, names.MESH_FINALIZER)
+        return Plan([SetFinalizers(Kind.MESH, name, finalizers, mesh.resource_version)])
+    return _Look(mesh, state, deployment, now, entropy, refresh=refresh).plan()
+
+
+class _Look:
+    """One look at a mesh that is wanted."""
+
+    def __init__(
+        self,
+        mesh: MeshObject,
+        state: ClusterState,
+        deployment: Deployment,
+        now: datetime,
+        entropy: Entropy,
+        *,
+        refresh: bool,
+    ) -> None:
+        self.refresh = refresh
+        self.mesh = mesh
+        self.state = state
+        self.deployment = deployment
+        self.now = now
+        self.entropy = entropy
+        self.members = state.members.get(mesh.name, {})
+        self.actions: list[Action] = []
+        self.again: list[datetime] = []
+        self.live = state.daemon_sets.get(names.agent_daemon_set(mesh.name))
+        self.live_tunnel = state.daemon_sets.get(names.tunnel_daemon_set(mesh.name))
+
+    def plan(self) -> Plan:
+        mesh, state, now = self.mesh, self.state, self.now
+        if mesh.spec is None:
+            invalid = Problem("InvalidSpec", f"the spec cannot be read: {mesh.spec_error}", blocking=True)
+            return self._finish([invalid], set(), frozenset(), None, "", blocked=True)
+        selected = scheduling.selected(mesh.spec, state.nodes)
+        found = problems(mesh, state, selected)
+        # a mesh that carries traffic is not taken away because a newcomer clashes with it
+        blocked = any(problem.blocking for problem in found) and self.live is None and not self.members
+        if blocked:
+            return self._finish(found, selected, frozenset(), None, "", blocked=True)
+        authority, error = self._authority()
+        if names.gossip_secret(mesh.name) not in state.secrets:
+            self.actions.append(first_keyring(mesh, self.deployment.namespace, self.entropy))
+        member_plan = plan_members(mesh, state.nodes, self.members, selected, now)
+        self.actions += member_plan.actions
+        leaving = plan_leaving(self.members.values(), state.nodes, has_agents=self.live is not None, now=now)
+        self.actions += leaving.actions
+        self._deploy(keep_selector=any(node not in selected for node in leaving.waiting_for))
+        self.again += [at for at in (member_plan.again_at, leaving.again_at) if at is not None]
+        self.actions += plan_external_statuses(self.members, now)
+        if authority is not None:
+            self._requests(authority)
+            self._bundles(authority, member_plan.bootstraps)
+        return self._finish(
+            [*found, *member_plan.problems],
+            selected,
+            member_plan.bootstraps,
+            authority,
+            error,
+        )
+
+    def _authority(self) -> tuple[Authority | None, str]:
+        secret = self.state.secrets.get(names.ca_secret(self.mesh.name))
+        if secret is None:
+            self.actions.append(first_authority(self.mesh, self.deployment.namespace, self.now, self.entropy))
+            return None, ""
+        try:
+            authority = read_authority(secret)
+        except CertificateError as error:
+            fix = "restore it, or delete it to have a new CA made"
+            return None, f"{error}: {fix}"
+        step = plan_roll_over(
+            self.mesh,
+            secret,
+            authority,
+            self._trust(),
+            self.deployment.namespace,
+            self.now,
+            self.entropy,
+        )
+        self.actions += step.actions
+        if step.again_at is not None:
+            self.again.append(step.again_at)
+        return authority, ""
+
+    def _trust(self) -> Iterable[MemberTrust]:
+        for name, member in self.members.items():
+            node, report = self.state.nodes.get(name), member.roster.report
+            if member.roster.external or node is None or not node.ready or report.phase != "Joined":
+                continue
+            yield MemberTrust(name, report.certificate_issuer, report.trusted)
+
+    def _deploy(self, *, keep_selector: bool) -> None:
+        held: Mapping[str, str] | None = None
+        if keep_selector and self.live is not None:
+            held = self.live["spec"]["template"]["spec"].get("nodeSelector") or {}
+        wanted = (
+            (agent.daemon_set(self.mesh, self.deployment, node_selector=held), self.live),
+            (
+                tunnel.daemon_set(self.mesh, self.deployment, self.live_tunnel, node_selector=held),
+                self.live_tunnel,
+            ),
+        )
+        if self.live is None or self.refresh:
+            # the account must be there before the first pods are made
+            self.actions.append(
+                Apply(Kind.SERVICE_ACCOUNT, agent.service_account(self.mesh, self.deployment))
+            )
+            self.actions.append(Apply(Kind.BINDING, agent.binding(self.mesh, self.deployment)))
+        for manifest, live in wanted:
+            if not is_applied(manifest, live):
+                self.actions.append(Apply(Kind.DAEMON_SET, manifest))
+
+    def _requests(self, authority: Authority) -> None:
+        mesh, now = self.mesh, self.now
+        for request in _open(self.state.requests.get(mesh.name, {}).values()):
+            verdict = requests.judge(request, mesh, self.members, self.state.nodes, self.deployment.namespace)
+            if isinstance(verdict, requests.Denial):
+                self.actions += requests.plan_denial(request, verdict, mesh, now)
+            else:
+                self.actions += requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
+
+    def _bundles(self, authority: Authority, bootstraps: frozenset[str]) -> None:
+        where = [item["address"] for item in self._bootstrap_statuses(bootstraps)]
+        for name, member in self.members.items():
+            if member.roster.external and not member.roster.deleting:
+                self.actions += plan_bundle(
+                    self.mesh,
+                    member,
+                    self.state.secrets.get(names.join_secret(self.mesh.name, name)),
+                    authority,
+                    where,
+                    self.deployment.namespace,
+                    self.now,
+                    self.entropy,
+                )
+
+    def _bootstrap_statuses(self, bootstraps: frozenset[str]) -> list[Json]:
+        assert self.mesh.spec is not None
+        port = self.mesh.spec.bootstrap.port
+        found = []
+        for name in bootstraps:
+            node, member = self.state.nodes.get(name), self.members.get(name)
+            if node is None or not node.addresses:
+                continue
+            joined = member is not None and member.roster.report.phase == "Joined"
+            host = str(node.addresses[0])
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            found.append((not joined, name, {"node": name, "address": address}))
+        # whoever enters tries them in this order: members first
+        return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]
+
+    def _finish(
+        self,
+        found: list[Problem],
+        selected: set[str],
+        bootstraps: frozenset[str],
+        authority: Authority | None,
+        error: str,
+        *,
+        blocked: bool = False,
+    ) -> Plan:
+        mesh, now = self.mesh, self.now
+        counted = tally(selected, self.members, self.state.nodes, bootstraps, now)
+        live_status: Mapping[str, Any] = (self.live or {}).get("status") or {}
+        outlook = Outlook(
+            tally=counted,
+            problems=found,
+            blocked=blocked,
+            agents=(live_status.get("numberReady", 0), live_status.get("desiredNumberScheduled", 0)),
+            bootstraps_wanted=mesh.spec.bootstrap.replicas if mesh.spec else 0,
+            authority_error=error,
+            rolling_over=authority is not None and authority.rolling_over,
+        )
+        conditions = with_times(judge(outlook), mesh.status, mesh.generation, now)
+        bundle = authority.trust_bundle if authority else mesh.status.get("trustBundle")
+        status: Json = {
+            "observedGeneration": mesh.generation,
+            "nodes": f"{counted.ready}/{counted.nodes}",
+            "links": f"{counted.heard}/{counted.links}",
+            "desiredNodes": counted.nodes,
+            "readyNodes": counted.ready,
+            "bootstraps": self._bootstrap_statuses(bootstraps) if mesh.spec else [],
+            **({"trustBundle": bundle} if bundle else {}),
+            "createdAt": int(mesh.created.timestamp()),
+            "worstLinks": list(counted.broken.names),
+            "conditions": conditions,
+        }
+        return Plan(self.actions, status, list(news(mesh, conditions)), min(self.again, default=None))
+
+
+def _no_such_mesh(name: str) -> str:
+    return f"there is no mesh {name}" if name else "the requester is no mesh's agents' account"
+
+
+def _deny_all(
+    name: str, mesh: MeshObject | None, denial: requests.Denial, state: ClusterState, now: datetime
+) -> list[Action]:
+    actions: list[Action] = []
+    for request in _open(state.requests.get(name, {}).values()):
+        actions += requests.plan_denial(request, denial, mesh, now)
+    return actions
+
+
+def _open(every: Iterable[SigningRequest]) -> list[SigningRequest]:
+    pending = (request for request in every if not request.settled)
+    return sorted(pending, key=lambda request: (request.created, request.name))[: requests.PER_PASS]

@@ -1,0 +1,1 @@
+"""The objects the operator applies, as manifests."""

@@ -1,0 +1,116 @@
+"""The mesh in numbers: what its members report, summed up. One pass over the members, no pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from wgmesh_operator.decisions.model import ClusterNode, Member
+
+NAMED = 5
+"""How many members or links are named; the rest is counted."""
+
+
+@dataclass(slots=True)
+class Some:
+    """A few names, and how many there are in all."""
+
+    names: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) < NAMED:
+            self.names.append(name)
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        more = self.count - len(self.names)
+        return ", ".join(self.names) + (f" and {more} more" if more else "")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one mesh. `links` are ordered pairs; `heard` those of which the first hears the second."""
+
+    nodes: int = 0
+    ready: int = 0
+    links: int = 0
+    heard: int = 0
+    waiting: Some = field(default_factory=Some)
+    """Live members that have not joined."""
+    down: Some = field(default_factory=Some)
+    """Members that had joined and are not there: their node is not ready, or nobody hears the machine."""
+    without_certificate: Some = field(default_factory=Some)
+    expired: Some = field(default_factory=Some)
+    broken: Some = field(default_factory=Some)
+    """Links not heard, as `a -> b: problem`."""
+    ready_bootstraps: int = 0
+
+    @property
+    def fully_meshed(self) -> bool:
+        return self.nodes > 0 and self.ready == self.nodes and self.heard == self.links
+
+
+def tally(
+    wanted: AbstractSet[str],
+    members: Mapping[str, Member],
+    nodes: Mapping[str, ClusterNode],
+    bootstraps: AbstractSet[str],
+    now: datetime,
+) -> Tally:
+    """Counts over the `wanted` nodes of the cluster and those machines outside that have entered once."""
+    names = [*wanted, *_entered(members.values())]
+    total = Tally(nodes=len(names), links=len(names) * (len(names) - 1))
+    for name in sorted(names):
+        member = members.get(name)
+        if member is None or member.roster.deleting:
+            total.waiting.add(name)
+            total.without_certificate.add(name)
+            continue
+        _count(total, member, nodes.get(name), now)
+        if name in bootstraps and is_ready(member, nodes.get(name)):
+            total.ready_bootstraps += 1
+    return total
+
+
+def is_ready(member: Member, node: ClusterNode | None) -> bool:
+    """Whether it has joined, and is there to say so: the report of a dead node is history."""
+    report = member.roster.report
+    return (
+        report.ready
+        and report.phase == "Joined"
+        and (member.roster.external or (node is not None and node.ready))
+    )
+
+
+def _entered(members: Iterable[Member]) -> list[str]:
+    return [
+        member.roster.node
+        for member in members
+        if member.roster.external and not member.roster.deleting and member.roster.report.phase == "Joined"
+    ]
+
+
+def _count(total: Tally, member: Member, node: ClusterNode | None, now: datetime) -> None:
+    name, report = member.roster.node, member.roster.report
+    external = member.roster.external
+    if is_ready(member, node):
+        total.ready += 1
+        total.heard += min(report.heard, total.nodes - 1)
+        for peer, problem in report.worst:
+            total.broken.add(f"{name} -> {peer}: {problem}")
+    elif external or (node is not None and not node.ready):
+        total.down.add(name)
+    else:
+        total.waiting.add(name)
+    if external:
+        return
+    if report.certificate_not_after is None:
+        total.without_certificate.add(name)
+    elif report.certificate_not_after <= now:
+        total.expired.add(name)

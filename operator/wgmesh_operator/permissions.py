@@ -1,0 +1,88 @@
+"""Who may do what: every permission that operator and agents use, and no other. The chart's roles are tested
+against this list.
+
+Bounds that roles cannot express are set by the chart's admission policies: an agent writes the status of its own
+WgMeshNode and asks for certificates in its own name alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wgmesh_api.roster import GROUP, MESHES, NODES, SIGNER
+
+OWN_SECRETS = "secrets"
+
+
+class Scope(StrEnum):
+    """Where a permission holds: a ClusterRole, a Role in the operator's namespace, a Role in `default`.
+
+    Events on cluster-scoped objects belong into the namespace `default`.
+    """
+
+    CLUSTER = "cluster"
+    OWN_NAMESPACE = "own namespace"
+    DEFAULT_NAMESPACE = "default namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """`resource` may name a subresource, `wgmeshes/status`. `names` empty: objects of every name."""
+
+    group: str
+    resource: str
+    verbs: frozenset[str]
+    why: str
+    names: tuple[str, ...] = ()
+    scope: Scope = Scope.CLUSTER
+
+
+def _may(
+    group: str, resource: str, verbs: str, why: str, names: tuple[str, ...] = (), scope: Scope = Scope.CLUSTER
+) -> Permission:
+    return Permission(group, resource, frozenset(verbs.split()), why, names, scope)
+
+
+def operator_permissions(agent_cluster_role: str = "wgmesh-agent") -> tuple[Permission, ...]:
+    """What the operator uses. It binds agents to `agent_cluster_role`, and to no other role."""
+    own = Scope.OWN_NAMESPACE
+    return (
+        _may(GROUP, MESHES, "get list watch patch", "reads meshes, sets their finalizer"),
+        _may(GROUP, f"{MESHES}/status", "patch", "tells their status"),
+        _may(GROUP, NODES, "get list watch create patch delete", "keeps members"),
+        _may(GROUP, f"{NODES}/status", "patch", "tells the status of machines outside the cluster"),
+        _may("", "nodes", "list watch", "knows which nodes there are"),
+        _may("networking.k8s.io", "servicecidrs", "list", "refuses meshes that overlap services"),
+        _may("certificates.k8s.io", "certificatesigningrequests", "list watch", "sees requests"),
+        _may(
+            "certificates.k8s.io", "certificatesigningrequests/approval", "update", "approves and denies them"
+        ),
+        _may("certificates.k8s.io", "certificatesigningrequests/status", "update", "signs them"),
+        _may("certificates.k8s.io", "signers", "approve sign", "those for its own signer", (SIGNER,)),
+        _may(
+            "rbac.authorization.k8s.io",
+            "clusterrolebindings",
+            "create patch delete",
+            "binds each mesh's agents to their role",
+        ),
+        _may(
+            "rbac.authorization.k8s.io", "clusterroles", "bind", "to that role alone", (agent_cluster_role,)
+        ),
+        _may(
+            "", OWN_SECRETS, "list watch create update delete", "keeps CAs, gossip keys, bundles", scope=own
+        ),
+        _may("", "serviceaccounts", "create patch delete", "makes each mesh's agents' account", scope=own),
+        _may("apps", "daemonsets", "list watch create patch delete", "runs the agents", scope=own),
+        _may("", "events", "create patch", "tells what happened", scope=Scope.DEFAULT_NAMESPACE),
+    )
+
+
+def agent_permissions() -> tuple[Permission, ...]:
+    """What the agents of every mesh use."""
+    return (
+        _may(GROUP, MESHES, "get list watch", "where to enter, whom to trust"),
+        _may(GROUP, NODES, "get list watch", "the roster"),
+        _may(GROUP, f"{NODES}/status", "patch", "tells its own status"),
+        _may("certificates.k8s.io", "certificatesigningrequests", "create get", "asks for its certificate"),
+    )
