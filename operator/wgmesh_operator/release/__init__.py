@@ -1,0 +1,1 @@
+"""Programs that the chart runs beside the operator: before it is uninstalled, and to test it."""
