@@ -125,13 +125,14 @@ class Session:
             BackEndError, GossipError, OSError, SocketInUse: it could not start.
             Exception: whatever ended one of its tasks.
         """
-        async with contextlib.AsyncExitStack() as servers:
-            try:
+        try:
+            # The servers go first: what they answer with is the node.
+            async with contextlib.AsyncExitStack() as servers:
                 await self._start(servers, peers, fresh=fresh)
                 return await self._until_ended(stop, leave)
-            finally:
-                if not self._ended.done() or self._ended.result() is not End.LEFT:
-                    await self.node.stop()
+        finally:
+            if not self._ended.done() or self._ended.result() is not End.LEFT:
+                await self.node.stop()
 
     async def leave(self) -> None:
         """Leaves for good, once; answers when it is done."""

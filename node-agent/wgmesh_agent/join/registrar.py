@@ -126,9 +126,11 @@ class Registrar:
 
     async def _bind(self, applicant: Applicant, caller: Caller, now: float, now_unix: float) -> Binding:
         addresses = applicant.kept_addresses
-        for _ in range(MAX_CLAIM_ATTEMPTS):
+        for attempt in range(MAX_CLAIM_ATTEMPTS):
             fresh = not addresses
-            if fresh:
+            if fresh and attempt == 0:
+                addresses = self._former(applicant)
+            if not addresses:
                 addresses = self._allocate(applicant.public_key, now)
             node = applicant.node or default_node_name(self._mesh_name, addresses[0])
             claim = Claim(node, applicant.public_key, addresses, (applicant.endpoint,))
@@ -150,6 +152,11 @@ class Registrar:
         except BaseException:
             self._ledger.withdraw(claim.public_key)
             raise
+
+    def _former(self, applicant: Applicant) -> tuple[IPAddress, ...]:
+        """What the node had before it left: gossip elsewhere may take its name at another address for an impostor's."""
+        former = self._ledger.former_addresses(applicant.node)
+        return () if any(self._is_taken(address, applicant.public_key) for address in former) else former
 
     def _allocate(self, public_key: PublicKey, now: float) -> tuple[IPAddress, ...]:
         self._promises = {a: p for a, p in self._promises.items() if p.expires > now}

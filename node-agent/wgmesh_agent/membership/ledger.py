@@ -17,6 +17,7 @@ from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.names import is_node_name
 
 MAX_ENDPOINTS = 8
+MAX_FORMER = 4096
 
 
 class Reason(enum.StrEnum):
@@ -60,6 +61,7 @@ class Ledger:
         self._by_key: dict[PublicKey, Binding] = {}
         self._by_name: dict[str, PublicKey] = {}
         self._by_address: dict[IPAddress, PublicKey] = {}
+        self._former: dict[str, tuple[IPAddress, ...]] = {}
         self.refused_at_load: list[Refusal] = []
         for binding in bindings:
             self._restore(binding)
@@ -80,6 +82,10 @@ class Ledger:
     def by_address(self, address: IPAddress) -> Binding | None:
         key = self._by_address.get(address)
         return None if key is None else self._by_key[key]
+
+    def former_addresses(self, node: str) -> tuple[IPAddress, ...]:
+        """What a member of this name had before it went; empty if that is not remembered (4,096 names are)."""
+        return self._former.get(node, ())
 
     def addresses(self) -> set[IPAddress]:
         """All mesh addresses in use, this node's included."""
@@ -137,7 +143,15 @@ class Ledger:
                 del self._by_name[binding.claim.node]
             for address in binding.claim.addresses:
                 self._by_address.pop(address, None)
+            if binding.claim.node:
+                self._remember_former(binding.claim)
         return binding
+
+    def _remember_former(self, claim: Claim) -> None:
+        self._former.pop(claim.node, None)
+        self._former[claim.node] = claim.addresses
+        if len(self._former) > MAX_FORMER:
+            del self._former[next(iter(self._former))]
 
     def _put(self, binding: Binding) -> None:
         key = binding.claim.public_key

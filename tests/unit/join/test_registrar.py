@@ -264,3 +264,28 @@ async def test_a_binding_heard_elsewhere_is_not_swept(registrar: Registrar, ledg
     ledger.accept(Claim("x", key(7), (ip_address("10.232.0.1"),), ()), Origin.ANNOUNCED, 0.0)
     await registrar.sweep(1e6)
     assert len(ledger) == 1
+
+
+async def test_a_node_that_left_and_comes_back_gets_its_address_again(
+    registrar: Registrar, ledger: Ledger
+) -> None:
+    first = await admit(registrar, request(1, "alpha"))
+    await admit(registrar, request(2, "beta"))
+    ledger.withdraw(key(1))
+    again = await admit(registrar, request(3, "alpha"))
+    assert again.claim.addresses == first.claim.addresses
+
+
+async def test_a_node_that_comes_back_to_find_its_address_taken_gets_another(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    first = await admit(registrar, request(1, "alpha"))
+    ledger.withdraw(key(1))
+    taker = Claim("gamma", key(7), first.claim.addresses, ())
+    assert ledger.accept(taker, Origin.PEERS, 1000.0) is None
+    again = await admit(registrar, request(3, "alpha"))
+    assert again.claim.addresses != first.claim.addresses
+    ledger.withdraw(key(3))
+    mesh.others, mesh.elsewhere = ("other",), set(again.claim.addresses)
+    third = await admit(registrar, request(4, "alpha"))
+    assert not set(third.claim.addresses) & {*first.claim.addresses, *again.claim.addresses}
