@@ -58,10 +58,11 @@ def plan_mesh(
     entropy: Entropy,
     *,
     refresh: bool = False,
+    trouble: str = "",
 ) -> Plan:
     """What to do now about the mesh called `name`, there or not. Requests of nobody's mesh are under the name "".
 
-    `refresh`: apply also what is not watched.
+    `refresh`: apply also what is not watched. `trouble`: what the API server refused at the last look.
     """
     mesh = state.meshes.get(name)
     if mesh is None:
@@ -77,7 +78,7 @@ def plan_mesh(
         # before anything that would have to be removed is made
         finalizers = (*mesh.finalizers, names.MESH_FINALIZER)
         return Plan([SetFinalizers(Kind.MESH, name, finalizers, mesh.resource_version)])
-    return _Look(mesh, state, deployment, now, entropy, refresh=refresh).plan()
+    return _Look(mesh, state, deployment, now, entropy, refresh=refresh, trouble=trouble).plan()
 
 
 class _Look:
@@ -92,8 +93,10 @@ class _Look:
         entropy: Entropy,
         *,
         refresh: bool,
+        trouble: str,
     ) -> None:
         self.refresh = refresh
+        self.trouble = trouble
         self.mesh = mesh
         self.state = state
         self.deployment = deployment
@@ -239,6 +242,8 @@ class _Look:
         blocked: bool = False,
     ) -> Plan:
         mesh, now = self.mesh, self.now
+        if self.trouble:
+            found = [*found, Problem("ApplyFailed", self.trouble)]
         counted = tally(selected, self.members, self.state.nodes, bootstraps, now)
         live_status: Mapping[str, Any] = (self.live or {}).get("status") or {}
         outlook = Outlook(

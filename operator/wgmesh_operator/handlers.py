@@ -1,0 +1,81 @@
+"""kopf's part: watches that tell the store, the worker's start and end, and the liveness probe.
+
+Handlers decide nothing and write nothing; kopf's own writing to objects stays switched off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import kopf
+
+from wgmesh_operator.progress import Progress
+from wgmesh_operator.resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, Watched
+from wgmesh_operator.worker import Worker
+
+SERVER_TIMEOUT_SECONDS = 300
+CLIENT_TIMEOUT_SECONDS = 330
+
+
+def settings() -> kopf.OperatorSettings:
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.peering.standalone = True
+    # resources are looked for once, at the start: no right to watch definitions and namespaces is needed
+    made.scanning.disabled = True
+    made.watching.server_timeout = SERVER_TIMEOUT_SECONDS
+    made.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
+    for watched, selector in LABEL_SELECTORS.items():
+        made.watching.label_selectors[_selector(watched)] = selector
+    for watched, selector in FIELD_SELECTORS.items():
+        made.watching.field_selectors[_selector(watched)] = selector
+    return made
+
+
+def registry(worker: Worker, progress: Progress) -> kopf.OperatorRegistry:
+    made = kopf.OperatorRegistry()
+    kopf.on.login(registry=made)(kopf.login_via_client)
+    tasks: list[asyncio.Task[None]] = []
+
+    async def start(**_: Any) -> None:
+        tasks.append(asyncio.create_task(worker.run(), name="worker"))
+
+    async def stop(**_: Any) -> None:
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def is_alive(**_: Any) -> dict[str, float | int]:
+        for task in tasks:
+            if task.done():
+                task.result()
+        return progress.check()
+
+    kopf.on.startup(registry=made)(start)
+    kopf.on.cleanup(registry=made)(stop)
+    kopf.on.probe(registry=made, id="progress")(is_alive)
+    for watched in Watched:
+        _watch(made, worker, watched)
+    return made
+
+
+def _watch(made: kopf.OperatorRegistry, worker: Worker, watched: Watched) -> None:
+    async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:
+        raw = dict(body)
+        if type == "DELETED":
+            worker.store.remove(watched, raw["metadata"]["name"], raw)
+        else:
+            worker.store.put(watched, raw)
+
+    resource = WATCHED[watched]
+    kopf.on.event(resource.group, resource.version, resource.plural, registry=made, id=watched.name.lower())(
+        tell
+    )
+
+
+def _selector(watched: Watched) -> Any:
+    resource = WATCHED[watched]
+    return (resource.group, resource.version, resource.plural)

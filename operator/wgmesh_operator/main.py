@@ -1,0 +1,126 @@
+"""The command `wgmesh-operator`: settings by flag or variable, then kopf until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from cryptography import x509
+
+from wgmesh_api.certificates import generate_key
+from wgmesh_operator.cluster import KubernetesCluster, Unreachable
+from wgmesh_operator.decisions.deployment import Deployment
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.progress import Progress
+from wgmesh_operator.worker import Worker
+
+log = logging.getLogger("wgmesh_operator")
+
+ENTROPY = Entropy(key=generate_key, serial=x509.random_serial_number, random_bytes=secrets.token_bytes)
+"""Of the operating system."""
+
+
+@click.command(context_settings={"auto_envvar_prefix": "WGMESH_OPERATOR", "show_default": True})
+@click.option("--namespace", required=True, help="the operator's namespace")
+@click.option("--agent-image", required=True, help="image of the agents")
+@click.option(
+    "--agent-image-pull-policy",
+    type=click.Choice(["Always", "IfNotPresent", "Never"]),
+    default="IfNotPresent",
+    help="when nodes fetch it",
+)
+@click.option("--agent-image-pull-secrets", default="", help="names of pull secrets, separated by commas")
+@click.option("--agent-cluster-role", default="wgmesh-agent", help="ClusterRole the agents are bound to")
+@click.option("--agent-priority-class", default="", help="priority class of the agents' pods")
+@click.option("--agent-resources", default="{}", help="requests and limits of the agents, as JSON")
+@click.option("--health-port", type=click.IntRange(1, 65535), default=8080, help="TCP port of /healthz")
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="how log lines look")
+@click.option("--verbose", is_flag=True, help="log everything")
+@click.version_option(package_name="wgmesh")
+def command(
+    namespace: str,
+    agent_image: str,
+    agent_image_pull_policy: str,
+    agent_image_pull_secrets: str,
+    agent_cluster_role: str,
+    agent_priority_class: str,
+    agent_resources: str,
+    health_port: int,
+    log_format: str,
+    verbose: bool,
+) -> None:
+    """The Kubernetes operator of wgmesh.
+
+    Every flag may be given as a variable WGMESH_OPERATOR_*, such as WGMESH_OPERATOR_AGENT_IMAGE.
+    """
+    deployment = Deployment(
+        namespace=namespace,
+        agent_image=agent_image,
+        image_pull_policy=agent_image_pull_policy,
+        image_pull_secrets=tuple(name for name in agent_image_pull_secrets.split(",") if name),
+        agent_cluster_role=agent_cluster_role,
+        priority_class=agent_priority_class,
+        agent_resources=_resources(agent_resources),
+    )
+    sys.exit(run(deployment, health_port, as_json=log_format == "json", verbose=verbose))
+
+
+def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: bool) -> int:
+    """Run until a signal ends it; the exit code."""
+    import kopf
+
+    from wgmesh_operator import handlers
+
+    kopf.configure(verbose=verbose, log_format=kopf.LogFormat.JSON if as_json else kopf.LogFormat.FULL)
+    if not verbose:
+        # kopf tells of every event it hands over
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+    try:
+        cluster = KubernetesCluster.from_environment(deployment.namespace, socket.gethostname())
+    except Unreachable as error:
+        log.error("%s", error)
+        return 1
+    progress = Progress(time.monotonic)
+    worker = Worker(
+        cluster,
+        deployment,
+        ENTROPY,
+        progress,
+        clock=time.monotonic,
+        now=lambda: datetime.now(UTC),
+    )
+    log.info("wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image)
+    kopf.run(
+        registry=handlers.registry(worker, progress),
+        settings=handlers.settings(),
+        standalone=True,
+        namespaces=[deployment.namespace],
+        liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz",
+    )
+    return 0
+
+
+def _resources(text: str) -> dict[str, Any]:
+    try:
+        resources = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--agent-resources") from error
+    if not isinstance(resources, dict):
+        raise click.BadParameter("an object of requests and limits is needed", param_hint="--agent-resources")
+    return resources
+
+
+def main() -> None:
+    """The command `wgmesh-operator`."""
+    command()
+
+
+if __name__ == "__main__":
+    main()
