@@ -23,6 +23,7 @@ from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
+    KeyringChanged,
     Member,
     MemberFailed,
     MemberJoined,
@@ -48,7 +49,7 @@ log = structlog.get_logger()
 ANNOUNCEMENT = "_j"
 HANDSHAKE_SECONDS = 5.0
 REFRESH_SECONDS = 60.0
-RECONNECT_SECONDS = 5.0
+RECONNECT_SECONDS = 2.0
 JOIN_AT_ONCE = 3
 
 
@@ -306,6 +307,9 @@ class MeshNode:
                         handlers[name](payload)
                 case NameConflict():
                     self._name_conflict(event)
+                case KeyringChanged():
+                    log.info("gossip keys changed")
+                    self.changes.bump()
 
     def _member_news(self, member: Member) -> None:
         log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
