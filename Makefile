@@ -11,7 +11,7 @@ demo: setup
 	@.venv/bin/wgmesh demo $(DEMO)
 
 test: setup
-	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q $(PYTEST)
+	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q -n 4 --dist loadfile $(PYTEST)
 
 kernel-test: setup
 	@scripts/need-root tests/kernel/run $(PYTEST)
