@@ -7,18 +7,20 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.first_handshakes import FirstHandshakes
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
-from wgmesh_agent.wireguard.diff import SetPeer, diff
+from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer, diff
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Device, InterfaceSpec
+from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
@@ -52,6 +54,7 @@ class Reconciler:
         self._served = 0
         self._device: Device | None = None
         self._source_lost = False
+        self.first_handshakes = FirstHandshakes(self._public)
 
     def poke(self) -> None:
         """The ledger changed: reconcile soon."""
@@ -68,12 +71,17 @@ class Reconciler:
     async def run(self) -> None:
         """Reconciles on every poke, and every 15 s whatever others did to the interface."""
         seen = self._wanted.generation
+        checked = time.monotonic()
         while True:
-            await self._wanted.after(seen, INTERVAL_SECONDS)
-            poked = seen != self._wanted.generation
+            check_due = checked + INTERVAL_SECONDS
+            due = min(check_due, self.first_handshakes.next_deadline() or check_due)
+            await self._wanted.after(seen, max(0.0, due - time.monotonic()))
             seen = self._wanted.generation
+            check = time.monotonic() >= check_due
+            if check:
+                checked = time.monotonic()
             try:
-                await self.reconcile(check_interface=not poked)
+                await self.reconcile(check_interface=check)
             except BackEndError as error:
                 log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -93,7 +101,7 @@ class Reconciler:
             served = self._asked
             if check_interface:
                 await self._backend.open(self._spec())
-            actual = await self._backend.read()
+            actual = await self._without_silent(await self._backend.read())
             desired = desired_device(self._key, self._port, self._ledger, keepalive_seconds=self._keepalive)
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
             if self._source_lost:
@@ -104,6 +112,7 @@ class Reconciler:
             }
             device = await self._backend.read() if changes else actual
             self._device, self._served = device, served
+            self.first_handshakes.made(created, time.monotonic())
         if self._source_lost:
             self._source_lost = False
             knock(binding.claim.addresses[0] for binding in self._ledger)
@@ -113,6 +122,21 @@ class Reconciler:
             bindings = (binding for key in created if (binding := self._ledger.by_key(key)) is not None)
             knock(binding.claim.addresses[0] for binding in bindings)
         return device
+
+    async def _without_silent(self, device: Device) -> Device:
+        """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
+        due = self.first_handshakes.due(device, time.monotonic())
+        # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
+        silent = [key for key in due if self._is_where_it_says(device.peers[key])]
+        if not silent:
+            return device
+        log.debug("no first handshake, beginning anew", peers=[str(key) for key in silent])
+        await self._backend.apply([RemovePeer(key) for key in silent])
+        return replace(device, peers={key: peer for key, peer in device.peers.items() if key not in silent})
+
+    def _is_where_it_says(self, peer: Peer) -> bool:
+        binding = self._ledger.by_key(peer.public_key)
+        return binding is not None and peer.endpoint in binding.claim.endpoints
 
     async def read(self) -> Device:
         """What the device holds now. Raises BackEndError."""

@@ -1,0 +1,59 @@
+"""Peers just made that have no handshake yet: tried again sooner than WireGuard by itself would.
+
+Two nodes that meet knock at each other. If both initiations are under way at once, each side answers the other's and
+forgets its own: neither handshake completes, and both sides begin anew five seconds later, again at nearly the same
+time (measured with 100 ms one way: 5.4 to 11.8 s). A lost initiation costs five seconds too. WireGuard sends no second
+one earlier whatever is asked of it, but a peer made anew may begin at once; without a handshake it has nothing to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device
+
+FIRST_PAUSE_SECONDS = 0.6
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    deadline: float
+    pause: float
+    attempts_left: int
+
+
+class FirstHandshakes:
+    """Which peers to make anew, and when. Of two nodes only the one with the lower key does it: they'd cross again."""
+
+    def __init__(self, own: PublicKey) -> None:
+        self._own = own
+        self._waits: dict[PublicKey, _Wait] = {}
+
+    def made(self, keys: Iterable[PublicKey], now: float) -> None:
+        """These peers were made at `now` (monotonic seconds), for the first time or anew."""
+        for key in keys:
+            if self._own < key and key not in self._waits:
+                self._waits[key] = _Wait(now + FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, ATTEMPTS)
+
+    def next_deadline(self) -> float | None:
+        """When `due` should be asked next; None: there is nothing to wait for."""
+        return min((wait.deadline for wait in self._waits.values() if wait.attempts_left), default=None)
+
+    def due(self, device: Device, now: float) -> frozenset[PublicKey]:
+        """Peers of `device` that have had their time and no handshake: to be removed and made again, now.
+
+        The pause doubles with each attempt; after three the rest is left to WireGuard.
+        """
+        due = set()
+        for key, wait in list(self._waits.items()):
+            peer = device.peers.get(key)
+            if peer is None or peer.last_handshake:
+                del self._waits[key]
+            elif wait.attempts_left and wait.deadline <= now:
+                due.add(key)
+                pause = 2 * wait.pause
+                self._waits[key] = _Wait(now + pause, pause, wait.attempts_left - 1)
+        return frozenset(due)

@@ -1,0 +1,134 @@
+"""Peers without a first handshake: which are made anew, when, and how often; then by a reconciler at work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from wgmesh_agent.daemon.first_handshakes import ATTEMPTS, FIRST_PAUSE_SECONDS, FirstHandshakes
+from wgmesh_agent.daemon.reconciler import Reconciler
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.wireguard.backends.memory import MemoryBackend
+from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Peer
+
+LOW, MIDDLE, HIGH = (PublicKey(bytes([number]) * 32) for number in (1, 2, 255))
+WHERE = Endpoint(ip_address("192.0.2.7"), 54540)
+DEADLINE_SECONDS = 10.0
+
+
+def device(*peers: Peer) -> Device:
+    return Device("wg0", peers={peer.public_key: peer for peer in peers})
+
+
+@pytest.fixture
+def waiting() -> FirstHandshakes:
+    found = FirstHandshakes(MIDDLE)
+    found.made([LOW, HIGH], 100.0)
+    return found
+
+
+def test_only_the_node_with_the_lower_key_begins_anew(waiting: FirstHandshakes) -> None:
+    assert waiting.due(device(Peer(LOW), Peer(HIGH)), 200.0) == {HIGH}
+
+
+def test_a_peer_gets_its_time_first(waiting: FirstHandshakes) -> None:
+    assert waiting.next_deadline() == 100.0 + FIRST_PAUSE_SECONDS
+    assert waiting.due(device(Peer(HIGH)), 100.0 + FIRST_PAUSE_SECONDS - 0.01) == frozenset()
+
+
+@pytest.mark.parametrize("what_became_of_it", [device(Peer(HIGH, last_handshake=1.0)), device()])
+def test_a_peer_with_a_handshake_or_gone_is_forgotten(
+    waiting: FirstHandshakes, what_became_of_it: Device
+) -> None:
+    assert waiting.due(what_became_of_it, 200.0) == frozenset()
+    assert waiting.next_deadline() is None
+
+
+def test_attempts_come_further_and_further_apart_and_end(waiting: FirstHandshakes) -> None:
+    found = []
+    while (deadline := waiting.next_deadline()) is not None:
+        assert waiting.due(device(Peer(HIGH)), deadline) == {HIGH}
+        waiting.made([HIGH], deadline)
+        found.append(deadline - 100.0)
+        assert len(found) <= ATTEMPTS
+    assert found == pytest.approx([0.6, 1.8, 4.2])
+    assert waiting.due(device(Peer(HIGH)), 1e6) == frozenset()
+
+
+def test_making_a_peer_anew_starts_no_new_count(waiting: FirstHandshakes) -> None:
+    waiting.due(device(Peer(HIGH)), 100.6)
+    waiting.made([HIGH], 100.7)
+    assert waiting.next_deadline() == pytest.approx(101.8)
+
+
+class Ground:
+    """A reconciler on a back end in memory, with one peer to make."""
+
+    def __init__(self, peer: PublicKey) -> None:
+        self.key = PrivateKey.generate(lambda count: bytes(range(count)))
+        self.peer = peer
+        addresses = (ip_address("10.232.1.1"),)
+        self.backend = MemoryBackend("wg0", time.time)
+        own = Own("me", self.key.public(), addresses, (ip_network("10.232.0.0/16"),))
+        ledger = Ledger(own)
+        claim = Claim("other", peer, (ip_address("10.232.0.2"),), (WHERE,))
+        assert ledger.accept(claim, Origin.PEERS, time.time()) is None
+        spec = InterfaceSpec("wg0", (ip_interface("10.232.1.1"),), own.ranges, 1420)
+        self.reconciler = Reconciler(self.backend, lambda: spec, self.key, 54540, ledger)
+
+    def told(self) -> list[str]:
+        """What the back end was told of the peer, in order."""
+        words = {RemovePeer: "remove", SetPeer: "make"}
+        return [words[type(change)] for change in self.backend.changes if type(change) in words]
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        await self.reconciler.reconcile()
+        task = asyncio.create_task(self.reconciler.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not condition():  # noqa: ASYNC110 - nothing tells of what it looks at
+                await asyncio.sleep(0.01)
+
+
+async def test_a_peer_that_stays_silent_is_made_anew_within_a_second() -> None:
+    ground = Ground(HIGH)
+    begun = time.monotonic()
+    async with ground.at_work():
+        await ground.until(lambda: ground.told() == ["make", "remove", "make"])
+        assert time.monotonic() - begun >= FIRST_PAUSE_SECONDS
+        assert ground.backend.device is not None
+        assert ground.backend.device.peers[HIGH].endpoint == WHERE
+
+
+async def test_a_peer_that_speaks_from_elsewhere_is_left_to_finish() -> None:
+    ground = Ground(HIGH)
+    elsewhere = Endpoint(ip_address("198.51.100.1"), 1)
+    async with ground.at_work():
+        assert ground.backend.device is not None
+        ground.backend.handshake(replace(ground.backend.device.peers[HIGH], endpoint=elsewhere))
+        first = ground.reconciler.first_handshakes.next_deadline()
+        await ground.until(lambda: ground.reconciler.first_handshakes.next_deadline() != first)
+    assert ground.told() == ["make"]
+
+
+async def test_the_node_with_the_higher_key_leaves_it_to_the_other() -> None:
+    ground = Ground(PublicKey(bytes(32)))
+    async with ground.at_work():
+        assert ground.reconciler.first_handshakes.next_deadline() is None
+    assert ground.told() == ["make"]
