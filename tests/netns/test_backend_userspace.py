@@ -1,7 +1,9 @@
 """The back ends' common promises on wireguard-go, and what only a process can go through."""
 
 import os
+import pty
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,10 +69,46 @@ async def test_a_process_owes_nothing_to_its_agent(host: Host) -> None:
     async with Agent(host) as agent:
         await member(agent, BackendKind.USERSPACE, node(1))
         pid = go_process(host)
-        assert os.getsid(pid) == pid
+        assert os.getpgid(pid) == pid
         assert outputs(pid) == [f"{NAME}.log"] * 2
         assert environment(pid) == {"PATH", "LOG_LEVEL"}
         await agent.close()
+
+
+_AGENT_ON_A_TERMINAL = f"""
+import asyncio
+from wgmesh_agent.wireguard.backends.userspace import UserspaceBackend
+from wgmesh_agent.wireguard.model import InterfaceSpec
+
+async def main():
+    await UserspaceBackend("{NAME}").open(InterfaceSpec("{NAME}", (), (), 1420))
+    print("it stands", flush=True)
+    await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("end", ["an interrupt", "a hang-up"])
+def test_the_end_of_a_terminal_ends_the_agent_and_not_the_process(host: Host, end: str) -> None:
+    command = host.inside(sys.executable, "-c", _AGENT_ON_A_TERMINAL)
+    agent, terminal = pty.fork()
+    if agent == 0:
+        os.execvp(command[0], command)
+    output = b""
+    while b"it stands" not in output:
+        output += os.read(terminal, 4096)
+    pid = go_process(host)
+    if end == "an interrupt":
+        os.write(terminal, b"\x03")
+    else:
+        os.close(terminal)
+    _, status = os.waitpid(agent, 0)
+    assert status != 0
+    if end == "an interrupt":
+        os.close(terminal)
+    assert go_process(host) == pid
+    assert NAME in host.run("wg", "show", "interfaces")
 
 
 async def test_a_process_that_cannot_be_started_anew_is_tried_again(host: Host) -> None:
