@@ -17,7 +17,7 @@ from wgmesh_agent.lab.network import Network
 
 TITLE = "SIGKILL of one of ten agents until the logs of all nine others say that it failed, LAN profile"
 NODES = 10
-TRIES, QUICK_TRIES = 10, 3
+TRIES, QUICK_TRIES = 20, 3
 LONGEST_SECONDS = 90.0
 SETTLE_SECONDS = 3.0
 OURS = r"member +node={} status=failed"

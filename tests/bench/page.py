@@ -26,7 +26,12 @@ def machine() -> str:
     )
 
 
-def write(name: str, rows: Sequence[Measurement]) -> None:
+def load() -> float:
+    """How many processes wanted a core over the last minute: what else the machine was doing."""
+    return os.getloadavg()[0]
+
+
+def write(name: str, rows: Sequence[Measurement], load_before: float) -> None:
     """Puts a bench's figures in their place on the page.
 
     Raises:
@@ -36,7 +41,7 @@ def write(name: str, rows: Sequence[Measurement]) -> None:
     text = PAGE.read_text("utf-8")
     place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     when = datetime.now(UTC).date().isoformat()
-    new = f"{begin}\n{when}, {machine()}\n\n{markdown_table(rows)}\n{end}"
+    new = f"{begin}\n{when}, {machine()}; load before the start {load_before:.1f}\n\n{markdown_table(rows)}\n{end}"
     text, places = place.subn(lambda _: new, text)
     if places != 1:
         raise ValueError(

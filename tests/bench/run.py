@@ -48,7 +48,7 @@ def main() -> int:
     for name in arguments.names or BENCHES:
         bench = import_module(f"tests.bench.{BENCHES[name]}")
         print(f"\n{name}: {bench.TITLE}", flush=True)
-        begun = time.monotonic()
+        begun, load = time.monotonic(), page.load()
         try:
             rows = bench.measure(arguments.quick)
         except Exception as error:
@@ -56,9 +56,9 @@ def main() -> int:
             failed.append(name)
             continue
         print(measurement.text_table(rows))
-        print(f"({time.monotonic() - begun:.0f} s)", flush=True)
+        print(f"({time.monotonic() - begun:.0f} s; load before the start {load:.1f})", flush=True)
         if arguments.write:
-            page.write(name, rows)
+            page.write(name, rows, load)
     return 1 if failed else 0
 
 
