@@ -20,7 +20,11 @@ def test_callbacks_run_by_deadline_then_by_age() -> None:
 
 def test_a_callback_may_set_what_is_due_at_once() -> None:
     timers, ran = Timers(), []
-    timers.at(1.0, lambda now: timers.at(now, lambda _: ran.append("inner")))
+
+    def outer(now: float) -> None:
+        timers.at(now, lambda _: ran.append("inner"))
+
+    timers.at(1.0, outer)
     timers.run_due(1.0)
     assert ran == ["inner"]
 
