@@ -142,7 +142,9 @@ class KubernetesCluster:
                     "finalizers": list(action.finalizers),
                     "resourceVersion": action.resource_version,
                 }
-                return self._write("PATCH", action, {}, {"metadata": metadata}, _MERGE)
+                body = self._write("PATCH", action, {}, {"metadata": metadata}, _MERGE)
+                is_released = body["metadata"].get("deletionTimestamp") and not action.finalizers
+                return None if is_released else body
             case Delete():
                 return self._delete(action)
             case Emit():

@@ -80,8 +80,9 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
 
     kopf.configure(verbose=verbose, log_format=kopf.LogFormat.JSON if as_json else kopf.LogFormat.FULL)
     if not verbose:
-        # kopf tells of every event it hands over
-        logging.getLogger("kopf").setLevel(logging.WARNING)
+        # of every event handed over and every probe answered
+        for talkative in ("kopf", "aiohttp.access"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         cluster = KubernetesCluster.from_environment(deployment.namespace, socket.gethostname())
     except Unreachable as error:

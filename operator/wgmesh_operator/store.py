@@ -39,6 +39,7 @@ class Store:
         self._namespace = namespace
         self._changed = changed
         self._versions: dict[tuple[Watched, str], int] = {}
+        self._gone: dict[tuple[Watched, str], int] = {}
         self._meshes: dict[str, MeshObject] = {}
         self._nodes: dict[str, ClusterNode] = {}
         self._members: dict[str, dict[str, Member]] = {}
@@ -79,25 +80,31 @@ class Store:
     def put(self, watched: Watched, body: Json) -> bool:
         """Take over `body` unless a later version is known; whether it was taken."""
         name, version = body["metadata"]["name"], _version(body)
-        known = self._versions.get((watched, name))
-        if known is not None and version <= known:
+        key = (watched, name)
+        if version <= self._versions.get(key, self._gone.get(key, -1)):
             return False
         try:
             dirty = self._put(watched, name, body)
         except (UnreadableObject, KeyError, TypeError, ValueError) as error:
             log.warning("%s %s cannot be read and is passed over: %s", watched, name, error)
             return False
-        self._versions[(watched, name)] = version
+        self._versions[key] = version
+        self._gone.pop(key, None)
         self._changed(dirty)
         return True
 
     def remove(self, watched: Watched, name: str, body: Json | None = None) -> None:
         """Forget an object that is gone. `body` is its last version: a later namesake stays."""
-        known = self._versions.get((watched, name))
-        if known is None or (body is not None and _version(body) < known):
-            return
-        del self._versions[(watched, name)]
-        self._changed(self._remove(watched, name))
+        key = (watched, name)
+        known = self._versions.get(key)
+        last = _version(body) if body is not None else known or 0
+        if known is None:
+            # what was written before it went may be answered after
+            self._gone[key] = max(last, self._gone.get(key, 0))
+        elif last >= known:
+            del self._versions[key]
+            self._gone[key] = last
+            self._changed(self._remove(watched, name))
 
     def take_list(self, watched: Watched, items: Iterable[Json], list_version: str) -> int:
         """Compare with a full list; how many objects the watch had missed."""
@@ -111,6 +118,7 @@ class Store:
         ]
         for name in gone:
             self.remove(watched, name)
+        self._gone = {key: v for key, v in self._gone.items() if key[0] is not watched or v > upto}
         return missed + len(gone)
 
     def _put(self, watched: Watched, name: str, body: Json) -> Iterable[str]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from wgmesh_api.roster import API_VERSION
 from wgmesh_operator.cluster import CONNECTIONS, ApiError, Cluster, Unreachable
-from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
+from wgmesh_operator.decisions.actions import Action, Apply, Emit, Json, Kind
 from wgmesh_operator.decisions.calm import write_at
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
@@ -225,8 +225,7 @@ class Worker:
         if watched is None:
             return False
         if body is None:
-            if isinstance(action, Delete):
-                self.store.remove(watched, action.name)
+            self.store.remove(watched, action.name)
             return True
         return self.store.put(watched, body)
 

@@ -146,7 +146,7 @@ class ControlPlane:
 @contextlib.contextmanager
 def control_plane(folder: Path, extra_flags: Mapping[str, str] | None = None) -> Iterator[ControlPlane]:
     """Start both in `folder`, end both afterwards."""
-    api_port, etcd_port, peer_port = _free_ports(3)
+    api_port, etcd_port, peer_port = free_ports(3)
     _make_certificates(folder)
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -178,6 +178,7 @@ def control_plane(folder: Path, extra_flags: Mapping[str, str] | None = None) ->
             "service-account-issuer": "https://wgmesh.test",
             "service-account-key-file": str(folder / "accounts.key"),
             "service-account-signing-key-file": str(folder / "accounts.key"),
+            "allow-privileged": "true",
             "disable-admission-plugins": _DISABLED,
             "endpoint-reconciler-type": "none",
             **(extra_flags or {}),
@@ -235,7 +236,7 @@ def _start(log: Path, flags: Mapping[str, str], program: str) -> subprocess.Pope
         )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from wgmesh_api.certificates import BACKDATE, CertificateError, cert_to_pem, iss
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import API_VERSION, GROUP
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.authority import Authority
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.model import Member, MeshObject, Secret
@@ -70,6 +70,18 @@ def plan_bundle(
     manifest["metadata"]["resourceVersion"] = secret.resource_version
     renewed = [_event(member, "BundleRenewed", message)] if held is None else []
     return [Replace(Kind.SECRET, manifest), *renewed]
+
+
+def plan_stale_bundles(mesh: str, members: Iterable[Member], secrets: Iterable[Secret]) -> list[Action]:
+    """Delete bundles of members that are gone."""
+    there = {member.roster.uid for member in members}
+    return [
+        Delete(Kind.SECRET, secret.name, secret.uid)
+        for secret in secrets
+        if secret.mesh == mesh
+        and MEMBER_UID in secret.annotations
+        and secret.annotations[MEMBER_UID] not in there
+    ]
 
 
 def _held(secret: Secret | None, uid: str, authority: Authority, now: datetime) -> Mapping[str, Any] | None:

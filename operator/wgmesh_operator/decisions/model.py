@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from wgmesh_api.resources.mesh import WgMeshSpec, spec_of
 from wgmesh_api.roster import (
+    MESH_LABEL,
     IPAddress,
     IPNetwork,
     RosterNode,
@@ -105,13 +106,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret of the operator's namespace, decoded."""
+    """A Secret of the operator's namespace, decoded. `mesh` is the one it was made for."""
 
     name: str
     uid: str = ""
     resource_version: str = ""
     data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    mesh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ def read_secret(body: Mapping[str, Any]) -> Secret:
         resource_version=metadata.get("resourceVersion", ""),
         data={key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()},
         annotations=metadata.get("annotations") or {},
+        mesh=(metadata.get("labels") or {}).get(MESH_LABEL, ""),
     )
 
 

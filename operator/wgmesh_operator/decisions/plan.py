@@ -21,7 +21,7 @@ from wgmesh_operator.decisions.authority import (
     plan_roll_over,
     read_authority,
 )
-from wgmesh_operator.decisions.bundles import plan_bundle
+from wgmesh_operator.decisions.bundles import plan_bundle, plan_stale_bundles
 from wgmesh_operator.decisions.conditions import Outlook, judge, news, with_times
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.drift import is_applied
@@ -126,7 +126,7 @@ class _Look:
         self.actions += member_plan.actions
         leaving = plan_leaving(self.members.values(), state.nodes, has_agents=self.live is not None, now=now)
         self.actions += leaving.actions
-        self._deploy(keep_selector=any(node not in selected for node in leaving.waiting_for))
+        self._deploy(keep_selector=self._some_have_still_to_leave(selected))
         self.again += [at for at in (member_plan.again_at, leaving.again_at) if at is not None]
         self.actions += plan_external_statuses(self.members, now)
         if authority is not None:
@@ -171,6 +171,13 @@ class _Look:
                 continue
             yield MemberTrust(name, report.certificate_issuer, report.trusted)
 
+    def _some_have_still_to_leave(self, selected: set[str]) -> bool:
+        """Whether a node that is wanted no more is still a member: its agent is needed for leaving."""
+        return any(
+            name not in selected and name in self.state.nodes and not member.roster.external
+            for name, member in self.members.items()
+        )
+
     def _deploy(self, *, keep_selector: bool) -> None:
         held: Mapping[str, str] | None = None
         if keep_selector and self.live is not None:
@@ -202,6 +209,7 @@ class _Look:
                 self.actions += requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
 
     def _bundles(self, authority: Authority, bootstraps: frozenset[str]) -> None:
+        self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
         where = [item["address"] for item in self._bootstrap_statuses(bootstraps)]
         for name, member in self.members.items():
             if member.roster.external and not member.roster.deleting:

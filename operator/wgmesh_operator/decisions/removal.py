@@ -58,8 +58,8 @@ def plan_removal(mesh: MeshObject, state: ClusterState, now: datetime) -> Remova
         [
             *(
                 Delete(Kind.SECRET, secret.name, secret.uid)
-                for name, secret in state.secrets.items()
-                if name in (names.ca_secret(mesh.name), names.gossip_secret(mesh.name))
+                for secret in state.secrets.values()
+                if secret.mesh == mesh.name
             ),
             Delete(Kind.SERVICE_ACCOUNT, agent_service_account(mesh.name)),
             Delete(Kind.BINDING, names.agent_binding(mesh.name)),
