@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
 
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.host import Host
+from wgmesh_agent.lab.processes import children_of
 from wgmesh_api.agent_pb2 import AgentEmpty, MemberInfo, MeshInfo
 from wgmesh_api.agent_pb2_grpc import AgentStub
 
@@ -55,10 +55,10 @@ class Agent:
     def pid(self) -> int:
         """The agent's process number, as this machine counts. Raises LabError when it does not run."""
         process = self._running()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = children_of(process.pid)
         if not children:
             raise LabError(f"the agent of {self.host.name} does not run: {self.said()}")
-        return int(children[0])
+        return children[0]
 
     def wait_until_ready(self, seconds: float = 20.0) -> MeshInfo:
         """Waits for the agent to answer on its socket. Raises LabError with the end of its log."""

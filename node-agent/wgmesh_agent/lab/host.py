@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from wgmesh_agent.lab.command import LabError, run
+from wgmesh_agent.lab.processes import children_of
 
 START_SECONDS = 10.0
 
@@ -102,14 +103,13 @@ class Host:
 
     def _first_process(self) -> int:
         assert self._unshare is not None
-        children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._unshare.poll() is not None:
                 raise LabError(f"cannot make namespaces for {self.name}: are you root?")
-            for child in children.read_text().split():
+            for child in children_of(self._unshare.pid):
                 # Until it runs `sleep`, the child may still be busy mounting /proc.
                 if Path(f"/proc/{child}/comm").read_text().strip() == "sleep":
-                    return int(child)
+                    return child
             time.sleep(0.005)
         raise LabError(f"the host {self.name} did not start within {START_SECONDS:g} s")
