@@ -44,7 +44,9 @@ RUN set -eu; \
         apt-get update -qq; \
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wireguard-go wireguard-tools iproute2; \
         rm -rf /var/lib/apt/lists/*; \
-    fi
+    fi; \
+    echo 'wgmesh:x:65532:' >>/etc/group; \
+    echo 'wgmesh:x:65532:65532::/tmp:/usr/sbin/nologin' >>/etc/passwd
 COPY --from=lean /opt/wgmesh /opt/wgmesh
 COPY --from=own /own/ /
 ENV PATH=/opt/wgmesh/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

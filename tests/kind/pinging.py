@@ -1,0 +1,74 @@
+"""Pings that go on while something happens, and how many of them were lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.kind.kubectl import wait_for
+from tests.kind.nodes import Node
+
+PINGS_A_SECOND = 5
+_REPLY = re.compile(r"icmp_seq=(\d+) ttl=")
+
+
+class Pinging:
+    """A ping from a node to an address; every request without an answer before a later one's answer is lost."""
+
+    def __init__(self, node: Node, address: str, log: Path) -> None:
+        self.what = f"{node.name} to {address}"
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*node.enter(), "ping", "-n", "-i", str(1 / PINGS_A_SECOND), address],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def answered(self) -> set[int]:
+        """Sequence numbers of the answers so far."""
+        return {int(number) for number in _REPLY.findall(self._log.read_text())}
+
+    def go_on(self, seconds: float = 30.0) -> None:
+        """Waits for three more answers: the path works now."""
+        before = max(self.answered(), default=0)
+        wait_for(
+            lambda: max(self.answered(), default=0) >= before + 3,
+            seconds,
+            f"pings from {self.what} are answered",
+        )
+
+    def lost(self) -> int:
+        """How many were lost up to the last answer."""
+        answered = self.answered()
+        return max(answered) - len(answered)
+
+    def sent(self) -> int:
+        return max(self.answered(), default=0)
+
+    def end(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextmanager
+def pinging(folder: Path, *pairs: tuple[Node, str]) -> Iterator[list[Pinging]]:
+    """Pings each address from its node before, during and after the block."""
+    pings: list[Pinging] = []
+    try:
+        for number, (node, address) in enumerate(pairs):
+            pings.append(Pinging(node, address, folder / f"ping-{number}.log"))
+        for ping in pings:
+            ping.go_on()
+        yield pings
+        for ping in pings:
+            ping.go_on()
+    finally:
+        for ping in pings:
+            ping.end()

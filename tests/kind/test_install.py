@@ -1,0 +1,62 @@
+"""The chart on a real cluster: what `helm install` makes, what the API server then accepts, refuses and shows."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tests.kind.evidence import Measured
+from tests.kind.kubectl import KubectlError, apply, get, items, kubectl
+from tests.kind.meshes import mesh_body
+from tests.kind.release import NAMESPACE, Release
+
+
+def test_the_chart_installs_and_its_operator_is_ready(images: tuple[str, str], measured: Measured) -> None:
+    began = time.monotonic()
+    made = Release(images[0])
+    made.install()
+    measured("helm install until the operator is ready", time.monotonic() - began, at_most=60)
+    (pod,) = made.operator_pods()
+    assert pod["status"]["containerStatuses"][0]["ready"]  # type: ignore[index]
+
+
+def test_both_resources_are_there_with_their_short_names(release: Release) -> None:
+    for plural, short in (("wgmeshes", "wgm"), ("wgmeshnodes", "wgmn")):
+        crd = get("crd", f"{plural}.wgmesh.dev")
+        assert crd is not None
+        assert short in crd["spec"]["names"]["shortNames"]
+        assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        assert kubectl("get", short) == ""
+
+
+def test_the_api_accepts_a_mesh(release: Release) -> None:
+    assert "created" in apply(mesh_body("blue"), "--dry-run=server")
+
+
+@pytest.mark.parametrize(
+    ("name", "cidrs", "words"),
+    [
+        ("blue", ["10.232.0.1/16"], "host bits"),
+        ("blue", ["ten"], "10.232.0.0/16"),
+        ("blue", ["10.232.0.0/16", "10.233.0.0/16"], "one IPv4 and one IPv6"),
+        ("much-too-long-a-name", ["10.232.0.0/16"], "1 to 10"),
+    ],
+)
+def test_the_api_refuses_a_wrong_mesh_and_says_what_to_write(
+    release: Release, name: str, cidrs: list[str], words: str
+) -> None:
+    with pytest.raises(KubectlError, match=words):
+        apply(mesh_body(name, *cidrs), "--dry-run=server")
+
+
+def test_the_operator_has_no_more_than_it_needs_of_its_node(release: Release) -> None:
+    (pod,) = items("pods", labels="app.kubernetes.io/component=operator", namespace=NAMESPACE)
+    security = pod["spec"]["containers"][0]["securityContext"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    assert security["readOnlyRootFilesystem"]
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_helm_test_passes(release: Release) -> None:
+    done = release.test()
+    assert done.returncode == 0, done.stdout + done.stderr
