@@ -2,9 +2,11 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.netns.backend_suite", "tests.netns.backend_ground")
+SHARED = ("backend_ground", "backend_suite", "backend_ownership_suite")
+pytest.register_assert_rewrite(*(f"tests.netns.{name}" for name in SHARED))
 
 from tests.netns.backend_ground import Agent, Host  # noqa: E402
+from tests.netns.backend_ownership_suite import *  # noqa: E402, F403
 from tests.netns.backend_suite import *  # noqa: E402, F403
 from tests.netns.backend_suite import NAME, desired, member, node  # noqa: E402
 
