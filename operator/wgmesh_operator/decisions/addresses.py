@@ -14,6 +14,9 @@ from ipaddress import IPv4Network
 from wgmesh_api.roster import IPAddress, IPNetwork
 
 
+_WIDEST = 1 << 32
+
+
 class RangeExhausted(Exception):
     """Every address of `network` is taken."""
 
@@ -47,7 +50,8 @@ def allocate(
 
 
 def _allocate_one(name: str, network: IPNetwork, taken: AbstractSet[IPAddress]) -> IPAddress:
-    size, first = capacity(network), int(network.network_address) + _lowest(network)
+    # short addresses of a huge range are many enough, and easier on the eye
+    size, first = min(capacity(network), _WIDEST), int(network.network_address) + _lowest(network)
     address_type = type(network.network_address)
     start = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest()) % size
     # one more than are taken must hold a free one, so a huge empty range is never walked

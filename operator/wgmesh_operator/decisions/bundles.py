@@ -17,7 +17,7 @@ from cryptography import x509
 
 from wgmesh_api.certificates import BACKDATE, CertificateError, cert_to_pem, issue, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role
-from wgmesh_api.roster import API_VERSION, GROUP
+from wgmesh_api.roster import API_VERSION, GROUP, LEAVE_FINALIZER
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.authority import Authority
@@ -43,7 +43,8 @@ def plan_bundle(
 ) -> list[Action]:
     """Make the bundle, or renew it: what changed is changed, the certificate only when it must be."""
     roster = member.roster
-    if not bootstraps or not roster.addresses:
+    if not bootstraps or not roster.addresses or LEAVE_FINALIZER not in member.finalizers:
+        # nowhere to enter, or not taken on as a member
         return []
     outer = {
         "mesh": mesh.name,

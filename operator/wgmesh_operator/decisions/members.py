@@ -61,11 +61,17 @@ def plan_members(
             )
         )
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
-    taken = {address for member in members.values() for address in member.roster.addresses}
+    holders = _holders(members)
+    taken = set(holders)
     for name in sorted(nameable | {name for name, member in members.items() if member.roster.external}):
         member = members.get(name)
         if member is not None and member.roster.deleting:
             continue
+        if member is not None and member.roster.external:
+            problem = _problem_of_external(mesh, member, holders, is_node=name in nameable)
+            if problem is not None:
+                plan.problems.append(problem)
+                continue
         _plan_member(plan, mesh, nodes.get(name), name, member, name in chosen, taken)
     for name, member in members.items():
         if member.roster.external or member.roster.deleting or name in nameable:
@@ -127,12 +133,6 @@ def _plan_member(
             )
             return
         taken.update(addresses)
-    elif external and not _fits(addresses, mesh):
-        ranges = " and ".join(str(network) for network in mesh.cidrs)
-        plan.problems.append(
-            Problem("AddressOutOfRange", f"{name} asks for {addresses[0]}: it must be one of {ranges}")
-        )
-        return
     hint = node.addresses[0] if node is not None and node.addresses else None
     wanted = _Wanted(name, addresses, bootstrap, external, hint)
     if member is not None and _as_wanted(mesh, member, wanted):
@@ -145,8 +145,37 @@ def _plan_member(
         )
 
 
-def _fits(addresses: tuple[IPAddress, ...], mesh: MeshObject) -> bool:
-    return all(any(usable(address, network) for network in mesh.cidrs) for address in addresses)
+def _holders(members: Mapping[str, Member]) -> dict[IPAddress, Member]:
+    """Who has each address: whoever had it first."""
+    holders: dict[IPAddress, Member] = {}
+    for member in members.values():
+        for address in member.roster.addresses:
+            other = holders.setdefault(address, member)
+            if (member.roster.created, member.roster.name) < (other.roster.created, other.roster.name):
+                holders[address] = member
+    return holders
+
+
+def _problem_of_external(
+    mesh: MeshObject, member: Member, holders: Mapping[IPAddress, Member], *, is_node: bool
+) -> Problem | None:
+    """What keeps a machine outside, which people write, from being a member."""
+    roster = member.roster
+    fix = f"delete WgMeshNode {roster.name} and make it with another"
+    if is_node:
+        return Problem("NameTaken", f"{roster.node} is also a node of the cluster: {fix} name")
+    for address in roster.addresses:
+        if not any(usable(address, network) for network in mesh.cidrs):
+            ranges = " or ".join(str(network) for network in mesh.cidrs)
+            return Problem(
+                "AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}: {fix} address"
+            )
+        holder = holders[address]
+        if holder is not member:
+            return Problem(
+                "AddressTaken", f"{roster.node} asks for {address} of {holder.roster.node}: {fix} address"
+            )
+    return None
 
 
 def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:

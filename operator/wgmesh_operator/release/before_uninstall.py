@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import click
@@ -16,6 +17,23 @@ import click
 from wgmesh_operator.release.cluster import Cluster, Mesh
 
 POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What Helm calls this installation."""
+
+    name: str
+    namespace: str
+    revision: int
+
+    @property
+    def keep(self) -> str:
+        """The command that gets Helm's record right again: a refused uninstall leaves it as `uninstalling`."""
+        return f"helm rollback {self.name} {self.revision} -n {self.namespace}"
+
+    def __str__(self) -> str:
+        return f"{self.name} -n {self.namespace}"
 
 
 class Meshes(Protocol):
@@ -31,6 +49,7 @@ def clear(
     *,
     delete: bool,
     seconds: float,
+    release: Release,
     say: Callable[[str], None],
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -40,6 +59,7 @@ def clear(
     Args:
         delete: whether to delete meshes; otherwise one that nobody has deleted is a reason to refuse.
         seconds: how long to wait for meshes to be gone from their nodes.
+        release: named in what people are told to do.
         say: told what happens, a line a call.
     """
     deadline = now() + seconds
@@ -47,7 +67,7 @@ def clear(
     while left := cluster.meshes():
         staying = [mesh.name for mesh in left if not mesh.leaving]
         if staying and not delete:
-            say(_refusal(staying))
+            say(_refusal(staying, release))
             return False
         for name in staying:
             cluster.delete(name)
@@ -56,25 +76,28 @@ def clear(
             say(f"Waiting until nodes are clean of {_listed(fresh)}.")
             asked |= fresh
         if now() >= deadline:
-            say(_late(seconds, [mesh.name for mesh in left]))
+            say(_late(seconds, [mesh.name for mesh in left], release))
             return False
         sleep(POLL_SECONDS)
     say("No mesh is left: the operator may go.")
     return True
 
 
-def _refusal(names: Iterable[str]) -> str:
+def _refusal(names: Iterable[str], release: Release) -> str:
     return (
-        f"Refused: there is still {_listed(names)}. Without the operator nobody would take it off the nodes again.\n"
-        "First:  kubectl delete wgmeshes --all    then uninstall again.\n"
-        "To remove the operator alone and let meshes run on:  helm uninstall --no-hooks …"
+        f"Refused: there is still {_listed(names)}. Without the operator nobody takes them off the nodes again.\n"
+        f"  To remove all:  kubectl delete wgmeshes --all && helm uninstall {release}\n"
+        f"  To remove the operator alone, while nodes stay meshed:  helm uninstall {release} --no-hooks\n"
+        f"  To keep it:  {release.keep}"
     )
 
 
-def _late(seconds: float, names: Iterable[str]) -> str:
+def _late(seconds: float, names: Iterable[str], release: Release) -> str:
     return (
         f"Refused: after {seconds:g} s there is still {_listed(names)}.\n"
-        "See what holds it up:  kubectl describe wgmeshes    and the operator's log. Then uninstall again."
+        "  To see what holds it up:  kubectl describe wgmeshes,wgmeshnodes    (and the operator's log)\n"
+        f"  To go on then:  helm uninstall {release}\n"
+        f"  To keep it:  {release.keep}"
     )
 
 
@@ -86,10 +109,14 @@ def _listed(names: Iterable[str]) -> str:
 @click.command()
 @click.option("--delete-meshes", is_flag=True, help="delete all meshes instead of refusing")
 @click.option("--timeout", default=240.0, help="seconds to wait until nodes are clean")
-def main(delete_meshes: bool, timeout: float) -> None:
+@click.option("--release", required=True, help="Helm's name of this installation")
+@click.option("--namespace", required=True, help="its namespace")
+@click.option("--revision", type=int, required=True, help="its revision")
+def main(delete_meshes: bool, timeout: float, release: str, namespace: str, revision: int) -> None:
     """Ends with 0 once no mesh is left, with 1 if there is reason not to uninstall."""
+    own = Release(release, namespace, revision)
     try:
-        free = clear(Cluster(), delete=delete_meshes, seconds=timeout, say=click.echo)
+        free = clear(Cluster(), delete=delete_meshes, seconds=timeout, release=own, say=click.echo)
     except OSError as error:
         click.echo(f"Refused: {error}")
         sys.exit(1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from wgmesh_operator.release.before_uninstall import clear
+from wgmesh_operator.release.before_uninstall import Release, clear
 from wgmesh_operator.release.cluster import ApiError, Mesh
 
 
@@ -41,6 +41,7 @@ class Ground:
             self,
             delete=delete,
             seconds=seconds,
+            release=Release("wgmesh", "wgmesh-system", 3),
             say=self.said.append,
             now=lambda: self.clock,
             sleep=self.sleep,
@@ -58,7 +59,13 @@ def test_a_mesh_nobody_deleted_is_a_reason_to_refuse_and_is_left_alone() -> None
     assert not ground.clear()
     assert ground.deleted == []
     assert "blue, red" in ground.said[0]
-    assert "kubectl delete wgmeshes --all" in ground.said[0]
+    assert "kubectl delete wgmeshes --all && helm uninstall wgmesh -n wgmesh-system" in ground.said[0]
+
+
+def test_a_refusal_says_how_to_keep_the_release_which_helm_takes_for_half_gone() -> None:
+    ground = Ground("blue")
+    ground.clear()
+    assert "helm rollback wgmesh 3 -n wgmesh-system" in ground.said[0]
 
 
 def test_meshes_on_their_way_out_are_waited_for() -> None:
