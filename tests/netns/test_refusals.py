@@ -2,17 +2,14 @@
 
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from tests.netns.mesh_ground import has_interface, lab_network, wgmesh
+from tests.netns.plain_certificates import client_options, plain_certificate
 
 from wgmesh_agent.lab.agent import Agent
 from wgmesh_agent.lab.mesh import LIFETIME, Mesh
-from wgmesh_api.certificates import cert_to_pem, generate_key, key_to_pem
 from wgmesh_api.identity import Role
 
 pytestmark = pytest.mark.netns
@@ -45,33 +42,8 @@ def refused(mesh: Mesh, reason: str) -> int:
     return int(mesh.agents["n1"].info().refusals.get(f"join_{reason}", 0))
 
 
-def plain_certificate(mesh: Mesh, name: str, *, until: timedelta = LIFETIME) -> list[str]:
-    """The options with a certificate of the mesh's authority that says nothing of wgmesh."""
-    key, now = generate_key(), datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .issuer_name(mesh.authority.cert.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now + until)
-        .sign(mesh.authority.key, hashes.SHA256())
-    )
-    return files(mesh, name, key_to_pem(key), cert_to_pem(certificate), cert_to_pem(mesh.authority.cert))
-
-
-def files(mesh: Mesh, name: str, key: bytes, certificate: bytes, authority: bytes) -> list[str]:
-    options = []
-    for flag, suffix, content in (
-        ("-client-key", "key", key),
-        ("-client-cert", "pem", certificate),
-        ("-ca-cert", "ca", authority),
-    ):
-        path: Path = mesh.network.folder / f"{name}.{suffix}"
-        path.write_bytes(content)
-        options += [flag, str(path)]
-    return options
+def plain(mesh: Mesh, name: str, *, valid_for: timedelta = LIFETIME) -> list[str]:
+    return client_options(plain_certificate(mesh, name, valid_for=valid_for))
 
 
 def test_a_wrong_mesh_name_is_refused_with_status_1(mesh: Mesh) -> None:
@@ -110,26 +82,26 @@ def test_a_client_that_trusts_the_mesh_with_a_foreign_certificate_is_refused(mes
 
 
 def test_an_expired_certificate_is_refused(mesh: Mesh) -> None:
-    status, said = join(mesh, tls=plain_certificate(mesh, "late", until=-timedelta(minutes=1)))
+    status, said = join(mesh, tls=plain(mesh, "late", valid_for=-timedelta(minutes=1)))
     assert status == 1
     assert "expired" in said
 
 
 def test_a_name_held_by_another_identity_is_refused(mesh: Mesh) -> None:
-    certificate = plain_certificate(mesh, "somebody")
+    certificate = plain(mesh, "somebody")
     target = ["-bootstrap-addr", mesh.service_address("n1")]
     holder = Agent(
         mesh.network.hosts["n3"], ["join", "-v", "-n", "lab", "-node-name", "n3", *certificate, *target]
     )
     holder.start()
     holder.wait_until_ready()
-    status, said = join(mesh, "-node-name", "n3", tls=plain_certificate(mesh, "somebody-else"))
+    status, said = join(mesh, "-node-name", "n3", tls=plain(mesh, "somebody-else"))
     assert status == 1
     assert "the name n3 is in use by another node: choose another, or run `wgmesh leave n3` there" in said
 
 
 def test_the_bootstrap_node_s_own_name_is_refused(mesh: Mesh) -> None:
-    status, said = join(mesh, "-node-name", "n1", tls=plain_certificate(mesh, "impostor"))
+    status, said = join(mesh, "-node-name", "n1", tls=plain(mesh, "impostor"))
     assert status == 1
     assert "the name is the bootstrap node's own" in said
 
