@@ -27,8 +27,12 @@ def restart(mesh: Mesh, node: str, how: signal.Signals) -> None:
 
 
 def data_plane(mesh: Mesh, node: str) -> str:
-    """The process numbers of wireguard-go in a host."""
-    return mesh.network.hosts[node].run(["pidof", "wireguard-go"]).stdout
+    """What would change if the interface, or the process behind it, were made anew."""
+    host = mesh.network.hosts[node]
+    link = host.run(["ip", "-oneline", "link", "show", f"wg{mesh.name}"]).stdout.split(":")[0]
+    if mesh.agents[node].info().backend == "kernel":
+        return link
+    return link + host.run(["pidof", "wireguard-go"]).stdout
 
 
 def lost(pings: list[Pinging]) -> list[int]:
