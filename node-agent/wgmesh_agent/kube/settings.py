@@ -42,9 +42,7 @@ class KubeSettings:
 
 def from_environment(environment: Mapping[str, str]) -> KubeSettings:
     """Raises SettingsError, which names the variable."""
-    mesh = _required(environment, "WGMESH_MESH_NAME")
-    if not is_mesh_name(mesh):
-        raise SettingsError(f"WGMESH_MESH_NAME: {mesh!r} is no mesh name: 1 to 10 letters and digits")
+    mesh = mesh_name(environment)
     kube_node = _required(environment, "WGMESH_KUBE_NODE")
     if not is_node_name(kube_node):
         raise SettingsError(f"WGMESH_KUBE_NODE: {kube_node!r} is no node name")
@@ -78,6 +76,14 @@ def from_environment(environment: Mapping[str, str]) -> KubeSettings:
         bootstrap_port=_number(environment, "WGMESH_GRPC_BIND_PORT", 5000),
         keyring=Path(environment.get("WGMESH_KEYRING") or "/etc/wgmesh/gossip/keyring"),
     )
+
+
+def mesh_name(environment: Mapping[str, str]) -> str:
+    """Raises SettingsError."""
+    mesh = _required(environment, "WGMESH_MESH_NAME")
+    if not is_mesh_name(mesh):
+        raise SettingsError(f"WGMESH_MESH_NAME: {mesh!r} is no mesh name: 1 to 10 letters and digits")
+    return mesh
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -6,18 +6,18 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from wgmesh_agent.kube.settings import from_environment
+from wgmesh_agent.kube.settings import mesh_name
 from wgmesh_agent.wireguard.backends.held import hold
 from wgmesh_agent.wireguard.backends.process import PROGRAM, SOCKETS
 
 
 def run_tunnel(environment: Mapping[str, str]) -> int:
     """Holds tunnels until it is killed; 1 if it cannot. Raises SettingsError."""
-    settings = from_environment(environment)
+    mesh = mesh_name(environment)
     program = shutil.which(PROGRAM)
     if program is None:
         print(f"wgmesh-agent: {PROGRAM} is not installed here", file=sys.stderr)  # noqa: T201
         return 1
     SOCKETS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    hold(f"wg{settings.mesh}", program)
+    hold(f"wg{mesh}", program)
     return 0
