@@ -8,7 +8,7 @@ import pytest
 from tests.kind.evidence import Measured
 from tests.kind.kubectl import KubectlError, apply, get, items, kubectl
 from tests.kind.meshes import mesh_body
-from tests.kind.release import NAMESPACE, Release
+from tests.kind.release import NAME, NAMESPACE, Release, helm
 
 
 def test_the_chart_installs_and_its_operator_is_ready(images: tuple[str, str], measured: Measured) -> None:
@@ -60,3 +60,10 @@ def test_the_operator_has_no_more_than_it_needs_of_its_node(release: Release) ->
 def test_helm_test_passes(release: Release) -> None:
     done = release.test()
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_notes_say_the_next_command(release: Release) -> None:
+    notes = helm("get", "notes", NAME, "-n", NAMESPACE).stdout
+    assert "kubectl apply -f -" in notes
+    assert "kubectl wait wgmesh/blue --for=condition=FullyMeshed" in notes
+    assert f"helm uninstall {NAME} -n {NAMESPACE}" in notes
