@@ -193,9 +193,10 @@ class Membership:
         if binding is None:
             return
         member = self._members().get(binding.claim.node)
-        if member is not None and member.status is not MemberStatus.LEFT:
+        # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
+        if binding.last_seen if member is None else member.status is not MemberStatus.LEFT:
             self._refusals.count(
-                "leave_of_member", f"somebody announced that {member.name} left, which gossip denies"
+                "leave_of_member", f"somebody announced that {binding.claim.node} left, which gossip does not say"
             )
             return
         self._ledger.withdraw(claim.public_key)

@@ -1,30 +1,54 @@
-"""Refused claims: counted by reason, each distinct one logged once an hour however often it comes."""
+"""Refused claims: all counted by reason; logged each distinct one once an hour, of each reason a few a minute."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 log = structlog.get_logger()
 REPEAT_SECONDS = 3600.0
 MAX_REMEMBERED = 1024
+WINDOW_SECONDS = 60.0
+LINES_A_WINDOW = 10
+
+
+@dataclass(slots=True)
+class _Window:
+    """What was logged of one reason since `began`."""
+
+    began: float
+    logged: int = 0
+    silent: int = 0
 
 
 class Refusals:
-    """Counts are for `wgmesh info`; the log gets no flood from a member that repeats itself."""
+    """Counts are for `wgmesh info`; the log gets no flood from a member that repeats itself, or never does."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
+        self._clock = clock
         self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._windows: dict[str, _Window] = {}
 
     def count(self, reason: str, message: str) -> None:
         self.counts[reason] += 1
-        now = time.monotonic()
+        now = self._clock()
         last = self._logged.get((reason, message))
         if last is not None and now - last < REPEAT_SECONDS:
             return
+        window = self._windows.get(reason)
+        if window is None or now - window.began >= WINDOW_SECONDS:
+            if window is not None and window.silent:
+                log.warning("claims refused, not shown", reason=reason, how_many=window.silent)
+            window = self._windows[reason] = _Window(now)
+        if window.logged >= LINES_A_WINDOW:
+            window.silent += 1
+            return
+        window.logged += 1
         self._logged[(reason, message)] = now
         self._logged.move_to_end((reason, message))
         if len(self._logged) > MAX_REMEMBERED:

@@ -1,0 +1,129 @@
+"""Entering by one of several bootstrap nodes: who is asked, how often, and what the user reads in the end."""
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from wgmesh_agent.daemon import entering
+from wgmesh_agent.daemon.entering import CannotEnter, Door, EndpointTowards, enter_mesh, record_of
+from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+
+A, B, C = HostPort("a", 5000), HostPort("b", 5000), HostPort("c", 5000)
+ADMITTED = Admitted(
+    node="n2",
+    addresses=(ip_address("10.232.0.1"),),
+    ranges=(ip_network("10.232.0.0/16"),),
+    created_unix=1,
+    gossip_key=bytes(32),
+    profile="lan",
+    gossip_port=7946,
+    peers=(),
+)
+
+
+async def anywhere(towards: Sequence[IPAddress]) -> Endpoint:
+    return Endpoint(ip_address("192.0.2.2"), 54540)
+
+
+class Bootstraps:
+    """What each bootstrap node answers, in turn; the last answer stays."""
+
+    def __init__(self, answers: dict[HostPort, list[Admitted | Exception]]) -> None:
+        self.answers = answers
+        self.asked: list[HostPort] = []
+
+    async def __call__(self, door: Door, bootstrap: HostPort, endpoint: EndpointTowards) -> Admitted:
+        self.asked.append(bootstrap)
+        answers = self.answers[bootstrap]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entering, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(entering, "LONGEST_PAUSE_SECONDS", 0.004)
+
+
+async def enter(
+    monkeypatch: pytest.MonkeyPatch, bootstraps: Bootstraps, seconds: float | None = None
+) -> Admitted:
+    monkeypatch.setattr(entering, "enter_by", bootstraps)
+    door = Door(tuple(bootstraps.answers), None, "lab", "n2", PublicKey(bytes(32)))
+    return await enter_mesh(door, anywhere, seconds)
+
+
+async def test_the_first_that_admits_is_the_last_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstraps = Bootstraps({A: [JoinUnreachable("gone")], B: [ADMITTED], C: [ADMITTED]})
+    assert await enter(monkeypatch, bootstraps) is ADMITTED
+    assert bootstraps.asked == [A, B]
+
+
+async def test_one_that_refuses_is_not_asked_again_and_one_out_of_reach_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = JoinUnreachable("gone")
+    bootstraps = Bootstraps({A: [JoinRefused("name taken")], B: [gone, gone, gone, ADMITTED]})
+    assert await enter(monkeypatch, bootstraps) is ADMITTED
+    assert bootstraps.asked == [A, B, B, B, B]
+
+
+async def test_when_all_refuse_the_user_reads_what_each_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstraps = Bootstraps({A: [JoinRefused("name taken")], B: [JoinRefused("wrong mesh")]})
+    with pytest.raises(CannotEnter) as caught:
+        await enter(monkeypatch, bootstraps)
+    assert str(caught.value) == (
+        "cannot join the mesh lab: a:5000 refused: name taken; b:5000 refused: wrong mesh"
+    )
+    assert bootstraps.asked == [A, B]
+
+
+async def test_when_the_time_is_up_the_user_reads_the_last_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstraps = Bootstraps({A: [JoinUnreachable("no connection")], B: [JoinUnreachable("too slow")]})
+    with pytest.raises(CannotEnter, match="a:5000 no connection; b:5000 too slow"):
+        await enter(monkeypatch, bootstraps, 0.01)
+
+
+async def test_no_time_at_all_is_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstraps = Bootstraps({A: [JoinUnreachable("gone")], B: [JoinUnreachable("gone")]})
+    with pytest.raises(CannotEnter):
+        await enter(monkeypatch, bootstraps, 0.0)
+    assert bootstraps.asked == [A, B]
+
+
+async def test_a_node_that_cannot_tell_its_own_address_asks_nobody_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bootstraps = Bootstraps({A: [NoEndpoint("set -listen-addr")], B: [ADMITTED]})
+    with pytest.raises(NoEndpoint):
+        await enter(monkeypatch, bootstraps)
+    assert bootstraps.asked == [A]
+
+
+def test_a_second_admission_keeps_tags_and_the_time_of_joining() -> None:
+    first = record_of(ADMITTED, "lab", None, bootstrap=False)
+    earlier = MeshRecord(
+        mesh="lab",
+        node="n2",
+        addresses=first.addresses,
+        ranges=first.ranges,
+        ipam_ranges=(),
+        created_unix=1,
+        joined_unix=17,
+        gossip_keys=(),
+        profile="lan",
+        gossip_port=7946,
+        bootstrap=False,
+        tags={"rack": "7"},
+    )
+    again = record_of(ADMITTED, "lab", earlier, bootstrap=False)
+    assert (again.joined_unix, again.tags, again.gossip_keys) == (17, {"rack": "7"}, (bytes(32),))
