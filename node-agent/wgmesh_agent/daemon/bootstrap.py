@@ -17,12 +17,13 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.addresses import AddressAllocator
+from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
-from wgmesh_agent.membership.binding import Binding, Claim
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -75,6 +76,9 @@ class Bootstrap:
     def bootstraps(self) -> tuple[str, ...]:
         others = (binding.claim.node for binding in self._node.ledger if binding.claim.bootstrap)
         return (self._node.record.node, *others)
+
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        return None if self._node.assigned is None else self._node.assigned(node, caller)
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         others = [name for name in self.bootstraps()[1:] if self.is_alive(name)]

@@ -196,7 +196,8 @@ class Membership:
         # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
         if binding.last_seen if member is None else member.status is not MemberStatus.LEFT:
             self._refusals.count(
-                "leave_of_member", f"somebody announced that {binding.claim.node} left, which gossip does not say"
+                "leave_of_member",
+                f"somebody announced that {binding.claim.node} left, which gossip does not say",
             )
             return
         self._ledger.withdraw(claim.public_key)

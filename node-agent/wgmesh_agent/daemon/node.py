@@ -35,6 +35,7 @@ from wgmesh_agent.gossip.notifications import (
 )
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
@@ -108,6 +109,8 @@ class MeshNode:
         )
         self.prober = Prober(record.addresses[0], self.probe_port, self._probed, self.changes)
         self.membership = Membership(self.ledger, self.refusals, self.gossip.members, self._ledger_changed)
+        self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
+        """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
         self.rtts = RTTs(self.gossip, record.node)
         self.tasks = Tasks()
         self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")

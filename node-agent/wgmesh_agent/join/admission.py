@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from wgmesh_agent.membership.binding import Binding, IPAddress
@@ -24,11 +25,13 @@ class Caller:
         holder: what tokens are bound to: the certificate's SHA-256, or without TLS the caller's address.
         identity: the wgmesh identity in the certificate; None without TLS or with certificates of another kind.
         name: the identity as text, the certificate's subject, or empty without TLS; kept with the binding.
+        not_before: from when the certificate is valid; None without TLS.
     """
 
     holder: str
     identity: NodeIdentity | None = None
     name: str = ""
+    not_before: datetime | None = None
 
 
 class DenialReason(enum.StrEnum):
@@ -42,6 +45,8 @@ class DenialReason(enum.StrEnum):
     KEY_IN_USE = "key_in_use"
     NAME_IN_USE = "name_in_use"
     EXHAUSTED = "exhausted"
+    NOT_LISTED = "not_listed"
+    REVOKED = "revoked"
     TOKEN = "token"  # noqa: S105
 
 

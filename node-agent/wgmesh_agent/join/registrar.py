@@ -33,6 +33,9 @@ class Mesh(Protocol):
     def bootstraps(self) -> tuple[str, ...]:
         """The names of all known bootstrap nodes, this one included."""
 
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        """The addresses a roster has for a node; None where there is no roster. Raises Denied if it must not join."""
+
     async def claim_elsewhere(self, claim: Claim) -> bool:
         """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
 
@@ -77,11 +80,18 @@ class Registrar:
             raise Denied(
                 DenialReason.NAME_IN_USE, "a join under this name is under way: try again in a second"
             )
+        assigned = self._mesh.assigned(applicant.node, caller)
         if applicant.replaces is not None:
             self._ledger.withdraw(applicant.replaces.claim.public_key)
+        if (
+            assigned is not None
+            and applicant.known is not None
+            and applicant.known.claim.addresses != assigned
+        ):
+            self._ledger.withdraw(applicant.public_key)
         self._tentative.add(applicant.public_key)
         try:
-            binding = await self._bind(applicant, caller, now, now_unix)
+            binding = await self._bind(applicant, assigned, caller, now, now_unix)
             await self._mesh.admitted(binding, applicant.replaces)
         finally:
             self._tentative.discard(applicant.public_key)
@@ -124,8 +134,15 @@ class Registrar:
         )
         return expected or self._mesh.is_alive(node)
 
-    async def _bind(self, applicant: Applicant, caller: Caller, now: float, now_unix: float) -> Binding:
-        addresses = applicant.kept_addresses
+    async def _bind(
+        self,
+        applicant: Applicant,
+        assigned: tuple[IPAddress, ...] | None,
+        caller: Caller,
+        now: float,
+        now_unix: float,
+    ) -> Binding:
+        addresses = assigned or applicant.kept_addresses
         for attempt in range(MAX_CLAIM_ATTEMPTS):
             fresh = not addresses
             if fresh and attempt == 0:

@@ -99,7 +99,12 @@ def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
     certificate = x509.load_pem_x509_certificate(pem[0])
     identity = identity_of(certificate)
     name = str(identity) if identity else certificate.subject.rfc4514_string()
-    return Caller(holder=certificate.fingerprint(hashes.SHA256()).hex(), identity=identity, name=name)
+    return Caller(
+        holder=certificate.fingerprint(hashes.SHA256()).hex(),
+        identity=identity,
+        name=name,
+        not_before=certificate.not_valid_before_utc,
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -15,12 +15,13 @@ import structlog
 
 from wgmesh_agent.daemon.session import Session, Start
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.certificate import Identity, RequestDenied, Wanted, ask, is_good, now
 from wgmesh_agent.kube.report import Seen, certified, differs, report, stamped, wanted_peers
 from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
@@ -59,11 +60,24 @@ class Companions:
         self._written_at = 0.0
 
     def around(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
+        session.node.assigned = self._assigned
         return (
             ("roster", self._follow_roster(session)),
             ("status", self._write_status(session)),
             ("certificate", self._renew(session)),
         )
+
+    def _assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
+        """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
+        entry = self._view.nodes.get(node)
+        if entry is None or entry.deleting or not entry.addresses:
+            raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
+        if caller.not_before is not None and caller.not_before < entry.created:
+            raise Denied(
+                DenialReason.REVOKED,
+                f"the certificate is older than the member {node}, which was made anew: a new one is needed",
+            )
+        return entry.addresses
 
     async def left(self, mesh: str, node: str) -> None:
         """Tells the operator that nothing of this member is left on its node."""

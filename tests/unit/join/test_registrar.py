@@ -10,7 +10,7 @@ import pytest
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.registrar import CLAIM_SECONDS, Registrar
-from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -43,6 +43,7 @@ class FakeMesh:
 
     def __init__(self) -> None:
         self.alive: set[str] = set()
+        self.roster: dict[str, tuple[IPAddress, ...]] | None = None
         self.others: tuple[str, ...] = ()
         self.elsewhere: set[object] = set()
         self.announced: list[tuple[Binding, Binding | None]] = []
@@ -53,6 +54,13 @@ class FakeMesh:
 
     def bootstraps(self) -> tuple[str, ...]:
         return ("boot", *self.others)
+
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        if self.roster is None:
+            return None
+        if node not in self.roster:
+            raise Denied(DenialReason.NOT_LISTED, f"{node} is not listed")
+        return self.roster[node]
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         await asyncio.sleep(0)
@@ -211,6 +219,14 @@ async def test_an_address_another_bootstrap_promised_is_passed_over(
     mesh.elsewhere = {ip_address("10.232.0.1"), ip_address("10.232.0.2")}
     binding = await admit(registrar, request(1))
     assert binding.claim.addresses == (ip_address("10.232.0.3"),)
+
+
+async def test_a_roster_gives_the_address_and_decides_who_joins(registrar: Registrar, mesh: FakeMesh) -> None:
+    await admit(registrar, request(1, "alpha"))
+    mesh.roster = {"alpha": (ip_address("10.232.77.7"),)}
+    moved = await admit(registrar, request(1, "alpha"))
+    assert moved.claim.addresses == (ip_address("10.232.77.7"),)
+    assert (await denial(registrar, request(2, "beta"))).reason is DenialReason.NOT_LISTED
 
 
 async def test_what_is_not_agreed_yet_is_told_to_nobody(registrar: Registrar, mesh: FakeMesh) -> None:

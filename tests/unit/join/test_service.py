@@ -17,13 +17,13 @@ import grpc
 import pytest
 
 from wgmesh_agent.join.addresses import AddressAllocator
-from wgmesh_agent.join.admission import DenialReason
+from wgmesh_agent.join.admission import Caller, DenialReason
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials, TLSFileError, TLSFiles, load_tls_files
 from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
-from wgmesh_agent.membership.binding import Binding, Claim
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -57,6 +57,9 @@ class QuietMesh:
 
     def bootstraps(self) -> tuple[str, ...]:
         return ("boot",)
+
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        return None
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         return True
