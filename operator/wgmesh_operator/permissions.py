@@ -48,9 +48,9 @@ def operator_permissions(agent_cluster_role: str = "wgmesh-agent") -> tuple[Perm
     """What the operator uses. It binds agents to `agent_cluster_role`, and to no other role."""
     own = Scope.OWN_NAMESPACE
     return (
-        _may(GROUP, MESHES, "get list watch patch", "reads meshes, sets their finalizer"),
+        _may(GROUP, MESHES, "list watch patch", "reads meshes, sets their finalizer"),
         _may(GROUP, f"{MESHES}/status", "patch", "tells their status"),
-        _may(GROUP, NODES, "get list watch create patch delete", "keeps members"),
+        _may(GROUP, NODES, "list watch create patch delete", "keeps members"),
         _may(GROUP, f"{NODES}/status", "patch", "tells the status of machines outside the cluster"),
         _may("", "nodes", "list watch", "knows which nodes there are"),
         _may("networking.k8s.io", "servicecidrs", "list", "refuses meshes that overlap services"),

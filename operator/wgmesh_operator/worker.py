@@ -153,7 +153,8 @@ class Worker:
                 trouble=mesh.trouble,
             )
             trouble, changed = await self._do_all(plan.actions)
-            trouble = trouble or await self._write_status(name, mesh, plan)
+            status_trouble = await self._write_status(name, mesh, plan)
+            trouble = trouble or status_trouble
         except Unreachable as error:
             self._retry(name, mesh, str(error))
             return

@@ -220,9 +220,7 @@ def read_mesh(body: Mapping[str, Any]) -> RosterMesh:
         backend=_text(wireguard, "backend") or "auto",
         gossip_profile=_text(gossip, "profile") or "lan",
         gossip_port=_int(gossip, "port") or 7946,
-        certificate_lifetime_seconds=read_duration(
-            _text(_mapping(spec, "certificates"), "lifetime") or "720h"
-        ),
+        certificate_lifetime_seconds=_lifetime(_text(_mapping(spec, "certificates"), "lifetime")),
     )
 
 
@@ -312,6 +310,7 @@ def read_address(text: object) -> IPAddress | None:
         return None
 
 
+_DEFAULT_LIFETIME_SECONDS = 720 * 3600.0
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -330,6 +329,13 @@ def read_duration(text: str) -> float:
     if rest or number or not text:
         raise ValueError(f"{text!r} is not a duration: write one such as 720h or 90m")
     return total
+
+
+def _lifetime(text: str) -> float:
+    try:
+        return read_duration(text)
+    except ValueError:
+        return _DEFAULT_LIFETIME_SECONDS
 
 
 def _metadata(body: Mapping[str, Any]) -> Mapping[str, Any]:

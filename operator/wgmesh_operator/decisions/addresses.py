@@ -13,7 +13,6 @@ from ipaddress import IPv4Network
 
 from wgmesh_api.roster import IPAddress, IPNetwork
 
-
 _WIDEST = 1 << 32
 
 

@@ -44,7 +44,7 @@ class Condition(ResourceModel):
 def conditions_field(description: str) -> Any:
     """A list of conditions that several writers may share, one of each type."""
     return Field(
-        default=(),
+        default_factory=list,
         description=description,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

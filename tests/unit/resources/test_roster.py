@@ -1,0 +1,252 @@
+"""What the models write, agents read; what agents write, the models accept; nonsense harms nobody."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh_api import roster
+from wgmesh_api.resources.base import Condition
+from wgmesh_api.resources.mesh import BootstrapStatus, WgMesh, WgMeshSpec, WgMeshStatus
+from wgmesh_api.resources.node import (
+    ExternalPeer,
+    PeerProblem,
+    WgMeshNode,
+    WgMeshNodeSpec,
+    WgMeshNodeStatus,
+)
+
+METADATA = {"name": "blue", "uid": "u-1", "creationTimestamp": "2030-01-01T00:00:00Z"}
+MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def dumped(model: Any, **metadata: Any) -> dict[str, Any]:
+    body: dict[str, Any] = model.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return body | {"metadata": METADATA | metadata}
+
+
+def test_a_mesh_of_the_models_is_read_whole() -> None:
+    spec = WgMeshSpec.model_validate(
+        {
+            "cidrs": ["10.232.0.0/16", "fd00::/64"],
+            "bootstrap": {"port": 6000},
+            "wireguard": {"port": 51820, "mtu": 1400, "keepalive": 25, "backend": "kernel"},
+            "gossip": {"profile": "wan", "port": 7000},
+            "certificates": {"lifetime": "1h30m"},
+        }
+    )
+    status = WgMeshStatus(
+        bootstraps=[
+            BootstrapStatus(node="a", address="192.0.2.1:6000"),
+            BootstrapStatus(node="b", address="[2001:db8::1]:6000"),
+        ],
+        trust_bundle="PEM",
+        created_at=5,
+    )
+    assert roster.read_mesh(dumped(WgMesh(spec=spec, status=status))) == roster.RosterMesh(
+        name="blue",
+        uid="u-1",
+        deleting=False,
+        created_at=5,
+        cidrs=(ip_network("10.232.0.0/16"), ip_network("fd00::/64")),
+        bootstraps=(
+            roster.RosterBootstrap("a", ip_address("192.0.2.1"), 6000),
+            roster.RosterBootstrap("b", ip_address("2001:db8::1"), 6000),
+        ),
+        trust_bundle="PEM",
+        bootstrap_port=6000,
+        wireguard_port=51820,
+        mtu=1400,
+        keepalive_seconds=25,
+        backend="kernel",
+        gossip_profile="wan",
+        gossip_port=7000,
+        certificate_lifetime_seconds=5400.0,
+    )
+
+
+def test_defaults_are_those_of_the_models() -> None:
+    written = roster.read_mesh(dumped(WgMesh(spec=WgMeshSpec(cidrs=["10.232.0.0/16"]))))
+    bare = roster.read_mesh({"metadata": METADATA, "spec": {"cidrs": ["10.232.0.0/16"]}})
+    assert written == bare
+    assert bare.created_at == int(MOMENT.timestamp())
+
+
+def test_a_member_of_the_models_is_read_whole() -> None:
+    node = WgMeshNode(
+        spec=WgMeshNodeSpec(
+            mesh="blue",
+            node="a",
+            addresses=["10.232.0.7", "fd00::7"],
+            bootstrap=True,
+            endpoint_hint="192.0.2.1",
+        ),
+        status=WgMeshNodeStatus(
+            phase="Joined",
+            public_key="k",
+            endpoint="192.0.2.1:54540",
+            backend="kernel",
+            interface="wgblue",
+            mtu=1420,
+            peers="1/2",
+            heard=1,
+            expected=2,
+            failed=1,
+            worst=[PeerProblem(node="b", problem="not heard for 12s")],
+            certificate_not_after="2030-01-01T00:00:00Z",
+            certificate_serial="ff",
+            certificate_issuer="aa",
+            trusted=["aa", "bb"],
+            agent_version="1",
+            last_change="2030-01-01T00:00:00Z",
+            externals=[ExternalPeer(node="laptop", public_key="l", endpoint="x:1", heard=True)],
+            conditions=[
+                Condition(
+                    type="Ready",
+                    status="True",
+                    reason="Joined",
+                    message="all well",
+                    last_transition_time="2030-01-01T00:00:00Z",
+                )
+            ],
+        ),
+    )
+    read = roster.read_node(dumped(node, name="blue.a", deletionTimestamp="2030-01-01T00:00:00Z"))
+    assert read == roster.RosterNode(
+        name="blue.a",
+        uid="u-1",
+        created=MOMENT,
+        deleting_since=MOMENT,
+        mesh="blue",
+        node="a",
+        addresses=(ip_address("10.232.0.7"), ip_address("fd00::7")),
+        bootstrap=True,
+        external=False,
+        endpoint_hint=ip_address("192.0.2.1"),
+        report=roster.NodeReport(
+            phase="Joined",
+            public_key="k",
+            endpoint="192.0.2.1:54540",
+            backend="kernel",
+            interface="wgblue",
+            mtu=1420,
+            heard=1,
+            expected=2,
+            failed=1,
+            worst=(("b", "not heard for 12s"),),
+            certificate_not_after=MOMENT,
+            certificate_serial="ff",
+            certificate_issuer="aa",
+            trusted=("aa", "bb"),
+            agent_version="1",
+            last_change=MOMENT,
+            externals=(roster.ExternalReport("laptop", "l", "x:1", heard=True),),
+            ready=True,
+            ready_reason="Joined",
+            ready_message="all well",
+            ready_since=MOMENT,
+        ),
+    )
+    assert read.deleting
+
+
+TEXT = st.text(max_size=10)
+TIMES = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)).map(
+    lambda t: t.replace(microsecond=0, tzinfo=UTC)
+)
+COUNTS = st.integers(0, 10**6)
+REPORTS = st.builds(
+    roster.NodeReport,
+    phase=st.sampled_from(["", "Pending", "Joined", "Left"]),
+    public_key=TEXT,
+    endpoint=TEXT,
+    backend=TEXT,
+    interface=TEXT,
+    mtu=st.none() | COUNTS,
+    heard=COUNTS,
+    expected=COUNTS,
+    failed=COUNTS,
+    worst=st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
+    certificate_not_after=TIMES,
+    certificate_serial=TEXT,
+    certificate_issuer=TEXT,
+    trusted=st.lists(TEXT, max_size=3).map(tuple),
+    agent_version=TEXT,
+    last_change=TIMES,
+    externals=st.lists(
+        st.builds(roster.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, st.booleans()),
+        max_size=3,
+    ).map(tuple),
+    ready=st.booleans(),
+    ready_reason=st.sampled_from(["Joined", "Leaving"]),
+    ready_message=TEXT,
+    ready_since=TIMES.filter(lambda t: t is not None),
+)
+
+
+@given(REPORTS)
+def test_what_an_agent_writes_is_what_is_read_and_what_the_models_accept(report: roster.NodeReport) -> None:
+    status = report.to_status()
+    assert roster.read_report(status) == report
+    WgMeshNodeStatus.model_validate(status)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=12,
+)
+FIELDS = [
+    "cidrs",
+    "bootstrap",
+    "wireguard",
+    "gossip",
+    "mesh",
+    "node",
+    "addresses",
+    "worst",
+    "externals",
+    "conditions",
+]
+PART = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON, max_size=6)
+
+
+@given(
+    st.fixed_dictionaries({"metadata": st.just(METADATA) | PART, "spec": PART | JSON, "status": PART | JSON})
+)
+def test_nonsense_reads_as_absent_or_as_no_object(body: dict[str, Any]) -> None:
+    for read in (roster.read_mesh, roster.read_node):
+        with contextlib.suppress(roster.UnreadableObject):
+            read(body)
+
+
+def test_an_unreadable_lifetime_is_the_default() -> None:
+    spec = {"certificates": {"lifetime": "soon"}}
+    assert roster.read_mesh({"metadata": METADATA, "spec": spec}).certificate_lifetime_seconds == 720 * 3600
+
+
+def test_an_object_without_its_names_is_none() -> None:
+    with pytest.raises(roster.UnreadableObject, match="the object has no uid"):
+        roster.read_mesh({"metadata": {"name": "blue"}})
+    with pytest.raises(roster.UnreadableObject, match="the object has no node"):
+        roster.read_node({"metadata": METADATA, "spec": {"mesh": "blue"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("720h", 2592000.0), ("90m", 5400.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("10ms", 0.01)],
+)
+def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None:
+    assert roster.read_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "h", "5", "5d", "1h 3m", "-1h", "1.2.3s"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        roster.read_duration(text)
