@@ -116,7 +116,7 @@ def definition(kind: Kind) -> Json:
                 "plural": kind.plural,
                 "singular": kind.singular,
                 "shortNames": [kind.short_name],
-                "categories": ["wgmesh"],
+                "categories": ["mesh"],
             },
             "versions": [
                 {

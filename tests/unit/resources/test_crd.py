@@ -95,7 +95,7 @@ def test_both_kinds_are_cluster_wide_with_status_and_short_names() -> None:
     for crd in definitions():
         assert crd["spec"]["scope"] == "Cluster"
         assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}
-        assert crd["spec"]["names"]["categories"] == ["wgmesh"]
+        assert crd["spec"]["names"]["categories"] == ["mesh"]
         names[crd["metadata"]["name"]] = crd["spec"]["names"]["shortNames"]
     assert names == {"wgmeshes.wgmesh.dev": ["wgm"], "wgmeshnodes.wgmesh.dev": ["wgmn"]}
 
