@@ -10,26 +10,27 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
-from typing import TypeVar
 
 from wgmesh_api.roster import API_VERSION
-from wgmesh_operator.cluster import CONNECTIONS, ApiError, Cluster, Unreachable
-from wgmesh_operator.decisions.actions import Action, Apply, Emit, Json, Kind
+from wgmesh_operator.cluster import ApiError, Cluster, Unreachable
+from wgmesh_operator.decisions.actions import Apply, Json, Kind
 from wgmesh_operator.decisions.calm import write_at
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.plan import Plan, plan_mesh
+from wgmesh_operator.executor import Executor, Outcome, described
 from wgmesh_operator.progress import Progress
-from wgmesh_operator.resources import WATCHED_KINDS, Watched
+from wgmesh_operator.resources import Watched
 from wgmesh_operator.store import Store
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-_BATCH = 4 * CONNECTIONS
+ACTIONS_PER_PASS = 500
+"""More wait for the next look, which follows at once: others' turn comes, and statuses tell how far it is."""
+PASSES_AT_FULL_SPEED = 5
+"""That do the same again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class _Mesh:
     due: float | None = None
     failures: int = 0
     trouble: str = ""
+    done: frozenset[str] = frozenset()
+    streak: int = 0
+    plan_seconds: float = 0.0
     status_written: datetime | None = None
     refreshed: bool = False
 
@@ -79,8 +83,8 @@ class Worker:
         self._pace = pace or Pace()
         self._meshes: dict[str, _Mesh] = {}
         self._marked = asyncio.Event()
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="api")
         self.store = Store(deployment.namespace, self.mark)
+        self._executor = Executor(cluster, self.store, progress)
 
     def mark(self, names: Iterable[str], delay: float | None = None) -> None:
         """Look at these meshes soon."""
@@ -107,7 +111,7 @@ class Worker:
                 await self._pass()
                 await self._wait(min(next_sweep, next_resync))
         finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._executor.close()
 
     async def _first_lists(self) -> None:
         for attempt in itertools.count():
@@ -121,13 +125,13 @@ class Worker:
             if mesh.due is None or mesh.due > self._clock():
                 continue
             mesh.due = None
-            began = self._clock()
             await self._reconcile(name, mesh)
             self._progress.passes += 1
             self._progress.beat()
             if mesh.due is not None:
                 # a large mesh that changes all the time must leave time for others, and for the watches
-                mesh.due = max(mesh.due, self._clock() + (self._clock() - began) * (1 / self._pace.load - 1))
+                rest = mesh.plan_seconds * (1 / self._pace.load - 1)
+                mesh.due = max(mesh.due, self._clock() + rest)
             elif name not in self.store.mesh_names:
                 del self._meshes[name]
 
@@ -143,18 +147,9 @@ class Worker:
 
     async def _reconcile(self, name: str, mesh: _Mesh) -> None:
         try:
-            plan = plan_mesh(
-                name,
-                self.store.state,
-                self._deployment,
-                self._now(),
-                self._entropy,
-                refresh=not mesh.refreshed,
-                trouble=mesh.trouble,
-            )
-            trouble, changed = await self._do_all(plan.actions)
-            status_trouble = await self._write_status(name, mesh, plan)
-            trouble = trouble or status_trouble
+            plan = self._plan(name, mesh)
+            outcome = await self._executor.do_all(plan.actions[:ACTIONS_PER_PASS])
+            told = await self._write_status(name, mesh, plan)
         except Unreachable as error:
             self._retry(name, mesh, str(error))
             return
@@ -163,15 +158,39 @@ class Worker:
             self._retry(name, mesh, "")
             return
         mesh.refreshed = True
-        if trouble is not None:
+        trouble = outcome.trouble or told.trouble
+        if trouble or outcome.conflict or told.conflict:
             if trouble != mesh.trouble:
-                mesh.trouble = trouble
                 self.mark([name])
+            mesh.trouble = trouble
             self._retry(name, mesh, trouble)
             return
         mesh.failures, mesh.trouble = 0, ""
+        self._go_on(name, mesh, plan, changed=outcome.changed)
+
+    def _plan(self, name: str, mesh: _Mesh) -> Plan:
+        began = self._clock()
+        plan = plan_mesh(
+            name,
+            self.store.state,
+            self._deployment,
+            self._now(),
+            self._entropy,
+            refresh=not mesh.refreshed,
+            trouble=mesh.trouble,
+        )
+        mesh.plan_seconds = self._clock() - began
+        return plan
+
+    def _go_on(self, name: str, mesh: _Mesh, plan: Plan, *, changed: bool) -> None:
+        """When to look again after a pass in which all went well."""
+        done = frozenset(map(described, plan.actions))
+        mesh.streak = mesh.streak + 1 if changed and done == mesh.done else 0
+        mesh.done = done
         if changed:
-            self.mark([name])
+            # somebody may undo what is done here each time: that must not go on at full speed
+            quarrel = mesh.streak - PASSES_AT_FULL_SPEED
+            self.mark([name], self._retry_after(quarrel) if quarrel > 0 else None)
         if plan.again_at is not None:
             self.mark([name], max(0.0, (plan.again_at - self._now()).total_seconds()))
 
@@ -186,85 +205,38 @@ class Worker:
     def _retry_after(self, failures: int) -> float:
         return float(min(self._pace.last_retry, self._pace.first_retry * 2 ** min(failures, 16)))
 
-    async def _do_all(self, actions: list[Action]) -> tuple[str | None, bool]:
-        """Do them in order, those of one sort at once. What went wrong (if anything), whether anything changed.
-
-        Raises Unreachable.
-        """
-        trouble: str | None = None
-        changed = False
-        for _, group in itertools.groupby(actions, key=lambda action: (type(action), action.kind)):
-            every = list(group)
-            for start in range(0, len(every), _BATCH):
-                for action, outcome in await self._do_batch(every[start : start + _BATCH]):
-                    if isinstance(outcome, ApiError) and not outcome.is_conflict:
-                        trouble = f"{_described(action)} was refused: {outcome.message or outcome.reason}"
-                    elif isinstance(outcome, BaseException):
-                        # somebody was quicker: what they did comes by the watch, or by the next look
-                        changed = True
-                    else:
-                        changed |= outcome
-        return trouble, changed
-
-    async def _do_batch(self, actions: list[Action]) -> list[tuple[Action, bool | ApiError]]:
-        outcomes = await asyncio.gather(*map(self._do, actions), return_exceptions=True)
-        results: list[tuple[Action, bool | ApiError]] = []
-        for action, outcome in zip(actions, outcomes, strict=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, ApiError):
-                raise outcome
-            results.append((action, outcome))
-        return results
-
-    async def _do(self, action: Action) -> bool:
-        """Do it, and take over what it made of the object; whether that is a change."""
-        body = await asyncio.get_running_loop().run_in_executor(self._threads, self._cluster.do, action)
-        self._progress.beat()
-        if isinstance(action, Emit):
-            return False
-        log.info("%s", _described(action))
-        watched = WATCHED_KINDS.get(action.kind)
-        if watched is None:
-            return False
-        if body is None:
-            self.store.remove(watched, action.name)
-            return True
-        return self.store.put(watched, body)
-
-    async def _write_status(self, name: str, mesh: _Mesh, plan: Plan) -> str | None:
+    async def _write_status(self, name: str, mesh: _Mesh, plan: Plan) -> Outcome:
         current = self.store.state.meshes.get(name)
-        if plan.status is None or current is None:
-            return None
         now = self._now()
+        if plan.status is None or current is None:
+            return Outcome()
         at = write_at(current.status, plan.status, mesh.status_written, now)
         if at is None:
-            return None
+            return Outcome()
         if at > now:
             self.mark([name], (at - now).total_seconds())
-            return None
+            return Outcome()
         action = Apply(Kind.MESH, _status_manifest(name, plan.status), "status")
-        trouble, _ = await self._do_all([action, *plan.events])
-        if trouble is None:
+        outcome = await self._executor.do_all([action, *plan.events])
+        if not outcome.trouble and not outcome.conflict:
             mesh.status_written = now
-        return trouble
+        return outcome
 
     async def _resync(self) -> None:
         for watched in Watched:
             await self._take_list(watched)
-        cidrs = await self._in_thread(self._cluster.service_cidrs)
+        cidrs = await self._executor.in_thread(self._cluster.service_cidrs)
         self.store.set_service_cidrs(tuple(ip_network(text) for text in cidrs))
         for mesh in self._meshes.values():
             mesh.refreshed = False
         self.mark(self.store.mesh_names)
 
     async def _take_list(self, watched: Watched) -> None:
-        items, version = await self._in_thread(lambda: self._cluster.list_all(watched))
+        items, version = await self._executor.in_thread(lambda: self._cluster.list_all(watched))
         missed = self.store.take_list(watched, items, version)
         self._progress.beat()
         if missed:
             log.debug("%d %s were new by listing", missed, watched)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def _attempt(self, work: Coroutine[None, None, None], what: str) -> bool:
         try:
@@ -282,9 +254,3 @@ def _status_manifest(name: str, status: Json) -> Json:
         "metadata": {"name": name},
         "status": status,
     }
-
-
-def _described(action: Action) -> str:
-    verb = type(action).__name__.lower()
-    subresource = getattr(action, "subresource", "")
-    return f"{verb} {action.kind.value} {action.name}" + (f" {subresource}" if subresource else "")

@@ -265,3 +265,40 @@ async def test_a_mesh_that_is_gone_is_forgotten() -> None:
         await until(lambda: worker.store.mesh_names == set(), "and forgotten")
         await until(lambda: worker._meshes == {}, "by the worker, too")
     assert {kind for kind, _ in api.objects} == {"Node"}
+
+
+async def test_who_undoes_everything_at_once_is_answered_less_and_less_often() -> None:
+    api = cluster_of()
+
+    class Undoing(MemoryApi):
+        def do(self, action: Action) -> Any:
+            body = super().do(action)
+            if isinstance(action, Apply) and action.name == "wgmesh-blue-tunnel":
+                spec = self.objects[("DaemonSet", action.name)]["spec"]["template"]["spec"]
+                spec["hostNetwork"] = False
+                body = self.objects[("DaemonSet", action.name)]
+                self._bump(body)
+            return body
+
+    undoing = Undoing()
+    undoing.objects, undoing._version = api.objects, api._version
+
+    def answers() -> int:
+        return sum(action.name == "wgmesh-blue-tunnel" for action in undoing.done)
+
+    async with working(undoing, Pace(debounce=0.001, first_retry=60, last_retry=60, turn=0.05)) as worker:
+        await until(lambda: "blue" in worker._meshes and worker._meshes["blue"].streak > 5, "it is noticed")
+        before = answers()
+        passes = worker._progress.passes
+        worker.mark(["red"])
+        await another_pass(worker, passes)
+        assert answers() == before
+
+
+async def test_five_hundred_things_are_done_at_once_and_the_rest_next() -> None:
+    api = cluster_of(600)
+    async with working(api):
+        await until(lambda: api.get("DaemonSet", "wgmesh-blue-tunnel"), "all is there")
+    assert len(api.of_kind("WgMeshNode")) == 600
+    first = next(i for i, a in enumerate(api.done) if isinstance(a, Apply) and a.subresource == "status")
+    assert first <= 501
