@@ -109,7 +109,7 @@ async def _agent(
             session = await _session(settings, folder, key, start, companions, held_tunnel=held_tunnel)
             end = await session.run(stop, leave, start.peers, fresh=start.fresh)
             if end is End.LEFT:
-                await after_leaving()
+                await _unless_ended(after_leaving(), stop, leave)
             start = session.moved_to if end is End.MOVED else None
         return 0
     finally:

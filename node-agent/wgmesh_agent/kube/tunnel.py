@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -18,6 +19,8 @@ def run_tunnel(environment: Mapping[str, str]) -> int:
     if program is None:
         print(f"wgmesh-agent: {PROGRAM} is not installed here", file=sys.stderr)  # noqa: T201
         return 1
+    # The first process of a container is not ended by SIGTERM unless it says so.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     SOCKETS.mkdir(mode=0o755, parents=True, exist_ok=True)
     hold(f"wg{mesh}", program)
     return 0
