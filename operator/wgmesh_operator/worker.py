@@ -55,7 +55,7 @@ class _Mesh:
     trouble: str = ""
     done: frozenset[str] = frozenset()
     streak: int = 0
-    plan_seconds: float = 0.0
+    rest_until: float = 0.0
     status_written: datetime | None = None
     refreshed: bool = False
 
@@ -122,21 +122,17 @@ class Worker:
 
     async def _pass(self) -> None:
         for name, mesh in list(self._meshes.items()):
-            if mesh.due is None or mesh.due > self._clock():
+            if mesh.due is None or max(mesh.due, mesh.rest_until) > self._clock():
                 continue
             mesh.due = None
             await self._reconcile(name, mesh)
             self._progress.passes += 1
             self._progress.beat()
-            if mesh.due is not None:
-                # a large mesh that changes all the time must leave time for others, and for the watches
-                rest = mesh.plan_seconds * (1 / self._pace.load - 1)
-                mesh.due = max(mesh.due, self._clock() + rest)
-            elif name not in self.store.mesh_names:
+            if mesh.due is None and name not in self.store.mesh_names:
                 del self._meshes[name]
 
     async def _wait(self, latest: float) -> None:
-        due = [mesh.due for mesh in self._meshes.values() if mesh.due is not None]
+        due = [max(mesh.due, mesh.rest_until) for mesh in self._meshes.values() if mesh.due is not None]
         seconds = min([*due, latest]) - self._clock()
         self._marked.clear()
         try:
@@ -179,7 +175,8 @@ class Worker:
             refresh=not mesh.refreshed,
             trouble=mesh.trouble,
         )
-        mesh.plan_seconds = self._clock() - began
+        # a large mesh that changes all the time must leave time for others, and for the watches
+        mesh.rest_until = self._clock() + (self._clock() - began) * (1 / self._pace.load - 1)
         return plan
 
     def _go_on(self, name: str, mesh: _Mesh, plan: Plan, *, changed: bool) -> None:
@@ -188,9 +185,10 @@ class Worker:
         mesh.streak = mesh.streak + 1 if changed and done == mesh.done else 0
         mesh.done = done
         if changed:
-            # somebody may undo what is done here each time: that must not go on at full speed
-            quarrel = mesh.streak - PASSES_AT_FULL_SPEED
-            self.mark([name], self._retry_after(quarrel) if quarrel > 0 else None)
+            self.mark([name])
+        if mesh.streak > PASSES_AT_FULL_SPEED:
+            # somebody undoes what is done here each time: that must not go on at full speed
+            mesh.rest_until = self._clock() + self._retry_after(mesh.streak - PASSES_AT_FULL_SPEED)
         if plan.again_at is not None:
             self.mark([name], max(0.0, (plan.again_at - self._now()).total_seconds()))
 
