@@ -1,4 +1,4 @@
-.PHONY: setup demo test kernel-test bench lint stubs
+.PHONY: setup demo test kernel-test e2e bench lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -8,13 +8,16 @@ setup:
 	@scripts/setup
 
 demo: setup
-	@.venv/bin/wgmesh demo $(DEMO)
+	@scripts/need-root .venv/bin/wgmesh demo $(DEMO)
 
 test: setup
 	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q -n 4 --dist loadfile $(PYTEST)
 
 kernel-test: setup
 	@scripts/need-root tests/kernel/run $(PYTEST)
+
+e2e: setup
+	@scripts/need-root tests/kind/run $(PYTEST)
 
 bench: setup
 	@scripts/need-root $(PYTHON) tests/bench/run.py $(BENCH)
@@ -25,6 +28,7 @@ lint: setup
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) scripts/generate-stubs --check
+	@$(PYTHON) scripts/generate-crds --check
 
 stubs: setup
 	@$(PYTHON) scripts/generate-stubs
