@@ -1,12 +1,15 @@
 """A failed test of a whole mesh shows what its agents said."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.netns import mesh_ground
 
 _SHOWN_CHARACTERS = 6000
+_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+_NEEDED_INSTANCES = 1024
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -18,3 +21,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
             for log in sorted(network.folder.glob("*.log")):
                 text = log.read_text(errors="replace")[-_SHOWN_CHARACTERS:]
                 report.sections.append((f"the agent's {log.name}", text))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _enough_watchers() -> None:
+    """Every wireguard-go takes an inotify instance, of which root has 128 on a machine that nobody set up for more."""
+    if int(_INSTANCES.read_text()) < _NEEDED_INSTANCES:
+        _INSTANCES.write_text(str(_NEEDED_INSTANCES))
