@@ -12,6 +12,8 @@ REPORT = {"PYTHONPROFILEIMPORTTIME": "1"}
 """Environment of a process that is to tell each import on standard error."""
 _LINE = re.compile(r"^import time:\s+\d+ \|\s+\d+ \| *([\w.]+)$", re.MULTILINE)
 
+_BEGIN = "from wgmesh_agent.cli.library_parts import leave_out; leave_out()\n"
+"""As an agent begins; without it the reference would import more than an agent does."""
 _TRY = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -21,6 +23,8 @@ for name in sys.argv[1:]:
         continue
     print(name)
 """
+_SHARE_OF_STRANGERS = 0.05
+"""Built-in parts of extension modules, which no import statement names, are a few of a hundred."""
 
 
 def imported(log: str) -> list[str]:
@@ -38,10 +42,26 @@ def imported(log: str) -> list[str]:
 def program(names: list[str]) -> list[str]:
     """The command that starts an interpreter, imports all of `names` as import statements do, and says `imported`."""
     lines = "\n".join(f"import {name}" for name in names)
-    return [sys.executable, "-c", f"{lines}\nprint('imported', flush=True)"]
+    return [sys.executable, "-c", f"{_BEGIN}{lines}\nprint('imported', flush=True)"]
 
 
 def existing(names: list[str]) -> list[str]:
-    """Without those that an import was tried of in vain (other systems' modules), and what is no module of its own."""
-    command = [sys.executable, "-c", _TRY, *names]
+    """Without those that an import was tried of in vain (other systems' modules), and what is no module of its own.
+
+    Raises:
+        CannotRun: importing them brings in others that no joining agent has: it would be no fair reference.
+    """
+    found = _said(_BEGIN + _TRY, *names)
+    loaded = _said(
+        program(found)[2] + "\nimport sys; print(*(name for name, module in sys.modules.items() if module))"
+    )
+    at_start = _said("import sys; print(*sys.modules)")
+    strangers = sorted(set(loaded) - set(names) - set(at_start) - {"imported"})
+    if len(strangers) > _SHARE_OF_STRANGERS * len(found):
+        raise CannotRun(f"the reference imports what a joining agent does not: {strangers}")
+    return found
+
+
+def _said(lines: str, *arguments: str) -> list[str]:
+    command = [sys.executable, "-c", lines, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
