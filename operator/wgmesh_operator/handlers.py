@@ -17,6 +17,8 @@ from wgmesh_operator.worker import Worker
 
 SERVER_TIMEOUT_SECONDS = 300
 CLIENT_TIMEOUT_SECONDS = 330
+RECONNECT_AFTER_SECONDS = (1.0, 2.0, 3.0, 5.0)
+"""Then a watch begins anew with a list, and these again."""
 
 
 def settings() -> kopf.OperatorSettings:
@@ -27,6 +29,7 @@ def settings() -> kopf.OperatorSettings:
     made.scanning.disabled = True
     made.watching.server_timeout = SERVER_TIMEOUT_SECONDS
     made.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
+    made.networking.error_backoffs = RECONNECT_AFTER_SECONDS
     for watched, selector in LABEL_SELECTORS.items():
         made.watching.label_selectors[_selector(watched)] = selector
     for watched, selector in FIELD_SELECTORS.items():

@@ -15,13 +15,16 @@ import click
 from cryptography import x509
 
 from wgmesh_api.certificates import generate_key
-from wgmesh_operator.cluster import KubernetesCluster, Unreachable
+from wgmesh_operator.cluster import ApiError, KubernetesCluster, Unreachable
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.progress import Progress
+from wgmesh_operator.resources import Watched
 from wgmesh_operator.worker import Worker
 
 log = logging.getLogger("wgmesh_operator")
+
+_ASK_AGAIN_SECONDS = 2.0
 
 ENTROPY = Entropy(key=generate_key, serial=x509.random_serial_number, random_bytes=secrets.token_bytes)
 """Of the operating system."""
@@ -81,6 +84,8 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
     kopf.configure(verbose=verbose, log_format=kopf.LogFormat.JSON if as_json else kopf.LogFormat.FULL)
     if not verbose:
         # of every event handed over and every probe answered
+        logging.getLogger("kopf._cogs.clients.watching").addFilter(_NotOfRetries())
+        logging.getLogger("kopf._cogs.clients.fetching").addFilter(_NotOfRetries())
         for talkative in ("kopf", "aiohttp.access"):
             logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
@@ -97,6 +102,7 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
         clock=time.monotonic,
         now=lambda: datetime.now(UTC),
     )
+    _wait_until_served(cluster)
     log.info("wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image)
     kopf.run(
         registry=handlers.registry(worker, progress),
@@ -106,6 +112,26 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
         liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz",
     )
     return 0
+
+
+def _wait_until_served(cluster: KubernetesCluster) -> None:
+    """Wait for the API server and the definitions of the resources: kopf looks for them once, at its start."""
+    while True:
+        try:
+            for watched in Watched:
+                cluster.list_all(watched)
+        except (ApiError, Unreachable) as error:
+            log.warning("waiting for the API server to serve %s: %s", watched, error)
+            time.sleep(_ASK_AGAIN_SECONDS)
+        else:
+            return
+
+
+class _NotOfRetries(logging.Filter):
+    """Every watch tells of each of its attempts to reach an API server that is away; the worker tells it once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "will retry" not in record.getMessage()
 
 
 def _resources(text: str) -> dict[str, Any]:

@@ -98,11 +98,24 @@ class Client:
 class ControlPlane:
     """A running API server. `admin` may do everything."""
 
-    def __init__(self, folder: Path, server: str, ca: Path, admin: Client) -> None:
+    def __init__(self, folder: Path, server: str, ca: Path, admin: Client, flags: Mapping[str, str]) -> None:
+        self._flags = flags
+        self._api_server: subprocess.Popen[bytes] | None = None
         self.folder = folder
         self.server = server
         self.ca = ca
         self.admin = admin
+
+    def start_api_server(self) -> None:
+        """Start it, again after `stop_api_server` with the same port and content; returns when it is ready."""
+        self._api_server = _start(self.folder / "apiserver.log", self._flags, "kube-apiserver")
+        _wait_until_ready(self, self._api_server)
+
+    def stop_api_server(self) -> None:
+        """As a power cut would."""
+        if self._api_server is not None:
+            self._api_server.send_signal(signal.SIGKILL)
+            self._api_server.wait()
 
     def client_with_token(self, token: str) -> Client:
         return Client(self.server, urllib3.PoolManager(ca_certs=str(self.ca)), token)
@@ -148,55 +161,54 @@ def control_plane(folder: Path, extra_flags: Mapping[str, str] | None = None) ->
     """Start both in `folder`, end both afterwards."""
     api_port, etcd_port, peer_port = free_ports(3)
     _make_certificates(folder)
-    processes: list[subprocess.Popen[bytes]] = []
+    server = f"https://127.0.0.1:{api_port}"
+    etcd_url = f"http://127.0.0.1:{etcd_port}"
+    pool = urllib3.PoolManager(
+        ca_certs=str(folder / "ca.crt"),
+        cert_file=str(folder / "admin.crt"),
+        key_file=str(folder / "admin.key"),
+    )
+    etcd = _start(
+        folder / "etcd.log",
+        {
+            "data-dir": str(folder / "etcd"),
+            "listen-client-urls": etcd_url,
+            "advertise-client-urls": etcd_url,
+            "listen-peer-urls": f"http://127.0.0.1:{peer_port}",
+            "unsafe-no-fsync": "true",
+            "log-level": "error",
+        },
+        "etcd",
+    )
+    flags = _api_server_flags(folder, api_port, etcd_url) | dict(extra_flags or {})
+    plane = ControlPlane(folder, server, folder / "ca.crt", Client(server, pool), flags)
     try:
-        etcd = f"http://127.0.0.1:{etcd_port}"
-        processes.append(
-            _start(
-                folder / "etcd.log",
-                {
-                    "data-dir": str(folder / "etcd"),
-                    "listen-client-urls": etcd,
-                    "advertise-client-urls": etcd,
-                    "listen-peer-urls": f"http://127.0.0.1:{peer_port}",
-                    "unsafe-no-fsync": "true",
-                    "log-level": "error",
-                },
-                "etcd",
-            )
-        )
-        flags = {
-            "etcd-servers": etcd,
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
-            "secure-port": str(api_port),
-            "tls-cert-file": str(folder / "server.crt"),
-            "tls-private-key-file": str(folder / "server.key"),
-            "client-ca-file": str(folder / "ca.crt"),
-            "authorization-mode": "Node,RBAC",
-            "service-cluster-ip-range": "10.96.0.0/16",
-            "service-account-issuer": "https://wgmesh.test",
-            "service-account-key-file": str(folder / "accounts.key"),
-            "service-account-signing-key-file": str(folder / "accounts.key"),
-            "allow-privileged": "true",
-            "disable-admission-plugins": _DISABLED,
-            "endpoint-reconciler-type": "none",
-            **(extra_flags or {}),
-        }
-        processes.append(_start(folder / "apiserver.log", flags, "kube-apiserver"))
-        server = f"https://127.0.0.1:{api_port}"
-        pool = urllib3.PoolManager(
-            ca_certs=str(folder / "ca.crt"),
-            cert_file=str(folder / "admin.crt"),
-            key_file=str(folder / "admin.key"),
-        )
-        plane = ControlPlane(folder, server, folder / "ca.crt", Client(server, pool))
-        _wait_until_ready(plane, processes)
+        plane.start_api_server()
         yield plane
     finally:
-        for process in reversed(processes):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        plane.stop_api_server()
+        etcd.kill()
+        etcd.wait()
+
+
+def _api_server_flags(folder: Path, port: int, etcd: str) -> dict[str, str]:
+    return {
+        "etcd-servers": etcd,
+        "bind-address": "127.0.0.1",
+        "advertise-address": "127.0.0.1",
+        "secure-port": str(port),
+        "tls-cert-file": str(folder / "server.crt"),
+        "tls-private-key-file": str(folder / "server.key"),
+        "client-ca-file": str(folder / "ca.crt"),
+        "authorization-mode": "Node,RBAC",
+        "service-cluster-ip-range": "10.96.0.0/16",
+        "service-account-issuer": "https://wgmesh.test",
+        "service-account-key-file": str(folder / "accounts.key"),
+        "service-account-signing-key-file": str(folder / "accounts.key"),
+        "allow-privileged": "true",
+        "disable-admission-plugins": _DISABLED,
+        "endpoint-reconciler-type": "none",
+    }
 
 
 def wait_for(condition: Any, what: str, seconds: float = 30.0) -> Any:
@@ -210,11 +222,10 @@ def wait_for(condition: Any, what: str, seconds: float = 30.0) -> Any:
         time.sleep(0.05)
 
 
-def _wait_until_ready(plane: ControlPlane, processes: list[subprocess.Popen[bytes]]) -> None:
+def _wait_until_ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:
     def ready() -> bool:
-        for process in processes:
-            if process.poll() is not None:
-                raise AssertionError(f"{process.args!r} ended: {_tail(plane.folder)}")
+        if process.poll() is not None:
+            raise AssertionError(f"{process.args!r} ended: {_tail(plane.folder)}")
         with contextlib.suppress(urllib3.exceptions.HTTPError, Refused):
             plane.admin.get("/readyz")
             return bool(plane.admin.get("/api/v1/namespaces/default"))
@@ -228,7 +239,7 @@ def _tail(folder: Path) -> str:
 
 
 def _start(log: Path, flags: Mapping[str, str], program: str) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         return subprocess.Popen(
             [str(PROGRAMS / program), *(f"--{name}={value}" for name, value in flags.items())],
             stdout=output,
