@@ -38,7 +38,7 @@ class Release:
         )  # fmt: skip
 
     def uninstall(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return helm("uninstall", NAME, "--namespace", NAMESPACE, f"--timeout=300s", *flags, check=check)
+        return helm("uninstall", NAME, "--namespace", NAMESPACE, "--timeout=300s", *flags, check=check)
 
     def test(self) -> subprocess.CompletedProcess[str]:
         """`helm test`, whatever its outcome."""
