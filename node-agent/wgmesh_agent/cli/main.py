@@ -65,6 +65,8 @@ def wgmesh_agent() -> LateGroup:
 
 def run(group: LateGroup, args: Sequence[str]) -> int:
     """Run the command `args` name; the exit code. Complaints are one sentence on standard error."""
+    # gRPC's core prints each failed handshake by itself, beside the sentence that we make of it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         if not args:
             click.echo(group.get_help(click.Context(group, info_name=group.name)), err=True)

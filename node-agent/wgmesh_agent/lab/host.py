@@ -42,7 +42,7 @@ class Host:
         self.boot()
 
     def boot(self) -> None:
-        """Starts the namespaces: an empty network, only the loopback up, fresh /run and /tmp."""
+        """Starts the namespaces: an empty network, only the loopback up, and a fresh /run."""
         command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
                    "--propagation", "private", "sleep", "infinity"]  # fmt: skip
         self._unshare = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603

@@ -120,9 +120,12 @@ class Mesh:
         return time.monotonic() - begun
 
     def missing_links(self, nodes: set[str]) -> list[str]:
-        """One line for each ordered pair that is not alive with a handshake."""
+        """One line for each ordered pair that is not alive with a handshake, and for each agent that ended."""
         missing = []
         for here in sorted(nodes):
+            if not self.agents[here].runs():
+                missing.append(f"the agent of {here} does not run: {self.agents[here].said(600)}")
+                continue
             seen = self.members(here)
             for there in sorted(nodes - {here}):
                 member = seen.get(there)
