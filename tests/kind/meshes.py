@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.kind.kubectl import Object, apply, condition, delete, get, items, wait_for
+from tests.kind.release import NAMESPACE
 
 API_VERSION = "wgmesh.dev/v1alpha1"
 MESHED_SECONDS = 120
@@ -58,6 +59,15 @@ class Mesh:
 
     def addresses(self) -> dict[str, list[str]]:
         return {node: member["spec"]["addresses"] for node, member in self.members().items()}
+
+    def agents(self) -> dict[str, str]:
+        """Names of the agents' pods by node; without those that are ending."""
+        labels = f"wgmesh.dev/mesh={self.name},app.kubernetes.io/component=agent"
+        return {
+            pod["spec"]["nodeName"]: pod["metadata"]["name"]
+            for pod in items("pods", labels=labels, namespace=NAMESPACE)
+            if "deletionTimestamp" not in pod["metadata"]
+        }
 
     def delete(self, seconds: float = GONE_SECONDS) -> None:
         """Deletes it and waits until the operator lets it go."""

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kind.kubectl import items
+from tests.kind.kubectl import Object, items
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "wgmesh"
 NAME = "wgmesh"
@@ -44,5 +44,7 @@ class Release:
         """`helm test`, whatever its outcome."""
         return helm("test", NAME, "--namespace", NAMESPACE, "--timeout=120s", check=False)
 
-    def operator_pods(self) -> list[dict[str, object]]:
-        return list(items("pods", labels=OPERATOR, namespace=NAMESPACE))
+    def operator_pods(self) -> list[Object]:
+        """Those that are not ending."""
+        found = items("pods", labels=OPERATOR, namespace=NAMESPACE)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]

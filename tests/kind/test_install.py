@@ -17,7 +17,7 @@ def test_the_chart_installs_and_its_operator_is_ready(images: tuple[str, str], m
     made.install()
     measured("helm install until the operator is ready", time.monotonic() - began, at_most=60)
     (pod,) = made.operator_pods()
-    assert pod["status"]["containerStatuses"][0]["ready"]  # type: ignore[index]
+    assert pod["status"]["containerStatuses"][0]["ready"]
 
 
 def test_both_resources_are_there_with_their_short_names(release: Release) -> None:
