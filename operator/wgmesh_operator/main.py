@@ -131,7 +131,8 @@ class _NotOfRetries(logging.Filter):
     """Every watch tells of each of its attempts to reach an API server that is away; the worker tells it once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "will retry" not in record.getMessage()
+        message = record.getMessage()
+        return not message.startswith("Request attempt") or "APIForbidden" in message
 
 
 def _resources(text: str) -> dict[str, Any]:

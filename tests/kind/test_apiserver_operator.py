@@ -359,7 +359,7 @@ def test_a_mesh_gets_all_it_needs(api: Client, operator: Operator, mesh: str, wo
         f"{OWN}/secrets/wgmesh-blue-ca",
         f"{OWN}/secrets/wgmesh-blue-gossip",
         f"{OWN}/serviceaccounts/wgmesh-blue",
-        f"{RBAC}/clusterrolebindings/wgmesh-blue",
+        f"{RBAC}/clusterrolebindings/wgmesh-blue-agents",
         f"{DAEMON_SETS}/wgmesh-blue",
     ):
         owner = api.get(path)["metadata"]["ownerReferences"][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wgmesh_api.roster import GROUP, MESH_LABEL, NODE_LABEL, agent_service_account
+from wgmesh_api.roster import GROUP, MESH_LABEL, NODE_LABEL
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OPERATOR = "wgmesh-operator"
@@ -37,8 +37,8 @@ def tunnel_daemon_set(mesh: str) -> str:
 
 
 def agent_binding(mesh: str) -> str:
-    """The ClusterRoleBinding of a mesh's agents."""
-    return agent_service_account(mesh)
+    """The ClusterRoleBinding of a mesh's agents. No other part of wgmesh is called so, whatever a mesh is called."""
+    return f"wgmesh-{mesh}-agents"
 
 
 def labels(mesh: str, component: str, node: str | None = None) -> dict[str, str]:

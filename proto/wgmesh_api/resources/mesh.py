@@ -284,7 +284,7 @@ class WgMesh(ResourceModel):
                 "self.metadata.name.matches('^[a-z0-9]{1,10}$')",
                 "too long or odd a name: write 1 to 10 of a-z and 0-9, as `wg` and the name must fit a network"
                 " interface",
-            )
+            ),
         )
     }
 

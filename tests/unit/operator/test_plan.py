@@ -71,7 +71,7 @@ def test_a_new_mesh_is_all_there_after_a_few_looks() -> None:
         ("Secret", "wgmesh-blue-ca"),
         ("Secret", "wgmesh-blue-gossip"),
         ("ServiceAccount", "wgmesh-blue"),
-        ("ClusterRoleBinding", "wgmesh-blue"),
+        ("ClusterRoleBinding", "wgmesh-blue-agents"),
         ("DaemonSet", "wgmesh-blue"),
         ("DaemonSet", "wgmesh-blue-tunnel"),
     }
