@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import structlog
@@ -17,14 +17,15 @@ from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
-from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer, diff
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
 RETRY_SECONDS = 2.0
+ADOPTED_PEERS_SECONDS = 60.0
 DISCARD_PORT = 9
 
 
@@ -54,6 +55,8 @@ class Reconciler:
         self._served = 0
         self._device: Device | None = None
         self._source_lost = False
+        self._started = time.monotonic()
+        self._bound: set[PublicKey] = set()
         self.first_handshakes = FirstHandshakes(self._public)
 
     def poke(self) -> None:
@@ -104,6 +107,7 @@ class Reconciler:
             actual = await self._without_silent(await self._backend.read())
             desired = desired_device(self._key, self._port, self._ledger, keepalive_seconds=self._keepalive)
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
+            changes = self._without_early_removals(changes)
             if self._source_lost:
                 changes = (*changes, *same_endpoints(actual))
             await self._backend.apply(changes)
@@ -137,6 +141,19 @@ class Reconciler:
     def _is_where_it_says(self, peer: Peer) -> bool:
         binding = self._ledger.by_key(peer.public_key)
         return binding is not None and peer.endpoint in binding.claim.endpoints
+
+    def _without_early_removals(self, changes: Sequence[Change]) -> tuple[Change, ...]:
+        """A peer found on an adopted interface may be a member whose announcement the last snapshot missed: it keeps
+        its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once.
+        """
+        self._bound.update(binding.claim.public_key for binding in self._ledger)
+        if time.monotonic() - self._started > ADOPTED_PEERS_SECONDS:
+            return tuple(changes)
+        return tuple(
+            change
+            for change in changes
+            if not isinstance(change, RemovePeer) or change.public_key in self._bound
+        )
 
     async def read(self) -> Device:
         """What the device holds now. Raises BackEndError."""

@@ -1,0 +1,48 @@
+"""An adopted interface: peers that the last snapshot missed keep their tunnel until gossip had time to tell."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from wgmesh_agent.daemon import reconciler
+from wgmesh_agent.daemon.reconciler import Reconciler
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.wireguard.backends.memory import MemoryBackend
+from wgmesh_agent.wireguard.diff import SetPeer
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import InterfaceSpec
+
+KEY = PrivateKey.generate(lambda count: bytes(range(count)))
+SPEC = InterfaceSpec("wgtest", (ip_interface("10.232.1.1"),), (ip_network("10.232.0.0/16"),), 1420)
+MISSED, KNOWN = PublicKey(bytes([7]) * 32), PublicKey(bytes([8]) * 32)
+
+
+async def adopted() -> tuple[Reconciler, Ledger]:
+    backend = MemoryBackend("wgtest", lambda: 0.0)
+    await backend.open(SPEC)
+    address = frozenset({ip_network("10.232.0.7/32")})
+    await backend.apply([SetPeer(MISSED, add_allowed_ips=address, create=True)])
+    ledger = Ledger(Own("me", KEY.public(), (ip_address("10.232.1.1"),), (ip_network("10.232.0.0/16"),)))
+    ledger.accept(Claim("known", KNOWN, (ip_address("10.232.0.8"),), ()), Origin.GOSSIP, 0.0)
+    return Reconciler(backend, lambda: SPEC, KEY, 54540, ledger), ledger
+
+
+async def test_a_peer_found_there_is_kept_at_first() -> None:
+    found, _ = await adopted()
+    assert (await found.reconcile()).peers.keys() == {MISSED, KNOWN}
+
+
+async def test_a_peer_that_gossip_never_tells_of_goes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "ADOPTED_PEERS_SECONDS", -1.0)
+    found, _ = await adopted()
+    assert (await found.reconcile()).peers.keys() == {KNOWN}
+
+
+async def test_a_member_that_leaves_goes_at_once() -> None:
+    found, ledger = await adopted()
+    await found.reconcile()
+    ledger.withdraw(KNOWN)
+    assert (await found.reconcile()).peers.keys() == {MISSED}
