@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from importlib import import_module
@@ -43,6 +44,8 @@ def main() -> int:
     sys.modules["tests"].__path__ = [str(ROOT / "tests")]
     from tests.bench import measurement, page
 
+    # Ended from outside, it still ends the hosts it made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(page.machine())
     failed = []
     for name in arguments.names or BENCHES:
