@@ -74,31 +74,34 @@ def spec(name: str, number: int) -> InterfaceSpec:
 class ByHand:
     """What a person with `ip` and `wg` does, for comparison."""
 
-    def __init__(self, host: Host, kind: BackendKind) -> None:
+    def __init__(self, host: Host, kind: BackendKind, name: str = THEIRS) -> None:
         self._host = host
         self._kind = kind
+        self._name = name
 
     def make(self, number: int, key: PrivateKey, port: int, network: int = 232) -> None:
         if self._kind is BackendKind.KERNEL:
-            self._host.run("ip", "link", "add", THEIRS, "type", "wireguard")
+            self._host.run("ip", "link", "add", self._name, "type", "wireguard")
         else:
-            self._host.run("wireguard-go", THEIRS)
+            self._host.run("wireguard-go", self._name)
         self._host.run(
-            "sh", "-c", f"echo {key.to_base64()} | wg set {THEIRS} listen-port {port} private-key /dev/stdin"
+            "sh",
+            "-c",
+            f"echo {key.to_base64()} | wg set {self._name} listen-port {port} private-key /dev/stdin",
         )
-        self._host.run("ip", "address", "add", f"10.{network}.1.{number}/32", "dev", THEIRS)
-        self._host.run("ip", "link", "set", THEIRS, "mtu", str(MTU), "up")
-        self._host.run("ip", "route", "add", f"10.{network}.0.0/16", "dev", THEIRS)
+        self._host.run("ip", "address", "add", f"10.{network}.1.{number}/32", "dev", self._name)
+        self._host.run("ip", "link", "set", self._name, "mtu", str(MTU), "up")
+        self._host.run("ip", "route", "add", f"10.{network}.0.0/16", "dev", self._name)
 
     def peer(self, key: PublicKey, address: str, endpoint: str) -> None:
         self._host.run(
-            "wg", "set", THEIRS, "peer", str(key), "allowed-ips", address, "endpoint", endpoint,
+            "wg", "set", self._name, "peer", str(key), "allowed-ips", address, "endpoint", endpoint,
             "persistent-keepalive", "25",
         )  # fmt: skip
 
     def addconf(self, file: str) -> float:
         """Seconds `wg addconf` takes, from the start of the program to its end."""
-        command = self._host.inside("wg", "addconf", THEIRS, file)
+        command = self._host.inside("wg", "addconf", self._name, file)
         nothing = self._host.inside("true")
         before = time.perf_counter()
         subprocess.run(nothing, check=True)
@@ -153,39 +156,53 @@ async def programming(kind: BackendKind, counts: Sequence[int], rounds: int) -> 
 
 
 async def throughput(kind: BackendKind, seconds: float, rounds: int) -> None:
+    hand, ours, again = "10.233.1.2", "10.232.1.2", "10.234.1.2"
+    carried: dict[str, list[float]] = {hand: [], ours: [], again: []}
+    for number in range(rounds):
+        # New tunnels every round, in another order: where a process and its threads happen to land stays for its life.
+        await _round(kind, carried, list(carried) if number % 2 else list(reversed(carried)), seconds)
+    reference, mine, other = (statistics.median(values) for values in carried.values())
+    table(
+        f"throughput of one TCP connection, {kind.value} back end "
+        f"(median of {rounds} tunnels of {BURSTS_A_ROUND} bursts of {seconds:g} s)",
+        ["by hand with wg", "ours", "ratio", "by hand, a second tunnel", "its ratio"],
+        [[gbit(reference), gbit(mine), f"{mine / reference:.3f}", gbit(other), f"{other / reference:.3f}"]],
+    )
+
+
+async def _round(
+    kind: BackendKind, carried: dict[str, list[float]], order: list[str], seconds: float
+) -> None:
+    """Tunnels between the same two hosts that differ only in who made them; a burst through each, turn and turn about,
+    so that a slow spell of the machine meets all.
+    """
     with hosts(2) as (left, right):
         wire(left, right, 1)
         one, two = PrivateKey.generate(os.urandom), PrivateKey.generate(os.urandom)
         async with Agent(left) as here, Agent(right) as there:
-            # Both tunnels stand all the time, between the same hosts, and differ only in who made them.
             ends = ((left, here, 1, one, two, 2), (right, there, 2, two, one, 1))
-            for host, agent, number, own, other, far in ends:
-                ByHand(host, kind).make(number, own, PORT + 1, network=233)
-                ByHand(host, kind).peer(other.public(), f"10.233.1.{far}/32", f"10.9.1.{far}:{PORT + 1}")
-                await agent.choose(kind.value, OURS)
-                await agent.open(spec(OURS, number))
-                peer = DesiredPeer(
-                    other.public(), frozenset({ip_network(f"10.232.1.{far}")}),
-                    (Endpoint(ip_address(f"10.9.1.{far}"), PORT),), 25,
-                )  # fmt: skip
-                await agent.converge(DesiredDevice(own, PORT, (peer,)))
-            bursts = rounds * BURSTS_A_ROUND
-            carried: dict[str, list[float]] = {"10.233.1.2": [], "10.232.1.2": []}
-            for address in carried:
+            for address in order:
+                network = int(address.split(".")[1])
+                for host, agent, number, own, other, far in ends:
+                    endpoint = Endpoint(ip_address(f"10.9.1.{far}"), PORT + network)
+                    if network != 232:
+                        by_hand = ByHand(host, kind, f"wghand{network}")
+                        by_hand.make(number, own, endpoint.port, network)
+                        by_hand.peer(other.public(), f"10.{network}.1.{far}/32", str(endpoint))
+                        continue
+                    await agent.choose(kind.value, OURS)
+                    await agent.open(spec(OURS, number))
+                    allowed = frozenset({ip_network(f"10.232.1.{far}")})
+                    peer = DesiredPeer(other.public(), allowed, (endpoint,), 25)
+                    await agent.converge(DesiredDevice(own, endpoint.port, (peer,)))
+            for address in order:
                 until(lambda address=address: answers(left, address), f"the tunnel to {address}")  # type: ignore[misc]
-            # Turn and turn about, so that a slow spell of the machine meets both.
-            for number in range(bursts):
-                for address in list(carried) if number % 2 else reversed(list(carried)):
+            for _ in range(BURSTS_A_ROUND):
+                for address in order:
                     carried[address].append(burst(left, right, address, seconds))
             for agent in (here, there):
                 await agent.destroy()
                 await agent.close()
-    reference, mine = (statistics.median(values) for values in carried.values())
-    table(
-        f"throughput of one TCP connection, {kind.value} back end (median of {bursts} bursts of {seconds:g} s)",
-        ["by hand with wg", "ours", "ratio"],
-        [[gbit(reference), gbit(mine), f"{mine / reference:.3f}"]],
-    )
 
 
 def answers(host: Host, address: str) -> bool:

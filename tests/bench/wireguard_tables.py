@@ -50,7 +50,7 @@ def read(text: str) -> list[Measurement]:
                 continue
             table = dict(zip(heads, cells, strict=True))
             try:
-                rows.append(_programming(title, table) if "peers" in table else _throughput(title, table))
+                rows += [_programming(title, table)] if "peers" in table else _throughput(title, table)
             except (KeyError, ValueError) as error:
                 raise CannotRun(f"{PROGRAM.name} shows other tables than expected: {error!r}") from error
     return rows
@@ -63,10 +63,14 @@ def _programming(title: str, table: dict[str, str]) -> Measurement:
                        ours <= REACH_PROGRAMMING_RATIO * theirs)  # fmt: skip
 
 
-def _throughput(title: str, table: dict[str, str]) -> Measurement:
+def _throughput(title: str, table: dict[str, str]) -> list[Measurement]:
     ours, theirs = _number(table["ours"]), _number(table["by hand with wg"])
-    return Measurement(title, "Gbit/s", [ours], "by hand with wg", [theirs], f"≥ {REACH_THROUGHPUT_RATIO:g}",
-                       ours >= REACH_THROUGHPUT_RATIO * theirs)  # fmt: skip
+    again = _number(table["by hand, a second tunnel"])
+    return [
+        Measurement(title, "Gbit/s", [ours], "by hand with wg", [theirs], f"≥ {REACH_THROUGHPUT_RATIO:g}",
+                    ours >= REACH_THROUGHPUT_RATIO * theirs),
+        Measurement("what chance makes of it: a second tunnel by hand", "Gbit/s", [again], "by hand with wg", [theirs]),
+    ]  # fmt: skip
 
 
 def _number(cell: str) -> float:
