@@ -57,7 +57,7 @@ class JoinRequest(_message.Message):
     def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName")
+    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[JoinResponse.Result]
@@ -76,6 +76,8 @@ class JoinResponse(_message.Message):
     GOSSIPPORT_FIELD_NUMBER: _ClassVar[int]
     GOSSIPPROFILE_FIELD_NUMBER: _ClassVar[int]
     NODENAME_FIELD_NUMBER: _ClassVar[int]
+    ADMISSION_FIELD_NUMBER: _ClassVar[int]
+    REQUIRESADMISSION_FIELD_NUMBER: _ClassVar[int]
     result: JoinResponse.Result
     errorMessage: str
     joiningNodeMeshIP: str
@@ -88,10 +90,12 @@ class JoinResponse(_message.Message):
     gossipPort: int
     gossipProfile: str
     nodeName: str
-    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
+    admission: AdmissionRecord
+    requiresAdmission: bool
+    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., requiresAdmission: _Optional[bool] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap")
+    __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap", "admission")
     class AnnouncementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         JOIN: _ClassVar[Peer.AnnouncementType]
@@ -106,6 +110,7 @@ class Peer(_message.Message):
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     MESHIPS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
+    ADMISSION_FIELD_NUMBER: _ClassVar[int]
     type: Peer.AnnouncementType
     pubkey: str
     endpointIP: str
@@ -114,7 +119,36 @@ class Peer(_message.Message):
     nodeName: str
     meshIPs: _containers.RepeatedScalarFieldContainer[str]
     bootstrap: bool
-    def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ...) -> None: ...
+    admission: AdmissionRecord
+    def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ...) -> None: ...
+
+class Admission(_message.Message):
+    __slots__ = ("mesh", "node", "publicKey", "addresses", "notBefore", "notAfter")
+    MESH_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PUBLICKEY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    NOTBEFORE_FIELD_NUMBER: _ClassVar[int]
+    NOTAFTER_FIELD_NUMBER: _ClassVar[int]
+    mesh: str
+    node: str
+    publicKey: bytes
+    addresses: _containers.RepeatedScalarFieldContainer[bytes]
+    notBefore: int
+    notAfter: int
+    def __init__(self, mesh: _Optional[str] = ..., node: _Optional[str] = ..., publicKey: _Optional[bytes] = ..., addresses: _Optional[_Iterable[bytes]] = ..., notBefore: _Optional[int] = ..., notAfter: _Optional[int] = ...) -> None: ...
+
+class AdmissionRecord(_message.Message):
+    __slots__ = ("admission", "signature", "signer", "certificates")
+    ADMISSION_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    SIGNER_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    admission: bytes
+    signature: bytes
+    signer: bytes
+    certificates: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, admission: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., signer: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class RTTRequest(_message.Message):
     __slots__ = ("requestedBy",)

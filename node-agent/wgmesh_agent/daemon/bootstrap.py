@@ -58,7 +58,9 @@ class Bootstrap:
             facts,
             self.registrar,
             TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
-            own=node.own_claim,
+            own=node.own_claim_vouched,
+            vouch=node.admissions.vouch,
+            requires_admission=node.admissions.required,
             gossip_key=lambda: base64.b64encode(node.gossip_key()).decode(),
             denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
         )
@@ -105,14 +107,17 @@ class Bootstrap:
                 "member has a new key", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                 instead_of=str(replaced.claim.public_key),
             )  # fmt: skip
+        vouched = node.admissions.vouch(binding.claim)
+        if vouched.admission is not binding.claim.admission:
+            node.ledger.accept(vouched, binding.origin, binding.since)
         # Who was told an address must find it taken after a power cut here.
         await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.remember())
-        node.announce(peer_message(binding.claim).SerializeToString())
+        node.announce(vouched)
         node.changes.bump()
 
     async def abandoned(self, binding: Binding) -> None:
         log.warning("joiner never came", node=binding.claim.node, after_seconds=ARRIVAL_SECONDS)
-        self._node.announce(peer_message(binding.claim, Peer.LEAVE).SerializeToString())
+        self._node.announce(binding.claim, Peer.LEAVE)
         self._node.reconciler.poke()
         self._node.changes.bump()
 

@@ -105,4 +105,6 @@ def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, boot
         gossip_port=admitted.gossip_port,
         bootstrap=bootstrap,
         tags=earlier.tags if earlier else {},
+        requires_admission=admitted.requires_admission,
+        admission=admitted.admission,
     )

@@ -208,6 +208,7 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
         gossip_port=settings.gossip_port,
         bootstrap=True,
         tags={},
+        requires_admission=settings.tls is not None,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from google.protobuf.message import DecodeError
 
+from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
@@ -32,10 +33,12 @@ class Membership:
         ledger: Ledger,
         refusals: Refusals,
         members: Callable[[], Mapping[str, Member]],
+        admissions: Admissions,
         changed: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._refusals = refusals
+        self._admissions = admissions
         self._members = members
         self._changed = changed
         self.is_listed: Callable[[str], bool] = lambda node: True
@@ -72,8 +75,16 @@ class Membership:
         if claim.node and not self.is_listed(claim.node):
             self._refusals.count("not_listed", f"{claim.node} is no member: the roster does not have it")
             return False
+        if origin in (Origin.PEERS, Origin.ROSTER):
+            claim, overrides = self._admissions.introduced(claim), True
+        else:
+            judged = self._admissions.judge(claim)
+            if judged is None:
+                return False
+            claim, overrides = judged
+            origin = Origin.RECORD if overrides else origin
         before = self._ledger.by_key(claim.public_key)
-        take = self._ledger.bind if origin in (Origin.PEERS, Origin.ROSTER) else self._ledger.accept
+        take = self._ledger.bind if overrides else self._ledger.accept
         refusal = take(claim, origin, time.time())
         if refusal is not None:
             self._refusals.count(refusal.reason.value, refusal.message)
@@ -123,8 +134,13 @@ class Membership:
                 self._ledger.seen(binding.claim.public_key, now)
 
     def disputed(self) -> list[Claim]:
-        """What living members say of themselves and the ledger refuses, because another key or address is bound."""
-        disputed = []
+        """What living members say of themselves and is refused: another key or address is bound, or no record shown."""
+        members = self._members()
+        disputed = [
+            claim
+            for claim in self._admissions.lacking()
+            if (member := members.get(claim.node)) is not None and member.status in PRESENT
+        ]
         for member in self._members().values():
             binding = self._ledger.by_name(member.name)
             if member.status not in PRESENT or member.name == self._ledger.own.node:

@@ -10,6 +10,7 @@ from ipaddress import ip_interface
 
 import structlog
 
+from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.prober import Prober
@@ -36,6 +37,8 @@ from wgmesh_agent.gossip.notifications import (
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.admission import Caller
+from wgmesh_agent.join.messages import peer_message
+from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
@@ -45,6 +48,7 @@ from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
+from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 ANNOUNCEMENT = "_j"
@@ -77,8 +81,21 @@ class Identity:
 class MeshNode:
     """Started once with a mesh record, from a fresh admission or from disk; both are the same from here on."""
 
-    def __init__(self, record: MeshRecord, identity: Identity, folder: StateFolder, choice: Choice) -> None:
-        self.record = record
+    def __init__(
+        self,
+        record: MeshRecord,
+        identity: Identity,
+        folder: StateFolder,
+        choice: Choice,
+        *,
+        trust: Credentials | None = None,
+        signer: Credentials | None = None,
+    ) -> None:
+        """
+        Args:
+            trust: whose authorities say who may admit; None without TLS.
+            signer: with which this node signs what it admits; None on a plain node.
+        """
         self.identity = identity
         self.folder = folder
         self.backend = choice.backend(
@@ -91,6 +108,8 @@ class MeshNode:
         self.ledger = Ledger(
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
+        self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
+        self.record = replace(record, requires_admission=self.admissions.required)
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             keepalive_seconds=identity.keepalive_seconds,
@@ -104,11 +123,15 @@ class MeshNode:
                 profile=PROFILES[record.profile],
                 tags=self._tags(record.tags),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
+                query_response_bytes=ANSWER_BYTES,
             ),
             keyring=self._keyring,
         )
         self.prober = Prober(record.addresses[0], self.probe_port, self._probed, self.changes)
-        self.membership = Membership(self.ledger, self.refusals, self.gossip.members, self._ledger_changed)
+        self.membership = Membership(
+            self.ledger, self.refusals, self.gossip.members, self.admissions, self._ledger_changed
+        )
+        self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
         self.rtts = RTTs(self.gossip, record.node)
@@ -126,6 +149,10 @@ class MeshNode:
             (self.identity.endpoint,),
             self.record.bootstrap,
         )
+
+    def own_claim_vouched(self) -> Claim:
+        """The same with this node's admission record, where there is one."""
+        return self.admissions.own(self.own_claim())
 
     @property
     def probe_port(self) -> int:
@@ -163,6 +190,10 @@ class MeshNode:
         self.tasks.start(self.prober.run(), "probe")
         self.tasks.start(self._reconnect(), "reconnect")
         self.tasks.start(self._watch_addresses(), "addresses")
+        self.tasks.start(
+            self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
+            "admissions",
+        )
 
     async def enter_gossip(self) -> bool:
         """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
@@ -191,12 +222,18 @@ class MeshNode:
         """The key that gossip is encrypted with now; empty for plaintext gossip."""
         return b"" if self._keyring is None else self._keyring.primary
 
-    def announce(self, payload: bytes) -> None:
+    def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
-        try:
-            self.gossip.user_event(ANNOUNCEMENT, payload, coalesce=False)
-        except GossipError as error:
-            log.warning("announcement not sent", why=str(error))
+        record = claim.admission
+        shorter = (record.without_certificates(), None) if record else (None,)
+        for short in shorter:
+            try:
+                message = peer_message(replace(claim, admission=short), kind)
+                self.gossip.user_event(ANNOUNCEMENT, message.SerializeToString(), coalesce=False)
+                return
+            except GossipError as error:
+                log.debug("announcement too large", why=str(error))
+        log.warning("announcement not sent", node=claim.node, next="members learn of it by its tags")
 
     async def set_user_tags(self, tags: dict[str, str]) -> None:
         """Replaces this node's own tags, on disk and in gossip.
@@ -287,6 +324,16 @@ class MeshNode:
             if member.tags.get(PROBE_PORT) == port
             and (binding := self.ledger.by_name(member.name)) is not None
         }
+
+    def _bootstraps_alive(self) -> list[str]:
+        members = self.gossip.members()
+        return [
+            binding.claim.node
+            for binding in self.ledger
+            if binding.claim.bootstrap
+            and (member := members.get(binding.claim.node)) is not None
+            and member.status is MemberStatus.ALIVE
+        ]
 
     def _ledger_changed(self) -> None:
         self.reconciler.poke()

@@ -110,7 +110,10 @@ class Session:
         self._choice = choice
         self._endpoint = endpoint
         self._companions = companions
-        self.node = MeshNode(record, identity, folder, choice)
+        self.node = MeshNode(
+            record, identity, folder, choice,
+            trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
+        )  # fmt: skip
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()

@@ -15,6 +15,7 @@ import structlog
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import sign
+from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import usable_host
 from wgmesh_agent.membership.names import default_node_name
@@ -53,6 +54,8 @@ class Admitted:
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on mesh addresses.
         peers: the members, the bootstrap node first.
+        requires_admission: whether gossip binds a member only with an admission record.
+        admission: this node's own record; None without TLS.
     """
 
     node: str
@@ -63,6 +66,8 @@ class Admitted:
     profile: str
     gossip_port: int
     peers: tuple[Claim, ...]
+    requires_admission: bool = False
+    admission: AdmissionRecord | None = None
 
 
 async def enter(
@@ -161,7 +166,19 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     for is_wrong, what in wrong:
         if is_wrong:
             raise JoinUnreachable(f"its answer makes no sense: it names {what}")
-    return Admitted(node, addresses, ranges, response.creationTS, key, profile, port, peers)
+    return Admitted(
+        node, addresses, ranges, response.creationTS, key, profile, port, peers,
+        response.requiresAdmission, _own_record(response),
+    )  # fmt: skip
+
+
+def _own_record(response: JoinResponse) -> AdmissionRecord | None:
+    if not response.HasField("admission"):
+        return None
+    try:
+        return AdmissionRecord.from_message(response.admission)
+    except AdmissionFault as error:
+        raise JoinUnreachable(f"its answer makes no sense: {error}") from error
 
 
 def explain(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:

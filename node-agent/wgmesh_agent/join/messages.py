@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -28,6 +29,7 @@ def peer_message(claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> Peer:
         nodeName=claim.node,
         meshIPs=[str(address) for address in claim.addresses] if len(claim.addresses) > 1 else [],
         bootstrap=claim.bootstrap,
+        admission=claim.admission.message() if claim.admission else None,
     )
 
 
@@ -49,4 +51,13 @@ def claim_from(peer: Peer) -> Claim:
         endpoints = (Endpoint(ip_address(peer.endpointIP), peer.endpointPort),) if peer.endpointIP else ()
     except ValueError as error:
         raise PeerMessageError(f"peer {key}: {error}") from error
-    return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap)
+    return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap, _admission(peer))
+
+
+def _admission(peer: Peer) -> AdmissionRecord | None:
+    if not peer.HasField("admission"):
+        return None
+    try:
+        return AdmissionRecord.from_message(peer.admission)
+    except AdmissionFault as error:
+        raise PeerMessageError(f"peer {peer.pubkey}: {error}") from error

@@ -54,6 +54,8 @@ class MeshService(MeshServicer):
         tokens: TokenStore,
         *,
         own: Callable[[], Claim],
+        vouch: Callable[[Claim], Claim],
+        requires_admission: bool,
         gossip_key: Callable[[], str],
         denied: Callable[[DenialReason], None],
     ) -> None:
@@ -61,6 +63,8 @@ class MeshService(MeshServicer):
         self._registrar = registrar
         self._tokens = tokens
         self._own = own
+        self._vouch = vouch
+        self._requires_admission = requires_admission
         self._gossip_key = gossip_key
         self._denied = denied
 
@@ -84,7 +88,7 @@ class MeshService(MeshServicer):
         except (Denied, TokenError) as error:
             self._refuse(error, context.peer(), request.nodeName)
             return JoinResponse(result=JoinResponse.ERROR, errorMessage=str(error))
-        claim = binding.claim
+        claim = self._vouch(binding.claim)
         log.info(
             "admitted",
             node=claim.node,
@@ -104,6 +108,8 @@ class MeshService(MeshServicer):
             gossipPort=facts.gossip_port,
             gossipProfile=facts.profile,
             nodeName=claim.node,
+            admission=claim.admission.message() if claim.admission else None,
+            requiresAdmission=self._requires_admission,
         )
 
     async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
@@ -114,7 +120,7 @@ class MeshService(MeshServicer):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         yield peer_message(self._own())
         for binding in list(self._registrar.members()):
-            yield peer_message(binding.claim)
+            yield peer_message(self._vouch(binding.claim))
 
     def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
         reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN

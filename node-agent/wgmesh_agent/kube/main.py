@@ -171,6 +171,7 @@ class KubeAgent:
             gossip_port=mesh.gossip_port,
             bootstrap=True,
             tags={},
+            requires_admission=True,
         )
         return self._start(record, self._roster_claims(own.node))
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import dataclass, field
 
+from wgmesh_agent.membership.admission_record import AdmissionRecord, IPAddress
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
-IPAddress = IPv4Address | IPv6Address
+__all__ = ["Binding", "Claim", "IPAddress", "Origin"]
 
 
 class Origin(enum.StrEnum):
-    """Who told of a binding first; only the first three come from somebody authenticated."""
+    """Who told of a binding first; only the first four come from somebody authenticated."""
 
     ADMITTED = "admitted"  # this node's own Join service
     ROSTER = "roster"  # the cluster's own list of members
     PEERS = "peers"  # a bootstrap node's Peers() stream
+    RECORD = "record"  # an admission record, wherever it came from
     ANNOUNCED = "announced"  # the user event _j
     GOSSIP = "gossip"  # a member's own tags
 
@@ -32,6 +33,7 @@ class Claim:
         addresses: its mesh addresses, at least one, the primary one first.
         endpoints: where its WireGuard can be reached, best first; may be empty.
         bootstrap: whether it admits joiners.
+        admission: what a bootstrap node vouches for; says nothing before it was verified.
     """
 
     node: str
@@ -39,6 +41,7 @@ class Claim:
     addresses: tuple[IPAddress, ...]
     endpoints: tuple[Endpoint, ...]
     bootstrap: bool = False
+    admission: AdmissionRecord | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
+from wgmesh_agent.membership.admission_record import newest
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -106,8 +107,10 @@ class Ledger:
                 node=old.claim.node or claim.node,
                 endpoints=merge_endpoints(claim.endpoints, old.claim.endpoints),
                 bootstrap=claim.bootstrap or old.claim.bootstrap,
+                admission=newest(old.claim.admission, claim.admission),
             )
-            if merged != old.claim or (identity and identity != old.identity):
+            is_news = merged != old.claim or merged.admission is not old.claim.admission
+            if is_news or (identity and identity != old.identity):
                 self._put(replace(old, claim=merged, identity=identity or old.identity))
         return None
 
@@ -121,6 +124,14 @@ class Ledger:
         for rival in self._rivals(claim):
             self.withdraw(rival)
         return self.accept(claim, origin, now_unix)
+
+    def rivals(self, claim: Claim) -> list[Binding]:
+        """The bindings that stand against the claim."""
+        return [self._by_key[key] for key in self._rivals(claim)]
+
+    def refuses(self, claim: Claim) -> bool:
+        """Whether `accept` would refuse it."""
+        return self._refusal(claim) is not None
 
     def contradicts(self, claim: Claim) -> bool:
         """Whether the claim could be a member's, and is refused only because of what is bound."""

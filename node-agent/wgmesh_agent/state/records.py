@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -29,6 +30,8 @@ class MeshRecord:
         gossip_port: UDP and TCP, on the mesh addresses.
         bootstrap: whether this node admits joiners.
         tags: what the user set on this node.
+        requires_admission: whether gossip binds a member only with an admission record.
+        admission: this node's own record; None where it makes it itself, or has none.
     """
 
     mesh: str
@@ -43,6 +46,8 @@ class MeshRecord:
     gossip_port: int
     bootstrap: bool
     tags: dict[str, str]
+    requires_admission: bool = False
+    admission: AdmissionRecord | None = field(default=None, repr=False, compare=False)
 
 
 def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
@@ -59,6 +64,8 @@ def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
         "gossipPort": record.gossip_port,
         "bootstrap": record.bootstrap,
         "tags": record.tags,
+        "requiresAdmission": record.requires_admission,
+        "admission": _admission_to_json(record.admission),
     }
 
 
@@ -77,6 +84,8 @@ def mesh_from_json(content: Any) -> MeshRecord:
         gossip_port=int(content["gossipPort"]),
         bootstrap=bool(content["bootstrap"]),
         tags={str(k): str(v) for k, v in content["tags"].items()},
+        requires_admission=bool(content.get("requiresAdmission", False)),
+        admission=_admission_from_json(content),
     )
 
 
@@ -92,6 +101,7 @@ def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
             "since": b.since,
             "lastSeen": b.last_seen,
             "identity": b.identity,
+            "admission": _admission_to_json(b.claim.admission),
         }
         for b in bindings
     ]
@@ -107,6 +117,7 @@ def members_from_json(content: Any) -> list[Binding]:
                 addresses=tuple(ip_address(a) for a in item["addresses"]),
                 endpoints=tuple(Endpoint.parse(e) for e in item["endpoints"]),
                 bootstrap=bool(item["bootstrap"]),
+                admission=_admission_from_json(item),
             ),
             origin=Origin(item["origin"]),
             since=float(item["since"]),
@@ -115,3 +126,15 @@ def members_from_json(content: Any) -> list[Binding]:
         )
         for item in content
     ]
+
+
+def _admission_to_json(record: AdmissionRecord | None) -> str:
+    return base64.b64encode(record.to_bytes()).decode() if record else ""
+
+
+def _admission_from_json(content: Any) -> AdmissionRecord | None:
+    text = content.get("admission", "")
+    try:
+        return AdmissionRecord.from_bytes(base64.b64decode(text, validate=True)) if text else None
+    except AdmissionFault as error:
+        raise ValueError(str(error)) from error

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.membership import ABSENT_SECONDS, NEVER_SEEN_SECONDS, Membership
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.notifications import Member
@@ -14,6 +15,7 @@ from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import own_tags
+from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Peer
@@ -42,6 +44,14 @@ def announcement(claimed: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> byt
     return peer_message(claimed, kind).SerializeToString()
 
 
+def mesh_record() -> MeshRecord:
+    return MeshRecord(
+        mesh="blue", node="n9", addresses=(ip_address("10.232.0.9"),), ranges=(ip_network("10.232.0.0/16"),),
+        ipam_ranges=(), created_unix=1, joined_unix=1, gossip_keys=(), profile="lan", gossip_port=7946,
+        bootstrap=False, tags={},
+    )  # fmt: skip
+
+
 class Ground:
     """Membership of node n9, and what gossip has."""
 
@@ -51,7 +61,10 @@ class Ground:
         self.refusals = Refusals()
         self.gossip: dict[str, Member] = {}
         self.changes = 0
-        self.membership = Membership(self.ledger, self.refusals, lambda: self.gossip, self._changed)
+        admissions = Admissions(mesh_record(), None, None, self.ledger, self.refusals)
+        self.membership = Membership(
+            self.ledger, self.refusals, lambda: self.gossip, admissions, self._changed
+        )
 
     def _changed(self) -> None:
         self.changes += 1

@@ -114,6 +114,8 @@ async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIt
         Registrar("blue", ledger, AddressAllocator(ranges), QuietMesh()),
         TokenStore(lambda: f"{next(numbers):043}"),
         own=lambda: OWN,
+        vouch=lambda claim: claim,
+        requires_admission=False,
         gossip_key=lambda: base64.b64encode(GOSSIP_KEY).decode(),
         denied=lambda reason: denials.update([reason]),
     )

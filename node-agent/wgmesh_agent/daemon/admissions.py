@@ -1,0 +1,262 @@
+"""Admission records at work: made if this node may, checked before gossip binds anybody, asked for when missing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.notifications import QueryReceived
+from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.join.tls import Credentials, TLSFiles
+from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord, Fault, Signer, Verifier
+from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, same_addresses
+from wgmesh_agent.state.records import MeshRecord
+
+log = structlog.get_logger()
+QUERY = "_admission"
+ANSWER_BYTES = 16 * 1024
+ANSWER_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 60.0
+MAX_MISSING = 1024
+MOST_ASKED = 8
+ASKED_AT_ONCE = 16
+ASKED_MEMBERS = 3
+
+
+@dataclass(slots=True)
+class _Missing:
+    """A claim that waits for its record."""
+
+    claim: Claim
+    asked: int = 0
+
+
+class Admissions:
+    """What this node knows of who was admitted; without TLS: nothing, and nothing is required."""
+
+    def __init__(
+        self,
+        record: MeshRecord,
+        trust: Credentials | None,
+        signer: Credentials | None,
+        ledger: Ledger,
+        refusals: Refusals,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """
+        Args:
+            trust: whose authorities signers' certificates chain to.
+            signer: a bootstrap node's own; None on a plain node.
+        """
+        self._mesh = record.mesh
+        self._own = record.admission
+        self._trust = trust
+        self._signs_as = signer
+        self._ledger = ledger
+        self._refusals = refusals
+        self._clock = clock
+        self._verifier: tuple[bytes, Verifier] | None = None
+        self._signer: tuple[TLSFiles, Signer | None] | None = None
+        self._known: set[bytes] = set()
+        self._missing: dict[str, _Missing] = {}
+        may = signer is None or self._own_signer() is not None
+        self.required = trust is not None and record.requires_admission and may
+        for binding in ledger:
+            self.introduced(binding.claim)
+
+    def judge(self, claim: Claim) -> tuple[Claim, bool] | None:
+        """What to make of hearsay: the claim to accept, and whether it overrides what is bound.
+
+        None, counted and logged, if the claim needs a record and has none that is believed.
+        """
+        record = claim.admission
+        claim = replace(claim, admission=None)
+        if not self.required:
+            return claim, False
+        if record is not None:
+            try:
+                return self._vouched(claim, record)
+            except AdmissionFault as error:
+                if error.fault is Fault.UNKNOWN_SIGNER and not record.certificates:
+                    self._miss(claim)
+                else:
+                    self._refusals.count(error.fault.value, str(error))
+                return None
+        # Whatever else is wrong with it, the ledger says in better words.
+        if self._ledger.by_key(claim.public_key) is not None or self._ledger.refuses(claim):
+            return claim, False
+        self._miss(claim)
+        return None
+
+    def introduced(self, claim: Claim) -> Claim:
+        """A claim from somebody authenticated; its record goes with it only if it is believed."""
+        record = claim.admission
+        if record is None or record.signer in self._known or self._trust is None:
+            return claim
+        try:
+            self._verify(record)
+        except AdmissionFault as error:
+            log.debug("admission record left out", node=claim.node, why=str(error))
+            return replace(claim, admission=None)
+        return claim
+
+    def vouch(self, claim: Claim) -> Claim:
+        """The claim with a record to pass on, signed here if this node may and the one there is grows old."""
+        record = claim.admission
+        signer = self._own_signer() if self.required else None
+        if signer is None or not claim.node or (record is not None and record.is_fresh(self._clock())):
+            return claim
+        record = signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, self._clock())
+        self._known.add(record.signer)
+        return replace(claim, admission=record)
+
+    def own(self, claim: Claim) -> Claim:
+        """This node's own claim with its record."""
+        vouched = self.vouch(replace(claim, admission=self._own))
+        self._own = vouched.admission
+        return vouched
+
+    def lacking(self) -> list[Claim]:
+        """Whoever is not bound because nobody asked has shown a record."""
+        return [missing.claim for missing in self._missing.values() if missing.asked]
+
+    def answer(self, request: QueryReceived, own: Claim) -> bytes | None:
+        """To the query `_admission`: the record of the member named."""
+        node = request.payload.decode("ascii", "replace")
+        if node == own.node:
+            vouched = self.own(own)
+        else:
+            binding = self._ledger.by_name(node)
+            if binding is None:
+                return None
+            vouched = self.vouch(binding.claim)
+            if vouched.admission is not binding.claim.admission:
+                self._ledger.accept(vouched, binding.origin, binding.since)
+        return vouched.admission.to_bytes() if vouched.admission else None
+
+    async def run(
+        self,
+        changes: Changes,
+        gossip: GossipNode,
+        bootstraps: Callable[[], Sequence[str]],
+        accept: Callable[[Claim, Origin], bool],
+    ) -> None:
+        """Asks for missing records: the member itself and a few bootstrap nodes, ever more seldom."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            generation = changes.generation
+            asked = sorted(self._missing.values(), key=lambda m: m.asked)[:ASKED_AT_ONCE]
+            if not asked:
+                pause = FIRST_PAUSE_SECONDS
+                await changes.after(generation)
+                continue
+            found = await asyncio.gather(*(self._ask(gossip, m.claim, bootstraps(), accept) for m in asked))
+            for missing, is_found in zip(asked, found, strict=True):
+                missing.asked += 1
+                if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(missing.claim.node):
+                    # Whoever lives is heard of again, and asked for again.
+                    self._missing.pop(missing.claim.node, None)
+            pause = FIRST_PAUSE_SECONDS if any(found) else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            changes.bump()
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+
+    async def _ask(
+        self,
+        gossip: GossipNode,
+        claim: Claim,
+        bootstraps: Sequence[str],
+        accept: Callable[[Claim, Origin], bool],
+    ) -> bool:
+        some = random.sample(list(bootstraps), min(len(bootstraps), ASKED_MEMBERS))
+        nodes = list(dict.fromkeys((*some, claim.node)))
+        try:
+            result = await gossip.query(QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS)
+        except GossipError as error:
+            log.warning("admission record not asked for", node=claim.node, why=str(error))
+            return False
+        return any(self._take(claim, answer, accept) for answer in result.responses.values())
+
+    def _take(self, claim: Claim, answer: bytes, accept: Callable[[Claim, Origin], bool]) -> bool:
+        try:
+            record = AdmissionRecord.from_bytes(answer)
+        except AdmissionFault as error:
+            self._refusals.count(error.fault.value, str(error))
+            return False
+        return accept(replace(claim, admission=record), Origin.GOSSIP)
+
+    def _vouched(self, claim: Claim, record: AdmissionRecord) -> tuple[Claim, bool]:
+        rivals = self._ledger.rivals(claim)
+        bound = self._ledger.by_key(claim.public_key)
+        if bound is not None and not rivals and _holds(bound, record):
+            return claim, False
+        record = self._verify(record)
+        if (
+            record.public_key != claim.public_key
+            or (claim.node and record.node != claim.node)
+            or not same_addresses(claim.addresses, record.addresses)
+        ):
+            raise AdmissionFault(
+                Fault.MISMATCH,
+                f"{claim.node or claim.public_key} shows a record that vouches for something else",
+            )
+        for rival in rivals:
+            if rival.origin is Origin.ROSTER or _holds(rival, record):
+                raise AdmissionFault(
+                    Fault.REPLAYED,
+                    f"{record.node} shows a record that is older than what {rival.claim.node} is bound by",
+                )
+        return replace(claim, node=record.node, addresses=record.addresses, admission=record), True
+
+    def _verify(self, record: AdmissionRecord) -> AdmissionRecord:
+        assert self._trust is not None
+        authorities = self._trust.files.authorities
+        if self._verifier is None or self._verifier[0] != authorities:
+            self._verifier = (authorities, Verifier(self._mesh, authorities))
+        verified = self._verifier[1].verify(record, self._clock())
+        self._known.add(record.signer)
+        return verified
+
+    def _own_signer(self) -> Signer | None:
+        """With the certificate as it is now; None if there is none that says that it may admit."""
+        if self._signs_as is None:
+            return None
+        files = self._signs_as.files
+        if self._signer is None or self._signer[0] is not files:
+            self._signer = (files, self._made_signer(files))
+        return self._signer[1]
+
+    def _made_signer(self, files: TLSFiles) -> Signer | None:
+        try:
+            signer = Signer(files.key, files.certificate)
+            Verifier(self._mesh, files.authorities).check_signer(signer.chain, self._clock())
+        except (ValueError, AdmissionFault) as error:
+            log.warning("admission records cannot be made", why=str(error),
+                        next="members are bound by whoever names them first")  # fmt: skip
+            return None
+        return signer
+
+    def _miss(self, claim: Claim) -> None:
+        if claim.node in self._missing:
+            self._missing[claim.node].claim = claim
+        elif claim.node and len(self._missing) < MAX_MISSING:
+            self._missing[claim.node] = _Missing(claim)
+        self._refusals.count(
+            "admission_missing", f"{claim.node or claim.public_key} shows no admission record; asking for it"
+        )
+
+
+def _holds(bound: Binding, record: AdmissionRecord) -> bool:
+    """Whether what is bound is at least as new as the record."""
+    if bound.claim.admission is not None:
+        return bound.claim.admission.not_before >= record.not_before
+    return bound.since * 1e6 >= record.not_before

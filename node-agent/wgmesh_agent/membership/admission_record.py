@@ -1,0 +1,306 @@
+"""Admission records: what a bootstrap node vouches for, signed with its TLS key (design, rules of the data plane).
+
+Every member holds the gossip key, so gossip alone cannot say who owns a key or an address. A record can: its signer's
+certificate chains to the mesh's authority and says that it may admit.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+from wgmesh_api.identity import IdentityError, Role, identity_of
+from wgmesh_api.meshservice_pb2 import Admission as AdmissionMessage
+from wgmesh_api.meshservice_pb2 import AdmissionRecord as RecordMessage
+
+LIFETIME = timedelta(hours=24)
+SKEW = timedelta(minutes=5)
+"""How far ahead a signer's clock may be."""
+MAX_CERTIFICATES = 4
+MAX_CERTIFICATE_BYTES = 4096
+MAX_SIGNERS = 256
+_CONTEXT = b"wgmesh admission 1\0"
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+IPAddress = IPv4Address | IPv6Address
+SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+class Fault(enum.StrEnum):
+    """Why a record is not believed; the label of the counter."""
+
+    MALFORMED = "admission_malformed"
+    OTHER_MESH = "admission_other_mesh"
+    UNKNOWN_SIGNER = "admission_unknown_signer"
+    MAY_NOT_ADMIT = "admission_signer_may_not_admit"
+    BAD_SIGNATURE = "admission_bad_signature"
+    PAST_ITS_TIME = "admission_past_its_time"
+    BEFORE_ITS_TIME = "admission_before_its_time"
+    MISMATCH = "admission_mismatch"
+    REPLAYED = "admission_replayed"
+
+
+class AdmissionFault(Exception):
+    """A record that is not believed: `fault`, and one sentence."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRecord:
+    """One member's record; not believed before a Verifier has seen it.
+
+    Attributes:
+        mesh, node, public_key, addresses: what is vouched for.
+        not_before, not_after: unix microseconds; of two records for one member the later one holds.
+        blob: the signed bytes.
+        signature: over a context and `blob`.
+        signer: SHA-256 of the signer's certificate, 32 bytes.
+        certificates: DER, the signer's first; may be empty where room was short.
+    """
+
+    mesh: str
+    node: str
+    public_key: PublicKey
+    addresses: tuple[IPAddress, ...]
+    not_before: int
+    not_after: int
+    blob: bytes
+    signature: bytes
+    signer: bytes
+    certificates: tuple[bytes, ...] = ()
+
+    @classmethod
+    def from_message(cls, message: RecordMessage) -> AdmissionRecord:
+        """Raises AdmissionFault if it is malformed."""
+        try:
+            content = AdmissionMessage.FromString(message.admission)
+            addresses = tuple(_address(raw) for raw in content.addresses)
+            key = PublicKey(content.publicKey)
+        except (DecodeError, InvalidKeyError, ValueError) as error:
+            raise AdmissionFault(Fault.MALFORMED, f"an admission record makes no sense: {error}") from error
+        certificates = tuple(message.certificates)
+        if (
+            not addresses
+            or not content.node
+            or len(addresses) > 8
+            or len(message.signer) != 32
+            or len(certificates) > MAX_CERTIFICATES
+            or any(len(der) > MAX_CERTIFICATE_BYTES for der in certificates)
+        ):
+            raise AdmissionFault(Fault.MALFORMED, "an admission record lacks a part, or has too much of one")
+        return cls(
+            content.mesh, content.node, key, addresses, content.notBefore, content.notAfter,
+            message.admission, message.signature, message.signer, certificates,
+        )  # fmt: skip
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AdmissionRecord:
+        """Raises AdmissionFault if it is malformed."""
+        try:
+            message = RecordMessage.FromString(data)
+        except DecodeError as error:
+            raise AdmissionFault(Fault.MALFORMED, f"this is no admission record: {error}") from error
+        return cls.from_message(message)
+
+    def message(self) -> RecordMessage:
+        return RecordMessage(
+            admission=self.blob, signature=self.signature, signer=self.signer, certificates=self.certificates
+        )
+
+    def to_bytes(self) -> bytes:
+        return self.message().SerializeToString()
+
+    def without_certificates(self) -> AdmissionRecord:
+        """For where room is short: good for whoever knows the signer already."""
+        return replace(self, certificates=())
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether more than half of its time is left."""
+        return 2 * _microseconds(now) < self.not_before + self.not_after
+
+
+def newest(a: AdmissionRecord | None, b: AdmissionRecord | None) -> AdmissionRecord | None:
+    """The one that holds."""
+    if a is None or b is None:
+        return a or b
+    return b if b.not_before > a.not_before else a
+
+
+class Signer:
+    """A bootstrap node's key and chain. Raises ValueError for a key that is neither elliptic curve nor RSA."""
+
+    def __init__(self, key_pem: bytes, certificate_pem: bytes) -> None:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+            raise ValueError("admission records are signed with elliptic curve or RSA keys only")
+        self._key: SigningKey = key
+        self.chain = x509.load_pem_x509_certificates(certificate_pem)
+
+    def sign(
+        self, mesh: str, node: str, public_key: PublicKey, addresses: Sequence[IPAddress], now: datetime
+    ) -> AdmissionRecord:
+        """Vouches from `now` for a day, or for as long as its own certificate lasts."""
+        leaf = self.chain[0]
+        not_before, not_after = (
+            _microseconds(t) for t in (now, min(now + LIFETIME, leaf.not_valid_after_utc))
+        )
+        blob = AdmissionMessage(
+            mesh=mesh, node=node, publicKey=public_key.raw, addresses=[a.packed for a in addresses],
+            notBefore=not_before, notAfter=not_after,
+        ).SerializeToString(deterministic=True)  # fmt: skip
+        data = _CONTEXT + blob
+        if isinstance(self._key, rsa.RSAPrivateKey):
+            signature = self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            signature = self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+        return AdmissionRecord(
+            mesh, node, public_key, tuple(addresses), not_before, not_after, blob, signature,
+            leaf.fingerprint(hashes.SHA256()),
+            tuple(c.public_bytes(serialization.Encoding.DER) for c in self.chain[:MAX_CERTIFICATES]),
+        )  # fmt: skip
+
+
+class Verifier:
+    """Believes records of one mesh whose signers the authorities allow to admit; remembers 256 signers."""
+
+    def __init__(self, mesh: str, authorities_pem: bytes) -> None:
+        """Raises ValueError if there is no certificate of an authority."""
+        self._mesh = mesh
+        self._store = Store(x509.load_pem_x509_certificates(authorities_pem))
+        self._signers: dict[bytes, tuple[x509.Certificate, ...]] = {}
+
+    def verify(self, record: AdmissionRecord, now: datetime) -> AdmissionRecord:
+        """The record with its certificates, whether or not it came with them.
+
+        Raises:
+            AdmissionFault: it is not believed.
+        """
+        if record.mesh != self._mesh:
+            raise AdmissionFault(
+                Fault.OTHER_MESH, f"{record.node} was admitted to the mesh {record.mesh!r:.40}"
+            )
+        present = _microseconds(now)
+        if record.not_after <= present:
+            raise AdmissionFault(
+                Fault.PAST_ITS_TIME, f"the admission record of {record.node} is past its time"
+            )
+        if record.not_before > present + SKEW // _MICROSECOND:
+            raise AdmissionFault(
+                Fault.BEFORE_ITS_TIME, f"the admission record of {record.node} is of the future"
+            )
+        chain = self._chain(record)
+        self.check_signer(chain, now)
+        _check_signature(chain[0], record)
+        self._remember(record.signer, chain)
+        return replace(record, certificates=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain))
+
+    def _chain(self, record: AdmissionRecord) -> tuple[x509.Certificate, ...]:
+        known = self._signers.get(record.signer)
+        if known is not None:
+            return known
+        try:
+            chain = tuple(x509.load_der_x509_certificate(der) for der in record.certificates)
+        except ValueError as error:
+            raise AdmissionFault(
+                Fault.MALFORMED, f"a signer's certificate makes no sense: {error}"
+            ) from error
+        if not chain or chain[0].fingerprint(hashes.SHA256()) != record.signer:
+            raise AdmissionFault(
+                Fault.UNKNOWN_SIGNER, f"the signer of {record.node}'s admission record is not known here"
+            )
+        return chain
+
+    def check_signer(self, chain: Sequence[x509.Certificate], now: datetime) -> None:
+        """Raises AdmissionFault unless whoever has the first certificate's key may admit."""
+        who = chain[0].subject.rfc4514_string()
+        builder = PolicyBuilder().store(self._store).time(now)
+        anything = ExtensionPolicy.permit_all()
+        authority = anything.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)
+        verifier = builder.extension_policies(ca_policy=authority, ee_policy=anything).build_client_verifier()
+        try:
+            verifier.verify(chain[0], list(chain[1:]))
+        except VerificationError as error:
+            raise AdmissionFault(
+                Fault.UNKNOWN_SIGNER,
+                f"{who} signed an admission record, and is no certificate of this mesh: {error}",
+            ) from error
+        try:
+            identity = identity_of(chain[0])
+        except IdentityError as error:
+            raise AdmissionFault(Fault.MAY_NOT_ADMIT, f"{who} signed an admission record: {error}") from error
+        if identity is None:
+            may = _may_serve(chain[0])
+        else:
+            may = identity.mesh == self._mesh and identity.role is Role.BOOTSTRAP
+        if not may:
+            raise AdmissionFault(
+                Fault.MAY_NOT_ADMIT, f"{identity or who} signed an admission record, and may not admit"
+            )
+
+    def _remember(self, signer: bytes, chain: tuple[x509.Certificate, ...]) -> None:
+        self._signers.pop(signer, None)
+        self._signers[signer] = chain
+        if len(self._signers) > MAX_SIGNERS:
+            del self._signers[next(iter(self._signers))]
+
+
+def _is_authority(policy: Policy, certificate: x509.Certificate, extension: x509.BasicConstraints) -> None:
+    if not extension.ca:
+        raise ValueError("it is no authority's")
+
+
+def _may_serve(certificate: x509.Certificate) -> bool:
+    """A certificate that names no role of ours may admit if it is made for servers."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return ExtendedKeyUsageOID.SERVER_AUTH in usage
+
+
+def _check_signature(certificate: x509.Certificate, record: AdmissionRecord) -> None:
+    key, data = certificate.public_key(), _CONTEXT + record.blob
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(record.signature, data, ec.ECDSA(hashes.SHA256()))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(record.signature, data, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            raise AdmissionFault(Fault.MAY_NOT_ADMIT, "the signer's key is neither elliptic curve nor RSA")
+    except InvalidSignature as error:
+        raise AdmissionFault(
+            Fault.BAD_SIGNATURE, f"the admission record of {record.node} is not what its signer signed"
+        ) from error
+
+
+def _address(raw: bytes) -> IPAddress:
+    if len(raw) not in (4, 16):
+        raise ValueError(f"an address of {len(raw)} bytes")
+    return ip_address(raw)
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND

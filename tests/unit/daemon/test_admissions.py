@@ -1,0 +1,251 @@
+"""What admission records do to hearsay: nobody is bound without one, and an old one takes nothing from anybody."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from wgmesh_agent.daemon.admissions import Admissions
+from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.gossip.notifications import Member, QueryReceived
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.messages import peer_message
+from wgmesh_agent.join.tls import Credentials, TLSFiles
+from wgmesh_agent.membership.admission_record import AdmissionRecord, Signer
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.membership.tags import own_tags
+from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.certificates import (
+    CertificateAuthority,
+    cert_to_pem,
+    generate_key,
+    issue,
+    key_to_pem,
+    make_ca,
+)
+from wgmesh_api.identity import NodeIdentity, Role
+
+RANGE = ip_network("10.232.0.0/16")
+START = datetime.now(UTC)
+
+
+def some_key() -> PublicKey:
+    return PrivateKey.generate(os.urandom).public()
+
+
+def claim(node: str, number: int, key: PublicKey | None = None) -> Claim:
+    endpoint = Endpoint(ip_address(f"192.0.2.{number}"), 54540)
+    return Claim(node, key or some_key(), (ip_address(f"10.232.0.{number}"),), (endpoint,))
+
+
+def asked(node: bytes) -> QueryReceived:
+    return QueryReceived(1, 1, "somebody", "_admission", node, 0.0)
+
+
+class Authority:
+    def __init__(self) -> None:
+        key = generate_key()
+        cert = make_ca("blue", key, now=START, lifetime=timedelta(days=9), serial=1)
+        self.ca = CertificateAuthority(cert, key)
+
+    def credentials(self, node: str, role: Role) -> Credentials:
+        key = generate_key()
+        cert = issue(self.ca, NodeIdentity("blue", node, role), key.public_key(),
+                     now=START, lifetime=timedelta(days=5), serial=2)  # fmt: skip
+        return Credentials(TLSFiles(key_to_pem(key), cert_to_pem(cert), cert_to_pem(self.ca.cert)))
+
+
+class Node:
+    """A member's ledger, and what it makes of news."""
+
+    def __init__(
+        self, name: str, number: int, trust: Credentials | None, signer: Credentials | None = None
+    ) -> None:
+        self.own = claim(name, number)
+        self.now = START
+        record = MeshRecord(
+            mesh="blue", node=name, addresses=self.own.addresses, ranges=(RANGE,), ipam_ranges=(), created_unix=1,
+            joined_unix=1, gossip_keys=(), profile="lan", gossip_port=7946, bootstrap=signer is not None, tags={},
+            requires_admission=True,
+        )  # fmt: skip
+        self.ledger = Ledger(Own(name, self.own.public_key, self.own.addresses, (RANGE,)))
+        self.refusals = Refusals()
+        self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals, lambda: self.now)
+        self.gossip: dict[str, Member] = {}
+        self.membership = Membership(
+            self.ledger, self.refusals, lambda: self.gossip, self.admissions, lambda: None
+        )
+
+    def announced(self, told: Claim) -> None:
+        self.membership.announced(peer_message(told).SerializeToString())
+
+    def heard(self, told: Claim) -> None:
+        member = Member(
+            told.node, told.addresses[0], 7946, own_tags(told, {}), MemberStatus.ALIVE, 1, b"", 0.0
+        )
+        self.gossip[told.node] = member
+        self.membership.heard(member)
+
+    def key_of(self, node: str) -> PublicKey | None:
+        binding = self.ledger.by_name(node)
+        return binding.claim.public_key if binding else None
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def boot(authority: Authority) -> Node:
+    credentials = authority.credentials("boot", Role.BOOTSTRAP)
+    return Node("boot", 1, credentials, credentials)
+
+
+@pytest.fixture
+def node(authority: Authority, boot: Node) -> Node:
+    """A member that was told of the bootstrap node when it joined."""
+    node = Node("node", 2, authority.credentials("node", Role.NODE))
+    node.membership.accept(replace(boot.admissions.own(boot.own), bootstrap=True), Origin.PEERS)
+    return node
+
+
+def test_a_member_that_a_bootstrap_node_vouches_for_is_bound(boot: Node, node: Node) -> None:
+    beta = boot.admissions.vouch(claim("beta", 3))
+    assert beta.admission is not None
+    node.announced(replace(beta, admission=beta.admission.without_certificates()))
+    assert node.key_of("beta") == beta.public_key
+    binding = node.ledger.by_name("beta")
+    assert binding is not None
+    assert binding.origin is Origin.RECORD
+    assert binding.claim.admission == beta.admission
+
+
+def test_without_a_record_nobody_is_bound_and_it_is_asked_for(boot: Node, node: Node) -> None:
+    beta = claim("beta", 3)
+    node.heard(beta)
+    node.announced(beta)
+    assert node.key_of("beta") is None
+    assert node.refusals.counts["admission_missing"] == 2
+    boot.ledger.accept(beta, Origin.ADMITTED, 0.0)
+    answer = boot.admissions.answer(asked(b"beta"), boot.own)
+    assert answer is not None
+    node.membership.accept(replace(beta, admission=AdmissionRecord.from_bytes(answer)), Origin.GOSSIP)
+    assert node.key_of("beta") == beta.public_key
+
+
+def test_any_member_can_show_the_record_of_another(boot: Node, node: Node) -> None:
+    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    answer = node.admissions.answer(asked(b"beta"), node.own)
+    assert answer is not None
+    assert AdmissionRecord.from_bytes(answer).certificates
+    assert node.admissions.answer(asked(b"\xffnobody"), node.own) is None
+
+
+def test_without_tls_nothing_is_required() -> None:
+    node = Node("node", 2, None)
+    node.heard(claim("beta", 3))
+    assert node.key_of("beta") is not None
+
+
+def test_a_plain_node_vouches_for_nobody(authority: Authority, node: Node) -> None:
+    evil = authority.credentials("evil", Role.NODE)
+    signer = Signer(evil.files.key, evil.files.certificate)
+    forged = claim("evil2", 4)
+    record = signer.sign("blue", "evil2", forged.public_key, forged.addresses, START)
+    node.announced(replace(forged, admission=record))
+    assert node.key_of("evil2") is None
+    assert node.refusals.counts["admission_signer_may_not_admit"] == 1
+
+
+def test_a_node_that_may_not_admit_makes_no_records(authority: Authority) -> None:
+    credentials = authority.credentials("evil", Role.NODE)
+    evil = Node("evil", 4, credentials, credentials)
+    assert evil.admissions.vouch(claim("beta", 3)).admission is None
+
+
+@pytest.mark.parametrize("what", ["node", "key", "address"])
+def test_a_record_of_another_member_vouches_for_nobody_else(boot: Node, node: Node, what: str) -> None:
+    beta = boot.admissions.vouch(claim("beta", 3))
+    node.announced(beta)
+    evil = claim("evil", 4)
+    shown = {
+        "node": replace(beta, node="evil"),
+        "key": replace(beta, public_key=evil.public_key),
+        "address": replace(beta, addresses=evil.addresses),
+    }[what]
+    node.announced(shown)
+    assert node.key_of("beta") == beta.public_key
+    assert node.key_of("evil") is None
+    assert node.refusals.counts.total() == 1
+
+
+def test_a_new_key_with_a_newer_record_takes_the_name_over(boot: Node, node: Node) -> None:
+    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    boot.now += timedelta(seconds=10)
+    anew = boot.admissions.vouch(claim("beta", 3))
+    node.announced(anew)
+    assert node.key_of("beta") == anew.public_key
+
+
+def test_a_replayed_record_takes_nothing_back(boot: Node, node: Node) -> None:
+    old = boot.admissions.vouch(claim("beta", 3))
+    boot.now += timedelta(seconds=10)
+    anew = boot.admissions.vouch(claim("beta", 3))
+    node.announced(anew)
+    node.announced(old)
+    assert node.key_of("beta") == anew.public_key
+    assert node.refusals.counts["admission_replayed"] == 1
+
+
+def test_a_record_takes_nothing_from_what_the_roster_says(boot: Node, node: Node) -> None:
+    beta = claim("beta", 3)
+    node.membership.accept(beta, Origin.ROSTER)
+    boot.now += timedelta(days=1)
+    node.now = boot.now
+    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    assert node.key_of("beta") == beta.public_key
+    assert node.refusals.counts["admission_replayed"] == 1
+
+
+def test_a_record_past_its_time_binds_nobody(boot: Node, node: Node) -> None:
+    beta = boot.admissions.vouch(claim("beta", 3))
+    node.now += timedelta(days=1, seconds=1)
+    node.announced(beta)
+    assert node.key_of("beta") is None
+    assert node.refusals.counts["admission_past_its_time"] == 1
+
+
+def test_a_bound_member_stays_when_its_record_is_past_its_time(boot: Node, node: Node) -> None:
+    beta = boot.admissions.vouch(claim("beta", 3))
+    node.announced(beta)
+    node.now += timedelta(days=3)
+    node.heard(beta)
+    assert node.key_of("beta") == beta.public_key
+    assert not node.refusals.counts
+
+
+def test_a_bootstrap_node_renews_what_grows_old(boot: Node) -> None:
+    beta = boot.admissions.vouch(claim("beta", 3))
+    boot.now += timedelta(hours=11)
+    assert boot.admissions.vouch(beta) is beta
+    boot.now += timedelta(hours=2)
+    renewed = boot.admissions.vouch(beta)
+    assert renewed.admission is not None
+    assert beta.admission is not None
+    assert renewed.admission.not_before > beta.admission.not_before
+
+
+def test_a_revoked_node_is_not_announced_into_the_mesh(boot: Node, node: Node) -> None:
+    node.membership.is_listed = lambda name: name != "beta"
+    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    assert node.key_of("beta") is None
+    assert node.refusals.counts["not_listed"] == 1
