@@ -1,12 +1,14 @@
 """Lamport clocks (gossip-wire §8.2), with the far future cut off.
 
 A Go peer takes any 64-bit time; one message near the end would then stop a clock for good. Times in the upper
-half are refused here: no honest cluster gets there, and whoever holds less can always be overtaken.
+half are refused here, and so are leaps that no honest cluster makes: 2^40 messages are more than it sends in its
+life, and one member gone bad would have to send millions of leaps, each seen and counted, to use the clock up.
 """
 
 from __future__ import annotations
 
 LATEST = 1 << 63
+MAX_LEAP = 1 << 40
 
 
 class LamportClock:
@@ -26,7 +28,11 @@ class LamportClock:
         if self.time <= seen < LATEST:
             self.time = seen + 1
 
+    def believes(self, seen: int) -> bool:
+        """Whether a received time may be acted on, now that this clock knows its cluster's time."""
+        return plausible(seen) and seen - self.time <= MAX_LEAP
+
 
 def plausible(time: int) -> bool:
-    """Whether a received time may be acted on."""
+    """Whether a time can be any cluster's."""
     return 0 <= time < LATEST

@@ -10,7 +10,7 @@ from .config import SerfConfig
 from .counters import Counters
 from .errors import PeerError
 from .intents import IntentBuffer
-from .lamport import LamportClock, plausible
+from .lamport import LamportClock
 from .node_table import NodeRecord
 from .notifications import (
     Member,
@@ -200,7 +200,7 @@ class MemberTable:
             self._emit(MemberReaped(member.view()))
 
     def _witness(self, ltime: int) -> bool:
-        if not plausible(ltime):
+        if not self._clock.believes(ltime):
             self._counters.refuse("intent: implausible Lamport time")
             return False
         self._clock.witness(ltime)

@@ -12,7 +12,7 @@ from .counters import Counters
 from .delegate import SerfDelegate
 from .dissemination import Dissemination
 from .encryption import NonceSource
-from .endpoint import Endpoint
+from .endpoint import Endpoint, endpoint_of
 from .errors import GossipError, PeerError
 from .indirect_ping import IndirectPings, reply_endpoint
 from .keyring import Keyring
@@ -171,7 +171,8 @@ class Memberlist:
                 self._delegate.user_message(message.payload, now)
             case Alive():
                 self._remind(message)
-                self.membership.alive(message, now)
+                own_word = source.address == endpoint_of(message.addr, source.port).address
+                self.membership.alive(message, now, own_word=own_word)
             case Suspect():
                 self._correct(message, source)
                 self.membership.suspect(message, now)

@@ -20,6 +20,8 @@ from .timers import Timers
 from .versions import OWN_VERSIONS, acceptable_alive
 
 _LAST_INCARNATION = (1 << 32) - 1
+_MOST_AT_ONCE = 1 << 31
+_MAX_LEAP = 1 << 16
 _MOST_NAME_BYTES = 512
 
 
@@ -84,8 +86,8 @@ class Membership:
         self._broadcast(own.name, encode(message), now, on_finished)
         self._delegate.node_left(own, now)
 
-    def alive(self, message: Alive, now: float) -> None:
-        """A node is said to be alive. Raises PeerError for a malformed address."""
+    def alive(self, message: Alive, now: float, *, own_word: bool = False) -> None:
+        """A node is said to be alive, with `own_word` by itself. Raises PeerError for a malformed address."""
         if not acceptable_alive(message.vsn):
             self._counters.refuse("alive: impossible versions")
             return
@@ -102,6 +104,9 @@ class Membership:
             record = self._new_record(message, port)
             if record is None:
                 return
+        elif not own_word and self._is_far_ahead(message.incarnation, record):
+            self._counters.refuse("alive: incarnation far ahead")
+            return
         elif record.addr != message.addr or record.port != port:
             if record.state is not NodeStateKind.LEFT and not self._table.buried(record):
                 self._counters.refuse("alive: name held by another address")
@@ -174,11 +179,18 @@ class Membership:
         record = self._table.get(message.node)
         if record is None or message.incarnation < record.incarnation:
             return None
-        if message.incarnation == _LAST_INCARNATION > record.incarnation:
-            # Nobody could refute it: there is no higher one.
-            self._counters.refuse("accusation: last incarnation")
+        if self._is_far_ahead(message.incarnation, record):
+            self._counters.refuse("accusation: incarnation far ahead")
             return None
         return record
+
+    def _is_far_ahead(self, incarnation: int, record: NodeRecord) -> bool:
+        """No honest node refutes so often. Believed, it would bring the last incarnation near, which nobody can refute.
+
+        This node believes more of itself, since it may have lived before; others then believe its own word.
+        """
+        known = max(record.incarnation, _MOST_AT_ONCE) if record is self.own else record.incarnation
+        return incarnation > known + _MAX_LEAP
 
     def _merge_one(self, node: NodeState, now: float) -> None:
         if node.state is NodeStateKind.ALIVE:
@@ -191,6 +203,9 @@ class Membership:
     def _new_record(self, message: Alive, port: int) -> NodeRecord | None:
         if not message.node or message.incarnation < 1:
             self._counters.refuse("alive: no name or no incarnation")
+            return None
+        if message.incarnation > _MOST_AT_ONCE:
+            self._counters.refuse("alive: incarnation far ahead")
             return None
         if self._table.full:
             self._counters.refuse("alive: too many members")
@@ -223,6 +238,9 @@ class Membership:
             self._delegate.name_conflict(own, endpoint_of(message.addr, message.port or own.port), now)
             return
         if message.incarnation < own.incarnation:
+            return
+        if self._is_far_ahead(message.incarnation, own):
+            self._counters.refuse("alive: incarnation far ahead")
             return
         if message.incarnation == own.incarnation and message.meta == own.meta and message.vsn == own.vsn:
             return

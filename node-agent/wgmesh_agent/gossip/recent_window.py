@@ -44,7 +44,7 @@ class RecentWindow(Generic[K]):
 
     def admit(self, ltime: int, key: K, size_bytes: int) -> Verdict:
         """Judge a message, remember it if it is new, and step the clock past it."""
-        if not plausible(ltime):
+        if not self._clock.believes(ltime):
             return Verdict.IMPLAUSIBLE
         self._clock.witness(ltime)
         present = self._clock.time

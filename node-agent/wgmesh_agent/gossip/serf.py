@@ -104,6 +104,8 @@ class Serf:
         )
         self._tags = dict(config.tags)
         self._ignoring_old_events = 0
+        self._joining = 0
+        self._is_new = True
         self._started = False
 
     # The life of a node
@@ -117,9 +119,11 @@ class Serf:
     def join(self, endpoint: Endpoint, now: float, *, ignore_old_events: bool = True) -> None:
         """Join the cluster of whoever listens at `endpoint`; JoinFinished tells the outcome."""
         self._ignoring_old_events += ignore_old_events
+        self._joining += 1
 
         def outcome(error: str | None, now: float) -> None:
             self._ignoring_old_events -= ignore_old_events
+            self._joining -= 1
             if error is None:
                 self._broadcast_join(now)
             self._emit(JoinFinished(endpoint, error))
@@ -277,7 +281,14 @@ class Serf:
         message = decode_serf(state)
         if not isinstance(message, SerfPushPull):
             raise PeerError("the user state of a push-pull is no serf push-pull")
-        self._state.merge(message, ignore_old_events=join and self._ignoring_old_events > 0, now=now)
+        ours = join and self._joining > 0
+        self._state.merge(
+            message,
+            ignore_old_events=ours and self._ignoring_old_events > 0,
+            first=ours and self._is_new,
+            now=now,
+        )
+        self._is_new = self._is_new and not ours
 
     def user_message(self, payload: bytes, now: float) -> None:
         """A serf message came. Raises PeerError."""

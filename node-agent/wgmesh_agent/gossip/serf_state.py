@@ -42,14 +42,17 @@ class SerfState:
             self._query_clock.time,
         )
 
-    def merge(self, state: SerfPushPull, *, ignore_old_events: bool, now: float) -> None:
-        """Take over a peer's share; `ignore_old_events` drops events from before the peer's present."""
+    def merge(self, state: SerfPushPull, *, ignore_old_events: bool, first: bool = False, now: float) -> None:
+        """Take over a peer's share; `ignore_old_events` drops events from before the peer's present.
+
+        `first`: it is the answer to this node's first join, and tells it what time it is.
+        """
         for clock, seen in (
             (self._clock, state.ltime),
             (self._event_clock, state.event_ltime),
             (self._query_clock, state.query_ltime),
         ):
-            if seen > 0:
+            if seen > 0 and (first or clock.believes(seen - 1)):
                 clock.witness(seen - 1)
         left = set(state.left_members)
         for name in state.left_members:

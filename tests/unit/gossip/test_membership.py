@@ -314,6 +314,24 @@ class TestOurselves:
             assert bench.state(name) is ALIVE
         assert bench.said == []
 
+    def test_incarnations_that_nobody_reaches_are_refused_but_for_a_node_s_own_word(self) -> None:
+        bench = Bench().with_nodes(3)
+        far = 1 + 2**16 + 1
+        bench.membership.alive(alive("n2", far), 1.0)
+        bench.membership.suspect(Suspect(far, "n2", "n3"), 1.0)
+        bench.membership.dead(Dead(far, "n2", "n3"), 1.0)
+        bench.membership.alive(alive("n9", LAST), 1.0)
+        bench.membership.alive(alive("n1", LAST), 1.0)
+        assert bench.said == []
+        assert bench.record("n2").incarnation == 1
+        bench.membership.alive(alive("n2", far), 1.0, own_word=True)
+        assert bench.record("n2").incarnation == far
+
+    def test_a_node_that_lived_before_outdoes_what_is_said_of_it(self) -> None:
+        bench = Bench().with_nodes(3)
+        bench.membership.suspect(Suspect(2**20, "n1", "n3"), 1.0)
+        assert bench.said == [alive("n1", 2**20 + 1)]
+
 
 class TestMerge:
     @pytest.mark.parametrize(
