@@ -62,9 +62,13 @@ class Mesh:
 
     def agents(self) -> dict[str, str]:
         """Names of the agents' pods by node; without those that are ending."""
-        labels = f"wgmesh.dev/mesh={self.name},app.kubernetes.io/component=agent"
+        return {node: pod["metadata"]["name"] for node, pod in self.pods("agent").items()}
+
+    def pods(self, component: str) -> dict[str, Object]:
+        """The pods of "agent" or "tunnel" by node; without those that are ending."""
+        labels = f"wgmesh.dev/mesh={self.name},app.kubernetes.io/component={component}"
         return {
-            pod["spec"]["nodeName"]: pod["metadata"]["name"]
+            pod["spec"]["nodeName"]: pod
             for pod in items("pods", labels=labels, namespace=NAMESPACE)
             if "deletionTimestamp" not in pod["metadata"]
         }
