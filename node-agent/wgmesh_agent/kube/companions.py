@@ -70,6 +70,8 @@ class Companions:
     def _assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
         """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
         entry = self._view.nodes.get(node)
+        if entry is None and not self._view.synced:
+            raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
         if entry is None or entry.deleting or not entry.addresses:
             raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
         if caller.not_before is not None and caller.not_before < entry.created:
@@ -173,10 +175,7 @@ class Companions:
     async def _report(self, session: Session) -> NodeReport:
         node = session.node
         record, identity = node.record, node.identity
-        names = {entry.node: entry.external for entry in self._view.nodes.values() if not entry.deleting}
-        if not self._view.synced:
-            names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
-        expected, externals = wanted_peers(names, record.node)
+        expected, externals = members_wanted(session, self._view)
         joined = not node.is_alone() or not expected
         base = NodeReport(
             phase="Joined",
@@ -239,6 +238,15 @@ def wanted_of(own: RosterNode, view: RosterView) -> Wanted:
     role = Role.BOOTSTRAP if own.bootstrap else Role.NODE
     seconds = int(view.mesh.certificate_lifetime_seconds) if view.mesh is not None else 0
     return Wanted(NodeIdentity(own.mesh, own.node, role), own.addresses, max(600, seconds))
+
+
+def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of all other members there should be, and of those of them outside the cluster."""
+    node = session.node
+    names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
+    if not view.synced:
+        names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
+    return wanted_peers(names, node.record.node)
 
 
 def claim_of(entry: RosterNode) -> Claim | None:

@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from wgmesh_agent.join.addresses import AddressAllocator
-from wgmesh_agent.join.admission import Caller, DenialReason
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
@@ -46,6 +46,7 @@ OWN = Claim(
     (Endpoint(ip_address("192.0.2.9"), 54540),),
     True,
 )
+DELETED = "deleted"
 GOSSIP_KEY = bytes(range(32))
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -59,6 +60,8 @@ class QuietMesh:
         return ("boot",)
 
     def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        if node == DELETED:
+            raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}")
         return None
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
@@ -244,6 +247,17 @@ class TestWithTLS:
             metadata = (("authorization", sign(begun.joinToken, time.time())),)
             answer = await MeshStub(two).Join(asked, metadata=metadata)  # type: ignore[no-untyped-call]
             assert answer.errorMessage == TokenFault.FOREIGN.value
+
+    async def test_whoever_the_roster_has_no_more_gets_no_token_and_no_peers(
+        self, bench: Bench, authority: Authority
+    ) -> None:
+        async with channel(bench, authority.credentials(DELETED)) as open_channel:
+            stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
+            refused = await stub.Begin(HandshakeRequest(meshName="blue"))
+            assert (refused.joinToken, refused.errorMessage) == ("", f"the roster has no member {DELETED}")
+            with pytest.raises(grpc.aio.AioRpcError) as denied:
+                await stub.Peers(Empty()).read()
+            assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
