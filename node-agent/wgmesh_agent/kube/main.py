@@ -201,9 +201,11 @@ class KubeAgent:
         return Start(role, record, peers, fresh)
 
     def _next_start(self, session: Session) -> Start:
-        """The role changed: the same member, with or without the Mesh service."""
+        """The role changed: the same member, with or without the Mesh service; or it was away and another has its
+        address now."""
         own = self._view.own
-        record = replace(session.node.record, bootstrap=own is not None and own.bootstrap)
+        assert own is not None
+        record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 
     def _door(self, node: str) -> Door:
