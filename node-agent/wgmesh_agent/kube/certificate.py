@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -28,6 +28,7 @@ KEY, CERTIFICATE, AUTHORITIES = "identity.key", "identity.pem", "authorities.pem
 RENEW_AT = 2 / 3
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 120.0
+CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 class RequestDenied(Exception):
@@ -36,7 +37,7 @@ class RequestDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the certificate must say."""
+    """What the certificate must say, and for how many seconds at most."""
 
     identity: NodeIdentity
     addresses: tuple[IPAddress, ...]
@@ -99,6 +100,9 @@ def is_good(files: TLSFiles | None, wanted: Wanted, not_before: datetime | None,
     if identity_of(leaf) != wanted.identity or not leaf.not_valid_before_utc <= now < renewal_time(leaf):
         return False
     if not_before is not None and leaf.not_valid_before_utc < not_before:
+        return False
+    # The mesh's lifetime was shortened: that is to count now, not when the old certificate has run out.
+    if leaf.not_valid_after_utc - now > timedelta(seconds=wanted.seconds) + CLOCKS_DIFFER:
         return False
     return set(wanted.addresses) <= set(addresses_of(leaf)) and signed_by(leaf, files.authorities)
 

@@ -49,7 +49,7 @@ class Companions:
     ) -> None:
         """
         Args:
-            next_start: what a session is followed by when this node's role changed.
+            next_start: what a session is followed by when this node's role or addresses changed.
         """
         self._api = api
         self._view = view
@@ -107,13 +107,14 @@ class Companions:
                     log.warning("this node is no member any more", why="its WgMeshNode is deleted")
                     session.leave_wanted.set()
                     return
-                if own.bootstrap != node.record.bootstrap and self._role_is_certified(own):
+                changed = (own.bootstrap, own.addresses) != (node.record.bootstrap, node.record.addresses)
+                if changed and own.addresses and self._is_certified(own):
                     session.move(self._next_start(session))
                     return
                 self._apply_roster(session)
             await view.changes.after(generation, STATUS_SECONDS)
 
-    def _role_is_certified(self, own: RosterNode) -> bool:
+    def _is_certified(self, own: RosterNode) -> bool:
         return is_good(self._credentials.files, self._wanted(own), own.created, now())
 
     def _apply_roster(self, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +24,7 @@ from wgmesh_api.identity import NodeIdentity, Role
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 LIFE = timedelta(days=30)
-WANTED = Wanted(NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 3600)
+WANTED = Wanted(NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 30 * 24 * 3600)
 
 
 def authority() -> CertificateAuthority:
@@ -53,9 +54,9 @@ def test_none_is_not_good() -> None:
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(NodeIdentity("blue", "beta", Role.NODE), WANTED.addresses, 3600),
-        Wanted(NodeIdentity("blue", "alpha", Role.BOOTSTRAP), WANTED.addresses, 3600),
-        Wanted(WANTED.identity, (ip_address("10.232.0.6"),), 3600),
+        replace(WANTED, identity=NodeIdentity("blue", "beta", Role.NODE)),
+        replace(WANTED, identity=NodeIdentity("blue", "alpha", Role.BOOTSTRAP)),
+        replace(WANTED, addresses=(ip_address("10.232.0.6"),)),
     ],
 )
 def test_a_certificate_that_says_something_else_is_not_good(wanted: Wanted) -> None:
@@ -67,6 +68,14 @@ def test_a_certificate_older_than_its_member_belongs_to_one_that_was_deleted() -
     when = BEGUN + timedelta(hours=1)
     assert is_good(found, WANTED, found.leaf().not_valid_before_utc, when)
     assert not is_good(found, WANTED, when, when)
+
+
+def test_a_certificate_that_lasts_longer_than_wanted_now_is_not_good() -> None:
+    found = files(authority())
+    end = found.leaf().not_valid_after_utc
+    shorter = replace(WANTED, seconds=20 * 24 * 3600)
+    assert not is_good(found, shorter, None, end - timedelta(days=21))
+    assert is_good(found, shorter, None, end - timedelta(days=20))
 
 
 def test_a_new_authority_asks_for_a_new_certificate() -> None:
