@@ -15,7 +15,7 @@ from tests.kind.evidence import Measured
 from tests.kind.kubectl import Object, apply, kubectl, wait_for
 from tests.kind.meshes import Mesh, mesh, mesh_body
 from tests.kind.nodes import Node, wait_until_ready
-from tests.kind.pinging import PINGS_A_SECOND, Pinging, pinging
+from tests.kind.pinging import PINGS_A_SECOND, none_lost, pinging
 from tests.kind.processes import AGENT, TUNNEL, WIREGUARD, process, processes
 from tests.kind.release import NAMESPACE, OPERATOR, Release
 from tests.kind.wire import TCP, Packet, captured, read
@@ -61,19 +61,6 @@ def ground(release: Release, nodes: list[Node]) -> Iterator[Ground]:
         yield Ground(made, nodes, time.monotonic() - began)
     # One test upgrades.
     release.install()
-
-
-@contextmanager
-def none_lost(
-    folder: Path, measured: Measured, during: str, pairs: list[tuple[Node, str]]
-) -> Iterator[list[Pinging]]:
-    """Pings all pairs before, during and after the block; none may be lost."""
-    with pinging(folder, *pairs) as pings:
-        yield pings
-    lost = {ping.what: ping.lost() for ping in pings if ping.lost()}
-    sent = sum(ping.sent() for ping in pings)
-    measured(f"pings lost of {sent} while {during}", sum(lost.values()), "pings", at_most=0)
-    assert lost == {}
 
 
 def identity(member: Object) -> tuple[str, list[str]]:
