@@ -175,6 +175,8 @@ def explain(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:
     lowered = details.lower()
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "it did not answer in time"
+    if "hostname verification" in lowered:
+        return "its certificate does not name the address it was asked at: ask it at one that it names"
     if "certificate" in lowered or "ssl" in lowered or "handshake" in lowered:
         return (
             "the TLS handshake failed: check that both certificates come from the same authority, "
