@@ -22,6 +22,7 @@ from wgmesh_agent.kube.api import Api, ApiError, requests_path, signing_request
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_api.certificates import generate_key, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role, identity_of
+from wgmesh_api.roster import node_object_name
 
 log = structlog.get_logger()
 KEY, CERTIFICATE, AUTHORITIES = "identity.key", "identity.pem", "authorities.pem"
@@ -37,11 +38,12 @@ class RequestDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the certificate must say, and for how many seconds at most."""
+    """What the certificate must say, for how many seconds at most, and the uid of the WgMeshNode it is for."""
 
     identity: NodeIdentity
     addresses: tuple[IPAddress, ...]
     seconds: int
+    member_uid: str
 
 
 class Identity:
@@ -149,10 +151,18 @@ async def ask(api: Api, identity: Identity, wanted: Wanted, authorities: bytes) 
         ApiError: the API server is away, or nobody signed within two minutes.
         OSError: it cannot be kept.
     """
-    name = f"wgmesh-{wanted.identity.mesh}-{wanted.identity.node}-{secrets.token_hex(4)}"
-    bootstrap = wanted.identity.role is Role.BOOTSTRAP
+    mesh, node = wanted.identity.mesh, wanted.identity.node
+    name = f"wgmesh-{mesh}-{node}-{secrets.token_hex(4)}"
     pem = await asyncio.to_thread(lambda: make_request(identity.key(), wanted))
-    await api.create(requests_path(), signing_request(name, pem, bootstrap=bootstrap, seconds=wanted.seconds))
+    request = signing_request(
+        name,
+        pem,
+        bootstrap=wanted.identity.role is Role.BOOTSTRAP,
+        seconds=wanted.seconds,
+        member=node_object_name(mesh, node),
+        member_uid=wanted.member_uid,
+    )
+    await api.create(requests_path(), request)
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         status = (await api.get(requests_path(name))).get("status") or {}

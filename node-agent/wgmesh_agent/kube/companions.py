@@ -238,7 +238,7 @@ def wanted_of(own: RosterNode, view: RosterView) -> Wanted:
     """What this node's certificate must say now."""
     role = Role.BOOTSTRAP if own.bootstrap else Role.NODE
     seconds = int(view.mesh.certificate_lifetime_seconds) if view.mesh is not None else 0
-    return Wanted(NodeIdentity(own.mesh, own.node, role), own.addresses, max(600, seconds))
+    return Wanted(NodeIdentity(own.mesh, own.node, role), own.addresses, max(600, seconds), own.uid)
 
 
 def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
 
 from wgmesh_agent.join.tls import TLSFiles
-from wgmesh_agent.kube.certificate import Identity, Wanted, is_good, make_request, renewal_time
+from wgmesh_agent.kube.api import Api
+from wgmesh_agent.kube.certificate import Identity, Wanted, ask, is_good, make_request, renewal_time
 from wgmesh_api.certificates import (
     CertificateAuthority,
     cert_to_pem,
@@ -24,7 +27,9 @@ from wgmesh_api.identity import NodeIdentity, Role
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 LIFE = timedelta(days=30)
-WANTED = Wanted(NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 30 * 24 * 3600)
+WANTED = Wanted(
+    NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 30 * 24 * 3600, "uid-1"
+)
 
 
 def authority() -> CertificateAuthority:
@@ -115,3 +120,29 @@ def test_a_damaged_identity_key_is_set_aside_and_its_certificate_unused(
     (tmp_path / "identity.key").write_bytes(damage)
     assert identity.load() is None
     assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+class Signer:
+    """An API server beside an operator that signs at once."""
+
+    def __init__(self) -> None:
+        self.created: dict[str, Any] = {}
+
+    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.created = body
+        return body
+
+    async def get(self, path: str) -> dict[str, Any]:
+        assert path.endswith(self.created["metadata"]["name"])
+        return {"status": {"certificate": base64.b64encode(b"signed").decode()}}
+
+
+async def test_a_request_goes_when_its_member_goes_and_its_answer_is_kept(tmp_path: Path) -> None:
+    api = Signer()
+    files = await ask(cast(Api, api), Identity(tmp_path), WANTED, b"authorities")
+    assert (files.certificate, files.authorities) == (b"signed", b"authorities")
+    metadata = api.created["metadata"]
+    assert metadata["name"].startswith("wgmesh-blue-alpha-")
+    assert metadata["ownerReferences"] == [
+        {"apiVersion": "wgmesh.dev/v1alpha1", "kind": "WgMeshNode", "name": "blue.alpha", "uid": "uid-1"}
+    ]
