@@ -15,16 +15,14 @@ import click
 from cryptography import x509
 
 from wgmesh_api.certificates import generate_key
-from wgmesh_operator.cluster import ApiError, KubernetesCluster, Unreachable
+from wgmesh_operator import waiting
+from wgmesh_operator.cluster import KubernetesCluster, Unreachable
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.progress import Progress
-from wgmesh_operator.resources import Watched
 from wgmesh_operator.worker import Worker
 
 log = logging.getLogger("wgmesh_operator")
-
-_ASK_AGAIN_SECONDS = 2.0
 
 ENTROPY = Entropy(key=generate_key, serial=x509.random_serial_number, random_bytes=secrets.token_bytes)
 """Of the operating system."""
@@ -102,7 +100,12 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
         clock=time.monotonic,
         now=lambda: datetime.now(UTC),
     )
-    _wait_until_served(cluster)
+    try:
+        with waiting.answering(health_port):
+            waiting.until_served(cluster)
+    except OSError as error:
+        log.error("cannot answer probes on port %d: %s", health_port, error.strerror)
+        return 1
     log.info("wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image)
     kopf.run(
         registry=handlers.registry(worker, progress),
@@ -112,19 +115,6 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
         liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz",
     )
     return 0
-
-
-def _wait_until_served(cluster: KubernetesCluster) -> None:
-    """Wait for the API server and the definitions of the resources: kopf looks for them once, at its start."""
-    while True:
-        try:
-            for watched in Watched:
-                cluster.list_all(watched)
-        except (ApiError, Unreachable) as error:
-            log.warning("waiting for the API server to serve %s: %s", watched, error)
-            time.sleep(_ASK_AGAIN_SECONDS)
-        else:
-            return
 
 
 class _NotOfRetries(logging.Filter):

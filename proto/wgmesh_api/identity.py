@@ -74,7 +74,7 @@ def identity_of(cert: x509.Certificate) -> NodeIdentity | None:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except x509.ExtensionNotFound:
         return None
-    except ValueError as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise IdentityError(f"the certificate's extensions cannot be read: {error}") from error
     ours = [uri for uri in uris if uri.lower().startswith(f"{SCHEME}:")]
     if not ours:

@@ -11,6 +11,8 @@ from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.command import LabError
 
 CALL_SECONDS = 60
+LOOK_SECONDS = 0.2
+"""From one look to the next: kubectl is a large program, and what is looked at needs the machine too."""
 Object = dict[str, Any]
 
 
@@ -86,7 +88,7 @@ def wait_for(
             raise
 
     try:
-        return until(once, seconds, words)
+        return until(once, seconds, words, every=LOOK_SECONDS)
     except LabError as error:
         raise AssertionError(str(error)) from error
 

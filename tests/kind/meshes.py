@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
-from tests.kind.kubectl import Object, apply, condition, delete, get, items, wait_for
+from tests.kind.kubectl import Object, apply, condition, delete, get, items, kubectl, wait_for
+from tests.kind.nodes import Node
 from tests.kind.release import NAMESPACE
 
 API_VERSION = "wgmesh.dev/v1alpha1"
 MESHED_SECONDS = 120
 GONE_SECONDS = 120
+SECOND_PORTS: dict[str, Any] = {
+    "wireguard": {"port": 54541},
+    "bootstrap": {"port": 5001},
+    "agent": {"metricsPort": 9587},
+}
+"""Of a mesh that shares nodes with another."""
 
 
 def mesh_body(name: str, *cidrs: str, **spec: Any) -> Object:
@@ -60,11 +69,34 @@ class Mesh:
     def addresses(self) -> dict[str, list[str]]:
         return {node: member["spec"]["addresses"] for node, member in self.members().items()}
 
+    def pairs(self, nodes: Iterable[Node]) -> list[tuple[Node, str]]:
+        """From each of these nodes to every mesh address of each other."""
+        addresses = self.addresses()
+        return [(one, address) for one, other in permutations(nodes, 2) for address in addresses[other.name]]
+
+    def keys(self) -> dict[str, str]:
+        """Members' WireGuard public keys by node name."""
+        return {node: member["status"]["publicKey"] for node, member in self.members().items()}
+
+    def peers(self, node: str) -> set[str]:
+        """The public keys that WireGuard itself has as peers on a node."""
+        agent = self.agents()[node]
+        said = kubectl("exec", "-n", NAMESPACE, agent, "--", "wg", "show", f"wg{self.name}", "peers")
+        return set(said.split())
+
+    def change(self, **spec: Any) -> None:
+        """Merges into the spec; None: back to the default."""
+        kubectl("patch", "wgmesh", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
     def agents(self) -> dict[str, str]:
         """Names of the agents' pods by node; without those that are ending."""
-        labels = f"wgmesh.dev/mesh={self.name},app.kubernetes.io/component=agent"
+        return {node: pod["metadata"]["name"] for node, pod in self.pods("agent").items()}
+
+    def pods(self, component: str) -> dict[str, Object]:
+        """The pods of "agent" or "tunnel" by node; without those that are ending."""
+        labels = f"wgmesh.dev/mesh={self.name},app.kubernetes.io/component={component}"
         return {
-            pod["spec"]["nodeName"]: pod["metadata"]["name"]
+            pod["spec"]["nodeName"]: pod
             for pod in items("pods", labels=labels, namespace=NAMESPACE)
             if "deletionTimestamp" not in pod["metadata"]
         }

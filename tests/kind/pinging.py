@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.kind.evidence import Measured
 from tests.kind.kubectl import wait_for
 from tests.kind.nodes import Node
 
@@ -72,3 +73,16 @@ def pinging(folder: Path, *pairs: tuple[Node, str]) -> Iterator[list[Pinging]]:
     finally:
         for ping in pings:
             ping.end()
+
+
+@contextmanager
+def none_lost(
+    folder: Path, measured: Measured, during: str, pairs: list[tuple[Node, str]]
+) -> Iterator[list[Pinging]]:
+    """Pings all pairs before, during and after the block; none may be lost."""
+    with pinging(folder, *pairs) as pings:
+        yield pings
+    lost = {ping.what: ping.lost() for ping in pings if ping.lost()}
+    sent = sum(ping.sent() for ping in pings)
+    measured(f"pings lost of {sent} while {during}", sum(lost.values()), "pings", at_most=0)
+    assert lost == {}

@@ -90,7 +90,8 @@ def test_a_mesh_of_one_range_gets_the_defaults_of_the_models(api: Client) -> Non
         ({"bootstrap": {"replicas": 0}}, "greater than or equal to 1"),
         ({"bootstrap": {"port": 9586}}, "bootstrap.port and agent.metricsPort are the same TCP port"),
         ({"gossip": {"port": 5000}}, "gossip.port is also bootstrap.port or agent.metricsPort"),
-        ({"gossip": {"port": 54540}}, "gossip.port and wireguard.port are the same UDP port"),
+        ({"gossip": {"port": 54540}}, "wireguard.port is gossip.port or the one after it"),
+        ({"gossip": {"port": 54539}}, "wireguard.port is gossip.port or the one after it"),
         ({"wireguard": {"backend": "wireguard-go"}}, 'supported values: "auto", "kernel", "userspace"'),
         ({"certificates": {"lifetime": "30 days"}}, "spec.certificates.lifetime"),
         ({"certificates": {"lifetime": "1m"}}, "write a lifetime of 5m to 87600h"),
@@ -120,6 +121,25 @@ def test_ranges_are_fixed_once_set(api: Client) -> None:
         api.merge(f"{MESHES}/fixed", {"spec": {"cidrs": ["10.233.0.0/16"]}})
     api.merge(f"{MESHES}/fixed", {"spec": {"bootstrap": {"replicas": 3}}})
     api.delete(f"{MESHES}/fixed")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"gossip": {"profile": "wan"}}, "a mesh keeps its gossip settings: make another mesh"),
+        ({"wireguard": {"backend": "userspace"}}, "tunnels keep their back end: make another mesh"),
+    ],
+)
+def test_what_members_could_not_follow_is_fixed_once_set(
+    api: Client, change: dict[str, Any], sentence: str
+) -> None:
+    api.create(MESHES, mesh("steady"))
+    try:
+        with pytest.raises(Refused, match=sentence):
+            api.merge(f"{MESHES}/steady", {"spec": change})
+        api.merge(f"{MESHES}/steady", {"spec": {"gossip": {"profile": "lan"}, "wireguard": {"port": 54550}}})
+    finally:
+        api.delete(f"{MESHES}/steady")
 
 
 def test_status_is_written_only_at_its_own_address(api: Client) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from tests.kind.kubectl import items
 from tests.kind.nodes import Node
+from tests.kind.release import NAMESPACE
 
 FOLDERS = ("/var/lib/wgmesh", "/run/wgmesh", "/var/run/wireguard")
 # Pods come and go meanwhile; what is theirs and kube-proxy's is not ours.
@@ -56,3 +59,33 @@ def difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         for what in before
         if before[what] != after[what]
     }
+
+
+def only_of(mesh: str, found: dict[str, Any]) -> bool:
+    """Whether a difference is nothing but this mesh's own things."""
+    return all(
+        not change["gone"] and all(mesh in str(one) for one in change["left"]) for change in found.values()
+    )
+
+
+_KINDS = "clusterrolebindings,wgmeshes,wgmeshnodes,certificatesigningrequests"
+_KINDS_IN_NAMESPACE = (
+    "secrets,serviceaccounts,daemonsets,controllerrevisions,pods,configmaps,roles,rolebindings"
+)
+
+
+def objects_of(mesh: str) -> list[str]:
+    """What the cluster has of a mesh, by label, by owner or by name; events, which tell its story, left out."""
+    every = [*items(_KINDS), *items(_KINDS_IN_NAMESPACE, namespace=NAMESPACE)]
+    return sorted(
+        f"{one['kind']} {one['metadata']['name']}" for one in every if _is_of(mesh, one["metadata"])
+    )
+
+
+def _is_of(mesh: str, metadata: dict[str, Any]) -> bool:
+    names: Iterable[str] = (
+        metadata["name"],
+        *(owner["name"] for owner in metadata.get("ownerReferences") or ()),
+        *((metadata.get("labels") or {}).values()),
+    )
+    return any(name == mesh or name.startswith((f"{mesh}.", f"wgmesh-{mesh}")) for name in names)

@@ -131,6 +131,18 @@ async def test_two_nodes_reach_each_other(
         await there.close()
 
 
+async def test_ipv6_is_had_where_a_machine_has_it_switched_off(host: Host, kind: BackendKind) -> None:
+    for interfaces in ("all", "default"):
+        host.run("sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{interfaces}/disable_ipv6")
+    one = node(1, MESHES["dual-stack"])
+    async with Agent(host) as agent:
+        await member(agent, kind, one)
+        found = host.run("ip", "-o", "address", "show", "dev", NAME)
+        assert all(f" {address}" in found for address in one.mesh_addresses), found
+        assert host.run("cat", "/proc/sys/net/ipv6/conf/default/disable_ipv6") == "1\n"
+        await agent.destroy()
+
+
 async def test_a_second_pass_finds_nothing_to_change(pair: tuple[Host, Host], kind: BackendKind) -> None:
     one, two = node(1), node(2)
     async with Agent(pair[0]) as agent:

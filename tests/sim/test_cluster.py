@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from tests.sim.simulator import Node, Simulator
 
 from wgmesh_agent.gossip.config import LAN, LOCAL, WAN, Profile
-from wgmesh_agent.gossip.notifications import MemberFailed, MemberJoined, MemberLeft, UserEventReceived
+from wgmesh_agent.gossip.notifications import (
+    LeaveFinished,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    UserEventReceived,
+)
 from wgmesh_agent.gossip.query_asking import Question
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 
@@ -66,6 +74,25 @@ def test_a_graceful_leave_shows_left_everywhere_within_two_seconds(seed: int, si
     simulator.run(60)
     assert all_see(simulator, "n1", MemberStatus.LEFT), f"seed {seed}"
     assert failures(nodes) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("size", [1, 3, 9])
+def test_when_all_leave_at_once_the_last_waits_for_nobody(seed: int, size: int) -> None:
+    simulator, nodes = converged(seed, size)
+    simulator.run(3)
+
+    def end_those_done() -> bool:
+        for node in simulator.running():
+            if node.heard(LeaveFinished):
+                simulator.kill(node)
+        return not simulator.running()
+
+    for number, node in enumerate(nodes):
+        simulator.at(
+            simulator.now + 0.05 * number, partial(simulator.do, node, lambda core: core.leave(simulator.now))
+        )
+    simulator.run_until(end_those_done, 4, "all have left")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

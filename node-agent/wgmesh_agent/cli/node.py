@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import click
 
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
 from wgmesh_agent.cli.library_parts import leave_out
+from wgmesh_agent.settings.model import Bundle
 from wgmesh_agent.settings.setting import Command
 
 
@@ -27,11 +29,19 @@ def _bootstrap(ctx: click.Context) -> int:
 def _join(ctx: click.Context) -> int:
     from wgmesh_agent.settings.build import join_settings
 
-    settings = join_settings(gather(ctx, Command.JOIN))
+    settings = join_settings(gather(ctx, Command.JOIN), _read_bundle)
     leave_out()
     from wgmesh_agent.daemon.main import run_join
 
     return run_join(settings)
+
+
+def _read_bundle(path: Path) -> Bundle:
+    leave_out()
+    # only now: cryptography and grpc are for those who give a bundle
+    from wgmesh_agent.join.bundle import read_bundle
+
+    return read_bundle(path)
 
 
 bootstrap = GoCommand(
@@ -45,5 +55,6 @@ join = GoCommand(
     "join",
     _join,
     params=setting_options(Command.JOIN),
-    help="Enter a mesh through one of its bootstrap nodes and stay in it. Runs until stopped.",
+    help="Enter a mesh through one of its bootstrap nodes and stay in it; a machine outside a Kubernetes cluster "
+    "enters the cluster's mesh with --bundle FILE and nothing else. Runs until stopped.",
 )

@@ -8,18 +8,23 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from wgmesh_agent.daemon.agent import Conflict, Entry, endpoint_of, run_agent
+from wgmesh_agent.daemon.bundle_watch import BundleWatch
 from wgmesh_agent.daemon.entering import CannotEnter, Door, enter_mesh, record_of
 from wgmesh_agent.daemon.session import Role, Start
+from wgmesh_agent.join.bundle import out_of_time
 from wgmesh_agent.join.tls import Credentials, load_tls_files
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.names import default_node_name
+from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
+    Bundle,
     ClientTLS,
     GossipProfile,
     HostPort,
@@ -43,6 +48,7 @@ class Plan:
     Attributes:
         founds: makes the mesh if this machine knows none; None for a node that enters one.
         profile, gossip_port: None: the mesh's own.
+        bundle: who this node is, where a bundle says so.
     """
 
     node: NodeSettings
@@ -52,6 +58,7 @@ class Plan:
     join_timeout_seconds: float | None
     profile: GossipProfile | None
     gossip_port: int | None
+    bundle: Bundle | None = None
 
 
 def run_bootstrap(settings: BootstrapSettings) -> int:
@@ -60,8 +67,12 @@ def run_bootstrap(settings: BootstrapSettings) -> int:
 
 
 def run_join(settings: JoinSettings) -> int:
-    """Runs a plain node until it is stopped; the exit status."""
-    return run_agent(settings.node, lambda: _entry(_join_plan(settings)))
+    """Runs a plain node until it is stopped; the exit status. Raises SettingsError for a bundle out of its time."""
+    if settings.bundle is None:
+        return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
+    watch = BundleWatch(settings.bundle)
+    entry = _entry(_join_plan(settings, watch.credentials))
+    return run_agent(settings.node, lambda: entry, watch.beside)
 
 
 def _entry(plan: Plan) -> Entry:
@@ -74,7 +85,7 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
     remembered = _remembered(plan, folder)
     if remembered is not None:
         remembered = replace(remembered, bootstrap=role.bind is not None)
-        if is_new_key and role.door is not None:
+        if role.door is not None and (is_new_key or _has_other_addresses(plan.bundle, remembered)):
             door = replace(role.door, node=remembered.node)
             try:
                 return await _entered(plan, role, door, folder, remembered, 0.0)
@@ -83,9 +94,17 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
         return Start(role, remembered)
     if plan.founds is not None:
         return Start(role, plan.founds, fresh=True)
+    problem = out_of_time(plan.bundle, datetime.now(UTC)) if plan.bundle is not None else None
+    if problem is not None:
+        raise SettingsError(problem)
     if role.door is None:
         raise Conflict("neither a mesh to make nor a bootstrap node to ask")
     return await _entered(plan, role, role.door, folder, None, plan.join_timeout_seconds)
+
+
+def _has_other_addresses(bundle: Bundle | None, remembered: MeshRecord) -> bool:
+    """Whether the bundle is for a member made anew since this machine entered."""
+    return bundle is not None and bool(bundle.addresses) and bundle.addresses != remembered.addresses
 
 
 async def _entered(
@@ -152,8 +171,7 @@ def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
     )
 
 
-def _join_plan(settings: JoinSettings) -> Plan:
-    client = _tls(settings.tls)
+def _join_plan(settings: JoinSettings, client: Credentials | None) -> Plan:
     return Plan(
         node=settings.node,
         role=lambda key: Role(
@@ -167,6 +185,7 @@ def _join_plan(settings: JoinSettings) -> Plan:
         join_timeout_seconds=settings.join_timeout_seconds,
         profile=settings.gossip_profile,
         gossip_port=settings.gossip_port,
+        bundle=settings.bundle,
     )
 
 

@@ -117,6 +117,10 @@ class Session:
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()
+        self.named_bootstraps: Callable[[], Sequence[HostPort]] = lambda: (
+            self._role.door.bootstraps if self._role.door else ()
+        )
+        """Where whoever told this node of its mesh says that bootstrap nodes serve, now."""
         self.moved_to: Start | None = None
 
     async def run(
@@ -196,8 +200,8 @@ class Session:
         )
 
     def _bootstraps(self) -> list[HostPort]:
-        """Where bootstrap nodes serve: as set, then where members that are bootstrap nodes say they live."""
-        found = dict.fromkeys(self._role.door.bootstraps if self._role.door else ())
+        """Where bootstrap nodes serve: as told, then where members that are bootstrap nodes say they live."""
+        found = dict.fromkeys(self.named_bootstraps())
         for binding in self.node.ledger:
             if binding.claim.bootstrap:
                 found.update(

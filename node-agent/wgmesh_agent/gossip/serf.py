@@ -136,7 +136,13 @@ class Serf:
             raise GossipError("this node is leaving already")
         self._members.leaving_self = True
         steps = (self._say_intent, self._say_dead)
-        Departure(self.config, self._timers, steps, lambda: self._emit(LeaveFinished())).begin(now)
+        Departure(
+            self.config,
+            self._timers,
+            steps,
+            lambda: self._memberlist.others_reachable,
+            lambda: self._emit(LeaveFinished()),
+        ).begin(now)
 
     def stop(self) -> None:
         """Start nothing any more, and say nothing about it."""

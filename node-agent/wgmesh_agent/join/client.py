@@ -122,9 +122,14 @@ async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) 
 
 
 def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
-    options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 64 * 1024)]
+    options: list[tuple[str, int | str]] = [
+        ("grpc.enable_retries", 0),
+        ("grpc.max_receive_message_length", 64 * 1024),
+    ]
     if tls is None:
         return grpc.aio.insecure_channel(bootstrap, options=options)
+    if tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
     return grpc.aio.secure_channel(bootstrap, tls.channel(), options=options)
 
 
@@ -187,6 +192,8 @@ def explain(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:
     lowered = details.lower()
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "it did not answer in time"
+    if "hostname verification" in lowered:
+        return "its certificate does not name the address it was asked at: ask it at one that it names"
     if "certificate" in lowered or "ssl" in lowered or "handshake" in lowered:
         return (
             "the TLS handshake failed: check that both certificates come from the same authority, "

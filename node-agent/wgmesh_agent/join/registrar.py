@@ -97,6 +97,11 @@ class Registrar:
             self._tentative.discard(applicant.public_key)
         return binding
 
+    def screen(self, caller: Caller) -> None:
+        """Raises Denied for whoever a roster does not have any more, whatever it asks."""
+        if caller.identity is not None:
+            self._mesh.assigned(caller.identity.node, caller)
+
     def members(self) -> Iterator[Binding]:
         """The bindings a joiner may be told of."""
         return (binding for binding in self._ledger if binding.claim.public_key not in self._tentative)

@@ -74,6 +74,7 @@ class MeshService(MeshServicer):
             if request.meshName != self._facts.name:
                 text = f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
                 raise Denied(DenialReason.WRONG_MESH, text)
+            self._registrar.screen(caller)
             token = self._tokens.issue(caller.holder, time.monotonic())
         except (Denied, TokenError) as error:
             self._refuse(error, context.peer(), "")
@@ -114,7 +115,7 @@ class MeshService(MeshServicer):
 
     async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
         try:
-            _caller(context)
+            self._registrar.screen(_caller(context))
         except Denied as error:
             self._refuse(error, context.peer(), "")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))

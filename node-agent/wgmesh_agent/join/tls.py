@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
 from wgmesh_agent.join.admission import Caller
@@ -33,8 +34,13 @@ class TLSFiles:
 class Credentials:
     """This node's TLS as it is now: who replaces `files` changes the next handshake on either end, and cuts nothing."""
 
-    def __init__(self, files: TLSFiles) -> None:
+    def __init__(self, files: TLSFiles, server_name: str | None = None) -> None:
+        """
+        Args:
+            server_name: what the certificates of those asked must be made out to; None: the address they are asked at.
+        """
         self.files = files
+        self.server_name = server_name
 
     def server(self) -> grpc.ServerCredentials:
         """Demands a client certificate from one of the authorities."""
@@ -71,16 +77,35 @@ def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, fold
     else:
         source = authority if authority is not None else certificate
         authorities = _read(source)
-    leaf = _certificates(certificate_pem, certificate)[0]
-    _certificates(authorities, source)
+    return checked(
+        TLSFiles(key_pem, certificate_pem, authorities),
+        key=str(key), certificate=str(certificate), authorities=str(source),
+    )  # fmt: skip
+
+
+def checked(files: TLSFiles, *, key: str, certificate: str, authorities: str) -> TLSFiles:
+    """The same, if it is what it should be.
+
+    Args:
+        key, certificate, authorities: what to call each of them.
+
+    Raises:
+        TLSFileError: one is no PEM, or key and certificate don't belong together.
+    """
+    leaf = _certificates(files.certificate, certificate)[0]
+    _certificates(files.authorities, authorities)
     try:
-        private = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError) as error:
+        private = serialization.load_pem_private_key(files.key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise TLSFileError(f"{key} is no unencrypted PEM private key: {error}") from error
     spki = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    if private.public_key().public_bytes(*spki) != leaf.public_key().public_bytes(*spki):
+    try:
+        certified = leaf.public_key().public_bytes(*spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TLSFileError(f"{certificate} holds a key of an unknown kind: {error}") from error
+    if private.public_key().public_bytes(*spki) != certified:
         raise TLSFileError(f"{key} is not the private key of {certificate}")
-    return TLSFiles(key_pem, certificate_pem, authorities)
+    return files
 
 
 def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
@@ -121,7 +146,7 @@ def _listing(folder: Path) -> list[Path]:
         raise TLSFileError(f"cannot read the folder {folder}: {error.strerror}") from error
 
 
-def _certificates(pem: bytes, source: Path) -> list[x509.Certificate]:
+def _certificates(pem: bytes, source: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:

@@ -211,13 +211,16 @@ def requests_path(name: str = "") -> str:
     return f"{base}/{name}" if name else base
 
 
-def signing_request(name: str, pem: bytes, *, bootstrap: bool, seconds: int) -> dict[str, Any]:
-    """A CertificateSigningRequest for this project's signer."""
+def signing_request(
+    name: str, pem: bytes, *, bootstrap: bool, seconds: int, member: str, member_uid: str
+) -> dict[str, Any]:
+    """A CertificateSigningRequest for this project's signer; it goes when the WgMeshNode `member` goes."""
+    owner = {"apiVersion": roster.API_VERSION, "kind": "WgMeshNode", "name": member, "uid": member_uid}
     usages = ["digital signature", "client auth", *(["server auth"] if bootstrap else [])]
     return {
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "ownerReferences": [owner]},
         "spec": {
             "signerName": roster.SIGNER,
             "request": base64.b64encode(pem).decode(),

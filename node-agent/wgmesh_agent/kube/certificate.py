@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -22,12 +22,14 @@ from wgmesh_agent.kube.api import Api, ApiError, requests_path, signing_request
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_api.certificates import generate_key, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role, identity_of
+from wgmesh_api.roster import node_object_name
 
 log = structlog.get_logger()
 KEY, CERTIFICATE, AUTHORITIES = "identity.key", "identity.pem", "authorities.pem"
 RENEW_AT = 2 / 3
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 120.0
+CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 class RequestDenied(Exception):
@@ -36,11 +38,12 @@ class RequestDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the certificate must say."""
+    """What the certificate must say, for how many seconds at most, and the uid of the WgMeshNode it is for."""
 
     identity: NodeIdentity
     addresses: tuple[IPAddress, ...]
     seconds: int
+    member_uid: str
 
 
 class Identity:
@@ -100,6 +103,9 @@ def is_good(files: TLSFiles | None, wanted: Wanted, not_before: datetime | None,
         return False
     if not_before is not None and leaf.not_valid_before_utc < not_before:
         return False
+    # The mesh's lifetime was shortened: that is to count now, not when the old certificate has run out.
+    if leaf.not_valid_after_utc - now > timedelta(seconds=wanted.seconds) + CLOCKS_DIFFER:
+        return False
     return set(wanted.addresses) <= set(addresses_of(leaf)) and signed_by(leaf, files.authorities)
 
 
@@ -145,10 +151,18 @@ async def ask(api: Api, identity: Identity, wanted: Wanted, authorities: bytes) 
         ApiError: the API server is away, or nobody signed within two minutes.
         OSError: it cannot be kept.
     """
-    name = f"wgmesh-{wanted.identity.mesh}-{wanted.identity.node}-{secrets.token_hex(4)}"
-    bootstrap = wanted.identity.role is Role.BOOTSTRAP
+    mesh, node = wanted.identity.mesh, wanted.identity.node
+    name = f"wgmesh-{mesh}-{node}-{secrets.token_hex(4)}"
     pem = await asyncio.to_thread(lambda: make_request(identity.key(), wanted))
-    await api.create(requests_path(), signing_request(name, pem, bootstrap=bootstrap, seconds=wanted.seconds))
+    request = signing_request(
+        name,
+        pem,
+        bootstrap=wanted.identity.role is Role.BOOTSTRAP,
+        seconds=wanted.seconds,
+        member=node_object_name(mesh, node),
+        member_uid=wanted.member_uid,
+    )
+    await api.create(requests_path(), request)
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         status = (await api.get(requests_path(name))).get("status") or {}

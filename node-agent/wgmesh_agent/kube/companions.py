@@ -49,7 +49,7 @@ class Companions:
     ) -> None:
         """
         Args:
-            next_start: what a session is followed by when this node's role changed.
+            next_start: what a session is followed by when this node's role or addresses changed.
         """
         self._api = api
         self._view = view
@@ -70,6 +70,8 @@ class Companions:
     def _assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
         """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
         entry = self._view.nodes.get(node)
+        if entry is None and not self._view.synced:
+            raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
         if entry is None or entry.deleting or not entry.addresses:
             raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
         if caller.not_before is not None and caller.not_before < entry.created:
@@ -105,13 +107,14 @@ class Companions:
                     log.warning("this node is no member any more", why="its WgMeshNode is deleted")
                     session.leave_wanted.set()
                     return
-                if own.bootstrap != node.record.bootstrap and self._role_is_certified(own):
+                changed = (own.bootstrap, own.addresses) != (node.record.bootstrap, node.record.addresses)
+                if changed and own.addresses and self._is_certified(own):
                     session.move(self._next_start(session))
                     return
                 self._apply_roster(session)
             await view.changes.after(generation, STATUS_SECONDS)
 
-    def _role_is_certified(self, own: RosterNode) -> bool:
+    def _is_certified(self, own: RosterNode) -> bool:
         return is_good(self._credentials.files, self._wanted(own), own.created, now())
 
     def _apply_roster(self, session: Session) -> None:
@@ -173,10 +176,7 @@ class Companions:
     async def _report(self, session: Session) -> NodeReport:
         node = session.node
         record, identity = node.record, node.identity
-        names = {entry.node: entry.external for entry in self._view.nodes.values() if not entry.deleting}
-        if not self._view.synced:
-            names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
-        expected, externals = wanted_peers(names, record.node)
+        expected, externals = members_wanted(session, self._view)
         joined = not node.is_alone() or not expected
         base = NodeReport(
             phase="Joined",
@@ -238,7 +238,16 @@ def wanted_of(own: RosterNode, view: RosterView) -> Wanted:
     """What this node's certificate must say now."""
     role = Role.BOOTSTRAP if own.bootstrap else Role.NODE
     seconds = int(view.mesh.certificate_lifetime_seconds) if view.mesh is not None else 0
-    return Wanted(NodeIdentity(own.mesh, own.node, role), own.addresses, max(600, seconds))
+    return Wanted(NodeIdentity(own.mesh, own.node, role), own.addresses, max(600, seconds), own.uid)
+
+
+def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of all other members there should be, and of those of them outside the cluster."""
+    node = session.node
+    names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
+    if not view.synced:
+        names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
+    return wanted_peers(names, node.record.node)
 
 
 def claim_of(entry: RosterNode) -> Claim | None:

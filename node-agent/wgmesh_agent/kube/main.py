@@ -23,6 +23,8 @@ from wgmesh_agent.kube.api import Api, ApiError
 from wgmesh_agent.kube.certificate import Identity, RequestDenied, ask, is_good, now
 from wgmesh_agent.kube.companions import Companions, claim_of, wanted_of
 from wgmesh_agent.kube.health import Health
+from wgmesh_agent.kube.looking import look_at
+from wgmesh_agent.kube.metrics import Look
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Claim
@@ -62,24 +64,29 @@ class KubeAgent:
         self._session: Session | None = None
         self._credentials: Credentials | None = None
         self._key: PrivateKey | None = None
-        self._health = Health(settings.metrics_port)
+        self._health = Health(settings.metrics_port, self._look)
 
     def entry(self) -> Entry:
         return self._enter
 
     def companions(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         self._session = session
-        self._health.session = session
+        self._health.is_member = True
         assert self._companions is not None
         return (*self._companions.around(session), ("health", self._health.beat()))
 
     async def after_leaving(self) -> None:
         """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""
         assert self._companions is not None
-        self._health.session = None
+        self._health.is_member = False
         await self._companions.left(self.settings.mesh, self.settings.kube_node)
         log.info("left for good", next="waiting in case this node becomes a member again")
         await until(self._view, lambda: self._view.synced and self._wanted_again())
+
+    async def _look(self) -> Look | None:
+        if not self._health.is_member or self._session is None or self._credentials is None:
+            return None
+        return await look_at(self._session, self._view, self._credentials)
 
     def _wanted_again(self) -> bool:
         own = self._view.own
@@ -202,9 +209,11 @@ class KubeAgent:
         return Start(role, record, peers, fresh)
 
     def _next_start(self, session: Session) -> Start:
-        """The role changed: the same member, with or without the Mesh service."""
+        """The role changed: the same member, with or without the Mesh service; or it was away and another has its
+        address now."""
         own = self._view.own
-        record = replace(session.node.record, bootstrap=own is not None and own.bootstrap)
+        assert own is not None
+        record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 
     def _door(self, node: str) -> Door:

@@ -114,8 +114,14 @@ class Agent:
         return grpc.insecure_channel(f"unix:/proc/{self.host.pid}/root{self.socket}")
 
 
-def until(look: Callable[[], T | None], seconds: float, what: Callable[[], str] | str) -> T:
-    """Looks again and again until there is something to see.
+def until(
+    look: Callable[[], T | None],
+    seconds: float,
+    what: Callable[[], str] | str,
+    *,
+    every: float = POLL_SECONDS,
+) -> T:
+    """Looks again and again, `every` so many seconds, until there is something to see.
 
     Raises:
         LabError: there was nothing within `seconds`; `what` says what was waited for.
@@ -124,5 +130,5 @@ def until(look: Callable[[], T | None], seconds: float, what: Callable[[], str] 
     while (found := look()) is None or found is False:
         if time.monotonic() > deadline:
             raise LabError(f"not within {seconds:g} s: {what() if callable(what) else what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
     return found

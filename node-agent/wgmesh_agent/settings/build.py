@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wgmesh_agent.settings import bootstrap_table, table
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
+    Bundle,
     ClientSettings,
     GossipProfile,
     JoinSettings,
@@ -61,28 +64,66 @@ def bootstrap_settings(resolved: Resolved, chance: random.Random) -> BootstrapSe
     )
 
 
-def join_settings(resolved: Resolved) -> JoinSettings:
-    """What `wgmesh join` runs with. Raises SettingsError."""
-    mesh_name = resolved.value(table.MESH_NAME)
+def join_settings(resolved: Resolved, read_bundle: Callable[[Path], Bundle]) -> JoinSettings:
+    """What `wgmesh join` runs with. Raises SettingsError.
+
+    Args:
+        read_bundle: reads a join bundle; raises SettingsError.
+    """
+    bundle = _bundle(resolved, read_bundle)
+    mesh_name = resolved.value(table.MESH_NAME) if bundle is None else bundle.mesh
     if mesh_name is None:
-        raise SettingsError("the mesh to join needs a name: give -n, WGMESH_MESH_NAME, or mesh-name in YAML")
-    if not resolved.value(table.BOOTSTRAP_ADDRS):
+        raise SettingsError(
+            "the mesh to join needs a name: give -n, WGMESH_MESH_NAME, or mesh-name in YAML, or a -bundle"
+        )
+    bootstrap_addrs = resolved.value(table.BOOTSTRAP_ADDRS) or (bundle.bootstraps if bundle else ())
+    if not bootstrap_addrs:
         raise SettingsError(
             "joining needs the address of a bootstrap node: give -bootstrap-addr HOST:PORT, "
             "WGMESH_BOOTSTRAP_ADDR, or join: bootstrap-endpoint in YAML"
         )
     node = _node_settings(resolved, mesh_name)
+    if bundle is not None:
+        node = replace(node, node_name=bundle.node)
     gossip_port = resolved.value(table.GOSSIP_PORT)
     if gossip_port is not None:
         _check_ports_differ(resolved, table.GOSSIP_PORT, gossip_port, table.LISTEN_PORT, node.listen_port)
     return JoinSettings(
         node=node,
-        bootstrap_addrs=resolved.value(table.BOOTSTRAP_ADDRS),
-        tls=join_tls(resolved),
+        bootstrap_addrs=bootstrap_addrs,
+        tls=join_tls(resolved) if bundle is None else None,
+        bundle=bundle,
         gossip_port=gossip_port,
         gossip_profile=resolved.value(table.PROFILE),
         join_timeout_seconds=resolved.value(table.JOIN_TIMEOUT),
     )
+
+
+def _bundle(resolved: Resolved, read: Callable[[Path], Bundle]) -> Bundle | None:
+    """The bundle given, and nothing beside it that says otherwise. Other addresses of bootstrap nodes may be given:
+    those in the bundle are as the cluster sees them.
+    """
+    path = resolved.value(table.BUNDLE)
+    if path is None:
+        return None
+    label = resolved.origin(table.BUNDLE).label
+    for setting in (table.CLIENT_KEY, table.CLIENT_CERT, table.CLIENT_CA_CERT, table.DEV):
+        if resolved.is_given(setting):
+            raise SettingsError(
+                f"{resolved.origin(setting).label} cannot be combined with {label}: "
+                "the bundle holds the certificates"
+            )
+    try:
+        bundle = read(path.absolute())
+    except SettingsError as error:
+        raise SettingsError(f"{label}: {error}") from error
+    for named, said, what in ((table.MESH_NAME, bundle.mesh, "mesh"), (table.NODE_NAME, bundle.node, "node")):
+        given = resolved.value(named)
+        if given is not None and given != said:
+            raise SettingsError(
+                f"{resolved.origin(named).label}: {path} is for the {what} {said}, not for {given}"
+            )
+    return bundle
 
 
 def client_settings(resolved: Resolved) -> ClientSettings:

@@ -147,6 +147,27 @@ class BootstrapSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Bundle:
+    """A join bundle as it was in its file: all that one machine needs to enter one mesh.
+
+    Attributes:
+        path: the file it came from, absolute.
+        bootstraps: at least one.
+        addresses: what the mesh has for this machine; empty if the bundle does not say.
+        authorities, certificate, key: PEM, and belonging together.
+    """
+
+    path: Path
+    mesh: str
+    node: str
+    bootstraps: tuple[HostPort, ...]
+    addresses: tuple[IPAddress, ...]
+    authorities: bytes
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class JoinSettings:
     """`wgmesh join`."""
 
@@ -154,7 +175,9 @@ class JoinSettings:
     bootstrap_addrs: tuple[HostPort, ...]
     """At least one; tried in turn."""
     tls: ClientTLS | None
-    """None exactly when `node.dev`."""
+    """None with `node.dev`, and with a bundle."""
+    bundle: Bundle | None
+    """Who this machine is, where no TLS files say so."""
     gossip_port: int | None
     """None: the mesh's own."""
     gossip_profile: GossipProfile | None

@@ -111,6 +111,16 @@ CLIENT_CA_CERT: Setting[Path | None] = Setting(
     metavar="FILE",
     help="CA certificates bootstrap nodes must descend from (PEM)",
 )
+BUNDLE: Setting[Path | None] = Setting(
+    commands=Command.JOIN,
+    flags=("bundle",),
+    env=("WGMESH_BUNDLE",),
+    yaml=("bundle",),
+    parse=parsing.path,
+    default=None,
+    metavar="FILE",
+    help="join bundle, instead of -name, -node-name, -bootstrap-addr and certificates",
+)
 JOIN_TIMEOUT: Setting[float | None] = Setting(
     commands=NODE,
     flags=("join-timeout",),
@@ -278,6 +288,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     bootstrap_table.ENCRYPTION_KEY,
     bootstrap_table.SERF_MODE_LAN,
     bootstrap_table.BOOTSTRAP_PEERS,
+    BUNDLE,
     BOOTSTRAP_ADDRS,
     CLIENT_KEY,
     CLIENT_CERT,

@@ -57,7 +57,7 @@ def join_tls(resolved: Resolved) -> ClientTLS | None:
         return None
     missing = _missing(resolved, _JOIN)
     if missing:
-        raise SettingsError(f"join needs {_and(missing)}; {_CERTIFICATES_HINT}")
+        raise SettingsError(f"join needs {_and(missing)}, or a -bundle; {_CERTIFICATES_HINT}")
     return ClientTLS(
         key=_file(resolved, table.CLIENT_KEY),
         cert=_file(resolved, table.CLIENT_CERT),

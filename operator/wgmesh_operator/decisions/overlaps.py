@@ -105,15 +105,14 @@ def _overlap(a: IPNetwork, b: IPNetwork) -> bool:
 
 def _clashes(own: WgMeshSpec, theirs: WgMeshSpec) -> Iterator[tuple[str, int, str]]:
     for (protocol, port), field in _node_ports(own).items():
-        other = _node_ports(theirs).get((protocol, port))
-        if other is None and port == theirs.gossip.port:
-            other = "gossip.port"
+        other = _node_ports(theirs).get((protocol, port)) or _mesh_ports(theirs).get((protocol, port))
         if other is not None:
             yield field, port, other
-    # gossip listens on mesh addresses only, which no two meshes share
-    for (_, port), field in _node_ports(theirs).items():
-        if port == own.gossip.port:
-            yield "gossip.port", port, field
+    # those of gossip are on mesh addresses only, which no two meshes share
+    for (protocol, port), field in _mesh_ports(own).items():
+        other = _node_ports(theirs).get((protocol, port))
+        if other is not None:
+            yield field, port, other
 
 
 def _node_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
@@ -122,6 +121,16 @@ def _node_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
         ("TCP", spec.bootstrap.port): "bootstrap.port",
         ("UDP", spec.wireguard.port): "wireguard.port",
         ("TCP", spec.agent.metrics_port): "agent.metricsPort",
+    }
+
+
+def _mesh_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
+    """Ports on mesh addresses only."""
+    gossip = spec.gossip.port
+    return {
+        ("TCP", gossip): "gossip.port",
+        ("UDP", gossip): "gossip.port",
+        ("UDP", gossip + 1): "gossip.port + 1",
     }
 
 

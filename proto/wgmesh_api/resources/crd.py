@@ -73,8 +73,12 @@ KINDS: tuple[Kind, ...] = (
                 description="Whether all members hear each other, in a word.",
                 wide=True,
             ),
+            # A column shows only the first that its path finds, so no list of bootstrap nodes.
             Column(
-                "BOOTSTRAPS", ".status.bootstraps[*].node", description="Nodes that admit others.", wide=True
+                "WORST LINK",
+                ".status.worstLinks[0]",
+                description="One of the links that are down.",
+                wide=True,
             ),
             _AGE,
         ),

@@ -99,23 +99,38 @@ class WireguardSpec(ResourceModel):
         ge=0,
         le=65535,
         description="Seconds between packets that keep address translators open; 0: none are sent;"
-        " none: the agent's default.",
+        " none: tunnels stay as they are, at first without.",
     )
     backend: Literal["auto", "kernel", "userspace"] = Field(
         default="auto",
-        description="WireGuard of the kernel, or `wireguard-go`; `auto` takes the kernel's where it has it.",
+        description="WireGuard of the kernel, or `wireguard-go`; `auto` takes the kernel's where it has it."
+        " Fixed once set.",
+        json_schema_extra=validations(
+            rule("self == oldSelf", "tunnels keep their back end: make another mesh with the other one")
+        ),
     )
 
 
 class GossipSpec(ResourceModel):
-    """How members know of each other."""
+    """How members know of each other. Fixed once set: members that disagree about it would not hear each other."""
+
+    model_config = ResourceModel.model_config | {
+        "json_schema_extra": validations(
+            rule("self == oldSelf", "a mesh keeps its gossip settings: make another mesh with the new ones"),
+        )
+    }
 
     profile: Literal["lan", "wan", "local"] = Field(
         default="lan",
         description="Timing of failure detection: `lan` notices a dead node in seconds, `wan` in most of a"
         " minute.",
     )
-    port: Port = Field(default=7946, description="TCP and UDP port of gossip, on mesh addresses only.")
+    port: int = Field(
+        default=7946,
+        ge=1,
+        le=65534,
+        description="TCP and UDP port of gossip, on mesh addresses only. The next one, UDP, is for probes of links.",
+    )
 
 
 class CertificatesSpec(ResourceModel):
@@ -184,8 +199,8 @@ _PORT_RULES = validations(
         "gossip.port is also bootstrap.port or agent.metricsPort: change one of them",
     ),
     rule(
-        "self.gossip.port != self.wireguard.port",
-        "gossip.port and wireguard.port are the same UDP port: change one of them",
+        "self.gossip.port != self.wireguard.port && self.gossip.port + 1 != self.wireguard.port",
+        "wireguard.port is gossip.port or the one after it, which both have UDP: change one of them",
     ),
 )
 
@@ -215,7 +230,9 @@ class WgMeshSpec(ResourceModel):
         default_factory=BootstrapSpec, description="The nodes that admit others."
     )
     wireguard: WireguardSpec = Field(default_factory=WireguardSpec, description="The tunnels.")
-    gossip: GossipSpec = Field(default_factory=GossipSpec, description="How members know of each other.")
+    gossip: GossipSpec = Field(
+        default_factory=GossipSpec, description="How members know of each other. Fixed once set."
+    )
     certificates: CertificatesSpec = Field(
         default_factory=CertificatesSpec, description="The nodes' certificates."
     )

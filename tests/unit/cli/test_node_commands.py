@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.unit.join.bundle_ground import bundle_bytes, make_authority
 
 from wgmesh_agent.cli import main as entry
 from wgmesh_agent.cli import node
@@ -150,3 +151,28 @@ def test_the_agent_alone_runs_nodes_and_tells_its_version(daemon: Daemon, capsys
     assert entry.run(entry.wgmesh_agent(), ["bootstrap", "-dev"]) == 0
     assert entry.run(entry.wgmesh_agent(), ["version"]) == 0
     assert entry.run(entry.wgmesh_agent(), ["ca", "init"]) == 2
+
+
+@pytest.mark.parametrize("flag", ["-bundle", "--bundle"])
+def test_a_bundle_is_all_that_join_needs(cli: Any, daemon: Daemon, tmp_path: Path, flag: str) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_bytes(bundle_bytes(make_authority()))
+    outcome = cli("join", flag, str(path))
+    assert outcome.code == 0, outcome.err
+    assert daemon.ran[0].node.node_name == "laptop"
+
+
+def test_a_bundle_that_is_none_is_wrong_use(cli: Any, daemon: Daemon, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_bytes(bundle_bytes(make_authority())[:900])
+    outcome = cli("join", "--bundle", str(path))
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "only a part of one" in outcome.err
+    assert daemon.ran == []
+
+
+def test_bootstrap_nodes_may_be_listed_with_commas_by_repetition_or_both(cli: Any, daemon: Daemon) -> None:
+    line = "join -dev -n blue -bootstrap-addr a,b:1 --bootstrap-addr=c -bootstrap-addr a:5000"
+    assert cli(*line.split()).code == 0
+    assert daemon.ran[0].bootstrap_addrs == (HostPort("a", 5000), HostPort("b", 1), HostPort("c", 5000))

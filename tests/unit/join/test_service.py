@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from wgmesh_agent.join.addresses import AddressAllocator
-from wgmesh_agent.join.admission import Caller, DenialReason
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.service import MeshFacts, MeshService, serve
@@ -46,6 +46,7 @@ OWN = Claim(
     (Endpoint(ip_address("192.0.2.9"), 54540),),
     True,
 )
+DELETED = "deleted"
 GOSSIP_KEY = bytes(range(32))
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -59,6 +60,8 @@ class QuietMesh:
         return ("boot",)
 
     def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        if node == DELETED:
+            raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}")
         return None
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
@@ -86,11 +89,15 @@ class Authority:
         self.ca = CertificateAuthority(make_ca(mesh, key, now=NOW, lifetime=DAY, serial=1), key)
         self._serials = itertools.count(2)
 
-    def files(self, node: str, role: Role = Role.NODE, mesh: str = "blue") -> TLSFiles:
+    def files(
+        self, node: str, role: Role = Role.NODE, mesh: str = "blue", dns_name: str | None = None
+    ) -> TLSFiles:
+        """Made out to the loopback address, or to `dns_name` alone."""
         key = generate_key()
         cert = issue(
             self.ca, NodeIdentity(mesh, node, role), key.public_key(), now=NOW, lifetime=DAY,
-            serial=next(self._serials), addresses=[ip_address("127.0.0.1")],
+            serial=next(self._serials), addresses=[] if dns_name else [ip_address("127.0.0.1")],
+            dns_names=[dns_name] if dns_name else [],
         )  # fmt: skip
         return TLSFiles(key_to_pem(key), cert_to_pem(cert), cert_to_pem(self.ca.cert))
 
@@ -247,6 +254,17 @@ class TestWithTLS:
             answer = await MeshStub(two).Join(asked, metadata=metadata)  # type: ignore[no-untyped-call]
             assert answer.errorMessage == TokenFault.FOREIGN.value
 
+    async def test_whoever_the_roster_has_no_more_gets_no_token_and_no_peers(
+        self, bench: Bench, authority: Authority
+    ) -> None:
+        async with channel(bench, authority.credentials(DELETED)) as open_channel:
+            stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
+            refused = await stub.Begin(HandshakeRequest(meshName="blue"))
+            assert (refused.joinToken, refused.errorMessage) == ("", f"the roster has no member {DELETED}")
+            with pytest.raises(grpc.aio.AioRpcError) as denied:
+                await stub.Peers(Empty()).read()
+            assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
 
 @pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
 async def test_renewed_certificates_are_used_without_a_restart(bench: Bench) -> None:
@@ -256,6 +274,20 @@ async def test_renewed_certificates_are_used_without_a_restart(bench: Bench) -> 
     assert bench.credentials is not None
     bench.credentials.files = other.files("boot", Role.BOOTSTRAP)
     assert (await join(bench, other.credentials("alpha"))).node == "alpha"
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
+async def test_who_asks_by_name_finds_a_bootstrap_node_at_an_address_its_certificate_does_not_have(
+    bench: Bench, authority: Authority
+) -> None:
+    assert bench.credentials is not None
+    bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.blue.wgmesh.dev")
+    with pytest.raises(JoinUnreachable, match="does not name the address"):
+        await join(bench, authority.credentials("alpha"))
+    by_name = Credentials(authority.files("alpha"), "bootstrap.blue.wgmesh.dev")
+    assert (await join(bench, by_name)).node == "alpha"
+    with pytest.raises(JoinUnreachable):
+        await join(bench, Credentials(authority.files("alpha"), "bootstrap.green.wgmesh.dev"))
 
 
 async def test_a_bootstrap_node_that_is_not_there_is_unreachable(authority: Authority) -> None:

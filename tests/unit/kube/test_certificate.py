@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
 
 from wgmesh_agent.join.tls import TLSFiles
-from wgmesh_agent.kube.certificate import Identity, Wanted, is_good, make_request, renewal_time
+from wgmesh_agent.kube.api import Api
+from wgmesh_agent.kube.certificate import Identity, Wanted, ask, is_good, make_request, renewal_time
 from wgmesh_api.certificates import (
     CertificateAuthority,
     cert_to_pem,
@@ -23,7 +27,9 @@ from wgmesh_api.identity import NodeIdentity, Role
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 LIFE = timedelta(days=30)
-WANTED = Wanted(NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 3600)
+WANTED = Wanted(
+    NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 30 * 24 * 3600, "uid-1"
+)
 
 
 def authority() -> CertificateAuthority:
@@ -53,9 +59,9 @@ def test_none_is_not_good() -> None:
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(NodeIdentity("blue", "beta", Role.NODE), WANTED.addresses, 3600),
-        Wanted(NodeIdentity("blue", "alpha", Role.BOOTSTRAP), WANTED.addresses, 3600),
-        Wanted(WANTED.identity, (ip_address("10.232.0.6"),), 3600),
+        replace(WANTED, identity=NodeIdentity("blue", "beta", Role.NODE)),
+        replace(WANTED, identity=NodeIdentity("blue", "alpha", Role.BOOTSTRAP)),
+        replace(WANTED, addresses=(ip_address("10.232.0.6"),)),
     ],
 )
 def test_a_certificate_that_says_something_else_is_not_good(wanted: Wanted) -> None:
@@ -67,6 +73,14 @@ def test_a_certificate_older_than_its_member_belongs_to_one_that_was_deleted() -
     when = BEGUN + timedelta(hours=1)
     assert is_good(found, WANTED, found.leaf().not_valid_before_utc, when)
     assert not is_good(found, WANTED, when, when)
+
+
+def test_a_certificate_that_lasts_longer_than_wanted_now_is_not_good() -> None:
+    found = files(authority())
+    end = found.leaf().not_valid_after_utc
+    shorter = replace(WANTED, seconds=20 * 24 * 3600)
+    assert not is_good(found, shorter, None, end - timedelta(days=21))
+    assert is_good(found, shorter, None, end - timedelta(days=20))
 
 
 def test_a_new_authority_asks_for_a_new_certificate() -> None:
@@ -106,3 +120,29 @@ def test_a_damaged_identity_key_is_set_aside_and_its_certificate_unused(
     (tmp_path / "identity.key").write_bytes(damage)
     assert identity.load() is None
     assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+class Signer:
+    """An API server beside an operator that signs at once."""
+
+    def __init__(self) -> None:
+        self.created: dict[str, Any] = {}
+
+    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.created = body
+        return body
+
+    async def get(self, path: str) -> dict[str, Any]:
+        assert path.endswith(self.created["metadata"]["name"])
+        return {"status": {"certificate": base64.b64encode(b"signed").decode()}}
+
+
+async def test_a_request_goes_when_its_member_goes_and_its_answer_is_kept(tmp_path: Path) -> None:
+    api = Signer()
+    files = await ask(cast(Api, api), Identity(tmp_path), WANTED, b"authorities")
+    assert (files.certificate, files.authorities) == (b"signed", b"authorities")
+    metadata = api.created["metadata"]
+    assert metadata["name"].startswith("wgmesh-blue-alpha-")
+    assert metadata["ownerReferences"] == [
+        {"apiVersion": "wgmesh.dev/v1alpha1", "kind": "WgMeshNode", "name": "blue.alpha", "uid": "uid-1"}
+    ]

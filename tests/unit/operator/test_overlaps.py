@@ -37,6 +37,16 @@ def test_a_lone_mesh_is_fine() -> None:
         ),
         ({"gossip": {"port": 5000}}, "PortConflict", "gossip.port 5000 is bootstrap.port of mesh blue"),
         ({"bootstrap": {"port": 7946}}, "PortConflict", "bootstrap.port 7946 is gossip.port of mesh blue"),
+        (
+            {"wireguard": {"port": 7947}},
+            "PortConflict",
+            "wireguard.port 7947 is gossip.port + 1 of mesh blue",
+        ),
+        (
+            {"gossip": {"port": 54539}},
+            "PortConflict",
+            "gossip.port + 1 54540 is wireguard.port of mesh blue",
+        ),
     ],
 )
 def test_the_younger_of_two_meshes_that_clash_is_told(spec: dict[str, Any], reason: str, words: str) -> None:
@@ -46,7 +56,7 @@ def test_the_younger_of_two_meshes_that_clash_is_told(spec: dict[str, Any], reas
         "wireguard": {"port": 54541},
         "bootstrap": {"port": 5001},
         "agent": {"metricsPort": 9587},
-        "gossip": {"port": 7947},
+        "gossip": {"port": 7948},
     }
     api.put(mesh_body("red", created=NOW + timedelta(seconds=5), **(apart | spec)))
     assert found(api, "blue") == []

@@ -113,6 +113,11 @@ def test_columns_point_at_fields_that_exist() -> None:
             assert node
 
 
+def test_no_column_is_of_many_values() -> None:
+    # the API server shows the first of them alone
+    assert not [c.path for kind in KINDS for c in kind.columns if "[*]" in c.path]
+
+
 def test_the_charts_files_are_fresh() -> None:
     checked = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "generate-crds"), "--check"],

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.join.bundle_ground import bundle_bytes, make_authority
 
+from wgmesh_agent.join.bundle import read_bundle
 from wgmesh_agent.settings.build import bootstrap_settings, client_settings, join_settings
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
@@ -42,7 +44,9 @@ def bootstrap(flags: Mapping[str, str] = DEV, **environment: str) -> BootstrapSe
 
 
 def join(flags: Mapping[str, str] = JOIN_DEV, **environment: str) -> JoinSettings:
-    return join_settings(resolve(Command.JOIN, {name: [text] for name, text in flags.items()}, environment))
+    return join_settings(
+        resolve(Command.JOIN, {name: [text] for name, text in flags.items()}, environment), read_bundle
+    )
 
 
 @pytest.fixture
@@ -311,3 +315,51 @@ def test_files_are_absolute_whatever_the_daemon_does_later() -> None:
 def test_those_who_ask_the_agent_only_need_its_socket() -> None:
     settings = client_settings(resolve(Command.CLIENT, {}, {"WGMESH_AGENT_SOCKET": "/s"}))
     assert settings.agent_socket == Path("/s")
+
+
+class TestBundle:
+    @pytest.fixture
+    def bundle(self, tmp_path: Path) -> str:
+        path = tmp_path / "bundle.json"
+        path.write_bytes(bundle_bytes(make_authority()))
+        return str(path)
+
+    def test_a_bundle_is_all_that_is_needed(self, bundle: str) -> None:
+        settings = join({"bundle": bundle})
+        assert (settings.node.mesh_name, settings.node.node_name) == ("blue", "laptop")
+        assert settings.bootstrap_addrs == (HostPort("192.0.2.1", 5000), HostPort("192.0.2.2", 5000))
+        assert settings.tls is None
+        assert settings.bundle is not None
+        assert settings.bundle.path == Path(bundle)
+
+    def test_it_comes_from_variable_or_file_too(self, bundle: str, tmp_path: Path) -> None:
+        assert join({}, WGMESH_BUNDLE=bundle).bundle is not None
+        config = tmp_path / "c.yaml"
+        config.write_text(f"bundle: {bundle}\n")
+        assert join({"config": str(config)}).bundle is not None
+
+    def test_other_addresses_of_the_bootstrap_nodes_may_be_given(self, bundle: str) -> None:
+        settings = join({"bundle": bundle, "bootstrap-addr": "203.0.113.1:30500"})
+        assert settings.bootstrap_addrs == (HostPort("203.0.113.1", 30500),)
+
+    def test_its_own_names_may_be_given_too(self, bundle: str) -> None:
+        assert join({"bundle": bundle, "name": "blue", "node-name": "laptop"}).bundle is not None
+
+    @pytest.mark.parametrize(
+        ("flags", "says"),
+        [
+            ({"name": "green"}, "-name: .*bundle.json is for the mesh blue, not for green"),
+            ({"node-name": "phone"}, "-node-name: .*bundle.json is for the node laptop, not for phone"),
+            ({"client-key": "/k"}, "-client-key cannot be combined with -bundle"),
+            ({"client-cert": "/c"}, "-client-cert cannot be combined with -bundle"),
+            ({"ca-cert": "/c"}, "-ca-cert cannot be combined with -bundle"),
+            ({"dev": "true"}, "-dev cannot be combined with -bundle"),
+        ],
+    )
+    def test_what_says_otherwise_is_refused(self, bundle: str, flags: dict[str, str], says: str) -> None:
+        with pytest.raises(SettingsError, match=says):
+            join({"bundle": bundle, **flags})
+
+    def test_what_is_wrong_with_it_begins_with_where_it_was_given(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match=r"^WGMESH_BUNDLE: .*/nowhere cannot be read"):
+            join({}, WGMESH_BUNDLE=str(tmp_path / "nowhere"))

@@ -27,19 +27,19 @@ BOOTSTRAP_FLAGS = words(
     mesh-encryption-key serf-mode-lan
     """
 )
-JOIN_FLAGS = ["client-key", "client-cert", "ca-cert", "join-timeout"]
+JOIN_FLAGS = ["bundle", "client-key", "client-cert", "ca-cert", "join-timeout"]
 CLIENT_FLAGS = ["config", "v", "d", "agent-grpc-socket"]
 VARIABLES = words(
     """
     MESH_NAME NODE_NAME CIDR_RANGE CIDR_RANGE_IPAM MESH_IP GRPC_BIND_ADDR GRPC_BIND_PORT SERVER_KEY SERVER_CERT
     CA_CERT CA_PATH ENCRYPTION_KEY SERF_MODE_LAN BOOTSTRAP_ADDR CLIENT_KEY CLIENT_CERT WIREGUARD_LISTEN_ADDR
     WIREGUARD_LISTEN_PORT AGENT_BIND_SOCKET AGENT_BIND_SOCKET_ID AGENT_SOCKET MEMBERLIST_FILE CONFIG
-    GOSSIP_PORT PROFILE BACKEND STUN_SERVER STATE_DIR LOG_FORMAT JOIN_TIMEOUT
+    GOSSIP_PORT PROFILE BACKEND STUN_SERVER STATE_DIR LOG_FORMAT JOIN_TIMEOUT BUNDLE
     """
 )
 YAML_KEYS = words(
     """
-    mesh-name node-name memberlist-file state-dir log-format
+    mesh-name node-name bundle memberlist-file state-dir log-format
     bootstrap.mesh-cidr-range bootstrap.mesh-ipam-cidr-range bootstrap.node-ip bootstrap.grpc-bind-addr
     bootstrap.grpc-bind-port bootstrap.grpc-tls.grpc-server-key bootstrap.grpc-tls.grpc-server-cert
     bootstrap.grpc-tls.grpc-ca-cert bootstrap.grpc-tls.grpc-ca-path bootstrap.mesh-encryption-key

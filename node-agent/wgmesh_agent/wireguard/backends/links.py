@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pyroute2.iproute.linux import IPRoute
@@ -25,6 +26,7 @@ _MAIN_TABLE, _UNICAST = 254, 1
 _LINK_SCOPE, _LINK_LOCAL_SCOPE = 253, 253
 _UP = 0x1
 _NO_DUPLICATE_DETECTION = 0x02
+_IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,25 @@ def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> None:
         ipr.link("set", index=link.index, ifalias=ALIAS)
     if link.mtu != spec.mtu:
         ipr.link("set", index=link.index, mtu=spec.mtu)
+    if any(one.version == 6 for one in spec.addresses):
+        _allow_ipv6(link.name)
     _settle_addresses(ipr, link.index, spec)
     if not link.up:
         ipr.link("set", index=link.index, state="up")
     _settle_routes(ipr, link.index, spec)
+
+
+def _allow_ipv6(name: str) -> None:
+    """Machines that have no IPv6 of their own, containers above all, often have it switched off for new interfaces."""
+    switch = _IPV6_SETTINGS / name / "disable_ipv6"
+    try:
+        if switch.read_text().strip() != "0":
+            switch.write_text("0")
+    except OSError as error:
+        raise KernelError(
+            f"IPv6 is switched off for {name} and cannot be switched on from here ({error.strerror}): "
+            "set sysctl net.ipv6.conf.default.disable_ipv6=0 on this machine"
+        ) from error
 
 
 def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:

@@ -1,0 +1,57 @@
+"""One look at a running session, for its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.daemon.session import Session
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.tls import Credentials
+from wgmesh_agent.kube.companions import members_wanted, seen_by
+from wgmesh_agent.kube.metrics import Look, Traffic, read_traffic
+from wgmesh_agent.kube.report import report
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.roster import NodeReport
+
+log = structlog.get_logger()
+TABLE = Path("/proc/self/net/dev")
+NONE_OF_THEM = {
+    status.name.lower(): 0 for status in (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
+}
+"""A status that nobody has is told as 0: a series that is not there reads as one that is not known."""
+
+
+async def look_at(session: Session, view: RosterView, credentials: Credentials) -> Look:
+    """What is so now. A WireGuard that cannot be read has no handshakes."""
+    node = session.node
+    try:
+        device = await node.device()
+    except BackEndError as error:
+        log.warning("WireGuard not read for metrics", why=str(error))
+        device = Device(node.identity.interface)
+    peers = tuple(seen_by(session, device))
+    expected, _ = members_wanted(session, view)
+    counted = report(NodeReport(), peers, expected, frozenset())
+    return Look(
+        backend=node.backend.kind.value,
+        interface=node.identity.interface,
+        mtu=node.identity.mtu,
+        bootstrap=node.record.bootstrap,
+        peers=peers,
+        expected=counted.expected,
+        heard=counted.heard,
+        members={**NONE_OF_THEM, **Counter(member.status.name.lower() for member in node.members())},
+        refused=dict(node.refusals.counts),
+        certificate_not_after=credentials.files.leaf().not_valid_after_utc,
+        traffic=await asyncio.to_thread(_traffic, node.identity.interface),
+    )
+
+
+def _traffic(interface: str) -> Traffic | None:
+    return read_traffic(TABLE.read_text(), interface)

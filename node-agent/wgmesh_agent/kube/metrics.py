@@ -1,0 +1,144 @@
+"""What an agent tells Prometheus: from one look at the running session to metrics. Pure.
+
+No metric names a peer: with a series for each of them, a mesh of a thousand nodes would have a million. Who is not
+heard stands in the WgMeshNode's status, all else in `wgmesh info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+from wgmesh_agent.kube.report import HANDSHAKE_FRESH_SECONDS, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Counters of the mesh's interface, packets inside the tunnels; they begin at 0 with the interface."""
+
+    received_bytes: int
+    received_packets: int
+    receive_drops: int
+    sent_bytes: int
+    sent_packets: int
+    send_drops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A session at one moment.
+
+    Attributes:
+        peers: everyone bound, as this node sees them.
+        expected: how many other members there should be.
+        heard: how many of those are heard, as the WgMeshNode's status counts it.
+        members: by what gossip says of them.
+        refused: claims of other members, by reason.
+        traffic: None while the interface is not there.
+    """
+
+    backend: str
+    interface: str
+    mtu: int
+    bootstrap: bool
+    peers: tuple[Seen, ...]
+    expected: int
+    heard: int
+    members: Mapping[str, int]
+    refused: Mapping[str, int]
+    certificate_not_after: datetime | None
+    traffic: Traffic | None
+
+
+def build(version: str) -> Iterator[Metric]:
+    """What is known before there is a session."""
+    yield InfoMetricFamily("wgmesh_build", "The agent's version.", {"version": version})
+
+
+def metrics(look: Look) -> Iterator[Metric]:
+    """Everything about a running session."""
+    yield InfoMetricFamily(
+        "wgmesh_interface",
+        "The mesh's network interface and whose WireGuard it is.",
+        {"interface": look.interface, "backend": look.backend},
+    )
+    yield _gauge("wgmesh_peers_expected", "Other members there should be.", look.expected)
+    yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
+    yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.heard)
+    yield from _handshakes(look.peers)
+    yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
+    refused = CounterMetricFamily("wgmesh_refused_claims", "Claims refused, by reason.", labels=["reason"])
+    for reason, count in sorted(look.refused.items()):
+        refused.add_metric([reason], count)
+    yield refused
+    yield _gauge("wgmesh_bootstrap", "1 if this node admits others.", int(look.bootstrap))
+    yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
+    if look.certificate_not_after is not None:
+        yield _gauge(
+            "wgmesh_certificate_expiry_timestamp_seconds",
+            "When this node's certificate ends, in seconds since 1970.",
+            look.certificate_not_after.timestamp(),
+        )
+    if look.traffic is not None:
+        yield from _traffic(look.traffic)
+
+
+def read_traffic(table: str, interface: str) -> Traffic | None:
+    """The counters of `interface` in the text of /proc/net/dev; None if it is not there."""
+    for line in table.splitlines():
+        name, _, rest = line.partition(":")
+        fields = rest.split()
+        if name.strip() == interface and len(fields) >= 12:
+            received, sent = [int(field) for field in fields[:8]], [int(field) for field in fields[8:12]]
+            return Traffic(received[0], received[1], received[3], sent[0], sent[1], sent[3])
+    return None
+
+
+def _handshakes(peers: Iterable[Seen]) -> Iterator[Metric]:
+    ages = [peer.handshake_seconds_ago for peer in peers]
+    counts = {
+        "fresh": sum(age is not None and age <= HANDSHAKE_FRESH_SECONDS for age in ages),
+        "stale": sum(age is not None and age > HANDSHAKE_FRESH_SECONDS for age in ages),
+        "never": ages.count(None),
+    }
+    yield _by(
+        "wgmesh_peers_by_handshake",
+        "Peers by their last WireGuard handshake: fresh within 180 s, as traffic makes one every 120 s.",
+        "handshake",
+        counts,
+    )
+    known = [age for age in ages if age is not None]
+    if known:
+        yield _gauge(
+            "wgmesh_oldest_handshake_age_seconds",
+            "How long ago the last handshake was with the peer where it was longest ago.",
+            max(known),
+        )
+
+
+def _traffic(traffic: Traffic) -> Iterator[Metric]:
+    for name, what, received, sent in (
+        ("bytes", "Bytes", traffic.received_bytes, traffic.sent_bytes),
+        ("packets", "Packets", traffic.received_packets, traffic.sent_packets),
+        ("dropped_packets", "Packets dropped", traffic.receive_drops, traffic.send_drops),
+    ):
+        family = CounterMetricFamily(
+            f"wgmesh_interface_{name}", f"{what} at the mesh's interface.", labels=["direction"]
+        )
+        family.add_metric(["receive"], received)
+        family.add_metric(["send"], sent)
+        yield family
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, value)
+
+
+def _by(name: str, what: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,54 @@
+"""The real processes of a mesh on a node: found by what they run and for whom, looked at, killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.kind.nodes import Node
+
+AGENT = "wgmesh-agent kube"
+TUNNEL = "wgmesh-agent tunnel"
+WIREGUARD = "wireguard-go -f"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`pid` as the node counts."""
+
+    node: Node
+    pid: int
+
+    def kill(self) -> None:
+        """SIGKILL: it gets no chance to do anything."""
+        self.node.inside("kill", "-KILL", str(self.pid))
+
+    def status(self) -> dict[str, str]:
+        """What the kernel says of it, by name, as in proc(5)."""
+        text = self.node.inside("cat", f"/proc/{self.pid}/status").stdout
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+
+    def capabilities(self) -> dict[str, int]:
+        """Its sets of capabilities as masks, by their names in proc(5); the ambient one left out."""
+        status = self.status()
+        return {name: int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd")}
+
+    def resident_mib(self) -> float:
+        return int(self.status()["VmRSS"].split()[0]) / 1024
+
+
+def processes(node: Node, command: str, mesh: str) -> list[Process]:
+    """Those whose command line has `command` in it and whose environment names the mesh."""
+    found = node.inside("pgrep", "-f", "--", command, check=False).stdout.split()
+    return [
+        Process(node, int(pid))
+        for pid in found
+        if f"WGMESH_MESH_NAME={mesh}"
+        in node.inside("cat", f"/proc/{pid}/environ", check=False).stdout.split("\0")
+    ]
+
+
+def process(node: Node, command: str, mesh: str) -> Process:
+    """The only one. AssertionError if there is none, or several."""
+    found = processes(node, command, mesh)
+    assert len(found) == 1, f"{node.name} runs {len(found)} of `{command}` for mesh {mesh}"
+    return found[0]

@@ -1,0 +1,208 @@
+"""Meshes come, share nodes, shrink, grow and go; and nothing is left of those that have gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kind.evidence import Measured
+from tests.kind.kubectl import apply, kubectl, wait_for
+from tests.kind.meshes import SECOND_PORTS, Mesh, mesh_body
+from tests.kind.nodes import Node
+from tests.kind.pinging import none_lost
+from tests.kind.release import Release
+from tests.kind.traces import difference, objects_of, only_of, traces
+
+CHOSEN = "e2e-chosen"
+TOGETHER_SECONDS = 60
+GONE_SECONDS = 20
+LEAVE_SECONDS = 30
+COLLECTED_SECONDS = 60
+ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Two meshes on the same nodes, the second of both families; and the nodes as they were before."""
+
+    nodes: list[Node]
+    blue: Mesh
+    green: Mesh
+    before: dict[str, dict[str, Any]]
+    seconds: float
+
+    def changed(self) -> list[dict[str, Any]]:
+        """By node: how it differs from before."""
+        return [difference(self.before[node.name], traces(node)) for node in self.nodes]
+
+
+@pytest.fixture(scope="module")
+def ground(release: Release, nodes: list[Node]) -> Iterator[Ground]:
+    before = {node.name: traces(node) for node in nodes}
+    blue, green = Mesh("blue"), Mesh("green")
+    began = time.monotonic()
+    try:
+        apply(mesh_body(blue.name))
+        apply(mesh_body(green.name, "10.233.0.0/16", "fd00:10:233::/64", **SECOND_PORTS))
+        for mesh in (blue, green):
+            mesh.wait()
+        yield Ground(nodes, blue, green, before, time.monotonic() - began)
+    finally:
+        for mesh in (blue, green):
+            mesh.delete()
+
+
+def test_two_meshes_on_the_same_nodes_are_both_whole(ground: Ground, measured: Measured) -> None:
+    measured(
+        "two meshes at once: kubectl apply until both are FullyMeshed",
+        ground.seconds,
+        at_most=TOGETHER_SECONDS,
+    )
+    for mesh in (ground.blue, ground.green):
+        assert (mesh.status()["nodes"], mesh.status()["links"]) == ("3/3", "6/6")
+        for node in ground.nodes:
+            assert mesh.peers(node.name) == {key for name, key in mesh.keys().items() if name != node.name}
+    assert set(ground.blue.keys().values()).isdisjoint(ground.green.keys().values())
+
+
+def test_a_dual_stack_mesh_carries_both_families_between_all_nodes(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    for addresses in ground.green.addresses().values():
+        assert [ip_address(address).version for address in addresses] == [4, 6]
+    pairs = ground.green.pairs(ground.nodes)
+    assert len(pairs) == 2 * 6
+    with none_lost(tmp_path, measured, "a dual-stack mesh is pinged on 12 ways", pairs) as pings:
+        assert all(ping.sent() for ping in pings)
+
+
+@pytest.fixture
+def chosen(ground: Ground) -> Iterator[Callable[[list[Node]], dict[str, str]]]:
+    """Labels nodes, and gives the selector; undone afterwards."""
+
+    def label(nodes: list[Node]) -> dict[str, str]:
+        kubectl("label", "nodes", *[node.name for node in nodes], f"{CHOSEN}=yes", "--overwrite")
+        return {CHOSEN: "yes"}
+
+    yield label
+    kubectl("label", "nodes", "--all", f"{CHOSEN}-")
+
+
+def test_a_node_that_is_not_selected_any_more_leaves_without_a_trace_and_may_come_back(
+    ground: Ground,
+    chosen: Callable[[list[Node]], dict[str, str]],
+    measured: Measured,
+    tmp_path: Path,
+) -> None:
+    blue, *stay = ground.blue, *ground.nodes[:2]
+    goes = ground.nodes[2]
+    key, addresses = blue.keys()[goes.name], blue.addresses()
+    others = [*blue.pairs(stay), *ground.green.pairs(ground.nodes)]
+    with none_lost(tmp_path, measured, "a node leaves a mesh and comes back, elsewhere", others):
+        began = time.monotonic()
+        blue.change(nodeSelector=chosen(stay))
+        wait_for(
+            lambda: (
+                goes.name not in blue.members()
+                and goes.name not in blue.pods("agent")
+                and goes.name not in blue.pods("tunnel")
+            ),
+            LEAVE_SECONDS,
+            f"{goes.name} has left",
+            blue.members,
+        )
+        measured("nodeSelector narrowed until the node has left", time.monotonic() - began)
+        wait_for(
+            lambda: only_of("green", difference(ground.before[goes.name], traces(goes))),
+            LEAVE_SECONDS,
+            f"nothing of {blue.name} is left on {goes.name}",
+            lambda: difference(ground.before[goes.name], traces(goes)),
+        )
+        wait_for(
+            lambda: (blue.status()["nodes"], blue.status()["links"]) == ("2/2", "2/2"),
+            LEAVE_SECONDS,
+            "2/2 nodes, 2/2 links",
+            blue.status,
+        )
+        measured("nodeSelector narrowed until status is 2/2, 2/2", time.monotonic() - began)
+        assert blue.condition("FullyMeshed")["status"] == "True"
+        assert key not in {peer for node in stay for peer in blue.peers(node.name)}
+
+        began = time.monotonic()
+        blue.change(nodeSelector=None)
+        wait_for(lambda: blue.status()["nodes"] == "3/3", TOGETHER_SECONDS, "3/3 nodes", blue.status)
+        blue.wait()
+        measured("nodeSelector widened until FullyMeshed", time.monotonic() - began, at_most=TOGETHER_SECONDS)
+    assert blue.addresses() == addresses
+    back = tmp_path / "back"
+    back.mkdir()
+    with none_lost(back, measured, "the node is back", blue.pairs(ground.nodes)):
+        assert blue.status()["links"] == "6/6"
+
+
+def test_deleting_one_mesh_does_not_touch_the_other(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    blue, green = ground.blue, ground.green
+    with none_lost(tmp_path, measured, "another mesh on the same nodes is deleted", blue.pairs(ground.nodes)):
+        began = time.monotonic()
+        green.delete()
+        measured("one of two meshes deleted until it is gone", time.monotonic() - began, at_most=GONE_SECONDS)
+        for changed in ground.changed():
+            assert changed
+            assert only_of("blue", changed), changed
+    assert (blue.status()["nodes"], blue.status()["links"]) == ("3/3", "6/6")
+
+
+def test_of_a_deleted_mesh_no_trace_is_left_on_any_node(ground: Ground, measured: Measured) -> None:
+    began = time.monotonic()
+    ground.blue.delete()
+    measured("WgMesh deleted until it is gone", time.monotonic() - began, at_most=GONE_SECONDS)
+    assert ground.changed() == [{}, {}, {}]
+    assert_collected(ground.blue)
+
+
+def assert_collected(mesh: Mesh) -> None:
+    """Nothing of the mesh is left in the cluster, once Kubernetes has collected what belonged to it."""
+    wait_for(
+        lambda: not objects_of(mesh.name),
+        COLLECTED_SECONDS,
+        f"nothing is left of {mesh.name}",
+        lambda: objects_of(mesh.name),
+    )
+
+
+def stages(mesh: Mesh) -> list[Callable[[], object]]:
+    """How far a mesh is when it is deleted again: asked for, taken up, deployed, entered in part, whole."""
+    return [
+        lambda: True,
+        lambda: mesh.status(),
+        lambda: mesh.pods("agent"),
+        lambda: any((member.get("status") or {}).get("publicKey") for member in mesh.members().values()),
+        lambda: mesh.condition("FullyMeshed").get("status") == "True",
+    ]
+
+
+def test_ten_creations_and_deletions_in_a_row_leave_nothing(ground: Ground, measured: Measured) -> None:
+    ground.blue.delete()
+    ground.green.delete()
+    mesh = Mesh("again")
+    made = gone = 0.0
+    for number in range(ROUNDS):
+        apply(mesh_body(mesh.name))
+        began = time.monotonic()
+        stage = stages(mesh)[number % len(stages(mesh))]
+        wait_for(stage, TOGETHER_SECONDS, f"stage {number % len(stages(mesh))} of mesh {mesh.name}")
+        made += time.monotonic() - began
+        began = time.monotonic()
+        mesh.delete()
+        gone = max(gone, time.monotonic() - began)
+        assert ground.changed() == [{}, {}, {}], f"round {number}"
+    measured(f"{ROUNDS} meshes in a row, each deleted at another stage: making them", made)
+    measured("the slowest of their deletions", gone, at_most=GONE_SECONDS)
+    assert_collected(mesh)

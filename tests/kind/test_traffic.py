@@ -1,0 +1,515 @@
+"""Traffic through a mesh: what the wire shows of it, and that it goes on whatever happens to what made the mesh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kind.evidence import Measured
+from tests.kind.kubectl import Object, apply, kubectl, wait_for
+from tests.kind.meshes import Mesh, mesh, mesh_body
+from tests.kind.nodes import Node, wait_until_ready
+from tests.kind.pinging import PINGS_A_SECOND, none_lost, pinging
+from tests.kind.processes import AGENT, TUNNEL, WIREGUARD, process, processes
+from tests.kind.release import NAMESPACE, OPERATOR, Release
+from tests.kind.wire import TCP, Packet, captured, read
+
+MESH = "blue"
+SECOND_PORTS: dict[str, Any] = {
+    "wireguard": {"port": 54541},
+    "bootstrap": {"port": 5001},
+    "agent": {"metricsPort": 9587},
+}
+"""Of a mesh that shares nodes with another."""
+WIREGUARD_PORT, HEALTH_PORT = 54540, 9586
+MARK = bytes.fromhex("77676d6573682d6d61726b21c0ffee42")
+PINGS, PING_BYTES = 10, 120
+SEALED_BYTES = 160 + 32
+"""Of a ping with IP and ICMP headers, filled up to a multiple of 16, with WireGuard's header and tag."""
+KUBERNETES_PORTS = frozenset({6443, 10250})
+AGENT_SECONDS = 60
+API_DOWN_SECONDS = 120
+NET_ADMIN_AND_NET_RAW = 1 << 12 | 1 << 13
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A mesh on all nodes, and how long after `kubectl apply` it was one."""
+
+    mesh: Mesh
+    nodes: list[Node]
+    seconds: float
+
+    def pairs(self, *without: Node) -> list[tuple[Node, str]]:
+        """From each node to each other's mesh address."""
+        addresses = self.mesh.addresses()
+        left = [node for node in self.nodes if node not in without]
+        return [(one, addresses[other.name][0]) for one, other in permutations(left, 2)]
+
+
+@pytest.fixture(scope="module")
+def ground(release: Release, nodes: list[Node]) -> Iterator[Ground]:
+    with mesh(MESH) as made:
+        began = time.monotonic()
+        made.wait()
+        yield Ground(made, nodes, time.monotonic() - began)
+    # One test upgrades.
+    release.install()
+
+
+def identity(member: Object) -> tuple[str, list[str]]:
+    """What must not change: public key and addresses."""
+    return member["status"]["publicKey"], member["spec"]["addresses"]
+
+
+def identities(made: Mesh) -> dict[str, tuple[str, list[str]]]:
+    return {node: identity(member) for node, member in made.members().items()}
+
+
+def agent_is_ready(node: Node) -> bool:
+    """What the kubelet is told, asked without Kubernetes."""
+    return node.run("curl", "-sf", f"http://127.0.0.1:{HEALTH_PORT}/readyz", check=False).returncode == 0
+
+
+def kill_agent(node: Node, made: Mesh) -> Callable[[], bool]:
+    """SIGKILL; answers with whether another one is there and has joined."""
+    old = process(node, AGENT, made.name)
+    old.kill()
+
+    def is_back() -> bool:
+        found = processes(node, AGENT, made.name)
+        return bool(found) and old not in found and agent_is_ready(node)
+
+    return is_back
+
+
+def container(pod: Object) -> Object:
+    """The state of a pod's only container; empty before it has one."""
+    found: list[Object] = pod["status"].get("containerStatuses") or [{}]
+    return found[0]
+
+
+def lives(made: Mesh, component: str) -> dict[str, tuple[str, int]]:
+    """By node the pod, and how often its container was started anew."""
+    return {
+        node: (pod["metadata"]["uid"], container(pod).get("restartCount", -1))
+        for node, pod in made.pods(component).items()
+    }
+
+
+def table(*arguments: str) -> list[dict[str, str]]:
+    """What `kubectl get` shows to people, a row at a time, by column."""
+    head, *rows = (line.split() for line in kubectl("get", *arguments).splitlines())
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_a_mesh_is_whole_a_minute_after_it_was_asked_for(ground: Ground, measured: Measured) -> None:
+    measured("kubectl apply until FullyMeshed", ground.seconds, at_most=60)
+
+
+def test_kubectl_shows_the_mesh_in_a_row(ground: Ground) -> None:
+    (row,) = table("wgmesh")
+    assert row.pop("AGE")
+    assert row == {"NAME": MESH, "NODES": "3/3", "LINKS": "6/6", "READY": "True", "CIDR": "10.232.0.0/16"}
+
+
+def test_kubectl_shows_each_node_in_a_row(ground: Ground) -> None:
+    rows = table("wgmeshnodes")
+    assert {row["NAME"] for row in rows} == {f"{MESH}.{node.name}" for node in ground.nodes}
+    addresses = ground.mesh.addresses()
+    for node in ground.nodes:
+        (row,) = (row for row in rows if row["NAME"] == f"{MESH}.{node.name}")
+        assert (row["PEERS"], row["READY"]) == ("2/2", "True")
+        assert row["ADDRESS"] == addresses[node.name][0]
+        assert row["ENDPOINT"] == f"{node.underlay()}:{WIREGUARD_PORT}"
+        assert row["BACKEND"] in ("kernel", "userspace")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Raw packets by node: on the wire between nodes, and inside the mesh; and the underlay's addresses."""
+
+    wire: dict[str, list[bytes]]
+    inside: dict[str, list[bytes]]
+    underlay: dict[str, str]
+
+    def between_nodes(self, node: str) -> list[Packet]:
+        """Those on this node's wire that go from one node's own address to another's."""
+        own = set(self.underlay.values())
+        packets = [packet for raw in self.wire[node] if (packet := read(raw)) is not None]
+        return [one for one in packets if {str(one.source), str(one.destination)} <= own]
+
+
+@pytest.fixture(scope="module")
+def seen(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """What was to be seen while every node pinged every other's mesh address with a mark in it."""
+    folder = tmp_path_factory.mktemp("seen")
+    with ExitStack() as stack:
+        wire, inside = (
+            {
+                node.name: stack.enter_context(captured(node, interface, folder / f"{node.name}-{interface}"))
+                for node in ground.nodes
+            }
+            for interface in ("eth0", f"wg{MESH}")
+        )
+        for node, address in ground.pairs():
+            said = node.run(
+                "ping", "-n", "-c", str(PINGS), "-i", "0.1", "-s", str(PING_BYTES), "-p", MARK.hex(), address
+            ).stdout
+            assert f"{PINGS} received, 0% packet loss" in said, f"{node.name} to {address}: {said}"
+    return Seen(wire, inside, {node.name: node.underlay() for node in ground.nodes})
+
+
+def test_pings_are_seen_in_clear_inside_the_mesh_and_never_on_the_wire(seen: Seen) -> None:
+    for node, packets in seen.inside.items():
+        # To and from two others, each answered: so what looks for the mark does find it.
+        assert sum(MARK in raw for raw in packets) >= 4 * 2 * PINGS, node
+    for node, packets in seen.wire.items():
+        assert [raw.hex() for raw in packets if MARK in raw] == [], node
+
+
+def test_the_wire_carries_pings_as_wireguard_from_each_node_to_each_other(
+    seen: Seen, measured: Measured
+) -> None:
+    sealed = 0
+    for one, other in permutations(seen.underlay, 2):
+        for node in (one, other):
+            there = [
+                packet
+                for packet in seen.between_nodes(node)
+                if (str(packet.source), str(packet.destination)) == (seen.underlay[one], seen.underlay[other])
+                and packet.is_data(WIREGUARD_PORT, SEALED_BYTES)
+            ]
+            # Requests of one and answers to the other.
+            assert len(there) >= 2 * PINGS, f"{one} to {other} at {node}: {len(there)}"
+            sealed += len(there)
+    measured("sealed pings seen on the wires of 3 nodes", sealed, "packets")
+
+
+def test_between_nodes_there_is_nothing_but_wireguard_and_kubernetes(
+    seen: Seen, ground: Ground, measured: Measured
+) -> None:
+    control_plane = seen.underlay[ground.nodes[0].name]
+    wireguard = 0
+    others = []
+    for node in seen.underlay:
+        for packet in seen.between_nodes(node):
+            ends = {str(packet.source), str(packet.destination)}
+            if packet.is_wireguard(WIREGUARD_PORT):
+                wireguard += 1
+            elif not (control_plane in ends and packet.protocol == TCP and packet.ports & KUBERNETES_PORTS):
+                others.append(str(packet))
+    measured("WireGuard packets seen between nodes", wireguard, "packets")
+    assert others == []
+
+
+def test_no_address_of_the_mesh_is_seen_on_the_wire(seen: Seen, ground: Ground) -> None:
+    inside = {address for addresses in ground.mesh.addresses().values() for address in addresses}
+    for node, packets in seen.wire.items():
+        found = [packet for raw in packets if (packet := read(raw)) is not None]
+        assert [
+            str(packet) for packet in found if {str(packet.source), str(packet.destination)} & inside
+        ] == [], node
+
+
+def test_a_killed_agent_costs_no_ping_and_comes_back_as_the_same_member(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    made, node = ground.mesh, ground.nodes[1]
+    before, tunnels = identities(made), lives(made, "tunnel")
+    ((pod, restarts),) = [life for name, life in lives(made, "agent").items() if name == node.name]
+    with none_lost(tmp_path, measured, "an agent is killed and comes back", ground.pairs()):
+        began = time.monotonic()
+        is_back = kill_agent(node, made)
+        wait_for(is_back, AGENT_SECONDS, f"the agent of {node.name} is back")
+        measured("agent killed until it is back and has joined", time.monotonic() - began)
+        wait_for(
+            lambda: container(made.pods("agent")[node.name]).get("ready"), AGENT_SECONDS, "its pod is ready"
+        )
+    made.wait()
+    assert lives(made, "agent")[node.name] == (pod, restarts + 1)
+    assert identities(made) == before
+    assert lives(made, "tunnel") == tunnels
+
+
+def test_an_upgrade_replaces_every_agent_and_costs_no_ping(
+    ground: Ground, release: Release, images: tuple[str, str], measured: Measured, tmp_path: Path
+) -> None:
+    made, (image, following) = ground.mesh, images
+    assert following != image, "E2E_NEXT_IMAGE must be another name than E2E_IMAGE"
+    before, agents, tunnels = identities(made), lives(made, "agent"), lives(made, "tunnel")
+
+    def upgraded() -> bool:
+        pods = made.pods("agent").values()
+        return len(pods) == len(ground.nodes) and all(
+            pod["spec"]["containers"][0]["image"] == following and container(pod).get("ready") for pod in pods
+        )
+
+    with none_lost(tmp_path, measured, "helm upgrade replaces all agents", ground.pairs()):
+        began = time.monotonic()
+        release.install(image=following)
+        wait_for(
+            upgraded,
+            AGENT_SECONDS * len(ground.nodes),
+            "all agents run the next image",
+            lambda: lives(made, "agent"),
+        )
+        measured("helm upgrade until all agents are replaced and ready", time.monotonic() - began)
+        made.wait()
+    after = lives(made, "agent")
+    assert {pod for pod, _ in after.values()}.isdisjoint(pod for pod, _ in agents.values())
+    assert [restarts for _, restarts in after.values()] == [0, 0, 0]
+    assert lives(made, "tunnel") == tunnels
+    assert identities(made) == before
+
+
+CUT = """
+add table inet e2e_cut
+add chain inet e2e_cut out {{ type filter hook output priority 0; policy accept; }}
+add chain inet e2e_cut in {{ type filter hook input priority 0; policy accept; }}
+add rule inet e2e_cut {chain} ip {end} {peer} udp dport {port} counter drop
+"""
+
+
+def cut(node: Node, peer: Node, chain: str, end: str) -> None:
+    rules = CUT.format(chain=chain, end=end, peer=peer.underlay(), port=WIREGUARD_PORT)
+    node.run("nft", "-f", "-", stdin=rules)
+
+
+def heal(node: Node) -> None:
+    node.run("nft", "delete", "table", "inet", "e2e_cut", check=False)
+
+
+def test_a_cut_link_is_told_by_name_and_heals_by_itself(ground: Ground, measured: Measured) -> None:
+    made, (one, other) = ground.mesh, ground.nodes[1:]
+    try:
+        began = time.monotonic()
+        cut(one, other, "out", "daddr")
+        wait_for(lambda: made.status().get("links") == "5/6", AGENT_SECONDS, "5/6 links", made.status)
+        measured("one direction of a link cut until LINKS is 5/6", time.monotonic() - began)
+        assert_named(made, (f"{other.name} -> {one.name}",))
+
+        began = time.monotonic()
+        cut(one, other, "in", "saddr")
+        wait_for(lambda: made.status().get("links") == "4/6", AGENT_SECONDS, "4/6 links", made.status)
+        measured("both directions of a link cut until LINKS is 4/6", time.monotonic() - began)
+        assert_named(made, (f"{other.name} -> {one.name}", f"{one.name} -> {other.name}"))
+        # Everybody is still a member: others relay between the two in gossip.
+        assert made.condition("Ready")["status"] == "True"
+    finally:
+        began = time.monotonic()
+        heal(one)
+    made.wait(seconds=AGENT_SECONDS)
+    measured("a cut link let go until FullyMeshed", time.monotonic() - began)
+    assert made.status()["links"] == "6/6"
+    assert made.status().get("worstLinks", []) == []
+
+
+def assert_named(made: Mesh, links: tuple[str, ...]) -> None:
+    """Status and condition name these links, and no other."""
+    status, judged = made.status(), made.condition("FullyMeshed")
+    assert (judged["status"], judged["reason"]) == ("False", "LinksDown")
+    assert {line.partition(": ")[0] for line in status["worstLinks"]} == set(links)
+    assert all(link in judged["message"] for link in links)
+
+
+@pytest.fixture
+def labelled(ground: Ground) -> Iterator[Callable[[], Object]]:
+    """Labels two nodes, and gives the selector; undone afterwards."""
+    chosen = [node.name for node in ground.nodes[:2]]
+
+    def label() -> Object:
+        kubectl("label", "nodes", *chosen, "e2e=chosen", "--overwrite")
+        return {"e2e": "chosen"}
+
+    yield label
+    kubectl("label", "nodes", *chosen, "e2e-")
+
+
+def scale_operator(replicas: int, release: Release) -> None:
+    kubectl("scale", "deployment", "-n", NAMESPACE, "-l", OPERATOR, f"--replicas={replicas}")
+    wait_for(
+        lambda: (
+            len(release.operator_pods()) == replicas
+            and all(container(pod).get("ready") for pod in release.operator_pods())
+        ),
+        AGENT_SECONDS,
+        f"{replicas} operators",
+    )
+
+
+def test_without_an_operator_all_goes_on_and_it_catches_up_after(
+    ground: Ground,
+    release: Release,
+    labelled: Callable[[], Object],
+    measured: Measured,
+    tmp_path: Path,
+) -> None:
+    made, node = ground.mesh, ground.nodes[2]
+    before = identities(made)
+    late = Mesh("late")
+    try:
+        with none_lost(tmp_path, measured, "there is no operator", ground.pairs()):
+            scale_operator(0, release)
+            apply(mesh_body(late.name, "10.233.0.0/16", nodeSelector=labelled(), **SECOND_PORTS))
+            began = time.monotonic()
+            is_back = kill_agent(node, made)
+            wait_for(is_back, AGENT_SECONDS, f"the agent of {node.name} is back without an operator")
+            measured("agent killed without an operator until it is back", time.monotonic() - began)
+            assert late.status() == {}
+            began = time.monotonic()
+            scale_operator(1, release)
+            late.wait()
+            measured("operator back until what was asked meanwhile is done", time.monotonic() - began)
+        assert late.status()["nodes"] == "2/2"
+        assert set(late.members()) == {node.name for node in ground.nodes[:2]}
+    finally:
+        scale_operator(1, release)
+        late.delete()
+    made.wait()
+    assert identities(made) == before
+
+
+def kubelet_is_up(node: Node) -> bool:
+    """By its own health endpoint, which is up before it tells the API server that the node is ready."""
+    return node.inside("curl", "-sf", "http://127.0.0.1:10248/healthz", check=False).returncode == 0
+
+
+def test_a_restarted_node_is_back_as_the_same_member_by_itself(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    made, node = ground.mesh, ground.nodes[2]
+    before = identities(made)
+    agents, tunnels = lives(made, "agent"), lives(made, "tunnel")
+    with none_lost(tmp_path, measured, "another node is restarted", ground.pairs(node)):
+        node.restart()
+        wait_for(lambda: kubelet_is_up(node), AGENT_SECONDS, f"the kubelet of {node.name} is up")
+        began = time.monotonic()
+        back = tmp_path / "back"
+        back.mkdir()
+        to_and_from = [pair for pair in ground.pairs() if pair not in ground.pairs(node)]
+        with pinging(back, *to_and_from):
+            measured(
+                "kubelet up until pings to and from its node are answered",
+                time.monotonic() - began,
+                at_most=30,
+            )
+            wait_for(lambda: agent_is_ready(node), AGENT_SECONDS, "its agent is a member again")
+            measured("kubelet up until its node's agent has joined", time.monotonic() - began, at_most=30)
+        wait_until_ready([node])
+        wait_for(
+            lambda: (
+                lives(made, "agent")[node.name][1] > agents[node.name][1]
+                and container(made.pods("agent")[node.name]).get("ready")
+            ),
+            AGENT_SECONDS,
+            "its pod is ready again",
+        )
+        made.wait()
+        measured("kubelet up until status says FullyMeshed", time.monotonic() - began)
+    assert identities(made) == before
+    for component, old in (("agent", agents), ("tunnel", tunnels)):
+        assert {name: life for name, life in lives(made, component).items() if name != node.name} == {
+            name: life for name, life in old.items() if name != node.name
+        }
+
+
+@contextmanager
+def no_api_server(control_plane: Node) -> Iterator[None]:
+    """Its manifest is out of the kubelet's sight; back, and answering, after the block."""
+    there, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/root/kube-apiserver.yaml"
+    control_plane.inside("mv", there, away)
+    try:
+        wait_for(lambda: not api_answers(control_plane), AGENT_SECONDS, "the API server is down")
+        yield
+        assert not api_answers(control_plane)
+    finally:
+        control_plane.inside("mv", away, there)
+        wait_for(lambda: api_answers(control_plane), 120, "the API server is back")
+
+
+def api_answers(control_plane: Node) -> bool:
+    """Whether anybody listens there, and says it is well."""
+    found = control_plane.inside("curl", "-skf", "-m", "5", "https://127.0.0.1:6443/readyz", check=False)
+    return found.returncode == 0
+
+
+def test_without_an_api_server_for_two_minutes_all_goes_on(
+    ground: Ground, release: Release, measured: Measured, tmp_path: Path
+) -> None:
+    made, node = ground.mesh, ground.nodes[1]
+    before, agents, tunnels = identities(made), lives(made, "agent"), lives(made, "tunnel")
+    (operator,) = release.operator_pods()
+    during = f"the API server is away for {API_DOWN_SECONDS} s"
+    with none_lost(tmp_path, measured, during, ground.pairs()) as pings:
+        with no_api_server(ground.nodes[0]):
+            began, sent = time.monotonic(), pings[0].sent()
+            is_back = kill_agent(node, made)
+            wait_for(is_back, AGENT_SECONDS, f"the agent of {node.name} is back without an API server")
+            measured("agent killed without an API server until it is back", time.monotonic() - began)
+            enough = sent + API_DOWN_SECONDS * PINGS_A_SECOND
+            wait_for(lambda: pings[0].sent() >= enough, 2 * API_DOWN_SECONDS, "two minutes of pings")
+            measured("the API server was away", time.monotonic() - began)
+        began = time.monotonic()
+        wait_until_ready(ground.nodes)
+        wait_for(
+            lambda: (
+                lives(made, "agent")[node.name][1] == agents[node.name][1] + 1
+                and container(made.pods("agent")[node.name]).get("ready")
+            ),
+            AGENT_SECONDS,
+            "the cluster knows of the new agent",
+        )
+        made.wait()
+        measured("API server back until status is true again", time.monotonic() - began)
+    assert identities(made) == before
+    assert lives(made, "tunnel") == tunnels
+    others = [name for name in agents if name != node.name]
+    assert [lives(made, "agent")[name] for name in others] == [agents[name] for name in others]
+    (after,) = release.operator_pods()
+    assert container(after)["restartCount"] == container(operator)["restartCount"]
+
+
+def test_an_agent_is_small(ground: Ground, measured: Measured) -> None:
+    for number, node in enumerate(ground.nodes, 1):
+        resident = process(node, AGENT, MESH).resident_mib()
+        measured(f"resident memory of the agent on node {number}", resident, "MiB", at_most=95)
+
+
+@pytest.fixture(scope="module")
+def bare(ground: Ground) -> Iterator[Mesh]:
+    """A second mesh, whose pods are not privileged."""
+    ports = {**SECOND_PORTS, "agent": {**SECOND_PORTS["agent"], "privileged": False}}
+    with mesh("bare", "10.234.0.0/16", **ports) as made:
+        yield made
+
+
+def test_a_mesh_without_privileged_pods_is_whole_too(
+    bare: Mesh, ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    bare.wait()
+    measured("kubectl apply until FullyMeshed, with unprivileged pods", time.monotonic() - began, at_most=60)
+    second = Ground(bare, ground.nodes, 0)
+    with none_lost(tmp_path, measured, "in a mesh with unprivileged pods", second.pairs()):
+        assert bare.status()["links"] == "6/6"
+    assert ground.mesh.status()["links"] == "6/6"
+
+
+def test_its_processes_have_two_capabilities_and_cannot_get_more(bare: Mesh, ground: Ground) -> None:
+    for node in ground.nodes:
+        found = [process(node, AGENT, bare.name), process(node, TUNNEL, bare.name)]
+        if bare.members()[node.name]["status"]["backend"] == "userspace":
+            found.append(process(node, WIREGUARD, bare.name))
+        for one in found:
+            held = one.capabilities()
+            assert held.pop("CapInh") in (0, NET_ADMIN_AND_NET_RAW)
+            assert held == dict.fromkeys(("CapPrm", "CapEff", "CapBnd"), NET_ADMIN_AND_NET_RAW)
+            assert one.status()["NoNewPrivs"] == "1"
+            assert one.status()["Seccomp"] == "2"

@@ -1,0 +1,66 @@
+"""A look at a session in which everything has a value, and what Prometheus makes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from wgmesh_agent.kube.metrics import Look, Traffic, build, metrics
+from wgmesh_agent.kube.report import Seen
+
+
+def seen(node: str, handshake: float | None) -> Seen:
+    return Seen(
+        node, alive=True, failed=False, link=None, handshake_seconds_ago=handshake, public_key="", endpoint=""
+    )
+
+
+LOOK = Look(
+    backend="kernel",
+    interface="wgblue",
+    mtu=1420,
+    bootstrap=True,
+    peers=(seen("b", 12.5), seen("c", 500.0), seen("d", None)),
+    expected=4,
+    heard=2,
+    members={"alive": 3, "failed": 1},
+    refused={"name_bound": 2},
+    certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
+    traffic=Traffic(1000, 10, 2, 3000, 30, 5),
+)
+
+
+class Once(Collector):
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        yield from build("1.2.3")
+        yield from metrics(self._look)
+
+
+def text(look: Look) -> str:
+    registry = CollectorRegistry()
+    registry.register(Once(look))
+    return generate_latest(registry).decode()
+
+
+def samples(look: Look) -> dict[str, float]:
+    """Values by name and labels."""
+    return {
+        " ".join(
+            [sample.name, *(f"{key}={value}" for key, value in sorted(sample.labels.items()))]
+        ): sample.value
+        for family in text_string_to_metric_families(text(look))
+        for sample in family.samples
+    }
+
+
+def names() -> set[str]:
+    """Every metric there is, as queries call it."""
+    return {name.partition(" ")[0] for name in samples(LOOK)}

@@ -1,0 +1,135 @@
+"""Health and metrics as the kubelet and Prometheus ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from wgmesh_agent.kube import health as module
+from wgmesh_agent.kube.health import Health
+from wgmesh_agent.kube.metrics import Look
+
+LOOK = Look(
+    backend="userspace",
+    interface="wgblue",
+    mtu=1420,
+    bootstrap=False,
+    peers=(),
+    expected=2,
+    heard=1,
+    members={"alive": 2},
+    refused={},
+    certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
+    traffic=None,
+)
+
+
+class Looker:
+    """What a look comes to."""
+
+    def __init__(self) -> None:
+        self.look: Look | None = None
+        self.error: Exception | None = None
+        self.threads: set[int] = set()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def __call__(self) -> Look | None:
+        self.threads.add(threading.get_ident())
+        await self.may_end.wait()
+        if self.error is not None:
+            raise self.error
+        return self.look
+
+
+@pytest.fixture
+def looker() -> Looker:
+    return Looker()
+
+
+@pytest.fixture
+async def health(looker: Looker) -> AsyncIterator[Health]:
+    made = Health(0, looker)
+    made.start()
+    yield made
+    await asyncio.to_thread(made.stop)
+
+
+async def ask(health: Health, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+    def work() -> tuple[int, str]:
+        connection = http.client.HTTPConnection(host, health.port, timeout=10)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+        return answer.status, body
+
+    return await asyncio.to_thread(work)
+
+
+async def test_a_node_is_alive_before_it_is_ready(health: Health) -> None:
+    assert await ask(health, "/healthz") == (200, "ok\n")
+    assert (await ask(health, "/readyz"))[0] == 503
+    health.is_member = True
+    assert await ask(health, "/readyz") == (200, "ok\n")
+
+
+async def test_a_loop_that_turns_no_more_is_told(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    health.is_member = True
+    monkeypatch.setattr(module, "STUCK_SECONDS", 0.0)
+    assert (await ask(health, "/healthz"))[0] == 503
+
+
+async def test_a_beat_says_that_the_loop_turns(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    health.is_member = True
+    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+    assert health.answer("/healthz")[0] == 503
+    beat = asyncio.create_task(health.beat())
+    await asyncio.sleep(0)
+    assert health.answer("/healthz")[0] == 200
+    beat.cancel()
+
+
+async def test_metrics_before_there_is_a_session_are_of_the_process_alone(health: Health) -> None:
+    status, body = await ask(health, "/metrics")
+    assert status == 200
+    assert 'wgmesh_build_info{version="' in body
+    assert "process_resident_memory_bytes" in body
+    assert "wgmesh_peers" not in body
+
+
+async def test_metrics_of_a_session_are_read_on_its_own_event_loop(health: Health, looker: Looker) -> None:
+    looker.look = LOOK
+    status, body = await ask(health, "/metrics")
+    assert status == 200
+    assert "wgmesh_peers_expected 2.0" in body
+    assert looker.threads == {threading.get_ident()}
+
+
+async def test_a_session_that_ends_meanwhile_is_told_in_one_line(health: Health, looker: Looker) -> None:
+    looker.error = RuntimeError("closed")
+    assert await ask(health, "/metrics") == (503, "no metrics now: see the agent's log\n")
+
+
+async def test_a_busy_event_loop_is_not_waited_for_for_ever(
+    health: Health, looker: Looker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looker.may_end.clear()
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    assert await ask(health, "/metrics") == (503, "the event loop does not answer\n")
+
+
+async def test_other_paths_are_not_there(health: Health) -> None:
+    assert (await ask(health, "/"))[0] == 404
+
+
+async def test_it_answers_at_addresses_of_both_families(health: Health) -> None:
+    hosts = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
+    assert [(await ask(health, "/healthz", host))[0] for host in hosts] == [200] * len(hosts)

@@ -1,0 +1,62 @@
+"""What an agent tells Prometheus, as text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.kube.looks import LOOK, samples, seen, text
+
+from wgmesh_agent.kube.metrics import Traffic, read_traffic
+
+TABLE = """Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls ...
+    lo: 701682608 1501521    0    0    0     0          0         0 701682608 1501521    0    0    0 0 0 0
+wgblue: 1000 10 1 2 0 0 0 0 3000 30 4 5 0 0 0 0
+wgblues: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9
+"""
+
+
+def test_everything_there_is_to_tell_is_told() -> None:
+    assert samples(LOOK) == {
+        "wgmesh_build_info version=1.2.3": 1,
+        "wgmesh_interface_info backend=kernel interface=wgblue": 1,
+        "wgmesh_peers_expected": 4,
+        "wgmesh_peers": 3,
+        "wgmesh_peers_heard": 2,
+        "wgmesh_peers_by_handshake handshake=fresh": 1,
+        "wgmesh_peers_by_handshake handshake=stale": 1,
+        "wgmesh_peers_by_handshake handshake=never": 1,
+        "wgmesh_oldest_handshake_age_seconds": 500,
+        "wgmesh_members status=alive": 3,
+        "wgmesh_members status=failed": 1,
+        "wgmesh_refused_claims_total reason=name_bound": 2,
+        "wgmesh_bootstrap": 1,
+        "wgmesh_mtu_bytes": 1420,
+        "wgmesh_certificate_expiry_timestamp_seconds": 1796083200,
+        "wgmesh_interface_bytes_total direction=receive": 1000,
+        "wgmesh_interface_bytes_total direction=send": 3000,
+        "wgmesh_interface_packets_total direction=receive": 10,
+        "wgmesh_interface_packets_total direction=send": 30,
+        "wgmesh_interface_dropped_packets_total direction=receive": 2,
+        "wgmesh_interface_dropped_packets_total direction=send": 5,
+    }
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    found = samples(replace(LOOK, certificate_not_after=None, traffic=None, peers=(), refused={}))
+    assert not [
+        name for name in found if "certificate" in name or "interface_bytes" in name or "oldest" in name
+    ]
+    assert found["wgmesh_peers_by_handshake handshake=fresh"] == 0
+
+
+def test_a_larger_mesh_has_no_more_series() -> None:
+    larger = replace(LOOK, peers=tuple(seen(f"n{number}", 1.0) for number in range(1000)))
+    assert len(samples(larger)) == len(samples(LOOK))
+    assert "n999" not in text(larger)
+
+
+def test_the_counters_are_those_of_the_meshs_own_interface() -> None:
+    assert read_traffic(TABLE, "wgblue") == Traffic(1000, 10, 2, 3000, 30, 5)
+    assert read_traffic(TABLE, "wgred") is None
+    assert read_traffic("", "wgblue") is None
