@@ -2,7 +2,8 @@
 
 Its argument is a JSON object: `folder` (a mesh's state folder), `name`, `port`, `seeds` (mesh addresses to join
 gossip by), `tags` and `socket`, where it takes orders, one a connection: a JSON object with `tags`, `events` (pairs of
-a name and base64) and `force_leave` (names). It stays a member until it is killed.
+a name and base64), `force_leave` (names) and `flood` (pairs of a member's name and address). It stays a member until it
+is killed.
 """
 
 import asyncio
@@ -14,11 +15,34 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
+from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
 from wgmesh_agent.gossip.keyring import Keyring
+from wgmesh_agent.gossip.messages import Alive, Dead, Suspect, UserMessage, encode
+from wgmesh_agent.gossip.serf_messages import JoinIntent, LeaveIntent, UserEvent, encode_serf
+from wgmesh_agent.gossip.versions import OWN_VERSIONS
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.state.folder import MESH
-from wgmesh_agent.state.records import mesh_from_json
+from wgmesh_agent.state.records import MeshRecord, mesh_from_json
 from wgmesh_agent.state.sealed_file import load
+
+
+def flood(node: GossipNode, victim: str, address: IPAddress, name: str, record: MeshRecord) -> None:
+    """Tells a victim of times and incarnations that no cluster reaches, about the victim and of itself."""
+    say = node._core._memberlist.transmitter.send
+    where = Endpoint(address, record.gossip_port)
+    for incarnation in (1 << 20, (1 << 31) + (1 << 17), (1 << 32) - 2, (1 << 32) - 1):
+        for about in ("n1", "n2", "n3"):
+            alive = Alive(incarnation, about, address.packed, record.gossip_port, b"", OWN_VERSIONS)
+            say([encode(alive)], where)
+            say([encode(Suspect(incarnation, about, name))], where)
+            say([encode(Dead(incarnation, about, name))], where)
+            say([encode(Dead(incarnation, about, about))], where)
+    for ltime in ((1 << 41), (1 << 62), (1 << 63) - 1, (1 << 64) - 1):
+        for about in ("n1", "n2", "n3"):
+            for message in (JoinIntent(ltime, about), LeaveIntent(ltime, about)):
+                say([encode(UserMessage(encode_serf(message)))], where)
+        say([encode(UserMessage(encode_serf(UserEvent(ltime, "late", b""))))], where)
+    node._flush()
 
 
 async def misbehave(setting: dict[str, Any]) -> None:
@@ -29,6 +53,8 @@ async def misbehave(setting: dict[str, Any]) -> None:
         port=setting["port"],
         profile=PROFILES[record.profile],
         tags=setting["tags"],
+        # Nobody makes it keep to the limits that honest members have.
+        user_event_bytes=4096,
     )
     node = GossipNode(config, keyring=Keyring(record.gossip_keys[0]))
     await node.start()
@@ -42,6 +68,8 @@ async def misbehave(setting: dict[str, Any]) -> None:
             node.user_event(name, base64.b64decode(payload))
         for name in order.get("force_leave", ()):
             node.force_leave(name, prune=True)
+        for victim, address in order.get("flood", ()):
+            flood(node, victim, ip_address(address), setting["name"], record)
         writer.write(b"done")
         writer.close()
 

@@ -8,7 +8,8 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from tests.netns.mesh_ground import eventually, lab_mesh, status, stays, wgmesh,
 
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.membership.admission_record import AdmissionRecord, Signer
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.state.folder import KEY, MEMBERS
+from wgmesh_agent.state.records import members_from_json
+from wgmesh_agent.state.sealed_file import load
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.identity import Role
 from wgmesh_api.meshservice_pb2 import Peer
 
 pytestmark = pytest.mark.netns
@@ -278,6 +284,90 @@ def test_another_s_name_spoken_from_its_own_address_takes_nothing_from_the_other
         watch.unchanged(8)
     assert mesh.agents["n2"].runs()
     assert [mesh.members(node)["n2"].addr for node in HONEST] == [mesh.mesh_address("n2")] * 3
+
+
+def test_nobody_is_bound_whom_no_bootstrap_node_vouches_for(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(announcement(some_key(), "10.232.0.77", "n9"))
+    watch.refused("admission_missing")
+    # Long enough for everybody to have asked all bootstrap nodes.
+    watch.unchanged(6)
+
+
+def vouched(signer: tuple[Path, Path, Path], claim: Claim, when: datetime) -> bytes:
+    key, certificate, _ = signer
+    record = Signer(key.read_bytes(), certificate.read_bytes()).sign(
+        "lab", claim.node, claim.public_key, claim.addresses, when
+    )
+    return peer_message(replace(claim, admission=record)).SerializeToString()
+
+
+def newcomer(node: str = "n9") -> Claim:
+    return Claim(node, some_key(), (ip_address("10.232.0.77"),), (ELSEWHERE,))
+
+
+def test_the_certificate_of_a_plain_node_admits_nobody(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.announce(vouched(mesh.certificate("n4", Role.NODE), newcomer(), datetime.now(UTC)))
+    watch.refused("admission_signer_may_not_admit")
+
+
+def test_a_record_past_its_time_admits_nobody(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    long_ago = datetime.now(UTC) - timedelta(hours=25)
+    rogue.announce(vouched(mesh.certificate("n1", Role.BOOTSTRAP), newcomer(), long_ago))
+    watch.refused("admission_past_its_time")
+
+
+def record_of(mesh: Mesh, node: str) -> AdmissionRecord:
+    """As the rogue finds it in what its host's agent left behind."""
+    folder = mesh.network.hosts["n4"].disk / mesh.name
+    known = members_from_json(load(folder / MEMBERS))
+    record = next(binding.claim.admission for binding in known if binding.claim.node == node)
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize("called", ["n2", "n9"])
+def test_another_s_record_admits_no_other_key(mesh: Mesh, rogue: Rogue, called: str) -> None:
+    watch = Watch(mesh)
+    shown = replace(newcomer(called), admission=record_of(mesh, "n2"))
+    rogue.announce(peer_message(shown).SerializeToString())
+    watch.refused("admission_mismatch", but="n2" if called == "n2" else "")
+
+
+def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> None:
+    watch = Watch(mesh)
+    rogue.order(flood=[(node, mesh.mesh_address(node)) for node in HONEST])
+    watch.refused("gossip_impossible")
+    watch.unchanged(3)
+    assert [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9
+    wgmesh(mesh.network.hosts["n2"], "tags", "-set", "after=flood")
+    eventually(
+        lambda: all("flood" in [tag.value for tag in mesh.members(node)["n2"].tags] for node in HONEST), 20,
+        lambda: f"n2 is still heard: {[mesh.members(node)['n2'] for node in HONEST]}",
+    )  # fmt: skip
+    # Questions and answers are user events, which have a clock of their own.
+    asked = wgmesh(mesh.network.hosts["n3"], "rtt").stdout
+    assert all(node in asked for node in HONEST)
+
+
+def test_a_replayed_record_does_not_bring_an_old_key_back(mesh: Mesh, rogue: Rogue) -> None:
+    old = record_of(mesh, "n3")
+    agent = mesh.agents["n3"]
+    agent.kill()
+    (mesh.network.hosts["n3"].disk / mesh.name / KEY).unlink()
+    agent.start()
+    agent.wait_until_ready()
+    eventually(
+        lambda: mesh.members("n1")["n3"].pubkey not in ("", str(old.public_key))
+        and str(old.public_key) not in peers(mesh)["n2"], 40, lambda: f"n3 has a new key: {mesh.members('n1')}",
+    )  # fmt: skip
+    watch = Watch(mesh)
+    shown = Claim("n3", old.public_key, old.addresses, (ELSEWHERE,), admission=old)
+    rogue.announce(peer_message(shown).SerializeToString())
+    watch.refused("admission_replayed", but="n3")
+    assert not any(pings.lost for pings in mesh.ping_matrix(HONEST).values())
 
 
 def test_info_shows_how_many_claims_were_refused_and_why(mesh: Mesh, rogue: Rogue) -> None:

@@ -55,6 +55,7 @@ ANNOUNCEMENT = "_j"
 HANDSHAKE_SECONDS = 5.0
 REFRESH_SECONDS = 60.0
 RECONNECT_SECONDS = 2.0
+COUNT_SECONDS = 5.0
 JOIN_AT_ONCE = 3
 
 
@@ -189,6 +190,7 @@ class MeshNode:
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
         self.tasks.start(self._reconnect(), "reconnect")
+        self.tasks.start(self._count_gossip(), "count gossip")
         self.tasks.start(self._watch_addresses(), "addresses")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
@@ -380,6 +382,11 @@ class MeshNode:
             await asyncio.sleep(REFRESH_SECONDS)
             self.membership.refresh()
             self.changes.bump()
+
+    async def _count_gossip(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            self.refusals.overtake(self.gossip.counters.refused)
 
     async def _watch_addresses(self) -> None:
         async for _ in lost_addresses():

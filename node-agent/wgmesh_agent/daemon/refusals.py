@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -14,6 +14,13 @@ REPEAT_SECONDS = 3600.0
 MAX_REMEMBERED = 1024
 WINDOW_SECONDS = 60.0
 LINES_A_WINDOW = 10
+IMPOSSIBLE = (
+    "intent: implausible Lamport time",
+    "user event: from an impossible time",
+    "query: from an impossible time",
+    "accusation: incarnation far ahead",
+    "alive: incarnation far ahead",
+)
 
 
 @dataclass(slots=True)
@@ -31,11 +38,20 @@ class Refusals:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
+        self._overtaken: Counter[str] = Counter()
         self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._windows: dict[str, _Window] = {}
 
-    def count(self, reason: str, message: str) -> None:
-        self.counts[reason] += 1
+    def overtake(self, refused: Mapping[str, int]) -> None:
+        """Counts what the gossip core refused of claims about times that no honest member makes."""
+        for what in IMPOSSIBLE:
+            times = refused.get(what, 0) - self._overtaken[what]
+            if times > 0:
+                self._overtaken[what] += times
+                self.count("gossip_impossible", f"gossip told the impossible: {what}", times)
+
+    def count(self, reason: str, message: str, times: int = 1) -> None:
+        self.counts[reason] += times
         now = self._clock()
         last = self._logged.get((reason, message))
         if last is not None and now - last < REPEAT_SECONDS:
