@@ -320,8 +320,8 @@ def test_a_record_past_its_time_admits_nobody(mesh: Mesh, rogue: Rogue) -> None:
 
 
 def record_of(mesh: Mesh, node: str) -> AdmissionRecord:
-    """As the rogue finds it in what its host's agent left behind."""
-    folder = mesh.network.hosts["n4"].disk / mesh.name
+    """As every member has it, and heard it announced."""
+    folder = mesh.network.hosts["n1"].disk / mesh.name
     known = members_from_json(load(folder / MEMBERS))
     record = next(binding.claim.admission for binding in known if binding.claim.node == node)
     assert record is not None
