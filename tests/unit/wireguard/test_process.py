@@ -60,7 +60,7 @@ async def test_what_an_earlier_one_said_is_not_this_one_s_last_word(tmp_path: Pa
     program.write_text("#!/bin/sh\necho this time >&2\n")
     program.chmod(0o755)
     (tmp_path / "wgtest.log").write_text("ERROR: another time\n")
-    with pytest.raises(UapiError, match="ended at once: this time$"):
+    with pytest.raises(UapiError, match=r"ended at once: this time$"):
         await process(tmp_path, str(program)).start()
 
 
