@@ -28,6 +28,7 @@ from wgmesh_agent.kube.looking import look_at
 from wgmesh_agent.kube.metrics import Look
 from wgmesh_agent.kube.renewal import wanted_of
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
+from wgmesh_agent.kube.status import tell_left
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.settings.model import HostPort
@@ -35,7 +36,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_api.roster import RosterNode
+from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
 RETRY_SECONDS = 3.0
@@ -70,7 +71,7 @@ class KubeAgent:
         self._health = Health(settings.metrics_port, self._look)
 
     def entry(self) -> Entry:
-        return self._enter
+        return self._enter_unless_deleted
 
     def companions(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         self._session = session
@@ -80,9 +81,12 @@ class KubeAgent:
 
     async def after_leaving(self) -> None:
         """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""
-        assert self._companions is not None
         self._health.is_member = False
-        await self._companions.left(self.settings.mesh, self.settings.kube_node)
+        mesh, node = self.settings.mesh, self.settings.kube_node
+        if self._companions is not None:
+            await self._companions.left(mesh, node)
+        elif self._identity is not None:
+            await tell_left(self._api, self._identity, node_object_name(mesh, node))
         log.info("left for good", next="waiting in case this node becomes a member again")
         await until(self._view, lambda: self._view.synced and self._wanted_again())
 
@@ -97,6 +101,29 @@ class KubeAgent:
             return False
         # The one it left by stays left, whatever is still to be seen of it.
         return own.uid != uid if uid else own.report.phase != "Left"
+
+    async def _enter_unless_deleted(
+        self, folder: StateFolder, key: PrivateKey, is_new_key: bool
+    ) -> Start | None:
+        """None: this node's WgMeshNode is deleted while it has yet to become a member by it."""
+        entering = asyncio.create_task(self._enter(folder, key, is_new_key))
+        deleted = asyncio.create_task(until(self._view, self._is_deleted))
+        try:
+            await asyncio.wait([entering, deleted], return_when=asyncio.FIRST_COMPLETED)
+            if entering.done():
+                return entering.result()
+        finally:
+            entering.cancel()
+            deleted.cancel()
+            await asyncio.gather(entering, deleted, return_exceptions=True)
+        log.warning("this node is to be no member", why="its WgMeshNode is deleted")
+        # What is remembered of an earlier life goes too.
+        self._companions, self._identity = None, Identity(folder.path)
+        return None
+
+    def _is_deleted(self) -> bool:
+        own = self._view.own
+        return own is not None and own.deleting and own.report.phase != "Left"
 
     async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
         self._key = key

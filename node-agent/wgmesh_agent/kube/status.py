@@ -76,51 +76,15 @@ class StatusWriter:
         stamp = stamped(current, self._calm.written, datetime.now(UTC))
         self._calm.tried(self._clock())
         try:
-            await self._apply(own.name, stamp)
+            await _apply(self._api, own.name, stamp)
         except ApiError as error:
             log.debug("status not written", why=str(error))
         else:
             self._calm.wrote(stamp, self._clock())
 
     async def left(self, mesh: str, node: str) -> None:
-        """Tells the operator that nothing of this member is left on its node, unless its WgMeshNode has gone.
-
-        One of the same name may have been made since: it is another's, so the version that was looked at is named.
-        """
-        name = node_object_name(mesh, node)
-        base = replace(
-            self._calm.written or NodeReport(),
-            phase="Left",
-            ready=False,
-            ready_reason="Left",
-            ready_message="",
-        )
-        stamp = stamped(base, self._calm.written, datetime.now(UTC))
-        while True:
-            try:
-                found = (await self._api.get(nodes_path(name))).get("metadata") or {}
-                uid = self._identity.uid()
-                if found.get("uid") == uid if uid else found.get("deletionTimestamp"):
-                    await self._apply(name, stamp, str(found.get("resourceVersion") or ""))
-                return
-            except ApiError as error:
-                if error.status == GONE:
-                    return
-                if error.status != CONFLICT:
-                    log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
-                    await asyncio.sleep(RETRY_SECONDS)
-
-    async def _apply(self, name: str, stamp: NodeReport, resource_version: str = "") -> None:
-        metadata: dict[str, Any] = {"name": name}
-        if resource_version:
-            metadata["resourceVersion"] = resource_version
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": "WgMeshNode",
-            "metadata": metadata,
-            "status": stamp.to_status(),
-        }
-        await self._api.apply(nodes_path(name, status=True), body)
+        """As `tell_left`, with what was said last."""
+        await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
 
     async def _report(self, session: Session) -> NodeReport:
         node = session.node
@@ -180,3 +144,42 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
             )
         )
     return found
+
+
+async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:
+    """Tells the operator that nothing of this member is left on its node, unless its WgMeshNode has gone.
+
+    One of the same name may have been made since: it is another's, so the version that was looked at is named.
+
+    Args:
+        name: the WgMeshNode's.
+        written: what was said last, if anything was.
+    """
+    base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
+    stamp = stamped(base, written, datetime.now(UTC))
+    while True:
+        try:
+            found = (await api.get(nodes_path(name))).get("metadata") or {}
+            uid = identity.uid()
+            if found.get("uid") == uid if uid else found.get("deletionTimestamp"):
+                await _apply(api, name, stamp, str(found.get("resourceVersion") or ""))
+            return
+        except ApiError as error:
+            if error.status == GONE:
+                return
+            if error.status != CONFLICT:
+                log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _apply(api: Api, name: str, stamp: NodeReport, resource_version: str = "") -> None:
+    metadata: dict[str, Any] = {"name": name}
+    if resource_version:
+        metadata["resourceVersion"] = resource_version
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "WgMeshNode",
+        "metadata": metadata,
+        "status": stamp.to_status(),
+    }
+    await api.apply(nodes_path(name, status=True), body)

@@ -109,7 +109,7 @@ class Ground:
         identity.save(certificate(self.authority, key), cert_to_pem(self.authority.cert))
         identity.save_uid(uid)
 
-    def entry(self, *, new_key: bool = False) -> Coroutine[Any, Any, Start]:
+    def entry(self, *, new_key: bool = False) -> Coroutine[Any, Any, Start | None]:
         return self.agent.entry()(self.folder, OWN_KEY, new_key)
 
     def certificate(self) -> x509.Certificate:
@@ -139,9 +139,11 @@ async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     ground.folder.close()
 
 
-async def within(work: Coroutine[Any, Any, Start]) -> Start:
+async def within(work: Coroutine[Any, Any, Start | None]) -> Start:
     async with asyncio.timeout(10):
-        return await work
+        start = await work
+    assert start is not None
+    return start
 
 
 async def test_a_new_node_asks_for_a_certificate_and_is_let_in(ground: Ground) -> None:
@@ -247,6 +249,20 @@ class TestAnotherLife:
         async with asyncio.timeout(10):
             await task
 
+    async def test_one_deleted_while_it_enters_is_told_so_and_says_that_nothing_is_left(
+        self, ground: Ground
+    ) -> None:
+        ground.answers = [JoinUnreachable("not yet")]
+        task = asyncio.create_task(ground.entry())
+        await eventually(lambda: ground.asked)
+        ground.api.put(node_body(deleting=True))
+        async with asyncio.timeout(10):
+            assert await task is None
+        ground.folder.forget()
+        waiting = asyncio.create_task(ground.agent.after_leaving())
+        await eventually(lambda: ground.api.objects[node_path()]["status"].get("phase") == "Left")
+        waiting.cancel()
+
     async def test_who_left_by_its_user_s_wish_does_not_come_back_by_itself(self, ground: Ground) -> None:
         ground.api.put(node_body(status={"phase": "Left"}))
         task = asyncio.create_task(ground.entry())
@@ -258,5 +274,5 @@ class TestAnotherLife:
         assert (await within(_result(task))).fresh
 
 
-async def _result(task: asyncio.Task[Start]) -> Start:
+async def _result(task: asyncio.Task[Start | None]) -> Start | None:
     return await task
