@@ -161,7 +161,12 @@ class KubernetesCluster:
         items: list[Json] = []
         while True:
             page = self._call("GET", resource.path(self._namespace), query)
-            items += page.get("items") or []
+            # in a list of built-in objects only the list says what they are
+            of_kind = {
+                "apiVersion": page.get("apiVersion"),
+                "kind": str(page.get("kind")).removesuffix("List"),
+            }
+            items += [of_kind | item for item in page.get("items") or []]
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))

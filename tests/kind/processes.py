@@ -9,6 +9,7 @@ from tests.kind.nodes import Node
 AGENT = "wgmesh-agent kube"
 TUNNEL = "wgmesh-agent tunnel"
 WIREGUARD = "wireguard-go -f"
+OPERATOR = "wgmesh-operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +37,20 @@ class Process:
         return int(self.status()["VmRSS"].split()[0]) / 1024
 
 
-def processes(node: Node, command: str, mesh: str) -> list[Process]:
-    """Those whose command line has `command` in it and whose environment names the mesh."""
+def processes(node: Node, command: str, mesh: str | None) -> list[Process]:
+    """Those whose command line has `command` in it and whose environment names the mesh; None: whichever, or none."""
     found = node.inside("pgrep", "-f", "--", command, check=False).stdout.split()
-    return [
-        Process(node, int(pid))
-        for pid in found
-        if f"WGMESH_MESH_NAME={mesh}"
-        in node.inside("cat", f"/proc/{pid}/environ", check=False).stdout.split("\0")
-    ]
+    return [Process(node, int(pid)) for pid in found if mesh is None or mesh == _mesh_of(node, pid)]
 
 
-def process(node: Node, command: str, mesh: str) -> Process:
+def process(node: Node, command: str, mesh: str | None) -> Process:
     """The only one. AssertionError if there is none, or several."""
     found = processes(node, command, mesh)
     assert len(found) == 1, f"{node.name} runs {len(found)} of `{command}` for mesh {mesh}"
     return found[0]
+
+
+def _mesh_of(node: Node, pid: str) -> str | None:
+    variables = node.inside("cat", f"/proc/{pid}/environ", check=False).stdout.split("\0")
+    prefix = "WGMESH_MESH_NAME="
+    return next((one.removeprefix(prefix) for one in variables if one.startswith(prefix)), None)

@@ -165,6 +165,26 @@ def test_the_api_server_refuses_a_request_under_another_nodes_name(ground: Groun
     refused(ground.agent.ask(*CREATE, stdin=request(ground.other)), "names its requests")
 
 
+def owned_by(ground: Ground, node: str, kind: str = "WgMeshNode") -> dict[str, Any]:
+    """A request that goes when that object goes."""
+    body = request(ground.own)
+    owner = {
+        "apiVersion": "wgmesh.dev/v1alpha1",
+        "kind": kind,
+        "name": f"{MESH}.{node}",
+        "uid": secrets.token_hex(8),
+    }
+    body["metadata"]["ownerReferences"] = [owner]
+    return body
+
+
+def test_a_request_belongs_to_the_agents_own_member_and_to_nothing_else(ground: Ground) -> None:
+    for body in (owned_by(ground, ground.other), owned_by(ground, ground.own, "WgMesh")):
+        refused(ground.agent.ask(*CREATE, "--dry-run=server", stdin=body), "and to nothing else")
+    answer = ground.agent.ask(*CREATE, "--dry-run=server", stdin=owned_by(ground, ground.own))
+    assert answer.ok, answer.words
+
+
 def verdict(name: str) -> dict[str, Any]:
     """The operator's condition on a request, once it is there."""
 

@@ -42,19 +42,24 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(release: Release, nodes: list[Node]) -> Iterator[Ground]:
-    before = {node.name: traces(node) for node in nodes}
+def meshes(release: Release) -> Iterator[tuple[Mesh, Mesh]]:
+    """Taken away only when what went wrong was looked into."""
     blue, green = Mesh("blue"), Mesh("green")
+    yield blue, green
+    blue.delete()
+    green.delete()
+
+
+@pytest.fixture(scope="module")
+def ground(meshes: tuple[Mesh, Mesh], nodes: list[Node]) -> Ground:
+    blue, green = meshes
+    before = {node.name: traces(node) for node in nodes}
     began = time.monotonic()
-    try:
-        apply(mesh_body(blue.name))
-        apply(mesh_body(green.name, "10.233.0.0/16", "fd00:10:233::/64", **SECOND_PORTS))
-        for mesh in (blue, green):
-            mesh.wait()
-        yield Ground(nodes, blue, green, before, time.monotonic() - began)
-    finally:
-        for mesh in (blue, green):
-            mesh.delete()
+    apply(mesh_body(blue.name))
+    apply(mesh_body(green.name, "10.233.0.0/16", "fd00:10:233::/64", **SECOND_PORTS))
+    for mesh in meshes:
+        mesh.wait()
+    return Ground(nodes, blue, green, before, time.monotonic() - began)
 
 
 def test_two_meshes_on_the_same_nodes_are_both_whole(ground: Ground, measured: Measured) -> None:

@@ -45,8 +45,9 @@ FORESEEABLE = (
     TLSFileError, OSError,
 )  # fmt: skip
 
-Entry = Callable[[StateFolder, PrivateKey, bool], Coroutine[Any, Any, Start]]
-"""From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of."""
+Entry = Callable[[StateFolder, PrivateKey, bool], Coroutine[Any, Any, Start | None]]
+"""From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is to be
+part of none, and nothing is to be left here."""
 
 
 async def nothing_more() -> None:
@@ -67,7 +68,8 @@ def run_agent(
         prepare: makes the entry; may raise what an entry may.
         companions: what else runs beside each session, named, for as long as it does.
         after_leaving: what is to be done when this node has left the mesh for good.
-        held_tunnel: a wireguard-go is run by somebody else, who is asked for it.
+        held_tunnel: a wireguard-go is run by somebody else, who is asked for it; and nobody will miss the key of a
+            node that never entered.
     """
     configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
@@ -105,6 +107,9 @@ async def _agent(
     try:
         key, is_new_key = _private_key(folder)
         start = await _unless_ended(entry(folder, key, is_new_key), stop, leave)
+        if start is None and not (stop.is_set() or leave.is_set()):
+            await _clear_up(settings, folder, held_tunnel=held_tunnel)
+            await _unless_ended(after_leaving(), stop, leave)
         while start is not None:
             session = await _session(settings, folder, key, start, companions, held_tunnel=held_tunnel)
             end = await session.run(stop, leave, start.peers, fresh=start.fresh)
@@ -113,6 +118,8 @@ async def _agent(
             start = session.moved_to if end is End.MOVED else None
         return 0
     finally:
+        if held_tunnel and folder.is_blank():
+            folder.forget()
         folder.close()
 
 
@@ -126,6 +133,17 @@ async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T
     finally:
         for pending in (task, *waits):
             pending.cancel()
+
+
+async def _clear_up(settings: NodeSettings, folder: StateFolder, *, held_tunnel: bool) -> None:
+    """Removes what earlier lives of this agent may have left: interface and files."""
+    interface = f"wg{settings.mesh_name}"
+    try:
+        choice = replace(await choose(settings.backend.value, interface), held=held_tunnel)
+        await choice.backend(interface).destroy()
+    except BackEndError as error:
+        log.error("interface not removed", interface=interface, why=str(error))
+    folder.forget()
 
 
 def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:

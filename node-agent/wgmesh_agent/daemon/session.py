@@ -28,7 +28,7 @@ from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
-from wgmesh_agent.settings.model import HostPort, NodeSettings
+from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
@@ -177,15 +177,17 @@ class Session:
         node.tasks.start(self._confirming().run(node.changes), "confirming")
         for name, companion in self._companions(self):
             node.tasks.start(companion, name)
-        text = banner(
-            node,
-            settings,
-            tls=role.tls,
-            bind=role.bind,
-            joined=role.door is not None,
-            backend_reason=self._choice.reason,
-        )
-        print(text, flush=True)  # noqa: T201
+        # A log that programs read has no place for lines to a person at a terminal.
+        if settings.log_format is LogFormat.TEXT:
+            text = banner(
+                node,
+                settings,
+                tls=role.tls,
+                bind=role.bind,
+                joined=role.door is not None,
+                backend_reason=self._choice.reason,
+            )
+            print(text, flush=True)  # noqa: T201
 
     def _confirming(self) -> Confirming:
         node, tls = self.node, self._role.asking_tls

@@ -25,7 +25,7 @@ from wgmesh_api.identity import NodeIdentity, Role, identity_of
 from wgmesh_api.roster import node_object_name
 
 log = structlog.get_logger()
-KEY, CERTIFICATE, AUTHORITIES = "identity.key", "identity.pem", "authorities.pem"
+KEY, CERTIFICATE, AUTHORITIES, MEMBER = "identity.key", "identity.pem", "authorities.pem", "member.uid"
 RENEW_AT = 2 / 3
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 120.0
@@ -51,6 +51,23 @@ class Identity:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._uid: str | None = None
+
+    def uid(self) -> str:
+        """The uid of the WgMeshNode this node became a member by, also when the folder is gone by now; empty if it is
+        not known. Raises OSError.
+        """
+        if self._uid is None:
+            try:
+                self._uid = (self._folder / MEMBER).read_text("ascii", "replace").strip()
+            except FileNotFoundError:
+                self._uid = ""
+        return self._uid
+
+    def save_uid(self, uid: str) -> None:
+        """Raises OSError."""
+        self._uid = uid
+        write_atomically(self._folder / MEMBER, f"{uid}\n".encode())
 
     def key(self) -> ec.EllipticCurvePrivateKey:
         """The identity key, made at first use or when the file is no key. Raises OSError."""

@@ -11,9 +11,9 @@ import structlog
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.kube.companions import members_wanted, seen_by
 from wgmesh_agent.kube.metrics import Look, Traffic, read_traffic
 from wgmesh_agent.kube.report import report
+from wgmesh_agent.kube.status import members_wanted, seen_by
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device

@@ -21,11 +21,14 @@ from wgmesh_agent.join.client import JoinRefused, JoinUnreachable
 from wgmesh_agent.join.tls import Credentials, TLSFiles
 from wgmesh_agent.kube.api import Api, ApiError
 from wgmesh_agent.kube.certificate import Identity, RequestDenied, ask, is_good, now
-from wgmesh_agent.kube.companions import Companions, claim_of, wanted_of
+from wgmesh_agent.kube.companions import Companions
+from wgmesh_agent.kube.following import claim_of
 from wgmesh_agent.kube.health import Health
 from wgmesh_agent.kube.looking import look_at
 from wgmesh_agent.kube.metrics import Look
+from wgmesh_agent.kube.renewal import wanted_of
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
+from wgmesh_agent.kube.status import tell_left
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.settings.model import HostPort
@@ -33,7 +36,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_api.roster import RosterNode
+from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
 RETRY_SECONDS = 3.0
@@ -63,11 +66,12 @@ class KubeAgent:
         self._companions: Companions | None = None
         self._session: Session | None = None
         self._credentials: Credentials | None = None
+        self._identity: Identity | None = None
         self._key: PrivateKey | None = None
         self._health = Health(settings.metrics_port, self._look)
 
     def entry(self) -> Entry:
-        return self._enter
+        return self._enter_unless_deleted
 
     def companions(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         self._session = session
@@ -77,9 +81,12 @@ class KubeAgent:
 
     async def after_leaving(self) -> None:
         """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""
-        assert self._companions is not None
         self._health.is_member = False
-        await self._companions.left(self.settings.mesh, self.settings.kube_node)
+        mesh, node = self.settings.mesh, self.settings.kube_node
+        if self._companions is not None:
+            await self._companions.left(mesh, node)
+        elif self._identity is not None:
+            await tell_left(self._api, self._identity, node_object_name(mesh, node))
         log.info("left for good", next="waiting in case this node becomes a member again")
         await until(self._view, lambda: self._view.synced and self._wanted_again())
 
@@ -89,26 +96,54 @@ class KubeAgent:
         return await look_at(self._session, self._view, self._credentials)
 
     def _wanted_again(self) -> bool:
+        own, uid = self._view.own, self._identity.uid() if self._identity is not None else ""
+        if own is None or own.deleting:
+            return False
+        # The one it left by stays left, whatever is still to be seen of it.
+        return own.uid != uid if uid else own.report.phase != "Left"
+
+    async def _enter_unless_deleted(
+        self, folder: StateFolder, key: PrivateKey, is_new_key: bool
+    ) -> Start | None:
+        """None: this node's WgMeshNode is deleted while it has yet to become a member by it."""
+        entering = asyncio.create_task(self._enter(folder, key, is_new_key))
+        deleted = asyncio.create_task(until(self._view, self._is_deleted))
+        try:
+            await asyncio.wait([entering, deleted], return_when=asyncio.FIRST_COMPLETED)
+            if entering.done():
+                return entering.result()
+        finally:
+            entering.cancel()
+            deleted.cancel()
+            await asyncio.gather(entering, deleted, return_exceptions=True)
+        log.warning("this node is to be no member", why="its WgMeshNode is deleted")
+        # What is remembered of an earlier life goes too.
+        self._companions, self._identity = None, Identity(folder.path)
+        return None
+
+    def _is_deleted(self) -> bool:
         own = self._view.own
-        return own is not None and not own.deleting and own.report.phase != "Left"
+        return own is not None and own.deleting and own.report.phase != "Left"
 
     async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
         self._key = key
         self._health.start()
-        identity = Identity(folder.path)
+        identity = self._identity = Identity(folder.path)
         await self._connect()
         record = _remembered(folder)
         files = identity.load()
-        if record is not None and files is not None and not is_new_key and _is_valid(files):
+        if record is not None and files is not None and not is_new_key:
+            # Also with a certificate that has ended: traffic needs none, and the next is asked for in time.
             log.info("member already", node=record.node, addresses=[str(a) for a in record.addresses])
             self._use(identity, files)
             return self._start(record, ())
         own = await self._own_entry()
-        files = await self._certificate(identity, own)
-        self._use(identity, files)
+        if identity.uid() not in ("", own.uid):
+            record = None
+        self._use(identity, await self._certificate(identity, own))
         if own.bootstrap:
-            return await self._found(own)
-        return await self._join(folder, own, record)
+            return await self._found(identity, own)
+        return await self._join(folder, identity, own, record)
 
     async def _connect(self) -> None:
         while True:
@@ -160,11 +195,12 @@ class KubeAgent:
         self._credentials = Credentials(files)
         self._companions = Companions(self._api, self._view, identity, self._credentials, self._next_start)
 
-    async def _found(self, own: RosterNode) -> Start:
+    async def _found(self, identity: Identity, own: RosterNode) -> Start:
         """A bootstrap node needs nobody to let it in: roster and key ring say all there is to know."""
         mesh = self._view.mesh
         assert mesh is not None
         keys = await self._keyring()
+        identity.save_uid(own.uid)
         record = MeshRecord(
             mesh=mesh.name,
             node=own.node,
@@ -182,7 +218,10 @@ class KubeAgent:
         )
         return self._start(record, self._roster_claims(own.node))
 
-    async def _join(self, folder: StateFolder, own: RosterNode, earlier: MeshRecord | None) -> Start:
+    async def _join(
+        self, folder: StateFolder, identity: Identity, own: RosterNode, earlier: MeshRecord | None
+    ) -> Start:
+        assert self._credentials is not None
         while True:
             door = self._door(own.node)
             for bootstrap in self._view.bootstraps():
@@ -194,13 +233,15 @@ class KubeAgent:
                     log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=str(error))
                     continue
                 record = record_of(admitted, door.mesh, earlier, bootstrap=False)
+                identity.save_uid(own.uid)
                 folder.save_mesh(record)
                 return self._start(record, (*admitted.peers, *self._roster_claims(own.node)), fresh=True)
             await asyncio.sleep(RETRY_SECONDS)
-            # It may have become a bootstrap node itself meanwhile.
+            # It may have become a bootstrap node itself meanwhile, or have been deleted and made anew.
             own = await self._own_entry()
+            self._credentials.files = await self._certificate(identity, own)
             if own.bootstrap:
-                return await self._found(own)
+                return await self._found(identity, own)
 
     def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> Start:
         port = self.settings.bootstrap_port
@@ -251,8 +292,3 @@ def _remembered(folder: StateFolder) -> MeshRecord | None:
     except DamagedFile as error:
         log.error("mesh forgotten", why=str(error), next="entering again")
         return None
-
-
-def _is_valid(files: TLSFiles) -> bool:
-    leaf = files.leaf()
-    return leaf.not_valid_before_utc <= now() < leaf.not_valid_after_utc

@@ -86,12 +86,14 @@ def certified(base: NodeReport, leaf: x509.Certificate, authorities: bytes) -> N
 
 
 def differs(now: NodeReport, written: NodeReport | None) -> bool:
-    """Whether there is news since what was written last; when it was written is none."""
-    return written is None or replace(now, last_change=None) != replace(written, last_change=None)
+    """Whether there is news since what was written last; when it was written, and since when it was so, is none."""
+    return written is None or _timeless(now) != _timeless(written)
 
 
 def stamped(now: NodeReport, written: NodeReport | None, moment: datetime) -> NodeReport:
     """The report ready to be written: its times are those of changes, not of writing."""
+    if written is not None and not differs(now, written):
+        return written
     same_ready = written is not None and written.ready == now.ready and written.ready_since is not None
     return replace(
         now, last_change=moment, ready_since=written.ready_since if same_ready and written else moment
@@ -102,6 +104,10 @@ def wanted_peers(names: Mapping[str, bool], own: str) -> tuple[frozenset[str], f
     """From all members (name to whether it is external) to the peers expected, and the external ones of them."""
     others = frozenset(name for name in names if name != own)
     return others, frozenset(name for name in others if names[name])
+
+
+def _timeless(report: NodeReport) -> NodeReport:
+    return replace(report, last_change=None, ready_since=None)
 
 
 def _issued(leaf: x509.Certificate, ca: x509.Certificate) -> bool:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.kube.api import Api, Object, meshes_path, nodes_path
+from wgmesh_agent.kube.standing import Roster, Standing, standing
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_api.roster import MESH_LABEL, RosterMesh, RosterNode, UnreadableObject, read_mesh, read_node
+from wgmesh_api.roster import (
+    MESH_LABEL,
+    RosterMesh,
+    RosterNode,
+    UnreadableObject,
+    node_object_name,
+    read_mesh,
+    read_node,
+)
 
 log = structlog.get_logger()
 
 
 class RosterView:
-    """Kept up to date by two watches; while the API server is away it stays as it was."""
+    """Kept up to date by two watches; while the API server is away it stays as it was.
+
+    What cannot be read is not what is gone: an object that made sense before counts as it did then.
+    """
 
     def __init__(self, mesh: str, node: str) -> None:
         self._mesh_name = mesh
-        self._node_name = node
+        self.node = node
         self.mesh: RosterMesh | None = None
+        self.mesh_gone = False
         self.nodes: dict[str, RosterNode] = {}
         self.synced = False
         self.changes = Changes()
+        self._unreadable: set[str] = set()
 
     def start(self, api: Api) -> None:
         """Begins to watch; `synced` is set when all members were listed once."""
@@ -34,42 +48,57 @@ class RosterView:
 
     @property
     def own(self) -> RosterNode | None:
-        return self.nodes.get(self._node_name)
+        return self.nodes.get(self.node)
+
+    def standing(self, uid: str) -> Standing:
+        """What this node is now, if `uid` is that of the WgMeshNode it became a member by; empty: not known."""
+        own_unreadable = node_object_name(self._mesh_name, self.node) in self._unreadable
+        roster = Roster(self.synced, self.mesh, self.mesh_gone, self.nodes, self.own, own_unreadable)
+        return standing(roster, uid)
+
+    def lists(self, node: str) -> bool:
+        """Whether there is a WgMeshNode for a member of this name, readable or not."""
+        return node in self.nodes or node_object_name(self._mesh_name, node) in self._unreadable
 
     def bootstraps(self) -> list[HostPort]:
         """Where other bootstrap nodes serve."""
         if self.mesh is None:
             return []
-        return [HostPort(str(b.address), b.port) for b in self.mesh.bootstraps if b.node != self._node_name]
+        return [HostPort(str(b.address), b.port) for b in self.mesh.bootstraps if b.node != self.node]
 
     def _replace_mesh(self, items: list[Object]) -> None:
-        self.mesh = None
+        self.mesh_gone = not items
+        if self.mesh_gone:
+            self.mesh = None
         for body in items:
             self._take_mesh(body)
         self.changes.bump()
 
     def _change_mesh(self, kind: str, body: Object) -> None:
-        if kind == "DELETED":
+        self.mesh_gone = kind == "DELETED"
+        if self.mesh_gone:
             self.mesh = None
         else:
             self._take_mesh(body)
         self.changes.bump()
 
     def _replace_nodes(self, items: list[Object]) -> None:
+        before = {entry.name: entry for entry in self.nodes.values()}
         self.nodes = {}
+        self._unreadable.clear()
         for body in items:
-            self._take_node(body)
+            self._take_node(body, before)
         self.synced = True
         self.changes.bump()
 
     def _change_node(self, kind: str, body: Object) -> None:
-        if kind == "DELETED":
-            try:
-                self.nodes.pop(read_node(body).node, None)
-            except UnreadableObject as error:
-                log.warning("roster entry unreadable", why=str(error))
-        else:
-            self._take_node(body)
+        name = _name_of(body)
+        before = {entry.name: entry for entry in self.nodes.values() if entry.name == name}
+        for entry in before.values():
+            del self.nodes[entry.node]
+        self._unreadable.discard(name)
+        if kind != "DELETED":
+            self._take_node(body, before)
         self.changes.bump()
 
     def _take_mesh(self, body: Object) -> None:
@@ -78,14 +107,25 @@ class RosterView:
         except (UnreadableObject, ValueError) as error:
             log.warning("mesh unreadable", why=str(error))
 
-    def _take_node(self, body: Object) -> None:
+    def _take_node(self, body: Object, before: Mapping[str, RosterNode]) -> None:
         try:
             node = read_node(body)
         except (UnreadableObject, ValueError) as error:
-            log.warning("roster entry unreadable", why=str(error))
+            name = _name_of(body)
+            log.warning("roster entry unreadable", name=name, why=str(error))
+            self._unreadable.add(name)
+            if name in before:
+                self.nodes[before[name].node] = before[name]
             return
         if node.mesh == self._mesh_name:
             self.nodes[node.node] = node
+
+
+def _name_of(body: Object) -> str:
+    """What an object is called, whatever else is wrong with it."""
+    metadata = body.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 async def until(view: RosterView, holds: Callable[[], bool]) -> None:

@@ -120,6 +120,10 @@ class StateFolder:
             os.link(path, earlier)
         sealed_file.save(path, records.members_to_json(bindings))
 
+    def is_blank(self) -> bool:
+        """Whether the folder is there, and no mesh was ever entered from it."""
+        return self.path.exists() and not (self.path / MESH).exists()
+
     def forget(self) -> None:
         """Removes the folder and all in it: this node has left the mesh for good."""
         shutil.rmtree(self.path)

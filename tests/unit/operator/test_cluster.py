@@ -207,12 +207,25 @@ def test_nobody_answering_is_told() -> None:
 
 
 def test_lists_are_read_page_by_page(server: Server, cluster: KubernetesCluster) -> None:
+    what = {"apiVersion": "apps/v1", "kind": "DaemonSetList"}
     server.answers = [
-        (200, {"items": [{"n": 1}], "metadata": {"continue": "c", "resourceVersion": "5"}}),
-        (200, {"items": [{"n": 2}], "metadata": {"resourceVersion": "5"}}),
+        (200, {**what, "items": [{"n": 1}], "metadata": {"continue": "c", "resourceVersion": "5"}}),
+        (200, {**what, "items": [{"n": 2}], "metadata": {"resourceVersion": "5"}}),
     ]
-    assert cluster.list_all(Watched.MEMBERS) == ([{"n": 1}, {"n": 2}], "5")
+    items, version = cluster.list_all(Watched.DAEMON_SETS)
+    assert ([item["n"] for item in items], version) == ([1, 2], "5")
     assert [query.get("continue") for _, _, query, _, _ in server.asked] == [None, "c"]
+
+
+def test_what_is_listed_says_what_it_is_as_what_is_asked_for_by_name_does(
+    server: Server, cluster: KubernetesCluster
+) -> None:
+    # Items of the API server's own kinds do not say it themselves.
+    page = {"kind": "DaemonSetList", "apiVersion": "apps/v1", "items": [{"metadata": {"name": "a"}}]}
+    server.answers = [(200, page)]
+    assert cluster.list_all(Watched.DAEMON_SETS) == (
+        [{"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": {"name": "a"}}], "",
+    )  # fmt: skip
 
 
 def test_lists_ask_for_what_is_the_operators_alone(server: Server, cluster: KubernetesCluster) -> None:

@@ -126,6 +126,15 @@ def test_a_damaged_key_is_set_aside_and_the_next_one_is_new(folder: StateFolder)
     assert folder.private_key() == folder.private_key()
 
 
+def test_a_folder_is_blank_until_a_mesh_is_entered_from_it(folder: StateFolder) -> None:
+    folder.private_key()
+    assert folder.is_blank()
+    folder.save_mesh(RECORD)
+    assert not folder.is_blank()
+    folder.forget()
+    assert not folder.is_blank()
+
+
 def test_leaving_removes_the_folder(folder: StateFolder) -> None:
     folder.private_key()
     folder.forget()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wgmesh_agent.wireguard.backends.process import LOG_BYTES, Process
+from wgmesh_agent.wireguard.backends.process import LOG_BYTES, Process, last_words
 from wgmesh_agent.wireguard.errors import BackEndUnavailableError, UapiError
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -29,6 +29,38 @@ async def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_p
     program.write_text("#!/bin/sh\necho $LOG_LEVEL\necho $@ >&2\necho no such device >&2\nexit 1\n")
     program.chmod(0o755)
     with pytest.raises(UapiError, match="ended at once: error / -f wgtest / no such device"):
+        await process(tmp_path, str(program)).start()
+
+
+BOX = """┌──────────────────────────┐
+│   please visit:          │
+└──────────────────────────┘
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            f"{BOX}ERROR: (wg0) 2026/11/23 01:04:18 Failed to create TUN device: /dev/net/tun does not exist\n",
+            "Failed to create TUN device: /dev/net/tun does not exist",
+        ),
+        (f"{BOX}ERROR: (wg0) 2026/11/23 01:04:18 a\nINFO: b\nERROR: (wg0) 2026/11/23 01:04:19 c\n", "a / c"),
+        ("1\n2\n\n3\n4\n", "2 / 3 / 4"),
+        (BOX, "it said nothing"),
+        ("", "it said nothing"),
+    ],
+)
+def test_the_last_words_are_the_error_not_the_advice_before_it(said: str, words: str) -> None:
+    assert last_words(said) == words
+
+
+async def test_what_an_earlier_one_said_is_not_this_one_s_last_word(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho this time >&2\n")
+    program.chmod(0o755)
+    (tmp_path / "wgtest.log").write_text("ERROR: another time\n")
+    with pytest.raises(UapiError, match=r"ended at once: this time$"):
         await process(tmp_path, str(program)).start()
 
 

@@ -41,6 +41,10 @@ class HeldProcess(Process):
                 f"nobody made {self._name} within {START_SECONDS:g} s: is the tunnel pod running on this node?"
             ) from error
 
+    def renounce(self) -> None:
+        """Asks no longer."""
+        self.clear()
+
     async def stop(self) -> None:
         """Asks no longer, and waits until the process has gone."""
         self.clear()

@@ -8,6 +8,7 @@ lives is told by a connection to its socket held open, alike for a process start
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import struct
@@ -28,6 +29,9 @@ _POLL_SECONDS = 0.01
 _ANSWER_SECONDS = 30.0
 _CREDENTIALS = struct.Struct("=iII")
 _SPOKEN_LINES = 3
+_BOX = "┌│└"
+_STAMP = re.compile(r"ERROR: \(\S+\) [0-9/]+ [0-9:.]+ ")
+_ERROR = ("ERROR", "Failed", "panic:", "fatal error:")
 
 
 class Process:
@@ -40,6 +44,7 @@ class Process:
         self._program = program
         self._watch: socket.socket | None = None
         self._descriptor: int | None = None
+        self._log_start = 0
 
     async def connect(self) -> bool:
         """Hold a connection to the process; False if none answers there."""
@@ -73,6 +78,7 @@ class Process:
     def _spawn(self) -> int:
         self.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.trim_log()
+        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -116,6 +122,9 @@ class Process:
                 loop.remove_reader(descriptor)
             # As a child (also one adopted as process 1 of a container) it would stay a zombie.
             _reap(descriptor)
+
+    def renounce(self) -> None:
+        """Its interface is about to be removed: nobody is to start it anew."""
 
     async def stop(self) -> None:
         """Wait until it has gone after its interface was removed; make it go if it does not."""
@@ -173,15 +182,28 @@ class Process:
 
     def _last_words(self) -> str:
         try:
-            lines = self.log_path.read_text("utf-8", "replace").splitlines()
+            said = self.log_path.read_bytes()[self._log_start :].decode("utf-8", "replace")
         except OSError:
-            lines = []
-        return " / ".join(line.strip() for line in lines[-_SPOKEN_LINES:]) or "it said nothing"
+            said = ""
+        return last_words(said)
 
     def _kill(self) -> None:
         if self._descriptor is None:
             raise UapiError(f"what answers at {self.socket_path} does not end by itself: end it by hand")
         signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+
+def last_words(said: str) -> str:
+    """Why it ended, out of all it said: its last lines, and of those only errors if there are any.
+
+    Before anything else it draws a box around the advice to use the kernel's WireGuard.
+    """
+    lines = [line.strip() for line in said.splitlines()]
+    lines = [line for line in lines if line and line[0] not in _BOX]
+    errors = [line for line in lines if line.startswith(_ERROR)]
+    return (
+        " / ".join(_STAMP.sub("", line) for line in (errors or lines)[-_SPOKEN_LINES:]) or "it said nothing"
+    )
 
 
 def _has_ended(pid: int) -> bool:

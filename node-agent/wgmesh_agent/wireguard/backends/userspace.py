@@ -93,6 +93,7 @@ class UserspaceBackend:
         async with self._lock:
             await self._end_supervision()
             answers = await self._process.connect()
+            self._process.renounce()
             if await self._worker.run(self._remove_link):
                 await self._process.stop()
             elif not answers:

@@ -1,0 +1,196 @@
+"""From the roster to the ledger: who is let in and who is let go here, and when this node itself must leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from wgmesh_agent.daemon.membership import PRESENT
+from wgmesh_agent.daemon.session import Session
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.kube.api import Api, ApiError, nodes_path
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.standing import Standing
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
+from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.roster import RosterNode, node_object_name
+
+log = structlog.get_logger()
+LOOK_SECONDS = 10.0
+GOODBYE_SECONDS = 5.0
+"""How long a living member that is deleted may go on, to say goodbye in gossip. A revoked one gets no more either."""
+REPORTED_SECONDS = 60.0
+"""By when a member that was admitted has said in the roster which key it has."""
+
+
+class Following:
+    """One instance an agent; `follow` runs beside each session."""
+
+    def __init__(
+        self,
+        api: Api,
+        view: RosterView,
+        identity: Identity,
+        is_certified: Callable[[RosterNode], bool],
+        move: Callable[[Session], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_unix: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            is_certified: whether this node's certificate says what its WgMeshNode does.
+            move: ends a session, so that the next has the role and addresses of the WgMeshNode.
+        """
+        self._api = api
+        self._view = view
+        self._identity = identity
+        self._is_certified = is_certified
+        self._move = move
+        self._clock = clock
+        self._now_unix = now_unix
+        self._standing = Standing.UNKNOWN
+        self._deleted_at: dict[str, float] = {}
+        self._over: set[str] = set()
+
+    def is_member(self, node: str) -> bool:
+        """Whether there may be a member of this name; yes while the roster is not known, or cannot be right."""
+        if self._standing is not Standing.MEMBER:
+            return True
+        entry = self._view.nodes.get(node)
+        return self._view.lists(node) if entry is None else entry.uid not in self._over
+
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
+        """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
+        entry = self._view.nodes.get(node)
+        if entry is None and not self._view.synced:
+            raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
+        if entry is None or entry.deleting or not entry.addresses:
+            raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
+        if caller.not_before is not None and caller.not_before < entry.created:
+            raise Denied(
+                DenialReason.REVOKED,
+                f"the certificate is older than the member {node}, which was made anew: a new one is needed",
+            )
+        return entry.addresses
+
+    async def follow(self, session: Session) -> None:
+        """Until this node is to leave, or to go on as something else; tells the session which."""
+        session.node.membership.is_listed = self.is_member
+        while True:
+            generation = self._view.changes.generation
+            if await self.look(session):
+                return
+            await self._view.changes.after(generation, self._pause())
+
+    async def look(self, session: Session) -> bool:
+        """One look at the roster; whether the session is to end."""
+        found = self._view.standing(self._identity.uid())
+        if found is Standing.ABSENT and not await self._is_absent(session.node.record.mesh):
+            found = Standing.DOUBTFUL
+        if found is not self._standing:
+            self._standing = found
+            if found is Standing.DOUBTFUL:
+                log.error(
+                    "the roster cannot be right", why="this node is not in it", next="all stays as it is"
+                )
+        if found in (Standing.DELETED, Standing.REPLACED, Standing.ABSENT):
+            log.warning("this node is no member any more", why=found.value)
+            session.leave_wanted.set()
+            return True
+        own = self._view.own
+        if found is not Standing.MEMBER or own is None:
+            return False
+        if not self._identity.uid():
+            await asyncio.to_thread(self._identity.save_uid, own.uid)
+        record = session.node.record
+        changed = (own.bootstrap, own.addresses) != (record.bootstrap, record.addresses)
+        if changed and own.addresses and self._is_certified(own):
+            self._move(session)
+            return True
+        self._apply(session)
+        return False
+
+    async def _is_absent(self, mesh: str) -> bool:
+        """Whether the API server, asked for this node's WgMeshNode itself, says too that there is none."""
+        name = node_object_name(mesh, self._view.node)
+        try:
+            await self._api.get(nodes_path(name))
+        except ApiError as error:
+            if error.status == 404:
+                return True
+            log.warning("cannot ask for this node's WgMeshNode", why=str(error))
+        return False
+
+    def _apply(self, session: Session) -> None:
+        membership, ledger = session.node.membership, session.node.ledger
+        self._note_deleted(session)
+        for binding in list(ledger):
+            if binding.claim.node and not self.is_member(binding.claim.node):
+                membership.remove(binding.claim.node, "removed from the roster")
+        for other in self._view.nodes.values():
+            claim = claim_of(other)
+            if claim is None or other.node == session.node.record.node or other.deleting:
+                continue
+            if other.uid not in self._over and self._knows_better(other, claim, ledger):
+                membership.accept(claim, Origin.ROSTER)
+        for member in session.node.members():
+            if ledger.by_name(member.name) is None and self.is_member(member.name):
+                membership.heard(member)
+
+    def _note_deleted(self, session: Session) -> None:
+        members = session.node.gossip.members()
+        now = self._clock()
+        entries = self._view.nodes.values()
+        for entry in entries:
+            if entry.report.phase == "Left":
+                self._over.add(entry.uid)
+            if not entry.deleting or entry.uid in self._over:
+                continue
+            since = self._deleted_at.setdefault(entry.uid, now)
+            member = members.get(entry.node)
+            # A machine outside does not see the roster, so it has no goodbye to say.
+            may_speak = not entry.external and member is not None and member.status in PRESENT
+            if not may_speak or now >= since + GOODBYE_SECONDS:
+                self._over.add(entry.uid)
+        there = {entry.uid for entry in entries}
+        self._over &= there
+        self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
+
+    def _knows_better(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
+        """Whether the roster's word counts against what is bound.
+
+        A member's own report does, except in the minute after it was admitted here with another key: it is still to
+        report that. Of machines outside the roster only knows what bootstrap nodes told it.
+        """
+        bound = ledger.by_name(other.node)
+        if bound is None:
+            return True
+        if other.external or not ledger.contradicts(claim):
+            return False
+        return bound.origin is not Origin.ADMITTED or self._now_unix() >= bound.since + REPORTED_SECONDS
+
+    def _pause(self) -> float:
+        ends = (since + GOODBYE_SECONDS for uid, since in self._deleted_at.items() if uid not in self._over)
+        return max(0.0, min(LOOK_SECONDS, min(ends, default=float("inf")) - self._clock()))
+
+
+def claim_of(entry: RosterNode) -> Claim | None:
+    """What the roster says of a member; None while its agent has not said which key it has."""
+    try:
+        key = PublicKey.from_base64(entry.report.public_key)
+    except InvalidKeyError:
+        return None
+    if not entry.addresses:
+        return None
+    try:
+        endpoints: tuple[Endpoint, ...] = (Endpoint.parse(entry.report.endpoint),)
+    except ValueError:
+        endpoints = ()
+    return Claim(entry.node, key, entry.addresses, endpoints, entry.bootstrap)

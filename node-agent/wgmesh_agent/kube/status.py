@@ -1,0 +1,185 @@
+"""This node's report in the status of its WgMeshNode: written calmly, and for this very object."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from wgmesh_agent.daemon.session import Session
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.tls import Credentials
+from wgmesh_agent.kube.api import Api, ApiError, nodes_path
+from wgmesh_agent.kube.calm import Calm
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.report import Seen, certified, report, stamped, wanted_peers
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.roster import API_VERSION, NodeReport, node_object_name
+
+log = structlog.get_logger()
+LOOK_SECONDS = 2.0
+RETRY_SECONDS = 10.0
+GONE, CONFLICT = 404, 409
+
+
+class StatusWriter:
+    """One instance an agent; `write` runs beside each session."""
+
+    def __init__(
+        self,
+        api: Api,
+        view: RosterView,
+        identity: Identity,
+        credentials: Credentials,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._view = view
+        self._identity = identity
+        self._credentials = credentials
+        self._clock = clock
+        self._calm = Calm(random.Random())  # noqa: S311
+
+    async def write(self, session: Session) -> None:
+        """Writes on news until it is cancelled."""
+        while True:
+            generation = session.node.changes.generation
+            await self.look(session)
+            pause = self._calm.pause(self._clock())
+            if pause > 0:
+                await asyncio.sleep(pause)
+            else:
+                await session.node.changes.after(generation, LOOK_SECONDS)
+
+    async def look(self, session: Session) -> None:
+        """Writes what is so now, if it is news, time for it, and its WgMeshNode the one this node is a member by."""
+        own, uid = self._view.own, self._identity.uid()
+        if own is None or (uid and own.uid != uid):
+            return
+        try:
+            current = await self._report(session)
+        except BackEndError as error:
+            log.error("cannot read WireGuard", why=str(error))
+            return
+        if not self._calm.is_due(current, self._clock()):
+            return
+        stamp = stamped(current, self._calm.written, datetime.now(UTC))
+        self._calm.tried(self._clock())
+        try:
+            await _apply(self._api, own.name, stamp)
+        except ApiError as error:
+            log.debug("status not written", why=str(error))
+        else:
+            self._calm.wrote(stamp, self._clock())
+
+    async def left(self, mesh: str, node: str) -> None:
+        """As `tell_left`, with what was said last."""
+        await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
+
+    async def _report(self, session: Session) -> NodeReport:
+        node = session.node
+        record, identity = node.record, node.identity
+        expected, externals = members_wanted(session, self._view)
+        joined = not node.is_alone() or not expected
+        base = NodeReport(
+            phase="Joined",
+            public_key=str(identity.private_key.public()),
+            endpoint=str(identity.endpoint),
+            backend=node.backend.kind.value,
+            interface=identity.interface,
+            mtu=identity.mtu,
+            agent_version=version("wgmesh"),
+            ready=joined,
+            ready_reason="Joined" if joined else "Alone",
+            ready_message="" if joined else "no other member is alive in gossip",
+        )
+        base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
+        device = await node.device()
+        return report(
+            base, seen_by(session, device), expected, externals if record.bootstrap else frozenset()
+        )
+
+
+def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of all other members there should be, and of those of them outside the cluster."""
+    node = session.node
+    names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
+    if view.own is None:
+        # Not listed yet, or a roster that nobody goes by.
+        names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
+    return wanted_peers(names, node.record.node)
+
+
+def seen_by(session: Session, device: Device) -> list[Seen]:
+    """All bound peers as this node sees them now."""
+    node = session.node
+    links = node.prober.links()
+    members = node.gossip.members()
+    found = []
+    for binding in node.ledger:
+        claim = binding.claim
+        member = members.get(claim.node)
+        peer = device.peers.get(claim.public_key)
+        found.append(
+            Seen(
+                node=claim.node,
+                alive=member is not None and member.status is MemberStatus.ALIVE,
+                failed=member is not None and member.status is MemberStatus.FAILED,
+                link=links.get(claim.node),
+                handshake_seconds_ago=time.time() - peer.last_handshake
+                if peer and peer.last_handshake
+                else None,
+                public_key=str(claim.public_key),
+                endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+            )
+        )
+    return found
+
+
+async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:
+    """Tells the operator that nothing of this member is left on its node, unless its WgMeshNode has gone.
+
+    One of the same name may have been made since: it is another's, so the version that was looked at is named.
+
+    Args:
+        name: the WgMeshNode's.
+        written: what was said last, if anything was.
+    """
+    base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
+    stamp = stamped(base, written, datetime.now(UTC))
+    while True:
+        try:
+            found = (await api.get(nodes_path(name))).get("metadata") or {}
+            uid = identity.uid()
+            if found.get("uid") == uid if uid else found.get("deletionTimestamp"):
+                await _apply(api, name, stamp, str(found.get("resourceVersion") or ""))
+            return
+        except ApiError as error:
+            if error.status == GONE:
+                return
+            if error.status != CONFLICT:
+                log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _apply(api: Api, name: str, stamp: NodeReport, resource_version: str = "") -> None:
+    metadata: dict[str, Any] = {"name": name}
+    if resource_version:
+        metadata["resourceVersion"] = resource_version
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "WgMeshNode",
+        "metadata": metadata,
+        "status": stamp.to_status(),
+    }
+    await api.apply(nodes_path(name, status=True), body)

@@ -1,0 +1,263 @@
+"""Roster to ledger: the deleted are let go, the living may say goodbye, and no wrong roster takes a mesh apart."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from tests.unit.kube.ground import (
+    MADE,
+    MemoryApi,
+    SessionGround,
+    claim,
+    mesh_body,
+    node_body,
+    node_path,
+    public_key,
+)
+
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.kube.api import ApiError, meshes_path
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.following import GOODBYE_SECONDS, REPORTED_SECONDS, Following
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.membership.binding import Origin
+
+BETA, GAMMA, LAPTOP = claim("beta", 2), claim("gamma", 3), claim("laptop", 7)
+
+
+class Ground:
+    """The node alpha, which entered by uid-alpha; beta, gamma and the machine laptop outside are members too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.api = MemoryApi()
+        self.api.put(mesh_body())
+        self.api.put(node_body())
+        self.api.put(node_body("beta", 2, key=public_key(2)))
+        self.api.put(node_body("gamma", 3, key=public_key(3)))
+        self.api.put(node_body("laptop", 7, key=public_key(7), external=True))
+        self.view = RosterView("blue", "alpha")
+        self.view.start(self.api)
+        self.identity = Identity(folder)
+        self.identity.save_uid("uid-alpha")
+        self.clock, self.now = 1000.0, 5_000_000.0
+        self.certified = True
+        self.moved = 0
+        self.following = Following(
+            self.api, self.view, self.identity, lambda own: self.certified, self._move,
+            clock=lambda: self.clock, now_unix=lambda: self.now,
+        )  # fmt: skip
+        self.session = SessionGround()
+        for member in (BETA, GAMMA, LAPTOP):
+            self.session.bind(member)
+            self.session.gossips(member)
+        self.session.membership.is_listed = self.following.is_member
+
+    def _move(self, session: object) -> None:
+        self.moved += 1
+
+    async def look(self) -> bool:
+        return await self.following.look(self.session.session)
+
+    def bound(self) -> set[str]:
+        return set(self.session.bound())
+
+    @property
+    def leaves(self) -> bool:
+        return self.session.leave_wanted.is_set()
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+async def test_members_of_the_roster_are_bound_by_what_they_report(ground: Ground) -> None:
+    ground.api.put(node_body("delta", 4, key=public_key(4)))
+    assert not await ground.look()
+    assert ground.session.bound()["delta"] == public_key(4)
+    assert ground.bound() == {"beta", "gamma", "laptop", "delta"}
+    assert not ground.leaves
+
+
+class TestOthersThatAreDeleted:
+    async def test_a_living_one_has_some_seconds_to_say_goodbye_and_no_more(self, ground: Ground) -> None:
+        ground.api.put(node_body("beta", 2, key=public_key(2), deleting=True))
+        await ground.look()
+        assert "beta" in ground.bound()
+        ground.clock += GOODBYE_SECONDS
+        await ground.look()
+        assert "beta" not in ground.bound()
+
+    async def test_one_that_has_left_goes_at_once(self, ground: Ground) -> None:
+        ground.api.put(node_body("beta", 2, key=public_key(2), deleting=True, status={"phase": "Left"}))
+        await ground.look()
+        assert "beta" not in ground.bound()
+
+    async def test_one_whose_machine_is_silent_goes_at_once(self, ground: Ground) -> None:
+        ground.session.gossips(BETA, MemberStatus.FAILED)
+        ground.api.put(node_body("beta", 2, key=public_key(2), deleting=True))
+        await ground.look()
+        assert "beta" not in ground.bound()
+
+    async def test_a_machine_outside_goes_at_once(self, ground: Ground) -> None:
+        ground.api.put(node_body("laptop", 7, key=public_key(7), external=True, deleting=True))
+        await ground.look()
+        assert "laptop" not in ground.bound()
+
+    async def test_one_that_is_gone_from_the_roster_goes_at_once(self, ground: Ground) -> None:
+        ground.api.remove(node_path("gamma"))
+        await ground.look()
+        assert "gamma" not in ground.bound()
+
+    async def test_no_gossip_brings_back_who_was_cut_off_while_its_object_is_still_there(
+        self, ground: Ground
+    ) -> None:
+        ground.api.put(node_body("laptop", 7, key=public_key(7), external=True, deleting=True))
+        await ground.look()
+        assert not ground.session.membership.accept(LAPTOP, Origin.ANNOUNCED)
+        await ground.look()
+        assert "laptop" not in ground.bound()
+
+    async def test_one_made_anew_under_the_same_name_is_let_in_again(self, ground: Ground) -> None:
+        ground.api.put(node_body("laptop", 7, key=public_key(7), external=True, deleting=True))
+        await ground.look()
+        ground.api.remove(node_path("laptop"))
+        ground.api.put(node_body("laptop", 7, uid="uid-anew", external=True))
+        await ground.look()
+        assert ground.session.membership.accept(LAPTOP, Origin.ANNOUNCED)
+
+    async def test_one_whose_object_cannot_be_read_stays(self, ground: Ground) -> None:
+        ground.api.put({**node_body("beta", 2), "spec": {}})
+        await ground.look()
+        assert "beta" in ground.bound()
+
+
+class TestKeys:
+    async def test_a_member_s_own_report_counts_against_what_is_bound(self, ground: Ground) -> None:
+        ground.api.put(node_body("beta", 2, key=public_key(22)))
+        await ground.look()
+        assert ground.session.bound()["beta"] == public_key(22)
+
+    async def test_a_member_admitted_here_with_a_new_key_has_a_minute_to_report_it(
+        self, ground: Ground
+    ) -> None:
+        ground.session.ledger.withdraw(public_key(2))
+        ground.session.bind(claim("beta", 2, key=22), Origin.ADMITTED, since=ground.now)
+        await ground.look()
+        assert ground.session.bound()["beta"] == public_key(22)
+        ground.now += REPORTED_SECONDS
+        await ground.look()
+        assert ground.session.bound()["beta"] == public_key(2)
+
+    async def test_a_machine_outside_keeps_its_new_key_though_the_roster_still_tells_the_old_one(
+        self, ground: Ground
+    ) -> None:
+        ground.session.ledger.withdraw(public_key(7))
+        ground.session.bind(claim("laptop", 7, key=77), Origin.PEERS)
+        ground.now += 10 * REPORTED_SECONDS
+        await ground.look()
+        assert ground.session.bound()["laptop"] == public_key(77)
+
+
+class TestThisNode:
+    async def test_it_leaves_when_its_object_is_deleted(self, ground: Ground) -> None:
+        ground.api.put(node_body(deleting=True))
+        assert await ground.look()
+        assert ground.leaves
+
+    async def test_it_leaves_when_its_object_was_made_anew(self, ground: Ground) -> None:
+        ground.api.put(node_body(uid="uid-anew"))
+        assert await ground.look()
+        assert ground.leaves
+
+    async def test_it_leaves_when_it_was_deleted_while_the_api_was_away(self, ground: Ground) -> None:
+        ground.api.away = True
+        ground.api.lose(node_path())
+        assert not await ground.look()
+        ground.api.back()
+        assert await ground.look()
+        assert ground.leaves
+
+    async def test_it_leaves_when_the_mesh_and_all_of_it_are_gone(self, ground: Ground) -> None:
+        ground.api.away = True
+        ground.api.lose(*list(ground.api.objects))
+        ground.api.back()
+        assert await ground.look()
+        assert ground.leaves
+
+    async def test_it_stays_when_an_object_that_is_there_was_not_listed(self, ground: Ground) -> None:
+        own = ground.api.objects[node_path()]
+        ground.api.remove(node_path())
+        ground.api.objects[node_path()] = own
+        assert not await ground.look()
+        assert not ground.leaves
+
+    async def test_it_stays_while_it_cannot_ask_whether_it_was_deleted(self, ground: Ground) -> None:
+        ground.api.remove(node_path())
+        ground.api.refusals = [ApiError("not now", 503)]
+        assert not await ground.look()
+        assert not ground.leaves
+        assert await ground.look()
+
+    async def test_it_stays_and_keeps_all_peers_when_the_roster_of_a_mesh_that_is_there_is_emptied(
+        self, ground: Ground
+    ) -> None:
+        await ground.look()
+        ground.api.away = True
+        ground.api.lose(*(path for path in list(ground.api.objects) if path != meshes_path("blue")))
+        ground.api.back()
+        with capture_logs() as logs:
+            for _ in range(3):
+                assert not await ground.look()
+        assert not ground.leaves
+        assert ground.bound() == {"beta", "gamma", "laptop"}
+        assert [line["event"] for line in logs] == ["the roster cannot be right"]
+        assert ground.session.membership.accept(claim("delta", 4), Origin.ANNOUNCED)
+        ground.api.put(node_body())
+        assert not await ground.look()
+        assert ground.bound() == set()
+
+    async def test_an_object_that_cannot_be_read_changes_nothing(self, ground: Ground) -> None:
+        ground.api.put({**node_body(), "spec": {}})
+        assert not await ground.look()
+        assert not ground.leaves
+
+    async def test_who_does_not_know_by_which_object_it_entered_notes_the_one_there_is(
+        self, ground: Ground, tmp_path: Path
+    ) -> None:
+        ground.identity.save_uid("")
+        await ground.look()
+        assert Identity(tmp_path).uid() == "uid-alpha"
+
+    async def test_a_new_role_begins_when_the_certificate_says_it(self, ground: Ground) -> None:
+        ground.certified = False
+        ground.api.put(node_body(bootstrap=True))
+        assert not await ground.look()
+        ground.certified = True
+        assert await ground.look()
+        assert ground.moved == 1
+        assert not ground.leaves
+
+
+class TestAdmission:
+    CERTIFICATE = Caller("holder", not_before=MADE)
+
+    def test_a_machine_outside_gets_the_address_of_the_roster(self, ground: Ground) -> None:
+        assert [str(a) for a in ground.following.assigned("laptop", self.CERTIFICATE)] == ["10.232.0.7"]
+
+    def test_a_certificate_of_a_deleted_namesake_is_revoked(self, ground: Ground) -> None:
+        older = Caller("holder", not_before=MADE - timedelta(seconds=1))
+        with pytest.raises(Denied) as caught:
+            ground.following.assigned("laptop", older)
+        assert caught.value.reason is DenialReason.REVOKED
+
+    def test_who_is_deleted_or_unknown_is_not_admitted(self, ground: Ground) -> None:
+        ground.api.put(node_body("laptop", 7, external=True, deleting=True))
+        for node in ("laptop", "stranger"):
+            with pytest.raises(Denied) as caught:
+                ground.following.assigned(node, self.CERTIFICATE)
+            assert caught.value.reason is DenialReason.NOT_LISTED

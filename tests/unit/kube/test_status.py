@@ -1,0 +1,215 @@
+"""A status is written on news, calmly, and only to the object this node is a member by."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from tests.unit.kube.ground import (
+    MemoryApi,
+    SessionGround,
+    claim,
+    eventually,
+    make_authority,
+    mesh_body,
+    node_body,
+    node_path,
+    tls_files,
+)
+
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.join.tls import Credentials
+from wgmesh_agent.kube import status as module
+from wgmesh_agent.kube.api import ApiError
+from wgmesh_agent.kube.calm import JITTER, REASSERT_SECONDS, SECONDS, Calm
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.status import StatusWriter
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.roster import NodeReport
+
+HEARD = Link(1.0, True, True)
+
+
+class Ground:
+    def __init__(self, folder: Path) -> None:
+        self.api = MemoryApi()
+        self.api.put(mesh_body())
+        self.api.put(node_body())
+        self.api.put(node_body("beta", 2))
+        self.view = RosterView("blue", "alpha")
+        self.view.start(self.api)
+        self.identity = Identity(folder)
+        self.identity.save_uid("uid-alpha")
+        self.clock = 1000.0
+        self.writer = StatusWriter(
+            self.api,
+            self.view,
+            self.identity,
+            Credentials(tls_files(make_authority())),
+            clock=lambda: self.clock,
+        )
+        self.session = SessionGround()
+        self.session.bind(claim("beta", 2))
+        self.session.gossips(claim("beta", 2))
+        self.session.links["beta"] = HEARD
+
+    async def look(self) -> int:
+        """How many writes one look makes."""
+        before = len(self.api.applied)
+        await self.writer.look(self.session.session)
+        return len(self.api.applied) - before
+
+    def status(self, node: str = "alpha") -> dict[str, object]:
+        found: dict[str, object] = self.api.objects[node_path(node)]["status"]
+        return found
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+async def test_the_first_look_writes_at_once(ground: Ground) -> None:
+    assert await ground.look() == 1
+    status = ground.status()
+    assert (status["phase"], status["peers"]) == ("Joined", "1/1")
+
+
+async def test_without_news_nothing_is_written_for_minutes(ground: Ground) -> None:
+    await ground.look()
+    for _ in range(int(REASSERT_SECONDS / 2) - 1):
+        ground.clock += 2.0
+        assert await ground.look() == 0
+
+
+async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_once(ground: Ground) -> None:
+    await ground.look()
+    writes = []
+    for step in range(40):
+        ground.session.links["beta"] = HEARD if step < 3 else Link(30.0, False, None)
+        ground.clock += 0.5
+        writes += [ground.clock] * await ground.look()
+    assert len(writes) == 1
+    assert 1000.0 + SECONDS <= writes[0] <= 1000.0 + SECONDS * JITTER + 0.5
+    assert ground.status()["peers"] == "0/1"
+
+
+async def test_a_link_that_comes_and_goes_all_the_time_is_written_every_ten_seconds_at_most(
+    ground: Ground,
+) -> None:
+    writes = []
+    for step in range(600):
+        ground.session.links["beta"] = HEARD if step % 2 else Link(30.0, False, None)
+        ground.clock += 0.1
+        writes += [ground.clock] * await ground.look()
+    assert 5 <= len(writes) <= 7
+    assert min(b - a for a, b in itertools.pairwise(writes)) >= SECONDS
+
+
+async def test_what_was_written_is_confirmed_now_and_then_without_a_change(ground: Ground) -> None:
+    await ground.look()
+    first = ground.status()
+    ground.clock += REASSERT_SECONDS
+    assert await ground.look() == 1
+    assert ground.status() == first
+
+
+async def test_an_api_server_that_is_away_is_tried_every_ten_seconds_only(ground: Ground) -> None:
+    ground.api.away = True
+    tried = 0
+    for _ in range(30):
+        ground.clock += 1.0
+        ground.api.refusals = [ApiError("away")]
+        await ground.look()
+        tried += not ground.api.refusals
+    assert 2 <= tried <= 3
+    ground.api.refusals = []
+    ground.api.back()
+    ground.clock += SECONDS * JITTER
+    assert await ground.look() == 1
+
+
+async def test_a_namesake_made_since_is_not_written_to(ground: Ground) -> None:
+    ground.api.put(node_body(uid="uid-anew"))
+    assert await ground.look() == 0
+    ground.api.remove(node_path())
+    assert await ground.look() == 0
+
+
+class TestLeft:
+    async def test_it_tells_that_nothing_is_left(self, ground: Ground) -> None:
+        await ground.look()
+        ground.api.put(node_body(deleting=True))
+        await ground.writer.left("blue", "alpha")
+        assert ground.status()["phase"] == "Left"
+
+    async def test_a_namesake_made_since_has_not_left(self, ground: Ground) -> None:
+        ground.api.put(node_body(uid="uid-anew"))
+        await ground.writer.left("blue", "alpha")
+        assert ground.status() == {}
+
+    async def test_a_namesake_made_between_look_and_write_has_not_left_either(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ask = ground.api.get
+
+        async def get(path: str) -> object:
+            found = await ask(path)
+            monkeypatch.setattr(ground.api, "get", ask)
+            ground.api.put(node_body(uid="uid-anew"))
+            return found
+
+        monkeypatch.setattr(ground.api, "get", get)
+        await ground.writer.left("blue", "alpha")
+        assert ground.status() == {}
+
+    async def test_who_has_no_object_any_more_has_nothing_to_tell(self, ground: Ground) -> None:
+        ground.api.remove(node_path())
+        await ground.writer.left("blue", "alpha")
+
+    async def test_it_tries_until_the_api_server_answers(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+        ground.api.refusals = [ApiError("away"), ApiError("busy", 503)]
+        with capture_logs() as logs:
+            await ground.writer.left("blue", "alpha")
+        assert ground.status()["phase"] == "Left"
+        assert len(logs) == 2
+
+
+async def test_it_writes_by_itself_when_something_changes(ground: Ground) -> None:
+    task = asyncio.create_task(ground.writer.write(ground.session.session))
+    await eventually(lambda: ground.api.applied)
+    task.cancel()
+
+
+def test_failed_members_count_as_such(ground: Ground) -> None:
+    ground.session.gossips(claim("beta", 2), MemberStatus.FAILED)
+    (seen,) = module.seen_by(ground.session.session, Device("wgblue"))
+    assert seen.failed
+    assert not seen.alive
+
+
+def test_two_calms_do_not_write_in_step() -> None:
+    pauses = set()
+    for seed in range(20):
+        calm = Calm(random.Random(seed))
+        calm.tried(0.0)
+        pauses.add(calm.pause(0.0))
+    assert len(pauses) == 20
+    assert all(SECONDS <= pause <= SECONDS * JITTER for pause in pauses)
+
+
+def test_since_when_something_is_so_is_no_news() -> None:
+    calm = Calm(random.Random(1))
+    written = NodeReport(phase="Joined", ready=True)
+    calm.wrote(replace(written, ready_since=None), 0.0)
+    assert not calm.is_due(written, 1.0)
