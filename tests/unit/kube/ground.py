@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any, cast
 
+from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.refusals import Refusals
@@ -229,7 +230,11 @@ class SessionGround:
         self.changes = Changes()
         self.links: dict[str, Link] = {}
         self.moved: list[Start] = []
-        self.membership = Membership(self.ledger, Refusals(), self.gossip.members, self.changes.bump)
+        refusals = Refusals()
+        admissions = Admissions(record, None, None, self.ledger, refusals)
+        self.membership = Membership(
+            self.ledger, refusals, self.gossip.members, admissions, self.changes.bump
+        )
         self.leave_wanted = asyncio.Event()
         node = SimpleNamespace(
             record=record,
