@@ -15,7 +15,7 @@ from tests.kind.kubectl import Object, apply, kubectl, wait_for
 from tests.kind.meshes import SECOND_PORTS, Mesh, mesh, mesh_body
 from tests.kind.nodes import Node, wait_until_ready
 from tests.kind.pinging import PINGS_A_SECOND, none_lost, pinging
-from tests.kind.processes import AGENT, OPERATOR, TUNNEL, WIREGUARD, process, processes
+from tests.kind.processes import AGENT, OPERATOR, TUNNEL, WIREGUARD, Process, process, processes
 from tests.kind.release import NAMESPACE, Release
 from tests.kind.release import OPERATOR as OPERATOR_LABELS
 from tests.kind.wire import TCP, Packet, captured, read
@@ -363,6 +363,11 @@ def test_without_an_operator_all_goes_on_and_it_catches_up_after(
             late.wait()
             measured("operator back until what was asked meanwhile is done", time.monotonic() - began)
         assert late.status()["nodes"] == "2/2"
+        (operator,) = release.operator_pods()
+        done = kubectl("logs", "-n", NAMESPACE, operator["metadata"]["name"])
+        assert f"apply DaemonSet wgmesh-{late.name}" in done
+        # What was as it should be was left alone.
+        assert f"apply DaemonSet wgmesh-{made.name}" not in done
         assert set(late.members()) == {node.name for node in ground.nodes[:2]}
     finally:
         scale_operator(1, release)
@@ -415,6 +420,33 @@ def test_a_restarted_node_is_back_as_the_same_member_by_itself(
         }
 
 
+def test_without_privileges_a_mesh_is_whole_and_its_processes_have_two_capabilities(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    ports = {**SECOND_PORTS, "agent": {**SECOND_PORTS["agent"], "privileged": False}}
+    with mesh("bare", "10.234.0.0/16", **ports) as bare:
+        began = time.monotonic()
+        bare.wait()
+        measured(
+            "kubectl apply until FullyMeshed, with unprivileged pods", time.monotonic() - began, at_most=60
+        )
+        second = Ground(bare, ground.nodes, 0)
+        with none_lost(tmp_path, measured, "in a mesh with unprivileged pods", second.pairs()):
+            assert bare.status()["links"] == "6/6"
+        for node, member in bare.members().items():
+            has_program = member["status"]["backend"] == "userspace"
+            for command in (AGENT, TUNNEL, *((WIREGUARD,) if has_program else ())):
+                assert_confined(process(Node(node), command, bare.name))
+    assert ground.mesh.status()["links"] == "6/6"
+
+
+def assert_confined(one: Process) -> None:
+    """It has two capabilities, and can neither get more nor call everything."""
+    assert one.capabilities() == dict.fromkeys(("CapPrm", "CapEff", "CapBnd"), NET_ADMIN_AND_NET_RAW)
+    status = one.status()
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
 @contextmanager
 def no_api_server(control_plane: Node) -> Iterator[None]:
     """Its manifest is out of the kubelet's sight; back, and answering, after the block."""
@@ -433,6 +465,24 @@ def api_answers(control_plane: Node) -> bool:
     """Whether anybody listens there, and says it is well."""
     found = control_plane.inside("curl", "-skf", "-m", "5", "https://127.0.0.1:6443/readyz", check=False)
     return found.returncode == 0
+
+
+def renew_certificates(made: Mesh) -> None:
+    """What takes agents and operator, by way of the API server: so all of them are at work, and not only up."""
+
+    def serials() -> dict[str, str]:
+        return {node: member["status"]["certificateSerial"] for node, member in made.members().items()}
+
+    before = serials()
+    kubectl(
+        "patch", "wgmesh", made.name, "--type=merge", "-p", '{"spec":{"certificates":{"lifetime":"700h"}}}'
+    )
+    wait_for(
+        lambda: all(serial != before[node] for node, serial in serials().items()),
+        AGENT_SECONDS,
+        "every member has a new certificate",
+        serials,
+    )
 
 
 def test_without_an_api_server_for_two_minutes_all_goes_on(
@@ -471,6 +521,9 @@ def test_without_an_api_server_for_two_minutes_all_goes_on(
         )
         made.wait()
         measured("API server back until status is true again", time.monotonic() - began)
+        began = time.monotonic()
+        renew_certificates(made)
+        measured("new certificates for all, asked for after that", time.monotonic() - began)
     assert identities(made) == before
     assert lives(made, "tunnel") == tunnels
     others = [name for name in agents if name != node.name]
@@ -484,36 +537,3 @@ def test_an_agent_is_small(ground: Ground, measured: Measured) -> None:
     for number, node in enumerate(ground.nodes, 1):
         resident = process(node, AGENT, MESH).resident_mib()
         measured(f"resident memory of the agent on node {number}", resident, "MiB", at_most=95)
-
-
-@pytest.fixture(scope="module")
-def bare(ground: Ground) -> Iterator[Mesh]:
-    """A second mesh, whose pods are not privileged."""
-    ports = {**SECOND_PORTS, "agent": {**SECOND_PORTS["agent"], "privileged": False}}
-    with mesh("bare", "10.234.0.0/16", **ports) as made:
-        yield made
-
-
-def test_a_mesh_without_privileged_pods_is_whole_too(
-    bare: Mesh, ground: Ground, measured: Measured, tmp_path: Path
-) -> None:
-    began = time.monotonic()
-    bare.wait()
-    measured("kubectl apply until FullyMeshed, with unprivileged pods", time.monotonic() - began, at_most=60)
-    second = Ground(bare, ground.nodes, 0)
-    with none_lost(tmp_path, measured, "in a mesh with unprivileged pods", second.pairs()):
-        assert bare.status()["links"] == "6/6"
-    assert ground.mesh.status()["links"] == "6/6"
-
-
-def test_its_processes_have_two_capabilities_and_cannot_get_more(bare: Mesh, ground: Ground) -> None:
-    for node in ground.nodes:
-        found = [process(node, AGENT, bare.name), process(node, TUNNEL, bare.name)]
-        if bare.members()[node.name]["status"]["backend"] == "userspace":
-            found.append(process(node, WIREGUARD, bare.name))
-        for one in found:
-            held = one.capabilities()
-            assert held.pop("CapInh") in (0, NET_ADMIN_AND_NET_RAW)
-            assert held == dict.fromkeys(("CapPrm", "CapEff", "CapBnd"), NET_ADMIN_AND_NET_RAW)
-            assert one.status()["NoNewPrivs"] == "1"
-            assert one.status()["Seccomp"] == "2"
