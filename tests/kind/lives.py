@@ -30,7 +30,7 @@ def lives(made: Mesh, component: str) -> dict[str, tuple[str, int]]:
 
 
 def agent_again(made: Mesh, node: Node, since: dict[str, tuple[str, int]], seconds: float) -> None:
-    """Waits until this node's agent was started anew since then, in the same pod, and is ready; all as the cluster says."""
+    """Waits until the cluster says that this node's agent was started again since then in its pod, and is ready."""
 
     def is_ready() -> bool:
         pod = made.pods("agent")[node.name]
