@@ -65,8 +65,10 @@ def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> 
 
 
 def serials(mesh: Mesh) -> dict[str, str]:
-    """The members' certificates, as they say."""
-    return {node: member["status"]["certificateSerial"] for node, member in mesh.members().items()}
+    """The members' certificates, as they say; empty for those that say nothing of it."""
+    return {
+        node: member.get("status", {}).get("certificateSerial", "") for node, member in mesh.members().items()
+    }
 
 
 def authorities(mesh: Mesh) -> list[x509.Certificate]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,9 @@ def ground(blue: Mesh, nodes: list[Node]) -> Ground:
 
 def told(mesh: Mesh) -> set[str]:
     """Reasons of the Events on it."""
+    own = (mesh.body() or {})["metadata"]["uid"]
     events = items("events", namespace="default")
-    return {
-        event["reason"]
-        for event in events
-        if event["involvedObject"]["uid"] == (mesh.body() or {})["metadata"]["uid"]
-    }
+    return {event["reason"] for event in events if event["involvedObject"].get("uid") == own}
 
 
 def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
@@ -132,7 +130,7 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
     assert mesh.condition("CertificatesReady")["reason"] == "CertificatesIssued"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def outsider(ground: Ground) -> Iterator[None]:
     """The WgMeshNode of a machine outside the cluster."""
     external(ground.mesh, OUTSIDE)
@@ -149,7 +147,12 @@ def counts(mesh: Mesh) -> tuple[str, str]:
 def row(mesh: Mesh, node: str) -> dict[str, str]:
     """What `kubectl get wgmeshnodes` shows of a member, by column."""
     head, found = kubectl("get", "wgmeshnodes", f"{mesh.name}.{node}").splitlines()
-    return dict(zip(head.split(), found.split(), strict=True))
+    titles = head.split()
+    # By where they stand: some are empty.
+    starts = [*(head.index(title) for title in titles), len(found)]
+    return {
+        title: found[start:end].strip() for title, (start, end) in zip(titles, pairwise(starts), strict=True)
+    }
 
 
 def test_a_machine_outside_enters_with_its_bundle_counts_and_is_cut_off_for_good(
