@@ -47,6 +47,12 @@ def items(kind: str, *, labels: str = "", namespace: str | None = None) -> list[
     return found
 
 
+def table(*arguments: str) -> list[dict[str, str]]:
+    """What `kubectl get` shows to people, a row at a time, by column. Raises KubectlError."""
+    head, *rows = (line.split() for line in kubectl("get", *arguments).splitlines())
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
 def apply(body: Mapping[str, Any], *flags: str) -> str:
     """Creates or changes an object as a person would. Raises KubectlError with the API server's words."""
     return kubectl("apply", "-f", "-", *flags, stdin=json.dumps(body))

@@ -16,6 +16,7 @@ from tests.kind.release import NAMESPACE
 API_VERSION = "wgmesh.dev/v1alpha1"
 MESHED_SECONDS = 120
 GONE_SECONDS = 120
+WIREGUARD_PORT, HEALTH_PORT = 54540, 9586
 SECOND_PORTS: dict[str, Any] = {
     "wireguard": {"port": 54541},
     "bootstrap": {"port": 5001},

@@ -58,6 +58,9 @@ class Node:
     def start(self) -> None:
         _docker("start", self.name)
 
+    def is_running(self) -> bool:
+        return _docker("inspect", "--format", "{{.State.Running}}", self.name) == "true"
+
     def pause(self) -> None:
         _docker("pause", self.name)
 

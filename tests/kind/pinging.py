@@ -86,3 +86,9 @@ def none_lost(
     sent = sum(ping.sent() for ping in pings)
     measured(f"pings lost of {sent} while {during}", sum(lost.values()), "pings", at_most=0)
     assert lost == {}
+
+
+def unanswered(node: Node, address: str) -> bool:
+    """Whether none of three pings is answered."""
+    ping = node.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "1", address, check=False)
+    return " 0 received" in ping.stdout

@@ -29,9 +29,9 @@ class Process:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
     def capabilities(self) -> dict[str, int]:
-        """Its sets of capabilities as masks, by their names in proc(5); the ambient one left out."""
+        """What it may, may use now, and can ever get, as masks by their names in proc(5)."""
         status = self.status()
-        return {name: int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd")}
+        return {name: int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")}
 
     def resident_mib(self) -> float:
         return int(self.status()["VmRSS"].split()[0]) / 1024

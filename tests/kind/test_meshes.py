@@ -165,6 +165,7 @@ def test_deleting_one_mesh_does_not_touch_the_other(
 
 
 def test_of_a_deleted_mesh_no_trace_is_left_on_any_node(ground: Ground, measured: Measured) -> None:
+    ground.green.delete()
     began = time.monotonic()
     ground.blue.delete()
     measured("WgMesh deleted until it is gone", time.monotonic() - began, at_most=GONE_SECONDS)

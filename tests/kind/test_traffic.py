@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 from tests.kind.evidence import Measured
-from tests.kind.kubectl import Object, apply, kubectl, wait_for
-from tests.kind.meshes import SECOND_PORTS, Mesh, mesh, mesh_body
+from tests.kind.kubectl import Object, apply, kubectl, table, wait_for
+from tests.kind.lives import agent_again, container, identities, lives, renew_certificates
+from tests.kind.meshes import SECOND_PORTS, WIREGUARD_PORT, Mesh, mesh, mesh_body
 from tests.kind.nodes import Node, wait_until_ready
+from tests.kind.outages import (
+    agent_is_ready,
+    cutting,
+    kill_agent,
+    kubelet_is_up,
+    no_api_server,
+    scale_operator,
+)
 from tests.kind.pinging import PINGS_A_SECOND, none_lost, pinging
-from tests.kind.processes import AGENT, OPERATOR, TUNNEL, WIREGUARD, process, processes
+from tests.kind.processes import AGENT, OPERATOR, TUNNEL, WIREGUARD, Process, process
 from tests.kind.release import NAMESPACE, Release
-from tests.kind.release import OPERATOR as OPERATOR_LABELS
-from tests.kind.wire import TCP, Packet, captured, read
+from tests.kind.wire import TCP, Seen, captured, read
 
 MESH = "blue"
-WIREGUARD_PORT, HEALTH_PORT = 54540, 9586
 MARK = bytes.fromhex("77676d6573682d6d61726b21c0ffee42")
 PINGS, PING_BYTES = 10, 120
 SEALED_BYTES = 160 + 32
@@ -43,9 +50,7 @@ class Ground:
 
     def pairs(self, *without: Node) -> list[tuple[Node, str]]:
         """From each node to each other's mesh address."""
-        addresses = self.mesh.addresses()
-        left = [node for node in self.nodes if node not in without]
-        return [(one, addresses[other.name][0]) for one, other in permutations(left, 2)]
+        return self.mesh.pairs(node for node in self.nodes if node not in without)
 
 
 @pytest.fixture(scope="module")
@@ -56,52 +61,6 @@ def ground(release: Release, nodes: list[Node]) -> Iterator[Ground]:
         yield Ground(made, nodes, time.monotonic() - began)
     # One test upgrades.
     release.install()
-
-
-def identity(member: Object) -> tuple[str, list[str]]:
-    """What must not change: public key and addresses."""
-    return member["status"]["publicKey"], member["spec"]["addresses"]
-
-
-def identities(made: Mesh) -> dict[str, tuple[str, list[str]]]:
-    return {node: identity(member) for node, member in made.members().items()}
-
-
-def agent_is_ready(node: Node) -> bool:
-    """What the kubelet is told, asked without Kubernetes."""
-    return node.run("curl", "-sf", f"http://127.0.0.1:{HEALTH_PORT}/readyz", check=False).returncode == 0
-
-
-def kill_agent(node: Node, made: Mesh) -> Callable[[], bool]:
-    """SIGKILL; answers with whether another one is there and has joined."""
-    old = process(node, AGENT, made.name)
-    old.kill()
-
-    def is_back() -> bool:
-        found = processes(node, AGENT, made.name)
-        return bool(found) and old not in found and agent_is_ready(node)
-
-    return is_back
-
-
-def container(pod: Object) -> Object:
-    """The state of a pod's only container; empty before it has one."""
-    found: list[Object] = pod["status"].get("containerStatuses") or [{}]
-    return found[0]
-
-
-def lives(made: Mesh, component: str) -> dict[str, tuple[str, int]]:
-    """By node the pod, and how often its container was started anew."""
-    return {
-        node: (pod["metadata"]["uid"], container(pod).get("restartCount", -1))
-        for node, pod in made.pods(component).items()
-    }
-
-
-def table(*arguments: str) -> list[dict[str, str]]:
-    """What `kubectl get` shows to people, a row at a time, by column."""
-    head, *rows = (line.split() for line in kubectl("get", *arguments).splitlines())
-    return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def test_a_mesh_is_whole_a_minute_after_it_was_asked_for(ground: Ground, measured: Measured) -> None:
@@ -124,21 +83,6 @@ def test_kubectl_shows_each_node_in_a_row(ground: Ground) -> None:
         assert row["ADDRESS"] == addresses[node.name][0]
         assert row["ENDPOINT"] == f"{node.underlay()}:{WIREGUARD_PORT}"
         assert row["BACKEND"] in ("kernel", "userspace")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Raw packets by node: on the wire between nodes, and inside the mesh; and the underlay's addresses."""
-
-    wire: dict[str, list[bytes]]
-    inside: dict[str, list[bytes]]
-    underlay: dict[str, str]
-
-    def between_nodes(self, node: str) -> list[Packet]:
-        """Those on this node's wire that go from one node's own address to another's."""
-        own = set(self.underlay.values())
-        packets = [packet for raw in self.wire[node] if (packet := read(raw)) is not None]
-        return [one for one in packets if {str(one.source), str(one.destination)} <= own]
 
 
 @pytest.fixture(scope="module")
@@ -217,20 +161,22 @@ def test_a_killed_agent_costs_no_ping_and_comes_back_as_the_same_member(
     ground: Ground, measured: Measured, tmp_path: Path
 ) -> None:
     made, node = ground.mesh, ground.nodes[1]
-    before, tunnels = identities(made), lives(made, "tunnel")
-    ((pod, restarts),) = [life for name, life in lives(made, "agent").items() if name == node.name]
+    before, agents, tunnels = identities(made), lives(made, "agent"), lives(made, "tunnel")
     with none_lost(tmp_path, measured, "an agent is killed and comes back", ground.pairs()):
         began = time.monotonic()
         is_back = kill_agent(node, made)
         wait_for(is_back, AGENT_SECONDS, f"the agent of {node.name} is back")
         measured("agent killed until it is back and has joined", time.monotonic() - began)
-        wait_for(
-            lambda: container(made.pods("agent")[node.name]).get("ready"), AGENT_SECONDS, "its pod is ready"
-        )
+        agent_again(made, node, agents, AGENT_SECONDS)
     made.wait()
-    assert lives(made, "agent")[node.name] == (pod, restarts + 1)
+    assert_only_agent_restarted(made, node, agents)
     assert identities(made) == before
     assert lives(made, "tunnel") == tunnels
+
+
+def assert_only_agent_restarted(made: Mesh, node: Node, since: dict[str, tuple[str, int]]) -> None:
+    pod, restarts = since[node.name]
+    assert lives(made, "agent") == since | {node.name: (pod, restarts + 1)}
 
 
 def test_an_upgrade_replaces_every_agent_and_costs_no_ping(
@@ -264,49 +210,30 @@ def test_an_upgrade_replaces_every_agent_and_costs_no_ping(
     assert identities(made) == before
 
 
-CUT = """
-add table inet e2e_cut
-add chain inet e2e_cut out {{ type filter hook output priority 0; policy accept; }}
-add chain inet e2e_cut in {{ type filter hook input priority 0; policy accept; }}
-add rule inet e2e_cut {chain} ip {end} {peer} udp dport {port} counter drop
-"""
-
-
-def cut(node: Node, peer: Node, chain: str, end: str) -> None:
-    rules = CUT.format(chain=chain, end=end, peer=peer.underlay(), port=WIREGUARD_PORT)
-    node.run("nft", "-f", "-", stdin=rules)
-
-
-def heal(node: Node) -> None:
-    node.run("nft", "delete", "table", "inet", "e2e_cut", check=False)
-
-
 def test_a_cut_link_is_told_by_name_and_heals_by_itself(ground: Ground, measured: Measured) -> None:
     made, (one, other) = ground.mesh, ground.nodes[1:]
-    try:
+    with cutting(one) as cut:
         began = time.monotonic()
-        cut(one, other, "out", "daddr")
+        cut("to", other)
         wait_for(lambda: made.status().get("links") == "5/6", AGENT_SECONDS, "5/6 links", made.status)
         measured("one direction of a link cut until LINKS is 5/6", time.monotonic() - began)
-        assert_named(made, (f"{other.name} -> {one.name}",))
+        assert_named(made, f"{other.name} -> {one.name}")
 
         began = time.monotonic()
-        cut(one, other, "in", "saddr")
+        cut("from", other)
         wait_for(lambda: made.status().get("links") == "4/6", AGENT_SECONDS, "4/6 links", made.status)
         measured("both directions of a link cut until LINKS is 4/6", time.monotonic() - began)
-        assert_named(made, (f"{other.name} -> {one.name}", f"{one.name} -> {other.name}"))
+        assert_named(made, f"{other.name} -> {one.name}", f"{one.name} -> {other.name}")
         # Everybody is still a member: others relay between the two in gossip.
         assert made.condition("Ready")["status"] == "True"
-    finally:
         began = time.monotonic()
-        heal(one)
     made.wait(seconds=AGENT_SECONDS)
     measured("a cut link let go until FullyMeshed", time.monotonic() - began)
     assert made.status()["links"] == "6/6"
     assert made.status().get("worstLinks", []) == []
 
 
-def assert_named(made: Mesh, links: tuple[str, ...]) -> None:
+def assert_named(made: Mesh, *links: str) -> None:
     """Status and condition name these links, and no other."""
     status, judged = made.status(), made.condition("FullyMeshed")
     assert (judged["status"], judged["reason"]) == ("False", "LinksDown")
@@ -325,18 +252,6 @@ def labelled(ground: Ground) -> Iterator[Callable[[], Object]]:
 
     yield label
     kubectl("label", "nodes", *chosen, "e2e-")
-
-
-def scale_operator(replicas: int, release: Release) -> None:
-    kubectl("scale", "deployment", "-n", NAMESPACE, "-l", OPERATOR_LABELS, f"--replicas={replicas}")
-    wait_for(
-        lambda: (
-            len(release.operator_pods()) == replicas
-            and all(container(pod).get("ready") for pod in release.operator_pods())
-        ),
-        AGENT_SECONDS,
-        f"{replicas} operators",
-    )
 
 
 def test_without_an_operator_all_goes_on_and_it_catches_up_after(
@@ -363,17 +278,17 @@ def test_without_an_operator_all_goes_on_and_it_catches_up_after(
             late.wait()
             measured("operator back until what was asked meanwhile is done", time.monotonic() - began)
         assert late.status()["nodes"] == "2/2"
+        (operator,) = release.operator_pods()
+        done = kubectl("logs", "-n", NAMESPACE, operator["metadata"]["name"])
+        assert f"apply DaemonSet wgmesh-{late.name}" in done
+        # What was as it should be was left alone.
+        assert f"apply DaemonSet wgmesh-{made.name}" not in done
         assert set(late.members()) == {node.name for node in ground.nodes[:2]}
     finally:
         scale_operator(1, release)
         late.delete()
     made.wait()
     assert identities(made) == before
-
-
-def kubelet_is_up(node: Node) -> bool:
-    """By its own health endpoint, which is up before it tells the API server that the node is ready."""
-    return node.inside("curl", "-sf", "http://127.0.0.1:10248/healthz", check=False).returncode == 0
 
 
 def test_a_restarted_node_is_back_as_the_same_member_by_itself(
@@ -398,14 +313,7 @@ def test_a_restarted_node_is_back_as_the_same_member_by_itself(
             wait_for(lambda: agent_is_ready(node), AGENT_SECONDS, "its agent is a member again")
             measured("kubelet up until its node's agent has joined", time.monotonic() - began, at_most=30)
         wait_until_ready([node])
-        wait_for(
-            lambda: (
-                lives(made, "agent")[node.name][1] > agents[node.name][1]
-                and container(made.pods("agent")[node.name]).get("ready")
-            ),
-            AGENT_SECONDS,
-            "its pod is ready again",
-        )
+        agent_again(made, node, agents, AGENT_SECONDS)
         made.wait()
         measured("kubelet up until status says FullyMeshed", time.monotonic() - began)
     assert identities(made) == before
@@ -415,24 +323,30 @@ def test_a_restarted_node_is_back_as_the_same_member_by_itself(
         }
 
 
-@contextmanager
-def no_api_server(control_plane: Node) -> Iterator[None]:
-    """Its manifest is out of the kubelet's sight; back, and answering, after the block."""
-    there, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/root/kube-apiserver.yaml"
-    control_plane.inside("mv", there, away)
-    try:
-        wait_for(lambda: not api_answers(control_plane), AGENT_SECONDS, "the API server is down")
-        yield
-        assert not api_answers(control_plane)
-    finally:
-        control_plane.inside("mv", away, there)
-        wait_for(lambda: api_answers(control_plane), 120, "the API server is back")
+def test_without_privileges_a_mesh_is_whole_and_its_processes_have_two_capabilities(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    ports = {**SECOND_PORTS, "agent": {**SECOND_PORTS["agent"], "privileged": False}}
+    with mesh("bare", "10.234.0.0/16", **ports) as bare:
+        began = time.monotonic()
+        bare.wait()
+        measured(
+            "kubectl apply until FullyMeshed, with unprivileged pods", time.monotonic() - began, at_most=60
+        )
+        with none_lost(tmp_path, measured, "in a mesh with unprivileged pods", bare.pairs(ground.nodes)):
+            assert bare.status()["links"] == "6/6"
+        for node, member in bare.members().items():
+            has_program = member["status"]["backend"] == "userspace"
+            for command in (AGENT, TUNNEL, *((WIREGUARD,) if has_program else ())):
+                assert_confined(process(Node(node), command, bare.name))
+    assert ground.mesh.status()["links"] == "6/6"
 
 
-def api_answers(control_plane: Node) -> bool:
-    """Whether anybody listens there, and says it is well."""
-    found = control_plane.inside("curl", "-skf", "-m", "5", "https://127.0.0.1:6443/readyz", check=False)
-    return found.returncode == 0
+def assert_confined(one: Process) -> None:
+    """It has two capabilities, and can neither get more nor call everything."""
+    assert one.capabilities() == dict.fromkeys(("CapPrm", "CapEff", "CapBnd"), NET_ADMIN_AND_NET_RAW)
+    status = one.status()
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
 def test_without_an_api_server_for_two_minutes_all_goes_on(
@@ -461,20 +375,15 @@ def test_without_an_api_server_for_two_minutes_all_goes_on(
             measured("the API server was away", time.monotonic() - began)
         began = time.monotonic()
         wait_until_ready(ground.nodes)
-        wait_for(
-            lambda: (
-                lives(made, "agent")[node.name][1] == agents[node.name][1] + 1
-                and container(made.pods("agent")[node.name]).get("ready")
-            ),
-            AGENT_SECONDS,
-            "the cluster knows of the new agent",
-        )
+        agent_again(made, node, agents, AGENT_SECONDS)
         made.wait()
         measured("API server back until status is true again", time.monotonic() - began)
+        began = time.monotonic()
+        renew_certificates(made, AGENT_SECONDS)
+        measured("new certificates for all, asked for after that", time.monotonic() - began)
     assert identities(made) == before
     assert lives(made, "tunnel") == tunnels
-    others = [name for name in agents if name != node.name]
-    assert [lives(made, "agent")[name] for name in others] == [agents[name] for name in others]
+    assert_only_agent_restarted(made, node, agents)
     # Nobody killed the new operator for having no API server to begin with.
     (after,) = release.operator_pods()
     assert container(after)["restartCount"] == container(operator)["restartCount"] + 1
@@ -484,36 +393,3 @@ def test_an_agent_is_small(ground: Ground, measured: Measured) -> None:
     for number, node in enumerate(ground.nodes, 1):
         resident = process(node, AGENT, MESH).resident_mib()
         measured(f"resident memory of the agent on node {number}", resident, "MiB", at_most=95)
-
-
-@pytest.fixture(scope="module")
-def bare(ground: Ground) -> Iterator[Mesh]:
-    """A second mesh, whose pods are not privileged."""
-    ports = {**SECOND_PORTS, "agent": {**SECOND_PORTS["agent"], "privileged": False}}
-    with mesh("bare", "10.234.0.0/16", **ports) as made:
-        yield made
-
-
-def test_a_mesh_without_privileged_pods_is_whole_too(
-    bare: Mesh, ground: Ground, measured: Measured, tmp_path: Path
-) -> None:
-    began = time.monotonic()
-    bare.wait()
-    measured("kubectl apply until FullyMeshed, with unprivileged pods", time.monotonic() - began, at_most=60)
-    second = Ground(bare, ground.nodes, 0)
-    with none_lost(tmp_path, measured, "in a mesh with unprivileged pods", second.pairs()):
-        assert bare.status()["links"] == "6/6"
-    assert ground.mesh.status()["links"] == "6/6"
-
-
-def test_its_processes_have_two_capabilities_and_cannot_get_more(bare: Mesh, ground: Ground) -> None:
-    for node in ground.nodes:
-        found = [process(node, AGENT, bare.name), process(node, TUNNEL, bare.name)]
-        if bare.members()[node.name]["status"]["backend"] == "userspace":
-            found.append(process(node, WIREGUARD, bare.name))
-        for one in found:
-            held = one.capabilities()
-            assert held.pop("CapInh") in (0, NET_ADMIN_AND_NET_RAW)
-            assert held == dict.fromkeys(("CapPrm", "CapEff", "CapBnd"), NET_ADMIN_AND_NET_RAW)
-            assert one.status()["NoNewPrivs"] == "1"
-            assert one.status()["Seccomp"] == "2"

@@ -65,6 +65,21 @@ def read(raw: bytes) -> Packet | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Raw packets by node: on the wire between nodes, and inside the mesh; and the underlay's addresses."""
+
+    wire: dict[str, list[bytes]]
+    inside: dict[str, list[bytes]]
+    underlay: dict[str, str]
+
+    def between_nodes(self, node: str) -> list[Packet]:
+        """Those on this node's wire that go from one node's own address to another's."""
+        own = set(self.underlay.values())
+        packets = [packet for raw in self.wire[node] if (packet := read(raw)) is not None]
+        return [one for one in packets if {str(one.source), str(one.destination)} <= own]
+
+
 @contextmanager
 def captured(node: Node, interface: str, log: Path) -> Iterator[list[bytes]]:
     """Fills the list with what went over an interface of the node, when the block is done."""

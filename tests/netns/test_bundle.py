@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from tests.netns.cluster_mesh import ClusterMesh
-from tests.netns.mesh_ground import eventually, has_interface, lab_network, state_file, wgmesh
+from tests.netns.mesh_ground import (
+    eventually,
+    has_interface,
+    lab_network,
+    state_file,
+    wgmesh,
+    wireguard,
+)
+from tests.netns.mesh_ground import status as status_of
 from tests.unit.join.bundle_ground import bundle_bytes, changed, make_authority
 
 pytestmark = pytest.mark.netns
@@ -96,3 +104,41 @@ def test_a_machine_that_has_entered_needs_its_bundle_no_more(mesh: ClusterMesh) 
         )
     finally:
         file.write_bytes(whole)
+
+
+def test_a_second_machine_with_the_same_bundle_is_refused_until_the_first_is_silent(
+    mesh: ClusterMesh,
+) -> None:
+    before = wireguard(mesh.network.hosts["n3"]).public_key
+    status, said = second_machine(mesh)
+    assert status == 1
+    assert "the member n3 is alive on another machine" in said
+    assert not has_interface(mesh.network.hosts["n4"])
+    assert mesh.ping("n2", "n3").lost == 0
+
+    first = mesh.agents["n3"]
+    first.kill()
+    second = mesh.enter("n4", bundle_file(mesh), node="n4")
+    try:
+        second.wait_until_ready()
+        eventually(lambda: status_of(mesh, "n2", "n3") == "alive", 20, "n2 has the second machine as n3")
+        assert wireguard(mesh.network.hosts["n4"]).public_key != before
+        eventually(lambda: mesh.ping("n2", "n4").lost == 0, 20, "n2 reaches the second machine")
+
+        # The first comes back with its state: the second lives, so this one stays outside.
+        first.start()
+        eventually(
+            lambda: "is alive on another machine" in first.said(), 60, "the first is told that it is too many"
+        )
+        assert mesh.ping("n2", "n4").lost == 0
+    finally:
+        second.stop(signal.SIGTERM)
+        del mesh.agents["n4"]
+
+
+def second_machine(mesh: ClusterMesh) -> tuple[int, str]:
+    """Status and last words of a join with n3's bundle on n4's host."""
+    done = wgmesh(
+        mesh.network.hosts["n4"], "join", "--bundle", str(bundle_file(mesh)), "--backend", mesh.backend
+    )
+    return done.returncode, done.stderr.splitlines()[-1] if done.stderr else ""

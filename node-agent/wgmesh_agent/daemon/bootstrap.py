@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
+from wgmesh_agent.gossip.query_answers import PING_QUERY
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller
@@ -24,12 +25,14 @@ from wgmesh_agent.join.service import MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
+from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 CLAIM_QUERY = "_claim"
 FREE, TAKEN = b"\x01", b"\x00"
 CLAIM_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
 SWEEP_SECONDS = 10.0
 STOP_GRACE_SECONDS = 1.0
 PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
@@ -74,6 +77,22 @@ class Bootstrap:
     def is_alive(self, node: str) -> bool:
         member = self._node.gossip.members().get(node)
         return member is not None and member.status in PRESENT
+
+    async def answers(self, binding: Binding) -> bool:
+        node = binding.claim.node
+        try:
+            before = await self._received(binding)
+            result = await self._node.gossip.query(PING_QUERY, nodes=[node], ack=True, timeout=ANSWER_SECONDS)
+            # Others could answer in its name, but not through its tunnel.
+            return node in result.acks and await self._received(binding) > before
+        except (GossipError, BackEndError) as error:
+            log.warning("member could not be asked whether it lives", node=node, why=str(error))
+            return False
+
+    async def _received(self, binding: Binding) -> int:
+        """Bytes that came through a member's tunnel so far."""
+        peer = (await self._node.device()).peers.get(binding.claim.public_key)
+        return peer.rx_bytes if peer is not None else 0
 
     def bootstraps(self) -> tuple[str, ...]:
         others = (binding.claim.node for binding in self._node.ledger if binding.claim.bootstrap)

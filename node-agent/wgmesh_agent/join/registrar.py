@@ -30,6 +30,9 @@ class Mesh(Protocol):
     def is_alive(self, node: str) -> bool:
         """Whether gossip has the member alive, or is not yet sure that it is not."""
 
+    async def answers(self, binding: Binding) -> bool:
+        """Whether the machine that holds this member's key answers a question through its tunnel, asked just now."""
+
     def bootstraps(self) -> tuple[str, ...]:
         """The names of all known bootstrap nodes, this one included."""
 
@@ -69,9 +72,7 @@ class Registrar:
         Raises:
             Denied: with what the joiner's user should know.
         """
-        applicant = examine(
-            request, caller, self._mesh_name, self._ledger, lambda node: self._is_present(node, now_unix)
-        )
+        applicant = await self._examine(request, caller, now_unix)
         if applicant.public_key in self._tentative:
             raise Denied(
                 DenialReason.KEY_IN_USE, "a join with this public key is under way: try again in a second"
@@ -101,6 +102,31 @@ class Registrar:
         """Raises Denied for whoever a roster does not have any more, whatever it asks."""
         if caller.identity is not None:
             self._mesh.assigned(caller.identity.node, caller)
+
+    async def _examine(self, request: JoinRequest, caller: Caller, now_unix: float) -> Applicant:
+        """Examines; a certificate takes a name from no machine that lives, under the key it was admitted with.
+
+        Two machines with one certificate would take it from each other for ever. A machine that lost its key is silent
+        under it, whatever gossip still believes: so who is to be replaced is asked.
+        """
+        asked: PublicKey | None = None
+        while True:
+            # Anew after a question, as all else may have changed; and from here to binding nothing is awaited.
+            applicant = examine(
+                request, caller, self._mesh_name, self._ledger, lambda node: self._is_present(node, now_unix)
+            )
+            earlier = applicant.replaces
+            if earlier is None or earlier.claim.public_key == asked:
+                return applicant
+            if not self._mesh.is_alive(earlier.claim.node):
+                return applicant
+            asked = earlier.claim.public_key
+            if await self._mesh.answers(earlier):
+                raise Denied(
+                    DenialReason.NAME_IN_USE,
+                    f"the member {earlier.claim.node} is alive on another machine: each needs a certificate or bundle "
+                    "of its own; if this one is to take its place, stop the other first",
+                )
 
     def members(self) -> Iterator[Binding]:
         """The bindings a joiner may be told of."""

@@ -44,7 +44,8 @@ class Api:
     def _connect(self) -> None:
         from kubernetes.client.api_client import ApiClient
         from kubernetes.client.configuration import Configuration
-        from kubernetes.config import ConfigException, load_incluster_config
+        from kubernetes.config.config_exception import ConfigException
+        from kubernetes.config.incluster_config import load_incluster_config
 
         configuration = Configuration()
         try:

@@ -35,6 +35,21 @@ def test_what_is_left_of_pyroute2_asks_the_kernel() -> None:
     assert said(program) == ["lo", "None"]
 
 
+def test_an_agent_in_a_pod_imports_of_kubernetes_what_it_talks_with() -> None:
+    # Outside a pod it says so; that it gets there shows that what is needed is there.
+    program = (
+        "import asyncio\n"
+        "from wgmesh_agent.kube.api import Api, ApiError\n"
+        "try: asyncio.run(Api().connect())\n"
+        "except ApiError as error: print(*str(error).split()[:4], sep='-')\n"
+        "print(*(name for name, m in sys.modules.items() if m is not None))"
+    )
+    words, *loaded = said(program)
+    assert words == "no-service-account-here:"
+    assert "kubernetes.client.api_client" in loaded
+    assert not {"websocket", "oauthlib", "requests", "kubernetes.config.kube_config"} & set(loaded)
+
+
 def test_a_library_that_is_loaded_already_stays_whole() -> None:
     program = "import pyroute2, rich; leave_out(); import rich.table; print(pyroute2.NDB.__name__, rich.table.__name__)"
     done = subprocess.run(

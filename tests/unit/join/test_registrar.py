@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import IPv4Network, ip_address, ip_network
 
 import pytest
@@ -43,6 +44,9 @@ class FakeMesh:
 
     def __init__(self) -> None:
         self.alive: set[str] = set()
+        self.answering: set[PublicKey] = set()
+        self.questions: list[PublicKey] = []
+        self.while_asked: Callable[[], object] = lambda: None
         self.roster: dict[str, tuple[IPAddress, ...]] | None = None
         self.others: tuple[str, ...] = ()
         self.elsewhere: set[object] = set()
@@ -51,6 +55,12 @@ class FakeMesh:
 
     def is_alive(self, node: str) -> bool:
         return node in self.alive
+
+    async def answers(self, binding: Binding) -> bool:
+        await asyncio.sleep(0)
+        self.questions.append(binding.claim.public_key)
+        self.while_asked()
+        return binding.claim.public_key in self.answering
 
     def bootstraps(self) -> tuple[str, ...]:
         return ("boot", *self.others)
@@ -191,6 +201,61 @@ async def test_a_certificate_for_the_node_replaces_a_lost_key_and_keeps_the_addr
     assert second.claim.addresses == first.claim.addresses
     assert ledger.by_key(key(1)) is None
     assert mesh.announced[-1] == (second, first)
+
+
+async def test_a_second_machine_with_the_same_certificate_is_refused_while_the_first_answers(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    first = await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive.add("alpha")
+    mesh.answering.add(key(1))
+    for _ in range(3):
+        denied = await denial(registrar, request(2), certified("alpha"))
+        assert denied.reason is DenialReason.NAME_IN_USE
+        assert "alpha is alive on another machine" in str(denied)
+    assert ledger.by_name("alpha") == first
+    mesh.answering.clear()
+    assert (await admit(registrar, request(2), certified("alpha"))).claim.public_key == key(2)
+
+
+async def test_who_is_known_to_be_gone_is_not_asked(registrar: Registrar, mesh: FakeMesh) -> None:
+    await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.answering.add(key(1))
+    assert (await admit(registrar, request(2), certified("alpha"))).claim.public_key == key(2)
+    assert mesh.questions == []
+
+
+async def test_the_same_machine_coming_again_is_not_asked_whether_it_lives(
+    registrar: Registrar, mesh: FakeMesh
+) -> None:
+    await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive.add("alpha")
+    mesh.answering.add(key(1))
+    await admit(registrar, request(1, "alpha"), certified("alpha"))
+    assert mesh.questions == []
+
+
+async def test_of_two_machines_that_come_for_a_silent_one_s_name_the_first_gets_it(
+    registrar: Registrar, mesh: FakeMesh
+) -> None:
+    await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive.add("alpha")
+    mesh.answering.update({key(2), key(3)})
+    results = await asyncio.gather(
+        *(admit(registrar, request(n), certified("alpha")) for n in (2, 3)), return_exceptions=True
+    )
+    assert sum(isinstance(result, Binding) for result in results) == 1
+    assert sum(isinstance(result, Denied) for result in results) == 1
+
+
+async def test_what_changed_while_a_member_was_asked_counts(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive.add("alpha")
+    mesh.while_asked = lambda: ledger.withdraw(key(1))
+    binding = await admit(registrar, request(2), certified("alpha"))
+    assert mesh.announced[-1] == (binding, None)
 
 
 @pytest.mark.parametrize("caller", [certified("beta"), certified("alpha", mesh="green")])

@@ -56,6 +56,9 @@ class QuietMesh:
     def is_alive(self, node: str) -> bool:
         return False
 
+    async def answers(self, binding: Binding) -> bool:
+        return False
+
     def bootstraps(self) -> tuple[str, ...]:
         return ("boot",)
 

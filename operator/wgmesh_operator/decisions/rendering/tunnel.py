@@ -1,6 +1,6 @@
 """The tunnels' DaemonSet: holds what carries packets, so that agents may restart and be upgraded without a lost one.
 
-Its pods are left alone when its template changes (OnDelete): a node takes up the new template when it starts anew.
+Its pods are left alone when its template changes (OnDelete): a node takes it up when its pod is made anew.
 Only a new value of the mesh's annotation wgmesh.dev/restart-tunnels has all of them restarted, one at a time.
 """
 

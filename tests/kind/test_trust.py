@@ -1,0 +1,368 @@
+"""Who is trusted, and no longer: a CA rolled over, machines outside, certificates renewed, members revoked.
+
+All on one mesh whose certificates last minutes: while the rest happens, they come up for renewal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from tests.kind.cutting import apart
+from tests.kind.evidence import Measured
+from tests.kind.kubectl import Object, apply, delete, get, items, kubectl, wait_for
+from tests.kind.machines import bundle, exit_status, external, machine, said
+from tests.kind.meshes import Mesh, mesh_body
+from tests.kind.nodes import Node
+from tests.kind.papers import (
+    ADMITTED,
+    authorities,
+    fingerprint,
+    is_signed_by,
+    issued,
+    join_with,
+    papers,
+    serials,
+    served,
+)
+from tests.kind.pinging import none_lost, pinging, unanswered
+from tests.kind.processes import AGENT, process
+from tests.kind.release import NAMESPACE, Release
+
+LIFETIME = "5m"
+RENEWED_SECONDS = 420
+"""A certificate of 5 minutes is renewed after 200 s; a busy machine may take longer to see it."""
+ROLLED_SECONDS = 180
+CHANGED_SECONDS = 120
+CUT_OFF_SECONDS = 15
+WIREGUARD_PORT = 54540
+OUTSIDE = "outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A mesh on all nodes; `plain` is the one that admits nobody."""
+
+    mesh: Mesh
+    nodes: list[Node]
+    doors: dict[str, str]
+    plain: Node
+    first: dict[str, str]
+
+    @property
+    def admitting(self) -> list[Node]:
+        return [node for node in self.nodes if node.name in self.doors]
+
+
+@pytest.fixture(scope="module")
+def blue(release: Release) -> Iterator[Mesh]:
+    made = Mesh("blue")
+    yield made
+    made.delete()
+
+
+@pytest.fixture(scope="module")
+def ground(blue: Mesh, nodes: list[Node]) -> Ground:
+    apply(mesh_body(blue.name, certificates={"lifetime": LIFETIME}))
+    blue.wait()
+    doors = {door["node"]: door["address"] for door in blue.status()["bootstraps"]}
+    assert len(doors) == 2
+    (plain,) = (node for node in nodes if node.name not in doors)
+    return Ground(blue, nodes, doors, plain, serials(blue))
+
+
+def told(mesh: Mesh) -> set[str]:
+    """Reasons of the Events on it."""
+    own = (mesh.body() or {})["metadata"]["uid"]
+    events = items("events", namespace="default")
+    return {event["reason"] for event in events if event["involvedObject"].get("uid") == own}
+
+
+def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    mesh = ground.mesh
+    (old,) = authorities(mesh)
+    stolen = papers(ground.plain, mesh.name)
+    phases = {1}
+    with none_lost(tmp_path, measured, "the CA is rolled over", mesh.pairs(ground.nodes)):
+        began = time.monotonic()
+        kubectl("annotate", "wgmesh", mesh.name, f"wgmesh.dev/rotate-ca={int(time.time())}")
+
+        def is_over() -> bool:
+            trusted = authorities(mesh)
+            phases.add(len(trusted))
+            return len(trusted) == 1 and trusted[0] != old
+
+        wait_for(is_over, ROLLED_SECONDS, "only a new CA is trusted", mesh.status)
+        (new,) = authorities(mesh)
+        wait_for(
+            lambda: all(
+                (member["status"]["certificateIssuer"], member["status"]["trusted"])
+                == (fingerprint(new), [fingerprint(new)])
+                for member in mesh.members().values()
+            ),
+            ROLLED_SECONDS,
+            "all members have certificates of the new CA and trust no other",
+            mesh.members,
+        )
+        measured("rotate-ca annotated until no member trusts the old CA", time.monotonic() - began)
+    assert phases == {1, 2}
+    assert {"CARollOverStarted", "CASwitched", "CARolledOver"} <= told(mesh)
+    for node in ground.nodes:
+        held = papers(node, mesh.name)
+        assert is_signed_by(held.leaf(), new)
+        assert x509.load_pem_x509_certificates(held.authorities) == [new]
+    for door in ground.doors.values():
+        assert is_signed_by(served(door), new)
+        # The thief knows the new CA, so that it is the door that does not trust him.
+        shown = type(stolen)(stolen.key, stolen.certificate, mesh.status()["trustBundle"].encode())
+        answer = join_with(shown, door, mesh.name, mesh.members()[ground.plain.name])
+        assert answer.startswith("JoinUnreachable: it closed the connection"), answer
+    assert mesh.condition("CertificatesReady")["reason"] == "CertificatesIssued"
+
+
+@pytest.fixture
+def outsider(ground: Ground) -> Iterator[None]:
+    """The WgMeshNode of a machine outside the cluster."""
+    external(ground.mesh, OUTSIDE)
+    yield
+    delete("wgmeshnode", f"{ground.mesh.name}.{OUTSIDE}")
+
+
+def counts(mesh: Mesh) -> tuple[str, str]:
+    """NODES and LINKS."""
+    status = mesh.status()
+    return status["nodes"], status["links"]
+
+
+def row(mesh: Mesh, node: str) -> dict[str, str]:
+    """What `kubectl get wgmeshnodes` shows of a member, by column."""
+    head, found = kubectl("get", "wgmeshnodes", f"{mesh.name}.{node}").splitlines()
+    titles = head.split()
+    # By where they stand: some are empty.
+    starts = [*(head.index(title) for title in titles), len(found)]
+    return {
+        title: found[start:end].strip() for title, (start, end) in zip(titles, pairwise(starts), strict=True)
+    }
+
+
+def test_a_machine_outside_enters_with_its_bundle_counts_and_is_cut_off_for_good(
+    ground: Ground,
+    outsider: None,
+    images: tuple[str, str],
+    measured: Measured,
+    tmp_path: Path,
+) -> None:
+    mesh, name = ground.mesh, f"e2e-{ground.nodes[0].name}-{OUTSIDE}"
+    file = tmp_path / "bundle.json"
+    made = bundle(mesh, OUTSIDE, file)
+    assert mesh.members()[OUTSIDE]["status"]["phase"] == "Pending"
+    assert counts(mesh) == ("3/3", "6/6")
+    with machine(name, images[0], ground.nodes[0], file) as there:
+        began = time.monotonic()
+        wait_for(lambda: counts(mesh) == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12", mesh.status)
+        measured("wgmesh join --bundle until the mesh counts 4/4, 12/12", time.monotonic() - began)
+        mesh.wait()
+        assert row(mesh, OUTSIDE)["PEERS"] == "3/3"
+        assert row(mesh, OUTSIDE)["READY"] == "True"
+        assert row(mesh, OUTSIDE)["ENDPOINT"] == f"{there.underlay()}:{WIREGUARD_PORT}"
+        both_ways(ground, there, measured, tmp_path)
+        assert_counted_honestly(ground, there, measured)
+        assert_cut_off(ground, there, measured, tmp_path)
+        assert_no_way_back(ground, there, measured)
+    stranger = tmp_path / "again"
+    stranger.mkdir()
+    assert_refused(ground, images[0], file, "no member outside")
+    # One of the same name is another: what was made for the first is worth nothing.
+    external(mesh, OUTSIDE)
+    bundle(mesh, OUTSIDE, stranger / "bundle.json", unlike=made)
+    assert_refused(ground, images[0], file, "older than the member outside")
+
+
+def both_ways(ground: Ground, there: Node, measured: Measured, folder: Path) -> None:
+    (address,) = ground.mesh.addresses()[OUTSIDE]
+    pairs = [(node, address) for node in ground.nodes]
+    pairs += [(there, ground.mesh.addresses()[node.name][0]) for node in ground.nodes]
+    with none_lost(folder, measured, "pinged between each node and a machine outside", pairs) as pings:
+        assert len(pings) == 6
+
+
+def assert_counted_honestly(ground: Ground, there: Node, measured: Measured) -> None:
+    """A link to it that is cut is missed in LINKS on both ends, and named."""
+    mesh, node = ground.mesh, ground.plain
+    with apart(node, there, WIREGUARD_PORT):
+        began = time.monotonic()
+        wait_for(lambda: counts(mesh) == ("4/4", "10/12"), CHANGED_SECONDS, "4/4, 10/12", mesh.status)
+        measured("a machine outside apart from one node until LINKS is 10/12", time.monotonic() - began)
+        assert any(line.startswith(f"{node.name} -> {OUTSIDE}") for line in mesh.status()["worstLinks"])
+        assert mesh.condition("FullyMeshed")["status"] == "False"
+    wait_for(lambda: counts(mesh) == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
+
+
+def assert_cut_off(ground: Ground, there: Node, measured: Measured, folder: Path) -> None:
+    mesh = ground.mesh
+    key, (address,) = mesh.keys()[OUTSIDE], mesh.addresses()[OUTSIDE]
+    assert all(key in mesh.peers(node.name) for node in ground.nodes)
+    log = folder / "cut-off"
+    log.mkdir()
+    with none_lost(log, measured, "a machine outside is cut off", mesh.pairs(ground.nodes)):
+        began = time.monotonic()
+        delete("wgmeshnode", f"{mesh.name}.{OUTSIDE}")
+        wait_for(
+            lambda: not any(key in mesh.peers(node.name) for node in ground.nodes),
+            CHANGED_SECONDS,
+            "no node has it as a peer",
+        )
+        measured(
+            "external WgMeshNode deleted until no node has its peer",
+            time.monotonic() - began,
+            at_most=CUT_OFF_SECONDS,
+        )
+        wait_for(lambda: counts(mesh) == ("3/3", "6/6"), CHANGED_SECONDS, "3/3, 6/6", mesh.status)
+    for node in ground.nodes:
+        assert unanswered(node, address)
+        assert unanswered(there, mesh.addresses()[node.name][0])
+    wait_for(
+        lambda: get("secret", f"wgmesh-{mesh.name}-{OUTSIDE}-join", NAMESPACE) is None,
+        CHANGED_SECONDS,
+        "its bundle is gone",
+    )
+
+
+def assert_no_way_back(ground: Ground, there: Node, measured: Measured) -> None:
+    """The agent of a machine that was cut off goes on trying, and is refused."""
+    mesh = ground.mesh
+    words = f"the roster has no member {OUTSIDE}"
+    wait_for(lambda: words in said(there.name), CHANGED_SECONDS, f"the machine is told: {words}")
+    assert OUTSIDE not in mesh.members()
+    assert counts(mesh) == ("3/3", "6/6")
+    assert all(len(mesh.peers(node.name)) == 2 for node in ground.nodes)
+
+
+def assert_refused(ground: Ground, image: str, file: Path, words: str) -> None:
+    """A machine that starts with this bundle ends, and says why."""
+    mesh, name = ground.mesh, f"e2e-{ground.nodes[0].name}-stranger"
+    with machine(name, image, ground.nodes[0], file) as there:
+        wait_for(lambda: exit_status(there.name) is not None, CHANGED_SECONDS, "it gives up")
+        assert exit_status(name) == 1
+        assert words in said(name), said(name)
+    assert all(len(mesh.peers(node.name)) == 2 for node in ground.nodes)
+
+
+def test_certificates_are_renewed_before_they_end_and_no_ping_is_lost(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    mesh = ground.mesh
+    before = serials(mesh)
+    with none_lost(tmp_path, measured, "certificates are renewed", mesh.pairs(ground.nodes)):
+        began = time.monotonic()
+        wait_for(
+            lambda: all(serials(mesh)[node.name] != before[node.name] for node in ground.nodes),
+            RENEWED_SECONDS,
+            "every node has another certificate",
+            mesh.members,
+        )
+        measured("waited for certificates of 5 minutes to be renewed", time.monotonic() - began)
+    for node in ground.nodes:
+        held = papers(node, mesh.name).leaf()
+        assert f"{held.serial_number:x}" == serials(mesh)[node.name]
+        ends = datetime.fromisoformat(mesh.members()[node.name]["status"]["certificateNotAfter"])
+        assert held.not_valid_after_utc == ends
+    for door in ground.doors.values():
+        assert served(door).serial_number in {int(serial, 16) for serial in serials(mesh).values()}
+    # The first of each node's is that of its entry.
+    renewals = sum(len(issued(mesh, node.name)) - 1 for node in ground.nodes)
+    measured("certificates issued anew so far: renewal and roll-over", renewals, "certificates")
+    assert renewals >= 2 * len(ground.nodes)
+    assert mesh.condition("CertificatesReady")["status"] == "True"
+
+
+@contextmanager
+def frozen_agent(node: Node, mesh: Mesh) -> Iterator[None]:
+    """Its agent does nothing any more, as that of a member who means no good; WireGuard goes on."""
+    pid = str(process(node, AGENT, mesh.name).pid)
+    node.inside("kill", "-STOP", pid)
+    try:
+        yield
+    finally:
+        node.inside("kill", "-CONT", pid)
+
+
+def test_a_revoked_member_is_cut_off_whether_it_likes_or_not_and_enters_again_only_with_new_papers(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    mesh, node = ground.mesh, ground.plain
+    old = mesh.members()[node.name]
+    stolen = papers(node, mesh.name)
+    for door in ground.doors.values():
+        assert join_with(stolen, door, mesh.name, old) == ADMITTED
+    with none_lost(tmp_path, measured, "another member is revoked", mesh.pairs(ground.admitting)):
+        with frozen_agent(node, mesh):
+            began = time.monotonic()
+            delete_and_do_not_wait(mesh, node)
+            wait_for(
+                lambda: (
+                    not any(
+                        old["status"]["publicKey"] in mesh.peers(other.name) for other in ground.admitting
+                    )
+                ),
+                CHANGED_SECONDS,
+                "no other node has it as a peer",
+            )
+            measured(
+                "WgMeshNode deleted until no other node has its peer",
+                time.monotonic() - began,
+                at_most=CUT_OFF_SECONDS,
+            )
+            for other in ground.admitting:
+                assert unanswered(node, mesh.addresses()[other.name][0])
+                assert unanswered(other, old["spec"]["addresses"][0])
+            assert_no_door_opens(ground, stolen, old, "no member")
+        began = time.monotonic()
+        wait_for(
+            lambda: uid(mesh, node) not in (None, old["metadata"]["uid"]), CHANGED_SECONDS, "it is made anew"
+        )
+        mesh.wait("FullyMeshed", "False")
+        mesh.wait()
+        wait_for(
+            lambda: mesh.members()[node.name]["status"].get("certificateSerial"),
+            CHANGED_SECONDS,
+            "it has a certificate",
+        )
+        measured("its agent thawed until it is a member again, with new papers", time.monotonic() - began)
+    new = mesh.members()[node.name]
+    for what in ("certificateSerial", "publicKey"):
+        assert new["status"][what] != old["status"][what]
+    assert new["spec"]["addresses"] == old["spec"]["addresses"]
+    assert_no_door_opens(ground, stolen, old, f"older than the member {node.name}")
+    back = tmp_path / "back"
+    back.mkdir()
+    with pinging(back, *mesh.pairs(ground.nodes)):
+        assert mesh.status()["links"] == "6/6"
+
+
+def uid(mesh: Mesh, node: Node) -> str | None:
+    found = get("wgmeshnode", f"{mesh.name}.{node.name}")
+    return None if found is None else str(found["metadata"]["uid"])
+
+
+def delete_and_do_not_wait(mesh: Mesh, node: Node) -> None:
+    kubectl("delete", "wgmeshnode", f"{mesh.name}.{node.name}", "--wait=false")
+
+
+def assert_no_door_opens(ground: Ground, stolen: Any, member: Object, words: str) -> None:
+    for door in ground.doors.values():
+        answer = join_with(stolen, door, ground.mesh.name, member)
+        assert answer.startswith("JoinRefused: "), answer
+        assert words in answer, answer
+    for other in ground.admitting:
+        assert member["status"]["publicKey"] not in ground.mesh.peers(other.name)
