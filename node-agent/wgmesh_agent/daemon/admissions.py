@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 MAX_MISSING = 1024
 MOST_ASKED = 8
+UNKNOWN_AFTER = 2
 ASKED_AT_ONCE = 16
 ASKED_MEMBERS = 3
 
@@ -39,6 +41,7 @@ class _Missing:
 
     claim: Claim
     asked: int = 0
+    due: float = 0.0
 
 
 class Admissions:
@@ -69,6 +72,7 @@ class Admissions:
         self._signer: tuple[TLSFiles, Signer | None] | None = None
         self._known: set[bytes] = set()
         self._missing: dict[str, _Missing] = {}
+        self._news = Changes()
         may = signer is None or self._own_signer() is not None
         self.required = trust is not None and record.requires_admission and may
         for binding in ledger:
@@ -152,23 +156,32 @@ class Admissions:
         accept: Callable[[Claim, Origin], bool],
     ) -> None:
         """Asks for missing records: the member itself and a few bootstrap nodes, ever more seldom."""
-        pause = FIRST_PAUSE_SECONDS
         while True:
-            generation = changes.generation
-            asked = sorted(self._missing.values(), key=lambda m: m.asked)[:ASKED_AT_ONCE]
-            if not asked:
-                pause = FIRST_PAUSE_SECONDS
-                await changes.after(generation)
-                continue
-            found = await asyncio.gather(*(self._ask(gossip, m.claim, bootstraps(), accept) for m in asked))
-            for missing, is_found in zip(asked, found, strict=True):
-                missing.asked += 1
-                if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(missing.claim.node):
-                    # Whoever lives is heard of again, and asked for again.
-                    self._missing.pop(missing.claim.node, None)
-            pause = FIRST_PAUSE_SECONDS if any(found) else min(LONGEST_PAUSE_SECONDS, 2 * pause)
-            changes.bump()
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+            generation = self._news.generation
+            now = time.monotonic()
+            due = sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
+            if due:
+                asked = due[:ASKED_AT_ONCE]
+                found = await asyncio.gather(
+                    *(self._ask(gossip, m.claim, bootstraps(), accept) for m in asked)
+                )
+                for missing, is_found in zip(asked, found, strict=True):
+                    self._asked(missing, is_found=is_found)
+                changes.bump()
+            else:
+                waits = [m.due - now for m in self._missing.values()]
+                await self._news.after(generation, min(waits, default=LONGEST_PAUSE_SECONDS))
+
+    def _asked(self, missing: _Missing, *, is_found: bool) -> None:
+        node = missing.claim.node
+        missing.asked += 1
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
+        missing.due = time.monotonic() + pause * random.uniform(0.75, 1.25)  # noqa: S311
+        if not is_found and missing.asked == UNKNOWN_AFTER:
+            self._refusals.count("admission_missing", f"nobody has an admission record of {node}")
+        if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(node):
+            # Whoever lives is heard of again, and asked for again.
+            self._missing.pop(node, None)
 
     async def _ask(
         self,
@@ -250,9 +263,8 @@ class Admissions:
             self._missing[claim.node].claim = claim
         elif claim.node and len(self._missing) < MAX_MISSING:
             self._missing[claim.node] = _Missing(claim)
-        self._refusals.count(
-            "admission_missing", f"{claim.node or claim.public_key} shows no admission record; asking for it"
-        )
+            self._news.bump()
+        log.debug("admission record missing", node=claim.node, pubkey=str(claim.public_key))
 
 
 def _holds(bound: Binding, record: AdmissionRecord) -> bool:
