@@ -11,7 +11,7 @@ from wgmesh_agent.cli.library_parts import leave_out
 
 
 def _kube() -> int:
-    # The first process of a container is not ended by SIGTERM unless it says so, and what follows takes seconds to load.
+    # The first process of a container is not ended by SIGTERM unless it says so; what follows takes seconds to load.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     leave_out()
     from wgmesh_agent.kube.main import run_kube

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from wgmesh_agent.kube.reach import Reach
 from wgmesh_api import roster
 
 log = structlog.get_logger()
@@ -36,13 +37,13 @@ class Api:
 
     def __init__(self) -> None:
         self._client: Any = None
+        self._reach = Reach()
 
     async def connect(self) -> None:
         """Loads the client and the pod's credentials. Raises ApiError outside a pod."""
         await asyncio.to_thread(self._connect)
 
     def _connect(self) -> None:
-        from kubernetes.client.api_client import ApiClient
         from kubernetes.client.configuration import Configuration
         from kubernetes.config.config_exception import ConfigException
         from kubernetes.config.incluster_config import load_incluster_config
@@ -52,6 +53,13 @@ class Api:
             load_incluster_config(client_configuration=configuration)
         except ConfigException as error:
             raise ApiError(f"no service account here: {error}") from error
+        self._use(configuration)
+
+    def _use(self, configuration: Any) -> None:
+        from kubernetes.client.api_client import ApiClient
+
+        # Whoever asks tries again in good time; urllib3 would at once, and log each attempt.
+        configuration.retries = False
         self._client = ApiClient(configuration)
 
     async def get(self, path: str) -> Object:
@@ -180,11 +188,13 @@ class Api:
                 auth_settings=["BearerToken"],
             )
             response = client.call_api(*request, _request_timeout=timeout).response
+            self._reach.answered()
             if response.status < 400:
                 return response
             data = response.data
         except Exception as error:
             # urllib3 and the client have a dozen ways to say that nobody answers.
+            self._reach.silent(str(error))
             raise ApiError(f"{method} {path}: the API server does not answer: {error}") from error
         raise ApiError(f"{method} {path}: {_reason(data)}", response.status)
 

@@ -42,6 +42,8 @@ def test_an_agent_in_a_pod_imports_of_kubernetes_what_it_talks_with() -> None:
         "from wgmesh_agent.kube.api import Api, ApiError\n"
         "try: asyncio.run(Api().connect())\n"
         "except ApiError as error: print(*str(error).split()[:4], sep='-')\n"
+        "from kubernetes.client.configuration import Configuration\n"
+        "Api()._use(Configuration())\n"
         "print(*(name for name, m in sys.modules.items() if m is not None))"
     )
     words, *loaded = said(program)
