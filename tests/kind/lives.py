@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.kind.kubectl import Object, wait_for
+from tests.kind.kubectl import Object, kubectl, wait_for
 from tests.kind.meshes import Mesh
 from tests.kind.nodes import Node
+from tests.kind.release import NAMESPACE
 
 
 def identities(made: Mesh) -> dict[str, tuple[str, list[str]]]:
@@ -27,6 +28,11 @@ def lives(made: Mesh, component: str) -> dict[str, tuple[str, int]]:
         node: (pod["metadata"]["uid"], container(pod).get("restartCount", -1))
         for node, pod in made.pods(component).items()
     }
+
+
+def log_lines(pod: str) -> int:
+    """How many lines a pod of the operator's namespace has logged in its present life."""
+    return len(kubectl("logs", "-n", NAMESPACE, pod).splitlines())
 
 
 def agent_again(made: Mesh, node: Node, since: dict[str, tuple[str, int]], seconds: float) -> None:
