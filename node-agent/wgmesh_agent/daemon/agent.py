@@ -60,6 +60,7 @@ def run_agent(
     companions: Companions = lambda session: (),
     after_leaving: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
     *,
+    before_stopping: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
     held_tunnel: bool = False,
 ) -> int:
     """Runs until it is stopped or has left; the exit status. Foreseeable faults are one sentence, not a traceback.
@@ -68,13 +69,16 @@ def run_agent(
         prepare: makes the entry; may raise what an entry may.
         companions: what else runs beside each session, named, for as long as it does.
         after_leaving: what is to be done when this node has left the mesh for good.
+        before_stopping: what is waited for when the agent is told to stop; all goes on meanwhile.
         held_tunnel: a wireguard-go is run by somebody else, who is asked for it; and nobody will miss the key of a
             node that never entered.
     """
     configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
-        return asyncio.run(_agent(settings, prepare(), companions, after_leaving, held_tunnel=held_tunnel))
+        return asyncio.run(
+            _agent(settings, prepare(), companions, after_leaving, before_stopping, held_tunnel=held_tunnel)
+        )
     except FORESEEABLE as error:
         print(f"wgmesh: {_sentence(error)}", file=sys.stderr)  # noqa: T201
         return 1
@@ -98,10 +102,11 @@ async def _agent(
     entry: Entry,
     companions: Companions,
     after_leaving: Callable[[], Coroutine[Any, Any, None]],
+    before_stopping: Callable[[], Coroutine[Any, Any, None]],
     *,
     held_tunnel: bool,
 ) -> int:
-    stop, leave = _signals()
+    stop, leave, stopping = _signals(before_stopping)
     agent_service.clear(settings.agent_socket)
     folder = StateFolder(settings.state_dir, settings.mesh_name)
     try:
@@ -118,6 +123,7 @@ async def _agent(
             start = session.moved_to if end is End.MOVED else None
         return 0
     finally:
+        stopping.cancel()
         if held_tunnel and folder.is_blank():
             folder.forget()
         folder.close()
@@ -197,10 +203,20 @@ async def endpoint_of(
     )
 
 
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """SIGTERM stops; Ctrl-C leaves, and the second Ctrl-C does not wait for that."""
-    stop, leave = asyncio.Event(), asyncio.Event()
+def _signals(
+    before_stopping: Callable[[], Coroutine[Any, Any, None]],
+) -> tuple[asyncio.Event, asyncio.Event, asyncio.Task[None]]:
+    """SIGTERM stops; Ctrl-C leaves, and the second Ctrl-C does not wait for that. The task is to be kept, and ended."""
+    stop, leave, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, told.set)
     loop.add_signal_handler(signal.SIGINT, lambda: stop.set() if leave.is_set() else leave.set())
-    return stop, leave
+
+    async def when_told() -> None:
+        await told.wait()
+        try:
+            await before_stopping()
+        finally:
+            stop.set()
+
+    return stop, leave, asyncio.create_task(when_told(), name="stopping")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Coroutine, Iterable, Mapping
@@ -28,6 +29,7 @@ from wgmesh_agent.kube.looking import look_at
 from wgmesh_agent.kube.metrics import Look
 from wgmesh_agent.kube.renewal import wanted_of
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
+from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.status import tell_left
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Claim
@@ -40,6 +42,10 @@ from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
 RETRY_SECONDS = 3.0
+HESITATE_SECONDS = 3.0
+LEAVE_SECONDS = 20.0
+"""With the time for hesitating and for ending, within the pod's grace period of 30 s."""
+GONE = (Standing.DELETED, Standing.REPLACED, Standing.ABSENT)
 
 
 def run_kube(environment: Mapping[str, str]) -> int:
@@ -50,6 +56,7 @@ def run_kube(environment: Mapping[str, str]) -> int:
         agent.entry,
         agent.companions,
         agent.after_leaving,
+        before_stopping=agent.before_stopping,
         held_tunnel=agent.tunnel_is_held,
     )
 
@@ -68,6 +75,7 @@ class KubeAgent:
         self._credentials: Credentials | None = None
         self._identity: Identity | None = None
         self._key: PrivateKey | None = None
+        self._has_left = asyncio.Event()
         self._health = Health(settings.metrics_port, self._look)
 
     def entry(self) -> Entry:
@@ -87,8 +95,31 @@ class KubeAgent:
             await self._companions.left(mesh, node)
         elif self._identity is not None:
             await tell_left(self._api, self._identity, node_object_name(mesh, node))
+        self._has_left.set()
         log.info("left for good", next="waiting in case this node becomes a member again")
         await until(self._view, lambda: self._view.synced and self._wanted_again())
+
+    async def before_stopping(self) -> None:
+        """Leaves first if it is to.
+
+        When a node's label is taken away, its pods are ended at once; the roster tells why only a moment later.
+        """
+        if self._has_left.is_set() or not self._view.synced:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HESITATE_SECONDS):
+                await until(self._view, self._is_unwanted)
+        if self._is_unwanted():
+            log.info("leaving before it stops")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self._has_left.wait()
+
+    def _is_unwanted(self) -> bool:
+        """Whether it is about to leave, or to find that it need not enter."""
+        if self._companions is None or self._identity is None:
+            return self._is_deleted()
+        return self._view.standing(self._identity.uid()) in GONE
 
     async def _look(self) -> Look | None:
         if not self._health.is_member or self._session is None or self._credentials is None:

@@ -274,5 +274,39 @@ class TestAnotherLife:
         assert (await within(_result(task))).fresh
 
 
+class TestToldToStop:
+    async def test_a_member_stops_after_a_moment(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "HESITATE_SECONDS", 0.01)
+        await within(ground.entry())
+        async with asyncio.timeout(10):
+            await ground.agent.before_stopping()
+
+    async def test_one_that_is_deleted_a_moment_later_leaves_first(self, ground: Ground) -> None:
+        await within(ground.entry())
+        stopping = asyncio.create_task(ground.agent.before_stopping())
+        await asyncio.wait([stopping], timeout=0.05)
+        ground.api.put(node_body(deleting=True))
+        await asyncio.wait([stopping], timeout=0.05)
+        assert not stopping.done()
+        left = asyncio.create_task(ground.agent.after_leaving())
+        async with asyncio.timeout(10):
+            await stopping
+        left.cancel()
+        assert ground.api.objects[node_path()]["status"]["phase"] == "Left"
+
+    async def test_one_that_never_entered_does_not_wait_to_leave(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "HESITATE_SECONDS", 0.01)
+        ground.api.remove(node_path())
+        task = asyncio.create_task(ground.entry())
+        await eventually(lambda: ground.api.watched)
+        async with asyncio.timeout(10):
+            await ground.agent.before_stopping()
+        task.cancel()
+
+
 async def _result(task: asyncio.Task[Start | None]) -> Start | None:
     return await task

@@ -17,6 +17,7 @@ from wgmesh_agent.wireguard.errors import UapiError
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 HOLD_SECONDS = 0.5
+END_SECONDS = 2.0
 
 
 def request_path(name: str, directory: Path = SOCKETS) -> Path:
@@ -43,16 +44,19 @@ class HeldProcess(Process):
 
     def renounce(self) -> None:
         """Asks no longer."""
-        self.clear()
+        request_path(self._name, self.socket_path.parent).unlink(missing_ok=True)
 
     async def stop(self) -> None:
         """Asks no longer, and waits until the process has gone."""
-        self.clear()
+        self.renounce()
         await self.ended()
         self.let_go()
+        self.clear()
 
     def clear(self) -> None:
-        request_path(self._name, self.socket_path.parent).unlink(missing_ok=True)
+        """Removes what it left behind: one that was killed leaves its socket."""
+        self.renounce()
+        self.socket_path.unlink(missing_ok=True)
 
 
 def hold(name: str, program: str, directory: Path = SOCKETS) -> None:
@@ -64,6 +68,21 @@ def hold(name: str, program: str, directory: Path = SOCKETS) -> None:
     request = request_path(name, directory)
     while True:
         if request.exists():
-            # In the foreground, so that it ends with its holder's container and with nothing else.
-            subprocess.run([program, "-f", name], stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+            _run(program, name)
         time.sleep(HOLD_SECONDS)
+
+
+def _run(program: str, name: str) -> None:
+    """In the foreground, so that it ends with its holder's container and with nothing else."""
+    process = subprocess.Popen([program, "-f", name], stdin=subprocess.DEVNULL)  # noqa: S603
+    try:
+        process.wait()
+    except BaseException:
+        # Told to end, it takes its socket along; killed, it would not.
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
