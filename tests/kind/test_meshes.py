@@ -14,7 +14,7 @@ from tests.kind.evidence import Measured
 from tests.kind.kubectl import apply, kubectl, wait_for
 from tests.kind.meshes import SECOND_PORTS, Mesh, mesh_body
 from tests.kind.nodes import Node
-from tests.kind.pinging import none_lost
+from tests.kind.pinging import none_lost, pinging
 from tests.kind.release import Release
 from tests.kind.traces import difference, objects_of, only_of, traces
 
@@ -86,31 +86,67 @@ def test_a_dual_stack_mesh_carries_both_families_between_all_nodes(
         assert all(ping.sent() for ping in pings)
 
 
-@pytest.fixture
-def chosen(ground: Ground) -> Iterator[Callable[[list[Node]], dict[str, str]]]:
-    """Labels nodes, and gives the selector; undone afterwards."""
-
-    def label(nodes: list[Node]) -> dict[str, str]:
-        kubectl("label", "nodes", *[node.name for node in nodes], f"{CHOSEN}=yes", "--overwrite")
-        return {CHOSEN: "yes"}
-
-    yield label
+@pytest.fixture(scope="module")
+def labels(ground: Ground) -> Iterator[dict[str, str]]:
+    """What selects nodes labelled by `label`; no node is, afterwards."""
+    yield {CHOSEN: "yes"}
     kubectl("label", "nodes", "--all", f"{CHOSEN}-")
 
 
-def test_a_node_that_is_not_selected_any_more_leaves_without_a_trace_and_may_come_back(
-    ground: Ground,
-    chosen: Callable[[list[Node]], dict[str, str]],
-    measured: Measured,
-    tmp_path: Path,
+def label(*nodes: Node) -> None:
+    kubectl("label", "nodes", *[node.name for node in nodes], f"{CHOSEN}=yes", "--overwrite")
+
+
+def test_a_node_that_is_not_selected_any_more_leaves_without_a_trace_and_comes_back_when_it_is(
+    ground: Ground, labels: dict[str, str], measured: Measured, tmp_path: Path
 ) -> None:
-    blue, *stay = ground.blue, *ground.nodes[:2]
+    *stay, goes = ground.nodes
+    label(*stay)
+    away_and_back(
+        ground,
+        goes,
+        lambda: ground.blue.change(nodeSelector=labels),
+        lambda: label(goes),
+        ("nodeSelector narrowed", "node labelled"),
+        measured,
+        tmp_path,
+    )
+
+
+def test_a_node_whose_label_is_taken_away_leaves_without_a_trace_and_comes_back_unlabelled(
+    ground: Ground, labels: dict[str, str], measured: Measured, tmp_path: Path
+) -> None:
+    """Kubernetes ends its pods at once, before it can be asked to leave."""
     goes = ground.nodes[2]
+    label(*ground.nodes)
+    ground.blue.change(nodeSelector=labels)
+    away_and_back(
+        ground,
+        goes,
+        lambda: kubectl("label", "node", goes.name, f"{CHOSEN}-"),
+        lambda: ground.blue.change(nodeSelector=None),
+        ("label taken away", "nodeSelector widened"),
+        measured,
+        tmp_path,
+    )
+
+
+def away_and_back(
+    ground: Ground,
+    goes: Node,
+    exclude: Callable[[], object],
+    include: Callable[[], object],
+    called: tuple[str, str],
+    measured: Measured,
+    folder: Path,
+) -> None:
+    """Has a node leave blue and come back, while nobody else notices."""
+    blue, stay = ground.blue, [node for node in ground.nodes if node != goes]
     key, addresses = blue.keys()[goes.name], blue.addresses()
     others = [*blue.pairs(stay), *ground.green.pairs(ground.nodes)]
-    with none_lost(tmp_path, measured, "a node leaves a mesh and comes back, elsewhere", others):
+    with none_lost(folder, measured, f"elsewhere, {called[0]} and {called[1]}", others):
         began = time.monotonic()
-        blue.change(nodeSelector=chosen(stay))
+        exclude()
         wait_for(
             lambda: (
                 goes.name not in blue.members()
@@ -121,7 +157,7 @@ def test_a_node_that_is_not_selected_any_more_leaves_without_a_trace_and_may_com
             f"{goes.name} has left",
             blue.members,
         )
-        measured("nodeSelector narrowed until the node has left", time.monotonic() - began)
+        measured(f"{called[0]} until the node has left", time.monotonic() - began)
         wait_for(
             lambda: only_of("green", difference(ground.before[goes.name], traces(goes))),
             LEAVE_SECONDS,
@@ -134,19 +170,19 @@ def test_a_node_that_is_not_selected_any_more_leaves_without_a_trace_and_may_com
             "2/2 nodes, 2/2 links",
             blue.status,
         )
-        measured("nodeSelector narrowed until status is 2/2, 2/2", time.monotonic() - began)
+        measured(f"{called[0]} until status is 2/2, 2/2", time.monotonic() - began)
         assert blue.condition("FullyMeshed")["status"] == "True"
         assert key not in {peer for node in stay for peer in blue.peers(node.name)}
 
         began = time.monotonic()
-        blue.change(nodeSelector=None)
+        include()
         wait_for(lambda: blue.status()["nodes"] == "3/3", TOGETHER_SECONDS, "3/3 nodes", blue.status)
         blue.wait()
-        measured("nodeSelector widened until FullyMeshed", time.monotonic() - began, at_most=TOGETHER_SECONDS)
+        measured(f"{called[1]} until FullyMeshed", time.monotonic() - began, at_most=TOGETHER_SECONDS)
     assert blue.addresses() == addresses
-    back = tmp_path / "back"
+    back = folder / "back"
     back.mkdir()
-    with none_lost(back, measured, "the node is back", blue.pairs(ground.nodes)):
+    with pinging(back, *blue.pairs(ground.nodes)):
         assert blue.status()["links"] == "6/6"
 
 
