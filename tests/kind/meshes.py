@@ -81,8 +81,9 @@ class Mesh:
 
     def peers(self, node: str) -> set[str]:
         """The public keys that WireGuard itself has as peers on a node."""
-        agent = self.agents()[node]
-        said = kubectl("exec", "-n", NAMESPACE, agent, "--", "wg", "show", f"wg{self.name}", "peers")
+        # Not the agent's pod, which is replaced with every change of the mesh.
+        tunnel = self.pods("tunnel")[node]["metadata"]["name"]
+        said = kubectl("exec", "-n", NAMESPACE, tunnel, "--", "wg", "show", f"wg{self.name}", "peers")
         return set(said.split())
 
     def change(self, **spec: Any) -> None:

@@ -120,7 +120,7 @@ def test_a_deleted_node_is_gone_everywhere_and_may_come_back_as_another(
     select(ground.newcomer)
     rest = [ground.survivor, ground.newcomer]
     wait_for(
-        lambda: all(node.name in mesh.agents() for node in rest) and mesh.status()["nodes"] == "2/3",
+        lambda: all(node.name in mesh.pods("tunnel") for node in rest) and mesh.status()["nodes"] == "2/3",
         TAKEN_OVER_SECONDS + ENTERED_SECONDS,
         "the mesh has taken the loss",
         mesh.status,
