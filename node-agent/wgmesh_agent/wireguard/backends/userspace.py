@@ -84,14 +84,15 @@ class UserspaceBackend:
             self._written = written_endpoints(self._written, changes, now_unix=self._clock())
 
     async def close(self) -> None:
+        # First: it may hold the lock for long, waiting for a process that nobody starts any more.
+        await self._end_supervision()
         async with self._lock:
-            await self._end_supervision()
             self._process.let_go()
             self._worker.close()
 
     async def destroy(self) -> None:
+        await self._end_supervision()
         async with self._lock:
-            await self._end_supervision()
             answers = await self._process.connect()
             self._process.renounce()
             if await self._worker.run(self._remove_link):

@@ -1,0 +1,60 @@
+"""A tunnel that somebody else holds: asked for by a file, and let go of also when its holder has gone for good."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+
+from wgmesh_agent.wireguard.backends import userspace
+from wgmesh_agent.wireguard.backends.held import HeldProcess, request_path
+from wgmesh_agent.wireguard.backends.userspace import UserspaceBackend
+from wgmesh_agent.wireguard.model import InterfaceSpec
+
+NAME = "wgtest"
+SPEC = InterfaceSpec(NAME, (ip_interface("10.232.1.1"),), (ip_network("10.232.0.0/16"),), 1420)
+
+
+class Mortal(HeldProcess):
+    """Is there when first asked for, dies at once, and is never seen again."""
+
+    asked = 0
+    seen = False
+
+    async def start(self) -> None:
+        self.asked += 1
+        await super().start()
+
+    async def connect(self) -> bool:
+        is_first = self.asked == 1 and not self.seen
+        self.seen = self.seen or is_first
+        return is_first
+
+    async def ended(self) -> None:
+        return None
+
+
+async def until_asked_again(process: Mortal) -> None:
+    while process.asked < 2:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("end", ["close", "destroy"])
+async def test_an_agent_that_waits_for_a_holder_that_has_gone_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(userspace.UserspaceBackend, "_link", lambda self: None)
+    monkeypatch.setattr(userspace.UserspaceBackend, "_settle", lambda self, spec: None)
+    monkeypatch.setattr(userspace.UserspaceBackend, "_remove_link", lambda self: False)
+    process = Mortal(NAME, "wireguard-go", tmp_path)
+    backend = UserspaceBackend(NAME, process=process)
+    async with asyncio.timeout(10):
+        await backend.open(SPEC)
+        await until_asked_again(process)
+        assert request_path(NAME, tmp_path).exists()
+        process.socket_path.touch()
+        await getattr(backend, end)()
+    assert request_path(NAME, tmp_path).exists() == (end == "close")
+    assert process.socket_path.exists() == (end == "close")
