@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,7 +93,6 @@ def captured(node: Node, interface: str, log: Path) -> Iterator[list[bytes]]:
         )
         yield raw
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    whole, _, _ = log.read_text().rpartition("\n")
-    raw.extend(bytes.fromhex(line) for line in whole.split("\n")[1:])
+        process.terminate()
+        process.wait(_READY_SECONDS)
+    raw.extend(bytes.fromhex(line) for line in log.read_text().split()[1:])
