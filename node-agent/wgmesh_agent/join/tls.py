@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,19 +45,34 @@ class Credentials:
 
     def server(self) -> grpc.ServerCredentials:
         """Demands a client certificate from one of the authorities."""
+        served, lock = self.files, threading.Lock()
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            # Asked at every handshake, from gRPC's threads. A configuration that is the same is not none: gRPC puts it
+            # in place of one that other handshakes use just then, and a hundred at once ended the process (1.85).
+            nonlocal served
+            with lock:
+                files = self.files
+                if files is served:
+                    return None
+                served = files
+            return _configuration(files)
+
         return grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._configuration, require_client_authentication=True
+            _configuration(served),
+            renewed,  # type: ignore[arg-type]
+            require_client_authentication=True,
         )
 
     def channel(self) -> grpc.ChannelCredentials:
         """For one channel: gRPC cannot change those of a channel that is open."""
         return grpc.ssl_channel_credentials(self.files.authorities, self.files.key, self.files.certificate)
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        files = self.files
-        return grpc.ssl_server_certificate_configuration(
-            [(files.key, files.certificate)], root_certificates=files.authorities
-        )
+
+def _configuration(files: TLSFiles) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(files.key, files.certificate)], root_certificates=files.authorities
+    )
 
 
 def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, folder: Path | None) -> TLSFiles:

@@ -8,7 +8,7 @@ import datetime
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -291,6 +291,27 @@ async def test_who_asks_by_name_finds_a_bootstrap_node_at_an_address_its_certifi
     assert (await join(bench, by_name)).node == "alpha"
     with pytest.raises(JoinUnreachable):
         await join(bench, Credentials(authority.files("alpha"), "bootstrap.green.wgmesh.dev"))
+
+
+def test_the_server_is_given_credentials_anew_only_when_they_changed(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_at_each_handshake: list[Callable[[], object]] = []
+
+    def remember(
+        initial: object, fetch: Callable[[], object], *, require_client_authentication: bool
+    ) -> object:
+        asked_at_each_handshake.append(fetch)
+        return initial
+
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", remember)
+    credentials = authority.credentials("boot", Role.BOOTSTRAP)
+    credentials.server()
+    (fetch,) = asked_at_each_handshake
+    assert [fetch(), fetch()] == [None, None]
+    credentials.files = authority.files("boot", Role.BOOTSTRAP)
+    assert fetch() is not None
+    assert fetch() is None
 
 
 async def test_a_bootstrap_node_that_is_not_there_is_unreachable(authority: Authority) -> None:
