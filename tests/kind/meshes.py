@@ -95,12 +95,12 @@ class Mesh:
         return {node: pod["metadata"]["name"] for node, pod in self.pods("agent").items()}
 
     def pods(self, component: str) -> dict[str, Object]:
-        """The pods of "agent" or "tunnel" by node; without those that are ending."""
+        """The pods of "agent" or "tunnel" by node; without those that are ending, or have no node yet."""
         labels = f"wgmesh.dev/mesh={self.name},app.kubernetes.io/component={component}"
         return {
             pod["spec"]["nodeName"]: pod
             for pod in items("pods", labels=labels, namespace=NAMESPACE)
-            if "deletionTimestamp" not in pod["metadata"]
+            if "deletionTimestamp" not in pod["metadata"] and "nodeName" in pod["spec"]
         }
 
     def delete(self, seconds: float = GONE_SECONDS) -> None:

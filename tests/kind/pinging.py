@@ -15,6 +15,7 @@ from tests.kind.kubectl import wait_for
 from tests.kind.nodes import Node
 
 PINGS_A_SECOND = 5
+ANSWER_SECONDS = 30.0
 _REPLY = re.compile(r"icmp_seq=(\d+) ttl=")
 
 
@@ -36,7 +37,7 @@ class Pinging:
         """Sequence numbers of the answers so far."""
         return {int(number) for number in _REPLY.findall(self._log.read_text())}
 
-    def go_on(self, seconds: float = 30.0) -> None:
+    def go_on(self, seconds: float = ANSWER_SECONDS) -> None:
         """Waits for three more answers: the path works now."""
         before = max(self.answered(), default=0)
         wait_for(
@@ -59,14 +60,16 @@ class Pinging:
 
 
 @contextmanager
-def pinging(folder: Path, *pairs: tuple[Node, str]) -> Iterator[list[Pinging]]:
-    """Pings each address from its node before, during and after the block."""
+def pinging(
+    folder: Path, *pairs: tuple[Node, str], seconds: float = ANSWER_SECONDS
+) -> Iterator[list[Pinging]]:
+    """Pings each address from its node before, during and after the block; the first answers may take `seconds`."""
     pings: list[Pinging] = []
     try:
         for number, (node, address) in enumerate(pairs):
             pings.append(Pinging(node, address, folder / f"ping-{number}.log"))
         for ping in pings:
-            ping.go_on()
+            ping.go_on(seconds)
         yield pings
         for ping in pings:
             ping.go_on()

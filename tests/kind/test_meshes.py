@@ -69,7 +69,7 @@ def test_two_meshes_on_the_same_nodes_are_both_whole(ground: Ground, measured: M
         at_most=TOGETHER_SECONDS,
     )
     for mesh in (ground.blue, ground.green):
-        assert (mesh.status()["nodes"], mesh.status()["links"]) == ("3/3", "6/6")
+        assert counts(mesh) == ("3/3", "6/6")
         for node in ground.nodes:
             assert mesh.peers(node.name) == {key for name, key in mesh.keys().items() if name != node.name}
     assert set(ground.blue.keys().values()).isdisjoint(ground.green.keys().values())
@@ -165,7 +165,7 @@ def away_and_back(
             lambda: difference(ground.before[goes.name], traces(goes)),
         )
         wait_for(
-            lambda: (blue.status()["nodes"], blue.status()["links"]) == ("2/2", "2/2"),
+            lambda: counts(blue) == ("2/2", "2/2"),
             LEAVE_SECONDS,
             "2/2 nodes, 2/2 links",
             blue.status,
@@ -176,14 +176,27 @@ def away_and_back(
 
         began = time.monotonic()
         include()
-        wait_for(lambda: blue.status()["nodes"] == "3/3", TOGETHER_SECONDS, "3/3 nodes", blue.status)
-        blue.wait()
-        measured(f"{called[1]} until FullyMeshed", time.monotonic() - began, at_most=TOGETHER_SECONDS)
-    assert blue.addresses() == addresses
-    back = folder / "back"
-    back.mkdir()
-    with pinging(back, *blue.pairs(ground.nodes)):
-        assert blue.status()["links"] == "6/6"
+        wait_for(
+            lambda: set(blue.pods("tunnel")) == set(addresses) == set(blue.members()),
+            TOGETHER_SECONDS,
+            f"{goes.name} is to be a member again",
+        )
+        assert blue.addresses() == addresses
+        back = folder / "back"
+        back.mkdir()
+        with pinging(back, *blue.pairs(ground.nodes), seconds=TOGETHER_SECONDS):
+            measured(
+                f"{called[1]} until pings to and from the node are answered",
+                time.monotonic() - began,
+                at_most=TOGETHER_SECONDS,
+            )
+        wait_for(lambda: counts(blue) == ("3/3", "6/6"), TOGETHER_SECONDS, "3/3, 6/6", blue.status)
+
+
+def counts(mesh: Mesh) -> tuple[str, str]:
+    """NODES and LINKS."""
+    status = mesh.status()
+    return status["nodes"], status["links"]
 
 
 def test_deleting_one_mesh_does_not_touch_the_other(
@@ -197,7 +210,7 @@ def test_deleting_one_mesh_does_not_touch_the_other(
         for changed in ground.changed():
             assert changed
             assert only_of("blue", changed), changed
-    assert (blue.status()["nodes"], blue.status()["links"]) == ("3/3", "6/6")
+    wait_for(lambda: counts(blue) == ("3/3", "6/6"), TOGETHER_SECONDS, "3/3, 6/6", blue.status)
 
 
 def test_of_a_deleted_mesh_no_trace_is_left_on_any_node(ground: Ground, measured: Measured) -> None:
