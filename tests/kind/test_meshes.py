@@ -243,10 +243,20 @@ def stages(mesh: Mesh) -> list[Callable[[], object]]:
     ]
 
 
-def test_ten_creations_and_deletions_in_a_row_leave_nothing(ground: Ground, measured: Measured) -> None:
+@pytest.fixture
+def again(ground: Ground) -> Iterator[Mesh]:
+    """A mesh that is not there yet, and the only one."""
     ground.blue.delete()
     ground.green.delete()
-    mesh = Mesh("again")
+    made = Mesh("again")
+    yield made
+    made.delete()
+
+
+def test_ten_creations_and_deletions_in_a_row_leave_nothing(
+    ground: Ground, again: Mesh, measured: Measured
+) -> None:
+    mesh = again
     made = gone = 0.0
     for number in range(ROUNDS):
         apply(mesh_body(mesh.name))
