@@ -33,6 +33,15 @@ def is_gone(mesh: Mesh, node: str, key: str, others: list[str]) -> bool:
     )
 
 
+def looking_seconds(mesh: Mesh, node: str, others: list[str]) -> float:
+    """What looking itself may add: seen by the second look that began after it was so. In a guest that is seconds."""
+    began = time.monotonic()
+    for other in others:
+        status(mesh, other, node)
+        wireguard(mesh.network.hosts[other])
+    return 2 * (time.monotonic() - began)
+
+
 def running(mesh: Mesh) -> list[str]:
     return [node for node, agent in mesh.agents.items() if agent.runs()]
 
@@ -46,10 +55,11 @@ def test_ctrl_c_leaves_the_mesh_and_is_gone_everywhere_within_2_s(mesh: Mesh) ->
     agent = mesh.agents["n5"]
     key = agent.info().pubkey
     others = [node for node in running(mesh) if node != "n5"]
+    looking = looking_seconds(mesh, "n5", others)
     began = time.monotonic()
     os.kill(agent.pid, signal.SIGINT)
     eventually(lambda: is_gone(mesh, "n5", key, others), 10, "n5 is gone everywhere")
-    assert time.monotonic() - began <= GONE_SECONDS
+    assert time.monotonic() - began <= GONE_SECONDS + looking
     assert agent.wait() == 0
     assert not has_interface(agent.host)
     assert not (agent.host.disk / mesh.name).exists()
@@ -66,11 +76,12 @@ def test_leave_on_the_command_line_leaves_the_mesh(mesh: Mesh) -> None:
     agent = mesh.agents["n4"]
     key = agent.info().pubkey
     others = [node for node in running(mesh) if node != "n4"]
+    looking = looking_seconds(mesh, "n4", others)
     began = time.monotonic()
     with (mesh.network.folder / "leave.log").open("wb") as output:
         command = agent.host.popen([*PROGRAM, "leave"], output)
     eventually(lambda: is_gone(mesh, "n4", key, others), 10, "n4 is gone everywhere")
-    assert time.monotonic() - began <= GONE_SECONDS + STARTING_SECONDS
+    assert time.monotonic() - began <= GONE_SECONDS + STARTING_SECONDS + looking
     assert command.wait(20) == 0
     assert (mesh.network.folder / "leave.log").read_text() == "This node has left the mesh.\n"
     assert agent.wait() == 0
