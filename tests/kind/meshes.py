@@ -76,8 +76,12 @@ class Mesh:
         return [(one, address) for one, other in permutations(nodes, 2) for address in addresses[other.name]]
 
     def keys(self) -> dict[str, str]:
-        """Members' WireGuard public keys by node name."""
-        return {node: member["status"]["publicKey"] for node, member in self.members().items()}
+        """The WireGuard public keys of those members that have told theirs, by node name."""
+        return {
+            node: member["status"]["publicKey"]
+            for node, member in self.members().items()
+            if (member.get("status") or {}).get("publicKey")
+        }
 
     def peers(self, node: str) -> set[str]:
         """The public keys that WireGuard itself has as peers on a node."""
