@@ -130,6 +130,10 @@ class Admissions:
         self._own = vouched.admission
         return vouched
 
+    def settled(self, node: str) -> None:
+        """The member is bound, or has gone: what is still asked of it must not bind it again."""
+        self._missing.pop(node, None)
+
     def lacking(self) -> list[Claim]:
         """Whoever is not bound because nobody asked has shown a record."""
         return [missing.claim for missing in self._missing.values() if missing.asked]
@@ -197,6 +201,8 @@ class Admissions:
         except GossipError as error:
             log.warning("admission record not asked for", node=claim.node, why=str(error))
             return False
+        if claim.node not in self._missing:
+            return True
         return any(self._take(claim, answer, accept) for answer in result.responses.values())
 
     def _take(self, claim: Claim, answer: bytes, accept: Callable[[Claim, Origin], bool]) -> bool:

@@ -89,6 +89,7 @@ class Membership:
         if refusal is not None:
             self._refusals.count(refusal.reason.value, refusal.message)
             return False
+        self._admissions.settled(claim.node)
         after = self._ledger.by_key(claim.public_key)
         if before is None:
             log.info("member bound", node=claim.node, pubkey=str(claim.public_key), origin=origin.value,
@@ -195,6 +196,7 @@ class Membership:
             self._ledger.seen(claim.public_key, time.time())
 
     def _gone(self, member: Member, how: str) -> None:
+        self._admissions.settled(member.name)
         binding = self._ledger.by_name(member.name)
         if binding is None or member.tags.get(PUBLIC_KEY, str(binding.claim.public_key)) != str(
             binding.claim.public_key

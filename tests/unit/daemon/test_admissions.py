@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
+from typing import cast
 
 import pytest
 
 from wgmesh_agent.daemon.admissions import Admissions
+from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.notifications import Member, QueryReceived
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip_io import GossipNode, QueryResult
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.tls import Credentials, TLSFiles
 from wgmesh_agent.membership.admission_record import AdmissionRecord, Signer
@@ -249,3 +253,28 @@ def test_a_revoked_node_is_not_announced_into_the_mesh(boot: Node, node: Node) -
     node.announced(boot.admissions.vouch(claim("beta", 3)))
     assert node.key_of("beta") is None
     assert node.refusals.counts["not_listed"] == 1
+
+
+async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: Node, node: Node) -> None:
+    beta = boot.admissions.vouch(claim("beta", 3))
+    assert beta.admission is not None
+    answer = beta.admission.to_bytes()
+    node.heard(replace(beta, admission=None))
+    asked_for = asyncio.Event()
+
+    class Gossip:
+        async def query(self, *_: object, **__: object) -> QueryResult:
+            node.announced(beta)
+            left = replace(node.gossip["beta"], status=MemberStatus.LEFT)
+            node.membership.heard(left)
+            asked_for.set()
+            return QueryResult(frozenset({"boot"}), frozenset(), {"boot": answer})
+
+    running = asyncio.create_task(
+        node.admissions.run(Changes(), cast(GossipNode, Gossip()), lambda: ["boot"], node.membership.accept)
+    )
+    async with asyncio.timeout(5):
+        await asked_for.wait()
+        await asyncio.sleep(0)
+    running.cancel()
+    assert node.key_of("beta") is None
