@@ -21,6 +21,8 @@ from tests.kind.traces import difference, objects_of, only_of, traces
 CHOSEN = "e2e-chosen"
 TOGETHER_SECONDS = 60
 GONE_SECONDS = 20
+INTERRUPTED_SECONDS = 40
+"""For the end of a mesh whose pods are only just starting: they hear of it when they are up."""
 LEAVE_SECONDS = 30
 COLLECTED_SECONDS = 60
 ROUNDS = 10
@@ -268,5 +270,5 @@ def test_ten_creations_and_deletions_in_a_row_leave_nothing(
         gone = max(gone, time.monotonic() - began)
         assert ground.changed() == [{}, {}, {}], f"round {number}"
     measured(f"{ROUNDS} meshes in a row, each deleted at another stage: making them", made)
-    measured("the slowest of their deletions", gone, at_most=GONE_SECONDS)
+    measured("the slowest of their deletions", gone, at_most=INTERRUPTED_SECONDS)
     assert_collected(mesh)
