@@ -11,6 +11,7 @@ from .counters import Counters
 from .errors import PeerError
 from .intents import IntentBuffer
 from .lamport import LamportClock
+from .node_state import NodeStateKind
 from .node_table import NodeRecord
 from .notifications import (
     Member,
@@ -179,11 +180,17 @@ class MemberTable:
             self._emit(MemberUpdated(member.view()))
 
     def node_left(self, record: NodeRecord, now: float) -> None:
-        """memberlist has it dead or left: failed, unless it said goodbye before."""
+        """memberlist has it dead or left: failed, unless it said goodbye, to serf or to memberlist.
+
+        Each goodbye is told a limited number of times and may miss a node; either is enough, where serf 0.9.4 calls who
+        said only the second one failed until the next push-pull.
+        """
         member = self._members.get(record.name)
         if member is None:
             return
-        if member.status is MemberStatus.LEAVING:
+        if member.status is MemberStatus.LEAVING or (
+            member.status is MemberStatus.ALIVE and record.state is NodeStateKind.LEFT
+        ):
             self._set_status(member, MemberStatus.LEFT, now)
             self._emit(MemberLeft(member.view()))
         elif member.status is MemberStatus.ALIVE:

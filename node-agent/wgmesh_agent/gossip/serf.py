@@ -124,7 +124,8 @@ class Serf:
         def outcome(error: str | None, now: float) -> None:
             self._ignoring_old_events -= ignore_old_events
             self._joining -= 1
-            if error is None:
+            # A join that ends after the goodbye would take it back.
+            if error is None and not self._members.leaving_self:
                 self._broadcast_join(now)
             self._emit(JoinFinished(endpoint, error))
 

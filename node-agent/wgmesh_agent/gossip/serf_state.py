@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .lamport import LATEST, LamportClock, plausible
-from .member_table import MemberTable
+from .member_table import MemberTable, SerfMember
 from .recent_window import RecentWindow
-from .serf_messages import EventSlot, JoinIntent, LeaveIntent, SerfPushPull, UserEvent
+from .serf_messages import EventSlot, JoinIntent, LeaveIntent, MemberStatus, SerfPushPull, UserEvent
 
 EventKey = tuple[str, bytes]
+
+
+def _told(member: SerfMember) -> int:
+    """What a peer takes for the time of a join intent: a leave's own time would make it deaf to that leave."""
+    return member.status_ltime - (member.status is MemberStatus.LEAVING)
 
 
 class SerfState:
@@ -35,7 +40,7 @@ class SerfState:
         """This node's share."""
         return SerfPushPull(
             self._clock.time,
-            {member.record.name: member.status_ltime for member in self._members},
+            {member.record.name: _told(member) for member in self._members},
             tuple(self._members.left),
             self._event_clock.time,
             tuple(EventSlot(ltime, keys) for ltime, keys in self._events.entries()),

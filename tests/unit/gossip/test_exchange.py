@@ -103,6 +103,20 @@ class TestAnswering:
         assert isinstance(reply, PushPull)
         assert {node.name: node.state for node in reply.nodes}["n2"] is NodeStateKind.SUSPECT
 
+    def test_who_is_leaving_is_told_so_that_the_leave_itself_is_still_news(self) -> None:
+        core, listener = Loner().know(3), Loner().know(3)
+        leave = UserMessage(encode_serf(LeaveIntent(7, "n2")))
+        core.hear(leave)
+        reply = ask(core, push_pull())
+        assert isinstance(reply, PushPull)
+        told = decode_serf(reply.user_state)
+        assert isinstance(told, SerfPushPull)
+        join(listener, push_pull(state("n3"), serf=told))
+        listener.hear(leave)
+        member = listener.core.member("n2")
+        assert member is not None
+        assert member.status is MemberStatus.LEAVING
+
     def test_an_incompatible_joiner_gets_its_reply_and_is_not_merged(self) -> None:
         core = Loner()
         reply = ask(core, push_pull(state("n4", vsn=bytes([1, 1, 1, 2, 5, 4])), join=True))
@@ -177,6 +191,17 @@ class TestJoining:
         core.pass_time(0.5)
         intents = [decode_serf(said.payload) for _, said, _ in core.of(UserMessage)]
         assert JoinIntent(1, "n1") in intents
+
+    def test_a_join_that_ends_after_the_goodbye_does_not_take_it_back(self) -> None:
+        core = Loner().know(3)
+        core.do(lambda serf: serf.join(endpoint(2), core.now))
+        opened = next(action for action in core.actions if isinstance(action, OpenStream))
+        core.do(lambda serf: serf.leave(core.now))
+        data = PLAIN.encode(stream_message(push_pull(state("n2"))), True)
+        core.do(lambda serf: serf.stream_received(opened.stream_id, data, core.now))
+        core.pass_time(1)
+        sent = [decode_serf(said.payload) for _, said, _ in core.of(UserMessage)]
+        assert [message for message in sent if isinstance(message, JoinIntent)] == []
 
     def test_our_own_earlier_life_in_the_reply_is_refuted(self) -> None:
         core = Loner()

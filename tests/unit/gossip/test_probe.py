@@ -244,13 +244,13 @@ class TestWordsOfTheGone:
         return core
 
     @pytest.mark.parametrize("after", [1, 60])
-    @pytest.mark.parametrize("accuser", ["n2", "n3"])
+    @pytest.mark.parametrize(("accuser", "status"), [("n2", MemberStatus.LEFT), ("n3", MemberStatus.FAILED)])
     def test_a_belated_alive_does_not_raise_but_reminds_who_is_really_back(
-        self, accuser: str, after: float
+        self, accuser: str, status: MemberStatus, after: float
     ) -> None:
         core = self.gone(Dead(1, "n2", accuser), after)
         core.hear(alive("n2", 1), source=3)
-        assert core.core.members()["n2"].status is MemberStatus.FAILED
+        assert core.core.members()["n2"].status is status
         reminders = [said for to, said, _ in core.of(Dead) if to == endpoint(2)]
         assert reminders[0] == Dead(1, "n2", "n2" if accuser == "n2" else "n1")
         core.hear(alive("n2", 2), source=2)
