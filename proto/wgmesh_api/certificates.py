@@ -162,6 +162,16 @@ def issue(
     )
 
 
+def is_issued_by(leaf: x509.Certificate, ca: x509.Certificate) -> bool:
+    """Whether `ca` signed `leaf`; time and purpose are not looked at."""
+    try:
+        leaf.verify_directly_issued_by(ca)
+    except Exception:
+        # cryptography raises what the key's kind raises; any of it means no.
+        return False
+    return True
+
+
 def key_to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """PKCS#8 PEM, not encrypted: keep it in a file only its owner reads."""
     return key.private_bytes(

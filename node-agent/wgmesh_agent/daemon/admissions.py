@@ -12,12 +12,20 @@ from datetime import UTC, datetime
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.tls import Credentials, TLSFiles
-from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord, Fault, Signer, Verifier
+from wgmesh_agent.membership.admission_record import (
+    AdmissionFault,
+    AdmissionRecord,
+    Fault,
+    Signer,
+    Verifier,
+    newest,
+)
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, same_addresses
 from wgmesh_agent.state.records import MeshRecord
@@ -70,7 +78,6 @@ class Admissions:
         self._clock = clock
         self._verifier: tuple[bytes, Verifier] | None = None
         self._signer: tuple[TLSFiles, Signer | None] | None = None
-        self._known: set[bytes] = set()
         self._missing: dict[str, _Missing] = {}
         self._news = Changes()
         may = signer is None or self._own_signer() is not None
@@ -105,7 +112,7 @@ class Admissions:
     def introduced(self, claim: Claim) -> Claim:
         """A claim from somebody authenticated; its record goes with it only if it is believed."""
         record = claim.admission
-        if record is None or record.signer in self._known or self._trust is None:
+        if record is None or self._trust is None or self._verifier_of(self._trust).knows(record.signer):
             return claim
         try:
             self._verify(record)
@@ -115,14 +122,19 @@ class Admissions:
         return claim
 
     def vouch(self, claim: Claim) -> Claim:
-        """The claim with a record to pass on, signed here if this node may and the one there is grows old."""
-        record = claim.admission
+        """The claim with a record to pass on: the newest there is, or one made here when that grows old.
+
+        What is signed for a bound member is kept with it.
+        """
+        binding = self._ledger.by_key(claim.public_key)
+        record = newest(claim.admission, binding.claim.admission if binding else None)
         signer = self._own_signer() if self.required else None
-        if signer is None or not claim.node or (record is not None and record.is_fresh(self._clock())):
-            return claim
-        record = signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, self._clock())
-        self._known.add(record.signer)
-        return replace(claim, admission=record)
+        if signer is not None and claim.node and (record is None or not record.is_fresh(self._clock())):
+            record = signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, self._clock())
+        vouched = claim if record is claim.admission else replace(claim, admission=record)
+        if binding is not None and record is not binding.claim.admission:
+            self._ledger.accept(vouched, binding.origin, binding.since)
+        return vouched
 
     def own(self, claim: Claim) -> Claim:
         """This node's own claim with its record."""
@@ -148,8 +160,6 @@ class Admissions:
             if binding is None:
                 return None
             vouched = self.vouch(binding.claim)
-            if vouched.admission is not binding.claim.admission:
-                self._ledger.accept(vouched, binding.origin, binding.since)
         return vouched.admission.to_bytes() if vouched.admission else None
 
     async def run(
@@ -165,10 +175,8 @@ class Admissions:
             now = time.monotonic()
             due = sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
             if due:
-                asked = due[:ASKED_AT_ONCE]
-                found = await asyncio.gather(
-                    *(self._ask(gossip, m.claim, bootstraps(), accept) for m in asked)
-                )
+                asked, alive = due[:ASKED_AT_ONCE], bootstraps()
+                found = await asyncio.gather(*(self._ask(gossip, m.claim, alive, accept) for m in asked))
                 for missing, is_found in zip(asked, found, strict=True):
                     self._asked(missing, is_found=is_found)
                 changes.bump()
@@ -180,7 +188,7 @@ class Admissions:
         node = missing.claim.node
         missing.asked += 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = time.monotonic() + pause * random.uniform(0.75, 1.25)  # noqa: S311
+        missing.due = time.monotonic() + jittered(pause)
         if not is_found and missing.asked == UNKNOWN_AFTER:
             self._refusals.count("admission_missing", f"nobody has an admission record of {node}")
         if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(node):
@@ -238,12 +246,14 @@ class Admissions:
 
     def _verify(self, record: AdmissionRecord) -> AdmissionRecord:
         assert self._trust is not None
-        authorities = self._trust.files.authorities
+        return self._verifier_of(self._trust).verify(record, self._clock())
+
+    def _verifier_of(self, trust: Credentials) -> Verifier:
+        """For the authorities as they are now."""
+        authorities = trust.files.authorities
         if self._verifier is None or self._verifier[0] != authorities:
             self._verifier = (authorities, Verifier(self._mesh, authorities))
-        verified = self._verifier[1].verify(record, self._clock())
-        self._known.add(record.signer)
-        return verified
+        return self._verifier[1]
 
     def _own_signer(self) -> Signer | None:
         """With the certificate as it is now; None if there is none that says that it may admit."""

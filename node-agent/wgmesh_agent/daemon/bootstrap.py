@@ -61,7 +61,7 @@ class Bootstrap:
             facts,
             self.registrar,
             TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
-            own=node.own_claim_vouched,
+            own=lambda: node.admissions.own(node.own_claim()),
             vouch=node.admissions.vouch,
             requires_admission=node.admissions.required,
             gossip_key=lambda: base64.b64encode(node.gossip_key()).decode(),
@@ -127,8 +127,6 @@ class Bootstrap:
                 instead_of=str(replaced.claim.public_key),
             )  # fmt: skip
         vouched = node.admissions.vouch(binding.claim)
-        if vouched.admission is not binding.claim.admission:
-            node.ledger.accept(vouched, binding.origin, binding.since)
         # Who was told an address must find it taken after a power cut here.
         await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.remember())
         node.announce(vouched)

@@ -9,13 +9,13 @@ finds a bootstrap node that lost its own key and that nobody can reach through t
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.join.client import JoinUnreachable
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
@@ -62,7 +62,7 @@ class Confirming:
             else:
                 pause = FIRST_PAUSE_SECONDS
             await changes.after(generation, INTERVAL_SECONDS)
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+            await asyncio.sleep(jittered(pause))
 
     async def settle(self) -> bool:
         """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.endpoint.own import resolve
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.tls import Credentials
@@ -73,7 +73,7 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
             log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=answers[bootstrap])
         if not waiting or (deadline is not None and time.monotonic() + pause > deadline):
             break
-        await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+        await asyncio.sleep(jittered(pause))
         pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
     said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
     raise CannotEnter(f"cannot join the mesh {door.mesh}: {said}")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -12,9 +11,10 @@ import structlog
 
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.prober import Prober
-from wgmesh_agent.daemon.reconciler import Reconciler, knock
+from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.snapshot import Writer
@@ -39,7 +39,7 @@ from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
 from wgmesh_agent.state.folder import StateFolder
@@ -52,11 +52,8 @@ from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 ANNOUNCEMENT = "_j"
-HANDSHAKE_SECONDS = 5.0
 REFRESH_SECONDS = 60.0
-RECONNECT_SECONDS = 2.0
 COUNT_SECONDS = 5.0
-JOIN_AT_ONCE = 3
 
 
 class TagRefused(Exception):
@@ -132,6 +129,9 @@ class MeshNode:
         self.membership = Membership(
             self.ledger, self.refusals, self.gossip.members, self.admissions, self._ledger_changed
         )
+        self.meeting = Meeting(
+            self.gossip, record.gossip_port, self.ledger, self.membership.absent, self.reconciler.read
+        )
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
@@ -150,10 +150,6 @@ class MeshNode:
             (self.identity.endpoint,),
             self.record.bootstrap,
         )
-
-    def own_claim_vouched(self) -> Claim:
-        """The same with this node's admission record, where there is one."""
-        return self.admissions.own(self.own_claim())
 
     @property
     def probe_port(self) -> int:
@@ -189,24 +185,13 @@ class MeshNode:
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
-        self.tasks.start(self._reconnect(), "reconnect")
+        self.tasks.start(self.meeting.reconnect(), "reconnect")
         self.tasks.start(self._count_gossip(), "count gossip")
         self.tasks.start(self._watch_addresses(), "addresses")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
             "admissions",
         )
-
-    async def enter_gossip(self) -> bool:
-        """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
-        bindings = sorted(self.ledger, key=lambda b: (not b.claim.bootstrap, -b.last_seen, random.random()))  # noqa: S311
-        if not bindings:
-            return False
-        await self._first_handshake([b.claim.addresses[0] for b in bindings[:JOIN_AT_ONCE]])
-        for start in range(0, len(bindings), JOIN_AT_ONCE):
-            if await self._join(bindings[start : start + JOIN_AT_ONCE]):
-                return True
-        return False
 
     def members(self) -> list[Member]:
         """All members by name; those that left are none, though gossip remembers them for a day."""
@@ -287,33 +272,6 @@ class MeshNode:
             log.error("interface not removed", interface=self.identity.interface, why=str(error))
         self.folder.forget()
 
-    async def _first_handshake(self, addresses: Sequence[IPAddress]) -> None:
-        deadline = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
-        pause = 0.02
-        while asyncio.get_running_loop().time() < deadline:
-            knock(addresses)
-            await asyncio.sleep(pause)
-            device = await self.device()
-            if any(peer.last_handshake for peer in device.peers.values()):
-                return
-            pause = min(0.5, pause * 2)
-        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
-
-    async def _join(self, bindings: Sequence[Binding]) -> bool:
-        """Asks all at once; True as soon as one answers, while the others may still."""
-        attempts = [asyncio.create_task(self._join_one(binding.claim.addresses[0])) for binding in bindings]
-        for attempt in asyncio.as_completed(attempts):
-            if await attempt:
-                return True
-        return False
-
-    async def _join_one(self, address: IPAddress) -> bool:
-        try:
-            return await self.gossip.join([(address, self.record.gossip_port)]) > 0
-        except GossipError as error:
-            log.debug("gossip join failed", why=str(error))
-            return False
-
     def _tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
         return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
 
@@ -392,14 +350,6 @@ class MeshNode:
         async for _ in lost_addresses():
             log.info("this machine lost an address")
             self.reconciler.source_lost()
-
-    async def _reconnect(self) -> None:
-        """Tries members that gossip does not know: serf itself retries only those it has seen fail."""
-        while True:
-            await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
-            absent = self.membership.absent()
-            if absent:
-                await self._join([random.choice(absent)])  # noqa: S311
 
     def _collect_snapshot(self) -> Callable[[], None]:
         self.membership.note_seen()

@@ -146,9 +146,9 @@ class Reconciler:
         """A peer found on an adopted interface may be a member whose announcement the last snapshot missed: it keeps
         its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once.
         """
-        self._bound.update(binding.claim.public_key for binding in self._ledger)
         if time.monotonic() - self._started > ADOPTED_PEERS_SECONDS:
             return tuple(changes)
+        self._bound.update(binding.claim.public_key for binding in self._ledger)
         return tuple(
             change
             for change in changes

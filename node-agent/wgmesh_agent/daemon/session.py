@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from wgmesh_agent.daemon.banner import banner
 from wgmesh_agent.daemon.bootstrap import Bootstrap
 from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import Identity, MeshNode
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint
@@ -215,7 +215,7 @@ class Session:
         return list(found)
 
     async def _enter_gossip(self) -> None:
-        if len(self.node.ledger) and not await self.node.enter_gossip():
+        if len(self.node.ledger) and not await self.node.meeting.enter():
             log.warning("no member answers yet", known=len(self.node.ledger), next="trying on")
 
     async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> End:
@@ -255,7 +255,7 @@ class Session:
         # Who knows nobody, having lost its member snapshot, has nobody to wait for.
         pause = ALONE_SECONDS if len(self.node.ledger) else 0.0
         while True:
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+            await asyncio.sleep(jittered(pause))
             pause = ALONE_SECONDS
             if not self.node.is_alone():
                 continue

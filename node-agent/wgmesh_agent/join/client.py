@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 import grpc
 import structlog
 
-from wgmesh_agent.join.messages import PeerMessageError, claim_from
+from wgmesh_agent.join.messages import PeerMessageError, admission_in, claim_from
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import sign
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
@@ -153,7 +153,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
         addresses = tuple(ip_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
         ranges = tuple(ip_network(c, strict=False) for c in response.meshCidrs or [response.meshCidr])
         key = base64.b64decode(response.serfEncryptionKey, validate=True) or None
-    except (ValueError, binascii.Error) as error:
+        admission = admission_in(response)
+    except (ValueError, binascii.Error, AdmissionFault) as error:
         raise JoinUnreachable(f"its answer makes no sense: {error}") from error
     node = response.nodeName or asked_for or default_node_name(mesh, addresses[0])
     profile = response.gossipProfile or ("lan" if response.serfModeLAN else "wan")
@@ -173,17 +174,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
             raise JoinUnreachable(f"its answer makes no sense: it names {what}")
     return Admitted(
         node, addresses, ranges, response.creationTS, key, profile, port, peers,
-        response.requiresAdmission, _own_record(response),
+        response.requiresAdmission, admission,
     )  # fmt: skip
-
-
-def _own_record(response: JoinResponse) -> AdmissionRecord | None:
-    if not response.HasField("admission"):
-        return None
-    try:
-        return AdmissionRecord.from_message(response.admission)
-    except AdmissionFault as error:
-        raise JoinUnreachable(f"its answer makes no sense: {error}") from error
 
 
 def explain(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:

@@ -8,7 +8,7 @@ from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRe
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
-from wgmesh_api.meshservice_pb2 import Peer
+from wgmesh_api.meshservice_pb2 import JoinResponse, Peer
 
 MAX_ADDRESSES = 8
 
@@ -49,15 +49,12 @@ def claim_from(peer: Peer) -> Claim:
     try:
         addresses = tuple(ip_address(text) for text in texts)
         endpoints = (Endpoint(ip_address(peer.endpointIP), peer.endpointPort),) if peer.endpointIP else ()
-    except ValueError as error:
+        admission = admission_in(peer)
+    except (ValueError, AdmissionFault) as error:
         raise PeerMessageError(f"peer {key}: {error}") from error
-    return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap, _admission(peer))
+    return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap, admission)
 
 
-def _admission(peer: Peer) -> AdmissionRecord | None:
-    if not peer.HasField("admission"):
-        return None
-    try:
-        return AdmissionRecord.from_message(peer.admission)
-    except AdmissionFault as error:
-        raise PeerMessageError(f"peer {peer.pubkey}: {error}") from error
+def admission_in(message: Peer | JoinResponse) -> AdmissionRecord | None:
+    """The admission record a message carries, None if none. Raises AdmissionFault if it is malformed."""
+    return AdmissionRecord.from_message(message.admission) if message.HasField("admission") else None

@@ -192,6 +192,10 @@ class Verifier:
         self._store = Store(x509.load_pem_x509_certificates(authorities_pem))
         self._signers: dict[bytes, tuple[x509.Certificate, ...]] = {}
 
+    def knows(self, signer: bytes) -> bool:
+        """Whether records of this signer need no certificates."""
+        return signer in self._signers
+
     def verify(self, record: AdmissionRecord, now: datetime) -> AdmissionRecord:
         """The record with its certificates, whether or not it came with them.
 

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import cast
 
 import pytest
+from tests.unit.materials import make_authority, mesh_record
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.changes import Changes
@@ -24,16 +25,13 @@ from wgmesh_agent.membership.admission_record import AdmissionRecord, Signer
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import own_tags
-from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import (
-    CertificateAuthority,
     cert_to_pem,
     generate_key,
     issue,
     key_to_pem,
-    make_ca,
 )
 from wgmesh_api.identity import NodeIdentity, Role
 
@@ -56,9 +54,7 @@ def asked(node: bytes) -> QueryReceived:
 
 class Authority:
     def __init__(self) -> None:
-        key = generate_key()
-        cert = make_ca("blue", key, now=START, lifetime=timedelta(days=9), serial=1)
-        self.ca = CertificateAuthority(cert, key)
+        self.ca = make_authority(now=START)
 
     def credentials(self, node: str, role: Role) -> Credentials:
         key = generate_key()
@@ -75,11 +71,9 @@ class Node:
     ) -> None:
         self.own = claim(name, number)
         self.now = START
-        record = MeshRecord(
-            mesh="blue", node=name, addresses=self.own.addresses, ranges=(RANGE,), ipam_ranges=(), created_unix=1,
-            joined_unix=1, gossip_keys=(), profile="lan", gossip_port=7946, bootstrap=signer is not None, tags={},
-            requires_admission=True,
-        )  # fmt: skip
+        record = mesh_record(
+            node=name, addresses=self.own.addresses, bootstrap=signer is not None, requires_admission=True
+        )
         self.ledger = Ledger(Own(name, self.own.public_key, self.own.addresses, (RANGE,)))
         self.refusals = Refusals()
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals, lambda: self.now)

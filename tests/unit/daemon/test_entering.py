@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
+from tests.unit.materials import mesh_record
 
 from wgmesh_agent.daemon import entering
 from wgmesh_agent.daemon.entering import CannotEnter, Door, EndpointTowards, enter_mesh, record_of
@@ -11,7 +12,6 @@ from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -111,18 +111,12 @@ async def test_a_node_that_cannot_tell_its_own_address_asks_nobody_further(
 
 def test_a_second_admission_keeps_tags_and_the_time_of_joining() -> None:
     first = record_of(ADMITTED, "lab", None, bootstrap=False)
-    earlier = MeshRecord(
+    earlier = mesh_record(
         mesh="lab",
         node="n2",
         addresses=first.addresses,
         ranges=first.ranges,
-        ipam_ranges=(),
-        created_unix=1,
         joined_unix=17,
-        gossip_keys=(),
-        profile="lan",
-        gossip_port=7946,
-        bootstrap=False,
         tags={"rack": "7"},
     )
     again = record_of(ADMITTED, "lab", earlier, bootstrap=False)

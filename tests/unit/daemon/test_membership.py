@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
+from tests.unit.materials import mesh_record
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.membership import ABSENT_SECONDS, NEVER_SEEN_SECONDS, Membership
@@ -15,7 +16,6 @@ from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import own_tags
-from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Peer
@@ -42,14 +42,6 @@ def member(claimed: Claim, status: MemberStatus = MemberStatus.ALIVE, address: s
 
 def announcement(claimed: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> bytes:
     return peer_message(claimed, kind).SerializeToString()
-
-
-def mesh_record() -> MeshRecord:
-    return MeshRecord(
-        mesh="blue", node="n9", addresses=(ip_address("10.232.0.9"),), ranges=(ip_network("10.232.0.0/16"),),
-        ipam_ranges=(), created_unix=1, joined_unix=1, gossip_keys=(), profile="lan", gossip_port=7946,
-        bootstrap=False, tags={},
-    )  # fmt: skip
 
 
 class Ground:

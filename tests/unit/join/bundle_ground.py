@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.unit import materials
 from tests.unit.operator.ground import NAMESPACE, mesh_body
 
-from wgmesh_api.certificates import CertificateAuthority, generate_key, make_ca
+from wgmesh_api.certificates import CertificateAuthority, generate_key
 from wgmesh_api.roster import API_VERSION, LEAVE_FINALIZER, write_time
 from wgmesh_operator.decisions.actions import Create
 from wgmesh_operator.decisions.authority import Authority
@@ -22,8 +23,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def make_authority(mesh: str = "blue", now: datetime = NOW) -> CertificateAuthority:
-    key = generate_key()
-    return CertificateAuthority(make_ca(mesh, key, now=now, lifetime=timedelta(days=3650), serial=1), key)
+    return materials.make_authority(mesh, now=now, lifetime=timedelta(days=3650))
 
 
 def bundle_bytes(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.unit.materials import make_authority
 
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
@@ -28,12 +29,10 @@ from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import (
-    CertificateAuthority,
     cert_to_pem,
     generate_key,
     issue,
     key_to_pem,
-    make_ca,
 )
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, JoinResponse, Peer
@@ -88,8 +87,7 @@ class Bench:
 
 class Authority:
     def __init__(self, mesh: str = "blue") -> None:
-        key = generate_key()
-        self.ca = CertificateAuthority(make_ca(mesh, key, now=NOW, lifetime=DAY, serial=1), key)
+        self.ca = make_authority(mesh, now=NOW, lifetime=DAY)
         self._serials = itertools.count(2)
 
     def files(

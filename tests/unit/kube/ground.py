@@ -8,9 +8,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any, cast
+
+from tests.unit import materials
+from tests.unit.materials import mesh_record
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.changes import Changes
@@ -26,7 +29,6 @@ from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import own_tags
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
 from wgmesh_api.certificates import (
@@ -35,7 +37,6 @@ from wgmesh_api.certificates import (
     generate_key,
     issue,
     key_to_pem,
-    make_ca,
 )
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import API_VERSION, write_time
@@ -211,20 +212,7 @@ class SessionGround:
     """Stands for a session of the node alpha."""
 
     def __init__(self, *, bootstrap: bool = False) -> None:
-        record = MeshRecord(
-            mesh="blue",
-            node=OWN,
-            addresses=(ip_address("10.232.0.1"),),
-            ranges=(ip_network("10.232.0.0/16"),),
-            ipam_ranges=(),
-            created_unix=1,
-            joined_unix=1,
-            gossip_keys=(),
-            profile="lan",
-            gossip_port=7946,
-            bootstrap=bootstrap,
-            tags={},
-        )
+        record = mesh_record(node=OWN, addresses=(ip_address("10.232.0.1"),), bootstrap=bootstrap)
         self.ledger = Ledger(Own(OWN, OWN_KEY.public(), record.addresses, record.ranges))
         self.gossip = Gossip()
         self.changes = Changes()
@@ -280,11 +268,8 @@ def claim(node: str, number: int, key: int = 0) -> Claim:
 
 
 def make_authority(serial: int = 1) -> CertificateAuthority:
-    key = generate_key()
     now = datetime.now(UTC) - timedelta(days=1)
-    return CertificateAuthority(
-        make_ca("blue", key, now=now, lifetime=timedelta(days=30), serial=serial), key
-    )
+    return materials.make_authority(now=now, lifetime=timedelta(days=30), serial=serial)
 
 
 def certificate(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from cryptography import x509
+from tests.unit.materials import make_authority
 
 from wgmesh_agent.join.tls import TLSFiles
 from wgmesh_agent.kube.api import Api
@@ -21,7 +22,6 @@ from wgmesh_api.certificates import (
     generate_key,
     issue,
     key_to_pem,
-    make_ca,
 )
 from wgmesh_api.identity import NodeIdentity, Role
 
@@ -33,8 +33,7 @@ WANTED = Wanted(
 
 
 def authority() -> CertificateAuthority:
-    key = generate_key()
-    return CertificateAuthority(make_ca("blue", key, now=BEGUN, lifetime=timedelta(days=365), serial=1), key)
+    return make_authority(now=BEGUN)
 
 
 def files(ca: CertificateAuthority, wanted: Wanted = WANTED, *, trusted: bytes | None = None) -> TLSFiles:

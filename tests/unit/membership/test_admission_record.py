@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.materials import make_authority
 
 from wgmesh_agent.membership.admission_record import (
     LIFETIME,
@@ -27,12 +28,10 @@ from wgmesh_agent.membership.admission_record import (
 )
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.certificates import (
-    CertificateAuthority,
     cert_to_pem,
     generate_key,
     issue,
     key_to_pem,
-    make_ca,
 )
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import Admission as AdmissionMessage
@@ -49,9 +48,7 @@ class Authority:
     mesh: str = "blue"
 
     def __post_init__(self) -> None:
-        key = generate_key()
-        cert = make_ca(self.mesh, key, now=NOW - timedelta(days=1), lifetime=timedelta(days=9), serial=1)
-        self.ca = CertificateAuthority(cert, key)
+        self.ca = make_authority(self.mesh, now=NOW - timedelta(days=1))
 
     def signer(self, role: Role = Role.BOOTSTRAP, *, days: float = 5) -> Signer:
         key = generate_key()
