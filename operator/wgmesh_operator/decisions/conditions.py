@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from wgmesh_api.roster import read_time, write_time
+from wgmesh_api.roster import write_time
 from wgmesh_operator.decisions.actions import Emit, Json, Kind
 from wgmesh_operator.decisions.model import MeshObject
 from wgmesh_operator.decisions.overlaps import Problem
@@ -23,8 +23,7 @@ from wgmesh_operator.decisions.rollup import Tally
 
 _MESSAGE_LIMIT = 1024
 STARTING_FOR = timedelta(minutes=2)
-_FIRST_STATUS_WITHIN = timedelta(seconds=10)
-"""Sooner than any mesh can have been whole and fallen apart again."""
+"""How long pods that do not run yet and links that are silent yet need nobody's care in a mesh never whole before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Judgement:
 class Outlook:
     """What judgements are made from.
 
-    `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty; `starting`: see `starting_until`.
+    `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
     """
 
     tally: Tally
@@ -53,16 +52,6 @@ class Outlook:
     rolling_over: bool = False
     leaving: Sequence[str] = ()
     starting: bool = False
-
-
-def starting_until(mesh: MeshObject) -> datetime | None:
-    """Until when pods that do not run yet and links that are silent yet need nobody's care; None: it was whole once."""
-    for condition in mesh.status.get("conditions") or ():
-        if condition["type"] == "FullyMeshed":
-            since = read_time(condition["lastTransitionTime"])
-            if condition["status"] == "True" or since is None or since > mesh.created + _FIRST_STATUS_WITHIN:
-                return None
-    return mesh.created + STARTING_FOR
 
 
 def judge(outlook: Outlook) -> list[Judgement]:
