@@ -74,6 +74,11 @@ class AgentStub:
                 request_serializer=agent__pb2.LeaveRequest.SerializeToString,
                 response_deserializer=agent__pb2.LeaveResult.FromString,
                 _registered_method=True)
+        self.Examine = channel.unary_unary(
+                '/meshservice.Agent/Examine',
+                request_serializer=agent__pb2.ExamineRequest.SerializeToString,
+                response_deserializer=agent__pb2.ExamineResult.FromString,
+                _registered_method=True)
 
 
 class AgentServicer:
@@ -129,6 +134,13 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Examine(self, request, context):
+        """Examine looks closely at links, the bad ones first: what `wgmesh doctor` makes its findings of. Takes seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -171,6 +183,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Leave,
                     request_deserializer=agent__pb2.LeaveRequest.FromString,
                     response_serializer=agent__pb2.LeaveResult.SerializeToString,
+            ),
+            'Examine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Examine,
+                    request_deserializer=agent__pb2.ExamineRequest.FromString,
+                    response_serializer=agent__pb2.ExamineResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -389,6 +406,33 @@ class Agent:
             '/meshservice.Agent/Leave',
             agent__pb2.LeaveRequest.SerializeToString,
             agent__pb2.LeaveResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Examine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshservice.Agent/Examine',
+            agent__pb2.ExamineRequest.SerializeToString,
+            agent__pb2.ExamineResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,9 +14,9 @@ import click
 
 from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, agent_at
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
-from wgmesh_agent.cli.mesh_view import MemberView, MeshView, as_json, mesh_view
+from wgmesh_agent.cli.mesh_view import Hearing, MemberView, MeshView, as_json, mesh_view
 from wgmesh_agent.cli.output import OUTPUT
-from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, size
+from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, seconds_ago, size
 from wgmesh_agent.settings.build import client_settings
 from wgmesh_agent.settings.setting import Command
 
@@ -91,6 +91,7 @@ def print_info(view: MeshView, now_unix: float, stream: TextIO) -> None:
         Column("RTT", right=True),
         Column("Tags", folds=True),
         Column("Endpoint"),
+        Column("Heard"),
         Column("Last handshake"),
         Column("Received", right=True),
         Column("Sent", right=True),
@@ -113,6 +114,12 @@ def _header(view: MeshView) -> list[str]:
             lines.append(
                 "DEVELOPMENT MODE: gossip is not encrypted, anybody who reaches a bootstrap node may join"
             )
+    probed = [member.hearing for member in view.members if member.hearing is not None]
+    if probed:
+        lines.append(
+            f"It hears {sum(one.heard for one in probed)} of {len(probed)} members through the tunnel; "
+            f"{sum(one.hears_us for one in probed)} hear it"
+        )
     if info.refusals:
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(info.refusals.items()))
         lines.append(f"Claims of other members refused: {refused}")
@@ -132,10 +139,21 @@ def _row(member: MemberView, now_unix: float) -> tuple[str, ...]:
         rtt(member.rtt_usec),
         ", ".join(f"{key}={value}" for key, value in sorted(member.tags.items())),
         member.endpoint or UNKNOWN,
+        heard_text(member.hearing),
         handshake,
         received,
         sent,
     )
+
+
+def heard_text(hearing: Hearing | None) -> str:
+    """Whether and when a member was heard last, and whether it hears this node."""
+    if hearing is None:
+        return UNKNOWN
+    when = "never" if hearing.seconds_ago is None else seconds_ago(hearing.seconds_ago)
+    if not hearing.heard:
+        return "never" if hearing.seconds_ago is None else f"no, {when}"
+    return when if hearing.hears_us else f"{when}, one way"
 
 
 info = GoCommand(
