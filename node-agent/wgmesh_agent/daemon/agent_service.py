@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import structlog
 
+from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.node import MeshNode, TagRefused
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
@@ -23,6 +24,8 @@ from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import (
     AgentEmpty,
+    ExamineRequest,
+    ExamineResult,
     LeaveRequest,
     LeaveResult,
     MemberInfo,
@@ -49,8 +52,11 @@ class SocketInUse(Exception):
 class AgentService(AgentServicer):
     """Reads the node; changes only tags and membership."""
 
-    def __init__(self, node: MeshNode, *, tls: bool, leave: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, node: MeshNode, examiner: Examiner, *, tls: bool, leave: Callable[[], Awaitable[None]]
+    ) -> None:
         self._node = node
+        self._examiner = examiner
         self._tls = tls
         self._leave = leave
 
@@ -131,6 +137,9 @@ class AgentService(AgentServicer):
         except GossipError as error:
             return LeaveResult(ok=False, message=str(error))
         return LeaveResult(ok=True)
+
+    async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
+        return await self._examiner.examine(request.nodeName)
 
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.padded import Padded
 from wgmesh_agent.links.hearing import Hearing, Link
 from wgmesh_agent.membership.binding import IPAddress
 
@@ -36,6 +37,7 @@ class Prober(asyncio.DatagramProtocol):
         self._changes = changes
         self._hearing = Hearing(random.Random())  # noqa: S311
         self._transport: asyncio.DatagramTransport | None = None
+        self.padded = Padded(self._send)
         self.unsent = 0
 
     async def start(self) -> None:
@@ -77,7 +79,9 @@ class Prober(asyncio.DatagramProtocol):
             self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._hearing.received(ip_address(addr[0]), data[:MAX_PROBE_BYTES], time.monotonic())
+        source = ip_address(addr[0])
+        if not self._hearing.received(source, data[:MAX_PROBE_BYTES], time.monotonic()):
+            self.padded.received(source, data)
 
     def error_received(self, exc: Exception) -> None:
         # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.
