@@ -17,8 +17,11 @@ from wgmesh_operator.worker import Worker
 
 SERVER_TIMEOUT_SECONDS = 300
 CLIENT_TIMEOUT_SECONDS = 330
-RECONNECT_AFTER_SECONDS = (1.0, 2.0, 3.0, 5.0)
-"""Then a watch begins anew with a list, and these again."""
+RECONNECT_AFTER_SECONDS = (1.0, 2.0, 3.0, *[5.0] * 10)
+"""Then a watch begins anew with a list, and these again; or this process ends, if the answer was that it may not.
+
+An API server that has just started says that to everybody until it has read its roles.
+"""
 
 
 def settings() -> kopf.OperatorSettings:

@@ -611,8 +611,10 @@ def health(operator: Operator) -> Json | None:
     with contextlib.suppress(urllib3.exceptions.HTTPError):
         url = f"http://127.0.0.1:{operator.port}/healthz"
         answer = urllib3.PoolManager().request("GET", url, timeout=5, retries=False)
-        body: Json = answer.json()
-        return body if answer.status == 200 else None
+        # Before kopf runs it says in words what it waits for.
+        if answer.status == 200 and answer.headers["Content-Type"].startswith("application/json"):
+            body: Json = answer.json()
+            return body
     return None
 
 
