@@ -6,8 +6,9 @@ the link to it is broken. What it says is a member's word, taken for no more tha
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +26,10 @@ from wgmesh_api.agent_pb2 import LinkView
 
 log = structlog.get_logger()
 QUERY = "_doctor"
-ANSWER_SECONDS = 2.0
+LEAST_SECONDS, MOST_SECONDS = 2.0, 6.0
+"""For answers, by how long gossip takes to get around."""
+NAMES_BYTES = 600
+"""Of names in one query, which may have 1,024 bytes in all."""
 ANSWERS_A_SECOND = 10.0
 RELAYS = 3
 STATUSES = frozenset(status.name.lower() for status in MemberStatus)
@@ -64,13 +68,17 @@ class Views:
 
     async def ask(self, about: str, nodes: Sequence[str]) -> dict[str, Answer]:
         """What each of `nodes` that answers says of the member `about`."""
-        if not nodes:
-            return {}
+        answers = await asyncio.gather(*(self._ask(about, group) for group in groups(nodes)))
+        return {name: answer for some in answers for name, answer in some.items()}
+
+    async def _ask(self, about: str, nodes: Sequence[str]) -> dict[str, Answer]:
         begun, clock = time.monotonic(), time.time()
-        relays = max(0, min(RELAYS, len(self.alive())))
+        alive = len(self.alive())
+        patience = self._node.gossip.config.profile.query_timeout_seconds(alive) / 3
+        seconds = min(MOST_SECONDS, max(LEAST_SECONDS, patience))
         try:
             result = await self._node.gossip.query(
-                QUERY, about.encode(), nodes=list(nodes), relay_factor=relays, timeout=ANSWER_SECONDS
+                QUERY, about.encode(), nodes=list(nodes), relay_factor=min(RELAYS, alive), timeout=seconds
             )
         except GossipError as error:
             log.warning("members not asked", about=about, why=str(error))
@@ -119,6 +127,20 @@ class Views:
             certificateNotAfter=round(certificate.not_valid_after_utc.timestamp()) if certificate else 0,
             addressChanges=node.wandering.returns(about, time.monotonic()),
         )
+
+
+def groups(names: Iterable[str]) -> list[list[str]]:
+    """The names in as many parts as it takes for each to fit a query."""
+    found: list[list[str]] = []
+    room = 0
+    for name in names:
+        size = len(name.encode()) + 3
+        if not found or size > room:
+            found.append([])
+            room = NAMES_BYTES
+        found[-1].append(name)
+        room -= size
+    return found
 
 
 async def read(node: MeshNode) -> tuple[Device, str]:

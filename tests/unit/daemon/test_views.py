@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.daemon.refusals import Refusals
-from wgmesh_agent.daemon.views import checked, msec
+from wgmesh_agent.daemon.views import NAMES_BYTES, QUERY, Views, checked, groups, msec
+from wgmesh_agent.gossip.notifications import QueryReceived
+from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import LinkView
 
 KEY = str(PublicKey(bytes(range(32))))
@@ -38,6 +44,32 @@ def test_no_text_of_another_goes_further_unless_it_is_what_it_should_be(
     for text in (view.interfacePubkey, view.peerKey, view.endpoint, view.status):
         assert text.isprintable()
         assert len(text) <= 64
+
+
+@given(st.lists(st.text(min_size=1, max_size=64), max_size=40))
+def test_whom_to_ask_is_split_so_that_each_query_has_room(names: list[str]) -> None:
+    found = groups(names)
+    assert [name for group in found for name in group] == names
+    assert all(group and sum(len(name.encode()) for name in group) <= NAMES_BYTES for group in found)
+
+
+async def test_whoever_asks_gets_no_more_than_ten_answers_a_second() -> None:
+    async def device() -> Device:
+        return Device("wgblue")
+
+    node: Any = SimpleNamespace(
+        gossip=SimpleNamespace(on_query=lambda *_: None, member=lambda _: None),
+        ledger=SimpleNamespace(by_name=lambda _: None),
+        prober=SimpleNamespace(links=dict),
+        wandering=Wandering(),
+        device=device,
+    )
+    views = Views(node, None)
+    asked = QueryReceived(1, 2, "n9", QUERY, b"\xffnobody", 5.0)
+    answers = [await views.answer(asked) for _ in range(50)]
+    given = [answer for answer in answers if answer is not None]
+    assert 10 <= len(given) < 20
+    assert LinkView.FromString(given[0]).handshakeMsecAgo == -1
 
 
 def test_never_is_told_from_just_now() -> None:
