@@ -11,8 +11,11 @@ import pytest
 
 from wgmesh_agent.kube.main import read_keyring
 from wgmesh_agent.kube.settings import from_environment
+from wgmesh_agent.settings import table
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import BackendChoice, ListenAddress
+from wgmesh_agent.settings.resolve import resolve
+from wgmesh_agent.settings.setting import Command
 
 TOLD = {
     "WGMESH_MESH_NAME": "blue",
@@ -28,6 +31,15 @@ def test_the_least_that_is_told_is_enough() -> None:
     assert settings.node.agent_socket == Path("/run/wgmesh/blue.sock")
     assert (settings.node.listen_port, settings.bootstrap_port, settings.metrics_port) == (54540, 5000, 9586)
     assert settings.node.mtu is None
+
+
+def test_doctor_in_an_agents_pod_finds_its_agent_by_what_the_pod_is_told() -> None:
+    told = {**TOLD, "WGMESH_BACKEND": "auto", "WGMESH_AGENT_SOCKET": "/run/wgmesh/blue.sock", "WGMESH_KEEPALIVE": "25",
+            "WGMESH_STATE_DIR": "/var/lib/wgmesh", "WGMESH_GRPC_BIND_PORT": "5000"}  # fmt: skip
+    resolved = resolve(Command.DOCTOR, {}, told)
+    assert resolved.value(table.AGENT_SOCKET) == Path("/run/wgmesh/blue.sock")
+    assert resolved.value(table.MESH_NAME) == "blue"
+    assert resolved.value(table.BACKEND) is BackendChoice.AUTO
 
 
 def test_everything_told_is_used() -> None:
