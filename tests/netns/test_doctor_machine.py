@@ -153,13 +153,15 @@ def is_alive(mesh: Mesh, node: str) -> bool:
 def test_an_interface_that_lost_its_route(mesh: Mesh) -> None:
     host = mesh.network.hosts["n2"]
     remove = ["ip", "route", "del", "10.232.0.0/16"]
-    finding = at_once(mesh, "n2", lambda: host.run(remove, check=False), "wglab", "interface_changed")
+    finding = at_once(mesh, "n2", lambda: host.run(remove, check=False), "wglab", "interface_changed", "n1")
     assert "lacks the route to 10.232.0.0/16" in finding["what"]
 
 
 def test_an_interface_that_somebody_switched_off(mesh: Mesh) -> None:
     host = mesh.network.hosts["n2"]
-    at_once(mesh, "n2", lambda: host.run(["ip", "link", "set", "wglab", "down"]), "wglab", "interface_down")
+    at_once(
+        mesh, "n2", lambda: host.run(["ip", "link", "set", "wglab", "down"]), "wglab", "interface_down", "n1"
+    )
 
 
 def test_an_interface_with_another_key(mesh: Mesh) -> None:
@@ -169,7 +171,7 @@ def test_an_interface_with_another_key(mesh: Mesh) -> None:
     def change() -> None:
         host.run(["wg", "set", "wglab", "private-key", "/dev/stdin"], text=other)
 
-    at_once(mesh, "n2", change, "wglab", "key_mismatch")
+    at_once(mesh, "n2", change, "wglab", "key_mismatch", "n1")
 
 
 def test_no_agent_and_an_interface_that_somebody_removed(mesh: Mesh) -> None:
