@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -150,6 +151,24 @@ class RTTInfo(_message.Message):
     nodeName: str
     rtts: _containers.RepeatedCompositeFieldContainer[RTTNodeInfo]
     def __init__(self, nodeName: _Optional[str] = ..., rtts: _Optional[_Iterable[_Union[RTTNodeInfo, _Mapping]]] = ...) -> None: ...
+
+class RotateKeysRequest(_message.Message):
+    __slots__ = ("keys",)
+    class Keys(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        GOSSIP: _ClassVar[RotateKeysRequest.Keys]
+    GOSSIP: RotateKeysRequest.Keys
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: RotateKeysRequest.Keys
+    def __init__(self, keys: _Optional[_Union[RotateKeysRequest.Keys, str]] = ...) -> None: ...
+
+class RotateKeysResult(_message.Message):
+    __slots__ = ("ok", "message")
+    OK_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ok: bool
+    message: str
+    def __init__(self, ok: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
 
 class LeaveRequest(_message.Message):
     __slots__ = ("nodeName",)

@@ -57,7 +57,7 @@ class JoinRequest(_message.Message):
     def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission")
+    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission", "gossipKeys", "gossipKeysSince")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[JoinResponse.Result]
@@ -78,6 +78,8 @@ class JoinResponse(_message.Message):
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     ADMISSION_FIELD_NUMBER: _ClassVar[int]
     REQUIRESADMISSION_FIELD_NUMBER: _ClassVar[int]
+    GOSSIPKEYS_FIELD_NUMBER: _ClassVar[int]
+    GOSSIPKEYSSINCE_FIELD_NUMBER: _ClassVar[int]
     result: JoinResponse.Result
     errorMessage: str
     joiningNodeMeshIP: str
@@ -92,7 +94,9 @@ class JoinResponse(_message.Message):
     nodeName: str
     admission: AdmissionRecord
     requiresAdmission: bool
-    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., requiresAdmission: _Optional[bool] = ...) -> None: ...
+    gossipKeys: _containers.RepeatedScalarFieldContainer[str]
+    gossipKeysSince: int
+    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., requiresAdmission: _Optional[bool] = ..., gossipKeys: _Optional[_Iterable[str]] = ..., gossipKeysSince: _Optional[int] = ...) -> None: ...
 
 class Peer(_message.Message):
     __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap", "admission")

@@ -6,6 +6,7 @@ roster. `wgmesh_api.resources` is the schema; a test feeds its models through th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,11 @@ def node_object_name(mesh: str, node: str) -> str:
     return f"{mesh}.{node}"
 
 
+def gossip_key_id(key: bytes) -> str:
+    """What a gossip key is called where everybody may read: 16 hexadecimal digits that say nothing of it."""
+    return hashlib.sha256(b"wgmesh gossip key\0" + key).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class RosterBootstrap:
     """A node that admits others, and where."""
@@ -99,7 +105,7 @@ class NodeReport:
     """A WgMeshNode's status. `phase` is Pending, Joined or Left; absent values are empty, zero or None.
 
     `trusted` and `certificate_issuer` are SHA-256 fingerprints of CAs in hexadecimal, `certificate_serial` is
-    hexadecimal; `worst` has at most 5 (peer, problem) pairs.
+    hexadecimal; `worst` has at most 5 (peer, problem) pairs; `gossip_keys` are ids, that which encrypts first.
     """
 
     phase: str = ""
@@ -119,6 +125,7 @@ class NodeReport:
     agent_version: str = ""
     last_change: datetime | None = None
     externals: tuple[ExternalReport, ...] = ()
+    gossip_keys: tuple[str, ...] = ()
     ready: bool = False
     ready_reason: str = ""
     ready_message: str = ""
@@ -146,6 +153,7 @@ class NodeReport:
             "failed": self.failed,
             "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
             "trusted": list(self.trusted),
+            "gossipKeys": list(self.gossip_keys),
             "externals": [
                 {
                     "node": peer.node,
@@ -266,6 +274,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         certificate_serial=_text(status, "certificateSerial"),
         certificate_issuer=_text(status, "certificateIssuer"),
         trusted=tuple(item for item in _list(status, "trusted") if isinstance(item, str)),
+        gossip_keys=tuple(item for item in _list(status, "gossipKeys") if isinstance(item, str)),
         agent_version=_text(status, "agentVersion"),
         last_change=read_time(status.get("lastChange")),
         externals=tuple(

@@ -117,10 +117,10 @@ def saved_members(mesh: Mesh, node: str) -> set[str]:
 class Pinging:
     """A ping that goes on until it is ended; every request that got no answer before a later one did is lost."""
 
-    def __init__(self, host: Host, address: str, log: Path) -> None:
+    def __init__(self, host: Host, address: str, log: Path, a_second: int = PINGS_A_SECOND) -> None:
         self._log = log
         self._name = f"{host.name} to {address}"
-        interval = str(1 / PINGS_A_SECOND)
+        interval = str(1 / a_second)
         with log.open("wb") as output:
             self._process = host.popen(["ping", "-n", "-i", interval, address], output)
 
@@ -146,13 +146,13 @@ class Pinging:
 
 
 @contextmanager
-def pinging(mesh: Mesh, *pairs: tuple[str, str]) -> Iterator[list[Pinging]]:
+def pinging(mesh: Mesh, *pairs: tuple[str, str], a_second: int = PINGS_A_SECOND) -> Iterator[list[Pinging]]:
     """Pings each pair's target from its source through the tunnel, before, during and after the block."""
     pings = []
     try:
         for number, (source, target) in enumerate(pairs):
             log = mesh.network.folder / f"ping-{number}.log"
-            pings.append(Pinging(mesh.network.hosts[source], mesh.mesh_address(target), log))
+            pings.append(Pinging(mesh.network.hosts[source], mesh.mesh_address(target), log, a_second))
         for ping in pings:
             ping.go_on()
         yield pings

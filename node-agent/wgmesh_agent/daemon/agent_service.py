@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -13,7 +14,9 @@ from typing import Any
 import grpc
 import structlog
 
+from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.node import MeshNode, TagRefused
+from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
@@ -29,6 +32,8 @@ from wgmesh_api.agent_pb2 import (
     MemberInfoTag,
     MeshInfo,
     NodeTag,
+    RotateKeysRequest,
+    RotateKeysResult,
     RTTInfo,
     RTTNodeInfo,
     TagResult,
@@ -49,8 +54,11 @@ class SocketInUse(Exception):
 class AgentService(AgentServicer):
     """Reads the node; changes only tags and membership."""
 
-    def __init__(self, node: MeshNode, *, tls: bool, leave: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, node: MeshNode, rotations: Rotations, *, tls: bool, leave: Callable[[], Awaitable[None]]
+    ) -> None:
         self._node = node
+        self._rotations = rotations
         self._tls = tls
         self._leave = leave
 
@@ -131,6 +139,18 @@ class AgentService(AgentServicer):
         except GossipError as error:
             return LeaveResult(ok=False, message=str(error))
         return LeaveResult(ok=True)
+
+    async def RotateKeys(self, request: RotateKeysRequest, context: Context) -> RotateKeysResult:
+        rotate = {
+            RotateKeysRequest.GOSSIP: self._rotations.gossip,
+        }.get(request.keys)
+        if rotate is None:
+            return RotateKeysResult(ok=False, message="this agent knows no such keys")
+        try:
+            # Who asked may go away; a rotation that has begun is brought to its end.
+            return RotateKeysResult(ok=True, message=await asyncio.shield(rotate()))
+        except NotRotated as error:
+            return RotateKeysResult(ok=False, message=str(error))
 
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:

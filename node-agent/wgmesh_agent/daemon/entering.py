@@ -91,7 +91,15 @@ async def enter_by(door: Door, bootstrap: HostPort, endpoint: EndpointTowards) -
 
 
 def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:
-    """What to remember of an admission; tags and the time of joining outlive a second one."""
+    """What to remember of an admission; tags and the time of joining outlive a second one, and so do gossip keys
+    that are later than those of whoever admitted: it may have been away itself when they changed.
+    """
+    ring, since = admitted.gossip_keys, admitted.gossip_keys_since
+    if earlier and (
+        ring == earlier.gossip_keys
+        or (earlier.created_unix == admitted.created_unix and earlier.gossip_keys_since > since)
+    ):
+        ring, since = earlier.gossip_keys, earlier.gossip_keys_since
     return MeshRecord(
         mesh=mesh,
         node=admitted.node,
@@ -100,7 +108,8 @@ def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, boot
         ipam_ranges=earlier.ipam_ranges if earlier else (),
         created_unix=admitted.created_unix,
         joined_unix=earlier.joined_unix if earlier else int(time.time()),
-        gossip_keys=(admitted.gossip_key,) if admitted.gossip_key else (),
+        gossip_keys=ring,
+        gossip_keys_since=since,
         profile=admitted.profile,
         gossip_port=admitted.gossip_port,
         bootstrap=bootstrap,

@@ -223,6 +223,7 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
         created_unix=now,
         joined_unix=now,
         gossip_keys=keys,
+        gossip_keys_since=now if keys else 0,
         profile=settings.gossip_profile.value,
         gossip_port=settings.gossip_port,
         bootstrap=True,

@@ -11,6 +11,7 @@ import structlog
 
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.kept_record import KeptRecord
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.prober import Prober
@@ -21,7 +22,7 @@ from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.endpoint.lost_addresses import lost_addresses
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
-from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
     KeyringChanged,
@@ -107,12 +108,16 @@ class MeshNode:
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
-        self.record = replace(record, requires_admission=self.admissions.required)
+        self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             keepalive_seconds=identity.keepalive_seconds,
         )  # fmt: skip
-        self._keyring = Keyring(record.gossip_keys[0], record.gossip_keys[1:]) if record.gossip_keys else None
+        self.keyring = (
+            Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
+            if record.gossip_keys
+            else None
+        )
         self.gossip = GossipNode(
             SerfConfig(
                 node_name=record.node,
@@ -123,7 +128,7 @@ class MeshNode:
                 reconnect_interval_seconds=RECONNECT_SECONDS,
                 query_response_bytes=ANSWER_BYTES,
             ),
-            keyring=self._keyring,
+            keyring=self.keyring,
         )
         self.prober = Prober(record.addresses[0], self.probe_port, self._probed, self.changes)
         self.membership = Membership(
@@ -140,6 +145,11 @@ class MeshNode:
         self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
         for refusal in self.ledger.refused_at_load:
             self.refusals.count(refusal.reason.value, refusal.message)
+
+    @property
+    def record(self) -> MeshRecord:
+        """The mesh as this node is part of it now."""
+        return self.kept.value
 
     def own_claim(self) -> Claim:
         """What this node says of itself."""
@@ -177,7 +187,7 @@ class MeshNode:
         for claim in peers:
             self.membership.accept(claim, Origin.PEERS)
         await self.reconciler.reconcile()
-        self.folder.save_mesh(self.record)
+        self.kept.save()
         await self.gossip.start()
         await self.prober.start()
         self.tasks.start(self.reconciler.run(), "reconcile")
@@ -205,9 +215,19 @@ class MeshNode:
             for member in self.gossip.members().values()
         )
 
-    def gossip_key(self) -> bytes:
-        """The key that gossip is encrypted with now; empty for plaintext gossip."""
-        return b"" if self._keyring is None else self._keyring.primary
+    def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
+        """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.
+
+        Raises:
+            KeyringError: this mesh gossips in plaintext, or the ring is none.
+            OSError: the state folder cannot be written; nothing has changed.
+        """
+        if self.keyring is None:
+            raise KeyringError("gossip of this mesh is not encrypted")
+        self.kept.become(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
+        self.keyring.take(keys)
+        log.info("gossip keys changed", on_the_ring=len(keys))
+        self.changes.bump()
 
     def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
@@ -232,13 +252,12 @@ class MeshNode:
         for key in tags:
             if not key or is_reserved(key):
                 raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
-        record = replace(self.record, tags=tags)
         try:
             self.gossip.set_tags(self._tags(tags))
         except GossipError as error:
             raise TagRefused(f"the tags are too large: {error}") from error
-        self.record = record
-        await asyncio.to_thread(self.folder.save_mesh, record)
+        self.kept.value = replace(self.record, tags=tags)
+        await asyncio.to_thread(self.kept.save)
         self.changes.bump()
 
     async def remember(self) -> None:
@@ -354,12 +373,9 @@ class MeshNode:
     def _collect_snapshot(self) -> Callable[[], None]:
         self.membership.note_seen()
         bindings = list(self.ledger)
-        if self._keyring is not None and self._keyring.keys != self.record.gossip_keys:
-            self.record = replace(self.record, gossip_keys=self._keyring.keys)
-        record = self.record
 
         def write() -> None:
-            self.folder.save_mesh(record)
+            self.kept.save()
             self.folder.save_members(bindings)
 
         return write

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 import grpc
 import structlog
 
+from wgmesh_agent.gossip.keyring import KEY_LENGTHS, MOST_KEYS
 from wgmesh_agent.join.messages import PeerMessageError, admission_in, claim_from
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import sign
@@ -50,7 +51,8 @@ class Admitted:
         addresses: its mesh addresses, the primary one first.
         ranges: the mesh's ranges, the primary one first.
         created_unix: when the mesh was made.
-        gossip_key: 16, 24 or 32 bytes; None for plaintext gossip.
+        gossip_keys: the key ring, each of 16, 24 or 32 bytes, that which encrypts first; empty: plaintext gossip.
+        gossip_keys_since: unix seconds; of two rings of one mesh the later one holds. 0: not told.
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on mesh addresses.
         peers: the members, the bootstrap node first.
@@ -62,12 +64,13 @@ class Admitted:
     addresses: tuple[IPAddress, ...]
     ranges: tuple[IPv4Network | IPv6Network, ...]
     created_unix: int
-    gossip_key: bytes | None = field(repr=False)
+    gossip_keys: tuple[bytes, ...] = field(repr=False)
     profile: str
     gossip_port: int
     peers: tuple[Claim, ...]
     requires_admission: bool = False
     admission: AdmissionRecord | None = None
+    gossip_keys_since: int = 0
 
 
 async def enter(
@@ -152,7 +155,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     try:
         addresses = tuple(ip_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
         ranges = tuple(ip_network(c, strict=False) for c in response.meshCidrs or [response.meshCidr])
-        key = base64.b64decode(response.serfEncryptionKey, validate=True) or None
+        texts = dict.fromkeys(text for text in (response.serfEncryptionKey, *response.gossipKeys) if text)
+        keys = tuple(base64.b64decode(text, validate=True) for text in texts)
         admission = admission_in(response)
     except (ValueError, binascii.Error, AdmissionFault) as error:
         raise JoinUnreachable(f"its answer makes no sense: {error}") from error
@@ -160,7 +164,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     profile = response.gossipProfile or ("lan" if response.serfModeLAN else "wan")
     port = response.gossipPort or ORIGINAL_GOSSIP_PORT
     wrong = (
-        (key is not None and len(key) not in (16, 24, 32), "a gossip key of odd length"),
+        (any(len(key) not in KEY_LENGTHS for key in keys), "a gossip key of odd length"),
+        (len(keys) > MOST_KEYS, f"more than {MOST_KEYS} gossip keys"),
         (profile not in PROFILES, f"the unknown gossip profile {profile!r:.20}"),
         (not 0 < port < 65536, f"the gossip port {port}"),
         (not is_node_name(node), f"the node name {node!r:.80}"),
@@ -173,8 +178,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
         if is_wrong:
             raise JoinUnreachable(f"its answer makes no sense: it names {what}")
     return Admitted(
-        node, addresses, ranges, response.creationTS, key, profile, port, peers,
-        response.requiresAdmission, admission,
+        node, addresses, ranges, response.creationTS, keys, profile, port, peers,
+        response.requiresAdmission, admission, response.gossipKeysSince,
     )  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -44,6 +45,14 @@ class MeshFacts:
     profile: str
 
 
+@dataclass(frozen=True, slots=True)
+class GossipKeys:
+    """The key ring as joiners are told it: that which encrypts first; `since` in unix seconds."""
+
+    ring: tuple[bytes, ...] = field(repr=False)
+    since: int
+
+
 class MeshService(MeshServicer):
     """Begin, Join, Peers. Every refusal goes to the joiner as a sentence and to the log as a line."""
 
@@ -56,7 +65,7 @@ class MeshService(MeshServicer):
         own: Callable[[], Claim],
         vouch: Callable[[Claim], Claim],
         requires_admission: bool,
-        gossip_key: Callable[[], str],
+        gossip_keys: Callable[[], GossipKeys],
         denied: Callable[[DenialReason], None],
     ) -> None:
         self._facts = facts
@@ -65,7 +74,7 @@ class MeshService(MeshServicer):
         self._own = own
         self._vouch = vouch
         self._requires_admission = requires_admission
-        self._gossip_key = gossip_key
+        self._gossip_keys = gossip_keys
         self._denied = denied
 
     async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
@@ -96,13 +105,14 @@ class MeshService(MeshServicer):
             addresses=[str(a) for a in claim.addresses],
             pubkey=str(claim.public_key),
         )
-        facts = self._facts
+        facts, keys = self._facts, self._gossip_keys()
+        ring = [base64.b64encode(key).decode() for key in keys.ring]
         return JoinResponse(
             result=JoinResponse.OK,
             joiningNodeMeshIP=str(claim.addresses[0]),
             meshCidr=str(facts.ranges[0]),
             creationTS=facts.created_unix,
-            serfEncryptionKey=self._gossip_key(),
+            serfEncryptionKey=ring[0] if ring else "",
             serfModeLAN=facts.profile != "wan",
             meshIPs=[str(address) for address in claim.addresses],
             meshCidrs=[str(network) for network in facts.ranges],
@@ -111,6 +121,8 @@ class MeshService(MeshServicer):
             nodeName=claim.node,
             admission=claim.admission.message() if claim.admission else None,
             requiresAdmission=self._requires_admission,
+            gossipKeys=ring,
+            gossipKeysSince=keys.since,
         )
 
     async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:

@@ -11,6 +11,7 @@ from wgmesh_agent.kube.api import Api
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import Following
 from wgmesh_agent.kube.renewal import Renewal
+from wgmesh_agent.kube.ring import RingFollowing
 from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
 
@@ -24,6 +25,7 @@ class Companions:
         view: RosterView,
         identity: Identity,
         credentials: Credentials,
+        ring: RingFollowing,
         next_start: Callable[[Session], Start],
     ) -> None:
         """
@@ -31,6 +33,7 @@ class Companions:
             next_start: what a session is followed by when this node's role or addresses changed.
         """
         self._view = view
+        self._ring = ring
         self._renewal = Renewal(api, view, identity, credentials)
         self._following = Following(
             api, view, identity, self._renewal.is_certified, lambda session: session.move(next_start(session))
@@ -44,6 +47,7 @@ class Companions:
             ("roster", self._following.follow(session)),
             ("status", self._status.write(session)),
             ("certificate", self._renewal.run()),
+            ("gossip keys", self._ring.follow(session)),
         )
 
     async def left(self, mesh: str, node: str) -> None:

@@ -23,7 +23,7 @@ from wgmesh_agent.kube.report import Seen, certified, report, stamped, wanted_pe
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.roster import API_VERSION, NodeReport, node_object_name
+from wgmesh_api.roster import API_VERSION, NodeReport, gossip_key_id, node_object_name
 
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0
@@ -99,6 +99,7 @@ class StatusWriter:
             interface=identity.interface,
             mtu=identity.mtu,
             agent_version=version("wgmesh"),
+            gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",

@@ -26,6 +26,7 @@ class MeshRecord:
         ipam_ranges: where joiners' addresses come from; empty on a plain node.
         created_unix, joined_unix: seconds.
         gossip_keys: the key ring, the primary key first; empty: plaintext gossip.
+        gossip_keys_since: unix seconds when the ring was decided on; of two rings of one mesh the later one holds.
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on the mesh addresses.
         bootstrap: whether this node admits joiners.
@@ -48,6 +49,7 @@ class MeshRecord:
     tags: dict[str, str]
     requires_admission: bool = False
     admission: AdmissionRecord | None = field(default=None, repr=False, compare=False)
+    gossip_keys_since: int = 0
 
 
 def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
         "created": record.created_unix,
         "joined": record.joined_unix,
         "gossipKeys": [base64.b64encode(key).decode() for key in record.gossip_keys],
+        "gossipKeysSince": record.gossip_keys_since,
         "profile": record.profile,
         "gossipPort": record.gossip_port,
         "bootstrap": record.bootstrap,
@@ -86,6 +89,7 @@ def mesh_from_json(content: Any) -> MeshRecord:
         tags={str(k): str(v) for k, v in content["tags"].items()},
         requires_admission=bool(content.get("requiresAdmission", False)),
         admission=_admission_from_json(content),
+        gossip_keys_since=int(content.get("gossipKeysSince", 0)),
     )
 
 

@@ -162,6 +162,8 @@ def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
         for text in spec.cidrs:
             ip_network(text)
         read_duration(spec.certificates.lifetime)
+        if spec.rotation.gossip_keys is not None:
+            read_duration(spec.rotation.gossip_keys)
     except (ValidationError, ValueError) as error:
         spec, spec_error = None, " ".join(str(error).split())
     return MeshObject(

@@ -150,6 +150,27 @@ class CertificatesSpec(ResourceModel):
     )
 
 
+_INTERVAL_RULES = validations(
+    rule(
+        "duration(self) >= duration('1h') && duration(self) <= duration('87600h')",
+        "out of bounds: write an interval of 1h to 87600h",
+    )
+)
+
+
+class RotationSpec(ResourceModel):
+    """What is made anew by itself, and how often."""
+
+    gossip_keys: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=_DURATION,
+        description="How old the gossip key grows before it is changed, such as 720h; none: it is changed on"
+        " demand only.",
+        json_schema_extra=_INTERVAL_RULES,
+    )
+
+
 class ResourceRequirements(ResourceModel):
     """What a container asks for and may use, as in a pod's spec."""
 
@@ -236,6 +257,9 @@ class WgMeshSpec(ResourceModel):
     certificates: CertificatesSpec = Field(
         default_factory=CertificatesSpec, description="The nodes' certificates."
     )
+    rotation: RotationSpec = Field(
+        default_factory=RotationSpec, description="What is made anew by itself, and how often."
+    )
     agent: AgentSpec = Field(default_factory=AgentSpec, description="The agents' pods.")
 
 
@@ -283,6 +307,11 @@ class WgMeshStatus(ResourceModel):
     first_meshed_at: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
         description="When every member heard every other for the first time, in seconds since 1970.",
+    )
+    gossip_key_made: str | None = Field(
+        default=None,
+        description="When the gossip key in use was made.",
+        json_schema_extra={"format": "date-time"},
     )
     worst_links: Annotated[
         list[Annotated[str, Field(max_length=600)]],

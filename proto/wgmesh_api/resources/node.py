@@ -126,6 +126,13 @@ class WgMeshNodeStatus(ResourceModel):
         default=[],
         description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for roll-over.",
     )
+    gossip_keys: Annotated[
+        list[Annotated[str, Field(max_length=16)]],
+        Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[],
+        description="Ids of the gossip keys it has, that which encrypts first. Used for their rotation.",
+    )
     agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
     last_change: str | None = Field(
         default=None,

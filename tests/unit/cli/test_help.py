@@ -38,6 +38,8 @@ COMMANDS = [
     "tags",
     "rtt",
     "leave",
+    "keys",
+    "keys rotate",
     "ca",
     "ca init",
     "ca issue",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import datetime
 import itertools
 import time
@@ -21,7 +20,7 @@ from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.registrar import Registrar
-from wgmesh_agent.join.service import MeshFacts, MeshService, serve
+from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials, TLSFileError, TLSFiles, load_tls_files
 from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
@@ -47,6 +46,7 @@ OWN = Claim(
 )
 DELETED = "deleted"
 GOSSIP_KEY = bytes(range(32))
+OLD_KEY = bytes([9]) * 32
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
@@ -124,7 +124,7 @@ async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIt
         own=lambda: OWN,
         vouch=lambda claim: claim,
         requires_admission=False,
-        gossip_key=lambda: base64.b64encode(GOSSIP_KEY).decode(),
+        gossip_keys=lambda: GossipKeys((GOSSIP_KEY, OLD_KEY), 17),
         denied=lambda reason: denials.update([reason]),
     )
     # gRPC does not say which port it got here, so a free one is found first
@@ -157,10 +157,10 @@ async def test_a_joiner_learns_all_it_needs(bench: Bench, authority: Authority) 
     assert admitted.addresses == (ip_address("10.232.0.1"),)
     assert admitted.ranges == (ip_network("10.232.0.0/16"),)
     assert admitted.created_unix == 1234
-    assert admitted.gossip_key == GOSSIP_KEY
+    assert (admitted.gossip_keys, admitted.gossip_keys_since) == ((GOSSIP_KEY, OLD_KEY), 17)
     assert (admitted.profile, admitted.gossip_port) == ("lan", 7946)
     assert admitted.peers == (OWN,)
-    assert "gossip_key" not in repr(admitted)
+    assert "gossip_keys=" not in repr(admitted)
 
 
 async def test_a_second_joiner_is_told_of_the_first(bench: Bench, authority: Authority) -> None:
