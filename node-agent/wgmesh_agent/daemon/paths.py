@@ -29,6 +29,7 @@ from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint
 log = structlog.get_logger()
 ASKED_MEMBERS = 3
 QUERY_SECONDS = 2.0
+RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
 CALM_SECONDS = 5.0
 FRESH_TROUBLE_SECONDS = 60.0
@@ -117,8 +118,9 @@ class Paths:
         if not asked and not also:
             return [], []
         try:
+            # Whoever is asked may have no path to this node: that is what this is about.
             result = await self._gossip.query(
-                QUERY, node.encode(), nodes=[*asked, *also], timeout=QUERY_SECONDS
+                QUERY, node.encode(), nodes=[*asked, *also], relay_factor=RELAY_FACTOR, timeout=QUERY_SECONDS
             )
         except GossipError as error:
             log.warning("whereabouts not asked for", node=node, why=str(error))

@@ -81,12 +81,11 @@ class Hearing:
     def due(self, now: float) -> list[tuple[IPAddress, bytes]]:
         """The probes to send now, each with the address it goes to."""
         found = []
-        period = self.period_seconds
         for address, peer in self._peers.items():
             if peer.next_probe > now:
                 continue
             found.append((address, self._probe(peer, now)))
-            peer.next_probe = now + period * self._rng.uniform(0.9, 1.1)
+            peer.next_probe = now + self._next_period()
         return found
 
     def ask(self, address: IPAddress, now: float) -> None:
@@ -96,14 +95,18 @@ class Hearing:
             peer.asks, peer.next_probe = True, now
 
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
-        """The probe to send back to one just `received`, if it asks for that; at most one a second."""
+        """The probe to send back to one just `received`, if it asks for that or ours is due; at most one a second."""
         peer = self._peers.get(source)
-        if peer is None or not _PROBE.unpack(payload)[1] & _ANSWER:
+        if peer is None or not (peer.next_probe <= now or _PROBE.unpack(payload)[1] & _ANSWER):
             return None
         if peer.answered is not None and now - peer.answered < ANSWERS_SECONDS:
             return None
         peer.answered = now
+        peer.next_probe = now + self._next_period()
         return self._probe(peer, now)
+
+    def _next_period(self) -> float:
+        return self.period_seconds * self._rng.uniform(0.9, 1.1)
 
     def _probe(self, peer: _Peer, now: float) -> bytes:
         peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
@@ -124,8 +127,8 @@ class Hearing:
         magic, flags, _, deciseconds = _PROBE.unpack(payload)
         if magic != _MAGIC:
             return False
-        if peer.last_heard is None:
-            # It hears of us at once, not after a whole period: both ends of a new link agree sooner.
+        if not peer.is_heard(now):
+            # It hears of us at once, not after a whole period: both ends of a new or healed link agree sooner.
             peer.next_probe = min(peer.next_probe, now)
         peer.last_heard = now
         peer.their_period = max(SHORTEST_PERIOD_SECONDS, deciseconds / 10)

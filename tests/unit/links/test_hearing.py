@@ -114,8 +114,12 @@ def test_a_peer_that_is_asked_answers_at_once_and_at_most_once_a_second() -> Non
     assert answers == [0, 10]
 
 
-def test_a_probe_that_does_not_ask_is_not_answered() -> None:
+def test_a_probe_that_does_not_ask_is_answered_only_if_it_is_the_first() -> None:
     a, b = pair()
-    for _, payload in a.due(1.0):
-        assert b.received(A, payload, 1.0)
-        assert b.answer(A, payload, 1.0) is None
+    answered = []
+    for step in range(20):
+        now = 1.0 + step / 10
+        for _, payload in a.due(now):
+            assert b.received(A, payload, now)
+            answered.append(b.answer(A, payload, now) is not None)
+    assert answered == [True, False]
