@@ -12,7 +12,7 @@ class AgentEmpty(_message.Message):
     def __init__(self) -> None: ...
 
 class MeshInfo(_message.Message):
-    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap")
+    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap", "behindNat")
     class RefusalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class MeshInfo(_message.Message):
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
+    BEHINDNAT_FIELD_NUMBER: _ClassVar[int]
     name: str
     nodeCount: int
     nodeName: str
@@ -56,7 +57,8 @@ class MeshInfo(_message.Message):
     endpoint: str
     refusals: _containers.ScalarMap[str, int]
     bootstrap: bool
-    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ...) -> None: ...
+    behindNat: bool
+    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ..., behindNat: _Optional[bool] = ...) -> None: ...
 
 class MemberInfoTag(_message.Message):
     __slots__ = ("key", "value")

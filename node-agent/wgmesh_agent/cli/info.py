@@ -108,6 +108,7 @@ def _header(view: MeshView) -> list[str]:
         role = "a bootstrap node, " if info.bootstrap else ""
         lines.append(
             f"It is {role}on {info.interface} ({info.backend} WireGuard), reached at {info.endpoint or '?'}"
+            f"{', behind an address translator' if info.behindNat else ''}"
         )
         if not info.gossipEncrypted:
             lines.append(

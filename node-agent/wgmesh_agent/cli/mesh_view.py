@@ -89,6 +89,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
             "endpoint": info.endpoint,
             "pubkey": info.pubkey,
             "bootstrap": info.bootstrap,
+            "behindNat": info.behindNat,
             "interface": info.interface,
             "backend": info.backend,
             "mtu": info.mtu,

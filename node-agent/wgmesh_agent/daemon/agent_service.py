@@ -83,6 +83,7 @@ class AgentService(AgentServicer):
             endpoint=str(identity.endpoint),
             refusals=node.refusals.counts,
             bootstrap=record.bootstrap,
+            behindNat=node.behind_nat,
         )
 
     async def Nodes(self, request: AgentEmpty, context: Context) -> AsyncIterator[MemberInfo]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -12,15 +12,17 @@ import structlog
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.kept_record import KeptRecord
+from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.paths import Paths
 from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.daemon.tasks import Tasks
-from wgmesh_agent.endpoint.lost_addresses import lost_addresses
+from wgmesh_agent.endpoint.address_changes import address_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
@@ -43,6 +45,8 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
+from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
+from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
@@ -75,6 +79,8 @@ class Identity:
     mtu: int
     interface: str
     keepalive_seconds: int | None = None
+    endpoint_given: bool = False
+    """The endpoint was set, or told by a STUN server: it is told whatever others see."""
 
 
 class MeshNode:
@@ -87,11 +93,13 @@ class MeshNode:
         folder: StateFolder,
         choice: Choice,
         *,
+        locate: Callable[[], Awaitable[Endpoint]],
         trust: Credentials | None = None,
         signer: Credentials | None = None,
     ) -> None:
         """
         Args:
+            locate: where others reach this node, by its settings and routes; raises `endpoint.own.NoEndpoint`.
             trust: whose authorities say who may admit; None without TLS.
             signer: with which this node signs what it admits; None on a plain node.
         """
@@ -104,6 +112,7 @@ class MeshNode:
         )
         self.refusals = Refusals()
         self.changes = Changes()
+        self.behind_nat = False
         self.ledger = Ledger(
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
@@ -112,6 +121,7 @@ class MeshNode:
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             keepalive_seconds=identity.keepalive_seconds,
+            shape=lambda desired, actual, now_unix: self.paths.shape(desired, actual, now_unix),
         )  # fmt: skip
         self.keyring = (
             Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
@@ -137,6 +147,18 @@ class MeshNode:
         self.meeting = Meeting(
             self.gossip, record.gossip_port, self.ledger, self.membership.absent, self.reconciler.read
         )
+        self.location = Location(
+            locate,
+            self._seen_by_others,
+            lambda: len(self.ledger),
+            self._publish,
+            given=identity.endpoint_given,
+        )
+        self.paths = Paths(
+            self.gossip, self.ledger, self.prober, self.refusals, self.reconciler.read, self.reconciler.poke,
+            self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
+        )  # fmt: skip
+        self.gossip.on_query(WHERE_QUERY, self.paths.answer)
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
@@ -198,6 +220,8 @@ class MeshNode:
         self.tasks.start(self.meeting.reconnect(), "reconnect")
         self.tasks.start(self._count_gossip(), "count gossip")
         self.tasks.start(self._watch_addresses(), "addresses")
+        self.tasks.start(self.location.run(), "location")
+        self.tasks.start(self.paths.run(self.changes), "paths")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
             "admissions",
@@ -366,9 +390,40 @@ class MeshNode:
             self.refusals.overtake(self.gossip.counters.refused)
 
     async def _watch_addresses(self) -> None:
-        async for _ in lost_addresses():
-            log.info("this machine lost an address")
-            self.reconciler.source_lost()
+        async for lost in address_changes():
+            if lost:
+                log.info("this machine lost an address")
+                self.reconciler.source_lost()
+            self.location.moved()
+
+    async def _seen_by_others(self) -> list[Endpoint]:
+        learned, _ = await self.paths.where_others_see(self.record.node)
+        return learned
+
+    async def _own_endpoints(self) -> list[Endpoint]:
+        port = self.identity.listen_port
+        return [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.addresses())]
+
+    def _publish(self, outside: Outside) -> None:
+        """Tells others where this node is from now on, and keeps a translator's entries open if there is one."""
+        behind_nat = self.behind_nat if outside.behind_nat is None else outside.behind_nat
+        if behind_nat != self.behind_nat:
+            self.behind_nat = behind_nat
+            log.info("behind an address translator" if behind_nat else "behind no address translator",
+                     seen_at=str(outside.endpoint))  # fmt: skip
+            if self.identity.keepalive_seconds is None:
+                self.reconciler.keepalive_seconds = NAT_KEEPALIVE_SECONDS if behind_nat else 0
+                self.reconciler.poke()
+        if outside.endpoint != self.identity.endpoint:
+            log.info("reached elsewhere now", endpoint=str(outside.endpoint))
+            self.identity = replace(self.identity, endpoint=outside.endpoint)
+            try:
+                self.gossip.set_tags(self._tags(self.record.tags))
+            except GossipError as error:
+                log.error(
+                    "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
+                )
+            self.changes.bump()
 
     def _collect_snapshot(self) -> Callable[[], None]:
         self.membership.note_seen()

@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
 import structlog
@@ -59,6 +59,14 @@ class Prober(asyncio.DatagramProtocol):
             due = self._hearing.next_due()
             await self._changes.after(seen, None if due is None else max(0.0, due - now))
 
+    def ask(self, addresses: Iterable[IPAddress]) -> None:
+        """Probes these peers at once, and has them answer at once."""
+        now = time.monotonic()
+        for address in addresses:
+            self._hearing.ask(address, now)
+        for address, payload in self._hearing.due(now):
+            self._send(address, payload)
+
     def links(self) -> dict[str, Link]:
         """Every probed peer by name."""
         return self._hearing.links(time.monotonic())
@@ -68,7 +76,11 @@ class Prober(asyncio.DatagramProtocol):
             self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._hearing.received(ip_address(addr[0]), data[:MAX_PROBE_BYTES], time.monotonic())
+        source, payload, now = ip_address(addr[0]), data[:MAX_PROBE_BYTES], time.monotonic()
+        if self._hearing.received(source, payload, now):
+            answer = self._hearing.answer(source, payload, now)
+            if answer is not None:
+                self._send(source, answer)
 
     def error_received(self, exc: Exception) -> None:
         # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.

@@ -17,10 +17,11 @@ PROBES_A_SECOND = 2.0
 SHORTEST_PERIOD_SECONDS = 2.0
 MISSED_PROBES = 3
 FIRST_SPREAD_SECONDS = 0.5
+ANSWERS_SECONDS = 1.0
 
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgp1"
-_HEARS_YOU = 1
+_HEARS_YOU, _ANSWER = 1, 2
 _MAX_PERIOD_DECISECONDS = 0xFFFF
 
 
@@ -47,6 +48,8 @@ class _Peer:
     last_heard: float | None = None
     their_period: float = SHORTEST_PERIOD_SECONDS
     hears_us: bool = False
+    asks: bool = False
+    answered: float | None = None
 
     def is_heard(self, now: float) -> bool:
         patience = MISSED_PROBES * self.their_period
@@ -78,16 +81,39 @@ class Hearing:
     def due(self, now: float) -> list[tuple[IPAddress, bytes]]:
         """The probes to send now, each with the address it goes to."""
         found = []
-        period = self.period_seconds
         for address, peer in self._peers.items():
             if peer.next_probe > now:
                 continue
-            peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
-            flags = _HEARS_YOU if peer.is_heard(now) else 0
-            deciseconds = min(_MAX_PERIOD_DECISECONDS, round(period * 10))
-            found.append((address, _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)))
-            peer.next_probe = now + period * self._rng.uniform(0.9, 1.1)
+            found.append((address, self._probe(peer, now)))
+            peer.next_probe = now + self._next_period()
         return found
+
+    def ask(self, address: IPAddress, now: float) -> None:
+        """The peer is probed at once, and asked to answer at once: in a large mesh its own next probe is far away."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.asks, peer.next_probe = True, now
+
+    def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
+        """The probe to send back to one just `received`, if it asks for that or ours is due; at most one a second."""
+        peer = self._peers.get(source)
+        if peer is None or not (peer.next_probe <= now or _PROBE.unpack(payload)[1] & _ANSWER):
+            return None
+        if peer.answered is not None and now - peer.answered < ANSWERS_SECONDS:
+            return None
+        peer.answered = now
+        peer.next_probe = now + self._next_period()
+        return self._probe(peer, now)
+
+    def _next_period(self) -> float:
+        return self.period_seconds * self._rng.uniform(0.9, 1.1)
+
+    def _probe(self, peer: _Peer, now: float) -> bytes:
+        peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
+        flags = (_HEARS_YOU if peer.is_heard(now) else 0) | (_ANSWER if peer.asks else 0)
+        peer.asks = False
+        deciseconds = min(_MAX_PERIOD_DECISECONDS, round(self.period_seconds * 10))
+        return _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)
 
     def next_due(self) -> float | None:
         """When `due` has something again; None without peers."""
@@ -101,8 +127,8 @@ class Hearing:
         magic, flags, _, deciseconds = _PROBE.unpack(payload)
         if magic != _MAGIC:
             return False
-        if peer.last_heard is None:
-            # It hears of us at once, not after a whole period: both ends of a new link agree sooner.
+        if not peer.is_heard(now):
+            # It hears of us at once, not after a whole period: both ends of a new or healed link agree sooner.
             peer.next_probe = min(peer.next_probe, now)
         peer.last_heard = now
         peer.their_period = max(SHORTEST_PERIOD_SECONDS, deciseconds / 10)

@@ -142,6 +142,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "endpoint": "192.0.2.1:54540",
         "pubkey": "pk=",
         "bootstrap": True,
+        "behindNat": False,
         "interface": "wgblue",
         "backend": "kernel",
         "mtu": 1420,
