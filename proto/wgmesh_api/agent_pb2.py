@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61gent.proto\x12\x0bmeshservice\"\x0c\n\nAgentEmpty\"\xbb\x03\n\x08MeshInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnodeCount\x18\x02 \x01(\x05\x12\x10\n\x08nodeName\x18\x03 \x01(\t\x12\x15\n\rmeshCeationTS\x18\x04 \x01(\x03\x12\x12\n\nnodeJoinTS\x18\x05 \x01(\x03\x12\x11\n\tinterface\x18\x10 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x11 \x01(\t\x12\x0e\n\x06pubkey\x18\x12 \x01(\t\x12\x11\n\tmeshCidrs\x18\x13 \x03(\t\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x15\n\rgossipProfile\x18\x15 \x01(\t\x12\x17\n\x0fgossipEncrypted\x18\x16 \x01(\x08\x12\x0b\n\x03tls\x18\x17 \x01(\x08\x12\x0b\n\x03mtu\x18\x18 \x01(\x05\x12\x0f\n\x07version\x18\x19 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x1a \x01(\t\x12\x35\n\x08refusals\x18\x1b \x03(\x0b\x32#.meshservice.MeshInfo.RefusalsEntry\x12\x11\n\tbootstrap\x18\x1c \x01(\x08\x12\x11\n\tbehindNat\x18\x1d \x01(\x08\x1a/\n\rRefusalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\rMemberInfoTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xce\x02\n\nMemberInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07rttMsec\x18\x04 \x01(\x05\x12(\n\x04tags\x18\x05 \x03(\x0b\x32\x1a.meshservice.MemberInfoTag\x12\x13\n\x0bisLocalNode\x18\x06 \x01(\x08\x12\x10\n\x08\x65ndpoint\x18\x10 \x01(\t\x12\x17\n\x0flastHandshakeTS\x18\x11 \x01(\x03\x12\x0f\n\x07rxBytes\x18\x12 \x01(\x03\x12\x0f\n\x07txBytes\x18\x13 \x01(\x03\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x0e\n\x06pubkey\x18\x15 \x01(\t\x12\x0f\n\x07rttUsec\x18\x16 \x01(\x03\x12\x11\n\tbootstrap\x18\x17 \x01(\x08\x12\x0e\n\x06probed\x18\x18 \x01(\x08\x12\r\n\x05heard\x18\x19 \x01(\x08\x12\x0f\n\x07hearsUs\x18\x1a \x01(\x08\"\x1f\n\x08WaitInfo\x12\x13\n\x0btimeoutSecs\x18\x01 \x01(\x05\":\n\x0cWaitResponse\x12\x12\n\nwasTimeout\x18\x01 \x01(\x08\x12\x16\n\x0e\x63hangesOccured\x18\x02 \x01(\x08\"%\n\x07NodeTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"(\n\tTagResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x10 \x01(\t\"A\n\x0bRTTNodeInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0f\n\x07rttMsec\x18\x02 \x01(\x05\x12\x0f\n\x07rttUsec\x18\x10 \x01(\x03\"C\n\x07RTTInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12&\n\x04rtts\x18\x02 \x03(\x0b\x32\x18.meshservice.RTTNodeInfo\"Z\n\x11RotateKeysRequest\x12\x31\n\x04keys\x18\x01 \x01(\x0e\x32#.meshservice.RotateKeysRequest.Keys\"\x12\n\x04Keys\x12\n\n\x06GOSSIP\x10\x00\"/\n\x10RotateKeysResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\" \n\x0cLeaveRequest\x12\x10\n\x08nodeName\x18\x01 \x01(\t\"*\n\x0bLeaveResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t2\xc1\x04\n\x05\x41gent\x12\x38\n\x04Info\x12\x17.meshservice.AgentEmpty\x1a\x15.meshservice.MeshInfo\"\x00\x12=\n\x05Nodes\x12\x17.meshservice.AgentEmpty\x1a\x17.meshservice.MemberInfo\"\x00\x30\x01\x12K\n\x13WaitForChangeInMesh\x12\x15.meshservice.WaitInfo\x1a\x19.meshservice.WaitResponse\"\x00\x30\x01\x12\x35\n\x03Tag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x37\n\x05Untag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x39\n\x04Tags\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.NodeTag\"\x00\x30\x01\x12\x38\n\x03RTT\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.RTTInfo\"\x00\x30\x01\x12>\n\x05Leave\x12\x19.meshservice.LeaveRequest\x1a\x18.meshservice.LeaveResult\"\x00\x12M\n\nRotateKeys\x12\x1e.meshservice.RotateKeysRequest\x1a\x1d.meshservice.RotateKeysResult\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61gent.proto\x12\x0bmeshservice\"\x0c\n\nAgentEmpty\"\xbb\x03\n\x08MeshInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnodeCount\x18\x02 \x01(\x05\x12\x10\n\x08nodeName\x18\x03 \x01(\t\x12\x15\n\rmeshCeationTS\x18\x04 \x01(\x03\x12\x12\n\nnodeJoinTS\x18\x05 \x01(\x03\x12\x11\n\tinterface\x18\x10 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x11 \x01(\t\x12\x0e\n\x06pubkey\x18\x12 \x01(\t\x12\x11\n\tmeshCidrs\x18\x13 \x03(\t\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x15\n\rgossipProfile\x18\x15 \x01(\t\x12\x17\n\x0fgossipEncrypted\x18\x16 \x01(\x08\x12\x0b\n\x03tls\x18\x17 \x01(\x08\x12\x0b\n\x03mtu\x18\x18 \x01(\x05\x12\x0f\n\x07version\x18\x19 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x1a \x01(\t\x12\x35\n\x08refusals\x18\x1b \x03(\x0b\x32#.meshservice.MeshInfo.RefusalsEntry\x12\x11\n\tbootstrap\x18\x1c \x01(\x08\x12\x11\n\tbehindNat\x18\x1d \x01(\x08\x1a/\n\rRefusalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\rMemberInfoTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xdf\x02\n\nMemberInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07rttMsec\x18\x04 \x01(\x05\x12(\n\x04tags\x18\x05 \x03(\x0b\x32\x1a.meshservice.MemberInfoTag\x12\x13\n\x0bisLocalNode\x18\x06 \x01(\x08\x12\x10\n\x08\x65ndpoint\x18\x10 \x01(\t\x12\x17\n\x0flastHandshakeTS\x18\x11 \x01(\x03\x12\x0f\n\x07rxBytes\x18\x12 \x01(\x03\x12\x0f\n\x07txBytes\x18\x13 \x01(\x03\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x0e\n\x06pubkey\x18\x15 \x01(\t\x12\x0f\n\x07rttUsec\x18\x16 \x01(\x03\x12\x11\n\tbootstrap\x18\x17 \x01(\x08\x12\x0e\n\x06probed\x18\x18 \x01(\x08\x12\r\n\x05heard\x18\x19 \x01(\x08\x12\x0f\n\x07hearsUs\x18\x1a \x01(\x08\x12\x0f\n\x07pathMTU\x18( \x01(\x05\"\x1f\n\x08WaitInfo\x12\x13\n\x0btimeoutSecs\x18\x01 \x01(\x05\":\n\x0cWaitResponse\x12\x12\n\nwasTimeout\x18\x01 \x01(\x08\x12\x16\n\x0e\x63hangesOccured\x18\x02 \x01(\x08\"%\n\x07NodeTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"(\n\tTagResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x10 \x01(\t\"A\n\x0bRTTNodeInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0f\n\x07rttMsec\x18\x02 \x01(\x05\x12\x0f\n\x07rttUsec\x18\x10 \x01(\x03\"C\n\x07RTTInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12&\n\x04rtts\x18\x02 \x03(\x0b\x32\x18.meshservice.RTTNodeInfo\"Z\n\x11RotateKeysRequest\x12\x31\n\x04keys\x18\x01 \x01(\x0e\x32#.meshservice.RotateKeysRequest.Keys\"\x12\n\x04Keys\x12\n\n\x06GOSSIP\x10\x00\"/\n\x10RotateKeysResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\" \n\x0cLeaveRequest\x12\x10\n\x08nodeName\x18\x01 \x01(\t\"*\n\x0bLeaveResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t2\xc1\x04\n\x05\x41gent\x12\x38\n\x04Info\x12\x17.meshservice.AgentEmpty\x1a\x15.meshservice.MeshInfo\"\x00\x12=\n\x05Nodes\x12\x17.meshservice.AgentEmpty\x1a\x17.meshservice.MemberInfo\"\x00\x30\x01\x12K\n\x13WaitForChangeInMesh\x12\x15.meshservice.WaitInfo\x1a\x19.meshservice.WaitResponse\"\x00\x30\x01\x12\x35\n\x03Tag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x37\n\x05Untag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x39\n\x04Tags\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.NodeTag\"\x00\x30\x01\x12\x38\n\x03RTT\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.RTTInfo\"\x00\x30\x01\x12>\n\x05Leave\x12\x19.meshservice.LeaveRequest\x1a\x18.meshservice.LeaveResult\"\x00\x12M\n\nRotateKeys\x12\x1e.meshservice.RotateKeysRequest\x1a\x1d.meshservice.RotateKeysResult\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,29 +42,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERINFOTAG']._serialized_start=488
   _globals['_MEMBERINFOTAG']._serialized_end=531
   _globals['_MEMBERINFO']._serialized_start=534
-  _globals['_MEMBERINFO']._serialized_end=868
-  _globals['_WAITINFO']._serialized_start=870
-  _globals['_WAITINFO']._serialized_end=901
-  _globals['_WAITRESPONSE']._serialized_start=903
-  _globals['_WAITRESPONSE']._serialized_end=961
-  _globals['_NODETAG']._serialized_start=963
-  _globals['_NODETAG']._serialized_end=1000
-  _globals['_TAGRESULT']._serialized_start=1002
-  _globals['_TAGRESULT']._serialized_end=1042
-  _globals['_RTTNODEINFO']._serialized_start=1044
-  _globals['_RTTNODEINFO']._serialized_end=1109
-  _globals['_RTTINFO']._serialized_start=1111
-  _globals['_RTTINFO']._serialized_end=1178
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=1180
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=1270
-  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_start=1252
-  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_end=1270
-  _globals['_ROTATEKEYSRESULT']._serialized_start=1272
-  _globals['_ROTATEKEYSRESULT']._serialized_end=1319
-  _globals['_LEAVEREQUEST']._serialized_start=1321
-  _globals['_LEAVEREQUEST']._serialized_end=1353
-  _globals['_LEAVERESULT']._serialized_start=1355
-  _globals['_LEAVERESULT']._serialized_end=1397
-  _globals['_AGENT']._serialized_start=1400
-  _globals['_AGENT']._serialized_end=1977
+  _globals['_MEMBERINFO']._serialized_end=885
+  _globals['_WAITINFO']._serialized_start=887
+  _globals['_WAITINFO']._serialized_end=918
+  _globals['_WAITRESPONSE']._serialized_start=920
+  _globals['_WAITRESPONSE']._serialized_end=978
+  _globals['_NODETAG']._serialized_start=980
+  _globals['_NODETAG']._serialized_end=1017
+  _globals['_TAGRESULT']._serialized_start=1019
+  _globals['_TAGRESULT']._serialized_end=1059
+  _globals['_RTTNODEINFO']._serialized_start=1061
+  _globals['_RTTNODEINFO']._serialized_end=1126
+  _globals['_RTTINFO']._serialized_start=1128
+  _globals['_RTTINFO']._serialized_end=1195
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=1197
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=1287
+  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_start=1269
+  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_end=1287
+  _globals['_ROTATEKEYSRESULT']._serialized_start=1289
+  _globals['_ROTATEKEYSRESULT']._serialized_end=1336
+  _globals['_LEAVEREQUEST']._serialized_start=1338
+  _globals['_LEAVEREQUEST']._serialized_end=1370
+  _globals['_LEAVERESULT']._serialized_start=1372
+  _globals['_LEAVERESULT']._serialized_end=1414
+  _globals['_AGENT']._serialized_start=1417
+  _globals['_AGENT']._serialized_end=1994
 # @@protoc_insertion_point(module_scope)

@@ -14,7 +14,7 @@ import click
 
 from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, agent_at
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
-from wgmesh_agent.cli.mesh_view import MemberView, MeshView, as_json, mesh_view
+from wgmesh_agent.cli.mesh_view import MemberView, MeshView, as_json, mesh_view, narrow
 from wgmesh_agent.cli.output import OUTPUT
 from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, size
 from wgmesh_agent.settings.build import client_settings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wgmesh_api.agent_pb2_grpc import AgentStub
 
 _WATCH_SECONDS = 10
+NAMED = 5
 _STATUS_STYLES = {"alive": "green", "failed": "red", "leaving": "yellow", "left": "yellow"}
 
 
@@ -114,6 +115,11 @@ def _header(view: MeshView) -> list[str]:
             lines.append(
                 "DEVELOPMENT MODE: gossip is not encrypted, anybody who reaches a bootstrap node may join"
             )
+    reduced = narrow(view)
+    if reduced:
+        paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:NAMED])
+        more = f" and {len(reduced) - NAMED} more" if len(reduced) > NAMED else ""
+        lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}{more}")
     if info.refusals:
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(info.refusals.items()))
         lines.append(f"Claims of other members refused: {refused}")

@@ -28,6 +28,8 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
+    path_mtu: int | None = None
+    """Bytes a packet to it may have, as probed; None while not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,12 @@ def rtt_usec(msec: int, usec: int) -> int | None:
     if msec > 0:
         return msec * 1000
     return None if usec < 0 else 0
+
+
+def narrow(view: MeshView) -> list[MemberView]:
+    """The members to whom less passes than the interface sends: MTUMismatch."""
+    whole = view.info.mtu // 16 * 16  # WireGuard pads to this, so less of a difference is none
+    return [member for member in view.members if member.path_mtu is not None and member.path_mtu < whole]
 
 
 def mesh_view(info: MeshInfo, members: Iterable[MemberInfo]) -> MeshView:
@@ -66,6 +74,7 @@ def _member(member: MemberInfo) -> MemberView:
         rx_bytes=member.rxBytes,
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
+        path_mtu=member.pathMTU or None,
     )
 
 
@@ -114,4 +123,5 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
+        "pathMtu": member.path_mtu,
     }

@@ -14,6 +14,7 @@ import structlog
 
 from wgmesh_agent.daemon import agent_service
 from wgmesh_agent.daemon.agent_service import SocketInUse
+from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.entering import CannotEnter
 from wgmesh_agent.daemon.node import Identity, NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
@@ -149,6 +150,7 @@ async def _clear_up(settings: NodeSettings, folder: StateFolder, *, held_tunnel:
         await choice.backend(interface).destroy()
     except BackEndError as error:
         log.error("interface not removed", interface=interface, why=str(error))
+    await Clamping(interface).remove()
     folder.forget()
 
 

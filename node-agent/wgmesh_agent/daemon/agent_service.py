@@ -21,6 +21,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.links.path_mtu import Path as PathMTU
 from wgmesh_agent.membership.tags import is_reserved
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
@@ -92,9 +93,9 @@ class AgentService(AgentServicer):
         except BackEndError as error:
             log.error("cannot read WireGuard", why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
-        links = self._node.prober.links()
+        links, paths = self._node.prober.links(), self._node.prober.paths()
         for member in self._node.members():
-            yield self._member_info(member, device, links)
+            yield self._member_info(member, device, links, paths)
 
     async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:
         generation = self._node.changes.generation
@@ -166,7 +167,9 @@ class AgentService(AgentServicer):
         rtt = self._node.gossip.rtt(node, seen_from)
         return -1 if rtt is None else round(rtt * 1e6)
 
-    def _member_info(self, member: Member, device: Device, links: dict[str, Link]) -> MemberInfo:
+    def _member_info(
+        self, member: Member, device: Device, links: dict[str, Link], paths: dict[str, PathMTU]
+    ) -> MemberInfo:
         own = member.name == self._node.record.node
         binding = self._node.ledger.by_name(member.name)
         claim = self._node.own_claim() if own else (binding.claim if binding else None)
@@ -193,6 +196,7 @@ class AgentService(AgentServicer):
             probed=link is not None,
             heard=link is not None and link.heard,
             hearsUs=link is not None and bool(link.hears_us),
+            pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
         )
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.kept_record import KeptRecord
 from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
@@ -52,7 +53,8 @@ from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Route
+from wgmesh_agent.wireguard.mtu import path_routes
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -140,7 +142,10 @@ class MeshNode:
             ),
             keyring=self.keyring,
         )
-        self.prober = Prober(record.addresses[0], self.probe_port, self._probed, self.changes)
+        self.prober = Prober(
+            record.addresses[0], self.probe_port, identity.mtu, self._probed, self.changes,
+            device=lambda: self.reconciler.known, endpoint=self._endpoint_of, paths_changed=self._ledger_changed,
+        )  # fmt: skip
         self.membership = Membership(
             self.ledger, self.refusals, self.gossip.members, self.admissions, self._ledger_changed
         )
@@ -163,6 +168,7 @@ class MeshNode:
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
         self.rtts = RTTs(self.gossip, record.node)
+        self.clamping = Clamping(identity.interface)
         self.tasks = Tasks()
         self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
         for refusal in self.ledger.refused_at_load:
@@ -194,6 +200,7 @@ class MeshNode:
             addresses=tuple(ip_interface(address) for address in self.record.addresses),
             ranges=self.record.ranges,
             mtu=self.identity.mtu,
+            paths=self._path_routes(),
         )
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
@@ -217,6 +224,7 @@ class MeshNode:
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
+        self.tasks.start(self.clamping.run(self.interface_spec, self.changes), "clamping")
         self.tasks.start(self.meeting.reconnect(), "reconnect")
         self.tasks.start(self._count_gossip(), "count gossip")
         self.tasks.start(self._watch_addresses(), "addresses")
@@ -309,6 +317,7 @@ class MeshNode:
         await self.tasks.stop()
         self.prober.close()
         await self.gossip.close()
+        await self.clamping.remove()
         try:
             await self.backend.destroy()
         except BackEndError as error:
@@ -327,6 +336,17 @@ class MeshNode:
             if member.tags.get(PROBE_PORT) == port
             and (binding := self.ledger.by_name(member.name)) is not None
         }
+
+    def _path_routes(self) -> tuple[Route, ...]:
+        reduced = self.prober.reduced()
+        bindings = ((address, self.ledger.by_address(address)) for address in reduced)
+        return path_routes(reduced, {a: binding.claim.addresses for a, binding in bindings if binding})
+
+    def _endpoint_of(self, device: Device, address: IPAddress) -> Endpoint | None:
+        """Where WireGuard sends what is for a member."""
+        binding = self.ledger.by_address(address)
+        peer = device.peers.get(binding.claim.public_key) if binding is not None else None
+        return peer.endpoint if peer is not None else None
 
     def _bootstraps_alive(self) -> list[str]:
         members = self.gossip.members()

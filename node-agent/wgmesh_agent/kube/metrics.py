@@ -76,6 +76,12 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield refused
     yield _gauge("wgmesh_bootstrap", "1 if this node admits others.", int(look.bootstrap))
     yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
+    paths = [peer.path for peer in look.peers if peer.path is not None]
+    narrow = [path.mtu for path in paths if path.mtu is not None and path.is_reduced]
+    yield _gauge("wgmesh_paths_narrow", "Peers to whom less than wgmesh_mtu_bytes passes.", len(narrow))
+    yield _gauge(
+        "wgmesh_path_mtu_least_bytes", "Bytes that pass to every peer.", min(narrow, default=look.mtu)
+    )
     if look.certificate_not_after is not None:
         yield _gauge(
             "wgmesh_certificate_expiry_timestamp_seconds",

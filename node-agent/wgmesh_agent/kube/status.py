@@ -124,7 +124,7 @@ def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], 
 def seen_by(session: Session, device: Device) -> list[Seen]:
     """All bound peers as this node sees them now."""
     node = session.node
-    links = node.prober.links()
+    links, paths = node.prober.links(), node.prober.paths()
     members = node.gossip.members()
     found = []
     for binding in node.ledger:
@@ -137,6 +137,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
                 alive=member is not None and member.status is MemberStatus.ALIVE,
                 failed=member is not None and member.status is MemberStatus.FAILED,
                 link=links.get(claim.node),
+                path=paths.get(claim.node),
                 handshake_seconds_ago=time.time() - peer.last_handshake
                 if peer and peer.last_handshake
                 else None,

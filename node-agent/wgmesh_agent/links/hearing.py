@@ -135,6 +135,11 @@ class Hearing:
         peer.hears_us = bool(flags & _HEARS_YOU)
         return True
 
+    def hears(self, address: IPAddress, now: float) -> bool:
+        """Whether the peer of this mesh address is heard now."""
+        peer = self._peers.get(address)
+        return peer is not None and peer.is_heard(now)
+
     def links(self, now: float) -> dict[str, Link]:
         """Every peer by name."""
         return {

@@ -322,6 +322,7 @@ class WgMeshStatus(ResourceModel):
     conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
         "Ready: every live node has joined. CertificatesReady: every member has a valid certificate."
         " FullyMeshed: every member hears every other. Degraded: something needs a person."
+        " MTUMismatch: some paths carry smaller packets than the interfaces send."
     )
 
 

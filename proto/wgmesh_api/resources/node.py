@@ -75,6 +75,13 @@ class PeerProblem(ResourceModel):
     problem: str = Field(description="What is wrong with it, such as `not heard for 12s`.", max_length=256)
 
 
+class NarrowPath(ResourceModel):
+    """A peer whose path carries less than the interface sends."""
+
+    node: str = Field(description="The peer's name.", max_length=253)
+    mtu: Count = Field(description="Bytes a packet to it may have.")
+
+
 class ExternalPeer(ResourceModel):
     """What a bootstrap node knows of a machine outside the cluster."""
 
@@ -106,6 +113,12 @@ class WgMeshNodeStatus(ResourceModel):
     worst: Annotated[
         list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default=[], description="A few of the peers not heard.")
+    narrow_paths: Count | None = Field(
+        default=None, description="To how many peers less than `mtu` passes, as probed."
+    )
+    narrowest: Annotated[
+        list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default=[], description="A few of those peers, the narrowest path first.")
     certificate_not_after: str | None = Field(
         default=None,
         description="When its certificate ends.",

@@ -110,6 +110,15 @@ def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> No
     assert cells(lines[3]) == ["gamma", "10.232.1.3 fd00::3", "failed", "-", "-", "never", "0 B", "0 B"]
 
 
+def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh: Any) -> None:
+    mesh.members[1].pathMTU = 1408
+    assert "MTUMismatch" not in cli("info").out
+    mesh.members[1].pathMTU = 1216
+    line = "MTUMismatch: paths carry less than the interface's 1420 bytes: beta 1216"
+    assert line in cli("info").out.splitlines()
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["pathMtu"] == 1216
+
+
 def test_a_mesh_without_encryption_says_so_loudly(cli: Any, mesh: Any) -> None:
     assert "DEVELOPMENT MODE" not in cli("info").out
     mesh.info.gossipEncrypted = False
@@ -164,6 +173,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "lastHandshake": mesh.members[1].lastHandshakeTS,
         "rxBytes": 1536,
         "txBytes": 20 * 2**20,
+        "pathMtu": None,
     }
     assert (gamma["rttMs"], gamma["endpoint"], gamma["lastHandshake"]) == (None, None, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from wgmesh_agent.kube.metrics import Look, Traffic, build, metrics
 from wgmesh_agent.kube.report import Seen
+from wgmesh_agent.links.path_mtu import Path
 
 
 def seen(node: str, handshake: float | None) -> Seen:
@@ -20,12 +22,16 @@ def seen(node: str, handshake: float | None) -> Seen:
     )
 
 
+def narrow(node: str, handshake: float) -> Seen:
+    return replace(seen(node, handshake), path=Path(1216, 1420))
+
+
 LOOK = Look(
     backend="kernel",
     interface="wgblue",
     mtu=1420,
     bootstrap=True,
-    peers=(seen("b", 12.5), seen("c", 500.0), seen("d", None)),
+    peers=(narrow("b", 12.5), seen("c", 500.0), seen("d", None)),
     expected=4,
     heard=2,
     members={"alive": 3, "failed": 1},

@@ -32,6 +32,8 @@ def test_everything_there_is_to_tell_is_told() -> None:
         "wgmesh_refused_claims_total reason=name_bound": 2,
         "wgmesh_bootstrap": 1,
         "wgmesh_mtu_bytes": 1420,
+        "wgmesh_paths_narrow": 1,
+        "wgmesh_path_mtu_least_bytes": 1216,
         "wgmesh_certificate_expiry_timestamp_seconds": 1796083200,
         "wgmesh_interface_bytes_total direction=receive": 1000,
         "wgmesh_interface_bytes_total direction=send": 3000,
