@@ -13,8 +13,20 @@ _RESERVED_PREFIX = "_"
 
 
 @dataclass(frozen=True, slots=True)
+class Hearing:
+    """What probes through the tunnel say. `seconds_ago` is None for never."""
+
+    heard: bool
+    hears_us: bool
+    seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class MemberView:
-    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes."""
+    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes.
+
+    `hearing` is None where no probes are exchanged: with this node itself, and with agents that know none.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -28,6 +40,7 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
+    hearing: Hearing | None
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
 
@@ -75,7 +88,13 @@ def _member(member: MemberInfo) -> MemberView:
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
         path_mtu=member.pathMTU or None,
+        hearing=_hearing(member) if member.probed else None,
     )
+
+
+def _hearing(member: MemberInfo) -> Hearing:
+    ago = member.heardMsecAgo / 1000 if member.heardMsecAgo > 0 else None
+    return Hearing(member.heard, member.hearsUs, ago)
 
 
 def as_json(view: MeshView) -> dict[str, Any]:
@@ -124,4 +143,7 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
         "pathMtu": member.path_mtu,
+        "heard": hearing.heard if (hearing := member.hearing) else None,
+        "hearsUs": hearing.hears_us if hearing else None,
+        "heardSecondsAgo": hearing.seconds_ago if hearing else None,
     }

@@ -197,7 +197,13 @@ class AgentService(AgentServicer):
             heard=link is not None and link.heard,
             hearsUs=link is not None and bool(link.hears_us),
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
+            heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
         )
+
+
+def msec_ago(seconds: float | None) -> int:
+    """-1 for never, and at least 1, as 0 says that it is not known."""
+    return -1 if seconds is None else max(1, round(seconds * 1000))
 
 
 async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None) -> grpc.aio.Server:

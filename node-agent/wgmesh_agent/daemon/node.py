@@ -387,6 +387,8 @@ class MeshNode:
     def _member_news(self, member: Member) -> None:
         log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
         self.membership.heard(member)
+        if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
+            self.prober.news(member.address, failed=member.status is MemberStatus.FAILED)
         self.changes.bump()
 
     def _name_conflict(self, event: NameConflict) -> None:

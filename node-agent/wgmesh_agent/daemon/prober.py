@@ -116,6 +116,15 @@ class Prober(asyncio.DatagramProtocol):
         """By mesh address: the peers whose path carries less than the interface sends, and how many bytes."""
         return self._reduced
 
+    def news(self, address: IPAddress, *, failed: bool) -> None:
+        """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
+        self._hearing.news(address, time.monotonic(), failed=failed)
+
+    @property
+    def period_seconds(self) -> float:
+        """How often each peer is probed."""
+        return self._hearing.period_seconds
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
