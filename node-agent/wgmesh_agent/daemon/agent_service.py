@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import structlog
 
+from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.node import MeshNode, TagRefused
 from wgmesh_agent.daemon.rotations import Rotations
@@ -27,6 +28,8 @@ from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import (
     AgentEmpty,
+    ExamineRequest,
+    ExamineResult,
     LeaveRequest,
     LeaveResult,
     MemberInfo,
@@ -56,10 +59,17 @@ class AgentService(AgentServicer):
     """Reads the node; changes only tags and membership."""
 
     def __init__(
-        self, node: MeshNode, rotations: Rotations, *, tls: bool, leave: Callable[[], Awaitable[None]]
+        self,
+        node: MeshNode,
+        rotations: Rotations,
+        examiner: Examiner,
+        *,
+        tls: bool,
+        leave: Callable[[], Awaitable[None]],
     ) -> None:
         self._node = node
         self._rotations = rotations
+        self._examiner = examiner
         self._tls = tls
         self._leave = leave
 
@@ -153,6 +163,9 @@ class AgentService(AgentServicer):
             return RotateKeysResult(ok=True, message=await asyncio.shield(rotate()))
         except NotRotated as error:
             return RotateKeysResult(ok=False, message=str(error))
+
+    async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
+        return await self._examiner.examine(request.nodeName)
 
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
@@ -45,7 +46,8 @@ from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
-from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
+from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT, PROBE_PORT, is_reserved, own_tags
+from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
 from wgmesh_agent.state.folder import StateFolder
@@ -113,6 +115,7 @@ class MeshNode:
             on_trouble=lambda error: log.error("WireGuard in trouble", why=str(error)),
         )
         self.refusals = Refusals()
+        self.wandering = Wandering()
         self.changes = Changes()
         self.behind_nat = False
         self.ledger = Ledger(
@@ -374,6 +377,7 @@ class MeshNode:
                     self._member_news(member)
                 case MemberReaped(member):
                     self.membership.reaped(member)
+                    self.wandering.forget(member.name)
                     self.changes.bump()
                 case UserEventReceived(name=name, payload=payload):
                     if name in handlers:
@@ -387,6 +391,8 @@ class MeshNode:
     def _member_news(self, member: Member) -> None:
         log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
         self.membership.heard(member)
+        told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
+        self.wandering.told(member.name, told, time.monotonic())
         if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
             self.prober.news(member.address, failed=member.status is MemberStatus.FAILED)
         self.changes.bump()

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.padded import Padded
 from wgmesh_agent.links.hearing import Hearing, Link
 from wgmesh_agent.links.path_mtu import Path, PathMTUs
 from wgmesh_agent.membership.binding import IPAddress
@@ -62,6 +63,7 @@ class Prober(asyncio.DatagramProtocol):
         self._ways: dict[IPAddress, Endpoint] = {}
         self._reduced: Mapping[IPAddress, int] = {}
         self._transport: asyncio.DatagramTransport | None = None
+        self.padded = Padded(self._send)
         self.unsent = 0
 
     async def start(self) -> None:
@@ -137,6 +139,7 @@ class Prober(asyncio.DatagramProtocol):
         else:
             answer = self._mtus.received(source, data, now)
             self._note_reduced()
+            self.padded.received(source, data)
         if answer is not None:
             self._send(source, answer)
 

@@ -20,6 +20,7 @@ from wgmesh_agent.daemon.banner import banner
 from wgmesh_agent.daemon.bootstrap import Bootstrap
 from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import Identity, MeshNode
 from wgmesh_agent.daemon.rotations import Rotations
@@ -168,7 +169,8 @@ class Session:
             bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
             await bootstrap.start(role.bind, role.server_tls)
             servers.push_async_callback(bootstrap.stop)
-        service = AgentService(node, self.rotations, tls=role.tls, leave=self.leave)
+        examiner = Examiner(node, role.asking_tls)
+        service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
         server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
         servers.push_async_callback(self._stop_agent, server)
         if settings.memberlist_file is not None:
