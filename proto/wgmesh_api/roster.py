@@ -110,6 +110,7 @@ class NodeReport:
 
     phase: str = ""
     public_key: str = ""
+    next_public_key: str = ""
     endpoint: str = ""
     backend: str = ""
     interface: str = ""
@@ -136,6 +137,7 @@ class NodeReport:
         status: dict[str, Any] = {
             "phase": self.phase,
             "publicKey": self.public_key,
+            "nextPublicKey": self.next_public_key,
             "endpoint": self.endpoint,
             "backend": self.backend,
             "interface": self.interface,
@@ -258,6 +260,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
     return NodeReport(
         phase=_text(status, "phase"),
         public_key=_text(status, "publicKey"),
+        next_public_key=_text(status, "nextPublicKey"),
         endpoint=_text(status, "endpoint"),
         backend=_text(status, "backend"),
         interface=_text(status, "interface"),

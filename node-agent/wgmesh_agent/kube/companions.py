@@ -42,6 +42,7 @@ class Companions:
 
     def around(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         session.node.assigned = self._following.assigned
+        session.node.before_rekeying = lambda key: self._status.announce_key(session, key)
         session.named_bootstraps = self._view.bootstraps
         return (
             ("roster", self._following.follow(session)),

@@ -91,6 +91,9 @@ class WgMeshNodeStatus(ResourceModel):
         default=None, description="Whether it is on its way in, a member, or has left for good."
     )
     public_key: Key | None = Field(default=None, description="Its WireGuard public key.")
+    next_public_key: Key | None = Field(
+        default=None, description="The WireGuard public key that it is about to have instead."
+    )
     endpoint: str | None = Field(
         default=None, max_length=64, description="Where other members send WireGuard packets to."
     )
