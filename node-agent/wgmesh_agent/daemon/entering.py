@@ -118,6 +118,8 @@ def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, boot
         joined_unix=earlier.joined_unix if earlier else int(time.time()),
         gossip_keys=ring,
         gossip_keys_since=since,
+        wireguard_key_since=earlier.wireguard_key_since if earlier else 0,
+        wireguard_key_token=earlier.wireguard_key_token if earlier else "",
         profile=admitted.profile,
         gossip_port=admitted.gossip_port,
         bootstrap=bootstrap,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 from wgmesh_agent.daemon.node import MeshNode
@@ -36,7 +37,7 @@ async def settle_key(node: MeshNode, admission: AdmissionRecord | None) -> None:
         OSError: that cannot be kept; the next start asks to be admitted once more.
     """
     node.admissions.rekeyed(admission)
-    node.kept.value = replace(node.record, admission=admission)
+    node.kept.value = replace(node.record, admission=admission, wireguard_key_since=int(time.time()))
     node.gossip.set_tags(node.all_tags(node.record.tags))
     node.changes.bump()
     await asyncio.to_thread(node.kept.save)

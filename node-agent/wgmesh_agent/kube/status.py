@@ -121,6 +121,10 @@ class StatusWriter:
         base = NodeReport(
             phase="Joined",
             public_key=(public_key := str(identity.private_key.public())),
+            public_key_since=datetime.fromtimestamp(record.wireguard_key_since, UTC)
+            if record.wireguard_key_since
+            else None,
+            rotated_for=record.wireguard_key_token,
             next_public_key=self._next_key if self._next_key != public_key else "",
             endpoint=str(identity.endpoint),
             backend=node.backend.kind.value,
