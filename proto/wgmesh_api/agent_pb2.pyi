@@ -163,7 +163,9 @@ class RotateKeysRequest(_message.Message):
     class Keys(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         GOSSIP: _ClassVar[RotateKeysRequest.Keys]
+        WIREGUARD: _ClassVar[RotateKeysRequest.Keys]
     GOSSIP: RotateKeysRequest.Keys
+    WIREGUARD: RotateKeysRequest.Keys
     KEYS_FIELD_NUMBER: _ClassVar[int]
     keys: RotateKeysRequest.Keys
     def __init__(self, keys: _Optional[_Union[RotateKeysRequest.Keys, str]] = ...) -> None: ...

@@ -140,7 +140,7 @@ class AgentServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateKeys(self, request, context):
-        """RotateKeys makes a new gossip key for all members.
+        """RotateKeys makes new keys: the gossip key of all members, or this node's own WireGuard key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

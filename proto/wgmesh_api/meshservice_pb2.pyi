@@ -18,7 +18,7 @@ class HandshakeRequest(_message.Message):
     def __init__(self, meshName: _Optional[str] = ...) -> None: ...
 
 class HandshakeResponse(_message.Message):
-    __slots__ = ("result", "errorMessage", "joinToken", "authReqs")
+    __slots__ = ("result", "errorMessage", "joinToken", "authReqs", "replacesKeys")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[HandshakeResponse.Result]
@@ -36,25 +36,31 @@ class HandshakeResponse(_message.Message):
     ERRORMESSAGE_FIELD_NUMBER: _ClassVar[int]
     JOINTOKEN_FIELD_NUMBER: _ClassVar[int]
     AUTHREQS_FIELD_NUMBER: _ClassVar[int]
+    REPLACESKEYS_FIELD_NUMBER: _ClassVar[int]
     result: HandshakeResponse.Result
     errorMessage: str
     joinToken: str
     authReqs: _containers.ScalarMap[str, str]
-    def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    replacesKeys: bool
+    def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ..., replacesKeys: _Optional[bool] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName")
+    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "replaces", "replacesProof")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTIP_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTPORT_FIELD_NUMBER: _ClassVar[int]
     MESHNAME_FIELD_NUMBER: _ClassVar[int]
     NODENAME_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
+    REPLACESPROOF_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     endpointIP: str
     endpointPort: int
     meshName: str
     nodeName: str
-    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
+    replaces: bytes
+    replacesProof: bytes
+    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., replaces: _Optional[bytes] = ..., replacesProof: _Optional[bytes] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
     __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission", "gossipKeys", "gossipKeysSince")

@@ -36,6 +36,8 @@ LEAVE_FINALIZER = f"{GROUP}/leave"
 OPERATOR_MANAGER = "wgmesh-operator"
 AGENT_MANAGER = "wgmesh-agent"
 """Field managers of server-side apply."""
+ROTATE_WIREGUARD_KEYS = f"{GROUP}/rotate-wireguard-keys"
+"""Annotation of a WgMesh: any new value gives all its nodes new WireGuard keys, one after another."""
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 """Key of a token's bound node in a CertificateSigningRequest's `spec.extra`."""
 
@@ -58,6 +60,11 @@ def node_object_name(mesh: str, node: str) -> str:
 def gossip_key_id(key: bytes) -> str:
     """What a gossip key is called where everybody may read: 16 hexadecimal digits that say nothing of it."""
     return hashlib.sha256(b"wgmesh gossip key\0" + key).hexdigest()[:16]
+
+
+def token_id(token: str) -> str:
+    """An annotation's value in 16 hexadecimal digits, whatever it is; empty for none."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:16] if token else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,8 @@ class RosterMesh:
     gossip_profile: str
     gossip_port: int
     certificate_lifetime_seconds: float
+    wireguard_key_seconds: float | None = None
+    wireguard_key_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,9 @@ class NodeReport:
 
     phase: str = ""
     public_key: str = ""
+    next_public_key: str = ""
+    public_key_since: datetime | None = None
+    rotated_for: str = ""
     endpoint: str = ""
     backend: str = ""
     interface: str = ""
@@ -139,6 +151,8 @@ class NodeReport:
         status: dict[str, Any] = {
             "phase": self.phase,
             "publicKey": self.public_key,
+            "nextPublicKey": self.next_public_key,
+            "rotatedFor": self.rotated_for,
             "endpoint": self.endpoint,
             "backend": self.backend,
             "interface": self.interface,
@@ -169,6 +183,8 @@ class NodeReport:
                 for peer in self.externals
             ],
         }
+        if self.public_key_since is not None:
+            status["publicKeySince"] = write_time(self.public_key_since)
         if self.certificate_not_after is not None:
             status["certificateNotAfter"] = write_time(self.certificate_not_after)
         if self.last_change is not None:
@@ -233,6 +249,8 @@ def read_mesh(body: Mapping[str, Any]) -> RosterMesh:
         backend=_text(wireguard, "backend") or "auto",
         gossip_profile=_text(gossip, "profile") or "lan",
         gossip_port=_int(gossip, "port") or 7946,
+        wireguard_key_seconds=_interval(_text(_mapping(spec, "rotation"), "wireguardKeys")),
+        wireguard_key_token=_text(_mapping(metadata, "annotations"), ROTATE_WIREGUARD_KEYS),
         certificate_lifetime_seconds=_lifetime(_text(_mapping(spec, "certificates"), "lifetime")),
     )
 
@@ -263,6 +281,9 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
     return NodeReport(
         phase=_text(status, "phase"),
         public_key=_text(status, "publicKey"),
+        next_public_key=_text(status, "nextPublicKey"),
+        public_key_since=read_time(status.get("publicKeySince")),
+        rotated_for=_text(status, "rotatedFor"),
         endpoint=_text(status, "endpoint"),
         backend=_text(status, "backend"),
         interface=_text(status, "interface"),
@@ -349,6 +370,13 @@ def read_duration(text: str) -> float:
     if rest or number or not text:
         raise ValueError(f"{text!r} is not a duration: write one such as 720h or 90m")
     return total
+
+
+def _interval(text: str) -> float | None:
+    try:
+        return read_duration(text) if text else None
+    except ValueError:
+        return None
 
 
 def _lifetime(text: str) -> float:

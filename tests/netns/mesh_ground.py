@@ -22,6 +22,7 @@ STAYS_POLL_SECONDS = 0.2
 LIVE: list[Network] = []
 """The networks of running tests: when one fails, its agents' logs are shown."""
 _REPLY = re.compile(r"icmp_seq=(\d+) ttl=")
+_TIME = re.compile(r" time=([\d.]+) ms")
 
 
 @contextmanager
@@ -119,7 +120,7 @@ class Pinging:
 
     def __init__(self, host: Host, address: str, log: Path, a_second: int = PINGS_A_SECOND) -> None:
         self._log = log
-        self._name = f"{host.name} to {address}"
+        self.name = f"{host.name} to {address}"
         interval = str(1 / a_second)
         with log.open("wb") as output:
             self._process = host.popen(["ping", "-n", "-i", interval, address], output)
@@ -132,13 +133,17 @@ class Pinging:
         """Waits for three more answers: the path works now."""
         before = max(self.answered(), default=0)
         eventually(
-            lambda: max(self.answered(), default=0) >= before + 3, seconds, f"pings from {self._name} go on"
+            lambda: max(self.answered(), default=0) >= before + 3, seconds, f"pings from {self.name} go on"
         )
 
     def lost(self) -> int:
         """How many were lost up to the last answer."""
         answered = self.answered()
         return max(answered) - len(answered)
+
+    def longest_pause(self) -> float:
+        """The longest time that an answer took, in milliseconds."""
+        return max(map(float, _TIME.findall(self._log.read_text())))
 
     def end(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)

@@ -27,9 +27,13 @@ def _rotate(ctx: click.Context, which: str) -> int:
 rotate = GoCommand(
     "rotate",
     _rotate,
-    params=[click.Argument(["which"], type=click.Choice(["gossip"])), *setting_options(Command.CLIENT)],
+    params=[
+        click.Argument(["which"], type=click.Choice(["gossip", "wireguard"])),
+        *setting_options(Command.CLIENT),
+    ],
     help="Make new keys while all goes on. gossip: another key for the gossip of the whole mesh, installed on all "
-    "members before any uses it; the old one is removed when all do, and stays in use if one refuses.",
+    "members before any uses it; the old one is removed when all do, and stays in use if one refuses. wireguard: "
+    "another key for this node's own tunnels.",
 )
 keys = LateGroup(
     "keys",

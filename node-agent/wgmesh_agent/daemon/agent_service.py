@@ -155,6 +155,7 @@ class AgentService(AgentServicer):
     async def RotateKeys(self, request: RotateKeysRequest, context: Context) -> RotateKeysResult:
         rotate = {
             RotateKeysRequest.GOSSIP: self._rotations.gossip,
+            RotateKeysRequest.WIREGUARD: self._rotations.wireguard,
         }.get(request.keys)
         if rotate is None:
             return RotateKeysResult(ok=False, message="this agent knows no such keys")

@@ -64,6 +64,7 @@ class Bootstrap:
             vouch=node.admissions.vouch,
             requires_admission=node.admissions.required,
             gossip_keys=lambda: GossipKeys(node.record.gossip_keys, node.record.gossip_keys_since),
+            own_key=lambda: node.identity.private_key,
             denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
         )
         self._server = await serve(service, bind, tls)

@@ -13,6 +13,8 @@ import structlog
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.clamping import Clamping
+from wgmesh_agent.daemon.heralding import QUERY as HERALD
+from wgmesh_agent.daemon.heralding import Heralding
 from wgmesh_agent.daemon.kept_record import KeptRecord
 from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
@@ -54,7 +56,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Route
 from wgmesh_agent.wireguard.mtu import path_routes
 from wgmesh_api.meshservice_pb2 import Peer
@@ -85,6 +87,10 @@ class Identity:
     keepalive_seconds: int | None = None
     endpoint_given: bool = False
     """The endpoint was set, or told by a STUN server: it is told whatever others see."""
+
+
+async def _at_once(key: PublicKey) -> None:
+    """Nobody is to be told first."""
 
 
 class MeshNode:
@@ -139,7 +145,7 @@ class MeshNode:
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=self._tags(record.tags),
+                tags=self.all_tags(record.tags),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
                 query_response_bytes=ANSWER_BYTES,
             ),
@@ -170,9 +176,15 @@ class MeshNode:
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
+        self.before_rekeying: Callable[[PublicKey], Awaitable[None]] = _at_once
+        """Awaited before this node takes another WireGuard key; raises `daemon.gossip_rotation.NotRotated`."""
         self.rtts = RTTs(self.gossip, record.node)
         self.clamping = Clamping(identity.interface)
         self.tasks = Tasks()
+        heralding = Heralding(
+            self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
+        )
+        self.gossip.on_query(HERALD, heralding.answer)
         self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
         for refusal in self.ledger.refused_at_load:
             self.refusals.count(refusal.reason.value, refusal.message)
@@ -288,7 +300,7 @@ class MeshNode:
             if not key or is_reserved(key):
                 raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
         try:
-            self.gossip.set_tags(self._tags(tags))
+            self.gossip.set_tags(self.all_tags(tags))
         except GossipError as error:
             raise TagRefused(f"the tags are too large: {error}") from error
         self.kept.value = replace(self.record, tags=tags)
@@ -327,7 +339,8 @@ class MeshNode:
             log.error("interface not removed", interface=self.identity.interface, why=str(error))
         self.folder.forget()
 
-    def _tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
+    def all_tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
+        """The tags of this node: the reserved ones and these."""
         return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
 
     def _probed(self) -> dict[IPAddress, str]:

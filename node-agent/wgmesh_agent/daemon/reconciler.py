@@ -68,6 +68,11 @@ class Reconciler:
         self._bound: set[PublicKey] = set()
         self.first_handshakes = FirstHandshakes(self._public)
 
+    def use_key(self, private_key: PrivateKey) -> None:
+        """The interface is to have this key from the next pass on."""
+        self._key, self._public = private_key, private_key.public()
+        self.first_handshakes = FirstHandshakes(self._public)
+
     def poke(self) -> None:
         """The ledger changed: reconcile soon."""
         self._wanted.bump()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import enum
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint, resolve
 from wgmesh_agent.gossip.other_keys import OtherKeys
-from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, peers_of
+from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
@@ -35,6 +35,7 @@ from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
 
 log = structlog.get_logger()
@@ -120,7 +121,7 @@ class Session:
             record, identity, folder, choice, locate=self._locate,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
         )  # fmt: skip
-        self.rotations = Rotations(self.node)
+        self.rotations = Rotations(self.node, self._bootstraps, self._enter_with)
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()
@@ -182,6 +183,9 @@ class Session:
             node.tasks.start(self._enter_gossip(), "enter gossip")
         if role.door is not None:
             node.tasks.start(self._enter_again(role.door), "enter again")
+        else:
+            # Nobody is to be asked: the others ask this node which key it has.
+            await asyncio.to_thread(node.folder.forget_earlier_key)
         node.tasks.start(self._confirming().run(node.changes), "confirming")
         for name, companion in self._companions(self):
             node.tasks.start(companion, name)
@@ -199,14 +203,13 @@ class Session:
 
     def _confirming(self) -> Confirming:
         node, tls = self.node, self._role.asking_tls
-        own_key = node.identity.private_key.public()
         return Confirming(
             node.ledger,
             node.membership.accept,
             node.membership.disputed,
             node.membership.has_lost_bootstrap,
             self._bootstraps,
-            lambda bootstrap: peers_of(str(bootstrap), tls, own_key),
+            lambda bootstrap: peers_of(str(bootstrap), tls, node.identity.private_key.public()),
         )
 
     def _bootstraps(self) -> list[HostPort]:
@@ -275,13 +278,16 @@ class Session:
                 continue
             for bootstrap in self._bootstraps():
                 try:
-                    admitted = await enter_by(door, bootstrap, self._endpoint)
+                    own = replace(door, public_key=self.node.identity.private_key.public())
+                    admitted = await enter_by(own, bootstrap, self._endpoint)
                 except (JoinRefused, JoinUnreachable, NoEndpoint) as error:
                     log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
                     continue
                 record = record_of(
                     admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
                 )
+                door = replace(door, replaces=None)
+                await asyncio.to_thread(self.node.folder.forget_earlier_key)
                 if not self._take_over(record):
                     log.warning(
                         "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
@@ -290,6 +296,24 @@ class Session:
                     return
                 await self._meet(admitted.peers)
                 break
+
+    async def _enter_with(
+        self,
+        bootstrap: HostPort,
+        old: PrivateKey,
+        new: PrivateKey,
+        before_joining: Callable[[], Awaitable[None]],
+    ) -> Admitted:
+        """Joins with a new key in the place of the old one. Raises JoinRefused or JoinUnreachable."""
+        record = self.node.record
+        door = Door((), self._role.asking_tls, record.mesh, record.node, new.public(), old)
+        try:
+            admitted = await enter_by(door, bootstrap, self._endpoint, before_joining)
+        except NoEndpoint as error:
+            raise JoinUnreachable(str(error)) from error
+        if admitted.addresses != record.addresses:
+            raise JoinRefused(f"it gave another address: {', '.join(map(str, admitted.addresses))}")
+        return admitted
 
     def _take_over(self, record: MeshRecord) -> bool:
         """Takes over the gossip keys of a record that says nothing else new; False if it does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -14,13 +15,14 @@ import structlog
 
 from wgmesh_agent.gossip.keyring import KEY_LENGTHS, MOST_KEYS
 from wgmesh_agent.join.messages import PeerMessageError, admission_in, claim_from
+from wgmesh_agent.join.replacing import proof
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import sign
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import usable_host
 from wgmesh_agent.membership.names import default_node_name
-from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
@@ -81,8 +83,14 @@ async def enter(
     node: str,
     public_key: PublicKey,
     endpoint: Endpoint,
+    replaces: PrivateKey | None = None,
+    before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
     """Joins by one bootstrap node at `address:port`.
+
+    Args:
+        replaces: the key that this machine was a member with, which `public_key` takes the place of.
+        before_joining: awaited when the bootstrap node has begun, right before it is asked to admit.
 
     Raises:
         JoinRefused: it said no.
@@ -101,7 +109,16 @@ async def enter(
                 meshName=mesh,
                 nodeName=node,
             )
-            metadata = (("authorization", sign(handshake.joinToken, time.time())),)
+            bootstrap_key = await _own_key(stub, handshake) if replaces is not None else None
+            if before_joining is not None:
+                await before_joining()
+            authorization = sign(handshake.joinToken, time.time())
+            if replaces is not None and bootstrap_key is not None:
+                request.replaces = replaces.public().raw
+                request.replacesProof = proof(
+                    replaces, bootstrap_key, public_key, mesh=mesh, node=node, authorization=authorization
+                )
+            metadata = (("authorization", authorization),)
             response = await stub.Join(request, metadata=metadata, timeout=CALL_SECONDS)
             if response.result != JoinResponse.OK:
                 raise JoinRefused(response.errorMessage or "it gave no reason")
@@ -109,6 +126,18 @@ async def enter(
         except grpc.aio.AioRpcError as error:
             raise JoinUnreachable(explain(error, tls)) from error
     return _admitted(response, mesh, node, peers)
+
+
+async def _own_key(stub: MeshStub, handshake: HandshakeResponse) -> PublicKey:
+    """The bootstrap node's WireGuard key. Raises JoinRefused if it replaces no keys."""
+    if not handshake.replacesKeys:
+        raise JoinRefused("it is of an earlier version, and replaces no keys")
+    async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
+        try:
+            return claim_from(peer).public_key
+        except PeerMessageError as error:
+            raise JoinUnreachable(f"its answer makes no sense: {error}") from error
+    raise JoinUnreachable("its answer makes no sense: it does not name itself")
 
 
 async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) -> tuple[Claim, ...]:

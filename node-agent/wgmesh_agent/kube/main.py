@@ -256,7 +256,7 @@ class KubeAgent:
     ) -> Start:
         assert self._credentials is not None
         while True:
-            door = self._door(own.node)
+            door = replace(self._door(own.node), replaces=folder.earlier_private_key())
             for bootstrap in self._view.bootstraps():
                 try:
                     admitted = await enter_by(
@@ -268,6 +268,7 @@ class KubeAgent:
                 record = record_of(admitted, door.mesh, earlier, bootstrap=False)
                 identity.save_uid(own.uid)
                 folder.save_mesh(record)
+                folder.forget_earlier_key()
                 return self._start(record, (*admitted.peers, *self._roster_claims(own.node)), fresh=True)
             await asyncio.sleep(RETRY_SECONDS)
             # It may have become a bootstrap node itself meanwhile, or have been deleted and made anew.
@@ -287,6 +288,7 @@ class KubeAgent:
         address now."""
         own = self._view.own
         assert own is not None
+        self._key = session.node.identity.private_key
         record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 

@@ -36,6 +36,7 @@ from wgmesh_operator.decisions.overlaps import Problem, problems
 from wgmesh_operator.decisions.removal import plan_orphans, plan_removal
 from wgmesh_operator.decisions.rendering import agent, tunnel
 from wgmesh_operator.decisions.rollup import tally
+from wgmesh_operator.decisions.wireguard_keys import sum_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,7 @@ class _Look:
             starting=starting,
         )
         conditions = with_times(judge(outlook), mesh.status, mesh.generation, now)
+        keys = sum_up(mesh, [member.roster.report for _, member in self._live()])
         made = made_at(mesh, self.state.secrets.get(names.gossip_secret(mesh.name)))
         bundle = authority.trust_bundle if authority else mesh.status.get("trustBundle")
         status: Json = {
@@ -301,10 +303,13 @@ class _Look:
             "createdAt": int(mesh.created.timestamp()),
             **({"firstMeshedAt": first_meshed} if first_meshed else {}),
             **({"gossipKeyMade": write_time(made)} if made is not None else {}),
+            **({"oldestWireguardKey": write_time(keys.oldest)} if keys.oldest is not None else {}),
+            **({"wireguardKeysRotatedFor": keys.rotated_for} if keys.rotated_for else {}),
             "worstLinks": list(counted.broken.names),
             "conditions": conditions,
         }
-        return Plan(self.actions, status, list(news(mesh, conditions)), min(self.again, default=None))
+        events: list[Action] = [*news(mesh, conditions), *keys.news]
+        return Plan(self.actions, status, events, min(self.again, default=None))
 
 
 def _no_such_mesh(name: str) -> str:

@@ -169,6 +169,14 @@ class RotationSpec(ResourceModel):
         " demand only.",
         json_schema_extra=_INTERVAL_RULES,
     )
+    wireguard_keys: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=_DURATION,
+        description="How old a node's WireGuard key grows before it makes another, such as 720h, some a little earlier"
+        " so that not all do at once; none: they are changed on demand only.",
+        json_schema_extra=_INTERVAL_RULES,
+    )
 
 
 class ResourceRequirements(ResourceModel):
@@ -312,6 +320,16 @@ class WgMeshStatus(ResourceModel):
         default=None,
         description="When the gossip key in use was made.",
         json_schema_extra={"format": "date-time"},
+    )
+    oldest_wireguard_key: str | None = Field(
+        default=None,
+        description="Since when the node with the oldest WireGuard key has it.",
+        json_schema_extra={"format": "date-time"},
+    )
+    wireguard_keys_rotated_for: str | None = Field(
+        default=None,
+        max_length=16,
+        description="Id of the last value of the annotation for new WireGuard keys that all live nodes have done.",
     )
     worst_links: Annotated[
         list[Annotated[str, Field(max_length=600)]],

@@ -98,6 +98,19 @@ class WgMeshNodeStatus(ResourceModel):
         default=None, description="Whether it is on its way in, a member, or has left for good."
     )
     public_key: Key | None = Field(default=None, description="Its WireGuard public key.")
+    public_key_since: str | None = Field(
+        default=None,
+        description="Since when it has this public key.",
+        json_schema_extra={"format": "date-time"},
+    )
+    rotated_for: str | None = Field(
+        default=None,
+        max_length=16,
+        description="Id of the value that the annotation for new WireGuard keys had when it got this one.",
+    )
+    next_public_key: Key | None = Field(
+        default=None, description="The WireGuard public key that it is about to have instead."
+    )
     endpoint: str | None = Field(
         default=None, max_length=64, description="Where other members send WireGuard packets to."
     )
