@@ -18,7 +18,7 @@ def mesh() -> Iterator[Mesh]:
     not.
     """
     with lab_network() as network:
-        mesh = Mesh(network, service_port=5000)
+        mesh = Mesh(network, options=("-relays", "n1"))
         network.add_host("n1")
         network.add_host("n5")
         for number, random_ports in ((2, False), (3, False), (4, True)):
@@ -81,6 +81,15 @@ def test_a_node_behind_a_nat_of_random_ports_is_reached(mesh: Mesh) -> None:
     learned = wireguard(mesh.network.hosts["n5"]).tunnels[mesh.agents["n4"].info().pubkey].endpoint
     assert learned.startswith(f"{mesh.network.address('nat4')}:")
     assert not learned.endswith(":54540")
+
+
+def test_where_no_hole_can_be_punched_a_relay_carries(mesh: Mesh) -> None:
+    """n4's translator gives n3 a port that nobody can know, and n3's lets nobody in unasked."""
+    print("n3 and n4, relayed", seconds_until_heard(mesh, "n3", "n4", within=60))
+    assert mesh.members("n3")["n4"].relay == "n1"
+    assert mesh.members("n4")["n3"].relay == "n1"
+    assert mesh.members("n3")["n2"].relay == ""
+    assert not mesh.ping("n3", "n4").lost
 
 
 def back_after(mesh: Mesh, node: str, others: list[str], host: str) -> float:

@@ -28,6 +28,7 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
+    relay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def _member(member: MemberInfo) -> MemberView:
         rx_bytes=member.rxBytes,
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
+        relay=member.relay,
     )
 
 
@@ -110,6 +112,7 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "local": member.is_local,
         "bootstrap": member.is_bootstrap,
         "endpoint": member.endpoint or None,
+        "relay": member.relay or None,
         "pubkey": member.pubkey or None,
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,

@@ -173,6 +173,7 @@ class AgentService(AgentServicer):
             probed=link is not None,
             heard=link is not None and link.heard,
             hearsUs=link is not None and bool(link.hears_us),
+            relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",
         )
 
 

@@ -125,6 +125,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
     node = session.node
     links = node.prober.links()
     members = node.gossip.members()
+    relays = node.relaying.via()
     found = []
     for binding in node.ledger:
         claim = binding.claim
@@ -141,6 +142,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
                 else None,
                 public_key=str(claim.public_key),
                 endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+                relay=relays.get(claim.public_key, ""),
             )
         )
     return found

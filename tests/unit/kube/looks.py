@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,7 +26,7 @@ LOOK = Look(
     interface="wgblue",
     mtu=1420,
     bootstrap=True,
-    peers=(seen("b", 12.5), seen("c", 500.0), seen("d", None)),
+    peers=(replace(seen("b", 12.5), relay="c"), seen("c", 500.0), seen("d", None)),
     expected=4,
     heard=2,
     members={"alive": 3, "failed": 1},

@@ -23,6 +23,7 @@ def test_everything_there_is_to_tell_is_told() -> None:
         "wgmesh_peers_expected": 4,
         "wgmesh_peers": 3,
         "wgmesh_peers_heard": 2,
+        "wgmesh_peers_relayed": 1,
         "wgmesh_peers_by_handshake handshake=fresh": 1,
         "wgmesh_peers_by_handshake handshake=stale": 1,
         "wgmesh_peers_by_handshake handshake=never": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from wgmesh_agent.kube.report import Seen, differs, report, stamped, wanted_peers
@@ -19,6 +20,13 @@ def test_heard_peers_are_counted_and_silent_ones_named() -> None:
     found = report(NodeReport(), [peer("b"), peer("c", heard=False, ago=47.0)], {"b", "c", "d"}, set())
     assert (found.heard, found.expected) == (1, 3)
     assert found.worst == (("c", "not heard for 40s"), ("d", "not joined yet"))
+
+
+def test_relayed_peers_are_heard_peers_and_counted_apart() -> None:
+    through = [replace(peer("b"), relay="r"), replace(peer("c", heard=False), relay="r"), peer("r")]
+    found = report(NodeReport(), through, {"b", "c", "r"}, set())
+    assert (found.heard, found.relayed, found.expected) == (2, 1, 3)
+    assert read_report(found.to_status()).relayed == 1
 
 
 def test_no_more_than_five_are_named() -> None:
