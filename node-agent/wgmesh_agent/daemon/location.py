@@ -57,7 +57,8 @@ class Location:
         self._given = given
         self._news = Changes()
         self._base: Endpoint | None = None
-        self._doubted = 0.0
+        self._doubted = -DOUBT_SECONDS
+        self._is_doubtful = False
 
     def moved(self) -> None:
         """An address came or went: look again soon."""
@@ -67,7 +68,7 @@ class Location:
         """A peer fell silent, which may be because a translator before this node has changed: look again soon."""
         now = time.monotonic()
         if now - self._doubted >= DOUBT_SECONDS:
-            self._doubted = now
+            self._doubted, self._is_doubtful = now, True
             self._news.bump()
 
     async def addresses(self) -> list[IPAddress]:
@@ -85,9 +86,28 @@ class Location:
             pause = self._pause(behind_nat, unanswered)
             if follow_up and behind_nat is not None:
                 pause, follow_up = FOLLOW_UP_SECONDS, False
-            if await self._news.after(generation, jittered(pause)):
+            if await self._news_within(generation, jittered(pause)):
                 follow_up, unanswered = True, 0
-                await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _news_within(self, generation: int, seconds: float) -> bool:
+        """Whether this node has moved, or a peer fell silent, before the time ran out. Addresses of containers come and
+        go all the time, and are no news.
+        """
+        deadline = time.monotonic() + seconds
+        while await self._news.after(generation, max(0.0, deadline - time.monotonic())):
+            await asyncio.sleep(SETTLE_SECONDS)
+            generation = self._news.generation
+            if self._is_doubtful or await self._has_moved():
+                self._is_doubtful = False
+                return True
+        return False
+
+    async def _has_moved(self) -> bool:
+        try:
+            return await self._locate() != self._base
+        except NoEndpoint as error:
+            log.debug("where this node is cannot be told", why=str(error))
+            return False
 
     def _pause(self, behind_nat: bool | None, unanswered: int) -> float:
         crowd = max(1.0, self._members() / CROWD)

@@ -137,6 +137,8 @@ class Relays:
 
     def shape(self, desired: DesiredDevice) -> DesiredDevice:
         """The desired device with the addresses of relayed peers at their relays."""
+        if not self._once:
+            return desired
         keys = {peer.public_key for peer in desired.peers}
         self._once &= keys
         moved: dict[PublicKey, set[Network]] = {}
