@@ -114,6 +114,7 @@ def test_a_node_that_moves_is_followed_by_those_behind_nats(mesh: Mesh) -> None:
     took = back_after(mesh, "n5", ["n1", "n2", "n3", "n4"], "10.0.0.88:")
     print("n5 moved, and is back after", took)
     assert took <= 10
+    assert not [one for one in ("n1", "n2", "n3", "n4") if mesh.members(one)["n5"].relay]
 
 
 def test_a_node_that_moves_behind_another_nat_is_back(mesh: Mesh) -> None:
@@ -121,3 +122,6 @@ def test_a_node_that_moves_behind_another_nat_is_back(mesh: Mesh) -> None:
     took = back_after(mesh, "n2", ["n1", "n5", "n3"], f"{mesh.network.address('nat3')}:")
     print("n2 moved behind another NAT, and is back after", took)
     assert took <= 10
+    eventually(
+        lambda: not mesh.members("n2")["n3"].relay, 30, "who is behind the same NAT is reached directly"
+    )

@@ -21,6 +21,10 @@ log = structlog.get_logger()
 SETTLE_SECONDS = 0.5
 """Between an address that comes or goes and a look: a lease brings several changes at once."""
 DOUBT_SECONDS = 10.0
+FORMER_OWN_SECONDS = 3600.0
+"""An address that was this machine's own is no translator's."""
+FORMER_OUTER_SECONDS = 20.0
+MAX_FORMER = 16
 FIRST_PAUSE_SECONDS = 0.25
 FOLLOW_UP_SECONDS = 3.0
 """After news, others are asked twice: what they answer first may be from before they heard from the new address."""
@@ -57,6 +61,8 @@ class Location:
         self._given = given
         self._news = Changes()
         self._base: Endpoint | None = None
+        self._told: Endpoint | None = None
+        self._former: dict[IPAddress, float] = {}
         self._doubted = -DOUBT_SECONDS
         self._is_doubtful = False
 
@@ -126,11 +132,30 @@ class Location:
             )
             return None
         if base != self._base:
-            self._base = base
-            self._publish(outside(base, addresses, (), given=self._given))
-        seen = await self._seen()
+            self._forget_former(base)
+            self._tell(outside(base, addresses, (), given=self._given))
+        now = time.monotonic()
+        seen = [one for one in await self._seen() if self._former.get(one.address, now) <= now]
         if not seen:
             return None
         found = outside(base, addresses, seen, given=self._given)
-        self._publish(found)
+        self._tell(found)
         return found.behind_nat
+
+    def _forget_former(self, base: Endpoint) -> None:
+        """Others see this node where it was until they hear from it: what they say of that is not of now."""
+        now = time.monotonic()
+        self._former = {address: until for address, until in self._former.items() if until > now}
+        if self._base is not None:
+            self._former[self._base.address] = now + FORMER_OWN_SECONDS
+        if self._told is not None and self._told != self._base:
+            crowd = max(1.0, self._members() / CROWD)
+            self._former[self._told.address] = now + FORMER_OUTER_SECONDS * crowd
+        self._former.pop(base.address, None)
+        while len(self._former) > MAX_FORMER:
+            del self._former[next(iter(self._former))]
+        self._base = base
+
+    def _tell(self, found: Outside) -> None:
+        self._told = found.endpoint
+        self._publish(found)

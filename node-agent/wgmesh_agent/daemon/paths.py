@@ -99,7 +99,8 @@ class Paths:
         if node == self._ledger.own.node:
             return encode(await self._own())
         binding = self._ledger.by_name(node)
-        if binding is None:
+        link = self._prober.links().get(node)
+        if binding is None or (link is not None and not link.heard):
             return encode(())
         try:
             peer = (await self._device()).peers.get(binding.claim.public_key)

@@ -22,6 +22,7 @@ class Ground:
     def __init__(self) -> None:
         self.base: Endpoint | None = HOME
         self.seen: list[Endpoint] = []
+        self.addresses = [HOME, AWAY]
         self.asked = 0
         self.located = 0
         self.told: list[Outside] = []
@@ -53,12 +54,12 @@ class Ground:
 @pytest.fixture
 async def ground(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
     async def reachable() -> list[tuple[str, IPAddress]]:
-        return [("eth0", HOME.address), ("eth1", AWAY.address)]
+        return [("eth0", one.address) for one in found.addresses]
 
+    found = Ground()
     monkeypatch.setattr(location, "reachable_addresses", reachable)
     for name in ("SETTLE_SECONDS", "FIRST_PAUSE_SECONDS", "FOLLOW_UP_SECONDS"):
         monkeypatch.setattr(location, name, 0.001)
-    found = Ground()
     task = asyncio.create_task(found.location.run())
     yield found
     task.cancel()
@@ -82,6 +83,19 @@ async def test_a_node_that_moves_tells_the_new_address_before_anybody_answers(gr
     ground.location.moved()
     await ground.until(lambda: ground.told[-1].endpoint != ground.told[0].endpoint)
     assert ground.told[-1] == Outside(AWAY, behind_nat=None)
+
+
+async def test_where_it_was_seen_before_it_moved_is_not_where_it_is(ground: Ground) -> None:
+    ground.seen = [HOME]
+    await ground.until(lambda: len(ground.told) >= 3)
+    ground.base, ground.addresses, ground.seen = AWAY, [AWAY], [HOME, HOME]
+    ground.location.moved()
+    asked = ground.asked
+    await ground.until(lambda: ground.asked >= asked + 3)
+    assert ground.told[-1] == Outside(AWAY, behind_nat=None)
+    ground.seen = [HOME, HOME, AWAY]
+    await ground.until(lambda: ground.told[-1].behind_nat is False)
+    assert ground.told[-1].endpoint == AWAY
 
 
 async def test_addresses_that_are_not_its_own_way_out_ask_nobody(ground: Ground) -> None:

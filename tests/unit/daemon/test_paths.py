@@ -12,6 +12,7 @@ from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.paths.whereabouts import decode, encode
@@ -38,7 +39,8 @@ class Ground:
         names = ["me", "b", *(f"n{number}" for number in range(20))]
         members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
         gossip: Any = SimpleNamespace(members=lambda: members, query=self.query)
-        prober: Any = SimpleNamespace(links=dict, ask=lambda addresses: None)
+        self.links: dict[str, Link] = {}
+        prober: Any = SimpleNamespace(links=lambda: self.links, ask=lambda addresses: None)
         self.paths = Paths(
             gossip,
             ledger,
@@ -82,6 +84,15 @@ async def test_of_another_it_tells_what_wireguard_learned_while_that_is_fresh() 
     assert await ground.asked(b"b") == ()
     ground.peer = Peer(KEY, SEEN, last_handshake=-1.0)
     assert await ground.asked(b"b") == ()
+
+
+async def test_of_who_is_not_heard_it_tells_nothing() -> None:
+    """It may be there no more."""
+    ground = Ground()
+    ground.links = {"b": Link(30.0, False, None)}
+    assert await ground.asked(b"b") == ()
+    ground.links = {"b": Link(1.0, True, True)}
+    assert await ground.asked(b"b") == (SEEN,)
 
 
 async def test_of_nobody_it_tells_nothing() -> None:
