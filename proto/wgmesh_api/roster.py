@@ -128,6 +128,7 @@ class NodeReport:
     interface: str = ""
     mtu: int | None = None
     heard: int = 0
+    relayed: int = 0
     expected: int = 0
     failed: int = 0
     worst: tuple[tuple[str, str], ...] = ()
@@ -166,6 +167,7 @@ class NodeReport:
         status |= {
             "peers": f"{self.heard}/{self.expected}",
             "heard": self.heard,
+            "relayed": self.relayed,
             "expected": self.expected,
             "failed": self.failed,
             "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
@@ -289,6 +291,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         interface=_text(status, "interface"),
         mtu=_int(status, "mtu"),
         heard=_int(status, "heard") or 0,
+        relayed=_int(status, "relayed") or 0,
         expected=_int(status, "expected") or 0,
         failed=_int(status, "failed") or 0,
         worst=tuple(

@@ -115,7 +115,7 @@ def test_mesh_addresses_that_a_local_network_has_too(mesh: Mesh) -> None:
 
 def certificate(mesh: Mesh, name: str, begins: timedelta, life: timedelta) -> list[str]:
     """The options with a certificate of n3 that begins so long from now."""
-    key, _, authority = mesh.certificate("n3", Role.NODE)
+    _, _, authority = mesh.certificate("n3", Role.NODE)
     path = mesh.network.folder / f"{name}.pem"
     own = generate_key()
     made = issue(
@@ -146,7 +146,7 @@ def test_a_certificate_file_out_of_its_time(
 
 def test_the_certificate_that_an_agent_was_started_with_and_that_has_ended_since(mesh: Mesh) -> None:
     """Seen by the agent itself, and by others who ask it; an hour ahead is enough for one that ends in minutes."""
-    key, _, authority = mesh.certificate("n3", Role.NODE)
+    _, _, authority = mesh.certificate("n3", Role.NODE)
     status, document = doctor(
         mesh.network.hosts["n3"], "-client-key", str(key), "-client-cert", str(authority)
     )
@@ -216,7 +216,7 @@ def test_gossip_over_udp_that_is_blocked_inside_the_tunnel(mesh: Mesh) -> None:
 def test_a_machine_without_wireguard(mesh: Mesh) -> None:
     """Where the kernel has none, and wireguard-go is not on the path."""
     host = mesh.network.hosts["n3"]
-    status, document = doctor(host, "--backend", "userspace")
+    _, document = doctor(host, "--backend", "userspace")
     assert "no_wireguard" not in found(document, "")
     done = wgmesh(host, "doctor", "--backend", "userspace", env={"PATH": "/nowhere"})
     assert done.returncode == 1

@@ -18,7 +18,7 @@ def mesh() -> Iterator[Mesh]:
     not.
     """
     with lab_network() as network:
-        mesh = Mesh(network, service_port=5000)
+        mesh = Mesh(network, options=("-relays", "n1"))
         network.add_host("n1")
         network.add_host("n5")
         for number, random_ports in ((2, False), (3, False), (4, True)):
@@ -83,6 +83,15 @@ def test_a_node_behind_a_nat_of_random_ports_is_reached(mesh: Mesh) -> None:
     assert not learned.endswith(":54540")
 
 
+def test_where_no_hole_can_be_punched_a_relay_carries(mesh: Mesh) -> None:
+    """n4's translator gives n3 a port that nobody can know, and n3's lets nobody in unasked."""
+    print("n3 and n4, relayed", seconds_until_heard(mesh, "n3", "n4", within=60))
+    assert mesh.members("n3")["n4"].relay == "n1"
+    assert mesh.members("n4")["n3"].relay == "n1"
+    assert mesh.members("n3")["n2"].relay == ""
+    assert not mesh.ping("n3", "n4").lost
+
+
 def back_after(mesh: Mesh, node: str, others: list[str], host: str) -> float:
     """Seconds until the node tells its new endpoint, and pings from and to it answer."""
     began = time.monotonic()
@@ -105,6 +114,7 @@ def test_a_node_that_moves_is_followed_by_those_behind_nats(mesh: Mesh) -> None:
     took = back_after(mesh, "n5", ["n1", "n2", "n3", "n4"], "10.0.0.88:")
     print("n5 moved, and is back after", took)
     assert took <= 10
+    assert not [one for one in ("n1", "n2", "n3", "n4") if mesh.members(one)["n5"].relay]
 
 
 def test_a_node_that_moves_behind_another_nat_is_back(mesh: Mesh) -> None:
@@ -112,3 +122,6 @@ def test_a_node_that_moves_behind_another_nat_is_back(mesh: Mesh) -> None:
     took = back_after(mesh, "n2", ["n1", "n5", "n3"], f"{mesh.network.address('nat3')}:")
     print("n2 moved behind another NAT, and is back after", took)
     assert took <= 10
+    eventually(
+        lambda: not mesh.members("n2")["n3"].relay, 30, "who is behind the same NAT is reached directly"
+    )

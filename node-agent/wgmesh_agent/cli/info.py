@@ -145,7 +145,7 @@ def _row(member: MemberView, now_unix: float) -> tuple[str, ...]:
         member.status,
         rtt(member.rtt_usec),
         ", ".join(f"{key}={value}" for key, value in sorted(member.tags.items())),
-        member.endpoint or UNKNOWN,
+        f"through {member.relay}" if member.relay else member.endpoint or UNKNOWN,
         heard_text(member.hearing),
         handshake,
         received,

@@ -43,6 +43,7 @@ class MemberView:
     hearing: Hearing | None
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
+    relay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def _member(member: MemberInfo) -> MemberView:
         pubkey=member.pubkey,
         path_mtu=member.pathMTU or None,
         hearing=_hearing(member) if member.probed else None,
+        relay=member.relay,
     )
 
 
@@ -138,6 +140,7 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "local": member.is_local,
         "bootstrap": member.is_bootstrap,
         "endpoint": member.endpoint or None,
+        "relay": member.relay or None,
         "pubkey": member.pubkey or None,
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,

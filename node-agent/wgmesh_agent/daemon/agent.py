@@ -190,6 +190,7 @@ async def _session(
         or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
         keepalive_seconds=settings.keepalive_seconds,
         interface=f"wg{record.mesh}",
+        relays=settings.relays,
         endpoint_given=settings.listen_addr is not None or settings.stun_server is not None,
     )
 

@@ -212,6 +212,7 @@ class AgentService(AgentServicer):
             hearsUs=link is not None and bool(link.hears_us),
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
             heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
+            relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",
         )
 
 

@@ -21,6 +21,10 @@ log = structlog.get_logger()
 SETTLE_SECONDS = 0.5
 """Between an address that comes or goes and a look: a lease brings several changes at once."""
 DOUBT_SECONDS = 10.0
+FORMER_OWN_SECONDS = 3600.0
+"""An address that was this machine's own is no translator's."""
+FORMER_OUTER_SECONDS = 20.0
+MAX_FORMER = 16
 FIRST_PAUSE_SECONDS = 0.25
 FOLLOW_UP_SECONDS = 3.0
 """After news, others are asked twice: what they answer first may be from before they heard from the new address."""
@@ -57,7 +61,10 @@ class Location:
         self._given = given
         self._news = Changes()
         self._base: Endpoint | None = None
-        self._doubted = 0.0
+        self._told: Endpoint | None = None
+        self._former: dict[IPAddress, float] = {}
+        self._doubted = -DOUBT_SECONDS
+        self._is_doubtful = False
 
     def moved(self) -> None:
         """An address came or went: look again soon."""
@@ -67,7 +74,7 @@ class Location:
         """A peer fell silent, which may be because a translator before this node has changed: look again soon."""
         now = time.monotonic()
         if now - self._doubted >= DOUBT_SECONDS:
-            self._doubted = now
+            self._doubted, self._is_doubtful = now, True
             self._news.bump()
 
     async def addresses(self) -> list[IPAddress]:
@@ -85,9 +92,28 @@ class Location:
             pause = self._pause(behind_nat, unanswered)
             if follow_up and behind_nat is not None:
                 pause, follow_up = FOLLOW_UP_SECONDS, False
-            if await self._news.after(generation, jittered(pause)):
+            if await self._news_within(generation, jittered(pause)):
                 follow_up, unanswered = True, 0
-                await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _news_within(self, generation: int, seconds: float) -> bool:
+        """Whether this node has moved, or a peer fell silent, before the time ran out. Addresses of containers come and
+        go all the time, and are no news.
+        """
+        deadline = time.monotonic() + seconds
+        while await self._news.after(generation, max(0.0, deadline - time.monotonic())):
+            await asyncio.sleep(SETTLE_SECONDS)
+            generation = self._news.generation
+            if self._is_doubtful or await self._has_moved():
+                self._is_doubtful = False
+                return True
+        return False
+
+    async def _has_moved(self) -> bool:
+        try:
+            return await self._locate() != self._base
+        except NoEndpoint as error:
+            log.debug("where this node is cannot be told", why=str(error))
+            return False
 
     def _pause(self, behind_nat: bool | None, unanswered: int) -> float:
         crowd = max(1.0, self._members() / CROWD)
@@ -106,11 +132,30 @@ class Location:
             )
             return None
         if base != self._base:
-            self._base = base
-            self._publish(outside(base, addresses, (), given=self._given))
-        seen = await self._seen()
+            self._forget_former(base)
+            self._tell(outside(base, addresses, (), given=self._given))
+        now = time.monotonic()
+        seen = [one for one in await self._seen() if self._former.get(one.address, now) <= now]
         if not seen:
             return None
         found = outside(base, addresses, seen, given=self._given)
-        self._publish(found)
+        self._tell(found)
         return found.behind_nat
+
+    def _forget_former(self, base: Endpoint) -> None:
+        """Others see this node where it was until they hear from it: what they say of that is not of now."""
+        now = time.monotonic()
+        self._former = {address: until for address, until in self._former.items() if until > now}
+        if self._base is not None:
+            self._former[self._base.address] = now + FORMER_OWN_SECONDS
+        if self._told is not None and self._told != self._base:
+            crowd = max(1.0, self._members() / CROWD)
+            self._former[self._told.address] = now + FORMER_OUTER_SECONDS * crowd
+        self._former.pop(base.address, None)
+        while len(self._former) > MAX_FORMER:
+            del self._former[next(iter(self._former))]
+        self._base = base
+
+    def _tell(self, found: Outside) -> None:
+        self._told = found.endpoint
+        self._publish(found)

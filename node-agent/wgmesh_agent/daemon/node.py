@@ -23,6 +23,8 @@ from wgmesh_agent.daemon.paths import Paths
 from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.daemon.relaying import QUERY as RELAY_QUERY
+from wgmesh_agent.daemon.relaying import Relaying
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.daemon.tasks import Tasks
@@ -87,6 +89,8 @@ class Identity:
     keepalive_seconds: int | None = None
     endpoint_given: bool = False
     """The endpoint was set, or told by a STUN server: it is told whatever others see."""
+    relays: tuple[str, ...] = ()
+    """Members that may carry traffic between others, best first."""
 
 
 async def _at_once(key: PublicKey) -> None:
@@ -132,7 +136,9 @@ class MeshNode:
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             keepalive_seconds=identity.keepalive_seconds,
-            shape=lambda desired, actual, now_unix: self.paths.shape(desired, actual, now_unix),
+            shape=lambda desired, actual, now_unix: self.relaying.shape(
+                self.paths.shape(desired, actual, now_unix), actual
+            ),
         )  # fmt: skip
         self.keyring = (
             Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
@@ -172,7 +178,12 @@ class MeshNode:
             self.gossip, self.ledger, self.prober, self.refusals, self.reconciler.read, self.reconciler.poke,
             self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
         )  # fmt: skip
+        self.relaying = Relaying(
+            identity.relays, identity.interface, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
+        )  # fmt: skip
         self.gossip.on_query(WHERE_QUERY, self.paths.answer)
+        self.gossip.on_query(RELAY_QUERY, self.relaying.answer)
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
@@ -245,6 +256,7 @@ class MeshNode:
         self.tasks.start(self._watch_addresses(), "addresses")
         self.tasks.start(self.location.run(), "location")
         self.tasks.start(self.paths.run(self.changes), "paths")
+        self.tasks.start(self.relaying.run(), "relaying")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
             "admissions",
@@ -333,6 +345,7 @@ class MeshNode:
         self.prober.close()
         await self.gossip.close()
         await self.clamping.remove()
+        await self.relaying.close_door()
         try:
             await self.backend.destroy()
         except BackEndError as error:
@@ -459,7 +472,7 @@ class MeshNode:
             log.info("reached elsewhere now", endpoint=str(outside.endpoint))
             self.identity = replace(self.identity, endpoint=outside.endpoint)
             try:
-                self.gossip.set_tags(self._tags(self.record.tags))
+                self.gossip.set_tags(self.all_tags(self.record.tags))
             except GossipError as error:
                 log.error(
                     "not told to others", why=str(error), next="they learn it from packets; set fewer tags"

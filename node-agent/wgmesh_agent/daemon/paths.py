@@ -24,7 +24,7 @@ from wgmesh_agent.paths.whereabouts import QUERY, WhereaboutsError, decode, enco
 from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
 
 log = structlog.get_logger()
 ASKED_MEMBERS = 3
@@ -32,6 +32,7 @@ QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
 CALM_SECONDS = 5.0
+MEMBERS_A_SECOND = 5000
 FRESH_TROUBLE_SECONDS = 60.0
 """For so long candidates take turns as fast as they can; then with each pass of the reconciler."""
 
@@ -74,18 +75,21 @@ class Paths:
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
         links = self._prober.links()
-        peers = []
+        changed: dict[PublicKey, DesiredPeer] = {}
         for peer in desired.peers:
-            binding, held = self._ledger.by_key(peer.public_key), actual.peers.get(peer.public_key)
-            if binding is not None:
-                claim = binding.claim
-                link = links.get(claim.node)
-                ago = link.heard_seconds_ago if link else None
-                order = self._seeking.candidates(claim, self._told())
-                now = self._seeking.next(claim, held, order, ago, now_unix) if held else None
-                peer = replace(peer, endpoints=order, try_now=now)
-            peers.append(peer)
-        return replace(desired, peers=tuple(peers))
+            key = peer.public_key
+            binding, held = self._ledger.by_key(key), actual.peers.get(key)
+            if binding is None or (held is not None and self._seeking.is_settled(held, now_unix)):
+                continue
+            claim = binding.claim
+            link = links.get(claim.node)
+            ago = link.heard_seconds_ago if link else None
+            order = self._seeking.candidates(claim, self._told())
+            now = self._seeking.next(claim, held, order, ago, now_unix) if held else None
+            changed[key] = replace(peer, endpoints=order, try_now=now)
+        if not changed:
+            return desired
+        return replace(desired, peers=tuple(changed.get(peer.public_key, peer) for peer in desired.peers))
 
     async def answer(self, request: QueryReceived) -> bytes:
         """To the query `_where`: where this node is, or where it sees the member named; nothing is an answer, too, or
@@ -95,7 +99,8 @@ class Paths:
         if node == self._ledger.own.node:
             return encode(await self._own())
         binding = self._ledger.by_name(node)
-        if binding is None:
+        link = self._prober.links().get(node)
+        if binding is None or (link is not None and not link.heard):
             return encode(())
         try:
             peer = (await self._device()).peers.get(binding.claim.public_key)
@@ -161,7 +166,8 @@ class Paths:
                     self._poke()
                 elif not await changes.after(generation, TICK_SECONDS if fresh else CALM_SECONDS):
                     continue
-                await asyncio.sleep(TICK_SECONDS / 4)
+                # Many changes at once are one: in a large mesh a look takes its time.
+                await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_A_SECOND))
         finally:
             for task in asking:
                 task.cancel()

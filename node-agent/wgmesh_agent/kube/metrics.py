@@ -71,6 +71,8 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
     yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.heard)
     yield from _hearing(look)
+    relayed = sum(1 for peer in look.peers if peer.relay)
+    yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
     yield from _handshakes(look.peers)
     yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
     refused = CounterMetricFamily("wgmesh_refused_claims", "Claims refused, by reason.", labels=["reason"])

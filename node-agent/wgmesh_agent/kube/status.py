@@ -158,6 +158,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
     node = session.node
     links, paths = node.prober.links(), node.prober.paths()
     members = node.gossip.members()
+    relays = node.relaying.via()
     found = []
     for binding in node.ledger:
         claim = binding.claim
@@ -175,6 +176,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
                 else None,
                 public_key=str(claim.public_key),
                 endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+                relay=relays.get(claim.public_key, ""),
             )
         )
     return found

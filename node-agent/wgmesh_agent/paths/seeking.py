@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wgmesh_agent.membership.binding import Claim
-from wgmesh_agent.wireguard.candidates import DWELL_SECONDS, after, same
+from wgmesh_agent.wireguard.candidates import DWELL_SECONDS, STALE_AFTER_SECONDS, after, same
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
 
@@ -72,6 +72,14 @@ class Seeking:
         is_news = not set(seen) <= {*entry.seen, entry.told}
         entry.seen = seen
         return is_news
+
+    def is_settled(self, peer: Peer, now_unix: float) -> bool:
+        """Whether there is nothing to decide: a session lives, and the member has said nothing new for as long."""
+        entry = self._known.get(peer.public_key)
+        told = entry.told_unix if entry else None
+        if told is not None and now_unix - told < STALE_AFTER_SECONDS:
+            return False
+        return peer.endpoint is not None and now_unix - peer.last_handshake < STALE_AFTER_SECONDS
 
     def candidates(self, claim: Claim, own: Endpoint) -> tuple[Endpoint, ...]:
         """In the order to try: what the member told last, where others saw it, what it told before.

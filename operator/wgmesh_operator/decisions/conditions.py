@@ -104,7 +104,8 @@ def _fully_meshed(outlook: Outlook) -> Judgement:
     if outlook.blocked or tally.nodes == 0:
         return Judgement(kind, False, "NoNodes", "there are no members")
     if tally.fully_meshed:
-        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links")
+        relayed = f", {tally.relayed} of them through a relay" if tally.relayed else ""
+        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links{relayed}")
     missing = tally.links - tally.heard
     if tally.waiting:
         return Judgement(kind, False, "NodesJoining", f"waiting for {tally.waiting}")

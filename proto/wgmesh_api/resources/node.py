@@ -121,6 +121,7 @@ class WgMeshNodeStatus(ResourceModel):
     mtu: Count | None = Field(default=None, description="Bytes a packet inside the mesh may have.")
     peers: str | None = Field(default=None, max_length=32, description="Peers heard, of all, such as 2/2.")
     heard: Count | None = Field(default=None, description="How many peers were heard lately.")
+    relayed: Count | None = Field(default=None, description="How many of those are reached through a relay.")
     expected: Count | None = Field(default=None, description="How many peers there are.")
     failed: Count | None = Field(default=None, description="How many peers gossip holds to have failed.")
     worst: Annotated[

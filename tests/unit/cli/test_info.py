@@ -195,6 +195,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "local": False,
         "bootstrap": False,
         "endpoint": "192.0.2.2:54540",
+        "relay": None,
         "pubkey": "beta=",
         "lastHandshake": mesh.members[1].lastHandshakeTS,
         "rxBytes": 1536,

@@ -33,7 +33,7 @@ LOOK = Look(
     mtu=1420,
     bootstrap=True,
     peers=(
-        narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)),
+        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c"),
         seen("c", 500.0, Link(70.0, heard=False, hears_us=None)),
         seen("d", None),
     ),

@@ -86,6 +86,15 @@ def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> N
     ]
 
 
+def test_links_through_a_relay_count_and_are_said(api: MemoryApi) -> None:
+    for name in ("n0", "n2"):
+        api.report_ready(f"blue.{name}", 2, relayed=1)
+    settle(api)
+    assert status(api)["links"] == "6/6"
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 2 of them through a relay"
+
+
 def test_the_report_of_a_dead_node_is_history(api: MemoryApi) -> None:
     kill_node(api, "n2")
     api.report_ready("blue.n0", 1)

@@ -81,6 +81,25 @@ def test_the_next_endpoint(
     assert found.next(claim, peer, order, heard_ago, NOW) == expected
 
 
+@pytest.mark.parametrize(
+    ("moved_ago", "endpoint", "handshake_ago", "settled"),
+    [
+        (None, OLD, 100.0, True),
+        (None, LEARNED, 179.0, True),
+        (None, OLD, 180.0, False),
+        (None, None, 1.0, False),
+        (179.0, OLD, 100.0, False),
+        (180.0, NEW, 100.0, True),
+    ],
+)
+def test_a_peer_with_a_session_and_without_news_is_settled(
+    moved_ago: float | None, endpoint: Endpoint | None, handshake_ago: float, settled: bool
+) -> None:
+    found = seeking(moved_ago=moved_ago)
+    peer = Peer(KEY, endpoint, last_handshake=NOW - handshake_ago)
+    assert found.is_settled(peer, NOW) is settled
+
+
 def test_candidates_are_what_it_told_last_then_what_others_saw_then_what_it_told_before() -> None:
     found = seeking(moved_ago=1.0)
     found.found(KEY, [SEEN, NEW])

@@ -50,6 +50,8 @@ class Rtnetlink(Protocol):
 
     def route(self, command: str, **arguments: Any) -> Any: ...
 
+    def rule(self, command: str, **arguments: Any) -> Any: ...
+
 
 @contextmanager
 def rtnetlink(doing: str) -> Iterator[Rtnetlink]:
