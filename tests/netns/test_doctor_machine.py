@@ -146,7 +146,7 @@ def test_a_certificate_file_out_of_its_time(
 
 def test_the_certificate_that_an_agent_was_started_with_and_that_has_ended_since(mesh: Mesh) -> None:
     """Seen by the agent itself, and by others who ask it; an hour ahead is enough for one that ends in minutes."""
-    _, _, authority = mesh.certificate("n3", Role.NODE)
+    key, _, authority = mesh.certificate("n3", Role.NODE)
     status, document = doctor(
         mesh.network.hosts["n3"], "-client-key", str(key), "-client-cert", str(authority)
     )
