@@ -22,10 +22,12 @@ def found(document: dict[str, Any], about: str) -> dict[str, dict[str, str]]:
     return {one["code"]: one for one in document["findings"] if one["about"] == about}
 
 
+def finding_of(document: dict[str, Any], about: str, code: str) -> dict[str, str]:
+    """The one finding of a kind about something, which must be there."""
+    assert code in found(document, about), document["findings"]
+    return found(document, about)[code]
+
+
 def block(host: Host, rule: str) -> None:
     """Adds a rule to the host's input, as `ip saddr 10.0.0.1 udp dport 1 drop`."""
     host.run(["nft", "-f", "-"], text=RULES.format(f"add rule inet doctor input {rule}"))
-
-
-def unblock(host: Host) -> None:
-    host.run(["nft", "-f", "-"], text="add table inet doctor\ndelete table inet doctor\n")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.netns.doctor_ground import block, doctor, found
+from tests.netns.doctor_ground import block, doctor, finding_of
 from tests.netns.mesh_ground import eventually, lab_mesh, status, wgmesh
 
 from wgmesh_agent.lab.mesh import Mesh
@@ -67,42 +67,44 @@ def test_it_says_that_all_is_well_and_exits_0(before: tuple[int, str]) -> None:
 
 
 def test_no_route_to_the_endpoint(document: dict[str, Any]) -> None:
-    finding = found(document, "n2")["no_route"]
+    finding = finding_of(document, "n2", "no_route")
     assert "10.0.0.2:54540" in finding["seen"]
 
 
 def test_a_port_that_is_closed(document: dict[str, Any]) -> None:
-    finding = found(document, "n3")["port_closed"]
+    finding = finding_of(document, "n3", "port_closed")
     assert "10.0.0.3:54540" in finding["seen"]
     assert "Connection refused" in finding["seen"]
 
 
 def test_packets_that_do_not_reach_the_peer(document: dict[str, Any]) -> None:
     assert (
-        found(document, "n4")["filtered"]["what"] == "WireGuard's packets do not pass from this node to n4."
+        finding_of(document, "n4", "filtered")["what"]
+        == "WireGuard's packets do not pass from this node to n4."
     )
 
 
 def test_packets_of_the_peer_that_do_not_come(document: dict[str, Any]) -> None:
     assert (
-        found(document, "n5")["filtered"]["what"] == "WireGuard's packets do not pass from n5 to this node."
+        finding_of(document, "n5", "filtered")["what"]
+        == "WireGuard's packets do not pass from n5 to this node."
     )
 
 
 def test_probes_that_are_dropped_when_they_leave_the_tunnel(document: dict[str, Any]) -> None:
-    assert "come out of the tunnel at n6" in found(document, "n6")["filtered_inside"]["what"]
+    assert "come out of the tunnel at n6" in finding_of(document, "n6", "filtered_inside")["what"]
 
 
 def test_large_packets_that_do_not_pass(document: dict[str, Any]) -> None:
-    assert "1440 bytes" in found(document, "n7")["mtu"]["seen"]
+    assert "1440 bytes" in finding_of(document, "n7", "mtu")["seen"]
 
 
 def test_gossip_that_is_blocked_inside_the_tunnel(document: dict[str, Any]) -> None:
-    assert "TCP port 7946" in found(document, "n8")["gossip_blocked"]["seen"]
+    assert "TCP port 7946" in finding_of(document, "n8", "gossip_blocked")["seen"]
 
 
 def test_a_member_that_is_off(document: dict[str, Any]) -> None:
-    assert "do not hear it either" in found(document, "n9")["peer_down"]["seen"]
+    assert "do not hear it either" in finding_of(document, "n9", "peer_down")["seen"]
 
 
 def test_each_has_its_own_cause_and_no_other(document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, SLOW_CALL_TIMEOUT_SECONDS, agent_at
+from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, SLOW_CALL_TIMEOUT_SECONDS, NoAgent, agent_at
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
 from wgmesh_agent.cli.failure import CommandFailed
 from wgmesh_agent.cli.output import OUTPUT
@@ -33,11 +33,11 @@ def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool
     from wgmesh_agent.wireguard.errors import BackEndError
 
     resolved = gather(ctx, Command.DOCTOR)
-    info, result, trouble = _ask(resolved.value(table.AGENT_SOCKET), node or "")
+    info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
     if result is not None and not result.ok:
         raise CommandFailed(f"nothing was looked at: {result.message}")
     try:
-        machine = look(resolved, info, trouble)
+        machine = look(resolved, info, trouble, agent_runs=runs)
     except (BackEndError, OSError) as error:
         raise CommandFailed(f"this machine cannot be looked at: {error}") from error
     found = diagnose(machine, info, result)
@@ -49,8 +49,8 @@ def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool
     return 1 if found else 0
 
 
-def _ask(path: Path, node: str) -> tuple[MeshInfo | None, ExamineResult | None, str]:
-    """What the agent says, or why it says nothing."""
+def _ask(path: Path, node: str) -> tuple[MeshInfo | None, ExamineResult | None, str, bool]:
+    """What the agent says, or why it says nothing, and whether there is one."""
     from wgmesh_api.agent_pb2 import AgentEmpty, ExamineRequest
 
     try:
@@ -58,8 +58,8 @@ def _ask(path: Path, node: str) -> tuple[MeshInfo | None, ExamineResult | None, 
             info = agent.Info(AgentEmpty(), timeout=CALL_TIMEOUT_SECONDS)
             result = agent.Examine(ExamineRequest(nodeName=node), timeout=SLOW_CALL_TIMEOUT_SECONDS)
     except CommandFailed as error:
-        return None, None, str(error)
-    return info, result, ""
+        return None, None, str(error), not isinstance(error, NoAgent)
+    return info, result, "", True
 
 
 def _as_json(found: Sequence[Finding], info: MeshInfo | None, result: ExamineResult | None) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _as_text(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
     for one in found:
         lines += [*_folded("", one.what), *_folded("  seen: ", one.seen), *_folded("  do:   ", one.todo), ""]
     if info is None or result is None:
-        return [*lines, "Links were not looked at, as no agent answers."]
+        return [*lines, "Links were not looked at, as the agent does not say how they are."]
     looked = [link.nodeName for link in result.links]
     names = ", ".join(looked[:_NAMED]) + (f" and {len(looked) - _NAMED} more" if len(looked) > _NAMED else "")
     count = f"{result.linkCount - result.badCount} of {result.linkCount} links of {info.nodeName} are up"

@@ -30,7 +30,6 @@ _PAIRS = (
     (bootstrap_table.SERVER_KEY, bootstrap_table.SERVER_CERT),
     (table.CLIENT_KEY, table.CLIENT_CERT),
 )
-_AUTHORITIES = (bootstrap_table.SERVER_CA_CERT, table.CLIENT_CA_CERT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,11 @@ class Remembered:
 NOTHING = Remembered("", "", (), ())
 
 
-def look(resolved: Resolved, info: MeshInfo | None, agent_trouble: str) -> Machine:
+def look(resolved: Resolved, info: MeshInfo | None, agent_trouble: str, *, agent_runs: bool) -> Machine:
     """Args:
         info: what the agent says; None where none answers.
-        agent_trouble: why none answers; else empty.
+        agent_trouble: why it does not answer; else empty.
+        agent_runs: whether somebody listens on its socket.
 
     Raises:
         KernelError: the kernel does not tell its interfaces.
@@ -62,6 +62,7 @@ def look(resolved: Resolved, info: MeshInfo | None, agent_trouble: str) -> Machi
     return Machine(
         now=time.time(),
         agent_trouble=agent_trouble,
+        agent_runs=agent_runs,
         mesh=known.mesh,
         interface=known.interface,
         state=_state(own) if own is not None else None,
@@ -73,7 +74,7 @@ def look(resolved: Resolved, info: MeshInfo | None, agent_trouble: str) -> Machi
         networks=tuple(_networks(found, known.interface)),
         own_addresses=frozenset(str(address) for one in found for address in one.addresses),
         certificates=tuple(_certificates(resolved)),
-        ports_taken=tuple(_ports_taken(resolved)) if agent_trouble and own is None else (),
+        ports_taken=tuple(_ports_taken(resolved)) if not agent_runs and own is None else (),
     )
 
 
@@ -118,8 +119,8 @@ def _certificates(resolved: Resolved) -> Iterator[CertificateFile]:
         key, path = resolved.value(key_setting), resolved.value(setting)
         if path is not None:
             yield _certificate(path, key)
-    for authority in {resolved.value(setting) for setting in _AUTHORITIES} - {None}:
-        assert authority is not None
+    authority = resolved.value(table.CLIENT_CA_CERT)
+    if authority is not None:
         yield _certificate(authority, None)
     bundle = resolved.value(table.BUNDLE)
     if bundle is not None:

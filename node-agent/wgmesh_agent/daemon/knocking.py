@@ -11,8 +11,9 @@ from wgmesh_agent.wireguard.model import Endpoint, Network
 from wgmesh_agent.wireguard.underlay import route_to
 
 CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 0.5
-TIMES = 2
+ANSWER_SECONDS = 1.0
+TIMES = 5
+"""Machines answer about one such error a second to the same address: who else sends there may have got it."""
 
 
 def route_trouble(address: IPAddress, ranges: Sequence[Network]) -> str:

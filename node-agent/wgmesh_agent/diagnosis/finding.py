@@ -10,6 +10,7 @@ class Code(enum.StrEnum):
     """What kind of thing is wrong; stays as it is, for programs."""
 
     AGENT_DOWN = "agent_down"
+    AGENT_SILENT = "agent_silent"
     NO_WIREGUARD = "no_wireguard"
     PORT_TAKEN = "port_taken"
     INTERFACE_GONE = "interface_gone"
@@ -53,9 +54,9 @@ class Finding:
 def span(seconds: float) -> str:
     """A length of time as people say it: `40 s`, `3 min`, `2 h`, `5 days`."""
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{max(0, int(seconds // size))} {unit}"
-    return f"{int(seconds // 86400)} days"
+        if round(seconds) < limit:
+            return f"{max(0, round(seconds) // size)} {unit}"
+    return f"{round(seconds) // 86400} days"
 
 
 def ago(msec: int) -> str:

@@ -99,7 +99,7 @@ def _identity(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Ite
         return
     if view.peerKey:
         yield _other_key(node, f"{name} has the key {view.peerKey} for it, and its own is {own.pubkey}")
-    elif not _is_up(facts):
+    else:
         yield Finding(
             Code.NOT_A_PEER,
             name,
@@ -186,7 +186,7 @@ def _lost_where(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> F
         (False, True): f"from this node to {name}",
         (True, False): f"from {name} to this node",
     }[reach, arrive]
-    who, port = (name, facts.endpoint) if not reach else (node, f"UDP port {own.listenPort}")
+    who, port = (name, facts.endpoint) if not reach else (node, f"port {own.listenPort}")
     return Finding(
         Code.FILTERED,
         name,

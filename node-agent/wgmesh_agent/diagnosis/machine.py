@@ -53,7 +53,8 @@ class Machine:
 
     Attributes:
         now: unix seconds.
-        agent_trouble: why no agent answers; empty: one does.
+        agent_trouble: why the agent does not say how its links are; empty: it does.
+        agent_runs: whether somebody listens on its socket.
         mesh, interface: of the agent, or as the state folder remembers; empty: no mesh is known here.
         state: None while there is no such interface.
         addresses, ranges: what is to be on it and routed to it.
@@ -66,6 +67,7 @@ class Machine:
 
     now: float
     agent_trouble: str
+    agent_runs: bool
     mesh: str
     interface: str
     state: InterfaceState | None
@@ -81,7 +83,15 @@ class Machine:
 
 
 def machine_findings(machine: Machine) -> Iterator[Finding]:
-    if machine.agent_trouble:
+    if machine.agent_trouble and machine.agent_runs:
+        yield Finding(
+            Code.AGENT_SILENT,
+            "",
+            "The agent of this machine does not say how its links are.",
+            machine.agent_trouble,
+            "Run this as root, with the program of the agent's own version; see the agent's log if it hangs.",
+        )
+    elif machine.agent_trouble:
         yield Finding(
             Code.AGENT_DOWN,
             "",

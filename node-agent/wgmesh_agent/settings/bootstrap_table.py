@@ -88,7 +88,7 @@ SERVER_CERT: Setting[Path | None] = Setting(
     help="the join service's certificate (PEM)",
 )
 SERVER_CA_CERT: Setting[Path | None] = Setting(
-    commands=Command.BOOTSTRAP | Command.DOCTOR,
+    commands=Command.BOOTSTRAP,
     flags=("grpc-ca-cert",),
     env=("WGMESH_CA_CERT",),
     yaml=("bootstrap.grpc-tls.grpc-ca-cert",),
