@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -11,7 +12,7 @@ class AgentEmpty(_message.Message):
     def __init__(self) -> None: ...
 
 class MeshInfo(_message.Message):
-    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap")
+    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap", "behindNat")
     class RefusalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +38,7 @@ class MeshInfo(_message.Message):
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
+    BEHINDNAT_FIELD_NUMBER: _ClassVar[int]
     name: str
     nodeCount: int
     nodeName: str
@@ -55,7 +57,8 @@ class MeshInfo(_message.Message):
     endpoint: str
     refusals: _containers.ScalarMap[str, int]
     bootstrap: bool
-    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ...) -> None: ...
+    behindNat: bool
+    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ..., behindNat: _Optional[bool] = ...) -> None: ...
 
 class MemberInfoTag(_message.Message):
     __slots__ = ("key", "value")
@@ -66,7 +69,7 @@ class MemberInfoTag(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class MemberInfo(_message.Message):
-    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "heardMsecAgo")
+    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "pathMTU", "heardMsecAgo", "relay")
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     ADDR_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -84,7 +87,9 @@ class MemberInfo(_message.Message):
     PROBED_FIELD_NUMBER: _ClassVar[int]
     HEARD_FIELD_NUMBER: _ClassVar[int]
     HEARSUS_FIELD_NUMBER: _ClassVar[int]
+    PATHMTU_FIELD_NUMBER: _ClassVar[int]
     HEARDMSECAGO_FIELD_NUMBER: _ClassVar[int]
+    RELAY_FIELD_NUMBER: _ClassVar[int]
     nodeName: str
     addr: str
     status: str
@@ -102,8 +107,10 @@ class MemberInfo(_message.Message):
     probed: bool
     heard: bool
     hearsUs: bool
+    pathMTU: int
     heardMsecAgo: int
-    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., heardMsecAgo: _Optional[int] = ...) -> None: ...
+    relay: str
+    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., pathMTU: _Optional[int] = ..., heardMsecAgo: _Optional[int] = ..., relay: _Optional[str] = ...) -> None: ...
 
 class WaitInfo(_message.Message):
     __slots__ = ("timeoutSecs",)
@@ -152,6 +159,26 @@ class RTTInfo(_message.Message):
     nodeName: str
     rtts: _containers.RepeatedCompositeFieldContainer[RTTNodeInfo]
     def __init__(self, nodeName: _Optional[str] = ..., rtts: _Optional[_Iterable[_Union[RTTNodeInfo, _Mapping]]] = ...) -> None: ...
+
+class RotateKeysRequest(_message.Message):
+    __slots__ = ("keys",)
+    class Keys(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        GOSSIP: _ClassVar[RotateKeysRequest.Keys]
+        WIREGUARD: _ClassVar[RotateKeysRequest.Keys]
+    GOSSIP: RotateKeysRequest.Keys
+    WIREGUARD: RotateKeysRequest.Keys
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: RotateKeysRequest.Keys
+    def __init__(self, keys: _Optional[_Union[RotateKeysRequest.Keys, str]] = ...) -> None: ...
+
+class RotateKeysResult(_message.Message):
+    __slots__ = ("ok", "message")
+    OK_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ok: bool
+    message: str
+    def __init__(self, ok: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
 
 class LeaveRequest(_message.Message):
     __slots__ = ("nodeName",)

@@ -34,6 +34,9 @@ _ASKING: Mapping[str, Late] = {
         "wgmesh_agent.cli.leave", "leave", "take this node, or a failed one, out of the mesh for good"
     ),
 }
+_CHANGING: Mapping[str, Late] = {
+    "keys": Late("wgmesh_agent.cli.keys", "keys", "make new keys while the mesh goes on"),
+}
 _TOOLS: Mapping[str, Late] = {
     "ca": Late("wgmesh_agent.cli.ca", "ca", "make the certificates of a mesh"),
     "demo": Late("wgmesh_agent.cli.demo", "demo", "run a mesh on this machine and show it working"),
@@ -50,7 +53,7 @@ def wgmesh() -> LateGroup:
     """The whole command line."""
     return LateGroup(
         "wgmesh",
-        {**_RUNNING, **_ASKING, **_TOOLS, **_VERSION},
+        {**_RUNNING, **_ASKING, **_CHANGING, **_TOOLS, **_VERSION},
         help="Private WireGuard full meshes.",
         epilog=_EPILOG,
     )

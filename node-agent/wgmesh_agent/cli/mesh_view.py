@@ -41,6 +41,9 @@ class MemberView:
     tx_bytes: int
     pubkey: str
     hearing: Hearing | None
+    path_mtu: int | None = None
+    """Bytes a packet to it may have, as probed; None while not known."""
+    relay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,12 @@ def rtt_usec(msec: int, usec: int) -> int | None:
     if msec > 0:
         return msec * 1000
     return None if usec < 0 else 0
+
+
+def narrow(view: MeshView) -> list[MemberView]:
+    """The members to whom less passes than the interface sends: MTUMismatch."""
+    whole = view.info.mtu // 16 * 16  # WireGuard pads to this, so less of a difference is none
+    return [member for member in view.members if member.path_mtu is not None and member.path_mtu < whole]
 
 
 def mesh_view(info: MeshInfo, members: Iterable[MemberInfo]) -> MeshView:
@@ -79,7 +88,9 @@ def _member(member: MemberInfo) -> MemberView:
         rx_bytes=member.rxBytes,
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
+        path_mtu=member.pathMTU or None,
         hearing=_hearing(member) if member.probed else None,
+        relay=member.relay,
     )
 
 
@@ -108,6 +119,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
             "endpoint": info.endpoint,
             "pubkey": info.pubkey,
             "bootstrap": info.bootstrap,
+            "behindNat": info.behindNat,
             "interface": info.interface,
             "backend": info.backend,
             "mtu": info.mtu,
@@ -128,10 +140,12 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "local": member.is_local,
         "bootstrap": member.is_bootstrap,
         "endpoint": member.endpoint or None,
+        "relay": member.relay or None,
         "pubkey": member.pubkey or None,
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
+        "pathMtu": member.path_mtu,
         "heard": hearing.heard if (hearing := member.hearing) else None,
         "hearsUs": hearing.hears_us if hearing else None,
         "heardSecondsAgo": hearing.seconds_ago if hearing else None,

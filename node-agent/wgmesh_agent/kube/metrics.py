@@ -71,6 +71,8 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
     yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.heard)
     yield from _hearing(look)
+    relayed = sum(1 for peer in look.peers if peer.relay)
+    yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
     yield from _handshakes(look.peers)
     yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
     refused = CounterMetricFamily("wgmesh_refused_claims", "Claims refused, by reason.", labels=["reason"])
@@ -79,6 +81,12 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield refused
     yield _gauge("wgmesh_bootstrap", "1 if this node admits others.", int(look.bootstrap))
     yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
+    paths = [peer.path for peer in look.peers if peer.path is not None]
+    narrow = [path.mtu for path in paths if path.mtu is not None and path.is_reduced]
+    yield _gauge("wgmesh_paths_narrow", "Peers to whom less than wgmesh_mtu_bytes passes.", len(narrow))
+    yield _gauge(
+        "wgmesh_path_mtu_least_bytes", "Bytes that pass to every peer.", min(narrow, default=look.mtu)
+    )
     if look.certificate_not_after is not None:
         yield _gauge(
             "wgmesh_certificate_expiry_timestamp_seconds",

@@ -19,10 +19,11 @@ MOST_A_SECOND = 20.0
 SHORTEST_PERIOD_SECONDS = 2.0
 MISSED_PROBES = 3
 FIRST_SPREAD_SECONDS = 0.5
+ANSWERS_SECONDS = 1.0
 
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgp1"
-_HEARS_YOU = 1
+_HEARS_YOU, _ANSWER = 1, 2
 _MAX_PERIOD_DECISECONDS = 0xFFFF
 
 
@@ -49,6 +50,8 @@ class _Peer:
     last_heard: float | None = None
     their_period: float = SHORTEST_PERIOD_SECONDS
     hears_us: bool = False
+    asks: bool = False
+    answered: float | None = None
     doubted: bool = False
     last_probe: float | None = None
 
@@ -103,16 +106,35 @@ class Hearing:
             if self._may_send < 1.0:
                 break
             self._may_send -= 1.0
-            peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
-            flags = _HEARS_YOU if peer.is_heard(now) else 0
-            deciseconds = min(_MAX_PERIOD_DECISECONDS, round(period * 10))
-            found.append((address, _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)))
             # After the first one anywhere in the period: who was met at once is not probed at once ever after.
-            peer.next_probe = now + period * self._rng.uniform(
-                0.9 if peer.last_probe is not None else 0.1, 1.1
-            )
-            peer.last_probe = now
+            least = 0.9 if peer.last_probe is not None else 0.1
+            found.append((address, self._probe(peer, now)))
+            peer.next_probe = now + period * self._rng.uniform(least, 1.1)
         return found
+
+    def ask(self, address: IPAddress, now: float) -> None:
+        """The peer is probed at once, and asked to answer at once: in a large mesh its own next probe is far away."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.asks, peer.next_probe = True, now
+
+    def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
+        """The probe to send back to one just `received`, if it asks for that or ours is due; at most one a second."""
+        peer = self._peers.get(source)
+        if peer is None or not (peer.next_probe <= now or _PROBE.unpack(payload)[1] & _ANSWER):
+            return None
+        if peer.answered is not None and now - peer.answered < ANSWERS_SECONDS:
+            return None
+        peer.answered = now
+        peer.next_probe = now + self.period_seconds * self._rng.uniform(0.9, 1.1)
+        return self._probe(peer, now)
+
+    def _probe(self, peer: _Peer, now: float) -> bytes:
+        peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
+        flags = (_HEARS_YOU if peer.is_heard(now) else 0) | (_ANSWER if peer.asks else 0)
+        peer.asks, peer.last_probe = False, now
+        deciseconds = min(_MAX_PERIOD_DECISECONDS, round(self.period_seconds * 10))
+        return _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)
 
     def next_due(self) -> float | None:
         """When `due` has something again; None without peers."""
@@ -128,13 +150,18 @@ class Hearing:
         if magic != _MAGIC:
             return False
         lately = peer.last_probe is not None and now - peer.last_probe < SHORTEST_PERIOD_SECONDS
-        if peer.last_heard is None or not (flags & _HEARS_YOU or lately):
+        if not peer.is_heard(now) or not (flags & _HEARS_YOU or lately):
             # It hears of us at once, not after a whole period: both ends of a new or healed link agree sooner.
             peer.next_probe = min(peer.next_probe, now)
         peer.last_heard, peer.doubted = now, False
         peer.their_period = max(SHORTEST_PERIOD_SECONDS, deciseconds / 10)
         peer.hears_us = bool(flags & _HEARS_YOU)
         return True
+
+    def hears(self, address: IPAddress, now: float) -> bool:
+        """Whether the peer of this mesh address is heard now."""
+        peer = self._peers.get(address)
+        return peer is not None and peer.is_heard(now)
 
     def links(self, now: float) -> dict[str, Link]:
         """Every peer by name."""

@@ -250,6 +250,18 @@ STUN_SERVER: Setting[HostPort | None] = Setting(
     metavar="HOST[:PORT]",
     help="ask this STUN server for the address others see",
 )
+RELAYS: Setting[tuple[str, ...]] = Setting(
+    commands=NODE,
+    flags=("relays",),
+    env=("WGMESH_RELAYS",),
+    yaml=("relays",),
+    parse=parsing.node_names,
+    default=(),
+    default_text="none",
+    metavar="NAME[,NAME…]",
+    is_list=True,
+    help="members trusted to carry traffic between nodes that cannot reach each other; this node does if it is one",
+)
 STATE_DIR: Setting[Path] = Setting(
     commands=NODE | Command.DOCTOR,
     flags=("state-dir",),
@@ -298,6 +310,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     LISTEN_PORT,
     BACKEND,
     STUN_SERVER,
+    RELAYS,
     GOSSIP_PORT,
     PROFILE,
     MEMBERLIST_FILE,

@@ -22,6 +22,8 @@ from wgmesh_api.agent_pb2 import (
     MemberInfo,
     MeshInfo,
     NodeTag,
+    RotateKeysRequest,
+    RotateKeysResult,
     RTTInfo,
     TagResult,
     WaitInfo,
@@ -41,6 +43,8 @@ class FakeAgent(AgentServicer):
         self.examined: ExamineResult | None = None
         self.left: list[str] = []
         self.leave_result = LeaveResult(ok=True)
+        self.rotated: list[int] = []
+        self.rotation_result = RotateKeysResult(ok=True, message="the new key is used")
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.wait_failure: tuple[grpc.StatusCode, str] | None = None
         self.before_info: Callable[[], None] = lambda: None
@@ -69,6 +73,10 @@ class FakeAgent(AgentServicer):
             if not context.is_active():
                 return
         yield WaitResponse(wasTimeout=self._timed_out, changesOccured=not self._timed_out)
+
+    def RotateKeys(self, request: RotateKeysRequest, context: grpc.ServicerContext) -> RotateKeysResult:
+        self.rotated.append(request.keys)
+        return self.rotation_result
 
     def Tag(self, request: NodeTag, context: grpc.ServicerContext) -> TagResult:
         if request.key.startswith("_"):

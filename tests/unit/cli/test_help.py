@@ -39,6 +39,8 @@ COMMANDS = [
     "rtt",
     "doctor",
     "leave",
+    "keys",
+    "keys rotate",
     "ca",
     "ca init",
     "ca issue",

@@ -136,6 +136,15 @@ def test_a_member_that_fell_silent_is_told_with_how_long_ago(cli: Any, mesh: Any
     assert "It hears 1 of 2 members through the tunnel; 1 hear it" in out
 
 
+def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh: Any) -> None:
+    mesh.members[1].pathMTU = 1408
+    assert "MTUMismatch" not in cli("info").out
+    mesh.members[1].pathMTU = 1216
+    line = "MTUMismatch: paths carry less than the interface's 1420 bytes: beta 1216"
+    assert line in cli("info").out.splitlines()
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["pathMtu"] == 1216
+
+
 def test_a_mesh_without_encryption_says_so_loudly(cli: Any, mesh: Any) -> None:
     assert "DEVELOPMENT MODE" not in cli("info").out
     mesh.info.gossipEncrypted = False
@@ -168,6 +177,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "endpoint": "192.0.2.1:54540",
         "pubkey": "pk=",
         "bootstrap": True,
+        "behindNat": False,
         "interface": "wgblue",
         "backend": "kernel",
         "mtu": 1420,
@@ -185,10 +195,12 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "local": False,
         "bootstrap": False,
         "endpoint": "192.0.2.2:54540",
+        "relay": None,
         "pubkey": "beta=",
         "lastHandshake": mesh.members[1].lastHandshakeTS,
         "rxBytes": 1536,
         "txBytes": 20 * 2**20,
+        "pathMtu": None,
         "heard": True,
         "hearsUs": False,
         "heardSecondsAgo": 1.5,

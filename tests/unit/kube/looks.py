@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 from wgmesh_agent.kube.metrics import Look, Traffic, build, metrics
 from wgmesh_agent.kube.report import Seen
 from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.links.path_mtu import Path
 
 
 def seen(node: str, handshake: float | None, link: Link | None = None) -> Seen:
@@ -21,13 +23,17 @@ def seen(node: str, handshake: float | None, link: Link | None = None) -> Seen:
     )
 
 
+def narrow(node: str, handshake: float, link: Link) -> Seen:
+    return replace(seen(node, handshake, link), path=Path(1216, 1420))
+
+
 LOOK = Look(
     backend="kernel",
     interface="wgblue",
     mtu=1420,
     bootstrap=True,
     peers=(
-        seen("b", 12.5, Link(1.5, heard=True, hears_us=True)),
+        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c"),
         seen("c", 500.0, Link(70.0, heard=False, hears_us=None)),
         seen("d", None),
     ),

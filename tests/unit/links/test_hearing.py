@@ -151,3 +151,32 @@ def test_any_datagram_is_a_probe_or_is_not(payload: bytes, source: IPv4Address |
     hearing.set_peers({source: "x"}, 0.0)
     hearing.received(source, payload, 1.0)
     hearing.links(2.0)
+
+
+def test_a_peer_that_is_asked_answers_at_once_and_at_most_once_a_second() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 5.0)
+    answers = []
+    for step in range(20):
+        a.ask(B, now + step / 10)
+        (_, question) = next(one for one in a.due(now + step / 10) if one[0] == B)
+        assert b.received(A, question, now + step / 10)
+        answer = b.answer(A, question, now + step / 10)
+        if answer is not None:
+            assert a.received(B, answer, now + step / 10)
+            assert a.answer(B, answer, now + step / 10) is None
+            answers.append(step)
+    assert answers == [0, 10]
+
+
+def test_the_first_probe_is_answered_at_once_and_no_other_that_does_not_ask() -> None:
+    a, b = pair()
+    answered = []
+    for step in range(60):
+        now = 1.0 + step / 10
+        if step:
+            b.due(now)
+        for _, payload in a.due(now):
+            assert b.received(A, payload, now)
+            answered.append(b.answer(A, payload, now) is not None)
+    assert answered == [True, False, False]
