@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61gent.proto\x12\x0bmeshservice\"\x0c\n\nAgentEmpty\"\xa8\x03\n\x08MeshInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnodeCount\x18\x02 \x01(\x05\x12\x10\n\x08nodeName\x18\x03 \x01(\t\x12\x15\n\rmeshCeationTS\x18\x04 \x01(\x03\x12\x12\n\nnodeJoinTS\x18\x05 \x01(\x03\x12\x11\n\tinterface\x18\x10 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x11 \x01(\t\x12\x0e\n\x06pubkey\x18\x12 \x01(\t\x12\x11\n\tmeshCidrs\x18\x13 \x03(\t\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x15\n\rgossipProfile\x18\x15 \x01(\t\x12\x17\n\x0fgossipEncrypted\x18\x16 \x01(\x08\x12\x0b\n\x03tls\x18\x17 \x01(\x08\x12\x0b\n\x03mtu\x18\x18 \x01(\x05\x12\x0f\n\x07version\x18\x19 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x1a \x01(\t\x12\x35\n\x08refusals\x18\x1b \x03(\x0b\x32#.meshservice.MeshInfo.RefusalsEntry\x12\x11\n\tbootstrap\x18\x1c \x01(\x08\x1a/\n\rRefusalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\rMemberInfoTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xce\x02\n\nMemberInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07rttMsec\x18\x04 \x01(\x05\x12(\n\x04tags\x18\x05 \x03(\x0b\x32\x1a.meshservice.MemberInfoTag\x12\x13\n\x0bisLocalNode\x18\x06 \x01(\x08\x12\x10\n\x08\x65ndpoint\x18\x10 \x01(\t\x12\x17\n\x0flastHandshakeTS\x18\x11 \x01(\x03\x12\x0f\n\x07rxBytes\x18\x12 \x01(\x03\x12\x0f\n\x07txBytes\x18\x13 \x01(\x03\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x0e\n\x06pubkey\x18\x15 \x01(\t\x12\x0f\n\x07rttUsec\x18\x16 \x01(\x03\x12\x11\n\tbootstrap\x18\x17 \x01(\x08\x12\x0e\n\x06probed\x18\x18 \x01(\x08\x12\r\n\x05heard\x18\x19 \x01(\x08\x12\x0f\n\x07hearsUs\x18\x1a \x01(\x08\"\x1f\n\x08WaitInfo\x12\x13\n\x0btimeoutSecs\x18\x01 \x01(\x05\":\n\x0cWaitResponse\x12\x12\n\nwasTimeout\x18\x01 \x01(\x08\x12\x16\n\x0e\x63hangesOccured\x18\x02 \x01(\x08\"%\n\x07NodeTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"(\n\tTagResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x10 \x01(\t\"A\n\x0bRTTNodeInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0f\n\x07rttMsec\x18\x02 \x01(\x05\x12\x0f\n\x07rttUsec\x18\x10 \x01(\x03\"C\n\x07RTTInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12&\n\x04rtts\x18\x02 \x03(\x0b\x32\x18.meshservice.RTTNodeInfo\"i\n\x11RotateKeysRequest\x12\x31\n\x04keys\x18\x01 \x01(\x0e\x32#.meshservice.RotateKeysRequest.Keys\"!\n\x04Keys\x12\n\n\x06GOSSIP\x10\x00\x12\r\n\tWIREGUARD\x10\x01\"/\n\x10RotateKeysResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\" \n\x0cLeaveRequest\x12\x10\n\x08nodeName\x18\x01 \x01(\t\"*\n\x0bLeaveResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t2\xc1\x04\n\x05\x41gent\x12\x38\n\x04Info\x12\x17.meshservice.AgentEmpty\x1a\x15.meshservice.MeshInfo\"\x00\x12=\n\x05Nodes\x12\x17.meshservice.AgentEmpty\x1a\x17.meshservice.MemberInfo\"\x00\x30\x01\x12K\n\x13WaitForChangeInMesh\x12\x15.meshservice.WaitInfo\x1a\x19.meshservice.WaitResponse\"\x00\x30\x01\x12\x35\n\x03Tag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x37\n\x05Untag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x39\n\x04Tags\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.NodeTag\"\x00\x30\x01\x12\x38\n\x03RTT\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.RTTInfo\"\x00\x30\x01\x12>\n\x05Leave\x12\x19.meshservice.LeaveRequest\x1a\x18.meshservice.LeaveResult\"\x00\x12M\n\nRotateKeys\x12\x1e.meshservice.RotateKeysRequest\x1a\x1d.meshservice.RotateKeysResult\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61gent.proto\x12\x0bmeshservice\"\x0c\n\nAgentEmpty\"\xbb\x03\n\x08MeshInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnodeCount\x18\x02 \x01(\x05\x12\x10\n\x08nodeName\x18\x03 \x01(\t\x12\x15\n\rmeshCeationTS\x18\x04 \x01(\x03\x12\x12\n\nnodeJoinTS\x18\x05 \x01(\x03\x12\x11\n\tinterface\x18\x10 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x11 \x01(\t\x12\x0e\n\x06pubkey\x18\x12 \x01(\t\x12\x11\n\tmeshCidrs\x18\x13 \x03(\t\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x15\n\rgossipProfile\x18\x15 \x01(\t\x12\x17\n\x0fgossipEncrypted\x18\x16 \x01(\x08\x12\x0b\n\x03tls\x18\x17 \x01(\x08\x12\x0b\n\x03mtu\x18\x18 \x01(\x05\x12\x0f\n\x07version\x18\x19 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x1a \x01(\t\x12\x35\n\x08refusals\x18\x1b \x03(\x0b\x32#.meshservice.MeshInfo.RefusalsEntry\x12\x11\n\tbootstrap\x18\x1c \x01(\x08\x12\x11\n\tbehindNat\x18\x1d \x01(\x08\x1a/\n\rRefusalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"+\n\rMemberInfoTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x84\x03\n\nMemberInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07rttMsec\x18\x04 \x01(\x05\x12(\n\x04tags\x18\x05 \x03(\x0b\x32\x1a.meshservice.MemberInfoTag\x12\x13\n\x0bisLocalNode\x18\x06 \x01(\x08\x12\x10\n\x08\x65ndpoint\x18\x10 \x01(\t\x12\x17\n\x0flastHandshakeTS\x18\x11 \x01(\x03\x12\x0f\n\x07rxBytes\x18\x12 \x01(\x03\x12\x0f\n\x07txBytes\x18\x13 \x01(\x03\x12\x0f\n\x07meshIPs\x18\x14 \x03(\t\x12\x0e\n\x06pubkey\x18\x15 \x01(\t\x12\x0f\n\x07rttUsec\x18\x16 \x01(\x03\x12\x11\n\tbootstrap\x18\x17 \x01(\x08\x12\x0e\n\x06probed\x18\x18 \x01(\x08\x12\r\n\x05heard\x18\x19 \x01(\x08\x12\x0f\n\x07hearsUs\x18\x1a \x01(\x08\x12\x0f\n\x07pathMTU\x18( \x01(\x05\x12\x14\n\x0cheardMsecAgo\x18) \x01(\x03\x12\r\n\x05relay\x18\x1b \x01(\t\"\x1f\n\x08WaitInfo\x12\x13\n\x0btimeoutSecs\x18\x01 \x01(\x05\":\n\x0cWaitResponse\x12\x12\n\nwasTimeout\x18\x01 \x01(\x08\x12\x16\n\x0e\x63hangesOccured\x18\x02 \x01(\x08\"%\n\x07NodeTag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"(\n\tTagResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x10 \x01(\t\"A\n\x0bRTTNodeInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0f\n\x07rttMsec\x18\x02 \x01(\x05\x12\x0f\n\x07rttUsec\x18\x10 \x01(\x03\"C\n\x07RTTInfo\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12&\n\x04rtts\x18\x02 \x03(\x0b\x32\x18.meshservice.RTTNodeInfo\"i\n\x11RotateKeysRequest\x12\x31\n\x04keys\x18\x01 \x01(\x0e\x32#.meshservice.RotateKeysRequest.Keys\"!\n\x04Keys\x12\n\n\x06GOSSIP\x10\x00\x12\r\n\tWIREGUARD\x10\x01\"/\n\x10RotateKeysResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\" \n\x0cLeaveRequest\x12\x10\n\x08nodeName\x18\x01 \x01(\t\"*\n\x0bLeaveResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\"\"\n\x0e\x45xamineRequest\x12\x10\n\x08nodeName\x18\x01 \x01(\t\"\x9c\x01\n\rExamineResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\"\n\x03own\x18\x03 \x01(\x0b\x32\x15.meshservice.OwnFacts\x12%\n\x05links\x18\x04 \x03(\x0b\x32\x16.meshservice.LinkFacts\x12\x11\n\tlinkCount\x18\x05 \x01(\x05\x12\x10\n\x08\x62\x61\x64\x43ount\x18\x06 \x01(\x05\"\xbe\x02\n\x08OwnFacts\x12\x0e\n\x06pubkey\x18\x01 \x01(\t\x12\x17\n\x0finterfacePubkey\x18\x02 \x01(\t\x12\x18\n\x10interfaceTrouble\x18\x03 \x01(\t\x12\x12\n\nlistenPort\x18\x04 \x01(\x05\x12\x12\n\ngossipPort\x18\x05 \x01(\x05\x12\x11\n\tprobePort\x18\x06 \x01(\x05\x12\x11\n\tclockMsec\x18\x07 \x01(\x03\x12\x0b\n\x03tls\x18\x08 \x01(\x08\x12\x1c\n\x14\x63\x65rtificateNotBefore\x18\t \x01(\x03\x12\x1b\n\x13\x63\x65rtificateNotAfter\x18\n \x01(\x03\x12\x1a\n\x12\x63\x65rtificateSubject\x18\x0b \x01(\t\x12%\n\x07refused\x18\x0c \x03(\x0b\x32\x14.meshservice.Refused\x12\x16\n\x0e\x61\x64\x64ressChanges\x18\r \x01(\x05\">\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nsecondsAgo\x18\x03 \x01(\x03\"\x9b\x05\n\tLinkFacts\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x10\n\x08\x62oundKey\x18\x03 \x01(\t\x12\x0f\n\x07toldKey\x18\x04 \x01(\t\x12\x0f\n\x07meshIPs\x18\x05 \x03(\t\x12\x12\n\nprogrammed\x18\x06 \x01(\x08\x12\x0f\n\x07\x61llowed\x18\x07 \x01(\x08\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x14\n\x0crouteTrouble\x18\t \x01(\t\x12\x12\n\nportAnswer\x18\n \x01(\t\x12\x18\n\x10handshakeMsecAgo\x18\x0b \x01(\x03\x12\x18\n\x10keepaliveSeconds\x18\x0c \x01(\x05\x12\x0f\n\x07watched\x18\r \x01(\x08\x12\x10\n\x08rxGrowth\x18\x0e \x01(\x03\x12\x10\n\x08txGrowth\x18\x0f \x01(\x03\x12\x0e\n\x06probed\x18\x10 \x01(\x08\x12\r\n\x05heard\x18\x11 \x01(\x08\x12\x14\n\x0cheardMsecAgo\x18\x12 \x01(\x03\x12\x0f\n\x07hearsUs\x18\x13 \x01(\x08\x12\x13\n\x0bsmallPasses\x18\x14 \x01(\x08\x12\x13\n\x0blargePasses\x18\x15 \x01(\x08\x12\x12\n\nlargeBytes\x18\x16 \x01(\x05\x12\x13\n\x0bgossipTried\x18\x17 \x01(\x08\x12\x15\n\rgossipTrouble\x18\x18 \x01(\t\x12#\n\x04view\x18\x19 \x01(\x0b\x32\x15.meshservice.LinkView\x12\x14\n\x0cviewRxGrowth\x18\x1a \x01(\x03\x12\x14\n\x0cviewTxGrowth\x18\x1b \x01(\x03\x12\x16\n\x0e\x63lockAheadMsec\x18\x1c \x01(\x03\x12\x16\n\x0e\x63lockDoubtMsec\x18\x1d \x01(\x03\x12%\n\x06others\x18\x1e \x03(\x0b\x32\x15.meshservice.LinkView\x12\x16\n\x0e\x61\x64\x64ressChanges\x18\x1f \x01(\x05\"\x91\x02\n\x08LinkView\x12\x10\n\x08nodeName\x18\x01 \x01(\t\x12\x11\n\tclockMsec\x18\x02 \x01(\x03\x12\x17\n\x0finterfacePubkey\x18\x03 \x01(\t\x12\x0f\n\x07peerKey\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x18\n\x10handshakeMsecAgo\x18\x06 \x01(\x03\x12\x0f\n\x07rxBytes\x18\x07 \x01(\x03\x12\x0f\n\x07txBytes\x18\x08 \x01(\x03\x12\r\n\x05heard\x18\t \x01(\x08\x12\x14\n\x0cheardMsecAgo\x18\n \x01(\x03\x12\x0e\n\x06status\x18\x0b \x01(\t\x12\x1b\n\x13\x63\x65rtificateNotAfter\x18\x0c \x01(\x03\x12\x16\n\x0e\x61\x64\x64ressChanges\x18\r \x01(\x05\x32\x87\x05\n\x05\x41gent\x12\x38\n\x04Info\x12\x17.meshservice.AgentEmpty\x1a\x15.meshservice.MeshInfo\"\x00\x12=\n\x05Nodes\x12\x17.meshservice.AgentEmpty\x1a\x17.meshservice.MemberInfo\"\x00\x30\x01\x12K\n\x13WaitForChangeInMesh\x12\x15.meshservice.WaitInfo\x1a\x19.meshservice.WaitResponse\"\x00\x30\x01\x12\x35\n\x03Tag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x37\n\x05Untag\x12\x14.meshservice.NodeTag\x1a\x16.meshservice.TagResult\"\x00\x12\x39\n\x04Tags\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.NodeTag\"\x00\x30\x01\x12\x38\n\x03RTT\x12\x17.meshservice.AgentEmpty\x1a\x14.meshservice.RTTInfo\"\x00\x30\x01\x12>\n\x05Leave\x12\x19.meshservice.LeaveRequest\x1a\x18.meshservice.LeaveResult\"\x00\x12M\n\nRotateKeys\x12\x1e.meshservice.RotateKeysRequest\x1a\x1d.meshservice.RotateKeysResult\"\x00\x12\x44\n\x07\x45xamine\x12\x1b.meshservice.ExamineRequest\x1a\x1a.meshservice.ExamineResult\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,35 +36,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTEMPTY']._serialized_start=28
   _globals['_AGENTEMPTY']._serialized_end=40
   _globals['_MESHINFO']._serialized_start=43
-  _globals['_MESHINFO']._serialized_end=467
-  _globals['_MESHINFO_REFUSALSENTRY']._serialized_start=420
-  _globals['_MESHINFO_REFUSALSENTRY']._serialized_end=467
-  _globals['_MEMBERINFOTAG']._serialized_start=469
-  _globals['_MEMBERINFOTAG']._serialized_end=512
-  _globals['_MEMBERINFO']._serialized_start=515
-  _globals['_MEMBERINFO']._serialized_end=849
-  _globals['_WAITINFO']._serialized_start=851
-  _globals['_WAITINFO']._serialized_end=882
-  _globals['_WAITRESPONSE']._serialized_start=884
-  _globals['_WAITRESPONSE']._serialized_end=942
-  _globals['_NODETAG']._serialized_start=944
-  _globals['_NODETAG']._serialized_end=981
-  _globals['_TAGRESULT']._serialized_start=983
-  _globals['_TAGRESULT']._serialized_end=1023
-  _globals['_RTTNODEINFO']._serialized_start=1025
-  _globals['_RTTNODEINFO']._serialized_end=1090
-  _globals['_RTTINFO']._serialized_start=1092
-  _globals['_RTTINFO']._serialized_end=1159
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=1161
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=1266
-  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_start=1233
-  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_end=1266
-  _globals['_ROTATEKEYSRESULT']._serialized_start=1268
-  _globals['_ROTATEKEYSRESULT']._serialized_end=1315
-  _globals['_LEAVEREQUEST']._serialized_start=1317
-  _globals['_LEAVEREQUEST']._serialized_end=1349
-  _globals['_LEAVERESULT']._serialized_start=1351
-  _globals['_LEAVERESULT']._serialized_end=1393
-  _globals['_AGENT']._serialized_start=1396
-  _globals['_AGENT']._serialized_end=1973
+  _globals['_MESHINFO']._serialized_end=486
+  _globals['_MESHINFO_REFUSALSENTRY']._serialized_start=439
+  _globals['_MESHINFO_REFUSALSENTRY']._serialized_end=486
+  _globals['_MEMBERINFOTAG']._serialized_start=488
+  _globals['_MEMBERINFOTAG']._serialized_end=531
+  _globals['_MEMBERINFO']._serialized_start=534
+  _globals['_MEMBERINFO']._serialized_end=922
+  _globals['_WAITINFO']._serialized_start=924
+  _globals['_WAITINFO']._serialized_end=955
+  _globals['_WAITRESPONSE']._serialized_start=957
+  _globals['_WAITRESPONSE']._serialized_end=1015
+  _globals['_NODETAG']._serialized_start=1017
+  _globals['_NODETAG']._serialized_end=1054
+  _globals['_TAGRESULT']._serialized_start=1056
+  _globals['_TAGRESULT']._serialized_end=1096
+  _globals['_RTTNODEINFO']._serialized_start=1098
+  _globals['_RTTNODEINFO']._serialized_end=1163
+  _globals['_RTTINFO']._serialized_start=1165
+  _globals['_RTTINFO']._serialized_end=1232
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=1234
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=1339
+  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_start=1306
+  _globals['_ROTATEKEYSREQUEST_KEYS']._serialized_end=1339
+  _globals['_ROTATEKEYSRESULT']._serialized_start=1341
+  _globals['_ROTATEKEYSRESULT']._serialized_end=1388
+  _globals['_LEAVEREQUEST']._serialized_start=1390
+  _globals['_LEAVEREQUEST']._serialized_end=1422
+  _globals['_LEAVERESULT']._serialized_start=1424
+  _globals['_LEAVERESULT']._serialized_end=1466
+  _globals['_EXAMINEREQUEST']._serialized_start=1468
+  _globals['_EXAMINEREQUEST']._serialized_end=1502
+  _globals['_EXAMINERESULT']._serialized_start=1505
+  _globals['_EXAMINERESULT']._serialized_end=1661
+  _globals['_OWNFACTS']._serialized_start=1664
+  _globals['_OWNFACTS']._serialized_end=1982
+  _globals['_REFUSED']._serialized_start=1984
+  _globals['_REFUSED']._serialized_end=2046
+  _globals['_LINKFACTS']._serialized_start=2049
+  _globals['_LINKFACTS']._serialized_end=2716
+  _globals['_LINKVIEW']._serialized_start=2719
+  _globals['_LINKVIEW']._serialized_end=2992
+  _globals['_AGENT']._serialized_start=2995
+  _globals['_AGENT']._serialized_end=3642
 # @@protoc_insertion_point(module_scope)

@@ -160,6 +160,22 @@ class AdmissionRecord(_message.Message):
     certificates: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, admission: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., signer: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class Whereabouts(_message.Message):
+    __slots__ = ("endpoints",)
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    endpoints: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, endpoints: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class RelayRequest(_message.Message):
+    __slots__ = ("asker", "peer", "relay")
+    ASKER_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    RELAY_FIELD_NUMBER: _ClassVar[int]
+    asker: str
+    peer: str
+    relay: str
+    def __init__(self, asker: _Optional[str] = ..., peer: _Optional[str] = ..., relay: _Optional[str] = ...) -> None: ...
+
 class RTTRequest(_message.Message):
     __slots__ = ("requestedBy",)
     REQUESTEDBY_FIELD_NUMBER: _ClassVar[int]

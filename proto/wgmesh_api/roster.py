@@ -114,7 +114,8 @@ class NodeReport:
     """A WgMeshNode's status. `phase` is Pending, Joined or Left; absent values are empty, zero or None.
 
     `trusted` and `certificate_issuer` are SHA-256 fingerprints of CAs in hexadecimal, `certificate_serial` is
-    hexadecimal; `worst` has at most 5 (peer, problem) pairs; `gossip_keys` are ids, that which encrypts first.
+    hexadecimal; `worst` has at most 5 (peer, problem) pairs, `narrow` at most 5 (peer, bytes its path carries);
+    `gossip_keys` are ids, that which encrypts first.
     """
 
     phase: str = ""
@@ -127,9 +128,12 @@ class NodeReport:
     interface: str = ""
     mtu: int | None = None
     heard: int = 0
+    relayed: int = 0
     expected: int = 0
     failed: int = 0
     worst: tuple[tuple[str, str], ...] = ()
+    narrow_count: int = 0
+    narrow: tuple[tuple[str, int], ...] = ()
     certificate_not_after: datetime | None = None
     certificate_serial: str = ""
     certificate_issuer: str = ""
@@ -163,9 +167,12 @@ class NodeReport:
         status |= {
             "peers": f"{self.heard}/{self.expected}",
             "heard": self.heard,
+            "relayed": self.relayed,
             "expected": self.expected,
             "failed": self.failed,
             "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
+            "narrowPaths": self.narrow_count,
+            "narrowest": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
             "trusted": list(self.trusted),
             "gossipKeys": list(self.gossip_keys),
             "externals": [
@@ -284,11 +291,18 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         interface=_text(status, "interface"),
         mtu=_int(status, "mtu"),
         heard=_int(status, "heard") or 0,
+        relayed=_int(status, "relayed") or 0,
         expected=_int(status, "expected") or 0,
         failed=_int(status, "failed") or 0,
         worst=tuple(
             (_text(item, "node"), _text(item, "problem"))
             for item in _list(status, "worst")
+            if isinstance(item, Mapping)
+        ),
+        narrow_count=_int(status, "narrowPaths") or 0,
+        narrow=tuple(
+            (_text(item, "node"), _int(item, "mtu") or 0)
+            for item in _list(status, "narrowest")
             if isinstance(item, Mapping)
         ),
         certificate_not_after=read_time(status.get("certificateNotAfter")),

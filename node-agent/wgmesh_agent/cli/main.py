@@ -27,6 +27,9 @@ _ASKING: Mapping[str, Late] = {
     "info": Late("wgmesh_agent.cli.info", "info", "show the mesh and its members"),
     "tags": Late("wgmesh_agent.cli.tags", "tags", "show, set or delete this node's tags"),
     "rtt": Late("wgmesh_agent.cli.rtt", "rtt", "show round-trip times between all members"),
+    "doctor": Late(
+        "wgmesh_agent.cli.doctor", "doctor", "say what is wrong with this node's links, and what to do"
+    ),
     "leave": Late(
         "wgmesh_agent.cli.leave", "leave", "take this node, or a failed one, out of the mesh for good"
     ),

@@ -14,6 +14,7 @@ import structlog
 
 from wgmesh_agent.daemon import agent_service
 from wgmesh_agent.daemon.agent_service import SocketInUse
+from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.entering import CannotEnter
 from wgmesh_agent.daemon.node import Identity, NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
@@ -150,6 +151,7 @@ async def _clear_up(settings: NodeSettings, folder: StateFolder, *, held_tunnel:
         await choice.backend(interface).destroy()
     except BackEndError as error:
         log.error("interface not removed", interface=interface, why=str(error))
+    await Clamping(interface).remove()
     folder.forget()
 
 
@@ -188,6 +190,8 @@ async def _session(
         or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
         keepalive_seconds=settings.keepalive_seconds,
         interface=f"wg{record.mesh}",
+        relays=settings.relays,
+        endpoint_given=settings.listen_addr is not None or settings.stun_server is not None,
     )
 
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:

@@ -20,7 +20,7 @@ from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
@@ -43,19 +43,28 @@ class Reconciler:
         ledger: Ledger,
         *,
         keepalive_seconds: int | None = None,
+        shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
+            desired
+        ),
     ) -> None:
+        """
+        Args:
+            shape: what to make of the desired device, given what the device holds and unix seconds.
+        """
         self._backend = backend
         self._spec = spec
         self._key = private_key
         self._public = private_key.public()
         self._port = listen_port
         self._ledger = ledger
-        self._keepalive = keepalive_seconds
+        self.keepalive_seconds = keepalive_seconds
+        self._shape = shape
         self._wanted = Changes()
         self._lock = asyncio.Lock()
         self._asked = 0
         self._served = 0
         self._device: Device | None = None
+        self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
@@ -109,10 +118,16 @@ class Reconciler:
             if self._served >= ticket and self._device is not None:
                 return self._device
             served = self._asked
-            if check_interface:
-                await self._backend.open(self._spec())
-            actual = await self._without_silent(await self._backend.read())
-            desired = desired_device(self._key, self._port, self._ledger, keepalive_seconds=self._keepalive)
+            spec = self._spec()
+            if check_interface or spec != self._opened:
+                await self._backend.open(spec)
+                self._opened = spec
+            actual = await self._backend.read()
+            desired = desired_device(
+                self._key, self._port, self._ledger, keepalive_seconds=self.keepalive_seconds
+            )
+            desired = self._shape(desired, actual, time.time())
+            actual = await self._without_silent(actual, desired)
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
             changes = self._without_early_removals(changes)
             if self._source_lost:
@@ -141,11 +156,19 @@ class Reconciler:
         bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
         knock(binding.claim.addresses[0] for binding in bindings)
 
-    async def _without_silent(self, device: Device) -> Device:
+    async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
         due = self.first_handshakes.due(device, time.monotonic())
         # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
-        silent = [key for key in due if self._is_where_it_says(device.peers[key])]
+        silent = {key for key in due if self._is_where_it_says(device.peers[key])}
+        # What was tried in vain would hold up the next try for five seconds.
+        silent.update(
+            wanted.public_key
+            for wanted in desired.peers
+            if wanted.try_now is not None
+            and (held := device.peers.get(wanted.public_key)) is not None
+            and not held.last_handshake
+        )
         if not silent:
             return device
         log.debug("no first handshake, beginning anew", peers=[str(key) for key in silent])
@@ -168,6 +191,11 @@ class Reconciler:
             for change in changes
             if not isinstance(change, RemovePeer) or change.public_key in self._bound
         )
+
+    @property
+    def known(self) -> Device | None:
+        """What the device held at the last pass; None before the first."""
+        return self._device
 
     async def read(self) -> Device:
         """What the device holds now. Raises BackEndError."""

@@ -20,11 +20,12 @@ from wgmesh_agent.daemon.banner import banner
 from wgmesh_agent.daemon.bootstrap import Bootstrap
 from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import Identity, MeshNode
 from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.daemon.snapshot import Writer
-from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.endpoint.own import NoEndpoint, resolve
 from wgmesh_agent.gossip.other_keys import OtherKeys
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
@@ -35,12 +36,14 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Endpoint
 
 log = structlog.get_logger()
 ALONE_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 SERVICE_PORT = 5000
 GRACE_SECONDS = 0.5
+LOOKED_UP = 3
 
 
 class End(enum.Enum):
@@ -115,7 +118,7 @@ class Session:
         self._endpoint = endpoint
         self._companions = companions
         self.node = MeshNode(
-            record, identity, folder, choice,
+            record, identity, folder, choice, locate=self._locate,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
         )  # fmt: skip
         self.rotations = Rotations(self.node, self._bootstraps, self._enter_with)
@@ -167,7 +170,8 @@ class Session:
             bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
             await bootstrap.start(role.bind, role.server_tls)
             servers.push_async_callback(bootstrap.stop)
-        service = AgentService(node, self.rotations, tls=role.tls, leave=self.leave)
+        examiner = Examiner(node, role.asking_tls)
+        service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
         server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
         servers.push_async_callback(self._stop_agent, server)
         if settings.memberlist_file is not None:
@@ -220,6 +224,12 @@ class Session:
                     )
                 )
         return list(found)
+
+    async def _locate(self) -> Endpoint:
+        """Where others reach this node now; raises NoEndpoint."""
+        hosts = dict.fromkeys(one.host for one in self._bootstraps()[:LOOKED_UP])
+        port = self._role.service_port
+        return await self._endpoint([found for host in hosts for found in await resolve(host, port)])
 
     async def _enter_gossip(self) -> None:
         if len(self.node.ledger) and not await self.node.meeting.enter():

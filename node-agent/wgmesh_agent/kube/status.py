@@ -156,8 +156,9 @@ def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], 
 def seen_by(session: Session, device: Device) -> list[Seen]:
     """All bound peers as this node sees them now."""
     node = session.node
-    links = node.prober.links()
+    links, paths = node.prober.links(), node.prober.paths()
     members = node.gossip.members()
+    relays = node.relaying.via()
     found = []
     for binding in node.ledger:
         claim = binding.claim
@@ -169,11 +170,13 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
                 alive=member is not None and member.status is MemberStatus.ALIVE,
                 failed=member is not None and member.status is MemberStatus.FAILED,
                 link=links.get(claim.node),
+                path=paths.get(claim.node),
                 handshake_seconds_ago=time.time() - peer.last_handshake
                 if peer and peer.last_handshake
                 else None,
                 public_key=str(claim.public_key),
                 endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+                relay=relays.get(claim.public_key, ""),
             )
         )
     return found

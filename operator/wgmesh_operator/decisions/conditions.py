@@ -1,4 +1,4 @@
-"""A WgMesh's status: counts, where to enter, whom to trust, and four judgements with reason and message.
+"""A WgMesh's status: counts, where to enter, whom to trust, and five judgements with reason and message.
 
 | condition | True when |
 |---|---|
@@ -6,13 +6,14 @@
 | CertificatesReady | every member has a valid certificate |
 | FullyMeshed | every member is ready and hears every other |
 | Degraded | something needs a person, or a node is down |
+| MTUMismatch | a path carries smaller packets than the interface sends |
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from wgmesh_api.roster import write_time
@@ -22,6 +23,8 @@ from wgmesh_operator.decisions.overlaps import Problem
 from wgmesh_operator.decisions.rollup import Tally
 
 _MESSAGE_LIMIT = 1024
+STARTING_FOR = timedelta(minutes=2)
+"""How long pods that do not run yet and links that are silent yet need nobody's care in a mesh never whole before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What judgements are made from. `agents` are (ready, wanted) pods; `authority_error` a sentence or empty."""
+    """What judgements are made from.
+
+    `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
+    """
 
     tally: Tally
     problems: Sequence[Problem]
@@ -46,6 +52,7 @@ class Outlook:
     authority_error: str = ""
     rolling_over: bool = False
     leaving: Sequence[str] = ()
+    starting: bool = False
 
 
 def judge(outlook: Outlook) -> list[Judgement]:
@@ -54,6 +61,7 @@ def judge(outlook: Outlook) -> list[Judgement]:
         _certificates_ready(outlook),
         _fully_meshed(outlook),
         _degraded(outlook),
+        _mtu_mismatch(outlook),
     ]
 
 
@@ -96,12 +104,15 @@ def _fully_meshed(outlook: Outlook) -> Judgement:
     if outlook.blocked or tally.nodes == 0:
         return Judgement(kind, False, "NoNodes", "there are no members")
     if tally.fully_meshed:
-        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links")
+        relayed = f", {tally.relayed} of them through a relay" if tally.relayed else ""
+        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links{relayed}")
     missing = tally.links - tally.heard
     if tally.waiting:
         return Judgement(kind, False, "NodesJoining", f"waiting for {tally.waiting}")
     if tally.down:
         return Judgement(kind, False, "NodesDown", f"{tally.down} down; {missing} links are not heard")
+    if outlook.starting:
+        return Judgement(kind, False, "LinksComingUp", f"{missing} of {tally.links} links are not heard yet")
     named = f": {tally.broken}" if tally.broken else ""
     return Judgement(kind, False, "LinksDown", f"{missing} links are not heard{named}")
 
@@ -118,6 +129,8 @@ def _degraded(outlook: Outlook) -> Judgement:
         return Judgement(kind, True, "CertificatesExpired", f"those of {tally.expired} have ended")
     if tally.down:
         return Judgement(kind, True, "NodesDown", f"{tally.down} down")
+    if outlook.starting:
+        return Judgement(kind, False, "AsWanted")
     ready, wanted = outlook.agents
     if ready < wanted:
         return Judgement(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
@@ -129,6 +142,13 @@ def _degraded(outlook: Outlook) -> Judgement:
             f"{tally.ready_bootstraps} of {outlook.bootstraps_wanted} bootstrap nodes are ready",
         )
     return Judgement(kind, False, "AsWanted")
+
+
+def _mtu_mismatch(outlook: Outlook) -> Judgement:
+    narrow, kind = outlook.tally.narrow, "MTUMismatch"
+    if narrow:
+        return Judgement(kind, True, "PathsNarrow", f"{narrow.count} paths carry less: {narrow}")
+    return Judgement(kind, False, "PathsWhole")
 
 
 def with_times(
@@ -160,12 +180,12 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     events: dict[str, Emit] = {}
     for condition in conditions:
         previous = old.get(condition["type"], {})
-        is_degraded = condition["type"] == "Degraded"
-        good = (condition["status"] == "True") != is_degraded
+        is_bad = condition["type"] in _BAD
+        good = (condition["status"] == "True") != is_bad
         same_status = previous.get("status") == condition["status"]
         if same_status and (good or previous.get("reason") == condition["reason"]):
             continue
-        if not previous and good == is_degraded:
+        if not previous and good == is_bad:
             # a new mesh is not ready yet, and not degraded: that is no news
             continue
         reason = _event_reason(condition)
@@ -175,12 +195,15 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     return list(events.values())
 
 
-_EXPECTED = frozenset({"NodesJoining", "CertificatesPending"})
+_BAD = frozenset({"Degraded", "MTUMismatch"})
+_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp", "PathsNarrow"})
 
 
 def _event_reason(condition: Json) -> str:
     if condition["type"] == "Degraded":
         return str(condition["reason"]) if condition["status"] == "True" else "Recovered"
+    if condition["type"] in _BAD:
+        return str(condition["reason"])
     if condition["status"] == "True":
         return str(condition["type"])
     return str(condition["reason"])

@@ -75,6 +75,13 @@ class PeerProblem(ResourceModel):
     problem: str = Field(description="What is wrong with it, such as `not heard for 12s`.", max_length=256)
 
 
+class NarrowPath(ResourceModel):
+    """A peer whose path carries less than the interface sends."""
+
+    node: str = Field(description="The peer's name.", max_length=253)
+    mtu: Count = Field(description="Bytes a packet to it may have.")
+
+
 class ExternalPeer(ResourceModel):
     """What a bootstrap node knows of a machine outside the cluster."""
 
@@ -114,11 +121,18 @@ class WgMeshNodeStatus(ResourceModel):
     mtu: Count | None = Field(default=None, description="Bytes a packet inside the mesh may have.")
     peers: str | None = Field(default=None, max_length=32, description="Peers heard, of all, such as 2/2.")
     heard: Count | None = Field(default=None, description="How many peers were heard lately.")
+    relayed: Count | None = Field(default=None, description="How many of those are reached through a relay.")
     expected: Count | None = Field(default=None, description="How many peers there are.")
     failed: Count | None = Field(default=None, description="How many peers gossip holds to have failed.")
     worst: Annotated[
         list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default=[], description="A few of the peers not heard.")
+    narrow_paths: Count | None = Field(
+        default=None, description="To how many peers less than `mtu` passes, as probed."
+    )
+    narrowest: Annotated[
+        list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default=[], description="A few of those peers, the narrowest path first.")
     certificate_not_after: str | None = Field(
         default=None,
         description="When its certificate ends.",

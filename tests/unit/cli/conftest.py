@@ -15,6 +15,8 @@ import pytest
 from wgmesh_agent.cli.main import run, wgmesh
 from wgmesh_api.agent_pb2 import (
     AgentEmpty,
+    ExamineRequest,
+    ExamineResult,
     LeaveRequest,
     LeaveResult,
     MemberInfo,
@@ -38,6 +40,7 @@ class FakeAgent(AgentServicer):
         self.members: list[MemberInfo] = []
         self.rtts: list[RTTInfo] = []
         self.tags: dict[str, str] = {}
+        self.examined: ExamineResult | None = None
         self.left: list[str] = []
         self.leave_result = LeaveResult(ok=True)
         self.rotated: list[int] = []
@@ -93,6 +96,11 @@ class FakeAgent(AgentServicer):
 
     def RTT(self, request: AgentEmpty, context: grpc.ServicerContext) -> Iterator[RTTInfo]:
         yield from self.rtts
+
+    def Examine(self, request: ExamineRequest, context: grpc.ServicerContext) -> ExamineResult:
+        if self.examined is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+        return self.examined
 
     def Leave(self, request: LeaveRequest, context: grpc.ServicerContext) -> LeaveResult:
         self.left.append(request.nodeName)

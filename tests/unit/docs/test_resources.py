@@ -86,7 +86,15 @@ def test_conditions_are_explained_with_every_reason_there_is() -> None:
 
 
 def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> None:
-    good = {"NodesJoined", "CertificatesIssued", "CARollingOver", "AllLinksHeard", "AsWanted", "Joined"}
+    good = {
+        "NodesJoined",
+        "CertificatesIssued",
+        "CARollingOver",
+        "AllLinksHeard",
+        "AsWanted",
+        "Joined",
+        "PathsWhole",
+    }
     assert column(OPERATIONS, "reason | look at", 0) == conditions_of_code() - good
 
 

@@ -29,10 +29,12 @@ def test_the_least_that_is_told_is_enough() -> None:
 
 def test_everything_told_is_used() -> None:
     told = {**TOLD, "WGMESH_BACKEND": "userspace", "WGMESH_MTU": "1380", "WGMESH_KEEPALIVE": "25",
+            "WGMESH_RELAYS": "n2,n1",
             "WGMESH_METRICS_PORT": "9600", "WGMESH_WIREGUARD_LISTEN_PORT": "51820"}  # fmt: skip
     settings = from_environment(told)
     assert settings.node.backend is BackendChoice.USERSPACE
     assert (settings.node.mtu, settings.node.keepalive_seconds) == (1380, 25)
+    assert settings.node.relays == ("n2", "n1")
     assert (settings.metrics_port, settings.node.listen_port) == (9600, 51820)
 
 
@@ -49,6 +51,7 @@ def test_what_must_be_told_is_named_when_it_is_not(name: str) -> None:
         ("WGMESH_KUBE_HOST_IP", "here"),
         ("WGMESH_BACKEND", "magic"),
         ("WGMESH_MTU", "-1"),
+        ("WGMESH_RELAYS", "n1,not a name"),
         ("WGMESH_METRICS_PORT", "70000"),
     ],
 )

@@ -16,6 +16,7 @@ from wgmesh_api.resources.base import Condition
 from wgmesh_api.resources.mesh import BootstrapStatus, WgMesh, WgMeshSpec, WgMeshStatus
 from wgmesh_api.resources.node import (
     ExternalPeer,
+    NarrowPath,
     PeerProblem,
     WgMeshNode,
     WgMeshNodeSpec,
@@ -101,6 +102,8 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             expected=2,
             failed=1,
             worst=[PeerProblem(node="b", problem="not heard for 12s")],
+            narrow_paths=1,
+            narrowest=[NarrowPath(node="b", mtu=1216)],
             certificate_not_after="2030-01-01T00:00:00Z",
             certificate_serial="ff",
             certificate_issuer="aa",
@@ -146,6 +149,8 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             expected=2,
             failed=1,
             worst=(("b", "not heard for 12s"),),
+            narrow_count=1,
+            narrow=(("b", 1216),),
             certificate_not_after=MOMENT,
             certificate_serial="ff",
             certificate_issuer="aa",
@@ -187,6 +192,8 @@ REPORTS = st.builds(
     expected=COUNTS,
     failed=COUNTS,
     worst=st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
+    narrow_count=COUNTS,
+    narrow=st.lists(st.tuples(TEXT, COUNTS), max_size=5).map(tuple),
     certificate_not_after=TIMES,
     certificate_serial=TEXT,
     certificate_issuer=TEXT,
@@ -225,6 +232,7 @@ FIELDS = [
     "node",
     "addresses",
     "worst",
+    "narrowest",
     "externals",
     "conditions",
 ]
