@@ -17,7 +17,7 @@ from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Peer
@@ -27,6 +27,8 @@ INTERVAL_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 ADOPTED_PEERS_SECONDS = 60.0
 DISCARD_PORT = 9
+DRAIN_SECONDS = 0.05
+"""For packets that were on their way to a peer when its ranges went to another."""
 
 
 class Reconciler:
@@ -130,10 +132,15 @@ class Reconciler:
             changes = self._without_early_removals(changes)
             if self._source_lost:
                 changes = (*changes, *same_endpoints(actual))
-            await self._backend.apply(changes)
             created = {
                 change.public_key for change in changes if isinstance(change, SetPeer) and change.create
             }
+            late = superseded(changes, actual)
+            await self._backend.apply([change for change in changes if change not in late])
+            if late:
+                self._knock_at(created)
+                await asyncio.sleep(DRAIN_SECONDS)
+                await self._backend.apply(late)
             device = await self._backend.read() if changes else actual
             self._device, self._served = device, served
             self.first_handshakes.made(created, time.monotonic())
@@ -142,10 +149,12 @@ class Reconciler:
             knock(binding.claim.addresses[0] for binding in self._ledger)
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
-        if created:
-            bindings = (binding for key in created if (binding := self._ledger.by_key(key)) is not None)
-            knock(binding.claim.addresses[0] for binding in bindings)
+        self._knock_at(created)
         return device
+
+    def _knock_at(self, keys: Iterable[PublicKey]) -> None:
+        bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
+        knock(binding.claim.addresses[0] for binding in bindings)
 
     async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
