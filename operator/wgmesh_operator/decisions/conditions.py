@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from wgmesh_api.roster import write_time
@@ -22,6 +22,8 @@ from wgmesh_operator.decisions.overlaps import Problem
 from wgmesh_operator.decisions.rollup import Tally
 
 _MESSAGE_LIMIT = 1024
+STARTING_FOR = timedelta(minutes=2)
+"""How long pods that do not run yet and links that are silent yet need nobody's care in a mesh never whole before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What judgements are made from. `agents` are (ready, wanted) pods; `authority_error` a sentence or empty."""
+    """What judgements are made from.
+
+    `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
+    """
 
     tally: Tally
     problems: Sequence[Problem]
@@ -46,6 +51,7 @@ class Outlook:
     authority_error: str = ""
     rolling_over: bool = False
     leaving: Sequence[str] = ()
+    starting: bool = False
 
 
 def judge(outlook: Outlook) -> list[Judgement]:
@@ -103,6 +109,8 @@ def _fully_meshed(outlook: Outlook) -> Judgement:
         return Judgement(kind, False, "NodesJoining", f"waiting for {tally.waiting}")
     if tally.down:
         return Judgement(kind, False, "NodesDown", f"{tally.down} down; {missing} links are not heard")
+    if outlook.starting:
+        return Judgement(kind, False, "LinksComingUp", f"{missing} of {tally.links} links are not heard yet")
     named = f": {tally.broken}" if tally.broken else ""
     return Judgement(kind, False, "LinksDown", f"{missing} links are not heard{named}")
 
@@ -119,6 +127,8 @@ def _degraded(outlook: Outlook) -> Judgement:
         return Judgement(kind, True, "CertificatesExpired", f"those of {tally.expired} have ended")
     if tally.down:
         return Judgement(kind, True, "NodesDown", f"{tally.down} down")
+    if outlook.starting:
+        return Judgement(kind, False, "AsWanted")
     ready, wanted = outlook.agents
     if ready < wanted:
         return Judgement(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
@@ -176,7 +186,7 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     return list(events.values())
 
 
-_EXPECTED = frozenset({"NodesJoining", "CertificatesPending"})
+_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp"})
 
 
 def _event_reason(condition: Json) -> str:

@@ -22,7 +22,7 @@ from wgmesh_operator.decisions.authority import (
     read_authority,
 )
 from wgmesh_operator.decisions.bundles import plan_bundle, plan_stale_bundles
-from wgmesh_operator.decisions.conditions import Outlook, judge, news, with_times
+from wgmesh_operator.decisions.conditions import STARTING_FOR, Outlook, judge, news, with_times
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.drift import is_applied
 from wgmesh_operator.decisions.entropy import Entropy
@@ -254,6 +254,12 @@ class _Look:
             found = [*found, Problem("ApplyFailed", self.trouble)]
         counted = tally(selected, self.members, self.state.nodes, bootstraps, now)
         live_status: Mapping[str, Any] = (self.live or {}).get("status") or {}
+        first_meshed = mesh.status.get("firstMeshedAt") or (
+            int(now.timestamp()) if counted.fully_meshed else None
+        )
+        starting = first_meshed is None and now < mesh.created + STARTING_FOR
+        if starting:
+            self.again.append(mesh.created + STARTING_FOR)
         outlook = Outlook(
             tally=counted,
             problems=found,
@@ -262,6 +268,7 @@ class _Look:
             bootstraps_wanted=mesh.spec.bootstrap.replicas if mesh.spec else 0,
             authority_error=error,
             rolling_over=authority is not None and authority.rolling_over,
+            starting=starting,
         )
         conditions = with_times(judge(outlook), mesh.status, mesh.generation, now)
         bundle = authority.trust_bundle if authority else mesh.status.get("trustBundle")
@@ -274,6 +281,7 @@ class _Look:
             "bootstraps": self._bootstrap_statuses(bootstraps) if mesh.spec else [],
             **({"trustBundle": bundle} if bundle else {}),
             "createdAt": int(mesh.created.timestamp()),
+            **({"firstMeshedAt": first_meshed} if first_meshed else {}),
             "worstLinks": list(counted.broken.names),
             "conditions": conditions,
         }

@@ -292,6 +292,10 @@ class WgMeshStatus(ResourceModel):
     created_at: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="When the mesh was made, in seconds since 1970."
     )
+    first_meshed_at: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="When every member heard every other for the first time, in seconds since 1970.",
+    )
     worst_links: Annotated[
         list[Annotated[str, Field(max_length=600)]],
         Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),

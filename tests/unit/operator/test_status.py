@@ -10,6 +10,7 @@ from tests.unit.operator.ground import NOW, MemoryApi, cluster_of, condition, no
 
 from wgmesh_api.roster import write_time
 from wgmesh_operator.decisions.calm import CALM_FOR, write_at
+from wgmesh_operator.decisions.conditions import STARTING_FOR
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
         "FullyMeshed": ("True", "AllLinksHeard"),
         "Degraded": ("False", "AsWanted"),
     }
-    assert status(api)["createdAt"] == int(NOW.timestamp())
+    assert status(api)["createdAt"] == status(api)["firstMeshedAt"] == int(NOW.timestamp())
     assert status(api)["observedGeneration"] == 1
 
 
@@ -151,6 +152,25 @@ def test_a_condition_keeps_its_time_until_its_status_changes(api: MemoryApi) -> 
     api.report_ready("blue.n0", 1)
     settle(api)
     assert condition(api, "FullyMeshed")["lastTransitionTime"] == write_time(api.now)
+
+
+def test_a_new_mesh_is_given_two_minutes_before_anybody_is_alarmed() -> None:
+    api = cluster_of()
+    settle(api)
+    for number in range(3):
+        api.report_ready(f"blue.n{number}", 1)
+    body = api.get("DaemonSet", "wgmesh-blue")
+    assert body is not None
+    body["status"] = {"numberReady": 2, "desiredNumberScheduled": 3}
+    settle(api)
+    assert told(api)["FullyMeshed"] == ("False", "LinksComingUp")
+    assert told(api)["Degraded"] == ("False", "AsWanted")
+    assert [event.reason for event in api.events if event.warning] == []
+    api.now += STARTING_FOR
+    settle(api)
+    assert told(api)["FullyMeshed"] == ("False", "LinksDown")
+    assert told(api)["Degraded"] == ("True", "AgentsNotReady")
+    assert {event.reason for event in api.events if event.warning} == {"LinksDown", "AgentsNotReady"}
 
 
 def test_events_tell_changes_once(api: MemoryApi) -> None:
