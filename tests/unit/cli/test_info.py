@@ -110,6 +110,21 @@ def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> No
     assert cells(lines[3]) == ["gamma", "10.232.1.3 fd00::3", "failed", "-", "-", "never", "0 B", "0 B"]
 
 
+def test_who_is_reached_through_a_relay_is_shown_so(cli: Any, mesh: Any) -> None:
+    beta = next(member for member in mesh.members if member.nodeName == "beta")
+    beta.relay = "alpha"
+    (line,) = [line for line in cli("info").out.splitlines() if line.strip().startswith("beta")]
+    assert "through alpha" in line
+    assert beta.endpoint not in line
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["relay"] == "alpha"
+
+
+def test_a_node_behind_a_translator_says_so(cli: Any, mesh: Any) -> None:
+    assert "address translator" not in cli("info").out
+    mesh.info.behindNat = True
+    assert "behind an address translator" in cli("info").out
+
+
 def test_a_mesh_without_encryption_says_so_loudly(cli: Any, mesh: Any) -> None:
     assert "DEVELOPMENT MODE" not in cli("info").out
     mesh.info.gossipEncrypted = False
