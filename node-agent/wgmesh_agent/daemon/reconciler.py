@@ -62,9 +62,15 @@ class Reconciler:
         self._asked = 0
         self._served = 0
         self._device: Device | None = None
+        self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
+        self.first_handshakes = FirstHandshakes(self._public)
+
+    def use_key(self, private_key: PrivateKey) -> None:
+        """The interface is to have this key from the next pass on."""
+        self._key, self._public = private_key, private_key.public()
         self.first_handshakes = FirstHandshakes(self._public)
 
     def poke(self) -> None:
@@ -110,8 +116,10 @@ class Reconciler:
             if self._served >= ticket and self._device is not None:
                 return self._device
             served = self._asked
-            if check_interface:
-                await self._backend.open(self._spec())
+            spec = self._spec()
+            if check_interface or spec != self._opened:
+                await self._backend.open(spec)
+                self._opened = spec
             actual = await self._backend.read()
             desired = desired_device(
                 self._key, self._port, self._ledger, keepalive_seconds=self.keepalive_seconds
@@ -174,6 +182,11 @@ class Reconciler:
             for change in changes
             if not isinstance(change, RemovePeer) or change.public_key in self._bound
         )
+
+    @property
+    def known(self) -> Device | None:
+        """What the device held at the last pass; None before the first."""
+        return self._device
 
     async def read(self) -> Device:
         """What the device holds now. Raises BackEndError."""

@@ -142,15 +142,29 @@ class DesiredDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A destination through the interface.
+
+    `mtu` is what the way there carries, in bytes, where that is less than the interface's; `segment` the most of a TCP
+    segment's payload to ask for, where the MTU cannot say it (IPv6 knows none below 1280).
+    """
+
+    destination: Network
+    mtu: int | None = None
+    segment: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceSpec:
     """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
-    bytes.
+    bytes, and `paths`: routes to single peers that need something of their own.
     """
 
     name: str
     addresses: tuple[Interface, ...]
     ranges: tuple[Network, ...]
     mtu: int
+    paths: tuple[Route, ...] = ()
 
     def __post_init__(self) -> None:
         check_interface_name(self.name)

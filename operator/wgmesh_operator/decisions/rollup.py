@@ -52,6 +52,8 @@ class Tally:
     expired: Some = field(default_factory=Some)
     broken: Some = field(default_factory=Some)
     """Links not heard, as `a -> b: problem`."""
+    narrow: Some = field(default_factory=Some)
+    """Paths that carry less than the interface sends, as `a -> b: 1216 of 1440 bytes`."""
     ready_bootstraps: int = 0
 
     @property
@@ -108,6 +110,9 @@ def _count(total: Tally, member: Member, node: ClusterNode | None, now: datetime
         total.relayed += min(report.relayed, report.heard, total.nodes - 1)
         for peer, problem in report.worst:
             total.broken.add(f"{name} -> {peer}: {problem}")
+        for peer, mtu in report.narrow:
+            total.narrow.add(f"{name} -> {peer}: {mtu} of {report.mtu} bytes")
+        total.narrow.count += max(0, report.narrow_count - len(report.narrow))
     elif external or (node is not None and not node.ready):
         total.down.add(name)
     else:

@@ -236,7 +236,7 @@ class SessionGround:
             gossip=self.gossip,
             membership=self.membership,
             changes=self.changes,
-            prober=SimpleNamespace(links=lambda: self.links),
+            prober=SimpleNamespace(links=lambda: self.links, paths=dict),
             relaying=SimpleNamespace(via=dict),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],

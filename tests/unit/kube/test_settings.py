@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from wgmesh_agent.kube.main import read_keyring
 from wgmesh_agent.kube.settings import from_environment
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import BackendChoice, ListenAddress
@@ -61,19 +58,3 @@ def test_what_must_be_told_is_named_when_it_is_not(name: str) -> None:
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         from_environment({**TOLD, name: value})
-
-
-def test_the_key_ring_is_read_primary_first(tmp_path: Path) -> None:
-    path = tmp_path / "keyring"
-    path.write_text(
-        json.dumps([base64.b64encode(bytes(32)).decode(), base64.b64encode(bytes([1]) * 16).decode()])
-    )
-    assert read_keyring(path) == (bytes(32), bytes([1]) * 16)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '["x"]', '["AAAA"]'])
-def test_a_key_ring_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "keyring"
-    path.write_text(text)
-    with pytest.raises(ValueError):
-        read_keyring(path)
