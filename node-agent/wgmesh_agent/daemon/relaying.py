@@ -168,6 +168,7 @@ class Relaying:
             except BackEndError as error:
                 log.debug("relays not looked at", why=str(error))
                 return []
+        self._relays.own = self._ledger.own.public_key
         questions = self._relays.look(self._links(), self._relay_keys(), device, now)
         await self._changed(before)
         return questions

@@ -39,10 +39,10 @@ class _Way:
 
 
 class Relays:
-    """Which peers are relayed through whom; `now` is monotonic seconds."""
+    """Which peers are relayed through whom; `now` is monotonic seconds. `own` is this node's key, which may change."""
 
     def __init__(self, own: PublicKey) -> None:
-        self._own = own
+        self.own = own
         self._ways: dict[PublicKey, _Way] = {}
         self._bad_since: dict[PublicKey, float] = {}
         self._ask_at: dict[PublicKey, float] = {}
@@ -86,7 +86,7 @@ class Relays:
             way, bad = self._ways.get(peer), self._bad_for(peer, now)
             if way is not None and bad >= GIVE_UP_SECONDS and now - way.since >= GIVE_UP_SECONDS:
                 self._direct(peer)
-            if not self._own < peer or now < self._ask_at.get(peer, 0.0):
+            if not self.own < peer or now < self._ask_at.get(peer, 0.0):
                 continue
             if way is not None and self._is_direct(way, now):
                 questions.append(Question(peer, None))
