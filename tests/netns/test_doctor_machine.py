@@ -19,7 +19,7 @@ from wgmesh_api.identity import NodeIdentity, Role
 pytestmark = pytest.mark.netns
 WRONG_CLOCK = Path(__file__).with_name("wrong_clock.py")
 NODES = ["n1", "n2", "n3"]
-ATTEMPTS = 4
+ATTEMPTS = 6
 
 
 @pytest.fixture(scope="module")
