@@ -204,15 +204,17 @@ class GossipNode:
         ack: bool = False,
         relay_factor: int = 0,
         timeout: float | None = None,
+        enough: Callable[[bytes], bool] | None = None,
     ) -> QueryResult:
         """Ask all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`.
 
-        Returns when all of them have answered, or after `timeout` seconds (default: gossip-wire §6). Raises
-        GossipError if the query is too large or an expression is none.
+        Returns when all of them have answered, when `enough` says so of an answer, or after `timeout` seconds
+        (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
         """
         question = Question(
-            name, payload, nodes, tags, ack, relay_factor, timeout, expect_self=name in self._handlers
-        )
+            name, payload, nodes, tags, ack, relay_factor, timeout,
+            expect_self=name in self._handlers, enough=enough,
+        )  # fmt: skip
         outstanding = await self._finished(self._core.query(question, self._clock()))
         return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
 

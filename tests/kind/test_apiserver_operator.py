@@ -35,6 +35,7 @@ from tests.kind.control_plane import (
 
 from wgmesh_api.identity import identity_of
 from wgmesh_api.resources.crd import definitions
+from wgmesh_api.roster import gossip_key_id
 from wgmesh_operator.permissions import Permission, Scope, agent_permissions, operator_permissions
 
 Json = dict[str, Any]
@@ -606,7 +607,33 @@ def test_a_ca_rolls_over_through_two_trusted_ones(api: Client, mesh: str, worker
     for worker in workers:
         report_ready(api, f"blue.{worker}", 2, trusted=[new, old], certificateIssuer=new)
     wait_for(lambda: trusted() == [new], "the old one is dropped")
-    assert {"CARollOverStarted", "CASwitched", "CARolledOver"} <= reasons(api, "blue")
+    steps = {"CARollOverStarted", "CASwitched", "CARolledOver"}
+    wait_for(lambda: steps <= reasons(api, "blue"), "each step is an Event")
+
+
+def test_a_gossip_key_changes_when_all_nodes_have_it(api: Client, mesh: str, workers: list[str]) -> None:
+    path = f"{OWN}/secrets/wgmesh-blue-gossip"
+
+    def ring() -> list[str]:
+        data = api.get(path)["data"]
+        return [gossip_key_id(base64.b64decode(key)) for key in json.loads(base64.b64decode(data["keyring"]))]
+
+    (old,) = wait_for(ring, "a gossip key")
+    for worker in workers:
+        report_ready(api, f"blue.{worker}", 2, gossipKeys=[old])
+    api.merge(f"{MESHES}/blue", {"metadata": {"annotations": {"wgmesh.dev/rotate-gossip-key": "1"}}})
+    both = wait_for(lambda: len(ring()) == 2 and ring(), "two keys")
+    assert both[0] == old
+    new = both[1]
+    for worker in workers:
+        report_ready(api, f"blue.{worker}", 2, gossipKeys=both)
+    wait_for(lambda: ring() == [new, old], "the new one encrypts")
+    for worker in workers:
+        report_ready(api, f"blue.{worker}", 2, gossipKeys=[new, old])
+    wait_for(lambda: ring() == [new], "the old one is gone")
+    steps = {"GossipKeyRotationStarted", "GossipKeySwitched", "GossipKeyRotated"}
+    wait_for(lambda: steps <= reasons(api, "blue"), "each step is an Event")
+    assert api.get(f"{MESHES}/blue")["status"]["gossipKeyMade"]
 
 
 def health(operator: Operator) -> Json | None:

@@ -42,6 +42,7 @@ MOST_ASKED = 8
 UNKNOWN_AFTER = 2
 ASKED_AT_ONCE = 16
 ASKED_MEMBERS = 3
+ANSWERS_RELAYED = 3
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class _Missing:
     claim: Claim
     asked: int = 0
     due: float = 0.0
+    urged: bool = False
 
 
 class Admissions:
@@ -159,6 +161,13 @@ class Admissions:
         """The member is bound, or has gone: what is still asked of it must not bind it again."""
         self._missing.pop(node, None)
 
+    def ask_now(self) -> None:
+        """A bootstrap node is back: it may know who was asked for in vain."""
+        for missing in self._missing.values():
+            missing.due, missing.urged = 0.0, True
+        if self._missing:
+            self._news.bump()
+
     def lacking(self) -> list[Claim]:
         """Whoever is not bound because nobody asked has shown a record."""
         return [missing.claim for missing in self._missing.values() if missing.asked]
@@ -189,6 +198,8 @@ class Admissions:
             due = sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
             if due:
                 asked, alive = due[:ASKED_AT_ONCE], bootstraps()
+                for missing in asked:
+                    missing.urged = False
                 found = await asyncio.gather(*(self._ask(gossip, m.claim, alive, accept) for m in asked))
                 for missing, is_found in zip(asked, found, strict=True):
                     self._asked(missing, is_found=is_found)
@@ -201,7 +212,7 @@ class Admissions:
         node = missing.claim.node
         missing.asked += 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = time.monotonic() + jittered(pause)
+        missing.due = 0.0 if missing.urged else time.monotonic() + jittered(pause)
         if not is_found and missing.asked == UNKNOWN_AFTER:
             self._refusals.count("admission_missing", f"nobody has an admission record of {node}")
         if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(node):
@@ -217,14 +228,20 @@ class Admissions:
     ) -> bool:
         some = random.sample(list(bootstraps), min(len(bootstraps), ASKED_MEMBERS))
         nodes = list(dict.fromkeys((*some, claim.node)))
+
+        def settled(answer: bytes) -> bool:
+            return claim.node not in self._missing or self._take(claim, answer, accept)
+
         try:
-            result = await gossip.query(QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS)
+            # Whom we have not bound cannot answer us through a tunnel: others bring its answer.
+            await gossip.query(
+                QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS,
+                relay_factor=ANSWERS_RELAYED, enough=settled,
+            )  # fmt: skip
         except GossipError as error:
             log.warning("admission record not asked for", node=claim.node, why=str(error))
             return False
-        if claim.node not in self._missing:
-            return True
-        return any(self._take(claim, answer, accept) for answer in result.responses.values())
+        return claim.node not in self._missing
 
     def _take(self, claim: Claim, answer: bytes, accept: Callable[[Claim, Origin], bool]) -> bool:
         try:

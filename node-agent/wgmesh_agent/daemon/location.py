@@ -138,7 +138,7 @@ class Location:
         seen = [one for one in await self._seen() if self._former.get(one.address, now) <= now]
         if not seen:
             return None
-        found = outside(base, addresses, seen, given=self._given)
+        found = outside(base, addresses, seen, given=self._given, told=self._told)
         self._tell(found)
         return found.behind_nat
 

@@ -198,6 +198,8 @@ class Membership:
             return
         if self.accept(claim, Origin.GOSSIP):
             self._ledger.seen(claim.public_key, time.time())
+            if claim.bootstrap:
+                self._admissions.ask_now()
 
     def _gone(self, member: Member, how: str) -> None:
         self._admissions.settled(member.name)

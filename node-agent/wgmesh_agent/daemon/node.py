@@ -49,7 +49,7 @@ from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
-from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
 from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT, PROBE_PORT, is_reserved, own_tags
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
@@ -456,7 +456,8 @@ class MeshNode:
 
     async def _own_endpoints(self) -> list[Endpoint]:
         port = self.identity.listen_port
-        return [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.addresses())]
+        found = [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.addresses())]
+        return list(usable_endpoints(found, self.record.ranges))
 
     def _publish(self, outside: Outside) -> None:
         """Tells others where this node is from now on, and keeps a translator's entries open if there is one."""

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from wgmesh_agent.daemon.node import MeshNode
+from wgmesh_agent.daemon.reconciler import knock
 from wgmesh_agent.membership.admission_record import AdmissionRecord
 from wgmesh_agent.wireguard.keys import PrivateKey
 
@@ -15,6 +16,8 @@ async def use_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -
     """Has the node's tunnels use another key from now on; `earlier` is remembered on disk until `settle_key`.
 
     An agent that ends in between starts with the new key, and asks to be admitted with it in the place of the earlier.
+    All members are knocked at: to those that do not know the key yet, WireGuard then sends nothing for five seconds, so
+    that theirs will be the only handshake when they do (`daemon/first_handshakes.py` says what two at once come to).
 
     Raises:
         OSError: the key cannot be kept; nothing has changed.
@@ -25,6 +28,7 @@ async def use_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -
     node.ledger.own = replace(node.ledger.own, public_key=key.public())
     node.reconciler.use_key(key)
     await node.reconciler.reconcile(check_interface=False)
+    knock(binding.claim.addresses[0] for binding in node.ledger)
 
 
 async def settle_key(node: MeshNode, admission: AdmissionRecord | None) -> None:

@@ -152,19 +152,25 @@ class Paths:
                 generation = changes.generation
                 now = time.monotonic()
                 moved = self._follow()
-                due = self._seeking.due(self._look(now), now)
-                for key in due:
+                probe, ask = self._seeking.due(self._look(now), now)
+                self._probe(probe)
+                for key in ask:
                     task = asyncio.create_task(self._ask(key))
                     asking.add(task)
                     task.add_done_callback(asking.discard)
-                fresh = any(now - since < FRESH_TROUBLE_SECONDS for since in self._troubled.values())
+                fresh = any(
+                    now - since < FRESH_TROUBLE_SECONDS and self._has_choice(key)
+                    for key, since in self._troubled.items()
+                )
                 if fresh:
                     self._poke()
                 if moved:
                     # By then who moved has been heard on its old path, or is looked for on the new one.
                     await asyncio.sleep(ANSWER_SECONDS)
                     self._poke()
-                elif not await changes.after(generation, TICK_SECONDS if fresh else CALM_SECONDS):
+                elif not await changes.after(
+                    generation, TICK_SECONDS if self._is_busy(now) else CALM_SECONDS
+                ):
                     continue
                 # Many changes at once are one: in a large mesh a look takes its time.
                 await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_A_SECOND))
@@ -174,11 +180,24 @@ class Paths:
 
     def _follow(self) -> bool:
         moved = self._seeking.follow((binding.claim for binding in self._ledger), time.time())
-        claims = [binding.claim for key in moved if (binding := self._ledger.by_key(key)) is not None]
+        claims = self._probe(moved)
         if claims:
             log.info("members have moved", nodes=[claim.node for claim in claims])
-            self._prober.ask(claim.addresses[0] for claim in claims)
         return bool(claims)
+
+    def _probe(self, keys: Sequence[PublicKey]) -> list[Claim]:
+        """Has these members answer at once: their own next probe may be minutes away."""
+        claims = [binding.claim for key in keys if (binding := self._ledger.by_key(key)) is not None]
+        if claims:
+            self._prober.ask(claim.addresses[0] for claim in claims)
+        return claims
+
+    def _has_choice(self, key: PublicKey) -> bool:
+        binding = self._ledger.by_key(key)
+        return binding is not None and len(self._seeking.candidates(binding.claim, self._told())) > 1
+
+    def _is_busy(self, now: float) -> bool:
+        return any(now - since < FRESH_TROUBLE_SECONDS for since in self._troubled.values())
 
     def _look(self, now: float) -> dict[PublicKey, float]:
         """Whoever lives as gossip says, and is not heard: since when."""

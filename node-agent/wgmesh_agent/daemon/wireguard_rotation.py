@@ -37,6 +37,7 @@ HERALD_SECONDS = 2.0
 HANDSHAKES_SECONDS = 15.0
 HEARD_SECONDS = 5.0
 LOOK_SECONDS = 0.05
+SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 0.5
 
 Enter = Callable[[HostPort, PrivateKey, PrivateKey, Callable[[], Awaitable[None]]], Awaitable[Admitted]]
 """Joins by a bootstrap node with an old key's successor, the second; calls what it is given right before it asks to be
@@ -87,6 +88,7 @@ class WireGuardRotation:
             if not begun:
                 begun = time.time()
                 await use_key(node, new, old)
+                await asyncio.sleep(self._until_knocks_arrived())
 
         for _ in range(ATTEMPTS):
             for bootstrap in self._bootstraps():
@@ -133,6 +135,13 @@ class WireGuardRotation:
             raise NotRotated("nobody shook hands with the new key; the old one is in use")
         await settle_key(node, record)
         return begun
+
+    def _until_knocks_arrived(self) -> float:
+        """Seconds until the members have got, and not understood, what this node's new key sends them first."""
+        rtts = (self._node.gossip.rtt(member.name) for member in self._node.members())
+        return min(
+            LONGEST_WAIT_SECONDS, SHORTEST_WAIT_SECONDS + max((rtt for rtt in rtts if rtt), default=0.0)
+        )
 
     def _possible_heralds(self) -> list[str]:
         """Living members that understand such a question, other bootstrap nodes first."""

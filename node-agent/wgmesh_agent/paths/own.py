@@ -24,7 +24,12 @@ class Outside:
 
 
 def outside(
-    base: Endpoint, addresses: Collection[IPAddress], seen: Sequence[Endpoint], *, given: bool
+    base: Endpoint,
+    addresses: Collection[IPAddress],
+    seen: Sequence[Endpoint],
+    *,
+    given: bool,
+    told: Endpoint | None = None,
 ) -> Outside:
     """
     Args:
@@ -32,9 +37,10 @@ def outside(
         addresses: of its interfaces.
         seen: where others see it, one each.
         given: `base` was set, or told by a STUN server: it is told whatever others see.
+        told: what this node tells so far.
 
     What one says against several others is not believed. Where they see several ports, the translator gives each
-    destination its own, and the base's is told for want of a better one.
+    destination its own, and any will do: what was told stays, or the base's is told for want of a better one.
     """
     elsewhere = [one for one in seen if one.address not in addresses]
     behind_nat = True if elsewhere or base.address not in addresses else False if seen else None
@@ -44,5 +50,7 @@ def outside(
     if votes > 1 or len(elsewhere) == 1:
         return Outside(endpoint, behind_nat)
     if len({one.address for one in elsewhere}) == 1:
+        if told is not None and told.address == endpoint.address:
+            return Outside(told, behind_nat)
         return Outside(Endpoint(endpoint.address, base.port), behind_nat)
     return Outside(base, behind_nat)

@@ -48,20 +48,23 @@ class Seeking:
                 moved.append(claim.public_key)
         return moved
 
-    def due(self, troubled: Collection[PublicKey], now: float) -> list[PublicKey]:
-        """Whom to ask others about now, of those that are not heard: ever more seldom, a few at once."""
-        due: list[PublicKey] = []
+    def due(self, troubled: Collection[PublicKey], now: float) -> tuple[list[PublicKey], list[PublicKey]]:
+        """Of those that are not heard: whom to probe once more now, and then whom to ask others about, ever more seldom
+        and a few at once.
+        """
+        probe: list[PublicKey] = []
+        ask: list[PublicKey] = []
         for key, entry in self._known.items():
             if key not in troubled:
                 entry.asked, entry.due = 0, None
             elif entry.due is None:
                 entry.due = now + FIRST_ASK_SECONDS
-            elif entry.due <= now and len(due) < ASKED_AT_ONCE:
+            elif entry.due <= now and len(ask) < ASKED_AT_ONCE:
                 entry.asked += 1
                 pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked)
                 entry.due = now + pause * self._rng.uniform(0.75, 1.25)
-                due.append(key)
-        return due
+                (probe if entry.asked == 1 else ask).append(key)
+        return probe, ask
 
     def found(self, key: PublicKey, endpoints: Iterable[Endpoint]) -> bool:
         """Others saw a member there, best first; whether that is news. What they no longer say is forgotten."""

@@ -2,7 +2,7 @@
 re-created.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -73,6 +73,19 @@ def diff(
             changes.append(change)
     changes.extend(RemovePeer(key) for key in actual.peers if key not in wanted)
     return tuple(changes)
+
+
+def superseded(changes: Sequence[Change], actual: Device) -> list[RemovePeer]:
+    """The removals of peers whose ranges all go to others by these changes: they may wait, as nothing is sent there."""
+    taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}
+    return [
+        change
+        for change in changes
+        if isinstance(change, RemovePeer)
+        and (peer := actual.peers.get(change.public_key)) is not None
+        and peer.allowed_ips
+        and peer.allowed_ips <= taken
+    ]
 
 
 def _device_changes(desired: DesiredDevice, actual: Device, own_public: PublicKey) -> Iterator[SetDevice]:

@@ -145,6 +145,21 @@ def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh
     assert json.loads(cli("info", "-o", "json").out)["members"][1]["pathMtu"] == 1216
 
 
+def test_who_is_reached_through_a_relay_is_shown_so(cli: Any, mesh: Any) -> None:
+    beta = next(member for member in mesh.members if member.nodeName == "beta")
+    beta.relay = "alpha"
+    (line,) = [line for line in cli("info").out.splitlines() if line.strip().startswith("beta")]
+    assert "through alpha" in line
+    assert beta.endpoint not in line
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["relay"] == "alpha"
+
+
+def test_a_node_behind_a_translator_says_so(cli: Any, mesh: Any) -> None:
+    assert "address translator" not in cli("info").out
+    mesh.info.behindNat = True
+    assert "behind an address translator" in cli("info").out
+
+
 def test_a_mesh_without_encryption_says_so_loudly(cli: Any, mesh: Any) -> None:
     assert "DEVELOPMENT MODE" not in cli("info").out
     mesh.info.gossipEncrypted = False

@@ -52,7 +52,7 @@ class Node:
         self.failing = 0
         self.told: list[dict[str, str]] = []
         self.admissions = SimpleNamespace(required=True, sign=self._sign, rekeyed=lambda record: None)
-        self.gossip = SimpleNamespace(query=self._query, set_tags=self.told.append)
+        self.gossip = SimpleNamespace(query=self._query, set_tags=self.told.append, rtt=lambda name: None)
         self.reconciler = SimpleNamespace(
             use_key=lambda key: None, reconcile=self._reconcile, poke=lambda: None
         )

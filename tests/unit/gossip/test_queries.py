@@ -213,6 +213,15 @@ class TestAsking:
         assert outstanding.finished
         assert outstanding.acks == {"n1", "n2"}
 
+    def test_it_finishes_with_the_first_answer_that_is_enough(self) -> None:
+        core = Loner().know(4)
+        outstanding, asked = self.ask(core, timeout=5, enough=lambda answer: answer == b"good")
+        self.answer(core, asked, "n2", b"bad")
+        assert not outstanding.finished
+        self.answer(core, asked, "n3", b"good")
+        assert outstanding.finished
+        assert QueryFinished(outstanding.id) in core.events
+
     def test_it_finishes_when_the_time_is_up_and_later_answers_are_refused(self) -> None:
         core = Loner().know(3)
         outstanding, asked = self.ask(core, timeout=2)

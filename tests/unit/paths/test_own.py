@@ -34,6 +34,13 @@ def test_what_is_told_follows_what_most_see(seen: list[Endpoint], expected: Outs
     assert outside(INNER, OWN, seen, given=False) == expected
 
 
+def test_where_every_destination_sees_another_port_what_was_told_stays() -> None:
+    seen = [OTHER_PORT, THIRD_PORT]
+    assert outside(INNER, OWN, seen, given=False, told=OTHER_PORT).endpoint == OTHER_PORT
+    assert outside(INNER, OWN, seen, given=False, told=INNER).endpoint == OUTER
+    assert outside(INNER, OWN, [OUTER, OUTER], given=False, told=OTHER_PORT).endpoint == OUTER
+
+
 @pytest.mark.parametrize("seen", [[], [OTHER_PORT], [INNER]])
 def test_a_given_endpoint_is_told_whatever_others_see(seen: list[Endpoint]) -> None:
     assert outside(OUTER, OWN, seen, given=True) == Outside(OUTER, behind_nat=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OTHER, OWN, OWN_PUBLIC, devices, wishes
 
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders, superseded
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
 from wgmesh_agent.wireguard.outcome import applied, written_endpoints
@@ -199,3 +199,19 @@ def test_five_thousand_peers_are_compared_within_the_time_a_loop_can_spare() -> 
     began = time.process_time()
     assert changes(wanted, actual) == ()
     assert time.process_time() - began < 0.5
+
+
+@given(wishes(), devices())
+def test_only_who_has_nothing_left_may_be_removed_later(desired: DesiredDevice, actual: Device) -> None:
+    changes = diff(desired, actual, now_unix=NOW, own_public=OWN_PUBLIC)
+    late = superseded(changes, actual)
+    between = applied(actual, [change for change in changes if change not in late], now_unix=NOW)
+    assert not any(
+        peer.allowed_ips for change in late if (peer := between.peers.get(change.public_key)) is not None
+    )
+    assert applied(between, late, now_unix=NOW).peers == applied(actual, changes, now_unix=NOW).peers
+    for change in changes:
+        if isinstance(change, RemovePeer) and change not in late:
+            taken = {one for other in changes if isinstance(other, SetPeer) for one in other.add_allowed_ips}
+            held = actual.peers[change.public_key].allowed_ips
+            assert not held or held - taken
