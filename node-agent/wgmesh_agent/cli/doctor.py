@@ -30,14 +30,17 @@ _NAMED = 5
 def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool) -> int:
     from wgmesh_agent.cli.machine import look
     from wgmesh_agent.diagnosis.doctor import diagnose
+    from wgmesh_agent.endpoint.local_networks import local_interfaces
     from wgmesh_agent.wireguard.errors import BackEndError
 
     resolved = gather(ctx, Command.DOCTOR)
-    info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
-    if result is not None and not result.ok:
-        raise CommandFailed(f"nothing was looked at: {result.message}")
     try:
-        machine = look(resolved, info, trouble, agent_runs=runs)
+        # First, as the agent repairs its interface while it looks at links.
+        interfaces = local_interfaces()
+        info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
+        if result is not None and not result.ok:
+            raise CommandFailed(f"nothing was looked at: {result.message}")
+        machine = look(resolved, interfaces, info, trouble, agent_runs=runs)
     except (BackEndError, OSError) as error:
         raise CommandFailed(f"this machine cannot be looked at: {error}") from error
     found = diagnose(machine, info, result)

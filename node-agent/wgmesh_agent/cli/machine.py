@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from wgmesh_agent.diagnosis.machine import CertificateFile, InterfaceState, LocalNetwork, Machine, Network
-from wgmesh_agent.endpoint.local_networks import LocalInterface, local_interfaces
+from wgmesh_agent.endpoint.local_networks import LocalInterface
 from wgmesh_agent.join.tls import TLSFileError, load_tls_files
 from wgmesh_agent.settings import bootstrap_table, table
 from wgmesh_agent.settings.errors import SettingsError
@@ -45,19 +45,25 @@ class Remembered:
 NOTHING = Remembered("", "", (), ())
 
 
-def look(resolved: Resolved, info: MeshInfo | None, agent_trouble: str, *, agent_runs: bool) -> Machine:
+def look(
+    resolved: Resolved,
+    found: Sequence[LocalInterface],
+    info: MeshInfo | None,
+    agent_trouble: str,
+    *,
+    agent_runs: bool,
+) -> Machine:
     """Args:
+        found: the interfaces of this machine.
         info: what the agent says; None where none answers.
         agent_trouble: why it does not answer; else empty.
         agent_runs: whether somebody listens on its socket.
 
     Raises:
-        KernelError: the kernel does not tell its interfaces.
         OSError: the state folder cannot be read.
     """
     known = _told(info) if info is not None else _remembered(resolved)
     kernel, userspace = lacking()
-    found = local_interfaces()
     own = next((one for one in found if one.name == known.interface), None)
     return Machine(
         now=time.time(),

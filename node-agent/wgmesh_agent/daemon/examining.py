@@ -112,7 +112,8 @@ class Examiner:
             facts.portAnswer = ports.get(name, "")
             facts.gossipTrouble = gossip.get(name, "")
             facts.gossipTried = name in gossip
-            self._take_passing(facts, bindings.get(name), passing)
+            if name in passing:
+                facts.smallPasses, facts.largeBytes, facts.largePasses = passing[name]
             first = views.get(name) or answers.get(name)
             if first is not None:
                 facts.view.CopyFrom(first.view)
@@ -178,20 +179,17 @@ class Examiner:
             own.certificateSubject = leaf.subject.rfc4514_string()
         return own
 
-    async def _passing(self, bindings: Mapping[str, Binding]) -> set[tuple[str, int]]:
-        """Which members packets pass to: small ones, and those of the interface's size."""
-        mtu, probed = self._node.identity.mtu, self._node.prober.links()
-        wanted = [(bindings[name].claim.addresses[0], s) for name in bindings if name in probed
-                  for s in (SMALL_BYTES, mtu)]  # fmt: skip
+    async def _passing(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
+        """Of each probed member whether a small packet passes, the size that should pass, and whether that does."""
+        paths, full = self._node.prober.paths(), self._node.identity.mtu
+        sizes = {name: paths[name].mtu or full for name in bindings if name in paths}
+        address = {name: bindings[name].claim.addresses[0] for name in sizes}
+        wanted = [(address[name], size) for name in sizes for size in (SMALL_BYTES, sizes[name])]
         passed = await self._node.prober.padded.passing(wanted)
-        return {(str(address), size) for address, size in passed}
-
-    def _take_passing(self, facts: LinkFacts, binding: Binding | None, passing: set[tuple[str, int]]) -> None:
-        if binding is not None and facts.probed:
-            address, mtu = str(binding.claim.addresses[0]), self._node.identity.mtu
-            facts.largeBytes = mtu
-            facts.smallPasses = (address, SMALL_BYTES) in passing
-            facts.largePasses = (address, mtu) in passing
+        return {
+            name: ((address[name], SMALL_BYTES) in passed, size, (address[name], size) in passed)
+            for name, size in sizes.items()
+        }
 
     async def _gossip_trouble(self, binding: Binding) -> str:
         record = self._node.record

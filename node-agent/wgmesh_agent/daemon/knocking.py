@@ -1,4 +1,4 @@
-"""Small tries at reaching another: is there a route, does a port answer, is a connection taken. One packet or two."""
+"""Small tries at reaching another: is there a route, does a port answer, is a connection taken. With few packets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wgmesh_agent.wireguard.model import Endpoint, Network
 from wgmesh_agent.wireguard.underlay import route_to
 
 CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 1.0
-TIMES = 5
+KNOCK_SECONDS = 0.1
+TIMES = 50
 """Machines answer about one such error a second to the same address: who else sends there may have got it."""
 
 
@@ -48,7 +48,7 @@ async def port_answer(endpoint: Endpoint) -> str:
     try:
         for _ in range(TIMES):
             transport.sendto(b"\0")
-            done, _ = await asyncio.wait([listening.answer], timeout=ANSWER_SECONDS)
+            done, _ = await asyncio.wait([listening.answer], timeout=KNOCK_SECONDS)
             if done:
                 return listening.answer.result()
         return ""

@@ -101,7 +101,7 @@ def _translated(
         link.nodeName: link.view.endpoint
         for link in links
         if link.HasField("view") and link.view.endpoint and link.view.handshakeMsecAgo >= 0
-        if link.view.endpoint != endpoint and not link.keepaliveSeconds
+        if not link.keepaliveSeconds
     }
     known = {_spelt(address, own.listenPort) for address in addresses}
     others = {name: at for name, at in seen.items() if at not in known}
@@ -112,10 +112,10 @@ def _translated(
             "",
             "This node is behind an address translator that nothing keeps open: who has not been called from here "
             "lately cannot reach it.",
-            f"it tells others {endpoint or 'no endpoint'}, and {len(others)} of those asked see it elsewhere, "
-            f"{name} at {at}; no keepalive is set",
-            "Forward the UDP port and set -listen-addr or -stun-server; or have packets sent regularly "
-            "(`spec.wireguard.keepalive: 25` in Kubernetes).",
+            f"{len(others)} of those asked see it at no address of this machine, {name} at {at}; it tells others "
+            f"{endpoint or 'no endpoint'}; no keepalive is set",
+            "The agent sets keepalives by itself, unless they are switched off: set `spec.wireguard.keepalive` to 25 "
+            "in Kubernetes, and find out who else changes the interface.",
         )
 
 

@@ -38,6 +38,7 @@ def test_clocks_are_compared(links: list[LinkFacts], said: list[str]) -> None:
     ("endpoint", "keepalive", "handshake", "is_translated"),
     [
         ("192.0.2.1:54540", 0, 5, False),
+        ("[2001:db8::1]:54540", 0, 5, True),
         ("198.51.100.7:61000", 0, 5, True),
         ("192.0.2.1:61000", 0, 5, True),
         ("198.51.100.7:61000", 25, 5, False),
