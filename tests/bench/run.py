@@ -21,6 +21,7 @@ BENCHES = {
     "join": "bench_join",
     "crowd": "bench_crowd",
     "detection": "bench_detection",
+    "recovery": "bench_recovery",
     "idle": "bench_idle",
     "wireguard": "wireguard_tables",
     "gossip": "bench_gossip",

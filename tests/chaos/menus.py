@@ -33,6 +33,28 @@ VIRTUAL = Menu(
     files=("members.json", "members.json.earlier", "mesh.json", "wireguard.key"),
 )
 
+NETNS_BOUND_SECONDS = 45.0
+NETNS = Menu(
+    nodes=(4, 5),
+    bootstraps=(1, 2),
+    faults=(1, 3),
+    begin=Span(0, 5),
+    dishes={
+        Kind.PARTITION: Dish(2, Span(4, 20)),
+        Kind.PARTIAL: Dish(2, Span(4, 20)),
+        Kind.ONE_WAY: Dish(2, Span(4, 20)),
+        Kind.LOSS: Dish(1, Span(5, 15), Span(0.1, 0.3)),
+        Kind.KILL: Dish(2, Span(1, 10)),
+        Kind.STORM: Dish(2, Span(5, 12), Span(2, 4)),
+        Kind.REBOOT: Dish(3, Span(1, 10)),
+        Kind.TRUNCATE: Dish(2, Span(1, 5)),
+        Kind.DISK_FULL: Dish(2, Span(5, 15)),
+        Kind.BOOTSTRAPS: Dish(1, Span(10, 20)),
+    },
+    files=("members.json", "members.json.earlier", "mesh.json", "wireguard.key"),
+)
+"""Clocks are stepped in virtual time and in the kernel guest only: namespaces have no wall clock of their own."""
+
 
 def _named(number: int, size: int, bootstraps: int, *faults: Fault) -> Schedule:
     nodes = tuple(f"n{n}" for n in range(1, size + 1))

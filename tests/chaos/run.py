@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Seeded faults: `make chaos`, or `tests/chaos/run.py GROUND [--seed N | --seeds FIRST-LAST]`.
 
-Grounds: `virtual` (agents in virtual time), `all`. Prints each schedule's outcome, in the end how many
+Grounds: `virtual` (agents in virtual time), `netns` (real agents on hosts of namespaces), `figures` (recovery measured
+on real agents; `--write` puts it into docs/benchmarks.md), `all`. Prints each schedule's outcome, in the end how many
 passed and the worst recovery; a schedule that failed prints its seed, itself, and how to run it again.
 Exit status 1 if any failed.
 """
@@ -22,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 # pystun3 brings a package `tests` of its own, which would be found instead of this project's.
 sys.modules["tests"] = ModuleType("tests")
 sys.modules["tests"].__path__ = [str(ROOT / "tests")]
-GROUNDS = ("virtual", "all")
-VIRTUAL_SEEDS = range(1, 211)
+GROUNDS = ("virtual", "netns", "figures", "all")
+VIRTUAL_SEEDS, NETNS_SEEDS = range(1, 211), range(1, 13)
 WORKERS = 2
 
 
@@ -43,11 +44,16 @@ def main() -> int:
     parser.add_argument("ground", choices=GROUNDS, nargs="?", default="all")
     parser.add_argument("--seed", type=int, help="this one alone; negative: one of those with a name")
     parser.add_argument("--seeds", type=_range, help="FIRST-LAST")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     arguments = parser.parse_args()
     seeds = [arguments.seed] if arguments.seed is not None else arguments.seeds
     passed = True
     if arguments.ground in ("virtual", "all"):
         passed &= _virtual(seeds or [*_named(), *VIRTUAL_SEEDS])
+    if arguments.ground in ("netns", "all"):
+        passed &= _report("netns", map(_real, seeds or NETNS_SEEDS))
+    if arguments.ground in ("figures", "all"):
+        passed &= _figures(write=arguments.write)
     return 0 if passed else 1
 
 
@@ -82,6 +88,14 @@ def _simulated(seed: int) -> Result:
     return _result(seed, run)
 
 
+def _real(seed: int) -> Result:
+    from tests.chaos import hosts
+    from tests.chaos.menus import NETNS
+    from tests.chaos.schedule import draw
+
+    return _result(seed, lambda: hosts.run(draw(seed, NETNS)))
+
+
 def _result(seed: int, run: Callable[[], tuple[float, str]]) -> Result:
     begun = time.monotonic()
     try:
@@ -107,6 +121,17 @@ def _report(ground: str, results: Iterable[Result]) -> bool:
     print(f"{ground}: {len(passed)} of {len(passed) + len(broken)} schedules passed", end="")
     print(f"; the worst recovery took {worst.recovery:.1f} s (seed {worst.seed})" if worst else "")
     return not broken
+
+
+def _figures(*, write: bool) -> bool:
+    from tests.bench import bench_recovery, measurement, page
+
+    load = page.load()
+    rows = bench_recovery.measure(quick=False)
+    print(measurement.text_table(rows))
+    if write:
+        page.write("recovery", rows, load)
+    return True
 
 
 if __name__ == "__main__":
