@@ -72,6 +72,7 @@ class AgentService(AgentServicer):
         self._examiner = examiner
         self._tls = tls
         self._leave = leave
+        self._rotating: set[asyncio.Task[RotateKeysResult]] = set()
 
     async def Info(self, request: AgentEmpty, context: Context) -> MeshInfo:
         node, record, identity = self._node, self._node.record, self._node.identity
@@ -159,11 +160,11 @@ class AgentService(AgentServicer):
         }.get(request.keys)
         if rotate is None:
             return RotateKeysResult(ok=False, message="this agent knows no such keys")
-        try:
-            # Who asked may go away; a rotation that has begun is brought to its end.
-            return RotateKeysResult(ok=True, message=await asyncio.shield(rotate()))
-        except NotRotated as error:
-            return RotateKeysResult(ok=False, message=str(error))
+        # Who asked may go away; a rotation that has begun is brought to its end.
+        rotation = asyncio.create_task(_result(rotate()))
+        self._rotating.add(rotation)
+        rotation.add_done_callback(self._rotating.discard)
+        return await asyncio.shield(rotation)
 
     async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
         return await self._examiner.examine(request.nodeName)
@@ -219,6 +220,14 @@ class AgentService(AgentServicer):
 def msec_ago(seconds: float | None) -> int:
     """-1 for never, and at least 1, as 0 says that it is not known."""
     return -1 if seconds is None else max(1, round(seconds * 1000))
+
+
+async def _result(rotation: Awaitable[str]) -> RotateKeysResult:
+    try:
+        return RotateKeysResult(ok=True, message=await rotation)
+    except NotRotated as error:
+        log.warning("keys not rotated", why=str(error))
+        return RotateKeysResult(ok=False, message=str(error))
 
 
 async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None) -> grpc.aio.Server:

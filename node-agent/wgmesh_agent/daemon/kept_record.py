@@ -44,8 +44,10 @@ class KeptRecord:
         """
         if self.ring_is_decided_by:
             raise KeyringError(self.ring_is_decided_by)
-        is_other = keys[0] != self.value.gossip_keys[0]
-        since = int(time.time()) if is_other else self.value.gossip_keys_since
+        since = self.value.gossip_keys_since
+        if keys[0] != self.value.gossip_keys[0]:
+            # Later than the last one, whatever the clock says.
+            since = max(int(time.time()), since + 1)
         try:
             self.become(replace(self.value, gossip_keys=keys, gossip_keys_since=since))
         except OSError as error:

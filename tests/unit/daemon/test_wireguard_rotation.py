@@ -14,6 +14,7 @@ import pytest
 from tests.unit.kube.ground import claim
 from tests.unit.materials import mesh_record
 
+from wgmesh_agent.daemon import own_key
 from wgmesh_agent.daemon import wireguard_rotation as module
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.heralding import AGREED, REFUSED
@@ -123,13 +124,17 @@ class Ground:
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     monkeypatch.setattr(module, "HEARD_SECONDS", 0.1)
     monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
-    return Ground(tmp_path)
+    made = Ground(tmp_path)
+    monkeypatch.setattr(
+        own_key, "knock", lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}")
+    )
+    return made
 
 
 async def test_the_new_key_is_used_before_it_is_admitted(ground: Ground) -> None:
     said = await ground.rotation.rotate()
     new = ground.node.identity.private_key
-    assert ground.node.steps == ["told", "new key", "join 192.0.2.1"]
+    assert ground.node.steps == ["told", "new key", "knock 1", "join 192.0.2.1"]
     assert said == f"1 of 1 tunnels use the new WireGuard key {new.public()}"
     assert ground.on_disk == (new, None)
     assert ground.node.told == [{"_pk": str(new.public())}]
@@ -149,14 +154,14 @@ async def test_one_that_is_refused_uses_the_old_key_again(ground: Ground) -> Non
     ground.answers, ground.admits = [JoinRefused("no")], False
     with pytest.raises(NotRotated, match="refused: no"):
         await ground.rotation.rotate()
-    assert ground.node.steps[-1] == "old key"
+    assert ground.node.steps[-2:] == ["old key", "knock 1"]
     assert ground.on_disk == (OLD, None)
 
 
 async def test_an_answer_that_got_lost_is_asked_for_again(ground: Ground) -> None:
     ground.answers = [JoinUnreachable("reset"), None]
     await ground.rotation.rotate()
-    assert ground.node.steps == ["told", "new key", "join 192.0.2.1", "join 192.0.2.2"]
+    assert ground.node.steps == ["told", "new key", "knock 1", "join 192.0.2.1", "join 192.0.2.2"]
 
 
 async def test_one_that_was_admitted_and_hears_nothing_of_it_stays_with_the_new_key(ground: Ground) -> None:
@@ -184,7 +189,7 @@ async def test_an_interface_that_refuses_the_key_is_given_the_old_one(ground: Gr
     ground.node.failing = 1
     with pytest.raises(NotRotated, match="no such device; the old key is in use"):
         await ground.rotation.rotate()
-    assert ground.node.steps == ["told", "new key", "old key"]
+    assert ground.node.steps == ["told", "new key", "old key", "knock 1"]
     assert ground.on_disk == (OLD, None)
 
 
@@ -198,7 +203,7 @@ async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Grou
 
     ground.node.reconciler.reconcile = known
     await ground.rotation.rotate()
-    assert ground.node.steps == ["told", "herald", "new key"]
+    assert ground.node.steps == ["told", "herald", "new key", "knock 1"]
 
 
 async def test_a_bootstrap_node_without_a_herald_changes_nothing(ground: Ground) -> None:
@@ -212,7 +217,7 @@ async def test_a_bootstrap_node_whose_herald_kept_silent_uses_the_old_key_again(
     ground.node.signs = True
     with pytest.raises(NotRotated, match="nobody shook hands"):
         await ground.rotation.rotate()
-    assert ground.node.steps == ["told", "herald", "new key", "old key"]
+    assert ground.node.steps == ["told", "herald", "new key", "knock 1", "old key", "knock 1"]
     assert ground.on_disk == (OLD, None)
 
 

@@ -147,6 +147,11 @@ def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_p
     assert stored is not None
     assert stored.gossip_keys == (NEW, OLD)
     assert stored.gossip_keys_since > 100
+    ahead = 2**40
+    kept.value = replace(kept.value, gossip_keys_since=ahead)
+    kept.keep_ring((OLD, NEW))
+    assert kept.value.gossip_keys_since == ahead + 1
+    kept.keep_ring((NEW, OLD))
     folder.close()
     folder.forget()
     with pytest.raises(GossipError, match=r"^the key ring cannot be kept on disk: No such file"):
