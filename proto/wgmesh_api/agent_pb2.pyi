@@ -66,7 +66,7 @@ class MemberInfoTag(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class MemberInfo(_message.Message):
-    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "pathMTU")
+    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "pathMTU", "routes")
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     ADDR_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class MemberInfo(_message.Message):
     HEARD_FIELD_NUMBER: _ClassVar[int]
     HEARSUS_FIELD_NUMBER: _ClassVar[int]
     PATHMTU_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
     nodeName: str
     addr: str
     status: str
@@ -103,7 +104,8 @@ class MemberInfo(_message.Message):
     heard: bool
     hearsUs: bool
     pathMTU: int
-    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., pathMTU: _Optional[int] = ...) -> None: ...
+    routes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., pathMTU: _Optional[int] = ..., routes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WaitInfo(_message.Message):
     __slots__ = ("timeoutSecs",)

@@ -43,18 +43,20 @@ class HandshakeResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName")
+    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "routes")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTIP_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTPORT_FIELD_NUMBER: _ClassVar[int]
     MESHNAME_FIELD_NUMBER: _ClassVar[int]
     NODENAME_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     endpointIP: str
     endpointPort: int
     meshName: str
     nodeName: str
-    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
+    routes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., routes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
     __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission")
@@ -123,20 +125,22 @@ class Peer(_message.Message):
     def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ...) -> None: ...
 
 class Admission(_message.Message):
-    __slots__ = ("mesh", "node", "publicKey", "addresses", "notBefore", "notAfter")
+    __slots__ = ("mesh", "node", "publicKey", "addresses", "notBefore", "notAfter", "routes")
     MESH_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     PUBLICKEY_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     NOTBEFORE_FIELD_NUMBER: _ClassVar[int]
     NOTAFTER_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
     mesh: str
     node: str
     publicKey: bytes
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     notBefore: int
     notAfter: int
-    def __init__(self, mesh: _Optional[str] = ..., node: _Optional[str] = ..., publicKey: _Optional[bytes] = ..., addresses: _Optional[_Iterable[bytes]] = ..., notBefore: _Optional[int] = ..., notAfter: _Optional[int] = ...) -> None: ...
+    routes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, mesh: _Optional[str] = ..., node: _Optional[str] = ..., publicKey: _Optional[bytes] = ..., addresses: _Optional[_Iterable[bytes]] = ..., notBefore: _Optional[int] = ..., notAfter: _Optional[int] = ..., routes: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class AdmissionRecord(_message.Message):
     __slots__ = ("admission", "signature", "signer", "certificates")

@@ -28,6 +28,7 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
+    routes: tuple[str, ...] = ()
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
 
@@ -74,6 +75,7 @@ def _member(member: MemberInfo) -> MemberView:
         rx_bytes=member.rxBytes,
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
+        routes=tuple(member.routes),
         path_mtu=member.pathMTU or None,
     )
 
@@ -123,4 +125,5 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
         "pathMtu": member.path_mtu,
+        "routes": list(member.routes),
     }

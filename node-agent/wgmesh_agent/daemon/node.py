@@ -10,6 +10,7 @@ from ipaddress import ip_interface
 import structlog
 
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
+from wgmesh_agent.daemon.beyond import Beyond
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
@@ -44,12 +45,12 @@ from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
 from wgmesh_agent.state.folder import StateFolder
+from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Route
-from wgmesh_agent.wireguard.mtu import path_routes
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -110,9 +111,18 @@ class MeshNode:
         )
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
         self.record = replace(record, requires_admission=self.admissions.required)
+        announced = record.admission.routes if record.admission is not None else record.routes
+        self.beyond = Beyond(
+            identity.interface,
+            self.ledger,
+            self.refusals,
+            announced,
+            Forwarding(folder.path),
+            self._ledger_changed,
+        )
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
-            keepalive_seconds=identity.keepalive_seconds,
+            keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.granted,
         )  # fmt: skip
         self._keyring = Keyring(record.gossip_keys[0], record.gossip_keys[1:]) if record.gossip_keys else None
         self.gossip = GossipNode(
@@ -155,6 +165,7 @@ class MeshNode:
             self.record.addresses,
             (self.identity.endpoint,),
             self.record.bootstrap,
+            routes=self.beyond.announced,
         )
 
     @property
@@ -168,7 +179,9 @@ class MeshNode:
             addresses=tuple(ip_interface(address) for address in self.record.addresses),
             ranges=self.record.ranges,
             mtu=self.identity.mtu,
-            paths=self._path_routes(),
+            paths=self.beyond.paths(self.prober.reduced()),
+            beyond=self.beyond.routes(self.prober.reduced()),
+            port=self.identity.listen_port,
         )
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
@@ -183,6 +196,7 @@ class MeshNode:
         """
         for claim in peers:
             self.membership.accept(claim, Origin.PEERS)
+        await self.beyond.start()
         await self.reconciler.reconcile()
         self.folder.save_mesh(self.record)
         await self.gossip.start()
@@ -192,6 +206,7 @@ class MeshNode:
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
+        self.tasks.start(self.beyond.run(), "routes beyond nodes")
         self.tasks.start(self.clamping.run(self.interface_spec, self.changes), "clamping")
         self.tasks.start(self.meeting.reconnect(), "reconnect")
         self.tasks.start(self._count_gossip(), "count gossip")
@@ -275,6 +290,7 @@ class MeshNode:
         self.prober.close()
         await self.gossip.close()
         await self.clamping.remove()
+        self.beyond.undo()
         try:
             await self.backend.destroy()
         except BackEndError as error:
@@ -293,11 +309,6 @@ class MeshNode:
             if member.tags.get(PROBE_PORT) == port
             and (binding := self.ledger.by_name(member.name)) is not None
         }
-
-    def _path_routes(self) -> tuple[Route, ...]:
-        reduced = self.prober.reduced()
-        bindings = ((address, self.ledger.by_address(address)) for address in reduced)
-        return path_routes(reduced, {a: binding.claim.addresses for a, binding in bindings if binding})
 
     def _endpoint_of(self, device: Device, address: IPAddress) -> Endpoint | None:
         """Where WireGuard sends what is for a member."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -20,7 +20,7 @@ from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Peer
+from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Network, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
@@ -41,7 +41,9 @@ class Reconciler:
         ledger: Ledger,
         *,
         keepalive_seconds: int | None = None,
+        routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
     ) -> None:
+        self._routes = routes
         self._backend = backend
         self._spec = spec
         self._key = private_key
@@ -108,7 +110,9 @@ class Reconciler:
                 await self._backend.open(spec)
                 self._opened = spec
             actual = await self._without_silent(await self._backend.read())
-            desired = desired_device(self._key, self._port, self._ledger, keepalive_seconds=self._keepalive)
+            desired = desired_device(
+                self._key, self._port, self._ledger, self._routes(), keepalive_seconds=self._keepalive
+            )
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
             changes = self._without_early_removals(changes)
             if self._source_lost:

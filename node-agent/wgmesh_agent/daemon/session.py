@@ -32,6 +32,7 @@ from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.model import Network
 
 log = structlog.get_logger()
 ALONE_SECONDS = 15.0
@@ -55,6 +56,7 @@ class Role:
         bind: where the Mesh service listens, `address:port`; None on a plain node.
         server_tls: None with `-dev`, and on a plain node.
         door: how to enter again when nobody else is left; None for the mesh's first node.
+        permitted: of the routes a member asks for, or has: those this node vouches for, as a bootstrap node.
         service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
     """
 
@@ -62,6 +64,7 @@ class Role:
     server_tls: Credentials | None
     door: Door | None
     service_port: int = SERVICE_PORT
+    permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
 
     @property
     def tls(self) -> bool:
@@ -114,6 +117,7 @@ class Session:
             record, identity, folder, choice,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
         )  # fmt: skip
+        self.node.admissions.permitted = role.permitted
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -78,8 +79,9 @@ async def enter(
     node: str,
     public_key: PublicKey,
     endpoint: Endpoint,
+    routes: Sequence[IPv4Network | IPv6Network] = (),
 ) -> Admitted:
-    """Joins by one bootstrap node at `address:port`.
+    """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
 
     Raises:
         JoinRefused: it said no.
@@ -97,6 +99,7 @@ async def enter(
                 endpointPort=endpoint.port,
                 meshName=mesh,
                 nodeName=node,
+                routes=[str(route) for route in routes],
             )
             metadata = (("authorization", sign(handshake.joinToken, time.time())),)
             response = await stub.Join(request, metadata=metadata, timeout=CALL_SECONDS)

@@ -96,6 +96,8 @@ class NodeSettings:
     """Bytes; None: what the underlay leaves."""
     keepalive_seconds: int | None = None
     """Between packets that keep address translators open; None: as WireGuard has it, which is none."""
+    routes: tuple[IPNetwork, ...] = ()
+    """Networks behind this node that it asks to announce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ class BootstrapSettings:
     bootstrap_addrs: tuple[HostPort, ...]
     join_timeout_seconds: float | None
     """How long to keep trying `bootstrap_addrs`; None: for ever."""
+    allow_routes: tuple[tuple[str, IPNetwork], ...] = ()
+    """Which joining node, by name, may announce which network."""
 
 
 @dataclass(frozen=True, slots=True)

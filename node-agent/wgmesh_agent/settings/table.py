@@ -14,6 +14,7 @@ from wgmesh_agent.settings.model import (
     BackendChoice,
     GossipProfile,
     HostPort,
+    IPNetwork,
     ListenAddress,
     LogFormat,
 )
@@ -250,6 +251,18 @@ STUN_SERVER: Setting[HostPort | None] = Setting(
     metavar="HOST[:PORT]",
     help="ask this STUN server for the address others see",
 )
+ROUTES: Setting[tuple[IPNetwork, ...]] = Setting(
+    commands=NODE,
+    flags=("routes",),
+    env=("WGMESH_ROUTES",),
+    yaml=("routes",),
+    parse=parsing.routes,
+    default=(),
+    default_text="none",
+    metavar="CIDR,…",
+    is_list=True,
+    help="networks behind this node that the others reach through it; bootstrap nodes must allow them",
+)
 STATE_DIR: Setting[Path] = Setting(
     commands=NODE,
     flags=("state-dir",),
@@ -300,6 +313,8 @@ SETTINGS: tuple[Setting[Any], ...] = (
     STUN_SERVER,
     GOSSIP_PORT,
     PROFILE,
+    ROUTES,
+    bootstrap_table.ALLOW_ROUTES,
     MEMBERLIST_FILE,
     STATE_DIR,
     AGENT_BIND_SOCKET,

@@ -157,6 +157,9 @@ class Route:
 class InterfaceSpec:
     """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
     bytes, and `paths`: routes to single peers that need something of their own.
+
+    `beyond` are networks behind peers. They have a routing table of their own, which every packet but WireGuard's own
+    (from UDP port `port`) is looked up in before the main one.
     """
 
     name: str
@@ -164,6 +167,8 @@ class InterfaceSpec:
     ranges: tuple[Network, ...]
     mtu: int
     paths: tuple[Route, ...] = ()
+    beyond: tuple[Route, ...] = ()
+    port: int = 0
 
     def __post_init__(self) -> None:
         check_interface_name(self.name)

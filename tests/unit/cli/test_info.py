@@ -110,6 +110,15 @@ def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> No
     assert cells(lines[3]) == ["gamma", "10.232.1.3 fd00::3", "failed", "-", "-", "never", "0 B", "0 B"]
 
 
+def test_networks_behind_members_are_named(cli: Any, mesh: Any) -> None:
+    mesh.members[1].routes.extend(["192.168.7.0/24", "fd07::/64"])
+    assert "Through beta: 192.168.7.0/24, fd07::/64" in cli("info").out.splitlines()
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["routes"] == [
+        "192.168.7.0/24",
+        "fd07::/64",
+    ]
+
+
 def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh: Any) -> None:
     mesh.members[1].pathMTU = 1408
     assert "MTUMismatch" not in cli("info").out
@@ -173,6 +182,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "rxBytes": 1536,
         "txBytes": 20 * 2**20,
         "pathMtu": None,
+        "routes": [],
     }
     assert (gamma["rttMs"], gamma["endpoint"], gamma["lastHandshake"]) == (None, None, None)
 
