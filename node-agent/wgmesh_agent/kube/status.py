@@ -19,7 +19,7 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.calm import Calm
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.report import Seen, certified, report, stamped, wanted_peers
+from wgmesh_agent.kube.report import WORST, Seen, certified, report, stamped, wanted_peers
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
@@ -99,6 +99,7 @@ class StatusWriter:
             interface=identity.interface,
             mtu=identity.mtu,
             agent_version=version("wgmesh"),
+            refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",
