@@ -10,7 +10,7 @@ from tests.netns.mesh_ground import cable, eventually, lab_network, wgmesh, wire
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
-from wgmesh_agent.wireguard.backends.rules import PRIORITY, table_of
+from wgmesh_agent.wireguard.backends.rules import priority_of, table_of
 
 pytestmark = pytest.mark.netns
 SITE, OTHER = "192.168.7.0/24", "192.168.8.0/24"
@@ -56,8 +56,9 @@ def routed(host: Host) -> set[str]:
 
 
 def rules(host: Host) -> list[str]:
+    """Ours, without their priorities, in order."""
     lines = host.run(["ip", "rule", "show"]).stdout.splitlines()
-    return [line for line in lines if line.startswith(f"{PRIORITY}:")]
+    return [line.partition(":")[2].strip() for line in lines if line.endswith("proto 87")]
 
 
 def allowed(mesh: Mesh, node: str) -> set[str]:
@@ -92,12 +93,39 @@ def test_a_network_like_one_s_own_is_refused_there_and_taken_elsewhere(mesh: Mes
     assert "route_overlap 1" in wgmesh(mesh.network.hosts["n3"], "info").stdout
 
 
-def test_the_main_table_holds_none_of_it_and_one_rule_leads_to_ours(mesh: Mesh) -> None:
+def test_the_main_table_holds_none_of_it_and_rules_lead_to_ours(mesh: Mesh) -> None:
     host = mesh.network.hosts["n1"]
     assert SITE not in host.run(["ip", "route", "show"]).stdout
-    (rule,) = rules(host)
-    assert "not from all ipproto udp sport 54540" in rule
+    assert rules(host) == [
+        f"from all ipproto udp sport 54540 goto {priority_of('wglab') + 4} proto 87",
+        f"from {mesh.mesh_address('n1')} lookup {TABLE} proto 87",
+        "from all iif lo lookup main suppress_prefixlength 0 proto 87",
+        f"from all iif lo lookup {TABLE} proto 87",
+        "from all nop proto 87",
+    ]
     assert not rules(mesh.network.hosts["n2"])
+
+
+def test_what_the_main_table_has_by_another_way_stays_there_for_the_machine_itself(mesh: Mesh) -> None:
+    """As with pods whose network plugin has routes: who asked this machine at its own address is answered there."""
+    host, way = mesh.network.hosts["n3"], mesh.network.address("n1")
+    host.run(["ip", "route", "add", SITE, "via", way])
+    try:
+        assert f"via {way}" in host.run(["ip", "route", "get", PRINTER]).stdout
+        own = mesh.network.address("n3")
+        assert f"via {way}" in host.run(["ip", "route", "get", PRINTER, "from", own]).stdout
+        assert (
+            "dev wglab" in host.run(["ip", "route", "get", PRINTER, "from", mesh.mesh_address("n3")]).stdout
+        )
+    finally:
+        host.run(["ip", "route", "del", SITE])
+
+
+def test_a_tunnel_never_runs_through_itself(mesh: Mesh) -> None:
+    shown = mesh.network.hosts["n3"].run(
+        ["ip", "route", "get", PRINTER, "ipproto", "udp", "sport", "54540"], check=False
+    )
+    assert "wglab" not in shown.stdout
 
 
 def test_only_the_interfaces_that_must_forward(mesh: Mesh) -> None:
@@ -135,4 +163,4 @@ def test_routes_go_with_the_node_and_all_is_as_it_was(mesh: Mesh) -> None:
         eventually(partial(is_clean, host), 10.0, f"{node} lets the routes go")
         assert SITE not in allowed(mesh, node)
     assert gateway.run(["cat", "/proc/sys/net/ipv4/conf/site0/forwarding"]).stdout.strip() == "0"
-    assert not gateway.run(["ip", "rule", "show"]).stdout.count("proto 87")
+    assert not rules(gateway)

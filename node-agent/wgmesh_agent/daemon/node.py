@@ -181,6 +181,7 @@ class MeshNode:
             mtu=self.identity.mtu,
             paths=self.beyond.paths(self.prober.reduced()),
             beyond=self.beyond.routes(self.prober.reduced()),
+            sources=self.beyond.announced,
             port=self.identity.listen_port,
         )
 
