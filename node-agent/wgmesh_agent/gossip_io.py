@@ -216,27 +216,14 @@ class GossipNode:
         outstanding = await self._finished(self._core.query(question, self._clock()))
         return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
 
-    async def install_key(self, key: bytes) -> KeyResult:
-        """Put a key on every member's ring."""
-        return await self._change_keys(KeyOperation.INSTALL, key)
-
-    async def use_key(self, key: bytes) -> KeyResult:
-        """Have every member encrypt with an installed key."""
-        return await self._change_keys(KeyOperation.USE, key)
-
-    async def remove_key(self, key: bytes) -> KeyResult:
-        """Take a key that is not the primary off every ring."""
-        return await self._change_keys(KeyOperation.REMOVE, key)
-
-    async def list_keys(self) -> KeyResult:
-        """Which keys are on how many rings."""
-        return await self._change_keys(KeyOperation.LIST, b"")
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
+    ) -> KeyResult:
+        """Have every member, or `nodes`, put a key on its ring, encrypt with it, take it off; or tell its ring."""
+        outstanding = await self._finished(self._core.key_query(operation, key, self._clock(), nodes))
+        return collect(outstanding.expected, outstanding.responses)
 
     # Inside
-
-    async def _change_keys(self, operation: KeyOperation, key: bytes) -> KeyResult:
-        outstanding = await self._finished(self._core.key_query(operation, key, self._clock()))
-        return collect(len(outstanding.expected), outstanding.responses)
 
     async def _finished(self, outstanding: OutstandingQuery) -> OutstandingQuery:
         future = self._queries[outstanding.id] = asyncio.get_running_loop().create_future()

@@ -13,8 +13,20 @@ _RESERVED_PREFIX = "_"
 
 
 @dataclass(frozen=True, slots=True)
+class Hearing:
+    """What probes through the tunnel say. `seconds_ago` is None for never."""
+
+    heard: bool
+    hears_us: bool
+    seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class MemberView:
-    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes."""
+    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes.
+
+    `hearing` is None where no probes are exchanged: with this node itself, and with agents that know none.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -28,9 +40,11 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
+    hearing: Hearing | None
     routes: tuple[str, ...] = ()
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
+    relay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,14 @@ def _member(member: MemberInfo) -> MemberView:
         pubkey=member.pubkey,
         routes=tuple(member.routes),
         path_mtu=member.pathMTU or None,
+        hearing=_hearing(member) if member.probed else None,
+        relay=member.relay,
     )
+
+
+def _hearing(member: MemberInfo) -> Hearing:
+    ago = member.heardMsecAgo / 1000 if member.heardMsecAgo > 0 else None
+    return Hearing(member.heard, member.hearsUs, ago)
 
 
 def as_json(view: MeshView) -> dict[str, Any]:
@@ -100,6 +121,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
             "endpoint": info.endpoint,
             "pubkey": info.pubkey,
             "bootstrap": info.bootstrap,
+            "behindNat": info.behindNat,
             "interface": info.interface,
             "backend": info.backend,
             "mtu": info.mtu,
@@ -120,10 +142,14 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "local": member.is_local,
         "bootstrap": member.is_bootstrap,
         "endpoint": member.endpoint or None,
+        "relay": member.relay or None,
         "pubkey": member.pubkey or None,
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
         "pathMtu": member.path_mtu,
         "routes": list(member.routes),
+        "heard": hearing.heard if (hearing := member.hearing) else None,
+        "hearsUs": hearing.hears_us if hearing else None,
+        "heardSecondsAgo": hearing.seconds_ago if hearing else None,
     }

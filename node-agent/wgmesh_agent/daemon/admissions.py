@@ -29,6 +29,7 @@ from wgmesh_agent.membership.admission_record import (
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, same_addresses
 from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Network
 
 log = structlog.get_logger()
@@ -83,6 +84,8 @@ class Admissions:
         self._news = Changes()
         self.permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
         """Of the routes a member asks for, or has: those this node vouches for."""
+        self.expected: Callable[[str], PublicKey | None] = lambda node: None
+        """Where a roster binds members: the key that it says a member is about to have in the place of its own."""
         may = signer is None or self._own_signer() is not None
         self.required = trust is not None and record.requires_admission and may
         for binding in ledger:
@@ -134,17 +137,14 @@ class Admissions:
         """
         binding = self._ledger.by_key(claim.public_key)
         record = newest(claim.admission, binding.claim.admission if binding else None)
-        signer = self._own_signer() if self.required else None
-        if signer is not None and claim.node:
+        if claim.node:
             routes = claim.routes or ()
             if claim.node != self._ledger.own.node:
                 routes = self.permitted(claim.node, routes)
             if record is None or not record.is_fresh(self._clock()) or record.routes != routes:
-                record = signer.sign(
-                    self._mesh, claim.node, claim.public_key, claim.addresses, self._clock(), routes
-                )
-            if claim.routes != routes:
-                claim = replace(claim, routes=routes)
+                signed = self.sign(replace(claim, routes=routes))
+                if signed is not None:
+                    record, claim = signed, replace(claim, routes=routes)
         vouched = claim if record is claim.admission else replace(claim, admission=record)
         if binding is not None and record is not binding.claim.admission:
             self._ledger.accept(vouched, binding.origin, binding.since)
@@ -155,6 +155,19 @@ class Admissions:
         vouched = self.vouch(replace(claim, admission=self._own))
         self._own = vouched.admission
         return vouched
+
+    def sign(self, claim: Claim) -> AdmissionRecord | None:
+        """A record of this node's own making, from now on; None if it may make none."""
+        signer = self._own_signer() if self.required else None
+        if signer is None:
+            return None
+        return signer.sign(
+            self._mesh, claim.node, claim.public_key, claim.addresses, self._clock(), claim.routes or ()
+        )
+
+    def rekeyed(self, record: AdmissionRecord | None) -> None:
+        """This node has another key, and this is its record from now on; None: it is still to be told."""
+        self._own = record
 
     def settled(self, node: str) -> None:
         """The member is bound, or has gone: what is still asked of it must not bind it again."""
@@ -251,7 +264,8 @@ class Admissions:
                 f"{claim.node or claim.public_key} shows a record that vouches for something else",
             )
         for rival in rivals:
-            if rival.origin is Origin.ROSTER or _holds(rival, record):
+            is_expected = self.expected(record.node) == record.public_key
+            if (rival.origin is Origin.ROSTER and not is_expected) or _holds(rival, record):
                 raise AdmissionFault(
                     Fault.REPLAYED,
                     f"{record.node} shows a record that is older than what {rival.claim.node} is bound by",

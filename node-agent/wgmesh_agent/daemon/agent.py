@@ -119,6 +119,7 @@ async def _agent(
         while start is not None:
             session = await _session(settings, folder, key, start, companions, held_tunnel=held_tunnel)
             end = await session.run(stop, leave, start.peers, fresh=start.fresh)
+            key = session.node.identity.private_key
             if end is End.LEFT:
                 await _unless_ended(after_leaving(), stop, leave)
             start = session.moved_to if end is End.MOVED else None
@@ -158,7 +159,8 @@ def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
     """This node's key, and whether it was made just now."""
     is_new = not folder.has_private_key()
     try:
-        return folder.private_key(), is_new
+        # One that was made while the agent ended is new to the mesh, or may be.
+        return folder.private_key(), is_new or folder.earlier_private_key() is not None
     except DamagedFile as error:
         log.error(
             "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
@@ -188,6 +190,8 @@ async def _session(
         or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
         keepalive_seconds=settings.keepalive_seconds,
         interface=f"wg{record.mesh}",
+        relays=settings.relays,
+        endpoint_given=settings.listen_addr is not None or settings.stun_server is not None,
     )
 
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:

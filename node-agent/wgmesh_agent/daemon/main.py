@@ -89,11 +89,12 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
             remembered = replace(remembered, routes=plan.node.routes)
         is_other = _has_other_addresses(plan.bundle, remembered) or _asks_anew(plan, remembered)
         if role.door is not None and (is_new_key or is_other):
-            door = replace(role.door, node=remembered.node)
+            door = replace(role.door, node=remembered.node, replaces=folder.earlier_private_key())
             try:
                 return await _entered(plan, role, door, folder, remembered, 0.0)
             except CannotEnter as error:
                 log.warning("not admitted anew yet", why=str(error), next="trying on")
+                role = replace(role, door=door)
         return Start(role, remembered)
     if plan.founds is not None:
         return Start(role, plan.founds, fresh=True)
@@ -137,6 +138,7 @@ async def _entered(
         routes=plan.node.routes,
     )
     folder.save_mesh(record)
+    folder.forget_earlier_key()
     return Start(role, record, admitted.peers, fresh=True)
 
 
@@ -253,6 +255,7 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
         created_unix=now,
         joined_unix=now,
         gossip_keys=keys,
+        gossip_keys_since=now if keys else 0,
         profile=settings.gossip_profile.value,
         gossip_port=settings.gossip_port,
         bootstrap=True,

@@ -6,12 +6,13 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.padded import Padded
 from wgmesh_agent.links.hearing import Hearing, Link
 from wgmesh_agent.links.path_mtu import Path, PathMTUs
 from wgmesh_agent.membership.binding import IPAddress
@@ -62,6 +63,7 @@ class Prober(asyncio.DatagramProtocol):
         self._ways: dict[IPAddress, Endpoint] = {}
         self._reduced: Mapping[IPAddress, int] = {}
         self._transport: asyncio.DatagramTransport | None = None
+        self.padded = Padded(self._send)
         self.unsent = 0
 
     async def start(self) -> None:
@@ -96,6 +98,14 @@ class Prober(asyncio.DatagramProtocol):
             dues = [due for due in (self._hearing.next_due(), self._mtus.next_due()) if due is not None]
             await self._changes.after(seen, max(0.0, min(dues) - now) if dues else None)
 
+    def ask(self, addresses: Iterable[IPAddress]) -> None:
+        """Probes these peers at once, and has them answer at once."""
+        now = time.monotonic()
+        for address in addresses:
+            self._hearing.ask(address, now)
+        for address, payload in self._hearing.due(now):
+            self._send(address, payload)
+
     def links(self) -> dict[str, Link]:
         """Every probed peer by name."""
         return self._hearing.links(time.monotonic())
@@ -108,18 +118,30 @@ class Prober(asyncio.DatagramProtocol):
         """By mesh address: the peers whose path carries less than the interface sends, and how many bytes."""
         return self._reduced
 
+    def news(self, address: IPAddress, *, failed: bool) -> None:
+        """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
+        self._hearing.news(address, time.monotonic(), failed=failed)
+
+    @property
+    def period_seconds(self) -> float:
+        """How often each peer is probed."""
+        return self._hearing.period_seconds
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         source, now = ip_address(addr[0]), time.monotonic()
-        if self._hearing.received(source, data[:MAX_PROBE_BYTES], now):
-            return
-        answer = self._mtus.received(source, data, now)
+        probe = data[:MAX_PROBE_BYTES]
+        if self._hearing.received(source, probe, now):
+            answer = self._hearing.answer(source, probe, now)
+        else:
+            answer = self._mtus.received(source, data, now)
+            self._note_reduced()
+            self.padded.received(source, data)
         if answer is not None:
             self._send(source, answer)
-        self._note_reduced()
 
     def error_received(self, exc: Exception) -> None:
         # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.

@@ -20,7 +20,7 @@ from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Network, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Network, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
@@ -42,7 +42,15 @@ class Reconciler:
         *,
         keepalive_seconds: int | None = None,
         routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
+        shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
+            desired
+        ),
     ) -> None:
+        """
+        Args:
+            routes: the networks behind peers, by key.
+            shape: what to make of the desired device, given what the device holds and unix seconds.
+        """
         self._routes = routes
         self._backend = backend
         self._spec = spec
@@ -50,7 +58,8 @@ class Reconciler:
         self._public = private_key.public()
         self._port = listen_port
         self._ledger = ledger
-        self._keepalive = keepalive_seconds
+        self.keepalive_seconds = keepalive_seconds
+        self._shape = shape
         self._wanted = Changes()
         self._lock = asyncio.Lock()
         self._asked = 0
@@ -60,6 +69,11 @@ class Reconciler:
         self._source_lost = False
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
+        self.first_handshakes = FirstHandshakes(self._public)
+
+    def use_key(self, private_key: PrivateKey) -> None:
+        """The interface is to have this key from the next pass on."""
+        self._key, self._public = private_key, private_key.public()
         self.first_handshakes = FirstHandshakes(self._public)
 
     def poke(self) -> None:
@@ -109,10 +123,12 @@ class Reconciler:
             if check_interface or spec != self._opened:
                 await self._backend.open(spec)
                 self._opened = spec
-            actual = await self._without_silent(await self._backend.read())
+            actual = await self._backend.read()
             desired = desired_device(
-                self._key, self._port, self._ledger, self._routes(), keepalive_seconds=self._keepalive
+                self._key, self._port, self._ledger, self._routes(), keepalive_seconds=self.keepalive_seconds
             )
+            desired = self._shape(desired, actual, time.time())
+            actual = await self._without_silent(actual, desired)
             changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
             changes = self._without_early_removals(changes)
             if self._source_lost:
@@ -134,11 +150,19 @@ class Reconciler:
             knock(binding.claim.addresses[0] for binding in bindings)
         return device
 
-    async def _without_silent(self, device: Device) -> Device:
+    async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
         due = self.first_handshakes.due(device, time.monotonic())
         # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
-        silent = [key for key in due if self._is_where_it_says(device.peers[key])]
+        silent = {key for key in due if self._is_where_it_says(device.peers[key])}
+        # What was tried in vain would hold up the next try for five seconds.
+        silent.update(
+            wanted.public_key
+            for wanted in desired.peers
+            if wanted.try_now is not None
+            and (held := device.peers.get(wanted.public_key)) is not None
+            and not held.last_handshake
+        )
         if not silent:
             return device
         log.debug("no first handshake, beginning anew", peers=[str(key) for key in silent])

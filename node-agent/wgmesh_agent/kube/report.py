@@ -30,6 +30,8 @@ class Seen:
     public_key: str
     endpoint: str
     path: Path | None = None
+    relay: str = ""
+    """The member that carries what goes to it; empty: the path is direct."""
 
     @property
     def heard(self) -> bool:
@@ -70,6 +72,7 @@ def report(base: NodeReport, peers: Iterable[Seen], expected: Set[str], external
     return replace(
         base,
         heard=len(expected) - len(silent),
+        relayed=sum(1 for name in expected - set(silent) if by_name[name].relay),
         expected=len(expected),
         failed=sum(1 for name in expected if name in by_name and by_name[name].failed),
         worst=worst,

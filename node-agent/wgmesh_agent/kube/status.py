@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
@@ -20,14 +21,17 @@ from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.calm import Calm
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.report import WORST, Seen, certified, report, stamped, wanted_peers
-from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.roster import API_VERSION, NodeReport, node_object_name
+from wgmesh_api.roster import API_VERSION, NodeReport, gossip_key_id, node_object_name
 
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 RETRY_SECONDS = 10.0
+ANNOUNCE_SECONDS = 45.0
+SEEN_SECONDS = 2.0
 GONE, CONFLICT = 404, 409
 
 
@@ -49,6 +53,7 @@ class StatusWriter:
         self._credentials = credentials
         self._clock = clock
         self._calm = Calm(random.Random())  # noqa: S311
+        self._next_key = ""
 
     async def write(self, session: Session) -> None:
         """Writes on news until it is cancelled."""
@@ -82,6 +87,28 @@ class StatusWriter:
         else:
             self._calm.wrote(stamp, self._clock())
 
+    async def announce_key(self, session: Session, key: PublicKey) -> None:
+        """Says in the roster which key is to come, and returns when others have had time to see that.
+
+        Raises:
+            NotRotated: the roster could not be told.
+        """
+        self._next_key = str(key)
+        session.node.changes.bump()
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await until(self._view, self._is_announced)
+        except TimeoutError as error:
+            self._next_key = ""
+            raise NotRotated(
+                "the new key could not be told to the API server: the old one is in use"
+            ) from error
+        await asyncio.sleep(SEEN_SECONDS)
+
+    def _is_announced(self) -> bool:
+        own = self._view.own
+        return own is not None and own.report.next_public_key == self._next_key
+
     async def left(self, mesh: str, node: str) -> None:
         """As `tell_left`, with what was said last."""
         await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
@@ -93,13 +120,19 @@ class StatusWriter:
         joined = not node.is_alone() or not expected
         base = NodeReport(
             phase="Joined",
-            public_key=str(identity.private_key.public()),
+            public_key=(public_key := str(identity.private_key.public())),
+            public_key_since=datetime.fromtimestamp(record.wireguard_key_since, UTC)
+            if record.wireguard_key_since
+            else None,
+            rotated_for=record.wireguard_key_token,
+            next_public_key=self._next_key if self._next_key != public_key else "",
             endpoint=str(identity.endpoint),
             backend=node.backend.kind.value,
             interface=identity.interface,
             mtu=identity.mtu,
             agent_version=version("wgmesh"),
             refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
+            gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",
@@ -126,6 +159,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
     node = session.node
     links, paths = node.prober.links(), node.prober.paths()
     members = node.gossip.members()
+    relays = node.relaying.via()
     found = []
     for binding in node.ledger:
         claim = binding.claim
@@ -143,6 +177,7 @@ def seen_by(session: Session, device: Device) -> list[Seen]:
                 else None,
                 public_key=str(claim.public_key),
                 endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+                relay=relays.get(claim.public_key, ""),
             )
         )
     return found

@@ -60,6 +60,10 @@ class RosterView:
         """Whether there is a WgMeshNode for a member of this name, readable or not."""
         return node in self.nodes or node_object_name(self._mesh_name, node) in self._unreadable
 
+    def externals(self) -> list[str]:
+        """The members outside the cluster."""
+        return [entry.node for entry in self.nodes.values() if entry.external and not entry.deleting]
+
     def bootstraps(self) -> list[HostPort]:
         """Where other bootstrap nodes serve."""
         if self.mesh is None:

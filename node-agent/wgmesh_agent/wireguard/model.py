@@ -100,13 +100,14 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class DesiredPeer:
     """What a peer should be: `endpoints` are candidates in order of preference, `keepalive_seconds` None
-    leaves it.
+    leaves it. `try_now` is written whatever endpoint the peer has.
     """
 
     public_key: PublicKey
     allowed_ips: frozenset[Network]
     endpoints: tuple[Endpoint, ...] = ()
     keepalive_seconds: int | None = None
+    try_now: Endpoint | None = None
 
     def __post_init__(self) -> None:
         if self.keepalive_seconds is not None and not 0 <= self.keepalive_seconds <= MAX_KEEPALIVE_SECONDS:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from wgmesh_api.roster import write_time
@@ -23,6 +23,8 @@ from wgmesh_operator.decisions.overlaps import Problem
 from wgmesh_operator.decisions.rollup import Tally
 
 _MESSAGE_LIMIT = 1024
+STARTING_FOR = timedelta(minutes=2)
+"""How long pods that do not run yet and links that are silent yet need nobody's care in a mesh never whole before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What judgements are made from. `agents` are (ready, wanted) pods; `authority_error` a sentence or empty."""
+    """What judgements are made from.
+
+    `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
+    """
 
     tally: Tally
     problems: Sequence[Problem]
@@ -47,6 +52,7 @@ class Outlook:
     authority_error: str = ""
     rolling_over: bool = False
     leaving: Sequence[str] = ()
+    starting: bool = False
 
 
 def judge(outlook: Outlook) -> list[Judgement]:
@@ -98,12 +104,15 @@ def _fully_meshed(outlook: Outlook) -> Judgement:
     if outlook.blocked or tally.nodes == 0:
         return Judgement(kind, False, "NoNodes", "there are no members")
     if tally.fully_meshed:
-        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links")
+        relayed = f", {tally.relayed} of them through a relay" if tally.relayed else ""
+        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links{relayed}")
     missing = tally.links - tally.heard
     if tally.waiting:
         return Judgement(kind, False, "NodesJoining", f"waiting for {tally.waiting}")
     if tally.down:
         return Judgement(kind, False, "NodesDown", f"{tally.down} down; {missing} links are not heard")
+    if outlook.starting:
+        return Judgement(kind, False, "LinksComingUp", f"{missing} of {tally.links} links are not heard yet")
     named = f": {tally.broken}" if tally.broken else ""
     return Judgement(kind, False, "LinksDown", f"{missing} links are not heard{named}")
 
@@ -120,6 +129,8 @@ def _degraded(outlook: Outlook) -> Judgement:
         return Judgement(kind, True, "CertificatesExpired", f"those of {tally.expired} have ended")
     if tally.down:
         return Judgement(kind, True, "NodesDown", f"{tally.down} down")
+    if outlook.starting:
+        return Judgement(kind, False, "AsWanted")
     ready, wanted = outlook.agents
     if ready < wanted:
         return Judgement(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
@@ -185,7 +196,7 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
 
 
 _BAD = frozenset({"Degraded", "MTUMismatch"})
-_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "PathsNarrow"})
+_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp", "PathsNarrow"})
 
 
 def _event_reason(condition: Json) -> str:

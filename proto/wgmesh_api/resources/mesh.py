@@ -99,7 +99,19 @@ class WireguardSpec(ResourceModel):
         ge=0,
         le=65535,
         description="Seconds between packets that keep address translators open; 0: none are sent;"
-        " none: tunnels stay as they are, at first without.",
+        " none: 25 on a node that is behind one, no packets elsewhere.",
+    )
+    relays: Annotated[
+        list[
+            Annotated[
+                str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+            ]
+        ],
+        Field(max_length=9, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(
+        default=[],
+        description="Members that carry traffic between members which cannot reach each other directly, best first."
+        " They see that traffic in clear; none: nobody does.",
     )
     backend: Literal["auto", "kernel", "userspace"] = Field(
         default="auto",
@@ -192,6 +204,35 @@ class RoutesSpec(ResourceModel):
     ] = Field(default=[], description="Members that are gateways to sites.")
 
 
+_INTERVAL_RULES = validations(
+    rule(
+        "duration(self) >= duration('1h') && duration(self) <= duration('87600h')",
+        "out of bounds: write an interval of 1h to 87600h",
+    )
+)
+
+
+class RotationSpec(ResourceModel):
+    """What is made anew by itself, and how often."""
+
+    gossip_keys: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=_DURATION,
+        description="How old the gossip key grows before it is changed, such as 720h; none: it is changed on"
+        " demand only.",
+        json_schema_extra=_INTERVAL_RULES,
+    )
+    wireguard_keys: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=_DURATION,
+        description="How old a node's WireGuard key grows before it makes another, such as 720h, some a little earlier"
+        " so that not all do at once; none: they are changed on demand only.",
+        json_schema_extra=_INTERVAL_RULES,
+    )
+
+
 class ResourceRequirements(ResourceModel):
     """What a container asks for and may use, as in a pod's spec."""
 
@@ -282,6 +323,9 @@ class WgMeshSpec(ResourceModel):
         default_factory=RoutesSpec,
         description="Networks behind members that the others reach through the mesh.",
     )
+    rotation: RotationSpec = Field(
+        default_factory=RotationSpec, description="What is made anew by itself, and how often."
+    )
     agent: AgentSpec = Field(default_factory=AgentSpec, description="The agents' pods.")
 
 
@@ -325,6 +369,25 @@ class WgMeshStatus(ResourceModel):
     )
     created_at: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="When the mesh was made, in seconds since 1970."
+    )
+    first_meshed_at: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="When every member heard every other for the first time, in seconds since 1970.",
+    )
+    gossip_key_made: str | None = Field(
+        default=None,
+        description="When the gossip key in use was made.",
+        json_schema_extra={"format": "date-time"},
+    )
+    oldest_wireguard_key: str | None = Field(
+        default=None,
+        description="Since when the node with the oldest WireGuard key has it.",
+        json_schema_extra={"format": "date-time"},
+    )
+    wireguard_keys_rotated_for: str | None = Field(
+        default=None,
+        max_length=16,
+        description="Id of the last value of the annotation for new WireGuard keys that all live nodes have done.",
     )
     worst_links: Annotated[
         list[Annotated[str, Field(max_length=600)]],

@@ -214,6 +214,20 @@ def test_a_record_takes_nothing_from_what_the_roster_says(boot: Node, node: Node
     assert node.refusals.counts["admission_replayed"] == 1
 
 
+def test_a_record_for_the_key_that_the_roster_expects_takes_the_earlier_ones_place(
+    boot: Node, node: Node
+) -> None:
+    beta, other, coming = claim("beta", 3), claim("beta", 3), claim("beta", 3)
+    node.membership.accept(beta, Origin.ROSTER)
+    boot.now += timedelta(days=1)
+    node.now = boot.now
+    node.admissions.expected = {"beta": coming.public_key}.get
+    node.announced(boot.admissions.vouch(other))
+    assert node.key_of("beta") == beta.public_key
+    node.announced(boot.admissions.vouch(coming))
+    assert node.key_of("beta") == coming.public_key
+
+
 def test_a_record_past_its_time_binds_nobody(boot: Node, node: Node) -> None:
     beta = boot.admissions.vouch(claim("beta", 3))
     node.now += timedelta(days=1, seconds=1)

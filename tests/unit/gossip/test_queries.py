@@ -307,7 +307,7 @@ class TestKeys:
 
     def test_answers_are_summed_up_with_refusals_by_name(self) -> None:
         result = collect(
-            4,
+            frozenset("abcde"),
             {
                 "a": encode_serf(KeyResponse(True, "", ("k1", "k2"), "k1")),
                 "b": encode_serf(KeyResponse(True, "", ("k1",), "k1")),
@@ -315,7 +315,8 @@ class TestKeys:
                 "d": b"garbage",
             },
         )
-        assert (result.asked, result.answered, result.ok) == (4, 4, False)
+        assert (result.asked, result.answered, result.silent, result.ok) == (5, 4, frozenset("e"), False)
+        assert result.rings == {"a": ("k1", "k2"), "b": ("k1",)}
         assert (result.keys, result.primary_keys) == ({"k1": 2, "k2": 1}, {"k1": 2})
         assert result.errors["c"] == "no such key"
         assert set(result.errors) == {"c", "d"}

@@ -238,6 +238,7 @@ class SessionGround:
             membership=self.membership,
             changes=self.changes,
             prober=SimpleNamespace(links=lambda: self.links, paths=dict),
+            relaying=SimpleNamespace(via=dict),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
             is_alone=lambda: not self.gossip.table,

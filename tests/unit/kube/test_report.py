@@ -31,6 +31,13 @@ def test_the_narrowest_paths_are_named_and_all_counted() -> None:
     assert found.narrow == (("f", 600), ("h", 700), ("g", 1000), ("c", 1216), ("e", 1280))
 
 
+def test_relayed_peers_are_heard_peers_and_counted_apart() -> None:
+    through = [replace(peer("b"), relay="r"), replace(peer("c", heard=False), relay="r"), peer("r")]
+    found = report(NodeReport(), through, {"b", "c", "r"}, set())
+    assert (found.heard, found.relayed, found.expected) == (2, 1, 3)
+    assert read_report(found.to_status()).relayed == 1
+
+
 def test_no_more_than_five_are_named() -> None:
     assert len(report(NodeReport(), [], {f"n{n}" for n in range(100)}, set()).worst) == 5
 

@@ -10,6 +10,7 @@ from tests.unit.operator.ground import NOW, MemoryApi, cluster_of, condition, no
 
 from wgmesh_api.roster import write_time
 from wgmesh_operator.decisions.calm import CALM_FOR, write_at
+from wgmesh_operator.decisions.conditions import STARTING_FOR
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
         "Degraded": ("False", "AsWanted"),
         "MTUMismatch": ("False", "PathsWhole"),
     }
-    assert status(api)["createdAt"] == int(NOW.timestamp())
+    assert status(api)["createdAt"] == status(api)["firstMeshedAt"] == int(NOW.timestamp())
     assert status(api)["observedGeneration"] == 1
 
 
@@ -83,6 +84,15 @@ def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> N
         ("PathsNarrow", False),
         ("PathsWhole", False),
     ]
+
+
+def test_links_through_a_relay_count_and_are_said(api: MemoryApi) -> None:
+    for name in ("n0", "n2"):
+        api.report_ready(f"blue.{name}", 2, relayed=1)
+    settle(api)
+    assert status(api)["links"] == "6/6"
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 2 of them through a relay"
 
 
 def test_the_report_of_a_dead_node_is_history(api: MemoryApi) -> None:
@@ -162,6 +172,25 @@ def test_a_condition_keeps_its_time_until_its_status_changes(api: MemoryApi) -> 
     api.report_ready("blue.n0", 1)
     settle(api)
     assert condition(api, "FullyMeshed")["lastTransitionTime"] == write_time(api.now)
+
+
+def test_a_new_mesh_is_given_two_minutes_before_anybody_is_alarmed() -> None:
+    api = cluster_of()
+    settle(api)
+    for number in range(3):
+        api.report_ready(f"blue.n{number}", 1)
+    body = api.get("DaemonSet", "wgmesh-blue")
+    assert body is not None
+    body["status"] = {"numberReady": 2, "desiredNumberScheduled": 3}
+    settle(api)
+    assert told(api)["FullyMeshed"] == ("False", "LinksComingUp")
+    assert told(api)["Degraded"] == ("False", "AsWanted")
+    assert [event.reason for event in api.events if event.warning] == []
+    api.now += STARTING_FOR
+    settle(api)
+    assert told(api)["FullyMeshed"] == ("False", "LinksDown")
+    assert told(api)["Degraded"] == ("True", "AgentsNotReady")
+    assert {event.reason for event in api.events if event.warning} == {"LinksDown", "AgentsNotReady"}
 
 
 def test_events_tell_changes_once(api: MemoryApi) -> None:

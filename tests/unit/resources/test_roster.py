@@ -40,6 +40,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
             "wireguard": {"port": 51820, "mtu": 1400, "keepalive": 25, "backend": "kernel"},
             "gossip": {"profile": "wan", "port": 7000},
             "certificates": {"lifetime": "1h30m"},
+            "rotation": {"wireguardKeys": "720h"},
         }
     )
     status = WgMeshStatus(
@@ -69,6 +70,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
         gossip_profile="wan",
         gossip_port=7000,
         certificate_lifetime_seconds=5400.0,
+        wireguard_key_seconds=2592000.0,
     )
 
 
@@ -108,6 +110,10 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             certificate_serial="ff",
             certificate_issuer="aa",
             trusted=["aa", "bb"],
+            gossip_keys=["cc", "dd"],
+            public_key_since="2030-01-01T00:00:00Z",
+            rotated_for="ee",
+            next_public_key="n",
             agent_version="1",
             last_change="2030-01-01T00:00:00Z",
             externals=[ExternalPeer(node="laptop", public_key="l", endpoint="x:1", heard=True)],
@@ -152,6 +158,10 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             certificate_serial="ff",
             certificate_issuer="aa",
             trusted=("aa", "bb"),
+            gossip_keys=("cc", "dd"),
+            public_key_since=MOMENT,
+            rotated_for="ee",
+            next_public_key="n",
             agent_version="1",
             last_change=MOMENT,
             externals=(roster.ExternalReport("laptop", "l", "x:1", heard=True),),
@@ -174,6 +184,10 @@ REPORTS = st.builds(
     roster.NodeReport,
     phase=st.sampled_from(["", "Pending", "Joined", "Left"]),
     public_key=TEXT,
+    next_public_key=TEXT,
+    public_key_since=TIMES,
+    rotated_for=TEXT,
+    gossip_keys=st.lists(TEXT, max_size=3).map(tuple),
     endpoint=TEXT,
     backend=TEXT,
     interface=TEXT,

@@ -126,8 +126,15 @@ def test_candidates_take_turns_until_one_answers() -> None:
             assert isinstance(change, SetPeer)
             seen.append((now - NOW, change.endpoint))
         current = applied(current, changes(wanted, current, now), now_unix=now)
-        now += 10
-    assert seen == [(0, FIRST), (30, SECOND), (60, FIRST), (90, SECOND)]
+        now += 2
+    assert seen == [(0, FIRST), (6, SECOND), (12, FIRST), (18, SECOND)]
+
+
+def test_what_is_to_be_tried_now_is_written_once() -> None:
+    wanted = DesiredPeer(A, frozenset(), (FIRST, SECOND), try_now=SECOND)
+    assert changes(wish(wanted), device(Peer(A, FIRST, last_handshake=NOW))) == (SetPeer(A, SECOND),)
+    assert changes(wish(wanted), device(Peer(A, SECOND))) == ()
+    assert changes(wish(wanted), device())[0] == SetPeer(A, SECOND, create=True)
 
 
 def test_a_range_moves_by_being_given_to_its_new_peer_alone() -> None:
