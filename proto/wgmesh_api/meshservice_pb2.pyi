@@ -45,7 +45,7 @@ class HandshakeResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ..., replacesKeys: _Optional[bool] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "replaces", "replacesProof")
+    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "replaces", "replacesProof", "routes")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTIP_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTPORT_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class JoinRequest(_message.Message):
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     REPLACES_FIELD_NUMBER: _ClassVar[int]
     REPLACESPROOF_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     endpointIP: str
     endpointPort: int
@@ -60,7 +61,8 @@ class JoinRequest(_message.Message):
     nodeName: str
     replaces: bytes
     replacesProof: bytes
-    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., replaces: _Optional[bytes] = ..., replacesProof: _Optional[bytes] = ...) -> None: ...
+    routes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., replaces: _Optional[bytes] = ..., replacesProof: _Optional[bytes] = ..., routes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
     __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission", "gossipKeys", "gossipKeysSince")
@@ -133,20 +135,22 @@ class Peer(_message.Message):
     def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ...) -> None: ...
 
 class Admission(_message.Message):
-    __slots__ = ("mesh", "node", "publicKey", "addresses", "notBefore", "notAfter")
+    __slots__ = ("mesh", "node", "publicKey", "addresses", "notBefore", "notAfter", "routes")
     MESH_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     PUBLICKEY_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     NOTBEFORE_FIELD_NUMBER: _ClassVar[int]
     NOTAFTER_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
     mesh: str
     node: str
     publicKey: bytes
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
     notBefore: int
     notAfter: int
-    def __init__(self, mesh: _Optional[str] = ..., node: _Optional[str] = ..., publicKey: _Optional[bytes] = ..., addresses: _Optional[_Iterable[bytes]] = ..., notBefore: _Optional[int] = ..., notAfter: _Optional[int] = ...) -> None: ...
+    routes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, mesh: _Optional[str] = ..., node: _Optional[str] = ..., publicKey: _Optional[bytes] = ..., addresses: _Optional[_Iterable[bytes]] = ..., notBefore: _Optional[int] = ..., notAfter: _Optional[int] = ..., routes: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class AdmissionRecord(_message.Message):
     __slots__ = ("admission", "signature", "signer", "certificates")

@@ -132,6 +132,7 @@ class NodeReport:
     expected: int = 0
     failed: int = 0
     worst: tuple[tuple[str, str], ...] = ()
+    refused_routes: tuple[str, ...] = ()
     narrow_count: int = 0
     narrow: tuple[tuple[str, int], ...] = ()
     certificate_not_after: datetime | None = None
@@ -171,6 +172,7 @@ class NodeReport:
             "expected": self.expected,
             "failed": self.failed,
             "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
+            "refusedRoutes": list(self.refused_routes),
             "narrowPaths": self.narrow_count,
             "narrowest": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
             "trusted": list(self.trusted),
@@ -219,6 +221,7 @@ class RosterNode:
     external: bool
     endpoint_hint: IPAddress | None
     report: NodeReport
+    routes: tuple[IPNetwork, ...] = ()
 
     @property
     def deleting(self) -> bool:
@@ -275,6 +278,7 @@ def read_node(body: Mapping[str, Any]) -> RosterNode:
         external=spec.get("external") is True,
         endpoint_hint=read_address(spec.get("endpointHint")),
         report=read_report(_mapping(body, "status")),
+        routes=tuple(route for text in _list(spec, "routes") if (route := _network(text)) is not None),
     )
 
 
@@ -299,6 +303,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
             for item in _list(status, "worst")
             if isinstance(item, Mapping)
         ),
+        refused_routes=tuple(item for item in _list(status, "refusedRoutes") if isinstance(item, str)),
         narrow_count=_int(status, "narrowPaths") or 0,
         narrow=tuple(
             (_text(item, "node"), _int(item, "mtu") or 0)

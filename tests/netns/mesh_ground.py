@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh_agent.lab.agent import PROGRAM, until
+from wgmesh_agent.lab.command import run
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
@@ -166,3 +167,14 @@ def pinging(mesh: Mesh, *pairs: tuple[str, str], a_second: int = PINGS_A_SECOND)
     finally:
         for ping in pings:
             ping.end()
+
+
+def cable(network: Network, one: tuple[str, str, str], other: tuple[str, str, str], mtu: int = 1500) -> None:
+    """Joins two hosts: each a host's name, an interface to be made there, and its address."""
+    (a, a_name, _), (b, b_name, _) = one, other
+    run(["nsenter", f"--target={network.switch.pid}", "--net", "--", "ip", "link", "add", a_name, "mtu", str(mtu),
+         "netns", str(network.hosts[a].pid), "type", "veth", "peer", "name", b_name, "mtu", str(mtu),
+         "netns", str(network.hosts[b].pid)])  # fmt: skip
+    for name, interface, address in (one, other):
+        network.hosts[name].run(["ip", "address", "add", address, "dev", interface])
+        network.hosts[name].run(["ip", "link", "set", interface, "up"])

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, wgmesh
+from tests.netns.mesh_ground import cable, eventually, lab_network, wgmesh
 
-from wgmesh_agent.lab.command import run
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
@@ -46,17 +45,6 @@ RULES = {"open": "", "no fragments": NO_FRAGMENTS, "no word": NO_WORD, "nothing"
 class Ground:
     mesh: Mesh
     kind: str
-
-
-def cable(network: Network, one: tuple[str, str, str], other: tuple[str, str, str], mtu: int) -> None:
-    """Joins two hosts: each a host's name, an interface to be made there, and its address."""
-    (a, a_name, _), (b, b_name, _) = one, other
-    run(["nsenter", f"--target={network.switch.pid}", "--net", "--", "ip", "link", "add", a_name, "mtu", str(mtu),
-         "netns", str(network.hosts[a].pid), "type", "veth", "peer", "name", b_name, "mtu", str(mtu),
-         "netns", str(network.hosts[b].pid)])  # fmt: skip
-    for name, interface, address in (one, other):
-        network.hosts[name].run(["ip", "address", "add", address, "dev", interface])
-        network.hosts[name].run(["ip", "link", "set", interface, "up"])
 
 
 def narrow_path(network: Network, rules: str) -> None:

@@ -116,6 +116,9 @@ def _header(view: MeshView) -> list[str]:
             lines.append(
                 "DEVELOPMENT MODE: gossip is not encrypted, anybody who reaches a bootstrap node may join"
             )
+    for member in view.members:
+        if member.routes:
+            lines.append(f"Through {member.name}: {', '.join(member.routes)}")
     reduced = narrow(view)
     if reduced:
         paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:NAMED])

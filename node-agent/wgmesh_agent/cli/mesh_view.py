@@ -41,6 +41,7 @@ class MemberView:
     tx_bytes: int
     pubkey: str
     hearing: Hearing | None
+    routes: tuple[str, ...] = ()
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
     relay: str = ""
@@ -88,6 +89,7 @@ def _member(member: MemberInfo) -> MemberView:
         rx_bytes=member.rxBytes,
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
+        routes=tuple(member.routes),
         path_mtu=member.pathMTU or None,
         hearing=_hearing(member) if member.probed else None,
         relay=member.relay,
@@ -146,6 +148,7 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
         "pathMtu": member.path_mtu,
+        "routes": list(member.routes),
         "heard": hearing.heard if (hearing := member.hearing) else None,
         "hearsUs": hearing.hears_us if hearing else None,
         "heardSecondsAgo": hearing.seconds_ago if hearing else None,

@@ -30,6 +30,7 @@ from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, same_addresses
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Network
 
 log = structlog.get_logger()
 QUERY = "_admission"
@@ -83,6 +84,8 @@ class Admissions:
         self._signer: tuple[TLSFiles, Signer | None] | None = None
         self._missing: dict[str, _Missing] = {}
         self._news = Changes()
+        self.permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
+        """Of the routes a member asks for, or has: those this node vouches for."""
         self.expected: Callable[[str], PublicKey | None] = lambda node: None
         """Where a roster binds members: the key that it says a member is about to have in the place of its own."""
         may = signer is None or self._own_signer() is not None
@@ -96,7 +99,7 @@ class Admissions:
         None, counted and logged, if the claim needs a record and has none that is believed.
         """
         record = claim.admission
-        claim = replace(claim, admission=None)
+        claim = replace(claim, admission=None, routes=None)
         if not self.required:
             return claim, False
         if record is not None:
@@ -117,13 +120,16 @@ class Admissions:
     def introduced(self, claim: Claim) -> Claim:
         """A claim from somebody authenticated; its record goes with it only if it is believed."""
         record = claim.admission
-        if record is None or self._trust is None or self._verifier_of(self._trust).knows(record.signer):
+        if record is None or self._trust is None:
+            return claim
+        claim = replace(claim, routes=record.routes)
+        if self._verifier_of(self._trust).knows(record.signer):
             return claim
         try:
             self._verify(record)
         except AdmissionFault as error:
             log.debug("admission record left out", node=claim.node, why=str(error))
-            return replace(claim, admission=None)
+            return replace(claim, admission=None, routes=None)
         return claim
 
     def vouch(self, claim: Claim) -> Claim:
@@ -133,8 +139,14 @@ class Admissions:
         """
         binding = self._ledger.by_key(claim.public_key)
         record = newest(claim.admission, binding.claim.admission if binding else None)
-        if claim.node and (record is None or not record.is_fresh(self._clock())):
-            record = self.sign(claim) or record
+        if claim.node:
+            routes = claim.routes or ()
+            if claim.node != self._ledger.own.node:
+                routes = self.permitted(claim.node, routes)
+            if record is None or not record.is_fresh(self._clock()) or record.routes != routes:
+                signed = self.sign(replace(claim, routes=routes))
+                if signed is not None:
+                    record, claim = signed, replace(claim, routes=routes)
         vouched = claim if record is claim.admission else replace(claim, admission=record)
         if binding is not None and record is not binding.claim.admission:
             self._ledger.accept(vouched, binding.origin, binding.since)
@@ -151,7 +163,9 @@ class Admissions:
         signer = self._own_signer() if self.required else None
         if signer is None:
             return None
-        return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, self._clock())
+        return signer.sign(
+            self._mesh, claim.node, claim.public_key, claim.addresses, self._clock(), claim.routes or ()
+        )
 
     def rekeyed(self, record: AdmissionRecord | None) -> None:
         """This node has another key, and this is its record from now on; None: it is still to be told."""
@@ -273,7 +287,8 @@ class Admissions:
                     Fault.REPLAYED,
                     f"{record.node} shows a record that is older than what {rival.claim.node} is bound by",
                 )
-        return replace(claim, node=record.node, addresses=record.addresses, admission=record), True
+        claim = replace(claim, node=record.node, addresses=record.addresses, admission=record)
+        return replace(claim, routes=record.routes), True
 
     def _verify(self, record: AdmissionRecord) -> AdmissionRecord:
         assert self._trust is not None

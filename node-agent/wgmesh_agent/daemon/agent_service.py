@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.links.path_mtu import Path as PathMTU
 from wgmesh_agent.membership.tags import is_reserved
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.model import Device
+from wgmesh_agent.wireguard.model import Device, Network
 from wgmesh_api.agent_pb2 import (
     AgentEmpty,
     ExamineRequest,
@@ -182,6 +182,13 @@ class AgentService(AgentServicer):
         rtt = self._node.gossip.rtt(node, seen_from)
         return -1 if rtt is None else round(rtt * 1e6)
 
+    def _routes(self, node: str) -> Iterable[Network]:
+        """What is reached through a member."""
+        if node == self._node.record.node:
+            return self._node.beyond.announced
+        binding = self._node.ledger.by_name(node)
+        return self._node.beyond.taken.get(binding.claim.public_key, ()) if binding is not None else ()
+
     def _member_info(
         self, member: Member, device: Device, links: dict[str, Link], paths: dict[str, PathMTU]
     ) -> MemberInfo:
@@ -211,6 +218,7 @@ class AgentService(AgentServicer):
             probed=link is not None,
             heard=link is not None and link.heard,
             hearsUs=link is not None and bool(link.hears_us),
+            routes=[str(route) for route in self._routes(member.name)],
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
             heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
             relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",

@@ -25,6 +25,7 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
 from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -101,6 +102,15 @@ class Bootstrap:
     def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         return None if self._node.assigned is None else self._node.assigned(node, caller)
 
+    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+        given = self._node.admissions.permitted(node, asked)
+        for route in asked:
+            if route not in given:
+                self._node.refusals.count(
+                    "route_not_allowed", f"{node} asks to announce {route}, which it was not given"
+                )
+        return given
+
     async def claim_elsewhere(self, claim: Claim) -> bool:
         others = [name for name in self.bootstraps()[1:] if self.is_alive(name)]
         if not others:
@@ -150,3 +160,16 @@ class Bootstrap:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await self.registrar.sweep(time.time())
+            self._announce_routes()
+
+    def _announce_routes(self) -> None:
+        """Members whose routes are others now: who sees no roster hears of it so."""
+        admissions = self._node.admissions
+        for binding in list(self._node.ledger):
+            claim = binding.claim
+            record = claim.admission
+            if record is not None and admissions.permitted(claim.node, claim.routes or ()) != record.routes:
+                vouched = admissions.vouch(claim)
+                if vouched.admission is not record:
+                    log.info("routes changed", node=claim.node, routes=[str(r) for r in vouched.routes or ()])
+                    self._node.announce(vouched)

@@ -48,7 +48,9 @@ class Clamping:
         Args:
             check: look whether somebody else took it away.
         """
-        wanted = ruleset(self._interface, spec.mtu, spec.paths) if routes(self._interface) else ""
+        wanted = (
+            ruleset(self._interface, spec.mtu, (*spec.paths, *spec.beyond)) if routes(self._interface) else ""
+        )
         if wanted == self._standing and not (wanted and check and not await self._stands()):
             return
         if wanted:

@@ -18,7 +18,7 @@ from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, Network
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS = 0.5
@@ -41,6 +41,7 @@ class Door:
 
     Attributes:
         node: the name to ask for; empty: whatever the mesh makes of the address.
+        routes: networks behind this node to ask for.
         replaces: the key that this machine was a member with before this one, until a bootstrap node has accepted that.
     """
 
@@ -49,6 +50,7 @@ class Door:
     mesh: str
     node: str
     public_key: PublicKey
+    routes: tuple[Network, ...] = ()
     replaces: PrivateKey | None = None
 
 
@@ -92,10 +94,18 @@ async def enter_by(
     if not towards:
         raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
     own = await endpoint(towards)
-    return await enter(
+    admitted = await enter(
         str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
-        replaces=door.replaces, before_joining=before_joining,
+        routes=door.routes, replaces=door.replaces, before_joining=before_joining,
     )  # fmt: skip
+    given = admitted.admission.routes if admitted.admission else ()
+    for route in door.routes:
+        if route not in given:
+            log.error(
+                "route not announced", route=str(route), why="the bootstrap node does not allow it to this node",
+                next="set -allow-routes on the bootstrap nodes, restart them, then this agent",
+            )  # fmt: skip
+    return admitted
 
 
 def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:
@@ -126,4 +136,5 @@ def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, boot
         tags=earlier.tags if earlier else {},
         requires_admission=admitted.requires_admission,
         admission=admitted.admission,
+        routes=earlier.routes if earlier else (),
     )

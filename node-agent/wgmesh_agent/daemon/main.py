@@ -36,7 +36,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, Network
 
 log = structlog.get_logger()
 
@@ -85,7 +85,10 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
     remembered = _remembered(plan, folder)
     if remembered is not None:
         remembered = replace(remembered, bootstrap=role.bind is not None)
-        if role.door is not None and (is_new_key or _has_other_addresses(plan.bundle, remembered)):
+        if role.door is None:
+            remembered = replace(remembered, routes=plan.node.routes)
+        is_other = _has_other_addresses(plan.bundle, remembered) or _asks_anew(plan, remembered)
+        if role.door is not None and (is_new_key or is_other):
             door = replace(role.door, node=remembered.node, replaces=folder.earlier_private_key())
             try:
                 return await _entered(plan, role, door, folder, remembered, 0.0)
@@ -101,6 +104,12 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
     if role.door is None:
         raise Conflict("neither a mesh to make nor a bootstrap node to ask")
     return await _entered(plan, role, role.door, folder, None, plan.join_timeout_seconds)
+
+
+def _asks_anew(plan: Plan, remembered: MeshRecord) -> bool:
+    """Whether this node announces other routes than when it entered, or not all of those it was to announce."""
+    given = remembered.admission.routes if remembered.admission else ()
+    return plan.node.routes != remembered.routes or not set(plan.node.routes) <= set(given)
 
 
 def _has_other_addresses(bundle: Bundle | None, remembered: MeshRecord) -> bool:
@@ -126,6 +135,7 @@ async def _entered(
         ipam_ranges=plan.ipam_ranges,
         profile=plan.profile.value if plan.profile else record.profile,
         gossip_port=plan.gossip_port or record.gossip_port,
+        routes=plan.node.routes,
     )
     folder.save_mesh(record)
     folder.forget_earlier_key()
@@ -164,12 +174,32 @@ def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
     founds = None if others else _founded(settings)
     return Plan(
         node=settings.node,
-        role=lambda key: Role(bind, tls, _door(settings.node, others, client, key), settings.grpc_bind_port),
+        role=lambda key: Role(
+            bind,
+            tls,
+            _door(settings.node, others, client, key),
+            settings.grpc_bind_port,
+            functools.partial(allowed, settings.allow_routes),
+        ),
         founds=founds,
         ipam_ranges=settings.cidr_ipam,
         join_timeout_seconds=settings.join_timeout_seconds,
         profile=None,
         gossip_port=None,
+    )
+
+
+def allowed(
+    pairs: tuple[tuple[str, Network], ...], node: str, asked: tuple[Network, ...]
+) -> tuple[Network, ...]:
+    """The networks a node asks for that lie within what it may announce."""
+    return tuple(
+        route
+        for route in asked
+        if any(
+            name == node and route.version == given.version and route.subnet_of(given)  # type: ignore[arg-type]
+            for name, given in pairs
+        )
     )
 
 
@@ -231,6 +261,7 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
         bootstrap=True,
         tags={},
         requires_admission=settings.tls is not None,
+        routes=node.routes,
     )
 
 
@@ -239,7 +270,7 @@ def _door(
 ) -> Door | None:
     if not bootstraps:
         return None
-    return Door(bootstraps, tls, node.mesh_name, node.node_name or "", key.public())
+    return Door(bootstraps, tls, node.mesh_name, node.node_name or "", key.public(), node.routes)
 
 
 def _tls(files: ServerTLS | ClientTLS | None) -> Credentials | None:

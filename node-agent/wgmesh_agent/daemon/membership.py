@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -17,6 +18,7 @@ from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.tags import PUBLIC_KEY, TagsError, claim_from_tags
+from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -43,6 +45,8 @@ class Membership:
         self._changed = changed
         self.is_listed: Callable[[str], bool] = lambda node: True
         """Whether there may be a member of this name, where a roster decides that."""
+        self.routes_by_roster = False
+        """Whether only the roster says which networks are behind members."""
 
     def heard(self, member: Member) -> None:
         """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
@@ -83,6 +87,8 @@ class Membership:
                 return False
             claim, overrides = judged
             origin = Origin.RECORD if overrides else origin
+        if self.routes_by_roster and origin is not Origin.ROSTER:
+            claim = replace(claim, routes=None)
         before = self._ledger.by_key(claim.public_key)
         take = self._ledger.bind if overrides else self._ledger.accept
         refusal = take(claim, origin, time.time())
@@ -97,6 +103,14 @@ class Membership:
         if before != after:
             self._changed()
         return True
+
+    def route(self, node: str, routes: tuple[Network, ...]) -> None:
+        """The roster says which networks are behind a member."""
+        binding = self._ledger.by_name(node)
+        if binding is not None and (binding.claim.routes or ()) != routes:
+            self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
+            log.info("routes of member", node=node, routes=[str(route) for route in routes])
+            self._changed()
 
     def remove(self, node: str, why: str) -> None:
         """Lets go of a member that the roster does not have any more."""

@@ -11,6 +11,7 @@ from ipaddress import ip_interface
 import structlog
 
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
+from wgmesh_agent.daemon.beyond import Beyond
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.heralding import QUERY as HERALD
@@ -55,12 +56,12 @@ from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
 from wgmesh_agent.state.folder import StateFolder
+from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Route
-from wgmesh_agent.wireguard.mtu import path_routes
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -133,9 +134,18 @@ class MeshNode:
         )
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
         self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
+        announced = record.admission.routes if record.admission is not None else record.routes
+        self.beyond = Beyond(
+            identity.interface,
+            self.ledger,
+            self.refusals,
+            announced,
+            Forwarding(folder.path),
+            self._ledger_changed,
+        )
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
-            keepalive_seconds=identity.keepalive_seconds,
+            keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.granted,
             shape=lambda desired, actual, now_unix: self.relaying.shape(
                 self.paths.shape(desired, actual, now_unix), actual
             ),
@@ -213,6 +223,7 @@ class MeshNode:
             self.record.addresses,
             (self.identity.endpoint,),
             self.record.bootstrap,
+            routes=self.beyond.announced,
         )
 
     @property
@@ -226,7 +237,10 @@ class MeshNode:
             addresses=tuple(ip_interface(address) for address in self.record.addresses),
             ranges=self.record.ranges,
             mtu=self.identity.mtu,
-            paths=self._path_routes(),
+            paths=self.beyond.paths(self.prober.reduced()),
+            beyond=self.beyond.routes(self.prober.reduced()),
+            sources=self.beyond.announced,
+            port=self.identity.listen_port,
         )
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
@@ -241,6 +255,7 @@ class MeshNode:
         """
         for claim in peers:
             self.membership.accept(claim, Origin.PEERS)
+        await self.beyond.start()
         await self.reconciler.reconcile()
         self.kept.save()
         await self.gossip.start()
@@ -250,6 +265,7 @@ class MeshNode:
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
+        self.tasks.start(self.beyond.run(), "routes beyond nodes")
         self.tasks.start(self.clamping.run(self.interface_spec, self.changes), "clamping")
         self.tasks.start(self.meeting.reconnect(), "reconnect")
         self.tasks.start(self._count_gossip(), "count gossip")
@@ -345,6 +361,7 @@ class MeshNode:
         self.prober.close()
         await self.gossip.close()
         await self.clamping.remove()
+        self.beyond.undo()
         await self.relaying.close_door()
         try:
             await self.backend.destroy()
@@ -365,11 +382,6 @@ class MeshNode:
             if member.tags.get(PROBE_PORT) == port
             and (binding := self.ledger.by_name(member.name)) is not None
         }
-
-    def _path_routes(self) -> tuple[Route, ...]:
-        reduced = self.prober.reduced()
-        bindings = ((address, self.ledger.by_address(address)) for address in reduced)
-        return path_routes(reduced, {a: binding.claim.addresses for a, binding in bindings if binding})
 
     def _endpoint_of(self, device: Device, address: IPAddress) -> Endpoint | None:
         """Where WireGuard sends what is for a member."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -21,7 +21,7 @@ from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, super
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Network, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
@@ -44,14 +44,17 @@ class Reconciler:
         ledger: Ledger,
         *,
         keepalive_seconds: int | None = None,
+        routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
         shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
             desired
         ),
     ) -> None:
         """
         Args:
+            routes: the networks behind peers, by key.
             shape: what to make of the desired device, given what the device holds and unix seconds.
         """
+        self._routes = routes
         self._backend = backend
         self._spec = spec
         self._key = private_key
@@ -127,7 +130,7 @@ class Reconciler:
                 self._opened = spec
             found = self._ages.look(await self._backend.read(), time.time(), time.monotonic())
             desired = desired_device(
-                self._key, self._port, self._ledger, keepalive_seconds=self.keepalive_seconds
+                self._key, self._port, self._ledger, self._routes(), keepalive_seconds=self.keepalive_seconds
             )
             desired = self._shape(desired, found, time.time())
             actual = await self._without_silent(found, desired)

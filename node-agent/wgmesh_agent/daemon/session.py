@@ -36,7 +36,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, Network
 
 log = structlog.get_logger()
 ALONE_SECONDS = 15.0
@@ -62,6 +62,7 @@ class Role:
         bind: where the Mesh service listens, `address:port`; None on a plain node.
         server_tls: None with `-dev`, and on a plain node.
         door: how to enter again when nobody else is left; None for the mesh's first node.
+        permitted: of the routes a member asks for, or has: those this node vouches for, as a bootstrap node.
         service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
     """
 
@@ -69,6 +70,7 @@ class Role:
     server_tls: Credentials | None
     door: Door | None
     service_port: int = SERVICE_PORT
+    permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
 
     @property
     def tls(self) -> bool:
@@ -121,6 +123,7 @@ class Session:
             record, identity, folder, choice, locate=self._locate,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
         )  # fmt: skip
+        self.node.admissions.permitted = role.permitted
         self.rotations = Rotations(self.node, self._bootstraps, self._enter_with)
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
@@ -306,7 +309,9 @@ class Session:
     ) -> Admitted:
         """Joins with a new key in the place of the old one. Raises JoinRefused or JoinUnreachable."""
         record = self.node.record
-        door = Door((), self._role.asking_tls, record.mesh, record.node, new.public(), old)
+        door = Door(
+            (), self._role.asking_tls, record.mesh, record.node, new.public(), record.routes, replaces=old
+        )
         try:
             admitted = await enter_by(door, bootstrap, self._endpoint, before_joining)
         except NoEndpoint as error:

@@ -6,8 +6,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from wgmesh_agent.membership.admission_record import MAX_ROUTES
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, usable_endpoint
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
@@ -42,6 +43,7 @@ class DenialReason(enum.StrEnum):
     BAD_KEY = "bad_key"
     BAD_NAME = "bad_name"
     BAD_ENDPOINT = "bad_endpoint"
+    BAD_ROUTE = "bad_route"
     KEY_IN_USE = "key_in_use"
     NAME_IN_USE = "name_in_use"
     EXHAUSTED = "exhausted"
@@ -67,6 +69,7 @@ class Applicant:
         node: the name asked for, or the certificate's; empty: to be made from the address.
         known: the binding this very node has already, whose addresses it keeps.
         replaces: the binding of the same node under a key it lost.
+        routes: networks behind it that it asks to announce.
     """
 
     node: str
@@ -74,6 +77,7 @@ class Applicant:
     endpoint: Endpoint
     known: Binding | None = None
     replaces: Binding | None = None
+    routes: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
     def kept_addresses(self) -> tuple[IPAddress, ...]:
@@ -105,6 +109,7 @@ def examine(
     node = _node_name(request, caller.identity, mesh_name)
     public_key = _public_key(request.pubkey)
     endpoint = _endpoint(request.endpointIP, request.endpointPort, ledger.own.ranges)
+    routes = _routes(list(request.routes))
     if public_key == ledger.own.public_key or node == ledger.own.node:
         what = "public key" if public_key == ledger.own.public_key else "name"
         reason = DenialReason.KEY_IN_USE if what == "public key" else DenialReason.NAME_IN_USE
@@ -116,7 +121,7 @@ def examine(
                 DenialReason.KEY_IN_USE,
                 f"the public key is already held by {known.claim.node}: give this machine a state directory of its own",
             )
-        return Applicant(node or known.claim.node, public_key, endpoint, known=known)
+        return Applicant(node or known.claim.node, public_key, endpoint, known=known, routes=routes)
     named = ledger.by_name(node) if node else None
     is_same = named is not None and named.claim.public_key == proven
     if named is not None and not is_same and not _may_replace(named, caller, is_alive(node)):
@@ -124,7 +129,7 @@ def examine(
             DenialReason.NAME_IN_USE,
             f"the name {node} is in use by another node: choose another, or run `wgmesh leave {node}` there",
         )
-    return Applicant(node, public_key, endpoint, replaces=named)
+    return Applicant(node, public_key, endpoint, replaces=named, routes=routes)
 
 
 def _may_replace(named: Binding, caller: Caller, alive: bool) -> bool:
@@ -177,6 +182,15 @@ def _endpoint(address: str, port: int, ranges: tuple[IPv4Network | IPv6Network, 
             "or is a loopback, multicast or unspecified address",
         )
     return endpoint
+
+
+def _routes(texts: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    if len(texts) > MAX_ROUTES:
+        raise Denied(DenialReason.BAD_ROUTE, f"{len(texts)} routes are more than {MAX_ROUTES}")
+    try:
+        return tuple(dict.fromkeys(ip_network(text) for text in texts))
+    except ValueError as error:
+        raise Denied(DenialReason.BAD_ROUTE, f"a route makes no sense: {error}") from error
 
 
 def join_ranges(ranges: tuple[IPv4Network | IPv6Network, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -83,10 +83,11 @@ async def enter(
     node: str,
     public_key: PublicKey,
     endpoint: Endpoint,
+    routes: Sequence[IPv4Network | IPv6Network] = (),
     replaces: PrivateKey | None = None,
     before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
-    """Joins by one bootstrap node at `address:port`.
+    """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
 
     Args:
         replaces: the key that this machine was a member with, which `public_key` takes the place of.
@@ -108,6 +109,7 @@ async def enter(
                 endpointPort=endpoint.port,
                 meshName=mesh,
                 nodeName=node,
+                routes=[str(route) for route in routes],
             )
             bootstrap_key = await _own_key(stub, handshake) if replaces is not None else None
             if before_joining is not None:

@@ -17,6 +17,7 @@ from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.names import default_node_name
 from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16
@@ -38,6 +39,9 @@ class Mesh(Protocol):
 
     def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         """The addresses a roster has for a node; None where there is no roster. Raises Denied if it must not join."""
+
+    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+        """Which networks behind a node this one vouches for, given what it asks to announce."""
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
@@ -200,7 +204,8 @@ class Registrar:
             if not addresses:
                 addresses = self._allocate(applicant.public_key, now)
             node = applicant.node or default_node_name(self._mesh_name, addresses[0])
-            claim = Claim(node, applicant.public_key, addresses, (applicant.endpoint,))
+            routes = self._mesh.routes(node, applicant.routes)
+            claim = Claim(node, applicant.public_key, addresses, (applicant.endpoint,), routes=routes)
             refusal = self._ledger.accept(claim, Origin.ADMITTED, now_unix, identity=caller.name)
             if refusal is not None:
                 raise Denied(DenialReason.NAME_IN_USE, refusal.message)

@@ -91,6 +91,7 @@ class Following:
     async def follow(self, session: Session) -> None:
         """Until this node is to leave, or to go on as something else; tells the session which."""
         session.node.membership.is_listed = self.is_member
+        session.node.membership.routes_by_roster = True
         session.node.admissions.expected = self.expected
         while True:
             generation = self._view.changes.generation
@@ -149,6 +150,11 @@ class Following:
                 continue
             if other.uid not in self._over and self._knows_better(other, claim, ledger):
                 membership.accept(claim, Origin.ROSTER)
+        for other in self._view.nodes.values():
+            if other.node != session.node.record.node:
+                membership.route(other.node, other.routes)
+            else:
+                session.node.beyond.announce(other.routes)
         for member in session.node.members():
             if ledger.by_name(member.name) is None and self.is_member(member.name):
                 membership.heard(member)
@@ -203,4 +209,4 @@ def claim_of(entry: RosterNode) -> Claim | None:
         endpoints: tuple[Endpoint, ...] = (Endpoint.parse(entry.report.endpoint),)
     except ValueError:
         endpoints = ()
-    return Claim(entry.node, key, entry.addresses, endpoints, entry.bootstrap)
+    return Claim(entry.node, key, entry.addresses, endpoints, entry.bootstrap, routes=entry.routes)

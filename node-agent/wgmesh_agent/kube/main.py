@@ -36,6 +36,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
@@ -248,6 +249,7 @@ class KubeAgent:
             bootstrap=True,
             tags={},
             requires_admission=True,
+            routes=own.routes,
         )
         return self._start(record, self._roster_claims(own.node))
 
@@ -280,8 +282,14 @@ class KubeAgent:
     def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> Start:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
-        role = SessionRole(bind, self._credentials if bind else None, self._door(record.node), port)
+        credentials = self._credentials if bind else None
+        role = SessionRole(bind, credentials, self._door(record.node), port, self._routes_of)
         return Start(role, record, peers, fresh)
+
+    def _routes_of(self, node: str, routes: tuple[Network, ...]) -> tuple[Network, ...]:
+        """What the roster says is behind a member; what it has, while the roster does not know it."""
+        entry = self._view.nodes.get(node)
+        return routes if entry is None else entry.routes
 
     def _next_start(self, session: Session) -> Start:
         """The role changed: the same member, with or without the Mesh service; or it was away and another has its

@@ -20,7 +20,7 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.calm import Calm
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.report import Seen, certified, report, stamped, wanted_peers
+from wgmesh_agent.kube.report import WORST, Seen, certified, report, stamped, wanted_peers
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -131,6 +131,7 @@ class StatusWriter:
             interface=identity.interface,
             mtu=identity.mtu,
             agent_version=version("wgmesh"),
+            refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -38,11 +38,13 @@ SKEW = timedelta(minutes=5)
 MAX_CERTIFICATES = 4
 MAX_CERTIFICATE_BYTES = 4096
 MAX_SIGNERS = 256
+MAX_ROUTES = 64
 _CONTEXT = b"wgmesh admission 1\0"
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -73,7 +75,7 @@ class AdmissionRecord:
     """One member's record; not believed before a Verifier has seen it.
 
     Attributes:
-        mesh, node, public_key, addresses: what is vouched for.
+        mesh, node, public_key, addresses, routes: what is vouched for; routes are networks behind the member.
         not_before, not_after: unix microseconds; of two records for one member the later one holds.
         blob: the signed bytes.
         signature: over a context and `blob`.
@@ -91,6 +93,7 @@ class AdmissionRecord:
     signature: bytes
     signer: bytes
     certificates: tuple[bytes, ...] = ()
+    routes: tuple[IPNetwork, ...] = ()
 
     @classmethod
     def from_message(cls, message: RecordMessage) -> AdmissionRecord:
@@ -98,6 +101,7 @@ class AdmissionRecord:
         try:
             content = AdmissionMessage.FromString(message.admission)
             addresses = tuple(_address(raw) for raw in content.addresses)
+            routes = tuple(_route(raw) for raw in content.routes[: MAX_ROUTES + 1])
             key = PublicKey(content.publicKey)
         except (DecodeError, InvalidKeyError, ValueError) as error:
             raise AdmissionFault(Fault.MALFORMED, f"an admission record makes no sense: {error}") from error
@@ -106,6 +110,7 @@ class AdmissionRecord:
             not addresses
             or not content.node
             or len(addresses) > 8
+            or len(routes) > MAX_ROUTES
             or len(message.signer) != 32
             or len(certificates) > MAX_CERTIFICATES
             or any(len(der) > MAX_CERTIFICATE_BYTES for der in certificates)
@@ -113,7 +118,7 @@ class AdmissionRecord:
             raise AdmissionFault(Fault.MALFORMED, "an admission record lacks a part, or has too much of one")
         return cls(
             content.mesh, content.node, key, addresses, content.notBefore, content.notAfter,
-            message.admission, message.signature, message.signer, certificates,
+            message.admission, message.signature, message.signer, certificates, routes,
         )  # fmt: skip
 
     @classmethod
@@ -160,7 +165,13 @@ class Signer:
         self.chain = x509.load_pem_x509_certificates(certificate_pem)
 
     def sign(
-        self, mesh: str, node: str, public_key: PublicKey, addresses: Sequence[IPAddress], now: datetime
+        self,
+        mesh: str,
+        node: str,
+        public_key: PublicKey,
+        addresses: Sequence[IPAddress],
+        now: datetime,
+        routes: Sequence[IPNetwork] = (),
     ) -> AdmissionRecord:
         """Vouches from `now` for a day, or for as long as its own certificate lasts."""
         leaf = self.chain[0]
@@ -170,6 +181,7 @@ class Signer:
         blob = AdmissionMessage(
             mesh=mesh, node=node, publicKey=public_key.raw, addresses=[a.packed for a in addresses],
             notBefore=not_before, notAfter=not_after,
+            routes=[route.network_address.packed + bytes([route.prefixlen]) for route in routes],
         ).SerializeToString(deterministic=True)  # fmt: skip
         data = _CONTEXT + blob
         if isinstance(self._key, rsa.RSAPrivateKey):
@@ -180,6 +192,7 @@ class Signer:
             mesh, node, public_key, tuple(addresses), not_before, not_after, blob, signature,
             leaf.fingerprint(hashes.SHA256()),
             tuple(c.public_bytes(serialization.Encoding.DER) for c in self.chain[:MAX_CERTIFICATES]),
+            tuple(routes),
         )  # fmt: skip
 
 
@@ -304,6 +317,12 @@ def _address(raw: bytes) -> IPAddress:
     if len(raw) not in (4, 16):
         raise ValueError(f"an address of {len(raw)} bytes")
     return ip_address(raw)
+
+
+def _route(raw: bytes) -> IPNetwork:
+    if len(raw) not in (5, 17):
+        raise ValueError(f"a route of {len(raw)} bytes")
+    return ip_network((raw[:-1], raw[-1]))
 
 
 def _microseconds(time: datetime) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from wgmesh_agent.membership.admission_record import AdmissionRecord, IPAddress
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, Network
 
 __all__ = ["Binding", "Claim", "IPAddress", "Origin"]
 
@@ -34,6 +34,7 @@ class Claim:
         endpoints: where its WireGuard can be reached, best first; may be empty.
         bootstrap: whether it admits joiners.
         admission: what a bootstrap node vouches for; says nothing before it was verified.
+        routes: networks behind it, as somebody who may say so gave them; None: nothing is said of them.
     """
 
     node: str
@@ -42,6 +43,7 @@ class Claim:
     endpoints: tuple[Endpoint, ...]
     bootstrap: bool = False
     admission: AdmissionRecord | None = field(default=None, compare=False, repr=False)
+    routes: tuple[Network, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

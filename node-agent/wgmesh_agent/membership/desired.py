@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 
 from wgmesh_agent.membership.binding import Binding
-from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Network
 
 
 def desired_device(
     private_key: PrivateKey,
     listen_port: int,
     bindings: Iterable[Binding],
+    routes: Mapping[PublicKey, Sequence[Network]] | None = None,
     *,
     keepalive_seconds: int | None = None,
 ) -> DesiredDevice:
-    """One peer a binding, allowed exactly its own mesh addresses, in a stable order."""
+    """One peer a binding, allowed exactly its own mesh addresses and its `routes`, in a stable order."""
+    routes = routes or {}
     peers = [
         DesiredPeer(
             public_key=binding.claim.public_key,
-            allowed_ips=frozenset(ip_network(address) for address in binding.claim.addresses),
+            allowed_ips=frozenset(
+                (
+                    *(ip_network(address) for address in binding.claim.addresses),
+                    *routes.get(binding.claim.public_key, ()),
+                )
+            ),
             endpoints=binding.claim.endpoints,
             keepalive_seconds=keepalive_seconds,
         )

@@ -102,12 +102,15 @@ class Ledger:
         if old is None:
             self._put(Binding(claim, origin, since=now_unix, identity=identity))
         else:
+            admission = newest(old.claim.admission, claim.admission)
+            is_older = claim.admission is not None and admission is not claim.admission
             merged = replace(
                 old.claim,
                 node=old.claim.node or claim.node,
                 endpoints=merge_endpoints(claim.endpoints, old.claim.endpoints),
                 bootstrap=claim.bootstrap or old.claim.bootstrap,
-                admission=newest(old.claim.admission, claim.admission),
+                admission=admission,
+                routes=old.claim.routes if claim.routes is None or is_older else claim.routes,
             )
             is_news = merged != old.claim or merged.admission is not old.claim.admission
             if is_news or (identity and identity != old.identity):

@@ -140,3 +140,15 @@ BOOTSTRAP_PEERS: Setting[tuple[HostPort, ...]] = Setting(
     is_list=True,
     help="enter the mesh of these bootstrap nodes as one more",
 )
+ALLOW_ROUTES: Setting[tuple[tuple[str, IPNetwork], ...]] = Setting(
+    commands=Command.BOOTSTRAP,
+    flags=("allow-routes",),
+    env=("WGMESH_ALLOW_ROUTES",),
+    yaml=("bootstrap.allow-routes",),
+    parse=parsing.allowed_routes,
+    default=(),
+    default_text="none",
+    metavar="NODE=CIDR,…",
+    is_list=True,
+    help="networks that joining nodes may announce; the same list on all bootstrap nodes",
+)

@@ -15,6 +15,7 @@ from wgmesh_agent.settings.model import (
     Bundle,
     ClientSettings,
     GossipProfile,
+    IPNetwork,
     JoinSettings,
     NodeSettings,
     Verbosity,
@@ -61,6 +62,7 @@ def bootstrap_settings(resolved: Resolved, chance: random.Random) -> BootstrapSe
         gossip_profile=_gossip_profile(resolved),
         bootstrap_addrs=resolved.value(bootstrap_table.BOOTSTRAP_PEERS),
         join_timeout_seconds=resolved.value(table.JOIN_TIMEOUT),
+        allow_routes=resolved.value(bootstrap_table.ALLOW_ROUTES),
     )
 
 
@@ -153,10 +155,20 @@ def _node_settings(resolved: Resolved, mesh_name: str) -> NodeSettings:
         backend=resolved.value(table.BACKEND),
         stun_server=resolved.value(table.STUN_SERVER),
         state_dir=resolved.value(table.STATE_DIR).absolute(),
+        routes=_routes(resolved),
         relays=resolved.value(table.RELAYS),
         log_format=resolved.value(table.LOG_FORMAT),
         verbosity=verbosity(resolved),
     )
+
+
+def _routes(resolved: Resolved) -> tuple[IPNetwork, ...]:
+    if resolved.value(table.DEV) and resolved.is_given(table.ROUTES):
+        raise SettingsError(
+            f"{resolved.origin(table.ROUTES).label} cannot be combined with -dev: without certificates nobody can "
+            "vouch for routes"
+        )
+    return resolved.value(table.ROUTES)
 
 
 def _gossip_profile(resolved: Resolved) -> GossipProfile:

@@ -98,6 +98,8 @@ class NodeSettings:
     """Between packets that keep address translators open; None: none, unless this node is behind one."""
     relays: tuple[str, ...] = ()
     """Names of the members that may carry traffic between others, best first."""
+    routes: tuple[IPNetwork, ...] = ()
+    """Networks behind this node that it asks to announce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ class BootstrapSettings:
     bootstrap_addrs: tuple[HostPort, ...]
     join_timeout_seconds: float | None
     """How long to keep trying `bootstrap_addrs`; None: for ever."""
+    allow_routes: tuple[tuple[str, IPNetwork], ...] = ()
+    """Which joining node, by name, may announce which network."""
 
 
 @dataclass(frozen=True, slots=True)

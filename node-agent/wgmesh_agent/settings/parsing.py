@@ -35,6 +35,8 @@ _INTERFACE = re.compile(r"[^\s/%:\x00-\x1f\x7f]{1,15}")
 _MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less the final zero
 _KEY_BYTES = 32
 
+MAX_ROUTES = 64
+
 
 def boolean(text: str) -> bool:
     lowered = text.lower()
@@ -153,6 +155,39 @@ def _range(text: str) -> IPNetwork:
         raise ValueError(f'"{text}" is too small for a mesh')
     if network.prefixlen == 0 or _is_special(network.network_address):
         raise ValueError(f'"{text}" is not a range nodes can have addresses in')
+    return network
+
+
+def routes(text: str) -> tuple[IPNetwork, ...]:
+    """Networks behind a node, at most MAX_ROUTES, none twice and none inside another."""
+    parsed = tuple(_route(item) for item in _items(text))
+    if len(parsed) > MAX_ROUTES:
+        raise ValueError(f"{len(parsed)} networks are more than the {MAX_ROUTES} a node may announce")
+    for number, one in enumerate(parsed):
+        for other in parsed[number + 1 :]:
+            if one.overlaps(other):
+                raise ValueError(f"{one} and {other} overlap")
+    return parsed
+
+
+def allowed_routes(text: str) -> tuple[tuple[str, IPNetwork], ...]:
+    """NODE=CIDR items: which node may announce which network."""
+    found: list[tuple[str, IPNetwork]] = []
+    for item in _items(text):
+        node, equals, network = item.partition("=")
+        if not equals:
+            raise ValueError(f'"{item}" is not a node and a network such as gate1=192.168.7.0/24')
+        found.append((node_name(node), _route(network)))
+    return tuple(found)
+
+
+def _route(text: str) -> IPNetwork:
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a network such as 192.168.7.0/24: {error}') from None
+    if "/" not in text or network.prefixlen == 0 or _is_special(network.network_address):
+        raise ValueError(f'"{text}" is not a network that a node can announce')
     return network
 
 

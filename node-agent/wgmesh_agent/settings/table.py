@@ -14,6 +14,7 @@ from wgmesh_agent.settings.model import (
     BackendChoice,
     GossipProfile,
     HostPort,
+    IPNetwork,
     ListenAddress,
     LogFormat,
 )
@@ -250,6 +251,18 @@ STUN_SERVER: Setting[HostPort | None] = Setting(
     metavar="HOST[:PORT]",
     help="ask this STUN server for the address others see",
 )
+ROUTES: Setting[tuple[IPNetwork, ...]] = Setting(
+    commands=NODE,
+    flags=("routes",),
+    env=("WGMESH_ROUTES",),
+    yaml=("routes",),
+    parse=parsing.routes,
+    default=(),
+    default_text="none",
+    metavar="CIDR,…",
+    is_list=True,
+    help="networks behind this node that the others reach through it; bootstrap nodes must allow them",
+)
 RELAYS: Setting[tuple[str, ...]] = Setting(
     commands=NODE,
     flags=("relays",),
@@ -313,6 +326,8 @@ SETTINGS: tuple[Setting[Any], ...] = (
     RELAYS,
     GOSSIP_PORT,
     PROFILE,
+    ROUTES,
+    bootstrap_table.ALLOW_ROUTES,
     MEMBERLIST_FILE,
     STATE_DIR,
     AGENT_BIND_SOCKET,

@@ -35,6 +35,7 @@ class MeshRecord:
         tags: what the user set on this node.
         requires_admission: whether gossip binds a member only with an admission record.
         admission: this node's own record; None where it makes it itself, or has none.
+        routes: networks behind this node that it asks to announce.
     """
 
     mesh: str
@@ -51,6 +52,7 @@ class MeshRecord:
     tags: dict[str, str]
     requires_admission: bool = False
     admission: AdmissionRecord | None = field(default=None, repr=False, compare=False)
+    routes: tuple[IPv4Network | IPv6Network, ...] = ()
     gossip_keys_since: int = 0
     wireguard_key_since: int = 0
     wireguard_key_token: str = ""
@@ -75,6 +77,7 @@ def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
         "tags": record.tags,
         "requiresAdmission": record.requires_admission,
         "admission": _admission_to_json(record.admission),
+        "routes": [str(n) for n in record.routes],
     }
 
 
@@ -95,6 +98,7 @@ def mesh_from_json(content: Any) -> MeshRecord:
         tags={str(k): str(v) for k, v in content["tags"].items()},
         requires_admission=bool(content.get("requiresAdmission", False)),
         admission=_admission_from_json(content),
+        routes=tuple(ip_network(n) for n in content.get("routes", [])),
         gossip_keys_since=int(content.get("gossipKeysSince", 0)),
         wireguard_key_since=int(content.get("wireguardKeySince", 0)),
         wireguard_key_token=str(content.get("wireguardKeyToken", "")),
@@ -114,6 +118,7 @@ def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
             "lastSeen": b.last_seen,
             "identity": b.identity,
             "admission": _admission_to_json(b.claim.admission),
+            "routes": [str(n) for n in b.claim.routes or ()],
         }
         for b in bindings
     ]
@@ -130,6 +135,7 @@ def members_from_json(content: Any) -> list[Binding]:
                 endpoints=tuple(Endpoint.parse(e) for e in item["endpoints"]),
                 bootstrap=bool(item["bootstrap"]),
                 admission=_admission_from_json(item),
+                routes=tuple(ip_network(n) for n in item.get("routes", [])) or None,
             ),
             origin=Origin(item["origin"]),
             since=float(item["since"]),

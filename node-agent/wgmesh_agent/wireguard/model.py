@@ -158,6 +158,10 @@ class Route:
 class InterfaceSpec:
     """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
     bytes, and `paths`: routes to single peers that need something of their own.
+
+    `beyond` are networks behind peers. They have a routing table of their own, in which packets from `addresses` and
+    `sources`, the networks behind this node, are looked up before the main one; WireGuard's own, which leave from the
+    UDP `port`, are not (`backends.rules`).
     """
 
     name: str
@@ -165,6 +169,9 @@ class InterfaceSpec:
     ranges: tuple[Network, ...]
     mtu: int
     paths: tuple[Route, ...] = ()
+    beyond: tuple[Route, ...] = ()
+    sources: tuple[Network, ...] = ()
+    port: int = 0
 
     def __post_init__(self) -> None:
         check_interface_name(self.name)

@@ -4,9 +4,12 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import Generic, TypeVar
 
 from .keys import PublicKey
 from .model import DesiredPeer, Network
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,15 @@ class Checked:
 
 
 @dataclass(slots=True)
-class _Held:
+class Held(Generic[T]):
     """Disjoint ranges of one address family, ordered by their first address."""
 
     firsts: list[int] = field(default_factory=list)
     lasts: list[int] = field(default_factory=list)
-    owners: list[tuple[Network, PublicKey | None]] = field(default_factory=list)
+    owners: list[tuple[Network, T]] = field(default_factory=list)
 
-    def overlapping(self, network: Network) -> tuple[Network, PublicKey | None] | None:
+    def overlapping(self, network: Network) -> tuple[Network, T] | None:
+        """The range held that shares an address with `network`, and whose it is."""
         first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
         # Disjoint and ordered: only the range before and the one at or behind can touch this one.
@@ -53,7 +57,8 @@ class _Held:
             return self.owners[at]
         return None
 
-    def hold(self, network: Network, owner: PublicKey | None) -> None:
+    def hold(self, network: Network, owner: T) -> None:
+        """Notes a range that overlaps none held."""
         first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
         self.firsts.insert(at, first)
@@ -67,8 +72,8 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
     `own` are this node's addresses, which no peer may claim. A peer named a second time is refused by the
     ranges of its first entry, or dropped if it has none. About 5 µs a range.
     """
-    held = {4: _Held(), 6: _Held()}
-    for network in _disjoint(own):
+    held: dict[int, Held[PublicKey | None]] = {4: Held(), 6: Held()}
+    for network in disjoint(own):
         held[network.version].hold(network, None)
     accepted: dict[PublicKey, DesiredPeer] = {}
     refusals: list[Refusal] = []
@@ -82,7 +87,7 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
             refusals.extend(clashes)
         elif peer.public_key not in accepted:
             accepted[peer.public_key] = peer
-            for network in _disjoint(peer.allowed_ips):
+            for network in disjoint(peer.allowed_ips):
                 held[network.version].hold(network, peer.public_key)
     return Checked(tuple(accepted.values()), tuple(refusals))
 
@@ -96,7 +101,7 @@ def _ordered(networks: Iterable[Network]) -> list[Network]:
     return sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen))
 
 
-def _disjoint(networks: Iterable[Network]) -> list[Network]:
+def disjoint(networks: Iterable[Network]) -> list[Network]:
     """The same addresses without nesting: a peer may name a range and one inside it."""
     given = list(networks)
     four = [one for one in given if isinstance(one, IPv4Network)]

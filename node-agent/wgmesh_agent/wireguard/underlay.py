@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_interface
 
 from .errors import KernelError
-from .model import Address, Interface
+from .model import Address, Interface, Network
 
 _IP_MTU, _IPV6_MTU = 14, 24
 _DISCARD_PORT = 9
@@ -51,6 +51,47 @@ async def local_addresses(interface: str) -> tuple[Interface, ...]:
     """
     # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
     return await asyncio.to_thread(_addresses, interface)
+
+
+async def connected_networks(*, without: str) -> tuple[Network, ...]:
+    """The networks of all addresses of this machine, but loopback's, link-local ones and those of `without`; sorted.
+
+    Raises `KernelError`.
+    """
+    return await asyncio.to_thread(_connected, without)
+
+
+def _connected(without: str) -> tuple[Network, ...]:
+    from .backends.links import rtnetlink
+
+    names = dict(socket.if_nameindex())
+    with rtnetlink("listing the addresses of this machine") as ipr:
+        found = {
+            ip_interface(f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}")
+            for one in ipr.addr("dump")
+            if names.get(one["index"]) != without
+        }
+    networks = {one.network for one in found if not (one.ip.is_loopback or one.ip.is_link_local)}
+    return tuple(sorted(networks, key=lambda one: (one.version, one.network_address.packed, one.prefixlen)))
+
+
+def leaving_interface(network: Network) -> str:
+    """The interface on which packets to `network` leave this machine. Raises `KernelError`. Blocking."""
+    from .backends.links import rtnetlink
+
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    target = network[1] if network.num_addresses > 2 else network[0]
+    with rtnetlink(f"looking for the way to {network}") as ipr:
+        # The way to this machine's own address there is the loopback, so who has one is asked first.
+        for one in ipr.addr("dump", family=family):
+            address = ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
+            if address in network:
+                return socket.if_indextoname(one["index"])
+        for message in ipr.route("get", family=family, dst=str(target)):
+            index = message.get_attr("RTA_OIF")
+            if index is not None:
+                return socket.if_indextoname(index)
+    raise KernelError(f"this host has no route to {network}")
 
 
 def _addresses(interface: str) -> tuple[Interface, ...]:

@@ -13,6 +13,7 @@ from wgmesh_api.roster import (
     LEAVE_FINALIZER,
     MESH_LABEL,
     IPAddress,
+    IPNetwork,
     node_object_name,
 )
 from wgmesh_operator.decisions import bootstraps
@@ -20,6 +21,7 @@ from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json,
 from wgmesh_operator.decisions.addresses import RangeExhausted, allocate, usable
 from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject
 from wgmesh_operator.decisions.overlaps import Problem
+from wgmesh_operator.decisions.routes import plan_routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class _Wanted:
     bootstrap: bool
     external: bool
     endpoint_hint: IPAddress | None
+    routes: tuple[IPNetwork, ...] = ()
 
 
 def plan_members(
@@ -60,10 +63,13 @@ def plan_members(
                 " exclude them by nodeSelector",
             )
         )
+    externals = {name for name, member in members.items() if member.roster.external}
+    routes, overlapping = plan_routes(mesh, nodes, nameable | externals)
+    plan.problems.extend(overlapping)
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
     holders = _holders(members)
     taken = set(holders)
-    for name in sorted(nameable | {name for name, member in members.items() if member.roster.external}):
+    for name in sorted(nameable | externals):
         member = members.get(name)
         if member is not None and member.roster.deleting:
             continue
@@ -72,7 +78,7 @@ def plan_members(
             if problem is not None:
                 plan.problems.append(problem)
                 continue
-        _plan_member(plan, mesh, nodes.get(name), name, member, name in chosen, taken)
+        _plan_member(plan, mesh, nodes.get(name), name, member, name in chosen, taken, routes.get(name, ()))
     for name, member in members.items():
         if member.roster.external or member.roster.deleting or name in nameable:
             continue
@@ -118,6 +124,7 @@ def _plan_member(
     member: Member | None,
     bootstrap: bool,
     taken: set[IPAddress],
+    routes: tuple[IPNetwork, ...],
 ) -> None:
     external = member is not None and member.roster.external
     addresses = member.roster.addresses if member is not None else ()
@@ -134,7 +141,7 @@ def _plan_member(
             return
         taken.update(addresses)
     hint = node.addresses[0] if node is not None and node.addresses else None
-    wanted = _Wanted(name, addresses, bootstrap, external, hint)
+    wanted = _Wanted(name, addresses, bootstrap, external, hint, routes)
     if member is not None and _as_wanted(mesh, member, wanted):
         return
     plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, wanted)))
@@ -184,6 +191,7 @@ def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:
         roster.addresses == wanted.addresses
         and roster.bootstrap == wanted.bootstrap
         and roster.endpoint_hint == wanted.endpoint_hint
+        and roster.routes == wanted.routes
         and LEAVE_FINALIZER in member.finalizers
         and mesh.uid in member.owners
         and member.labels.get(MESH_LABEL) == mesh.name
@@ -207,5 +215,6 @@ def member_manifest(mesh: MeshObject, wanted: _Wanted) -> Json:
             "bootstrap": wanted.bootstrap,
             "external": wanted.external,
             **({"endpointHint": str(wanted.endpoint_hint)} if wanted.endpoint_hint is not None else {}),
+            "routes": [str(route) for route in wanted.routes],
         },
     }

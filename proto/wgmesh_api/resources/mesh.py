@@ -162,6 +162,48 @@ class CertificatesSpec(ResourceModel):
     )
 
 
+_ROUTE_RULES = validations(
+    rule("isCIDR(self)", "not a network: write one such as 192.168.7.0/24 or fd07::/48"),
+    rule(
+        "!isCIDR(self) || cidr(self) == cidr(self).masked() && cidr(self).prefixLength() > 0",
+        "host bits are set, or it is everything: write a network's first address, 192.168.7.0/24",
+    ),
+)
+Route = Annotated[str, Field(min_length=4, max_length=43, json_schema_extra=_ROUTE_RULES)]
+
+
+class NodeRoutes(ResourceModel):
+    """Networks behind one member."""
+
+    node: str = Field(
+        min_length=1,
+        max_length=64,
+        description="The member's name: that of the Kubernetes node, or of the machine outside.",
+    )
+    cidrs: Annotated[
+        list[Route],
+        Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(description="The networks, such as 192.168.7.0/24.")
+
+
+class RoutesSpec(ResourceModel):
+    """Networks behind members that the others reach through the mesh."""
+
+    pod_cidrs: bool = Field(
+        default=False,
+        alias="podCIDRs",
+        description="Whether traffic between pods of different nodes goes through the mesh: each node's"
+        " `spec.podCIDRs`.",
+    )
+    nodes: Annotated[
+        list[NodeRoutes],
+        Field(
+            max_length=64,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
+        ),
+    ] = Field(default=[], description="Members that are gateways to sites.")
+
+
 _INTERVAL_RULES = validations(
     rule(
         "duration(self) >= duration('1h') && duration(self) <= duration('87600h')",
@@ -276,6 +318,10 @@ class WgMeshSpec(ResourceModel):
     )
     certificates: CertificatesSpec = Field(
         default_factory=CertificatesSpec, description="The nodes' certificates."
+    )
+    routes: RoutesSpec = Field(
+        default_factory=RoutesSpec,
+        description="Networks behind members that the others reach through the mesh.",
     )
     rotation: RotationSpec = Field(
         default_factory=RotationSpec, description="What is made anew by itself, and how often."

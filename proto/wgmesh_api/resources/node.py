@@ -66,6 +66,14 @@ class WgMeshNodeSpec(ResourceModel):
     endpoint_hint: Annotated[str, Field(max_length=39)] | None = Field(
         default=None, description="The node's own address as Kubernetes has it. Set by the operator."
     )
+    routes: Annotated[
+        list[Annotated[str, Field(max_length=43)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[],
+        description="Networks behind it that the others reach through it. Set by the operator, from the mesh's"
+        " `routes`.",
+    )
 
 
 class PeerProblem(ResourceModel):
@@ -127,6 +135,12 @@ class WgMeshNodeStatus(ResourceModel):
     worst: Annotated[
         list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default=[], description="A few of the peers not heard.")
+    refused_routes: Annotated[
+        list[Annotated[str, Field(max_length=256)]],
+        Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[], description="A few of the routes of other members that do not fit this node, and why."
+    )
     narrow_paths: Count | None = Field(
         default=None, description="To how many peers less than `mtu` passes, as probed."
     )

@@ -136,6 +136,15 @@ def test_a_member_that_fell_silent_is_told_with_how_long_ago(cli: Any, mesh: Any
     assert "It hears 1 of 2 members through the tunnel; 1 hear it" in out
 
 
+def test_networks_behind_members_are_named(cli: Any, mesh: Any) -> None:
+    mesh.members[1].routes.extend(["192.168.7.0/24", "fd07::/64"])
+    assert "Through beta: 192.168.7.0/24, fd07::/64" in cli("info").out.splitlines()
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["routes"] == [
+        "192.168.7.0/24",
+        "fd07::/64",
+    ]
+
+
 def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh: Any) -> None:
     mesh.members[1].pathMTU = 1408
     assert "MTUMismatch" not in cli("info").out
@@ -216,6 +225,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "rxBytes": 1536,
         "txBytes": 20 * 2**20,
         "pathMtu": None,
+        "routes": [],
         "heard": True,
         "hearsUs": False,
         "heardSecondsAgo": 1.5,

@@ -318,3 +318,53 @@ async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: 
         await asyncio.sleep(0)
     running.cancel()
     assert node.key_of("beta") is None
+
+
+SITE, OTHER = ip_network("192.168.7.0/24"), ip_network("192.168.8.0/24")
+
+
+def test_routes_come_from_records_and_never_from_what_a_member_says_of_itself(boot: Node, node: Node) -> None:
+    boot.admissions.permitted = lambda name, routes: routes
+    vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE,)))
+    boastful = replace(vouched, routes=(SITE, OTHER))
+    assert node.membership.accept(boastful, Origin.GOSSIP)
+    bound = node.ledger.by_name("beta")
+    assert bound is not None
+    assert bound.claim.routes == (SITE,)
+    assert node.membership.accept(replace(boastful, admission=None), Origin.GOSSIP)
+    bound = node.ledger.by_name("beta")
+    assert bound is not None
+    assert bound.claim.routes == (SITE,)
+
+
+def test_a_bootstrap_node_vouches_for_no_route_that_it_does_not_permit_any_more(
+    boot: Node, node: Node
+) -> None:
+    boot.admissions.permitted = lambda name, routes: routes
+    vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE, OTHER)))
+    node.membership.accept(vouched, Origin.GOSSIP)
+    boot.admissions.permitted = lambda name, routes: tuple(r for r in routes if r == SITE)
+    boot.now += timedelta(seconds=1)
+    later = boot.admissions.vouch(vouched)
+    assert later.admission is not None
+    assert later.admission.routes == (SITE,)
+    node.now = boot.now
+    node.membership.accept(later, Origin.ANNOUNCED)
+    node.membership.accept(vouched, Origin.ANNOUNCED)
+    bound = node.ledger.by_name("beta")
+    assert bound is not None
+    assert bound.claim.routes == (SITE,)
+
+
+def test_where_the_roster_says_who_routes_what_a_record_does_not(boot: Node, node: Node) -> None:
+    boot.admissions.permitted = lambda name, routes: routes
+    node.membership.routes_by_roster = True
+    vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE,)))
+    node.membership.accept(vouched, Origin.GOSSIP)
+    bound = node.ledger.by_name("beta")
+    assert bound is not None
+    assert not bound.claim.routes
+    node.membership.route("beta", (OTHER,))
+    bound = node.ledger.by_name("beta")
+    assert bound is not None
+    assert bound.claim.routes == (OTHER,)

@@ -14,7 +14,7 @@ from wgmesh_agent.join.registrar import CLAIM_SECONDS, Registrar
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, Network
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
@@ -71,6 +71,9 @@ class FakeMesh:
         if node not in self.roster:
             raise Denied(DenialReason.NOT_LISTED, f"{node} is not listed")
         return self.roster[node]
+
+    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+        return asked[:1]
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         await asyncio.sleep(0)

@@ -26,7 +26,7 @@ from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, Network
 from wgmesh_api.certificates import (
     cert_to_pem,
     generate_key,
@@ -66,6 +66,9 @@ class QuietMesh:
         if node == DELETED:
             raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}")
         return None
+
+    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+        return asked[:1]
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         return True

@@ -30,7 +30,7 @@ from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.tags import own_tags
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint
+from wgmesh_agent.wireguard.model import Device, Endpoint, Network
 from wgmesh_api.certificates import (
     CertificateAuthority,
     cert_to_pem,
@@ -218,6 +218,7 @@ class SessionGround:
         self.changes = Changes()
         self.links: dict[str, Link] = {}
         self.moved: list[Start] = []
+        self.announced: list[tuple[Network, ...]] = []
         refusals = Refusals()
         admissions = Admissions(record, None, None, self.ledger, refusals)
         self.membership = Membership(
@@ -243,6 +244,7 @@ class SessionGround:
             is_alone=lambda: not self.gossip.table,
             device=self._device,
             assigned=None,
+            beyond=SimpleNamespace(refused=(), announce=self.announced.append),
         )
         session = SimpleNamespace(node=node, leave_wanted=self.leave_wanted, move=self.moved.append)
         self.session = cast(Session, session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -276,3 +277,19 @@ class TestAdmission:
             with pytest.raises(Denied) as caught:
                 ground.following.assigned(node, self.CERTIFICATE)
             assert caught.value.reason is DenialReason.NOT_LISTED
+
+
+async def test_the_roster_says_which_networks_are_behind_whom(ground: Ground) -> None:
+    site, own = ip_network("192.168.7.0/24"), ip_network("10.244.0.0/24")
+    ground.api.put(node_body("beta", 2, key=public_key(2), routes=[str(site)]))
+    ground.api.put(node_body(routes=[str(own)]))
+    await ground.look()
+    bound = ground.session.ledger.by_name("beta")
+    assert bound is not None
+    assert bound.claim.routes == (site,)
+    assert ground.session.announced[-1] == (own,)
+    ground.api.put(node_body("beta", 2, key=public_key(2)))
+    await ground.look()
+    bound = ground.session.ledger.by_name("beta")
+    assert bound is not None
+    assert not bound.claim.routes

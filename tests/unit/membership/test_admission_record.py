@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from cryptography import x509
@@ -65,6 +65,29 @@ class Authority:
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority()
+
+
+def test_routes_are_part_of_what_is_signed(authority: Authority) -> None:
+    routes = (ip_network("192.168.7.0/24"), ip_network("fd07::/48"))
+    record = authority.signer().sign("blue", "beta", KEY, ADDRESSES, NOW, routes)
+    read = AdmissionRecord.from_bytes(record.to_bytes())
+    assert read.routes == routes
+    assert authority.verifier().verify(read, NOW).routes == routes
+    content = AdmissionMessage.FromString(read.blob)
+    content.routes.append(bytes([10, 0, 0, 0, 8]))
+    forged = replace(read, blob=content.SerializeToString(), routes=(*routes, ip_network("10.0.0.0/8")))
+    assert fault(authority.verifier(), forged) is Fault.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("raw", [b"", b"1234", bytes([10, 0, 0, 1, 8]), bytes([10, 0, 0, 0, 33]), bytes(18)])
+def test_a_route_that_is_none_makes_the_record_none(authority: Authority, raw: bytes) -> None:
+    message = authority.signer().sign("blue", "beta", KEY, ADDRESSES, NOW).message()
+    content = AdmissionMessage.FromString(message.admission)
+    content.routes.append(raw)
+    message.admission = content.SerializeToString()
+    with pytest.raises(AdmissionFault) as caught:
+        AdmissionRecord.from_message(message)
+    assert caught.value.fault is Fault.MALFORMED
 
 
 @pytest.fixture

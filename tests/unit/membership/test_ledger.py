@@ -156,3 +156,17 @@ def test_no_sequence_of_claims_gives_one_address_or_name_to_two_members(seed: in
         assert all(ledger.by_address(a) in bindings for a in addresses)
         assert all(ledger.by_name(n) in bindings for n in names)
         assert ledger.addresses() == {*addresses, ip_address("10.232.1.1")}
+
+
+def test_who_says_nothing_of_routes_changes_none_and_who_does_changes_them(ledger: Ledger) -> None:
+    site, other = ip_network("192.168.7.0/24"), ip_network("192.168.8.0/24")
+    ledger.accept(replace(claim(1), routes=(site,)), Origin.ROSTER, 100.0)
+    ledger.accept(claim(1), Origin.GOSSIP, 101.0)
+    binding = ledger.by_key(key(1))
+    assert binding is not None
+    assert binding.claim.routes == (site,)
+    ledger.accept(replace(claim(1), routes=(other,)), Origin.ROSTER, 102.0)
+    ledger.accept(replace(claim(1), routes=()), Origin.ROSTER, 103.0)
+    binding = ledger.by_key(key(1))
+    assert binding is not None
+    assert binding.claim.routes == ()

@@ -89,6 +89,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             addresses=["10.232.0.7", "fd00::7"],
             bootstrap=True,
             endpoint_hint="192.0.2.1",
+            routes=["10.244.1.0/24"],
         ),
         status=WgMeshNodeStatus(
             phase="Joined",
@@ -102,6 +103,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             expected=2,
             failed=1,
             worst=[PeerProblem(node="b", problem="not heard for 12s")],
+            refused_routes=["the route 10.9.0.0/16 of b overlaps"],
             narrow_paths=1,
             narrowest=[NarrowPath(node="b", mtu=1216)],
             certificate_not_after="2030-01-01T00:00:00Z",
@@ -149,6 +151,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             expected=2,
             failed=1,
             worst=(("b", "not heard for 12s"),),
+            refused_routes=("the route 10.9.0.0/16 of b overlaps",),
             narrow_count=1,
             narrow=(("b", 1216),),
             certificate_not_after=MOMENT,
@@ -167,6 +170,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             ready_message="all well",
             ready_since=MOMENT,
         ),
+        routes=(ip_network("10.244.1.0/24"),),
     )
     assert read.deleting
 
@@ -192,6 +196,7 @@ REPORTS = st.builds(
     expected=COUNTS,
     failed=COUNTS,
     worst=st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
+    refused_routes=st.lists(TEXT, max_size=3).map(tuple),
     narrow_count=COUNTS,
     narrow=st.lists(st.tuples(TEXT, COUNTS), max_size=5).map(tuple),
     certificate_not_after=TIMES,

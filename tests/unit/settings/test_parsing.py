@@ -75,6 +75,12 @@ def test_a_listen_address_is_an_address_an_interface_or_one_of_its_addresses(
     assert str(parsing.listen_address(text)) == text
 
 
+def test_routes_are_networks_of_either_version_and_allowed_ones_name_their_node() -> None:
+    site, six = ip_network("192.168.7.0/24"), ip_network("fd07::/48")
+    assert parsing.routes("192.168.7.0/24, fd07::/48") == (site, six)
+    assert parsing.allowed_routes("gate1=192.168.7.0/24,gate1=fd07::/48") == (("gate1", site), ("gate1", six))
+
+
 def test_ranges_are_cut_to_their_prefix_and_may_be_one_of_each_version() -> None:
     assert parsing.ranges("10.9.8.7/16,fd00::1/64") == (ip_network("10.9.0.0/16"), ip_network("fd00::/64"))
 
@@ -125,6 +131,14 @@ def test_an_owner_is_two_numbers() -> None:
         (parsing.address, "10.0.0"),
         (parsing.address, "fe80::1%eth0"),
         (parsing.addresses, "10.0.0.1,"),
+        (parsing.routes, "192.168.7.0"),
+        (parsing.routes, "192.168.7.1/24"),
+        (parsing.routes, "0.0.0.0/0"),
+        (parsing.routes, "224.0.0.0/8"),
+        (parsing.routes, "192.168.0.0/16,192.168.7.0/24"),
+        (parsing.allowed_routes, "192.168.7.0/24"),
+        (parsing.allowed_routes, "gate 1=192.168.7.0/24"),
+        (parsing.allowed_routes, "gate1=192.168.7.0/24,"),
         (parsing.ranges, "10.232.0.0"),
         (parsing.ranges, "10.232.0.0/33"),
         (parsing.ranges, "10.232.0.0/31"),

@@ -5,7 +5,7 @@ long-lived one, and its sockets belong to one thread.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from ..errors import ForeignInterfaceError, KernelError
 from ..model import ROUTE_PROTOCOL, Address, InterfaceSpec, Network, Route
+from . import rules
 
 ALIAS = "wgmesh"
 """The interface alias that says who made it."""
@@ -160,21 +161,27 @@ def _order(one: tuple[Address, int]) -> tuple[int, int, int]:
 
 
 def _settle_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
+    _settle_table(ipr, index, _MAIN_TABLE, (*map(Route, spec.ranges), *spec.paths))
+    rules.settle(ipr, spec)
+    _settle_table(ipr, index, rules.table_of(spec.name), spec.beyond)
+
+
+def _settle_table(ipr: Rtnetlink, index: int, table: int, routes: Iterable[Route]) -> None:
     found: dict[Network, tuple[Route, int]] = {}
     for family in (_AF_INET, _AF_INET6):
-        for message in ipr.route("dump", family=family, oif=index, table=_MAIN_TABLE):
+        for message in ipr.route("dump", family=family, oif=index, table=table):
             if message["type"] == _UNICAST:
                 route = _found(message, family)
                 found[route.destination] = (route, message["proto"])
-    wanted = {route.destination: route for route in (*map(Route, spec.ranges), *spec.paths)}
+    wanted = {route.destination: route for route in routes}
     for destination, route in wanted.items():
         if destination not in found:
-            _add_route(ipr, index, route)
+            _add_route(ipr, index, table, route)
         elif found[destination] != (route, ROUTE_PROTOCOL) and found[destination][1] == ROUTE_PROTOCOL:
-            ipr.route("replace", **_route(index, route))
+            ipr.route("replace", **_route(index, table, route))
     for stale, (route, protocol) in found.items():
         if protocol == ROUTE_PROTOCOL and stale not in wanted:
-            ipr.route("del", **_route(index, route))
+            ipr.route("del", **_route(index, table, route))
 
 
 def _found(message: Any, family: int) -> Route:
@@ -190,9 +197,9 @@ def _destination(message: Any, family: int) -> Network:
     return IPv6Network(f"{address or '::'}/{message['dst_len']}")
 
 
-def _add_route(ipr: Rtnetlink, index: int, route: Route) -> None:
+def _add_route(ipr: Rtnetlink, index: int, table: int, route: Route) -> None:
     try:
-        ipr.route("add", **_route(index, route))
+        ipr.route("add", **_route(index, table, route))
     except NetlinkError as error:
         if error.code != errno.EEXIST:
             raise
@@ -201,7 +208,7 @@ def _add_route(ipr: Rtnetlink, index: int, route: Route) -> None:
         ) from error
 
 
-def _route(index: int, route: Route) -> dict[str, Any]:
+def _route(index: int, table: int, route: Route) -> dict[str, Any]:
     four = route.destination.version == 4
     metrics = {"mtu": route.mtu, "advmss": route.segment}
     metrics = {name: value for name, value in metrics.items() if value is not None}
@@ -209,7 +216,7 @@ def _route(index: int, route: Route) -> dict[str, Any]:
         "family": _AF_INET if four else _AF_INET6,
         "dst": str(route.destination),
         "oif": index,
-        "table": _MAIN_TABLE,
+        "table": table,
         "proto": ROUTE_PROTOCOL,
         # IPv6 routes know no scope.
         **({"scope": _LINK_SCOPE} if four else {}),
@@ -218,7 +225,8 @@ def _route(index: int, route: Route) -> dict[str, Any]:
 
 
 def remove(ipr: Rtnetlink, link: Link) -> None:
-    """Remove an interface; its addresses and routes go with it."""
+    """Remove an interface; its addresses and routes go with it, and the rules for its table."""
+    rules.clear(ipr, link.name)
     try:
         ipr.link("del", index=link.index)
     except NetlinkError as error:
