@@ -177,7 +177,7 @@ class MeshNode:
         for claim in peers:
             self.membership.accept(claim, Origin.PEERS)
         await self.reconciler.reconcile()
-        self.folder.save_mesh(self.record)
+        self.folder.keep_mesh(self.record)
         await self.gossip.start()
         await self.prober.start()
         self.tasks.start(self.reconciler.run(), "reconcile")
