@@ -16,7 +16,7 @@ GRACE_SECONDS = 15.0
 """After which pings must be answered again where nothing is in the way."""
 ANSWER_SECONDS = 5.0
 SET_BACK_SECONDS = 20.0
-"""How long a link may be silent whose both ends had their clocks set back, from its last answer on."""
+"""How long a link may be silent of which an end had its clock set back, from its last answer on."""
 
 
 @dataclass(slots=True)
@@ -125,8 +125,8 @@ class Onlooker:
                 since = self._clear.get((ping.source, ping.target))
                 if since is None or since > ping.sent - GRACE_SECONDS:
                     continue
-                if self._are_both_set_back(ping.source, ping.target):
-                    # Their session ends before either knows; until both have made the other anew.
+                if self._is_one_set_back(ping.source, ping.target):
+                    # It cannot renew the session, which ends: until the other end speaks, or both made each other anew.
                     since = max(since, self._heard.get((ping.source, ping.target), since) + SET_BACK_SECONDS)
                 if since <= ping.sent:
                     self.broken.append(
@@ -134,8 +134,8 @@ class Onlooker:
                         f"though nothing had been in its way since {since:.1f} s"
                     )
 
-    def _are_both_set_back(self, *names: str) -> bool:
-        return all(self._machines[name].clock_offset < 0 for name in names)
+    def _is_one_set_back(self, *names: str) -> bool:
+        return any(self._machines[name].clock_offset < 0 for name in names)
 
     def missing(self) -> list[str]:
         """What lacks for a full mesh, a line each."""

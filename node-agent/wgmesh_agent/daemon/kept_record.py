@@ -26,6 +26,11 @@ class KeptRecord:
         with self._writing:
             self._folder.save_mesh(self.value)
 
+    def keep(self) -> None:
+        """As `save`; a full disk is said, and ends nobody whose mesh is remembered from before."""
+        with self._writing:
+            self._folder.keep_mesh(self.value)
+
     def become(self, value: MeshRecord) -> None:
         """Raises OSError; nothing has changed then."""
         before, self.value = self.value, value

@@ -257,7 +257,7 @@ class MeshNode:
             self.membership.accept(claim, Origin.PEERS)
         await self.beyond.start()
         await self.reconciler.reconcile()
-        self.kept.save()
+        self.kept.keep()
         await self.gossip.start()
         await self.prober.start()
         self.tasks.start(self.reconciler.run(), "reconcile")

@@ -116,6 +116,17 @@ class StateFolder:
     def save_mesh(self, record: records.MeshRecord) -> None:
         sealed_file.save(self.path / MESH, records.mesh_to_json(record))
 
+    def keep_mesh(self, record: records.MeshRecord) -> None:
+        """Saves it; where that fails and a mesh is remembered already, that is said, and whoever calls goes on."""
+        try:
+            self.save_mesh(record)
+        except OSError as error:
+            if self.is_blank():
+                raise
+            log.error(
+                "cannot write the mesh", why=str(error), next="the one remembered is kept, and written later"
+            )
+
     def members(self) -> list[Binding]:
         """The remembered members; a damaged file is set aside and reported, and the one before it is used."""
         for name in (MEMBERS, EARLIER_MEMBERS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -159,3 +160,20 @@ def test_members_survive_json(values: list[tuple[int, int, int, str]]) -> None:
         for k, a, p, text in values
     ]
     assert members_from_json(json.loads(json.dumps(members_to_json(bindings)))) == bindings
+
+
+def test_on_a_full_disk_a_remembered_mesh_is_gone_on_with_and_a_new_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    known, fresh = StateFolder(tmp_path, "blue"), StateFolder(tmp_path, "green")
+    known.save_mesh(RECORD)
+    monkeypatch.setattr(sealed_file, "save", full)
+    known.keep_mesh(RECORD)
+    assert known.mesh() == RECORD
+    with pytest.raises(OSError, match="No space left"):
+        fresh.keep_mesh(RECORD)
+    known.close()
+    fresh.close()
