@@ -24,6 +24,7 @@ BENCHES = {
     "idle": "bench_idle",
     "wireguard": "wireguard_tables",
     "gossip": "bench_gossip",
+    "steps": "bench_steps",
 }
 
 

@@ -13,7 +13,8 @@ import structlog
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.first_handshakes import FirstHandshakes
-from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.daemon.slices import SLICE
+from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
@@ -105,8 +106,8 @@ class Reconciler:
             if check_interface:
                 await self._backend.open(self._spec())
             actual = await self._without_silent(await self._backend.read())
-            desired = desired_device(self._key, self._port, self._ledger, keepalive_seconds=self._keepalive)
-            changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
+            # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
+            changes = await asyncio.to_thread(self._difference, list(self._ledger), actual, time.time())
             changes = self._without_early_removals(changes)
             if self._source_lost:
                 changes = (*changes, *same_endpoints(actual))
@@ -119,13 +120,17 @@ class Reconciler:
             self.first_handshakes.made(created, time.monotonic())
         if self._source_lost:
             self._source_lost = False
-            knock(binding.claim.addresses[0] for binding in self._ledger)
+            await knock_at_all([binding.claim.addresses[0] for binding in self._ledger])
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
         if created:
             bindings = (binding for key in created if (binding := self._ledger.by_key(key)) is not None)
-            knock(binding.claim.addresses[0] for binding in bindings)
+            await knock_at_all([binding.claim.addresses[0] for binding in bindings])
         return device
+
+    def _difference(self, bindings: Sequence[Binding], actual: Device, now_unix: float) -> tuple[Change, ...]:
+        desired = desired_device(self._key, self._port, bindings, keepalive_seconds=self._keepalive)
+        return diff(desired, actual, now_unix=now_unix, own_public=self._public)
 
     async def _without_silent(self, device: Device) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
@@ -166,6 +171,14 @@ def same_endpoints(device: Device) -> Iterator[SetPeer]:
     for key, peer in device.peers.items():
         if peer.endpoint is not None:
             yield SetPeer(key, peer.endpoint)
+
+
+async def knock_at_all(addresses: Sequence[IPAddress]) -> None:
+    """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
+    for start in range(0, len(addresses), SLICE):
+        if start:
+            await asyncio.sleep(0)
+        knock(addresses[start : start + SLICE])
 
 
 def knock(addresses: Iterable[IPAddress]) -> None:

@@ -22,8 +22,10 @@ from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import Identity, MeshNode
+from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
@@ -283,19 +285,23 @@ class Session:
         await self.node.reconciler.reconcile()
         await self._enter_gossip()
 
-    def _collect_memberlist(self) -> Callable[[], None]:
+    async def _collect_memberlist(self) -> Callable[[], None]:
         path = self._settings.memberlist_file
         assert path is not None
-        records: Iterable[MemberRecord] = [
-            MemberRecord(
-                name=member.name,
-                addr=str(member.address),
-                status=member.status.name.lower(),
-                rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
-                tags=dict(member.tags),
+        records: list[MemberRecord] = []
+
+        def add(member: Member) -> None:
+            records.append(
+                MemberRecord(
+                    name=member.name,
+                    addr=str(member.address),
+                    status=member.status.name.lower(),
+                    rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
+                    tags=dict(member.tags),
+                )
             )
-            for member in self.node.members()
-        ]
+
+        await in_slices(self.node.members(), add)
         return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
 
 

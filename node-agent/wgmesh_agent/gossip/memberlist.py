@@ -78,6 +78,7 @@ class Memberlist:
             StreamCodec(keyring, config.label, nonces=nonces),
             self.counters,
             self._respond,
+            timers,
             config.max_streams,
             config.max_stream_buffer_bytes,
         )

@@ -218,6 +218,7 @@ class Membership:
         record.end_suspicion()
         was_gone, old_meta = record.gone, record.meta
         self._broadcast(record.name, encode(message), now)
+        record.packed = None
         record.incarnation = message.incarnation
         record.meta = message.meta
         if message.vsn:
@@ -255,6 +256,7 @@ class Membership:
 
     def _revive_self(self, incarnation: int, meta: bytes, now: float) -> None:
         own = self.own
+        own.packed = None
         own.incarnation = min(incarnation, _LAST_INCARNATION)
         own.meta = meta
         own.vsn = OWN_VERSIONS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from wgmesh_agent.daemon.session import Session
+from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
@@ -21,6 +22,8 @@ from wgmesh_agent.kube.calm import Calm
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.report import Seen, certified, report, stamped, wanted_peers
 from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.roster import API_VERSION, NodeReport, node_object_name
@@ -28,6 +31,8 @@ from wgmesh_api.roster import API_VERSION, NodeReport, node_object_name
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 RETRY_SECONDS = 10.0
+SECONDS_A_PEER = 0.001
+"""Between two looks: one at thousands of peers is no small work, and among so many something changes all the time."""
 GONE, CONFLICT = 404, 409
 
 
@@ -55,10 +60,9 @@ class StatusWriter:
         while True:
             generation = session.node.changes.generation
             await self.look(session)
-            pause = self._calm.pause(self._clock())
-            if pause > 0:
-                await asyncio.sleep(pause)
-            else:
+            pause = max(self._calm.pause(self._clock()), SECONDS_A_PEER * len(session.node.ledger))
+            await asyncio.sleep(pause)
+            if not self._calm.pause(self._clock()):
                 await session.node.changes.after(generation, LOOK_SECONDS)
 
     async def look(self, session: Session) -> None:
@@ -105,9 +109,8 @@ class StatusWriter:
         )
         base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
         device = await node.device()
-        return report(
-            base, seen_by(session, device), expected, externals if record.bootstrap else frozenset()
-        )
+        told_of = externals if record.bootstrap else frozenset()
+        return await asyncio.to_thread(report, base, looking_at(session, device), expected, told_of)
 
 
 def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
@@ -120,30 +123,32 @@ def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], 
     return wanted_peers(names, node.record.node)
 
 
-def seen_by(session: Session, device: Device) -> list[Seen]:
-    """All bound peers as this node sees them now."""
+def looking_at(session: Session, device: Device) -> Iterator[Seen]:
+    """All bound peers as this node sees them now; may be walked in a thread."""
     node = session.node
-    links = node.prober.links()
-    members = node.gossip.members()
-    found = []
-    for binding in node.ledger:
+    return _seen(list(node.ledger), node.prober.links(), node.gossip.members(), device, time.time())
+
+
+def _seen(
+    bindings: Sequence[Binding],
+    links: Mapping[str, Link],
+    members: Mapping[str, Member],
+    device: Device,
+    now_unix: float,
+) -> Iterator[Seen]:
+    for binding in bindings:
         claim = binding.claim
         member = members.get(claim.node)
         peer = device.peers.get(claim.public_key)
-        found.append(
-            Seen(
-                node=claim.node,
-                alive=member is not None and member.status is MemberStatus.ALIVE,
-                failed=member is not None and member.status is MemberStatus.FAILED,
-                link=links.get(claim.node),
-                handshake_seconds_ago=time.time() - peer.last_handshake
-                if peer and peer.last_handshake
-                else None,
-                public_key=str(claim.public_key),
-                endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
-            )
+        yield Seen(
+            node=claim.node,
+            alive=member is not None and member.status is MemberStatus.ALIVE,
+            failed=member is not None and member.status is MemberStatus.FAILED,
+            link=links.get(claim.node),
+            handshake_seconds_ago=now_unix - peer.last_handshake if peer and peer.last_handshake else None,
+            public_key=str(claim.public_key),
+            endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
         )
-    return found
 
 
 async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:
