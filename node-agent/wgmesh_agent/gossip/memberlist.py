@@ -172,6 +172,8 @@ class Memberlist:
                 self._delegate.user_message(message.payload, now)
             case Alive():
                 self._remind(message)
+                if self.membership.is_no_news(message):
+                    return
                 own_word = source.address == endpoint_of(message.addr, source.port).address
                 self.membership.alive(message, now, own_word=own_word)
             case Suspect():
