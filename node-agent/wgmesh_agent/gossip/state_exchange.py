@@ -50,6 +50,7 @@ class StateExchange:
         self._timer: Timer | None = None
         self._following_up: Timer | None = None
         self._merging = 0
+        self._stopped = False
 
     def start(self, streams: Streams, now: float) -> None:
         """Exchange with a random living node at each interval, the first after a random part of one."""
@@ -62,19 +63,30 @@ class StateExchange:
         self._timer = self._timers.at(first, tick)
 
     def follow_up(self, streams: Streams, now: float) -> None:
-        """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out."""
+        """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out.
+
+        As long as that tells of members that were not known, there may be others: of hundreds that join at once, gossip
+        brings the last ones late, for it sends each many times.
+        """
         if self._following_up is not None:
             return
 
+        def exchanged(known: int, error: str | None, now: float) -> None:
+            self._count_failure(error, now)
+            if len(self._table) > known and not self._stopped:
+                self.follow_up(streams, now)
+
         def exchange(now: float) -> None:
             self._following_up = None
-            self._exchange_with_anybody(streams, now)
+            known = len(self._table)
+            self._exchange_with_anybody(streams, now, lambda error, now: exchanged(known, error, now))
 
         delay = _FOLLOW_UP_GOSSIP_INTERVALS * self._profile.gossip_interval_seconds
         self._following_up = self._timers.at(now + delay, exchange)
 
     def stop(self) -> None:
         """Start no more exchanges."""
+        self._stopped = True
         for timer in (self._timer, self._following_up):
             if timer is not None:
                 timer.cancel()
@@ -115,14 +127,14 @@ class StateExchange:
 
         return self._state(request.join), merge
 
-    def _exchange_with_anybody(self, streams: Streams, now: float) -> None:
+    def _exchange_with_anybody(self, streams: Streams, now: float, outcome: Outcome | None = None) -> None:
         own = self._membership.own
 
         def alive(record: NodeRecord) -> bool:
             return record.state is NodeStateKind.ALIVE and record is not own
 
         for peer in self._table.sample(1, alive):
-            self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, self._count_failure, now)
+            self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, outcome or self._count_failure, now)
 
     def _state(self, join: bool) -> PackedPushPull:
         # The buried are in it, so that one who comes back learns of it; but what they spoke must not bar a merge.
