@@ -38,11 +38,12 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title=wgmesh \
       org.opencontainers.image.description="Private WireGuard full meshes: operator and node agent" \
       org.opencontainers.image.licenses=Apache-2.0
-# wireguard-go is for kernels without WireGuard; `wg` and `ip` for people who look what is going on.
+# wireguard-go is for kernels without WireGuard, `nft` for the clamping of TCP segments; `wg` and `ip` for people who
+# look what is going on.
 RUN set -eu; \
-    if ! { command -v wireguard-go && command -v wg && command -v ip; } >/dev/null; then \
+    if ! { command -v wireguard-go && command -v wg && command -v ip && command -v nft; } >/dev/null; then \
         apt-get update -qq; \
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wireguard-go wireguard-tools iproute2; \
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wireguard-go wireguard-tools iproute2 nftables; \
         rm -rf /var/lib/apt/lists/*; \
     fi; \
     echo 'wgmesh:x:65532:' >>/etc/group; \

@@ -1,8 +1,8 @@
-.PHONY: setup demo test kernel-test e2e bench lint stubs
+.PHONY: setup demo test kernel-test e2e bench chaos lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
-TESTS := tests/unit tests/vectors tests/sim tests/serf tests/netns
+TESTS := tests/unit tests/vectors tests/sim tests/chaos tests/serf tests/netns
 
 setup:
 	@scripts/setup
@@ -21,6 +21,9 @@ e2e: setup
 
 bench: setup
 	@scripts/need-root $(PYTHON) tests/bench/run.py $(BENCH)
+
+chaos: setup
+	@scripts/need-root $(PYTHON) tests/chaos/run.py $(CHAOS)
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -204,39 +204,28 @@ class GossipNode:
         ack: bool = False,
         relay_factor: int = 0,
         timeout: float | None = None,
+        enough: Callable[[bytes], bool] | None = None,
     ) -> QueryResult:
         """Ask all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`.
 
-        Returns when all of them have answered, or after `timeout` seconds (default: gossip-wire §6). Raises
-        GossipError if the query is too large or an expression is none.
+        Returns when all of them have answered, when `enough` says so of an answer, or after `timeout` seconds
+        (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
         """
         question = Question(
-            name, payload, nodes, tags, ack, relay_factor, timeout, expect_self=name in self._handlers
-        )
+            name, payload, nodes, tags, ack, relay_factor, timeout,
+            expect_self=name in self._handlers, enough=enough,
+        )  # fmt: skip
         outstanding = await self._finished(self._core.query(question, self._clock()))
         return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
 
-    async def install_key(self, key: bytes) -> KeyResult:
-        """Put a key on every member's ring."""
-        return await self._change_keys(KeyOperation.INSTALL, key)
-
-    async def use_key(self, key: bytes) -> KeyResult:
-        """Have every member encrypt with an installed key."""
-        return await self._change_keys(KeyOperation.USE, key)
-
-    async def remove_key(self, key: bytes) -> KeyResult:
-        """Take a key that is not the primary off every ring."""
-        return await self._change_keys(KeyOperation.REMOVE, key)
-
-    async def list_keys(self) -> KeyResult:
-        """Which keys are on how many rings."""
-        return await self._change_keys(KeyOperation.LIST, b"")
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
+    ) -> KeyResult:
+        """Have every member, or `nodes`, put a key on its ring, encrypt with it, take it off; or tell its ring."""
+        outstanding = await self._finished(self._core.key_query(operation, key, self._clock(), nodes))
+        return collect(outstanding.expected, outstanding.responses)
 
     # Inside
-
-    async def _change_keys(self, operation: KeyOperation, key: bytes) -> KeyResult:
-        outstanding = await self._finished(self._core.key_query(operation, key, self._clock()))
-        return collect(len(outstanding.expected), outstanding.responses)
 
     async def _finished(self, outstanding: OutstandingQuery) -> OutstandingQuery:
         future = self._queries[outstanding.id] = asyncio.get_running_loop().create_future()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -17,8 +19,17 @@ from wgmesh_operator.worker import Worker
 
 SERVER_TIMEOUT_SECONDS = 300
 CLIENT_TIMEOUT_SECONDS = 330
-RECONNECT_AFTER_SECONDS = (1.0, 2.0, 3.0, 5.0)
-"""Then a watch begins anew with a list, and these again."""
+
+
+class ReconnectAfter:
+    """Seconds before each further try, without end: with an end, kopf ends too if the last answer was "forbidden".
+
+    An API server that has just started says that to everybody until it has read its roles.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (1.0, 2.0, 3.0)
+        yield from itertools.repeat(5.0)
 
 
 def settings() -> kopf.OperatorSettings:
@@ -29,7 +40,7 @@ def settings() -> kopf.OperatorSettings:
     made.scanning.disabled = True
     made.watching.server_timeout = SERVER_TIMEOUT_SECONDS
     made.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
-    made.networking.error_backoffs = RECONNECT_AFTER_SECONDS
+    made.networking.error_backoffs = ReconnectAfter()
     for watched, selector in LABEL_SELECTORS.items():
         made.watching.label_selectors[_selector(watched)] = selector
     for watched, selector in FIELD_SELECTORS.items():

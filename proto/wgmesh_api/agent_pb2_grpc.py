@@ -74,6 +74,16 @@ class AgentStub:
                 request_serializer=agent__pb2.LeaveRequest.SerializeToString,
                 response_deserializer=agent__pb2.LeaveResult.FromString,
                 _registered_method=True)
+        self.RotateKeys = channel.unary_unary(
+                '/meshservice.Agent/RotateKeys',
+                request_serializer=agent__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=agent__pb2.RotateKeysResult.FromString,
+                _registered_method=True)
+        self.Examine = channel.unary_unary(
+                '/meshservice.Agent/Examine',
+                request_serializer=agent__pb2.ExamineRequest.SerializeToString,
+                response_deserializer=agent__pb2.ExamineResult.FromString,
+                _registered_method=True)
 
 
 class AgentServicer:
@@ -129,6 +139,20 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateKeys(self, request, context):
+        """RotateKeys makes new keys: the gossip key of all members, or this node's own WireGuard key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Examine(self, request, context):
+        """Examine looks closely at links, the bad ones first: what `wgmesh doctor` makes its findings of. Takes seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -171,6 +195,16 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Leave,
                     request_deserializer=agent__pb2.LeaveRequest.FromString,
                     response_serializer=agent__pb2.LeaveResult.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=agent__pb2.RotateKeysRequest.FromString,
+                    response_serializer=agent__pb2.RotateKeysResult.SerializeToString,
+            ),
+            'Examine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Examine,
+                    request_deserializer=agent__pb2.ExamineRequest.FromString,
+                    response_serializer=agent__pb2.ExamineResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -389,6 +423,60 @@ class Agent:
             '/meshservice.Agent/Leave',
             agent__pb2.LeaveRequest.SerializeToString,
             agent__pb2.LeaveResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshservice.Agent/RotateKeys',
+            agent__pb2.RotateKeysRequest.SerializeToString,
+            agent__pb2.RotateKeysResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Examine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshservice.Agent/Examine',
+            agent__pb2.ExamineRequest.SerializeToString,
+            agent__pb2.ExamineResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,7 @@ class HandshakeRequest(_message.Message):
     def __init__(self, meshName: _Optional[str] = ...) -> None: ...
 
 class HandshakeResponse(_message.Message):
-    __slots__ = ("result", "errorMessage", "joinToken", "authReqs")
+    __slots__ = ("result", "errorMessage", "joinToken", "authReqs", "replacesKeys")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[HandshakeResponse.Result]
@@ -36,28 +36,34 @@ class HandshakeResponse(_message.Message):
     ERRORMESSAGE_FIELD_NUMBER: _ClassVar[int]
     JOINTOKEN_FIELD_NUMBER: _ClassVar[int]
     AUTHREQS_FIELD_NUMBER: _ClassVar[int]
+    REPLACESKEYS_FIELD_NUMBER: _ClassVar[int]
     result: HandshakeResponse.Result
     errorMessage: str
     joinToken: str
     authReqs: _containers.ScalarMap[str, str]
-    def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    replacesKeys: bool
+    def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ..., replacesKeys: _Optional[bool] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName")
+    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "replaces", "replacesProof")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTIP_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTPORT_FIELD_NUMBER: _ClassVar[int]
     MESHNAME_FIELD_NUMBER: _ClassVar[int]
     NODENAME_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
+    REPLACESPROOF_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     endpointIP: str
     endpointPort: int
     meshName: str
     nodeName: str
-    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ...) -> None: ...
+    replaces: bytes
+    replacesProof: bytes
+    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., replaces: _Optional[bytes] = ..., replacesProof: _Optional[bytes] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission")
+    __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission", "gossipKeys", "gossipKeysSince")
     class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OK: _ClassVar[JoinResponse.Result]
@@ -78,6 +84,8 @@ class JoinResponse(_message.Message):
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     ADMISSION_FIELD_NUMBER: _ClassVar[int]
     REQUIRESADMISSION_FIELD_NUMBER: _ClassVar[int]
+    GOSSIPKEYS_FIELD_NUMBER: _ClassVar[int]
+    GOSSIPKEYSSINCE_FIELD_NUMBER: _ClassVar[int]
     result: JoinResponse.Result
     errorMessage: str
     joiningNodeMeshIP: str
@@ -92,7 +100,9 @@ class JoinResponse(_message.Message):
     nodeName: str
     admission: AdmissionRecord
     requiresAdmission: bool
-    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., requiresAdmission: _Optional[bool] = ...) -> None: ...
+    gossipKeys: _containers.RepeatedScalarFieldContainer[str]
+    gossipKeysSince: int
+    def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., requiresAdmission: _Optional[bool] = ..., gossipKeys: _Optional[_Iterable[str]] = ..., gossipKeysSince: _Optional[int] = ...) -> None: ...
 
 class Peer(_message.Message):
     __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap", "admission")
@@ -149,6 +159,22 @@ class AdmissionRecord(_message.Message):
     signer: bytes
     certificates: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, admission: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., signer: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Whereabouts(_message.Message):
+    __slots__ = ("endpoints",)
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    endpoints: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, endpoints: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class RelayRequest(_message.Message):
+    __slots__ = ("asker", "peer", "relay")
+    ASKER_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    RELAY_FIELD_NUMBER: _ClassVar[int]
+    asker: str
+    peer: str
+    relay: str
+    def __init__(self, asker: _Optional[str] = ..., peer: _Optional[str] = ..., relay: _Optional[str] = ...) -> None: ...
 
 class RTTRequest(_message.Message):
     __slots__ = ("requestedBy",)

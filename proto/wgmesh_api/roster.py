@@ -6,6 +6,7 @@ roster. `wgmesh_api.resources` is the schema; a test feeds its models through th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ LEAVE_FINALIZER = f"{GROUP}/leave"
 OPERATOR_MANAGER = "wgmesh-operator"
 AGENT_MANAGER = "wgmesh-agent"
 """Field managers of server-side apply."""
+ROTATE_WIREGUARD_KEYS = f"{GROUP}/rotate-wireguard-keys"
+"""Annotation of a WgMesh: any new value gives all its nodes new WireGuard keys, one after another."""
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 """Key of a token's bound node in a CertificateSigningRequest's `spec.extra`."""
 
@@ -52,6 +55,16 @@ def agent_service_account(mesh: str) -> str:
 def node_object_name(mesh: str, node: str) -> str:
     """The name of a member's WgMeshNode."""
     return f"{mesh}.{node}"
+
+
+def gossip_key_id(key: bytes) -> str:
+    """What a gossip key is called where everybody may read: 16 hexadecimal digits that say nothing of it."""
+    return hashlib.sha256(b"wgmesh gossip key\0" + key).hexdigest()[:16]
+
+
+def token_id(token: str) -> str:
+    """An annotation's value in 16 hexadecimal digits, whatever it is; empty for none."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:16] if token else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,8 @@ class RosterMesh:
     gossip_profile: str
     gossip_port: int
     certificate_lifetime_seconds: float
+    wireguard_key_seconds: float | None = None
+    wireguard_key_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +114,26 @@ class NodeReport:
     """A WgMeshNode's status. `phase` is Pending, Joined or Left; absent values are empty, zero or None.
 
     `trusted` and `certificate_issuer` are SHA-256 fingerprints of CAs in hexadecimal, `certificate_serial` is
-    hexadecimal; `worst` has at most 5 (peer, problem) pairs.
+    hexadecimal; `worst` has at most 5 (peer, problem) pairs, `narrow` at most 5 (peer, bytes its path carries);
+    `gossip_keys` are ids, that which encrypts first.
     """
 
     phase: str = ""
     public_key: str = ""
+    next_public_key: str = ""
+    public_key_since: datetime | None = None
+    rotated_for: str = ""
     endpoint: str = ""
     backend: str = ""
     interface: str = ""
     mtu: int | None = None
     heard: int = 0
+    relayed: int = 0
     expected: int = 0
     failed: int = 0
     worst: tuple[tuple[str, str], ...] = ()
+    narrow_count: int = 0
+    narrow: tuple[tuple[str, int], ...] = ()
     certificate_not_after: datetime | None = None
     certificate_serial: str = ""
     certificate_issuer: str = ""
@@ -119,6 +141,7 @@ class NodeReport:
     agent_version: str = ""
     last_change: datetime | None = None
     externals: tuple[ExternalReport, ...] = ()
+    gossip_keys: tuple[str, ...] = ()
     ready: bool = False
     ready_reason: str = ""
     ready_message: str = ""
@@ -129,6 +152,8 @@ class NodeReport:
         status: dict[str, Any] = {
             "phase": self.phase,
             "publicKey": self.public_key,
+            "nextPublicKey": self.next_public_key,
+            "rotatedFor": self.rotated_for,
             "endpoint": self.endpoint,
             "backend": self.backend,
             "interface": self.interface,
@@ -142,10 +167,14 @@ class NodeReport:
         status |= {
             "peers": f"{self.heard}/{self.expected}",
             "heard": self.heard,
+            "relayed": self.relayed,
             "expected": self.expected,
             "failed": self.failed,
             "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
+            "narrowPaths": self.narrow_count,
+            "narrowest": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
             "trusted": list(self.trusted),
+            "gossipKeys": list(self.gossip_keys),
             "externals": [
                 {
                     "node": peer.node,
@@ -156,6 +185,8 @@ class NodeReport:
                 for peer in self.externals
             ],
         }
+        if self.public_key_since is not None:
+            status["publicKeySince"] = write_time(self.public_key_since)
         if self.certificate_not_after is not None:
             status["certificateNotAfter"] = write_time(self.certificate_not_after)
         if self.last_change is not None:
@@ -220,6 +251,8 @@ def read_mesh(body: Mapping[str, Any]) -> RosterMesh:
         backend=_text(wireguard, "backend") or "auto",
         gossip_profile=_text(gossip, "profile") or "lan",
         gossip_port=_int(gossip, "port") or 7946,
+        wireguard_key_seconds=_interval(_text(_mapping(spec, "rotation"), "wireguardKeys")),
+        wireguard_key_token=_text(_mapping(metadata, "annotations"), ROTATE_WIREGUARD_KEYS),
         certificate_lifetime_seconds=_lifetime(_text(_mapping(spec, "certificates"), "lifetime")),
     )
 
@@ -250,11 +283,15 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
     return NodeReport(
         phase=_text(status, "phase"),
         public_key=_text(status, "publicKey"),
+        next_public_key=_text(status, "nextPublicKey"),
+        public_key_since=read_time(status.get("publicKeySince")),
+        rotated_for=_text(status, "rotatedFor"),
         endpoint=_text(status, "endpoint"),
         backend=_text(status, "backend"),
         interface=_text(status, "interface"),
         mtu=_int(status, "mtu"),
         heard=_int(status, "heard") or 0,
+        relayed=_int(status, "relayed") or 0,
         expected=_int(status, "expected") or 0,
         failed=_int(status, "failed") or 0,
         worst=tuple(
@@ -262,10 +299,17 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
             for item in _list(status, "worst")
             if isinstance(item, Mapping)
         ),
+        narrow_count=_int(status, "narrowPaths") or 0,
+        narrow=tuple(
+            (_text(item, "node"), _int(item, "mtu") or 0)
+            for item in _list(status, "narrowest")
+            if isinstance(item, Mapping)
+        ),
         certificate_not_after=read_time(status.get("certificateNotAfter")),
         certificate_serial=_text(status, "certificateSerial"),
         certificate_issuer=_text(status, "certificateIssuer"),
         trusted=tuple(item for item in _list(status, "trusted") if isinstance(item, str)),
+        gossip_keys=tuple(item for item in _list(status, "gossipKeys") if isinstance(item, str)),
         agent_version=_text(status, "agentVersion"),
         last_change=read_time(status.get("lastChange")),
         externals=tuple(
@@ -329,6 +373,13 @@ def read_duration(text: str) -> float:
     if rest or number or not text:
         raise ValueError(f"{text!r} is not a duration: write one such as 720h or 90m")
     return total
+
+
+def _interval(text: str) -> float | None:
+    try:
+        return read_duration(text) if text else None
+    except ValueError:
+        return None
 
 
 def _lifetime(text: str) -> float:

@@ -159,4 +159,8 @@ def node(folder: Path, port: int) -> MeshNode:
     )  # fmt: skip
     own_key = PrivateKey.generate(random.Random(9).randbytes)
     identity = Identity(own_key, 54540, Endpoint(ip_address("198.19.255.254"), 54540), 1420, "wgblue")
-    return MeshNode(record, identity, StateFolder(folder, MESH), cast(Choice, _Choice()))
+
+    async def locate() -> Endpoint:
+        return identity.endpoint
+
+    return MeshNode(record, identity, StateFolder(folder, MESH), cast(Choice, _Choice()), locate=locate)

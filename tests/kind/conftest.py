@@ -1,4 +1,4 @@
-"""The cluster that `tests/kind/run` made, the chart on it, and what failures leave."""
+"""The clusters that `tests/kind/run` made, one a worker of pytest's, the chart on them, and what failures leave."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from tests.kind.release import Release
 
 MEASURED = Measured()
 
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and (folder := os.environ.get("E2E_KUBECONFIGS")):
+    os.environ["KUBECONFIG"] = f"{folder}/kubeconfig-{worker}"
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    report.user_properties += [("measured", line) for line in MEASURED.take()]
     on_a_cluster = "images" in getattr(item, "fixturenames", ()) and "E2E_IMAGE" in os.environ
     if report.when in ("setup", "call") and report.failed and on_a_cluster:
         report.sections.append(("the cluster", f"kept in {keep(item.nodeid.partition('::')[2])}"))
@@ -25,9 +29,12 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if MEASURED.lines:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    lines = [line for name, line in properties if name == "measured"]
+    if lines:
         terminalreporter.section("measured")
-        for line in MEASURED.lines:
+        for line in lines:
             terminalreporter.write_line(line)
 
 

@@ -38,6 +38,11 @@ class Measured:
         )
         return figure
 
+    def take(self) -> list[str]:
+        """What was noted since the last take."""
+        taken, self.lines = self.lines, []
+        return taken
+
 
 def keep(test: str) -> Path:
     """Asks the cluster everything worth knowing after a failure; where the answers are."""

@@ -4,6 +4,7 @@ A module that imports these tests gives the fixture `kind`.
 """
 
 import ipaddress
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from wgmesh_agent.wireguard.model import (
     Endpoint,
     InterfaceSpec,
     Network,
+    Route,
 )
 from wgmesh_agent.wireguard.mtu import tunnel_mtu
 
@@ -152,6 +154,36 @@ async def test_a_second_pass_finds_nothing_to_change(pair: tuple[Host, Host], ki
         )
         assert changes == ()
         await agent.close()
+
+
+@pytest.mark.parametrize("mesh", list(MESHES))
+async def test_routes_of_narrow_paths_come_change_and_go_and_leave_others_alone(
+    pair: tuple[Host, Host], kind: BackendKind, mesh: str
+) -> None:
+    host, one, two = pair[0], node(1, MESHES[mesh]), node(2, MESHES[mesh])
+    destinations = [ip_network(address) for address in two.mesh_addresses]
+
+    def shown() -> set[tuple[str, int, int | None]]:
+        found = json.loads(host.run("ip", "-j", "route", "show", "dev", NAME) or "[]")
+        found += json.loads(host.run("ip", "-j", "-6", "route", "show", "dev", NAME) or "[]")
+        metrics = ((route["dst"], route.get("metrics", [{}])[0]) for route in found)
+        return {(dst, one["mtu"], one.get("advmss")) for dst, one in metrics if "mtu" in one}
+
+    async with Agent(host) as agent:
+        await member(agent, kind, one, two.as_peer("10.9.1.2"))
+        for mtu in (1300, 1280):
+            spec = replace(
+                one.spec(), paths=tuple(Route(destination, mtu, 1200) for destination in destinations)
+            )
+            await agent.open(spec)
+            assert shown() == {(str(address), mtu, 1200) for address in two.mesh_addresses}
+            with host.monitor() as told:
+                await agent.open(spec)
+            assert not [line for line in told().splitlines() if NAME in line]
+        host.run("ip", "route", "add", "10.77.0.0/24", "dev", NAME, "mtu", "1000")
+        await agent.open(one.spec())
+        assert shown() == {("10.77.0.0/24", 1000, None)}
+        await agent.destroy()
 
 
 async def test_a_killed_agent_loses_no_packet_and_its_successor_adopts(

@@ -22,6 +22,7 @@ STAYS_POLL_SECONDS = 0.2
 LIVE: list[Network] = []
 """The networks of running tests: when one fails, its agents' logs are shown."""
 _REPLY = re.compile(r"icmp_seq=(\d+) ttl=")
+_TIME = re.compile(r" time=([\d.]+) ms")
 
 
 @contextmanager
@@ -117,10 +118,10 @@ def saved_members(mesh: Mesh, node: str) -> set[str]:
 class Pinging:
     """A ping that goes on until it is ended; every request that got no answer before a later one did is lost."""
 
-    def __init__(self, host: Host, address: str, log: Path) -> None:
+    def __init__(self, host: Host, address: str, log: Path, a_second: int = PINGS_A_SECOND) -> None:
         self._log = log
-        self._name = f"{host.name} to {address}"
-        interval = str(1 / PINGS_A_SECOND)
+        self.name = f"{host.name} to {address}"
+        interval = str(1 / a_second)
         with log.open("wb") as output:
             self._process = host.popen(["ping", "-n", "-i", interval, address], output)
 
@@ -132,7 +133,7 @@ class Pinging:
         """Waits for three more answers: the path works now."""
         before = max(self.answered(), default=0)
         eventually(
-            lambda: max(self.answered(), default=0) >= before + 3, seconds, f"pings from {self._name} go on"
+            lambda: max(self.answered(), default=0) >= before + 3, seconds, f"pings from {self.name} go on"
         )
 
     def lost(self) -> int:
@@ -140,19 +141,23 @@ class Pinging:
         answered = self.answered()
         return max(answered) - len(answered)
 
+    def longest_pause(self) -> float:
+        """The longest time that an answer took, in milliseconds."""
+        return max(map(float, _TIME.findall(self._log.read_text())))
+
     def end(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
 @contextmanager
-def pinging(mesh: Mesh, *pairs: tuple[str, str]) -> Iterator[list[Pinging]]:
+def pinging(mesh: Mesh, *pairs: tuple[str, str], a_second: int = PINGS_A_SECOND) -> Iterator[list[Pinging]]:
     """Pings each pair's target from its source through the tunnel, before, during and after the block."""
     pings = []
     try:
         for number, (source, target) in enumerate(pairs):
             log = mesh.network.folder / f"ping-{number}.log"
-            pings.append(Pinging(mesh.network.hosts[source], mesh.mesh_address(target), log))
+            pings.append(Pinging(mesh.network.hosts[source], mesh.mesh_address(target), log, a_second))
         for ping in pings:
             ping.go_on()
         yield pings

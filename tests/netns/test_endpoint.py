@@ -24,8 +24,9 @@ def mesh() -> Iterator[Mesh]:
     """n1 bootstraps; n2 tries this and that; n3 is behind the router nat; stun runs a STUN server."""
     with lab_network() as network:
         mesh = Mesh(network)
-        for name in ("n1", "n2", "nat", "stun"):
+        for name in ("n1", "n2", "stun"):
             network.add_host(name)
+        network.add_router("nat")
         network.add_host_behind("n3", "nat")
         mesh.bootstrap("n1")
         host = network.hosts["stun"]

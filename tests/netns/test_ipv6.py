@@ -1,5 +1,6 @@
 """IPv6 below and inside the mesh, both families at once, and the MTU that fits each."""
 
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -97,6 +98,19 @@ def test_a_mesh_of_ipv6_alone_on_an_ipv4_underlay_is_whole(on_ipv4: Mesh) -> Non
     eventually(
         lambda: not unanswered(on_ipv4, ["n1", "n2"]), 10, lambda: str(unanswered(on_ipv4, ["n1", "n2"]))
     )
+
+
+def test_a_node_of_ipv6_alone_that_moves_is_back_in_10_s_and_says_where_it_is(on_ipv6: Mesh) -> None:
+    host, former = on_ipv6.network.hosts["n2"], on_ipv6.network.address("n2", 6)
+    host.run(["ip", "address", "del", f"{former}/64", "dev", "eth0"])
+    host.run(["ip", "address", "add", "fd01::77/64", "dev", "eth0", "nodad"])
+    began = time.monotonic()
+    eventually(lambda: not unanswered(on_ipv6, NODES), 10, lambda: str(unanswered(on_ipv6, NODES)))
+    print("an IPv6 node moved, and is back after", time.monotonic() - began)
+    eventually(lambda: on_ipv6.agents["n2"].info().endpoint == "[fd01::77]:54540", 10, "it says where it is")
+    for viewer in ("n1", "n3"):
+        key = on_ipv6.agents["n2"].info().pubkey
+        assert wireguard(on_ipv6.network.hosts[viewer]).tunnels[key].endpoint == "[fd01::77]:54540"
 
 
 def test_a_dual_stack_member_comes_back_with_both_addresses_after_a_power_cut(on_ipv6: Mesh) -> None:

@@ -29,10 +29,15 @@ async def our_node(serf: Ground) -> AsyncIterator[OurNode]:
     nodes: list[GossipNode] = []
 
     async def start(
-        name: str = "ours", *, join: Agent | None = None, key: bytes | None = KEY, **settings: Any
+        name: str = "ours",
+        *,
+        join: Agent | None = None,
+        key: bytes | None = KEY,
+        keyring: Keyring | None = None,
+        **settings: Any,
     ) -> GossipNode:
         config = SerfConfig(name, settings.pop("address", None) or next(serf.addresses), PORT, **settings)
-        node = GossipNode(config, keyring=None if key is None else Keyring(key))
+        node = GossipNode(config, keyring=keyring or (None if key is None else Keyring(key)))
         await node.start()
         nodes.append(node)
         if join is not None:

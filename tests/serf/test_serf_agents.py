@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ from tests.serf import our_process
 from tests.serf.agents import KEY_TEXT, PORT, Agent, Ground, until
 from tests.serf.conftest import OurNode
 
-from wgmesh_agent.gossip.keyring import decode_key, encode_key
+from wgmesh_agent.daemon.gossip_rotation import GossipRotation, NotRotated
+from wgmesh_agent.gossip.key_queries import KeyOperation, KeyResult
+from wgmesh_agent.gossip.keyring import Keyring, decode_key, encode_key
 from wgmesh_agent.gossip.notifications import NameConflict, QueryReceived, UserEventReceived
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
@@ -212,13 +214,17 @@ async def test_we_rotate_the_keys_with_agents_on_the_ring(serf: Ground, our_node
     node = await our_node(join=agents[0])
     await eventually(lambda: all(agent.status("ours") == "alive" for agent in agents), 5, "ours is alive")
     key = decode_key(NEW_KEY)
-    for change in (node.install_key(key), node.use_key(key), node.remove_key(decode_key(KEY_TEXT))):
+    for change in (
+        node.change_keys(KeyOperation.INSTALL, key),
+        node.change_keys(KeyOperation.USE, key),
+        node.change_keys(KeyOperation.REMOVE, decode_key(KEY_TEXT)),
+    ):
         result = await change
         assert result.ok, result
         assert result.answered == 3
-    listed = await node.list_keys()
+    listed = await node.change_keys(KeyOperation.LIST)
     assert listed.keys == {encode_key(key): 3}
-    refused = await node.remove_key(key)
+    refused = await node.change_keys(KeyOperation.REMOVE, key)
     assert set(refused.errors) == {"a0", "a1", "ours"}
     assert f"{NEW_KEY}  [3/3]" in await in_thread(agents[0], "keys", "-list")
 
@@ -343,3 +349,45 @@ async def test_a_wrong_key_is_refused_with_the_reason(serf: Ground, our_node: Ou
     with pytest.raises(Exception, match="no member could be reached"):
         await our_node(join=agent, key=decode_key(NEW_KEY))
     assert set(agent.members()) == {"a0"}
+
+
+async def test_a_rotation_takes_agents_along_and_waits_for_no_dead_one(
+    serf: Ground, our_node: OurNode
+) -> None:
+    agents = await cluster(serf, "a0", "a1", "a2")
+    keyring = Keyring(decode_key(KEY_TEXT))
+    node = await our_node(join=agents[0], keyring=keyring)
+    await eventually(lambda: all(agent.status("ours") == "alive" for agent in agents), 5, "ours is alive")
+    rotation = GossipRotation(node, keyring, list)
+    assert (await rotation.rotate(decode_key(NEW_KEY))).members == 4
+    listing = await in_thread(agents[0], "keys", "-list")
+    assert f"{NEW_KEY}  [4/4]" in listing
+    assert KEY_TEXT not in listing
+    await asyncio.to_thread(agents[2].kill)
+    again = await rotation.rotate(bytes(32))
+    assert (again.members, again.kept) == (3, "")
+    assert f"{encode_key(bytes(32))}  [3/3]" in await in_thread(agents[1], "keys", "-list")
+
+
+async def test_a_key_that_an_agent_installed_meanwhile_ends_our_rotation_and_is_left_alone(
+    serf: Ground, our_node: OurNode
+) -> None:
+    agents = await cluster(serf, "a0", "a1")
+    keyring = Keyring(decode_key(KEY_TEXT))
+    node = await our_node(join=agents[0], keyring=keyring)
+    await eventually(lambda: all(agent.status("ours") == "alive" for agent in agents), 5, "ours is alive")
+
+    class Meddled:
+        async def change_keys(
+            self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
+        ) -> KeyResult:
+            if operation is KeyOperation.INSTALL:
+                await in_thread(agents[1], "keys", f"-install={NEW_KEY}")
+            return await node.change_keys(operation, key, nodes)
+
+    with pytest.raises(NotRotated, match="at the same time; the old key stays in use"):
+        await GossipRotation(Meddled(), keyring, list).rotate(bytes(32))
+    listing = await in_thread(agents[0], "keys", "-list")
+    assert f"{NEW_KEY}  [3/3]" in listing
+    assert f"{KEY_TEXT}  [3/3]" in listing
+    assert encode_key(bytes(32)) not in listing

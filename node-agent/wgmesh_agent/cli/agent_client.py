@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_SECONDS = 10.0
 SLOW_CALL_TIMEOUT_SECONDS = 30.0
+ROTATION_TIMEOUT_SECONDS = 300.0
 _PROBE_TIMEOUT_SECONDS = 3.0
+
+
+class NoAgent(CommandFailed):
+    """Nobody listens on the socket."""
 
 
 @contextmanager
@@ -47,12 +52,12 @@ def _probe(path: Path) -> None:
         try:
             probe.connect(str(path))
         except FileNotFoundError as error:
-            raise CommandFailed(
+            raise NoAgent(
                 f"no agent answers at {path}: is `wgmesh join` or `wgmesh bootstrap` running here? "
                 "An agent with another socket is named by -agent-grpc-socket."
             ) from error
         except ConnectionRefusedError as error:
-            raise CommandFailed(
+            raise NoAgent(
                 f"no agent answers at {path}: its socket is still there but the agent is gone; start it again."
             ) from error
         except PermissionError as error:
@@ -61,7 +66,7 @@ def _probe(path: Path) -> None:
                 "with -agent-grpc-bind-socket-id UID:GID."
             ) from error
         except OSError as error:
-            raise CommandFailed(f"no agent answers at {path}: {error.strerror or error}.") from error
+            raise NoAgent(f"no agent answers at {path}: {error.strerror or error}.") from error
 
 
 def _explained(error: grpc.RpcError, path: Path) -> str:

@@ -14,9 +14,9 @@ import click
 
 from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, agent_at
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
-from wgmesh_agent.cli.mesh_view import MemberView, MeshView, as_json, mesh_view
+from wgmesh_agent.cli.mesh_view import Hearing, MemberView, MeshView, as_json, mesh_view, narrow
 from wgmesh_agent.cli.output import OUTPUT
-from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, size
+from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, seconds_ago, size
 from wgmesh_agent.settings.build import client_settings
 from wgmesh_agent.settings.setting import Command
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wgmesh_api.agent_pb2_grpc import AgentStub
 
 _WATCH_SECONDS = 10
+NAMED = 5
 _STATUS_STYLES = {"alive": "green", "failed": "red", "leaving": "yellow", "left": "yellow"}
 
 
@@ -91,6 +92,7 @@ def print_info(view: MeshView, now_unix: float, stream: TextIO) -> None:
         Column("RTT", right=True),
         Column("Tags", folds=True),
         Column("Endpoint"),
+        Column("Heard"),
         Column("Last handshake"),
         Column("Received", right=True),
         Column("Sent", right=True),
@@ -108,11 +110,23 @@ def _header(view: MeshView) -> list[str]:
         role = "a bootstrap node, " if info.bootstrap else ""
         lines.append(
             f"It is {role}on {info.interface} ({info.backend} WireGuard), reached at {info.endpoint or '?'}"
+            f"{', behind an address translator' if info.behindNat else ''}"
         )
         if not info.gossipEncrypted:
             lines.append(
                 "DEVELOPMENT MODE: gossip is not encrypted, anybody who reaches a bootstrap node may join"
             )
+    reduced = narrow(view)
+    if reduced:
+        paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:NAMED])
+        more = f" and {len(reduced) - NAMED} more" if len(reduced) > NAMED else ""
+        lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}{more}")
+    probed = [member.hearing for member in view.members if member.hearing is not None]
+    if probed:
+        lines.append(
+            f"It hears {sum(one.heard for one in probed)} of {len(probed)} members through the tunnel; "
+            f"{sum(one.hears_us for one in probed)} hear it"
+        )
     if info.refusals:
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(info.refusals.items()))
         lines.append(f"Claims of other members refused: {refused}")
@@ -131,11 +145,22 @@ def _row(member: MemberView, now_unix: float) -> tuple[str, ...]:
         member.status,
         rtt(member.rtt_usec),
         ", ".join(f"{key}={value}" for key, value in sorted(member.tags.items())),
-        member.endpoint or UNKNOWN,
+        f"through {member.relay}" if member.relay else member.endpoint or UNKNOWN,
+        heard_text(member.hearing),
         handshake,
         received,
         sent,
     )
+
+
+def heard_text(hearing: Hearing | None) -> str:
+    """Whether and when a member was heard last, and whether it hears this node."""
+    if hearing is None:
+        return UNKNOWN
+    when = "never" if hearing.seconds_ago is None else seconds_ago(hearing.seconds_ago)
+    if not hearing.heard:
+        return "never" if hearing.seconds_ago is None else f"no, {when}"
+    return when if hearing.hears_us else f"{when}, one way"
 
 
 info = GoCommand(

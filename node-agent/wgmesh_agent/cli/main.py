@@ -27,9 +27,15 @@ _ASKING: Mapping[str, Late] = {
     "info": Late("wgmesh_agent.cli.info", "info", "show the mesh and its members"),
     "tags": Late("wgmesh_agent.cli.tags", "tags", "show, set or delete this node's tags"),
     "rtt": Late("wgmesh_agent.cli.rtt", "rtt", "show round-trip times between all members"),
+    "doctor": Late(
+        "wgmesh_agent.cli.doctor", "doctor", "say what is wrong with this node's links, and what to do"
+    ),
     "leave": Late(
         "wgmesh_agent.cli.leave", "leave", "take this node, or a failed one, out of the mesh for good"
     ),
+}
+_CHANGING: Mapping[str, Late] = {
+    "keys": Late("wgmesh_agent.cli.keys", "keys", "make new keys while the mesh goes on"),
 }
 _TOOLS: Mapping[str, Late] = {
     "ca": Late("wgmesh_agent.cli.ca", "ca", "make the certificates of a mesh"),
@@ -47,7 +53,7 @@ def wgmesh() -> LateGroup:
     """The whole command line."""
     return LateGroup(
         "wgmesh",
-        {**_RUNNING, **_ASKING, **_TOOLS, **_VERSION},
+        {**_RUNNING, **_ASKING, **_CHANGING, **_TOOLS, **_VERSION},
         help="Private WireGuard full meshes.",
         epilog=_EPILOG,
     )

@@ -13,8 +13,20 @@ _RESERVED_PREFIX = "_"
 
 
 @dataclass(frozen=True, slots=True)
+class Hearing:
+    """What probes through the tunnel say. `seconds_ago` is None for never."""
+
+    heard: bool
+    hears_us: bool
+    seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class MemberView:
-    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes."""
+    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes.
+
+    `hearing` is None where no probes are exchanged: with this node itself, and with agents that know none.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -28,6 +40,10 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
+    hearing: Hearing | None
+    path_mtu: int | None = None
+    """Bytes a packet to it may have, as probed; None while not known."""
+    relay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,12 @@ def rtt_usec(msec: int, usec: int) -> int | None:
     if msec > 0:
         return msec * 1000
     return None if usec < 0 else 0
+
+
+def narrow(view: MeshView) -> list[MemberView]:
+    """The members to whom less passes than the interface sends: MTUMismatch."""
+    whole = view.info.mtu // 16 * 16  # WireGuard pads to this, so less of a difference is none
+    return [member for member in view.members if member.path_mtu is not None and member.path_mtu < whole]
 
 
 def mesh_view(info: MeshInfo, members: Iterable[MemberInfo]) -> MeshView:
@@ -66,7 +88,15 @@ def _member(member: MemberInfo) -> MemberView:
         rx_bytes=member.rxBytes,
         tx_bytes=member.txBytes,
         pubkey=member.pubkey,
+        path_mtu=member.pathMTU or None,
+        hearing=_hearing(member) if member.probed else None,
+        relay=member.relay,
     )
+
+
+def _hearing(member: MemberInfo) -> Hearing:
+    ago = member.heardMsecAgo / 1000 if member.heardMsecAgo > 0 else None
+    return Hearing(member.heard, member.hearsUs, ago)
 
 
 def as_json(view: MeshView) -> dict[str, Any]:
@@ -89,6 +119,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
             "endpoint": info.endpoint,
             "pubkey": info.pubkey,
             "bootstrap": info.bootstrap,
+            "behindNat": info.behindNat,
             "interface": info.interface,
             "backend": info.backend,
             "mtu": info.mtu,
@@ -109,8 +140,13 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "local": member.is_local,
         "bootstrap": member.is_bootstrap,
         "endpoint": member.endpoint or None,
+        "relay": member.relay or None,
         "pubkey": member.pubkey or None,
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
+        "pathMtu": member.path_mtu,
+        "heard": hearing.heard if (hearing := member.hearing) else None,
+        "hearsUs": hearing.hears_us if hearing else None,
+        "heardSecondsAgo": hearing.seconds_ago if hearing else None,
     }

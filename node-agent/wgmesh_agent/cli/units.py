@@ -29,9 +29,12 @@ def size(count_bytes: int) -> str:
 
 def ago(then_unix: int, now_unix: float) -> str:
     """How long ago: `12s ago`, `3m ago`, `2h 5m ago`, `3d 4h ago`; 0 is `never`, the future is now."""
-    if then_unix <= 0:
-        return "never"
-    seconds = max(0, int(now_unix - then_unix))
+    return "never" if then_unix <= 0 else seconds_ago(now_unix - then_unix)
+
+
+def seconds_ago(age: float) -> str:
+    """As `ago`, from seconds."""
+    seconds = max(0, int(age))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 60:
         return f"{seconds}s ago"

@@ -29,6 +29,7 @@ from wgmesh_agent.membership.admission_record import (
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, same_addresses
 from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.keys import PublicKey
 
 log = structlog.get_logger()
 QUERY = "_admission"
@@ -41,6 +42,7 @@ MOST_ASKED = 8
 UNKNOWN_AFTER = 2
 ASKED_AT_ONCE = 16
 ASKED_MEMBERS = 3
+ANSWERS_RELAYED = 3
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class _Missing:
     claim: Claim
     asked: int = 0
     due: float = 0.0
+    urged: bool = False
 
 
 class Admissions:
@@ -80,6 +83,8 @@ class Admissions:
         self._signer: tuple[TLSFiles, Signer | None] | None = None
         self._missing: dict[str, _Missing] = {}
         self._news = Changes()
+        self.expected: Callable[[str], PublicKey | None] = lambda node: None
+        """Where a roster binds members: the key that it says a member is about to have in the place of its own."""
         may = signer is None or self._own_signer() is not None
         self.required = trust is not None and record.requires_admission and may
         for binding in ledger:
@@ -128,9 +133,8 @@ class Admissions:
         """
         binding = self._ledger.by_key(claim.public_key)
         record = newest(claim.admission, binding.claim.admission if binding else None)
-        signer = self._own_signer() if self.required else None
-        if signer is not None and claim.node and (record is None or not record.is_fresh(self._clock())):
-            record = signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, self._clock())
+        if claim.node and (record is None or not record.is_fresh(self._clock())):
+            record = self.sign(claim) or record
         vouched = claim if record is claim.admission else replace(claim, admission=record)
         if binding is not None and record is not binding.claim.admission:
             self._ledger.accept(vouched, binding.origin, binding.since)
@@ -142,9 +146,27 @@ class Admissions:
         self._own = vouched.admission
         return vouched
 
+    def sign(self, claim: Claim) -> AdmissionRecord | None:
+        """A record of this node's own making, from now on; None if it may make none."""
+        signer = self._own_signer() if self.required else None
+        if signer is None:
+            return None
+        return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, self._clock())
+
+    def rekeyed(self, record: AdmissionRecord | None) -> None:
+        """This node has another key, and this is its record from now on; None: it is still to be told."""
+        self._own = record
+
     def settled(self, node: str) -> None:
         """The member is bound, or has gone: what is still asked of it must not bind it again."""
         self._missing.pop(node, None)
+
+    def ask_now(self) -> None:
+        """A bootstrap node is back: it may know who was asked for in vain."""
+        for missing in self._missing.values():
+            missing.due, missing.urged = 0.0, True
+        if self._missing:
+            self._news.bump()
 
     def lacking(self) -> list[Claim]:
         """Whoever is not bound because nobody asked has shown a record."""
@@ -176,6 +198,8 @@ class Admissions:
             due = sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
             if due:
                 asked, alive = due[:ASKED_AT_ONCE], bootstraps()
+                for missing in asked:
+                    missing.urged = False
                 found = await asyncio.gather(*(self._ask(gossip, m.claim, alive, accept) for m in asked))
                 for missing, is_found in zip(asked, found, strict=True):
                     self._asked(missing, is_found=is_found)
@@ -188,7 +212,7 @@ class Admissions:
         node = missing.claim.node
         missing.asked += 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = time.monotonic() + jittered(pause)
+        missing.due = 0.0 if missing.urged else time.monotonic() + jittered(pause)
         if not is_found and missing.asked == UNKNOWN_AFTER:
             self._refusals.count("admission_missing", f"nobody has an admission record of {node}")
         if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(node):
@@ -204,14 +228,20 @@ class Admissions:
     ) -> bool:
         some = random.sample(list(bootstraps), min(len(bootstraps), ASKED_MEMBERS))
         nodes = list(dict.fromkeys((*some, claim.node)))
+
+        def settled(answer: bytes) -> bool:
+            return claim.node not in self._missing or self._take(claim, answer, accept)
+
         try:
-            result = await gossip.query(QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS)
+            # Whom we have not bound cannot answer us through a tunnel: others bring its answer.
+            await gossip.query(
+                QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS,
+                relay_factor=ANSWERS_RELAYED, enough=settled,
+            )  # fmt: skip
         except GossipError as error:
             log.warning("admission record not asked for", node=claim.node, why=str(error))
             return False
-        if claim.node not in self._missing:
-            return True
-        return any(self._take(claim, answer, accept) for answer in result.responses.values())
+        return claim.node not in self._missing
 
     def _take(self, claim: Claim, answer: bytes, accept: Callable[[Claim, Origin], bool]) -> bool:
         try:
@@ -237,7 +267,8 @@ class Admissions:
                 f"{claim.node or claim.public_key} shows a record that vouches for something else",
             )
         for rival in rivals:
-            if rival.origin is Origin.ROSTER or _holds(rival, record):
+            is_expected = self.expected(record.node) == record.public_key
+            if (rival.origin is Origin.ROSTER and not is_expected) or _holds(rival, record):
                 raise AdmissionFault(
                     Fault.REPLAYED,
                     f"{record.node} shows a record that is older than what {rival.claim.node} is bound by",

@@ -14,6 +14,7 @@ import structlog
 
 from wgmesh_agent.daemon import agent_service
 from wgmesh_agent.daemon.agent_service import SocketInUse
+from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.entering import CannotEnter
 from wgmesh_agent.daemon.garbage import relieve_garbage_collector
 from wgmesh_agent.daemon.node import Identity, NameLost
@@ -120,6 +121,7 @@ async def _agent(
         while start is not None:
             session = await _session(settings, folder, key, start, companions, held_tunnel=held_tunnel)
             end = await session.run(stop, leave, start.peers, fresh=start.fresh)
+            key = session.node.identity.private_key
             if end is End.LEFT:
                 await _unless_ended(after_leaving(), stop, leave)
             start = session.moved_to if end is End.MOVED else None
@@ -151,6 +153,7 @@ async def _clear_up(settings: NodeSettings, folder: StateFolder, *, held_tunnel:
         await choice.backend(interface).destroy()
     except BackEndError as error:
         log.error("interface not removed", interface=interface, why=str(error))
+    await Clamping(interface).remove()
     folder.forget()
 
 
@@ -158,7 +161,8 @@ def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
     """This node's key, and whether it was made just now."""
     is_new = not folder.has_private_key()
     try:
-        return folder.private_key(), is_new
+        # One that was made while the agent ended is new to the mesh, or may be.
+        return folder.private_key(), is_new or folder.earlier_private_key() is not None
     except DamagedFile as error:
         log.error(
             "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
@@ -188,6 +192,8 @@ async def _session(
         or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
         keepalive_seconds=settings.keepalive_seconds,
         interface=f"wg{record.mesh}",
+        relays=settings.relays,
+        endpoint_given=settings.listen_addr is not None or settings.stun_server is not None,
     )
 
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:

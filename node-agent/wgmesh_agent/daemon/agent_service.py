@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -13,22 +14,30 @@ from typing import Any
 import grpc
 import structlog
 
+from wgmesh_agent.daemon.examining import Examiner
+from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.node import MeshNode, TagRefused
+from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.links.path_mtu import Path as PathMTU
 from wgmesh_agent.membership.tags import is_reserved
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import (
     AgentEmpty,
+    ExamineRequest,
+    ExamineResult,
     LeaveRequest,
     LeaveResult,
     MemberInfo,
     MemberInfoTag,
     MeshInfo,
     NodeTag,
+    RotateKeysRequest,
+    RotateKeysResult,
     RTTInfo,
     RTTNodeInfo,
     TagResult,
@@ -49,8 +58,18 @@ class SocketInUse(Exception):
 class AgentService(AgentServicer):
     """Reads the node; changes only tags and membership."""
 
-    def __init__(self, node: MeshNode, *, tls: bool, leave: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        node: MeshNode,
+        rotations: Rotations,
+        examiner: Examiner,
+        *,
+        tls: bool,
+        leave: Callable[[], Awaitable[None]],
+    ) -> None:
         self._node = node
+        self._rotations = rotations
+        self._examiner = examiner
         self._tls = tls
         self._leave = leave
 
@@ -75,6 +94,7 @@ class AgentService(AgentServicer):
             endpoint=str(identity.endpoint),
             refusals=node.refusals.counts,
             bootstrap=record.bootstrap,
+            behindNat=node.behind_nat,
         )
 
     async def Nodes(self, request: AgentEmpty, context: Context) -> AsyncIterator[MemberInfo]:
@@ -83,9 +103,9 @@ class AgentService(AgentServicer):
         except BackEndError as error:
             log.error("cannot read WireGuard", why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
-        links = self._node.prober.links()
+        links, paths = self._node.prober.links(), self._node.prober.paths()
         for member in self._node.members():
-            yield self._member_info(member, device, links)
+            yield self._member_info(member, device, links, paths)
 
     async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:
         generation = self._node.changes.generation
@@ -132,6 +152,22 @@ class AgentService(AgentServicer):
             return LeaveResult(ok=False, message=str(error))
         return LeaveResult(ok=True)
 
+    async def RotateKeys(self, request: RotateKeysRequest, context: Context) -> RotateKeysResult:
+        rotate = {
+            RotateKeysRequest.GOSSIP: self._rotations.gossip,
+            RotateKeysRequest.WIREGUARD: self._rotations.wireguard,
+        }.get(request.keys)
+        if rotate is None:
+            return RotateKeysResult(ok=False, message="this agent knows no such keys")
+        try:
+            # Who asked may go away; a rotation that has begun is brought to its end.
+            return RotateKeysResult(ok=True, message=await asyncio.shield(rotate()))
+        except NotRotated as error:
+            return RotateKeysResult(ok=False, message=str(error))
+
+    async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
+        return await self._examiner.examine(request.nodeName)
+
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:
             await self._node.set_user_tags(tags)
@@ -145,7 +181,9 @@ class AgentService(AgentServicer):
         rtt = self._node.gossip.rtt(node, seen_from)
         return -1 if rtt is None else round(rtt * 1e6)
 
-    def _member_info(self, member: Member, device: Device, links: dict[str, Link]) -> MemberInfo:
+    def _member_info(
+        self, member: Member, device: Device, links: dict[str, Link], paths: dict[str, PathMTU]
+    ) -> MemberInfo:
         own = member.name == self._node.record.node
         binding = self._node.ledger.by_name(member.name)
         claim = self._node.own_claim() if own else (binding.claim if binding else None)
@@ -172,7 +210,15 @@ class AgentService(AgentServicer):
             probed=link is not None,
             heard=link is not None and link.heard,
             hearsUs=link is not None and bool(link.hears_us),
+            pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
+            heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
+            relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",
         )
+
+
+def msec_ago(seconds: float | None) -> int:
+    """-1 for never, and at least 1, as 0 says that it is not known."""
+    return -1 if seconds is None else max(1, round(seconds * 1000))
 
 
 async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None) -> grpc.aio.Server:

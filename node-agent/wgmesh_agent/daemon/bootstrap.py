@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 import time
 from ipaddress import IPv4Network, IPv6Network
@@ -21,7 +20,7 @@ from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
-from wgmesh_agent.join.service import MeshFacts, MeshService, serve
+from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
@@ -64,7 +63,8 @@ class Bootstrap:
             own=lambda: node.admissions.own(node.own_claim()),
             vouch=node.admissions.vouch,
             requires_admission=node.admissions.required,
-            gossip_key=lambda: base64.b64encode(node.gossip_key()).decode(),
+            gossip_keys=lambda: GossipKeys(node.record.gossip_keys, node.record.gossip_keys_since),
+            own_key=lambda: node.identity.private_key,
             denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
         )
         self._server = await serve(service, bind, tls)

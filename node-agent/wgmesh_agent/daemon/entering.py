@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.records import MeshRecord
-from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
 log = structlog.get_logger()
@@ -41,6 +41,7 @@ class Door:
 
     Attributes:
         node: the name to ask for; empty: whatever the mesh makes of the address.
+        replaces: the key that this machine was a member with before this one, until a bootstrap node has accepted that.
     """
 
     bootstraps: tuple[HostPort, ...]
@@ -48,6 +49,7 @@ class Door:
     mesh: str
     node: str
     public_key: PublicKey
+    replaces: PrivateKey | None = None
 
 
 async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: float | None) -> Admitted:
@@ -79,19 +81,33 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
     raise CannotEnter(f"cannot join the mesh {door.mesh}: {said}")
 
 
-async def enter_by(door: Door, bootstrap: HostPort, endpoint: EndpointTowards) -> Admitted:
+async def enter_by(
+    door: Door,
+    bootstrap: HostPort,
+    endpoint: EndpointTowards,
+    before_joining: Callable[[], Awaitable[None]] | None = None,
+) -> Admitted:
     """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, NoEndpoint."""
     towards = await resolve(bootstrap.host, bootstrap.port)
     if not towards:
         raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
     own = await endpoint(towards)
     return await enter(
-        str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own
-    )
+        str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
+        replaces=door.replaces, before_joining=before_joining,
+    )  # fmt: skip
 
 
 def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:
-    """What to remember of an admission; tags and the time of joining outlive a second one."""
+    """What to remember of an admission; tags and the time of joining outlive a second one, and so do gossip keys
+    that are later than those of whoever admitted: it may have been away itself when they changed.
+    """
+    ring, since = admitted.gossip_keys, admitted.gossip_keys_since
+    if earlier and (
+        ring == earlier.gossip_keys
+        or (earlier.created_unix == admitted.created_unix and earlier.gossip_keys_since > since)
+    ):
+        ring, since = earlier.gossip_keys, earlier.gossip_keys_since
     return MeshRecord(
         mesh=mesh,
         node=admitted.node,
@@ -100,7 +116,10 @@ def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, boot
         ipam_ranges=earlier.ipam_ranges if earlier else (),
         created_unix=admitted.created_unix,
         joined_unix=earlier.joined_unix if earlier else int(time.time()),
-        gossip_keys=(admitted.gossip_key,) if admitted.gossip_key else (),
+        gossip_keys=ring,
+        gossip_keys_since=since,
+        wireguard_key_since=earlier.wireguard_key_since if earlier else 0,
+        wireguard_key_token=earlier.wireguard_key_token if earlier else "",
         profile=admitted.profile,
         gossip_port=admitted.gossip_port,
         bootstrap=bootstrap,

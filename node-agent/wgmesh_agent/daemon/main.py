@@ -86,11 +86,12 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
     if remembered is not None:
         remembered = replace(remembered, bootstrap=role.bind is not None)
         if role.door is not None and (is_new_key or _has_other_addresses(plan.bundle, remembered)):
-            door = replace(role.door, node=remembered.node)
+            door = replace(role.door, node=remembered.node, replaces=folder.earlier_private_key())
             try:
                 return await _entered(plan, role, door, folder, remembered, 0.0)
             except CannotEnter as error:
                 log.warning("not admitted anew yet", why=str(error), next="trying on")
+                role = replace(role, door=door)
         return Start(role, remembered)
     if plan.founds is not None:
         return Start(role, plan.founds, fresh=True)
@@ -127,6 +128,7 @@ async def _entered(
         gossip_port=plan.gossip_port or record.gossip_port,
     )
     folder.save_mesh(record)
+    folder.forget_earlier_key()
     return Start(role, record, admitted.peers, fresh=True)
 
 
@@ -223,6 +225,7 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
         created_unix=now,
         joined_unix=now,
         gossip_keys=keys,
+        gossip_keys_since=now if keys else 0,
         profile=settings.gossip_profile.value,
         gossip_port=settings.gossip_port,
         bootstrap=True,

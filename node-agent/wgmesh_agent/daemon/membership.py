@@ -166,12 +166,16 @@ class Membership:
 
     def has_lost_bootstrap(self) -> bool:
         """Whether a bootstrap node is bound that gossip does not have alive."""
+        return any(binding.claim.bootstrap for binding in self.lost())
+
+    def lost(self) -> list[Binding]:
+        """Bound members that gossip does not have alive."""
         members = self._members()
-        return any(
-            binding.claim.bootstrap
-            and ((member := members.get(binding.claim.node)) is None or member.status not in PRESENT)
+        return [
+            binding
             for binding in self._ledger
-        )
+            if (member := members.get(binding.claim.node)) is None or member.status not in PRESENT
+        ]
 
     def absent(self) -> list[Binding]:
         """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
@@ -200,6 +204,8 @@ class Membership:
             return
         if self.accept(claim, Origin.GOSSIP):
             self._ledger.seen(claim.public_key, time.time())
+            if claim.bootstrap:
+                self._admissions.ask_now()
 
     def _gone(self, member: Member, how: str) -> None:
         self._admissions.settled(member.name)

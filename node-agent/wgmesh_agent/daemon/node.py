@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -11,17 +12,25 @@ import structlog
 
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.clamping import Clamping
+from wgmesh_agent.daemon.heralding import QUERY as HERALD
+from wgmesh_agent.daemon.heralding import Heralding
+from wgmesh_agent.daemon.kept_record import KeptRecord
+from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.paths import Paths
 from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.daemon.relaying import QUERY as RELAY_QUERY
+from wgmesh_agent.daemon.relaying import Relaying
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.daemon.tasks import Tasks
-from wgmesh_agent.endpoint.lost_addresses import lost_addresses
+from wgmesh_agent.endpoint.address_changes import address_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
-from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
     KeyringChanged,
@@ -40,14 +49,18 @@ from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
-from wgmesh_agent.membership.ledger import Ledger, Own
-from wgmesh_agent.membership.tags import PROBE_PORT, is_reserved, own_tags
+from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
+from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT, PROBE_PORT, is_reserved, own_tags
+from wgmesh_agent.membership.wandering import Wandering
+from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
+from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Route
+from wgmesh_agent.wireguard.mtu import path_routes
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -75,6 +88,14 @@ class Identity:
     mtu: int
     interface: str
     keepalive_seconds: int | None = None
+    endpoint_given: bool = False
+    """The endpoint was set, or told by a STUN server: it is told whatever others see."""
+    relays: tuple[str, ...] = ()
+    """Members that may carry traffic between others, best first."""
+
+
+async def _at_once(key: PublicKey) -> None:
+    """Nobody is to be told first."""
 
 
 class MeshNode:
@@ -87,11 +108,13 @@ class MeshNode:
         folder: StateFolder,
         choice: Choice,
         *,
+        locate: Callable[[], Awaitable[Endpoint]],
         trust: Credentials | None = None,
         signer: Credentials | None = None,
     ) -> None:
         """
         Args:
+            locate: where others reach this node, by its settings and routes; raises `endpoint.own.NoEndpoint`.
             trust: whose authorities say who may admit; None without TLS.
             signer: with which this node signs what it admits; None on a plain node.
         """
@@ -103,44 +126,85 @@ class MeshNode:
             on_trouble=lambda error: log.error("WireGuard in trouble", why=str(error)),
         )
         self.refusals = Refusals()
+        self.wandering = Wandering()
         self.changes = Changes()
+        self.behind_nat = False
         self.ledger = Ledger(
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
-        self.record = replace(record, requires_admission=self.admissions.required)
+        self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             keepalive_seconds=identity.keepalive_seconds,
+            shape=lambda desired, actual, now_unix: self.relaying.shape(
+                self.paths.shape(desired, actual, now_unix), actual
+            ),
         )  # fmt: skip
-        self._keyring = Keyring(record.gossip_keys[0], record.gossip_keys[1:]) if record.gossip_keys else None
+        self.keyring = (
+            Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
+            if record.gossip_keys
+            else None
+        )
         self.gossip = GossipNode(
             SerfConfig(
                 node_name=record.node,
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=self._tags(record.tags),
+                tags=self.all_tags(record.tags),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
                 query_response_bytes=ANSWER_BYTES,
             ),
-            keyring=self._keyring,
+            keyring=self.keyring,
         )
-        self.prober = Prober(record.addresses[0], self.probe_port, self._probed, self.changes)
+        self.prober = Prober(
+            record.addresses[0], self.probe_port, identity.mtu, self._probed, self.changes,
+            device=lambda: self.reconciler.known, endpoint=self._endpoint_of, paths_changed=self._ledger_changed,
+        )  # fmt: skip
         self.membership = Membership(
             self.ledger, self.refusals, self.gossip.members, self.admissions, self._ledger_changed
         )
         self.meeting = Meeting(
             self.gossip, record.gossip_port, self.ledger, self.membership.absent, self.reconciler.read
         )
+        self.location = Location(
+            locate,
+            self._seen_by_others,
+            lambda: len(self.ledger),
+            self._publish,
+            given=identity.endpoint_given,
+        )
+        self.paths = Paths(
+            self.gossip, self.ledger, self.prober, self.refusals, self.reconciler.read, self.reconciler.poke,
+            self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
+        )  # fmt: skip
+        self.relaying = Relaying(
+            identity.relays, identity.interface, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
+        )  # fmt: skip
+        self.gossip.on_query(WHERE_QUERY, self.paths.answer)
+        self.gossip.on_query(RELAY_QUERY, self.relaying.answer)
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
         """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
+        self.before_rekeying: Callable[[PublicKey], Awaitable[None]] = _at_once
+        """Awaited before this node takes another WireGuard key; raises `daemon.gossip_rotation.NotRotated`."""
         self.rtts = RTTs(self.gossip, record.node)
+        self.clamping = Clamping(identity.interface)
         self.tasks = Tasks()
+        heralding = Heralding(
+            self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
+        )
+        self.gossip.on_query(HERALD, heralding.answer)
         self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
         for refusal in self.ledger.refused_at_load:
             self.refusals.count(refusal.reason.value, refusal.message)
+
+    @property
+    def record(self) -> MeshRecord:
+        """The mesh as this node is part of it now."""
+        return self.kept.value
 
     def own_claim(self) -> Claim:
         """What this node says of itself."""
@@ -163,6 +227,7 @@ class MeshNode:
             addresses=tuple(ip_interface(address) for address in self.record.addresses),
             ranges=self.record.ranges,
             mtu=self.identity.mtu,
+            paths=self._path_routes(),
         )
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
@@ -178,7 +243,7 @@ class MeshNode:
         for claim in peers:
             self.membership.accept(claim, Origin.PEERS)
         await self.reconciler.reconcile()
-        self.folder.save_mesh(self.record)
+        self.kept.save()
         await self.gossip.start()
         await self.prober.start()
         self.tasks.start(self.reconciler.run(), "reconcile")
@@ -186,9 +251,13 @@ class MeshNode:
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
+        self.tasks.start(self.clamping.run(self.interface_spec, self.changes), "clamping")
         self.tasks.start(self.meeting.reconnect(), "reconnect")
         self.tasks.start(self._count_gossip(), "count gossip")
         self.tasks.start(self._watch_addresses(), "addresses")
+        self.tasks.start(self.location.run(), "location")
+        self.tasks.start(self.paths.run(self.changes), "paths")
+        self.tasks.start(self.relaying.run(), "relaying")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
             "admissions",
@@ -206,9 +275,19 @@ class MeshNode:
             for member in self.gossip.members().values()
         )
 
-    def gossip_key(self) -> bytes:
-        """The key that gossip is encrypted with now; empty for plaintext gossip."""
-        return b"" if self._keyring is None else self._keyring.primary
+    def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
+        """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.
+
+        Raises:
+            KeyringError: this mesh gossips in plaintext, or the ring is none.
+            OSError: the state folder cannot be written; nothing has changed.
+        """
+        if self.keyring is None:
+            raise KeyringError("gossip of this mesh is not encrypted")
+        self.kept.become(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
+        self.keyring.take(keys)
+        log.info("gossip keys changed", on_the_ring=len(keys))
+        self.changes.bump()
 
     def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
@@ -233,13 +312,12 @@ class MeshNode:
         for key in tags:
             if not key or is_reserved(key):
                 raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
-        record = replace(self.record, tags=tags)
         try:
-            self.gossip.set_tags(self._tags(tags))
+            self.gossip.set_tags(self.all_tags(tags))
         except GossipError as error:
             raise TagRefused(f"the tags are too large: {error}") from error
-        self.record = record
-        await asyncio.to_thread(self.folder.save_mesh, record)
+        self.kept.value = replace(self.record, tags=tags)
+        await asyncio.to_thread(self.kept.save)
         self.changes.bump()
 
     async def remember(self) -> None:
@@ -267,13 +345,16 @@ class MeshNode:
         await self.tasks.stop()
         self.prober.close()
         await self.gossip.close()
+        await self.clamping.remove()
+        await self.relaying.close_door()
         try:
             await self.backend.destroy()
         except BackEndError as error:
             log.error("interface not removed", interface=self.identity.interface, why=str(error))
         self.folder.forget()
 
-    def _tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
+    def all_tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
+        """The tags of this node: the reserved ones and these."""
         return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
 
     def _probed(self) -> dict[IPAddress, str]:
@@ -285,6 +366,17 @@ class MeshNode:
             if member.tags.get(PROBE_PORT) == port
             and (binding := self.ledger.by_name(member.name)) is not None
         }
+
+    def _path_routes(self) -> tuple[Route, ...]:
+        reduced = self.prober.reduced()
+        bindings = ((address, self.ledger.by_address(address)) for address in reduced)
+        return path_routes(reduced, {a: binding.claim.addresses for a, binding in bindings if binding})
+
+    def _endpoint_of(self, device: Device, address: IPAddress) -> Endpoint | None:
+        """Where WireGuard sends what is for a member."""
+        binding = self.ledger.by_address(address)
+        peer = device.peers.get(binding.claim.public_key) if binding is not None else None
+        return peer.endpoint if peer is not None else None
 
     def _bootstraps_alive(self) -> list[str]:
         members = self.gossip.members()
@@ -317,6 +409,7 @@ class MeshNode:
                     self._member_news(member)
                 case MemberReaped(member):
                     self.membership.reaped(member)
+                    self.wandering.forget(member.name)
                     self.changes.bump()
                 case UserEventReceived(name=name, payload=payload):
                     if name in handlers:
@@ -330,6 +423,10 @@ class MeshNode:
     def _member_news(self, member: Member) -> None:
         log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
         self.membership.heard(member)
+        told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
+        self.wandering.told(member.name, told, time.monotonic())
+        if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
+            self.prober.news(member.address, failed=member.status is MemberStatus.FAILED)
         self.changes.bump()
 
     def _name_conflict(self, event: NameConflict) -> None:
@@ -353,19 +450,48 @@ class MeshNode:
             self.refusals.overtake(self.gossip.counters.refused)
 
     async def _watch_addresses(self) -> None:
-        async for _ in lost_addresses():
-            log.info("this machine lost an address")
-            self.reconciler.source_lost()
+        async for lost in address_changes():
+            if lost:
+                log.info("this machine lost an address")
+                self.reconciler.source_lost()
+            self.location.moved()
+
+    async def _seen_by_others(self) -> list[Endpoint]:
+        learned, _ = await self.paths.where_others_see(self.record.node)
+        return learned
+
+    async def _own_endpoints(self) -> list[Endpoint]:
+        port = self.identity.listen_port
+        found = [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.addresses())]
+        return list(usable_endpoints(found, self.record.ranges))
+
+    def _publish(self, outside: Outside) -> None:
+        """Tells others where this node is from now on, and keeps a translator's entries open if there is one."""
+        behind_nat = self.behind_nat if outside.behind_nat is None else outside.behind_nat
+        if behind_nat != self.behind_nat:
+            self.behind_nat = behind_nat
+            log.info("behind an address translator" if behind_nat else "behind no address translator",
+                     seen_at=str(outside.endpoint))  # fmt: skip
+            if self.identity.keepalive_seconds is None:
+                self.reconciler.keepalive_seconds = NAT_KEEPALIVE_SECONDS if behind_nat else 0
+                self.reconciler.poke()
+        if outside.endpoint != self.identity.endpoint:
+            log.info("reached elsewhere now", endpoint=str(outside.endpoint))
+            self.identity = replace(self.identity, endpoint=outside.endpoint)
+            try:
+                self.gossip.set_tags(self.all_tags(self.record.tags))
+            except GossipError as error:
+                log.error(
+                    "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
+                )
+            self.changes.bump()
 
     async def _collect_snapshot(self) -> Callable[[], None]:
         await self.membership.note_seen()
         bindings = list(self.ledger)
-        if self._keyring is not None and self._keyring.keys != self.record.gossip_keys:
-            self.record = replace(self.record, gossip_keys=self._keyring.keys)
-        record = self.record
 
         def write() -> None:
-            self.folder.save_mesh(record)
+            self.kept.save()
             self.folder.save_members(bindings)
 
         return write

@@ -18,16 +18,19 @@ from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
 from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 ADOPTED_PEERS_SECONDS = 60.0
 DISCARD_PORT = 9
+DRAIN_SECONDS = 0.05
+"""For packets that were on their way to a peer when its ranges went to another."""
 
 
 class Reconciler:
@@ -42,22 +45,37 @@ class Reconciler:
         ledger: Ledger,
         *,
         keepalive_seconds: int | None = None,
+        shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
+            desired
+        ),
     ) -> None:
+        """
+        Args:
+            shape: what to make of the desired device, given what the device holds and unix seconds.
+        """
         self._backend = backend
         self._spec = spec
         self._key = private_key
         self._public = private_key.public()
         self._port = listen_port
         self._ledger = ledger
-        self._keepalive = keepalive_seconds
+        self.keepalive_seconds = keepalive_seconds
+        self._shape = shape
         self._wanted = Changes()
         self._lock = asyncio.Lock()
         self._asked = 0
         self._served = 0
         self._device: Device | None = None
+        self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
+        self.first_handshakes = FirstHandshakes(self._public)
+        self._ages = HandshakeAges()
+
+    def use_key(self, private_key: PrivateKey) -> None:
+        """The interface is to have this key from the next pass on."""
+        self._key, self._public = private_key, private_key.public()
         self.first_handshakes = FirstHandshakes(self._public)
 
     def poke(self) -> None:
@@ -78,7 +96,8 @@ class Reconciler:
         checked = time.monotonic()
         while True:
             check_due = checked + INTERVAL_SECONDS
-            due = min(check_due, self.first_handshakes.next_deadline() or check_due)
+            deadlines = (self.first_handshakes.next_deadline(), self._ages.next_deadline(time.time()))
+            due = min([check_due, *(deadline for deadline in deadlines if deadline is not None)])
             await self._wanted.after(seen, max(0.0, due - time.monotonic()))
             seen = self._wanted.generation
             check = time.monotonic() >= check_due
@@ -103,18 +122,29 @@ class Reconciler:
             if self._served >= ticket and self._device is not None:
                 return self._device
             served = self._asked
-            if check_interface:
-                await self._backend.open(self._spec())
-            actual = await self._without_silent(await self._backend.read())
+            spec = self._spec()
+            if check_interface or spec != self._opened:
+                await self._backend.open(spec)
+                self._opened = spec
+            found = self._ages.look(await self._backend.read(), time.time(), time.monotonic())
             # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
-            changes = await asyncio.to_thread(self._difference, list(self._ledger), actual, time.time())
-            changes = self._without_early_removals(changes)
+            desired = await asyncio.to_thread(self._wanted_of, list(self._ledger))
+            desired = self._shape(desired, found, time.time())
+            actual = await self._without_silent(found, desired)
+            changes = await asyncio.to_thread(self._difference, desired, actual, time.time())
+            changes = tuple(_as_it_was(change, found) for change in changes)
+            changes = self._without_early_removals(changes, actual)
             if self._source_lost:
                 changes = (*changes, *same_endpoints(actual))
-            await self._backend.apply(changes)
             created = {
                 change.public_key for change in changes if isinstance(change, SetPeer) and change.create
             }
+            late = superseded(changes, actual)
+            await self._backend.apply([change for change in changes if change not in late])
+            if late:
+                await self._knock_at(created)
+                await asyncio.sleep(DRAIN_SECONDS)
+                await self._backend.apply(late)
             device = await self._backend.read() if changes else actual
             self._device, self._served = device, served
             self.first_handshakes.made(created, time.monotonic())
@@ -123,23 +153,41 @@ class Reconciler:
             await knock_at_all([binding.claim.addresses[0] for binding in self._ledger])
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
-        if created:
-            bindings = (binding for key in created if (binding := self._ledger.by_key(key)) is not None)
-            await knock_at_all([binding.claim.addresses[0] for binding in bindings])
+        await self._knock_at(created)
         return device
 
-    def _difference(self, bindings: Sequence[Binding], actual: Device, now_unix: float) -> tuple[Change, ...]:
-        desired = desired_device(self._key, self._port, bindings, keepalive_seconds=self._keepalive)
+    def _wanted_of(self, bindings: Sequence[Binding]) -> DesiredDevice:
+        return desired_device(self._key, self._port, bindings, keepalive_seconds=self.keepalive_seconds)
+
+    def _difference(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
         return diff(desired, actual, now_unix=now_unix, own_public=self._public)
 
-    async def _without_silent(self, device: Device) -> Device:
+    async def _knock_at(self, keys: Iterable[PublicKey]) -> None:
+        bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
+        await knock_at_all([binding.claim.addresses[0] for binding in bindings])
+
+    async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
         due = self.first_handshakes.due(device, time.monotonic())
         # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
-        silent = [key for key in due if self._is_where_it_says(device.peers[key])]
+        silent = {key for key in due if self._is_where_it_says(device.peers[key])}
+        # What was tried in vain would hold up the next try for five seconds.
+        silent.update(
+            wanted.public_key
+            for wanted in desired.peers
+            if wanted.try_now is not None
+            and (held := device.peers.get(wanted.public_key)) is not None
+            and not held.last_handshake
+        )
+        if silent:
+            log.debug("no first handshake, beginning anew", peers=[str(key) for key in silent])
+        lost = {key for key in self._ages.lost(time.time(), time.monotonic()) if key in device.peers}
+        if lost:
+            log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
+                        peers=[str(key) for key in lost])  # fmt: skip
+        silent |= lost
         if not silent:
             return device
-        log.debug("no first handshake, beginning anew", peers=[str(key) for key in silent])
         await self._backend.apply([RemovePeer(key) for key in silent])
         return replace(device, peers={key: peer for key, peer in device.peers.items() if key not in silent})
 
@@ -147,23 +195,42 @@ class Reconciler:
         binding = self._ledger.by_key(peer.public_key)
         return binding is not None and peer.endpoint in binding.claim.endpoints
 
-    def _without_early_removals(self, changes: Sequence[Change]) -> tuple[Change, ...]:
+    def _without_early_removals(self, changes: Sequence[Change], actual: Device) -> tuple[Change, ...]:
         """A peer found on an adopted interface may be a member whose announcement the last snapshot missed: it keeps
-        its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once.
+        its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once, and so does
+        whose addresses are another's now: the former key of a member that has a new one.
         """
         if time.monotonic() - self._started > ADOPTED_PEERS_SECONDS:
             return tuple(changes)
         self._bound.update(binding.claim.public_key for binding in self._ledger)
+        taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}
+
+        def keeps(key: PublicKey) -> bool:
+            return key not in self._bound and not actual.peers[key].allowed_ips <= taken
+
         return tuple(
-            change
-            for change in changes
-            if not isinstance(change, RemovePeer) or change.public_key in self._bound
+            change for change in changes if not (isinstance(change, RemovePeer) and keeps(change.public_key))
         )
+
+    @property
+    def known(self) -> Device | None:
+        """What the device held at the last pass; None before the first."""
+        return self._device
 
     async def read(self) -> Device:
         """What the device holds now. Raises BackEndError."""
         async with self._lock:
             return await self._backend.read()
+
+
+def _as_it_was(change: Change, found: Device) -> Change:
+    """A peer that is made anew is reached where it was when it shook hands."""
+    if not isinstance(change, SetPeer) or not change.create:
+        return change
+    peer = found.peers.get(change.public_key)
+    if peer is None or peer.endpoint is None or not peer.last_handshake:
+        return change
+    return replace(change, endpoint=peer.endpoint)
 
 
 def same_endpoints(device: Device) -> Iterator[SetPeer]:

@@ -39,6 +39,7 @@ class Refusals:
         self.counts: Counter[str] = Counter()
         self._clock = clock
         self._overtaken: Counter[str] = Counter()
+        self._last: dict[str, tuple[str, float]] = {}
         self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._windows: dict[str, _Window] = {}
 
@@ -50,9 +51,17 @@ class Refusals:
                 self._overtaken[what] += times
                 self.count("gossip_impossible", f"gossip told the impossible: {what}", times)
 
+    def recent(self, seconds: float) -> list[tuple[str, str, float]]:
+        """Reason, last message and how many seconds ago, of each reason that was counted within so many."""
+        now = self._clock()
+        return [
+            (why, said, now - at) for why, (said, at) in sorted(self._last.items()) if now - at <= seconds
+        ]
+
     def count(self, reason: str, message: str, times: int = 1) -> None:
         self.counts[reason] += times
         now = self._clock()
+        self._last[reason] = (message, now)
         last = self._logged.get((reason, message))
         if last is not None and now - last < REPEAT_SECONDS:
             return

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import enum
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +20,16 @@ from wgmesh_agent.daemon.banner import banner
 from wgmesh_agent.daemon.bootstrap import Bootstrap
 from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import Identity, MeshNode
+from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.daemon.snapshot import Writer
-from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.endpoint.own import NoEndpoint, resolve
 from wgmesh_agent.gossip.notifications import Member
-from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, peers_of
+from wgmesh_agent.gossip.other_keys import OtherKeys
+from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
@@ -34,11 +37,15 @@ from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Endpoint
 
 log = structlog.get_logger()
 ALONE_SECONDS = 15.0
+LOOK_SECONDS = 1.0
 SERVICE_PORT = 5000
 GRACE_SECONDS = 0.5
+LOOKED_UP = 3
 
 
 class End(enum.Enum):
@@ -113,9 +120,10 @@ class Session:
         self._endpoint = endpoint
         self._companions = companions
         self.node = MeshNode(
-            record, identity, folder, choice,
+            record, identity, folder, choice, locate=self._locate,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
         )  # fmt: skip
+        self.rotations = Rotations(self.node, self._bootstraps, self._enter_with)
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()
@@ -164,7 +172,8 @@ class Session:
             bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
             await bootstrap.start(role.bind, role.server_tls)
             servers.push_async_callback(bootstrap.stop)
-        service = AgentService(node, tls=role.tls, leave=self.leave)
+        examiner = Examiner(node, role.asking_tls)
+        service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
         server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
         servers.push_async_callback(self._stop_agent, server)
         if settings.memberlist_file is not None:
@@ -176,6 +185,9 @@ class Session:
             node.tasks.start(self._enter_gossip(), "enter gossip")
         if role.door is not None:
             node.tasks.start(self._enter_again(role.door), "enter again")
+        else:
+            # Nobody is to be asked: the others ask this node which key it has.
+            await asyncio.to_thread(node.folder.forget_earlier_key)
         node.tasks.start(self._confirming().run(node.changes), "confirming")
         for name, companion in self._companions(self):
             node.tasks.start(companion, name)
@@ -193,14 +205,13 @@ class Session:
 
     def _confirming(self) -> Confirming:
         node, tls = self.node, self._role.asking_tls
-        own_key = node.identity.private_key.public()
         return Confirming(
             node.ledger,
             node.membership.accept,
             node.membership.disputed,
             node.membership.has_lost_bootstrap,
             self._bootstraps,
-            lambda bootstrap: peers_of(str(bootstrap), tls, own_key),
+            lambda bootstrap: peers_of(str(bootstrap), tls, node.identity.private_key.public()),
         )
 
     def _bootstraps(self) -> list[HostPort]:
@@ -215,6 +226,12 @@ class Session:
                     )
                 )
         return list(found)
+
+    async def _locate(self) -> Endpoint:
+        """Where others reach this node now; raises NoEndpoint."""
+        hosts = dict.fromkeys(one.host for one in self._bootstraps()[:LOOKED_UP])
+        port = self._role.service_port
+        return await self._endpoint([found for host in hosts for found in await resolve(host, port)])
 
     async def _enter_gossip(self) -> None:
         if len(self.node.ledger) and not await self.node.meeting.enter():
@@ -255,22 +272,25 @@ class Session:
     async def _enter_again(self, door: Door) -> None:
         """A node that nobody knows any more, after a long time away or a lost mesh, asks to be let in again."""
         # Who knows nobody, having lost its member snapshot, has nobody to wait for.
-        pause = ALONE_SECONDS if len(self.node.ledger) else 0.0
+        pause, hurried = ALONE_SECONDS if len(self.node.ledger) else 0.0, True
         while True:
-            await asyncio.sleep(jittered(pause))
-            pause = ALONE_SECONDS
-            if not self.node.is_alone():
+            cut_off = await self._is_cut_off(jittered(pause), hurried=hurried)
+            pause, hurried = ALONE_SECONDS, not cut_off
+            if not cut_off:
                 continue
             for bootstrap in self._bootstraps():
                 try:
-                    admitted = await enter_by(door, bootstrap, self._endpoint)
+                    own = replace(door, public_key=self.node.identity.private_key.public())
+                    admitted = await enter_by(own, bootstrap, self._endpoint)
                 except (JoinRefused, JoinUnreachable, NoEndpoint) as error:
                     log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
                     continue
                 record = record_of(
                     admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
                 )
-                if record != replace(self.node.record, created_unix=record.created_unix):
+                door = replace(door, replaces=None)
+                await asyncio.to_thread(self.node.folder.forget_earlier_key)
+                if not self._take_over(record):
                     log.warning(
                         "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
                     )
@@ -278,6 +298,57 @@ class Session:
                     return
                 await self._meet(admitted.peers)
                 break
+
+    async def _enter_with(
+        self,
+        bootstrap: HostPort,
+        old: PrivateKey,
+        new: PrivateKey,
+        before_joining: Callable[[], Awaitable[None]],
+    ) -> Admitted:
+        """Joins with a new key in the place of the old one. Raises JoinRefused or JoinUnreachable."""
+        record = self.node.record
+        door = Door((), self._role.asking_tls, record.mesh, record.node, new.public(), old)
+        try:
+            admitted = await enter_by(door, bootstrap, self._endpoint, before_joining)
+        except NoEndpoint as error:
+            raise JoinUnreachable(str(error)) from error
+        if admitted.addresses != record.addresses:
+            raise JoinRefused(f"it gave another address: {', '.join(map(str, admitted.addresses))}")
+        return admitted
+
+    def _take_over(self, record: MeshRecord) -> bool:
+        """Takes over the gossip keys of a record that says nothing else new; False if it does."""
+        own = self.node.record
+        ring, since = record.gossip_keys, record.gossip_keys_since
+        others = replace(
+            record, created_unix=own.created_unix, gossip_keys=own.gossip_keys,
+            gossip_keys_since=own.gossip_keys_since,
+        )  # fmt: skip
+        if others != own or bool(ring) != bool(own.gossip_keys):
+            return False
+        if ring != own.gossip_keys:
+            try:
+                self.node.take_ring(ring, since)
+            except OSError as error:
+                log.error("gossip keys not taken over", why=str(error))
+        return True
+
+    async def _is_cut_off(self, seconds: float, *, hurried: bool) -> bool:
+        """Whether this node is alone at the end of `seconds`; or, hurried, goes on hearing before that what its key
+        does not open while members are missing: keys were changed while it, and all whom it can reach, were away.
+        """
+        node, loop = self.node, asyncio.get_running_loop()
+        deadline, strangers = loop.time() + seconds, OtherKeys()
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+            if node.keyring is None or not hurried:
+                continue
+            go_on = strangers.go_on(node.keyring.other_keys_heard, node.keyring.primary, loop.time())
+            if go_on and node.membership.lost():
+                log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
+                return True
+        return node.is_alone()
 
     async def _meet(self, peers: Sequence[Claim]) -> None:
         for claim in peers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import structlog
@@ -60,18 +60,17 @@ async def own_endpoint(
 
 
 async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tuple[int, int]:
-    """The MTU in bytes below the tunnel, and the IP version there: of the route to a bootstrap node, else of the
-    interface that has this node's endpoint, else of the default route.
+    """The MTU in bytes below the tunnel, and the IP version there: of the interface towards a bootstrap node, else of
+    the one that has this node's endpoint, else of the one towards the internet.
+
+    What the kernel has learned of a single path is left out: the tunnel leads to others as well, and what passes to
+    each of them is probed (`links.path_mtu`).
     """
-    for target in towards:
-        with contextlib.suppress(KernelError):
-            return route_to(target).mtu, target.version
-    for name, address in await reachable_addresses():
-        if address == endpoint.address:
-            return interface_mtu(name), address.version
-    for target in ELSEWHERE:
-        with contextlib.suppress(KernelError):
-            return route_to(target).mtu, target.version
+    interfaces = {address: name for name, address in await reachable_addresses()}
+    for source in (*_sources_of(towards), endpoint.address, *_sources_of(ELSEWHERE)):
+        if source in interfaces:
+            with contextlib.suppress(OSError):
+                return interface_mtu(interfaces[source]), source.version
     return DEFAULT_UNDERLAY_MTU, endpoint.address.version
 
 
@@ -87,11 +86,15 @@ async def resolve(host: str, port: int) -> list[IPAddress]:
 
 async def _sources(towards: Sequence[IPAddress]) -> list[IPAddress]:
     """Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have."""
+    return [*_sources_of((*towards, *ELSEWHERE)), *(address for _, address in await reachable_addresses())]
+
+
+def _sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:
     found: list[IPAddress] = []
-    for target in (*towards, *ELSEWHERE):
+    for target in targets:
         with contextlib.suppress(KernelError):
             found.append(route_to(target).source)
-    return [*found, *(address for _, address in await reachable_addresses())]
+    return found
 
 
 async def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> Endpoint:

@@ -60,10 +60,12 @@ def decrypt(keyring: Keyring, data: bytes, aad: bytes) -> bytes:
     if version > _PLAIN_VERSION:
         raise DecryptError(f"encryption version {version} is unknown")
     nonce, ciphertext = data[1 : 1 + NONCE_BYTES], data[1 + NONCE_BYTES :]
-    for cipher in keyring.ciphers():
+    for number, cipher in enumerate(keyring.ciphers()):
         try:
             plaintext = cipher.decrypt(nonce, ciphertext, aad)
         except InvalidTag:
+            if not number:
+                keyring.other_keys_heard += 1
             continue
         return plaintext if version == _PLAIN_VERSION else _unpadded(plaintext)
     raise DecryptError("no key on the ring opens the message")

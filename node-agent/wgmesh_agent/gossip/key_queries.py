@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,20 +25,23 @@ class KeyOperation(Enum):
 class KeyResult:
     """What came of a key operation.
 
-    `asked` members were alive when it began; `answered` did answer; `errors` has their refusals by name. `keys`
-    counts on how many members each key (base64) is, `primary_keys` on how many it is primary: a list fills both.
+    `asked` members were alive when it began; `answered` did answer, `silent` did not; `errors` has their refusals by
+    name. `keys` counts on how many members each key (base64) is, `primary_keys` on how many it is primary: a list
+    fills both, and `rings` with the keys by name, the primary first.
     """
 
     asked: int
     answered: int
+    silent: frozenset[str]
     errors: dict[str, str]
     keys: dict[str, int]
     primary_keys: dict[str, int]
+    rings: dict[str, tuple[str, ...]]
 
     @property
     def ok(self) -> bool:
         """Everybody answered and nobody refused."""
-        return not self.errors and self.answered >= self.asked
+        return not self.errors and not self.silent
 
 
 def answer_key_query(
@@ -70,11 +74,11 @@ def answer_key_query(
     return encode_serf(KeyResponse(True))
 
 
-def collect(asked: int, responses: dict[str, bytes]) -> KeyResult:
-    """The sum of the answers by node."""
+def collect(expected: frozenset[str], responses: Mapping[str, bytes]) -> KeyResult:
+    """The sum of the answers by node; `expected` are the members that were asked."""
     errors: dict[str, str] = {}
-    keys: dict[str, int] = {}
-    primaries: dict[str, int] = {}
+    rings: dict[str, tuple[str, ...]] = {}
+    primaries: Counter[str] = Counter()
     for node, payload in responses.items():
         try:
             response = decode_serf(payload)
@@ -85,11 +89,15 @@ def collect(asked: int, responses: dict[str, bytes]) -> KeyResult:
             continue
         if not response.result:
             errors[node] = response.message or "refused without a reason"
-        for key in response.keys:
-            keys[key] = keys.get(key, 0) + 1
+        if response.keys:
+            rings[node] = tuple(response.keys)
         if response.primary_key:
-            primaries[response.primary_key] = primaries.get(response.primary_key, 0) + 1
-    return KeyResult(asked, len(responses), errors, keys, primaries)
+            primaries[response.primary_key] += 1
+            rings[node] = tuple(dict.fromkeys((response.primary_key, *response.keys)))
+    keys = Counter(key for ring in rings.values() for key in dict.fromkeys(ring))
+    return KeyResult(
+        len(expected), len(responses), expected - responses.keys(), errors, dict(keys), dict(primaries), rings
+    )
 
 
 def _listed(keyring: Keyring, fits: Callable[[bytes], bool]) -> bytes:

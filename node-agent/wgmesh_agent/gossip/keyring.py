@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,15 +13,30 @@ from .errors import KeyringError
 
 KEY_LENGTHS: Final = (16, 24, 32)
 """Bytes of a key: AES-128, AES-192, AES-256."""
+MOST_KEYS: Final = 16
+"""On one ring: whoever holds a key can install others, and each is tried for what none before it opens."""
 
 
 class Keyring:
     """Keys in order, the primary first. Not one of them appears in a repr, an error or a log line."""
 
-    def __init__(self, primary: bytes, others: Iterable[bytes] = ()) -> None:
-        self._ciphers: dict[bytes, AESGCM] = {}
+    def __init__(
+        self,
+        primary: bytes,
+        others: Iterable[bytes] = (),
+        keep: Callable[[tuple[bytes, ...]], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            keep: called with what the ring is about to be, the primary first, before it is so and before anybody is
+                answered; raises KeyringError if that cannot be kept, and the ring stays as it was.
+        """
         for key in (primary, *others):
-            self.install(key)
+            _check(key)
+        self._ciphers = {bytes(key): AESGCM(key) for key in (primary, *others)}
+        self._keep = keep
+        self.other_keys_heard = 0
+        """Messages since start that the primary key did not open: another member has another one."""
 
     def __repr__(self) -> str:
         return f"<Keyring of {len(self._ciphers)} keys>"
@@ -38,24 +53,42 @@ class Keyring:
 
     def install(self, key: bytes) -> None:
         """Add `key` for decryption; no change if it is there. Raises KeyringError for a wrong length."""
-        if len(key) not in KEY_LENGTHS:
-            raise KeyringError(f"key size must be 16, 24 or 32 bytes, not {len(key)}")
+        _check(key)
         key = bytes(key)
-        if key not in self._ciphers:
-            self._ciphers[key] = AESGCM(key)
+        if key in self._ciphers:
+            return
+        if len(self._ciphers) >= MOST_KEYS:
+            raise KeyringError(f"the ring holds {MOST_KEYS} keys, which is the most")
+        self._become((*self._ciphers, key))
 
     def use(self, key: bytes) -> None:
         """Make an installed key the primary. Raises KeyringError if it is not installed."""
-        cipher = self._ciphers.pop(bytes(key), None)
-        if cipher is None:
+        key = bytes(key)
+        if key not in self._ciphers:
             raise KeyringError("requested key is not in the keyring")
-        self._ciphers = {bytes(key): cipher, **self._ciphers}
+        if key != self.primary:
+            self._become((key, *(other for other in self._ciphers if other != key)))
 
     def remove(self, key: bytes) -> None:
         """Take `key` off the ring; one that is not there is no error. Raises KeyringError for the primary."""
-        if bytes(key) == self.primary:
+        key = bytes(key)
+        if key == self.primary:
             raise KeyringError("removing the primary key is not allowed")
-        self._ciphers.pop(bytes(key), None)
+        if key in self._ciphers:
+            self._become(tuple(other for other in self._ciphers if other != key))
+
+    def _become(self, keys: tuple[bytes, ...]) -> None:
+        if self._keep is not None:
+            self._keep(keys)
+        self.take(keys)
+
+    def take(self, keys: tuple[bytes, ...]) -> None:
+        """Be these keys, the primary first, which are kept already. Raises KeyringError for none, or a wrong length."""
+        if not keys:
+            raise KeyringError("a ring without a key")
+        for key in keys:
+            _check(key)
+        self._ciphers = {key: self._ciphers.get(key) or AESGCM(key) for key in keys}
 
     def list(self) -> tuple[str, ...]:
         """All keys in base64, the primary first, as a key response carries them."""
@@ -69,6 +102,11 @@ class Keyring:
     def ciphers(self) -> Iterator[AESGCM]:
         """AES-GCM under each key, the primary first."""
         return iter(self._ciphers.values())
+
+
+def _check(key: bytes) -> None:
+    if len(key) not in KEY_LENGTHS:
+        raise KeyringError(f"key size must be 16, 24 or 32 bytes, not {len(key)}")
 
 
 def encode_key(key: bytes) -> str:

@@ -15,12 +15,16 @@ ACK_FLAG = 1
 
 @dataclass(slots=True)
 class OutstandingQuery:
-    """One query; `expected` are the members that should answer. Finished once all did, or in time."""
+    """One query; `expected` are the members that should answer.
+
+    Finished once all did, in time, or as soon as an answer is `enough`.
+    """
 
     id: int
     ltime: int
     expected: frozenset[str]
     wants_acks: bool
+    enough: Callable[[bytes], bool] | None = None
     acks: set[str] = field(default_factory=set)
     responses: dict[str, bytes] = field(default_factory=dict)
     finished: bool = False
@@ -68,8 +72,11 @@ class OutstandingQueries:
             return
         if response.flags & ACK_FLAG:
             query.acks.add(name)
-        else:
-            query.responses.setdefault(name, response.payload)
+        elif name not in query.responses:
+            query.responses[name] = response.payload
+            if query.enough is not None and query.enough(response.payload):
+                self._finish(query, now)
+                return
         acked = not query.wants_acks or query.expected <= query.acks
         if acked and query.expected <= query.responses.keys():
             self._finish(query, now)

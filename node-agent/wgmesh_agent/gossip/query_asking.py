@@ -22,7 +22,7 @@ class Question:
     """What to ask and whom: all members, those in `nodes`, those whose tags match all Go expressions in `tags`.
 
     `timeout` is in seconds (None: by gossip-wire §6). `relay_factor` members bring each answer a second way.
-    `expect_self` says whether to wait for this node's own answer.
+    `expect_self` says whether to wait for this node's own answer, `enough` of an answer whether to wait for more.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Question:
     relay_factor: int = 0
     timeout: float | None = None
     expect_self: bool = True
+    enough: Callable[[bytes], bool] | None = None
 
     def filters(self) -> list[Filter]:
         """The filters that say whom."""
@@ -96,7 +97,7 @@ class QueryAsking:
         if len(data) > self._config.query_bytes:
             raise GossipError(f"a query of {len(data)} bytes; {self._config.query_bytes} is the most")
         expected = self._expected(filters, question.expect_self)
-        outstanding = OutstandingQuery(query.id, query.ltime, expected, question.ack)
+        outstanding = OutstandingQuery(query.id, query.ltime, expected, question.ack, question.enough)
         self._outstanding.open(outstanding, now + timeout, then)
         self._asked(query, data, now)
         return outstanding

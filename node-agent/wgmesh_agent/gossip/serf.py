@@ -8,7 +8,7 @@ Feed it datagrams, stream bytes and the time; drain datagrams, stream actions an
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from .config import SerfConfig
 from .counters import Counters
@@ -233,9 +233,11 @@ class Serf:
         """
         return self._asking.ask(question, now, then)
 
-    def key_query(self, operation: KeyOperation, key: bytes, now: float) -> OutstandingQuery:
-        """Have every member install, use, remove or list keys; `key_queries.collect` reads the answers."""
-        return self.query(Question(operation.value, encode_serf(KeyRequest(key))), now)
+    def key_query(
+        self, operation: KeyOperation, key: bytes, now: float, nodes: Sequence[str] | None = None
+    ) -> OutstandingQuery:
+        """Have every member, or `nodes`, install, use, remove or list keys; `key_queries.collect` reads the answers."""
+        return self.query(Question(operation.value, encode_serf(KeyRequest(key)), nodes), now)
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
         """Answer a QueryReceived. Raises GossipError if it is not open any more, or the answer too large."""

@@ -47,6 +47,7 @@ class DenialReason(enum.StrEnum):
     EXHAUSTED = "exhausted"
     NOT_LISTED = "not_listed"
     REVOKED = "revoked"
+    PROOF = "proof"
     TOKEN = "token"  # noqa: S105
 
 
@@ -81,12 +82,18 @@ class Applicant:
 
 
 def examine(
-    request: JoinRequest, caller: Caller, mesh_name: str, ledger: Ledger, is_alive: Callable[[str], bool]
+    request: JoinRequest,
+    caller: Caller,
+    mesh_name: str,
+    ledger: Ledger,
+    is_alive: Callable[[str], bool],
+    proven: PublicKey | None = None,
 ) -> Applicant:
     """Checks a request against the certificate and the ledger.
 
     Args:
         is_alive: whether gossip has the member of this name alive (or not yet sure that it is not).
+        proven: the key that the caller has shown to have; the member it belongs to may be replaced.
 
     Raises:
         Denied: with what the joiner's user should know.
@@ -111,7 +118,8 @@ def examine(
             )
         return Applicant(node or known.claim.node, public_key, endpoint, known=known)
     named = ledger.by_name(node) if node else None
-    if named is not None and not _may_replace(named, caller, is_alive(node)):
+    is_same = named is not None and named.claim.public_key == proven
+    if named is not None and not is_same and not _may_replace(named, caller, is_alive(node)):
         raise Denied(
             DenialReason.NAME_IN_USE,
             f"the name {node} is in use by another node: choose another, or run `wgmesh leave {node}` there",

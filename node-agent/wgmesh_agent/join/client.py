@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -12,14 +13,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 import grpc
 import structlog
 
+from wgmesh_agent.gossip.keyring import KEY_LENGTHS, MOST_KEYS
 from wgmesh_agent.join.messages import PeerMessageError, admission_in, claim_from
+from wgmesh_agent.join.replacing import proof
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import sign
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import usable_host
 from wgmesh_agent.membership.names import default_node_name
-from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
@@ -50,7 +53,8 @@ class Admitted:
         addresses: its mesh addresses, the primary one first.
         ranges: the mesh's ranges, the primary one first.
         created_unix: when the mesh was made.
-        gossip_key: 16, 24 or 32 bytes; None for plaintext gossip.
+        gossip_keys: the key ring, each of 16, 24 or 32 bytes, that which encrypts first; empty: plaintext gossip.
+        gossip_keys_since: unix seconds; of two rings of one mesh the later one holds. 0: not told.
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on mesh addresses.
         peers: the members, the bootstrap node first.
@@ -62,12 +66,13 @@ class Admitted:
     addresses: tuple[IPAddress, ...]
     ranges: tuple[IPv4Network | IPv6Network, ...]
     created_unix: int
-    gossip_key: bytes | None = field(repr=False)
+    gossip_keys: tuple[bytes, ...] = field(repr=False)
     profile: str
     gossip_port: int
     peers: tuple[Claim, ...]
     requires_admission: bool = False
     admission: AdmissionRecord | None = None
+    gossip_keys_since: int = 0
 
 
 async def enter(
@@ -78,8 +83,14 @@ async def enter(
     node: str,
     public_key: PublicKey,
     endpoint: Endpoint,
+    replaces: PrivateKey | None = None,
+    before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
     """Joins by one bootstrap node at `address:port`.
+
+    Args:
+        replaces: the key that this machine was a member with, which `public_key` takes the place of.
+        before_joining: awaited when the bootstrap node has begun, right before it is asked to admit.
 
     Raises:
         JoinRefused: it said no.
@@ -98,7 +109,16 @@ async def enter(
                 meshName=mesh,
                 nodeName=node,
             )
-            metadata = (("authorization", sign(handshake.joinToken, time.time())),)
+            bootstrap_key = await _own_key(stub, handshake) if replaces is not None else None
+            if before_joining is not None:
+                await before_joining()
+            authorization = sign(handshake.joinToken, time.time())
+            if replaces is not None and bootstrap_key is not None:
+                request.replaces = replaces.public().raw
+                request.replacesProof = proof(
+                    replaces, bootstrap_key, public_key, mesh=mesh, node=node, authorization=authorization
+                )
+            metadata = (("authorization", authorization),)
             response = await stub.Join(request, metadata=metadata, timeout=CALL_SECONDS)
             if response.result != JoinResponse.OK:
                 raise JoinRefused(response.errorMessage or "it gave no reason")
@@ -106,6 +126,18 @@ async def enter(
         except grpc.aio.AioRpcError as error:
             raise JoinUnreachable(explain(error, tls)) from error
     return _admitted(response, mesh, node, peers)
+
+
+async def _own_key(stub: MeshStub, handshake: HandshakeResponse) -> PublicKey:
+    """The bootstrap node's WireGuard key. Raises JoinRefused if it replaces no keys."""
+    if not handshake.replacesKeys:
+        raise JoinRefused("it is of an earlier version, and replaces no keys")
+    async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
+        try:
+            return claim_from(peer).public_key
+        except PeerMessageError as error:
+            raise JoinUnreachable(f"its answer makes no sense: {error}") from error
+    raise JoinUnreachable("its answer makes no sense: it does not name itself")
 
 
 async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) -> tuple[Claim, ...]:
@@ -152,7 +184,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     try:
         addresses = tuple(ip_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
         ranges = tuple(ip_network(c, strict=False) for c in response.meshCidrs or [response.meshCidr])
-        key = base64.b64decode(response.serfEncryptionKey, validate=True) or None
+        texts = dict.fromkeys(text for text in (response.serfEncryptionKey, *response.gossipKeys) if text)
+        keys = tuple(base64.b64decode(text, validate=True) for text in texts)
         admission = admission_in(response)
     except (ValueError, binascii.Error, AdmissionFault) as error:
         raise JoinUnreachable(f"its answer makes no sense: {error}") from error
@@ -160,7 +193,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     profile = response.gossipProfile or ("lan" if response.serfModeLAN else "wan")
     port = response.gossipPort or ORIGINAL_GOSSIP_PORT
     wrong = (
-        (key is not None and len(key) not in (16, 24, 32), "a gossip key of odd length"),
+        (any(len(key) not in KEY_LENGTHS for key in keys), "a gossip key of odd length"),
+        (len(keys) > MOST_KEYS, f"more than {MOST_KEYS} gossip keys"),
         (profile not in PROFILES, f"the unknown gossip profile {profile!r:.20}"),
         (not 0 < port < 65536, f"the gossip port {port}"),
         (not is_node_name(node), f"the node name {node!r:.80}"),
@@ -173,8 +207,8 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
         if is_wrong:
             raise JoinUnreachable(f"its answer makes no sense: it names {what}")
     return Admitted(
-        node, addresses, ranges, response.creationTS, key, profile, port, peers,
-        response.requiresAdmission, admission,
+        node, addresses, ranges, response.creationTS, keys, profile, port, peers,
+        response.requiresAdmission, admission, response.gossipKeysSince,
     )  # fmt: skip
 
 

@@ -66,13 +66,24 @@ class Registrar:
         self._tentative: set[PublicKey] = set()
         self._promises: dict[IPAddress, _Promise] = {}
 
-    async def admit(self, request: JoinRequest, caller: Caller, *, now: float, now_unix: float) -> Binding:
+    async def admit(
+        self,
+        request: JoinRequest,
+        caller: Caller,
+        *,
+        now: float,
+        now_unix: float,
+        proven: PublicKey | None = None,
+    ) -> Binding:
         """Examines, binds and announces one joiner.
+
+        Args:
+            proven: the key that the caller has shown to have been a member with.
 
         Raises:
             Denied: with what the joiner's user should know.
         """
-        applicant = await self._examine(request, caller, now_unix)
+        applicant = await self._examine(request, caller, now_unix, proven)
         if applicant.public_key in self._tentative:
             raise Denied(
                 DenialReason.KEY_IN_USE, "a join with this public key is under way: try again in a second"
@@ -103,8 +114,11 @@ class Registrar:
         if caller.identity is not None:
             self._mesh.assigned(caller.identity.node, caller)
 
-    async def _examine(self, request: JoinRequest, caller: Caller, now_unix: float) -> Applicant:
-        """Examines; a certificate takes a name from no machine that lives, under the key it was admitted with.
+    async def _examine(
+        self, request: JoinRequest, caller: Caller, now_unix: float, proven: PublicKey | None
+    ) -> Applicant:
+        """Examines; a certificate takes a name from no machine that lives, under the key it was admitted with, unless
+        it is shown to be that machine.
 
         Two machines with one certificate would take it from each other for ever. A machine that lost its key is silent
         under it, whatever gossip still believes: so who is to be replaced is asked.
@@ -113,10 +127,15 @@ class Registrar:
         while True:
             # Anew after a question, as all else may have changed; and from here to binding nothing is awaited.
             applicant = examine(
-                request, caller, self._mesh_name, self._ledger, lambda node: self._is_present(node, now_unix)
+                request,
+                caller,
+                self._mesh_name,
+                self._ledger,
+                lambda node: self._is_present(node, now_unix),
+                proven,
             )
             earlier = applicant.replaces
-            if earlier is None or earlier.claim.public_key == asked:
+            if earlier is None or earlier.claim.public_key in (asked, proven):
                 return applicant
             if not self._mesh.is_alive(earlier.claim.node):
                 return applicant

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -14,9 +15,11 @@ import structlog
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.registrar import Registrar
+from wgmesh_agent.join.replacing import is_proof
 from wgmesh_agent.join.tls import Credentials, caller_of
 from wgmesh_agent.join.tokens import TokenError, TokenStore
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.meshservice_pb2 import (
     Empty,
@@ -44,6 +47,14 @@ class MeshFacts:
     profile: str
 
 
+@dataclass(frozen=True, slots=True)
+class GossipKeys:
+    """The key ring as joiners are told it: that which encrypts first; `since` in unix seconds."""
+
+    ring: tuple[bytes, ...] = field(repr=False)
+    since: int
+
+
 class MeshService(MeshServicer):
     """Begin, Join, Peers. Every refusal goes to the joiner as a sentence and to the log as a line."""
 
@@ -56,8 +67,9 @@ class MeshService(MeshServicer):
         own: Callable[[], Claim],
         vouch: Callable[[Claim], Claim],
         requires_admission: bool,
-        gossip_key: Callable[[], str],
+        gossip_keys: Callable[[], GossipKeys],
         denied: Callable[[DenialReason], None],
+        own_key: Callable[[], PrivateKey],
     ) -> None:
         self._facts = facts
         self._registrar = registrar
@@ -65,8 +77,9 @@ class MeshService(MeshServicer):
         self._own = own
         self._vouch = vouch
         self._requires_admission = requires_admission
-        self._gossip_key = gossip_key
+        self._gossip_keys = gossip_keys
         self._denied = denied
+        self._own_key = own_key
 
     async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
         try:
@@ -79,13 +92,16 @@ class MeshService(MeshServicer):
         except (Denied, TokenError) as error:
             self._refuse(error, context.peer(), "")
             return HandshakeResponse(result=HandshakeResponse.ERROR, errorMessage=str(error))
-        return HandshakeResponse(result=HandshakeResponse.OK, joinToken=token)
+        return HandshakeResponse(result=HandshakeResponse.OK, joinToken=token, replacesKeys=True)
 
     async def Join(self, request: JoinRequest, context: Context) -> JoinResponse:
         try:
             caller = _caller(context)
             self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
-            binding = await self._registrar.admit(request, caller, now=time.monotonic(), now_unix=time.time())
+            proven = self._proven(request, _authorization(context) or "")
+            binding = await self._registrar.admit(
+                request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
+            )
         except (Denied, TokenError) as error:
             self._refuse(error, context.peer(), request.nodeName)
             return JoinResponse(result=JoinResponse.ERROR, errorMessage=str(error))
@@ -96,13 +112,14 @@ class MeshService(MeshServicer):
             addresses=[str(a) for a in claim.addresses],
             pubkey=str(claim.public_key),
         )
-        facts = self._facts
+        facts, keys = self._facts, self._gossip_keys()
+        ring = [base64.b64encode(key).decode() for key in keys.ring]
         return JoinResponse(
             result=JoinResponse.OK,
             joiningNodeMeshIP=str(claim.addresses[0]),
             meshCidr=str(facts.ranges[0]),
             creationTS=facts.created_unix,
-            serfEncryptionKey=self._gossip_key(),
+            serfEncryptionKey=ring[0] if ring else "",
             serfModeLAN=facts.profile != "wan",
             meshIPs=[str(address) for address in claim.addresses],
             meshCidrs=[str(network) for network in facts.ranges],
@@ -111,6 +128,8 @@ class MeshService(MeshServicer):
             nodeName=claim.node,
             admission=claim.admission.message() if claim.admission else None,
             requiresAdmission=self._requires_admission,
+            gossipKeys=ring,
+            gossipKeysSince=keys.since,
         )
 
     async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
@@ -122,6 +141,23 @@ class MeshService(MeshServicer):
         yield peer_message(self._own())
         for binding in list(self._registrar.members()):
             yield peer_message(self._vouch(binding.claim))
+
+    def _proven(self, request: JoinRequest, authorization: str) -> PublicKey | None:
+        """The key that the caller shows to have been a member with; None if it shows none. Raises Denied."""
+        if not request.replaces:
+            return None
+        try:
+            old, new = PublicKey(request.replaces), PublicKey.from_base64(request.pubkey)
+        except InvalidKeyError as error:
+            raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
+        if is_proof(
+            request.replacesProof, self._own_key(), old, new,
+            mesh=request.meshName, node=request.nodeName, authorization=authorization,
+        ):  # fmt: skip
+            return old
+        raise Denied(
+            DenialReason.PROOF, "nothing shows that this machine has the key that it says it had so far"
+        )
 
     def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
         reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN

@@ -10,7 +10,9 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import Following
+from wgmesh_agent.kube.rekeying import Rekeying
 from wgmesh_agent.kube.renewal import Renewal
+from wgmesh_agent.kube.ring import RingFollowing
 from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
 
@@ -24,6 +26,7 @@ class Companions:
         view: RosterView,
         identity: Identity,
         credentials: Credentials,
+        ring: RingFollowing,
         next_start: Callable[[Session], Start],
     ) -> None:
         """
@@ -31,6 +34,8 @@ class Companions:
             next_start: what a session is followed by when this node's role or addresses changed.
         """
         self._view = view
+        self._ring = ring
+        self._rekeying = Rekeying(view)
         self._renewal = Renewal(api, view, identity, credentials)
         self._following = Following(
             api, view, identity, self._renewal.is_certified, lambda session: session.move(next_start(session))
@@ -39,11 +44,14 @@ class Companions:
 
     def around(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         session.node.assigned = self._following.assigned
+        session.node.before_rekeying = lambda key: self._status.announce_key(session, key)
         session.named_bootstraps = self._view.bootstraps
         return (
             ("roster", self._following.follow(session)),
             ("status", self._status.write(session)),
             ("certificate", self._renewal.run()),
+            ("gossip keys", self._ring.follow(session)),
+            ("WireGuard key", self._rekeying.run(session)),
         )
 
     async def left(self, mesh: str, node: str) -> None:

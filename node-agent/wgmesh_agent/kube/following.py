@@ -84,10 +84,19 @@ class Following:
             )
         return entry.addresses
 
+    def expected(self, node: str) -> PublicKey | None:
+        """The key that a member says in the roster that it is about to have."""
+        entry = self._view.nodes.get(node)
+        try:
+            return PublicKey.from_base64(entry.report.next_public_key) if entry is not None else None
+        except InvalidKeyError:
+            return None
+
     async def follow(self, session: Session) -> None:
         """Until this node is to leave, or to go on as something else; tells the session which."""
         session.node.membership.is_listed = self.is_member
         self._compare_whole_at = -math.inf
+        session.node.admissions.expected = self.expected
         while True:
             generation = self._view.changes.generation
             if await self.look(session):
@@ -195,7 +204,7 @@ class Following:
     def _knows_better(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
         """Whether the roster's word counts against what is bound.
 
-        A member's own report does, except in the minute after it was admitted here with another key: it is still to
+        A member's own report does, except in the minute after it was admitted with another key: it is still to
         report that. Of machines outside the roster only knows what bootstrap nodes told it.
         """
         bound = ledger.by_name(other.node)
@@ -203,7 +212,8 @@ class Following:
             return True
         if other.external or not ledger.contradicts(claim):
             return False
-        return bound.origin is not Origin.ADMITTED or self._now_unix() >= bound.since + REPORTED_SECONDS
+        is_admitted = bound.origin in (Origin.ADMITTED, Origin.RECORD)
+        return not is_admitted or self._now_unix() >= bound.since + REPORTED_SECONDS
 
     def _pause(self) -> float:
         ends = (since + GOODBYE_SECONDS for since, _ in self._deleted_at.values())

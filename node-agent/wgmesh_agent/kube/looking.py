@@ -50,6 +50,7 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
         refused=dict(node.refusals.counts),
         certificate_not_after=credentials.files.leaf().not_valid_after_utc,
         traffic=await asyncio.to_thread(_traffic, node.identity.interface),
+        probe_period_seconds=node.prober.period_seconds,
     )
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,6 +25,7 @@ from wgmesh_agent.kube.health import Health
 from wgmesh_agent.kube.looking import look_at
 from wgmesh_agent.kube.metrics import Look
 from wgmesh_agent.kube.renewal import wanted_of
+from wgmesh_agent.kube.ring import Ring, RingFollowing, read_ring
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.status import tell_left
@@ -224,13 +222,16 @@ class KubeAgent:
 
     def _use(self, identity: Identity, files: TLSFiles) -> None:
         self._credentials = Credentials(files)
-        self._companions = Companions(self._api, self._view, identity, self._credentials, self._next_start)
+        ring = RingFollowing(self.settings.keyring, self.settings.mesh, self._view.externals)
+        self._companions = Companions(
+            self._api, self._view, identity, self._credentials, ring, self._next_start
+        )
 
     async def _found(self, identity: Identity, own: RosterNode) -> Start:
         """A bootstrap node needs nobody to let it in: roster and key ring say all there is to know."""
         mesh = self._view.mesh
         assert mesh is not None
-        keys = await self._keyring()
+        ring = await self._keyring()
         identity.save_uid(own.uid)
         record = MeshRecord(
             mesh=mesh.name,
@@ -240,7 +241,8 @@ class KubeAgent:
             ipam_ranges=(),
             created_unix=mesh.created_at,
             joined_unix=int(time.time()),
-            gossip_keys=keys,
+            gossip_keys=ring.keys,
+            gossip_keys_since=ring.since,
             profile=mesh.gossip_profile,
             gossip_port=mesh.gossip_port,
             bootstrap=True,
@@ -254,7 +256,7 @@ class KubeAgent:
     ) -> Start:
         assert self._credentials is not None
         while True:
-            door = self._door(own.node)
+            door = replace(self._door(own.node), replaces=folder.earlier_private_key())
             for bootstrap in self._view.bootstraps():
                 try:
                     admitted = await enter_by(
@@ -266,6 +268,7 @@ class KubeAgent:
                 record = record_of(admitted, door.mesh, earlier, bootstrap=False)
                 identity.save_uid(own.uid)
                 folder.save_mesh(record)
+                folder.forget_earlier_key()
                 return self._start(record, (*admitted.peers, *self._roster_claims(own.node)), fresh=True)
             await asyncio.sleep(RETRY_SECONDS)
             # It may have become a bootstrap node itself meanwhile, or have been deleted and made anew.
@@ -285,6 +288,7 @@ class KubeAgent:
         address now."""
         own = self._view.own
         assert own is not None
+        self._key = session.node.identity.private_key
         record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 
@@ -300,21 +304,13 @@ class KubeAgent:
         )
         return tuple(claim for claim in claims if claim is not None)
 
-    async def _keyring(self) -> tuple[bytes, ...]:
+    async def _keyring(self) -> Ring:
         while True:
             try:
-                return await asyncio.to_thread(read_keyring, self.settings.keyring)
+                return await asyncio.to_thread(read_ring, self.settings.keyring)
             except (OSError, ValueError) as error:
                 log.warning("no gossip key yet", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
-
-
-def read_keyring(path: Path) -> tuple[bytes, ...]:
-    """The gossip keys, the primary first, from a JSON list of base64. Raises OSError or ValueError."""
-    keys = tuple(base64.b64decode(text, validate=True) for text in json.loads(path.read_text()))
-    if not keys or any(len(key) not in (16, 24, 32) for key in keys):
-        raise ValueError(f"{path} holds no keys of 16, 24 or 32 bytes")
-    return keys
 
 
 def _remembered(folder: StateFolder) -> MeshRecord | None:

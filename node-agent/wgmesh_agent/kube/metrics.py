@@ -38,6 +38,7 @@ class Look:
         members: by what gossip says of them.
         refused: claims of other members, by reason.
         traffic: None while the interface is not there.
+        probe_period_seconds: how often each peer is probed.
     """
 
     backend: str
@@ -51,6 +52,7 @@ class Look:
     refused: Mapping[str, int]
     certificate_not_after: datetime | None
     traffic: Traffic | None
+    probe_period_seconds: float = 0.0
 
 
 def build(version: str) -> Iterator[Metric]:
@@ -68,6 +70,9 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield _gauge("wgmesh_peers_expected", "Other members there should be.", look.expected)
     yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
     yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.heard)
+    yield from _hearing(look)
+    relayed = sum(1 for peer in look.peers if peer.relay)
+    yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
     yield from _handshakes(look.peers)
     yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
     refused = CounterMetricFamily("wgmesh_refused_claims", "Claims refused, by reason.", labels=["reason"])
@@ -76,6 +81,12 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield refused
     yield _gauge("wgmesh_bootstrap", "1 if this node admits others.", int(look.bootstrap))
     yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
+    paths = [peer.path for peer in look.peers if peer.path is not None]
+    narrow = [path.mtu for path in paths if path.mtu is not None and path.is_reduced]
+    yield _gauge("wgmesh_paths_narrow", "Peers to whom less than wgmesh_mtu_bytes passes.", len(narrow))
+    yield _gauge(
+        "wgmesh_path_mtu_least_bytes", "Bytes that pass to every peer.", min(narrow, default=look.mtu)
+    )
     if look.certificate_not_after is not None:
         yield _gauge(
             "wgmesh_certificate_expiry_timestamp_seconds",
@@ -95,6 +106,25 @@ def read_traffic(table: str, interface: str) -> Traffic | None:
             received, sent = [int(field) for field in fields[:8]], [int(field) for field in fields[8:12]]
             return Traffic(received[0], received[1], received[3], sent[0], sent[1], sent[3])
     return None
+
+
+def _hearing(look: Look) -> Iterator[Metric]:
+    yield _gauge(
+        "wgmesh_probe_period_seconds", "How often each peer is probed now.", look.probe_period_seconds
+    )
+    links = [peer.link for peer in look.peers if peer.link is not None]
+    yield _gauge(
+        "wgmesh_peers_hearing_us",
+        "Peers heard that say that they hear this node.",
+        sum(bool(link.hears_us) for link in links),
+    )
+    ages = [link.heard_seconds_ago for link in links if link.heard_seconds_ago is not None]
+    if ages:
+        yield _gauge(
+            "wgmesh_oldest_probe_age_seconds",
+            "How long ago the peer was heard that was heard longest ago; those never heard left out.",
+            max(ages),
+        )
 
 
 def _handshakes(peers: Iterable[Seen]) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.links.path_mtu import Path
 from wgmesh_api.certificates import is_issued_by
 from wgmesh_api.roster import ExternalReport, NodeReport
 
@@ -28,6 +29,9 @@ class Seen:
     handshake_seconds_ago: float | None
     public_key: str
     endpoint: str
+    path: Path | None = None
+    relay: str = ""
+    """The member that carries what goes to it; empty: the path is direct."""
 
     @property
     def heard(self) -> bool:
@@ -56,15 +60,24 @@ def report(base: NodeReport, peers: Iterable[Seen], expected: Set[str], external
     """
     by_name = {seen.node: seen for seen in peers}
     silent = sorted(name for name in expected if name not in by_name or not by_name[name].heard)
+    narrow = sorted(
+        (seen.path.mtu, name)
+        for name in expected
+        if (seen := by_name.get(name)) is not None and seen.path is not None and seen.path.is_reduced
+        if seen.path.mtu is not None
+    )
     worst = tuple(
         (name, by_name[name].problem if name in by_name else "not joined yet") for name in silent[:WORST]
     )
     return replace(
         base,
         heard=len(expected) - len(silent),
+        relayed=sum(1 for name in expected - set(silent) if by_name[name].relay),
         expected=len(expected),
         failed=sum(1 for name in expected if name in by_name and by_name[name].failed),
         worst=worst,
+        narrow_count=len(narrow),
+        narrow=tuple((name, mtu) for mtu, name in narrow[:WORST]),
         externals=tuple(
             ExternalReport(seen.node, seen.public_key, seen.endpoint, seen.heard)
             for name in sorted(externals)

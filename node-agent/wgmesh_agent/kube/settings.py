@@ -68,6 +68,7 @@ def from_environment(environment: Mapping[str, str]) -> KubeSettings:
             verbosity=Verbosity.VERBOSE if environment.get("WGMESH_VERBOSE") == "true" else Verbosity.DEFAULT,
             mtu=_optional_number(environment, "WGMESH_MTU"),
             keepalive_seconds=_optional_number(environment, "WGMESH_KEEPALIVE"),
+            relays=_names(environment, "WGMESH_RELAYS"),
         ),
         kube_node=kube_node,
         host_ip=host_ip,
@@ -105,6 +106,14 @@ def _optional_number(environment: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
         raise SettingsError(f"{name}: {text!r} is no number from 0 to 65535")
     return int(text)
+
+
+def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    names = tuple(filter(None, environment.get(name, "").split(",")))
+    for one in names:
+        if not is_node_name(one):
+            raise SettingsError(f"{name}: {one!r} is no node name")
+    return names
 
 
 def _choice(environment: Mapping[str, str], name: str, kind: type[E], default: E) -> E:

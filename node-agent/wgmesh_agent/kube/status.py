@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,26 +13,28 @@ from typing import Any
 
 import structlog
 
+from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.session import Session
-from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.calm import Calm
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.report import Seen, certified, report, stamped, wanted_peers
-from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.roster import API_VERSION, NodeReport, node_object_name
+from wgmesh_api.roster import API_VERSION, NodeReport, gossip_key_id, node_object_name
 
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 SECONDS_A_PEER = 0.001
 """Between two looks: one at thousands of peers is no small work, and among so many something changes all the time."""
+ANNOUNCE_SECONDS = 45.0
+SEEN_SECONDS = 2.0
 GONE, CONFLICT = 404, 409
 
 
@@ -54,6 +56,7 @@ class StatusWriter:
         self._credentials = credentials
         self._clock = clock
         self._calm = Calm(random.Random())  # noqa: S311
+        self._next_key = ""
 
     async def write(self, session: Session) -> None:
         """Writes on news until it is cancelled."""
@@ -86,6 +89,28 @@ class StatusWriter:
         else:
             self._calm.wrote(stamp, self._clock())
 
+    async def announce_key(self, session: Session, key: PublicKey) -> None:
+        """Says in the roster which key is to come, and returns when others have had time to see that.
+
+        Raises:
+            NotRotated: the roster could not be told.
+        """
+        self._next_key = str(key)
+        session.node.changes.bump()
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await until(self._view, self._is_announced)
+        except TimeoutError as error:
+            self._next_key = ""
+            raise NotRotated(
+                "the new key could not be told to the API server: the old one is in use"
+            ) from error
+        await asyncio.sleep(SEEN_SECONDS)
+
+    def _is_announced(self) -> bool:
+        own = self._view.own
+        return own is not None and own.report.next_public_key == self._next_key
+
     async def left(self, mesh: str, node: str) -> None:
         """As `tell_left`, with what was said last."""
         await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
@@ -97,12 +122,18 @@ class StatusWriter:
         joined = not node.is_alone() or not expected
         base = NodeReport(
             phase="Joined",
-            public_key=str(identity.private_key.public()),
+            public_key=(public_key := str(identity.private_key.public())),
+            public_key_since=datetime.fromtimestamp(record.wireguard_key_since, UTC)
+            if record.wireguard_key_since
+            else None,
+            rotated_for=record.wireguard_key_token,
+            next_public_key=self._next_key if self._next_key != public_key else "",
             endpoint=str(identity.endpoint),
             backend=node.backend.kind.value,
             interface=identity.interface,
             mtu=identity.mtu,
             agent_version=version("wgmesh"),
+            gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",
@@ -126,29 +157,27 @@ def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], 
 def looking_at(session: Session, device: Device) -> Iterator[Seen]:
     """All bound peers as this node sees them now; may be walked in a thread."""
     node = session.node
-    return _seen(list(node.ledger), node.prober.links(), node.gossip.members(), device, time.time())
+    links, paths = node.prober.links(), node.prober.paths()
+    members, relays = node.gossip.members(), node.relaying.via()
+    bindings, now_unix = list(node.ledger), time.time()
 
-
-def _seen(
-    bindings: Sequence[Binding],
-    links: Mapping[str, Link],
-    members: Mapping[str, Member],
-    device: Device,
-    now_unix: float,
-) -> Iterator[Seen]:
-    for binding in bindings:
+    def seen(binding: Binding) -> Seen:
         claim = binding.claim
         member = members.get(claim.node)
         peer = device.peers.get(claim.public_key)
-        yield Seen(
+        return Seen(
             node=claim.node,
             alive=member is not None and member.status is MemberStatus.ALIVE,
             failed=member is not None and member.status is MemberStatus.FAILED,
             link=links.get(claim.node),
+            path=paths.get(claim.node),
             handshake_seconds_ago=now_unix - peer.last_handshake if peer and peer.last_handshake else None,
             public_key=str(claim.public_key),
             endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+            relay=relays.get(claim.public_key, ""),
         )
+
+    return map(seen, bindings)
 
 
 async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:

@@ -75,6 +75,10 @@ class RosterView:
         taken, self._touched = frozenset(self._touched), set()
         return taken
 
+    def externals(self) -> list[str]:
+        """The members outside the cluster."""
+        return [entry.node for entry in self.nodes.values() if entry.external and not entry.deleting]
+
     def bootstraps(self) -> list[HostPort]:
         """Where other bootstrap nodes serve."""
         if self.mesh is None:

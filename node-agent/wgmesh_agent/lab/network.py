@@ -53,23 +53,44 @@ class Network:
         self._plug(host)
         return host
 
+    def add_router(self, name: str, *, random_ports: bool = False) -> Host:
+        """Boots a host that hides those behind it behind its own address (masquerade), and lets nobody in unasked.
+
+        Args:
+            random_ports: each destination sees another port; else the port is kept where it is free.
+        """
+        router = self.add_host(name)
+        router.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+        router.run(
+            ["nft", "-f", "-"],
+            text=_router_rules(UPLINK, "masquerade random" if random_ports else "masquerade"),
+        )
+        return router
+
     def add_host_behind(self, name: str, router: str) -> Host:
-        """Boots a host on a cable of its own to another, which hides it behind its address (masquerade)."""
-        host, door = Host(name, self.folder / name), self.hosts[router]
+        """Boots a host on a cable of its own to a router."""
+        host = Host(name, self.folder / name)
         self.hosts[name] = host
-        number = self._numbers[name] = len(self._numbers) + 1
+        self._numbers[name] = len(self._numbers) + 1
+        self.plug_behind(name, router)
+        return host
+
+    def plug_behind(self, name: str, router: str) -> None:
+        """Takes the host's cable out where it is, and puts it into a router; its address there is another."""
+        host, door = self.hosts[name], self.hosts[router]
+        number = self._numbers[name]
         inside = f"in{number}"
+        host.run(["ip", "link", "del", UPLINK], check=False)
         run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", inside, "mtu", str(self.mtu),
              "netns", str(door.pid), "type", "veth", "peer", "name", UPLINK, "mtu", str(self.mtu),
              "netns", str(host.pid)])  # fmt: skip
-        door.run(["ip", "address", "add", f"192.168.{number}.1/24", "dev", inside])
+        subnet = f"192.168.{100 + self._numbers[router]}"
+        door.run(["ip", "address", "add", f"{subnet}.254/32", "dev", inside])
         door.run(["ip", "link", "set", inside, "up"])
-        door.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
-        door.run(["nft", "-f", "-"], text=_masquerade_rules(UPLINK))
-        host.run(["ip", "address", "add", f"192.168.{number}.2/24", "dev", UPLINK])
+        door.run(["ip", "route", "add", f"{subnet}.{number}/32", "dev", inside])
+        host.run(["ip", "address", "add", f"{subnet}.{number}/32", "dev", UPLINK])
         host.run(["ip", "link", "set", UPLINK, "up"])
-        host.run(["ip", "route", "add", "default", "via", f"192.168.{number}.1"])
-        return host
+        host.run(["ip", "route", "add", "default", "via", f"{subnet}.254", "dev", UPLINK, "onlink"])
 
     def address(self, name: str, version: int = 4) -> str:
         """A host's address on the switch."""
@@ -126,11 +147,14 @@ class Network:
         host.run(["ip", "link", "set", UPLINK, "up"])
 
 
-def _masquerade_rules(interface: str) -> str:
+def _router_rules(interface: str, masquerade: str) -> str:
+    """What comes unasked is dropped before connection tracking notes it: it would hold the port against its owner."""
     return (
         "add table ip lab-nat\n"
         "add chain ip lab-nat out { type nat hook postrouting priority 100; }\n"
-        f"add rule ip lab-nat out oifname {interface} masquerade\n"
+        f"add rule ip lab-nat out oifname {interface} {masquerade}\n"
+        "add chain ip lab-nat in { type filter hook input priority 0; }\n"
+        f"add rule ip lab-nat in iifname {interface} ct state new udp dport 1-65535 drop\n"
     )
 
 

@@ -57,7 +57,7 @@ GRPC_BIND_ADDR: Setting[IPAddress] = Setting(
     help="address the join service listens on",
 )
 GRPC_BIND_PORT: Setting[int] = Setting(
-    commands=Command.BOOTSTRAP,
+    commands=Command.BOOTSTRAP | Command.DOCTOR,
     flags=("grpc-bind-port",),
     env=("WGMESH_GRPC_BIND_PORT",),
     yaml=("bootstrap.grpc-bind-port",),
@@ -68,7 +68,7 @@ GRPC_BIND_PORT: Setting[int] = Setting(
     help="TCP port the join service listens on",
 )
 SERVER_KEY: Setting[Path | None] = Setting(
-    commands=Command.BOOTSTRAP,
+    commands=Command.BOOTSTRAP | Command.DOCTOR,
     flags=("grpc-server-key",),
     env=("WGMESH_SERVER_KEY",),
     yaml=("bootstrap.grpc-tls.grpc-server-key",),
@@ -78,7 +78,7 @@ SERVER_KEY: Setting[Path | None] = Setting(
     help="the join service's private key (PEM)",
 )
 SERVER_CERT: Setting[Path | None] = Setting(
-    commands=Command.BOOTSTRAP,
+    commands=Command.BOOTSTRAP | Command.DOCTOR,
     flags=("grpc-server-cert",),
     env=("WGMESH_SERVER_CERT",),
     yaml=("bootstrap.grpc-tls.grpc-server-cert",),

@@ -153,6 +153,7 @@ def _node_settings(resolved: Resolved, mesh_name: str) -> NodeSettings:
         backend=resolved.value(table.BACKEND),
         stun_server=resolved.value(table.STUN_SERVER),
         state_dir=resolved.value(table.STATE_DIR).absolute(),
+        relays=resolved.value(table.RELAYS),
         log_format=resolved.value(table.LOG_FORMAT),
         verbosity=verbosity(resolved),
     )

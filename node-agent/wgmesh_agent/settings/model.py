@@ -95,7 +95,9 @@ class NodeSettings:
     mtu: int | None = None
     """Bytes; None: what the underlay leaves."""
     keepalive_seconds: int | None = None
-    """Between packets that keep address translators open; None: as WireGuard has it, which is none."""
+    """Between packets that keep address translators open; None: none, unless this node is behind one."""
+    relays: tuple[str, ...] = ()
+    """Names of the members that may carry traffic between others, best first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,11 @@ def host_port(default_port: int) -> Callable[[str], HostPort]:
     return parse
 
 
+def node_names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of node names; repetitions are dropped."""
+    return tuple(dict.fromkeys(node_name(item) for item in _items(text)))
+
+
 def host_ports(default_port: int) -> Callable[[str], tuple[HostPort, ...]]:
     """A parser for a comma-separated list of what `host_port` takes; repetitions are dropped."""
     parse_one = host_port(default_port)

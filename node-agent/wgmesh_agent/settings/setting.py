@@ -16,10 +16,11 @@ class Command(Flag):
     BOOTSTRAP = auto()
     JOIN = auto()
     CLIENT = auto()
+    DOCTOR = auto()
 
 
 NODE = Command.BOOTSTRAP | Command.JOIN
-ALL = NODE | Command.CLIENT
+ALL = NODE | Command.CLIENT | Command.DOCTOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

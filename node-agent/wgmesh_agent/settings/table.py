@@ -45,7 +45,7 @@ DEBUG: Setting[bool] = Setting(
     help="log everything",
 )
 MESH_NAME: Setting[str | None] = Setting(
-    commands=NODE,
+    commands=NODE | Command.DOCTOR,
     flags=("name", "n"),
     env=("WGMESH_MESH_NAME",),
     yaml=("mesh-name",),
@@ -79,7 +79,7 @@ BOOTSTRAP_ADDRS: Setting[tuple[HostPort, ...]] = Setting(
     help="bootstrap nodes to join at, tried in turn",
 )
 CLIENT_KEY: Setting[Path | None] = Setting(
-    commands=NODE,
+    commands=NODE | Command.DOCTOR,
     flags=("client-key",),
     env=("WGMESH_CLIENT_KEY",),
     yaml=("join.client-key",),
@@ -90,7 +90,7 @@ CLIENT_KEY: Setting[Path | None] = Setting(
     help="private key shown to bootstrap nodes (PEM)",
 )
 CLIENT_CERT: Setting[Path | None] = Setting(
-    commands=NODE,
+    commands=NODE | Command.DOCTOR,
     flags=("client-cert",),
     env=("WGMESH_CLIENT_CERT",),
     yaml=("join.client-cert",),
@@ -101,7 +101,7 @@ CLIENT_CERT: Setting[Path | None] = Setting(
     help="certificate shown to bootstrap nodes (PEM)",
 )
 CLIENT_CA_CERT: Setting[Path | None] = Setting(
-    commands=Command.JOIN,
+    commands=Command.JOIN | Command.DOCTOR,
     flags=("ca-cert",),
     env=("WGMESH_CA_CERT",),
     yaml=("join.ca-cert",),
@@ -112,7 +112,7 @@ CLIENT_CA_CERT: Setting[Path | None] = Setting(
     help="CA certificates bootstrap nodes must descend from (PEM)",
 )
 BUNDLE: Setting[Path | None] = Setting(
-    commands=Command.JOIN,
+    commands=Command.JOIN | Command.DOCTOR,
     flags=("bundle",),
     env=("WGMESH_BUNDLE",),
     yaml=("bundle",),
@@ -144,7 +144,7 @@ LISTEN_ADDR: Setting[ListenAddress | None] = Setting(
     help="address other nodes send WireGuard packets to; eth0%1 is the second address of eth0",
 )
 LISTEN_PORT: Setting[int] = Setting(
-    commands=NODE,
+    commands=NODE | Command.DOCTOR,
     flags=("listen-port",),
     env=("WGMESH_WIREGUARD_LISTEN_PORT",),
     yaml=("wireguard.listen-port",),
@@ -188,7 +188,7 @@ AGENT_BIND_SOCKET_ID: Setting[tuple[int, int] | None] = Setting(
     help="owner of that socket",
 )
 AGENT_SOCKET: Setting[Path] = Setting(
-    commands=Command.CLIENT,
+    commands=Command.CLIENT | Command.DOCTOR,
     flags=("agent-grpc-socket",),
     env=("WGMESH_AGENT_SOCKET",),
     yaml=("agent.agent-grpc-socket",),
@@ -229,7 +229,7 @@ PROFILE: Setting[GossipProfile | None] = Setting(
     help="timing of failure detection",
 )
 BACKEND: Setting[BackendChoice] = Setting(
-    commands=NODE,
+    commands=NODE | Command.DOCTOR,
     flags=("backend",),
     env=("WGMESH_BACKEND",),
     yaml=("wireguard.backend",),
@@ -250,8 +250,20 @@ STUN_SERVER: Setting[HostPort | None] = Setting(
     metavar="HOST[:PORT]",
     help="ask this STUN server for the address others see",
 )
-STATE_DIR: Setting[Path] = Setting(
+RELAYS: Setting[tuple[str, ...]] = Setting(
     commands=NODE,
+    flags=("relays",),
+    env=("WGMESH_RELAYS",),
+    yaml=("relays",),
+    parse=parsing.node_names,
+    default=(),
+    default_text="none",
+    metavar="NAME[,NAME…]",
+    is_list=True,
+    help="members trusted to carry traffic between nodes that cannot reach each other; this node does if it is one",
+)
+STATE_DIR: Setting[Path] = Setting(
+    commands=NODE | Command.DOCTOR,
     flags=("state-dir",),
     env=("WGMESH_STATE_DIR",),
     yaml=("state-dir",),
@@ -298,6 +310,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     LISTEN_PORT,
     BACKEND,
     STUN_SERVER,
+    RELAYS,
     GOSSIP_PORT,
     PROFILE,
     MEMBERLIST_FILE,

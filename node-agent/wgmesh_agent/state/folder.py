@@ -18,6 +18,7 @@ from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
 
 log = structlog.get_logger()
 KEY = "wireguard.key"
+EARLIER_KEY = "wireguard.key.earlier"
 MESH = "mesh.json"
 MEMBERS = "members.json"
 EARLIER_MEMBERS = "members.json.earlier"
@@ -74,6 +75,32 @@ class StateFolder:
             return PrivateKey.from_base64(text)
         except InvalidKeyError as error:
             raise sealed_file.set_aside(path, "it holds no WireGuard key") from error
+
+    def earlier_private_key(self) -> PrivateKey | None:
+        """The key that this node was a member with before this one, until the mesh has accepted this one; None: it has.
+
+        Raises:
+            DamagedFile: the file holds no key; it was set aside.
+        """
+        path = self.path / EARLIER_KEY
+        try:
+            return PrivateKey.from_base64(path.read_text("ascii").strip())
+        except FileNotFoundError:
+            return None
+        except (UnicodeDecodeError, InvalidKeyError) as error:
+            raise sealed_file.set_aside(path, "it holds no WireGuard key") from error
+
+    def save_private_key(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
+        """Makes this the node's key. `earlier` is kept beside it until `forget_earlier_key`; None: nothing is."""
+        if earlier is not None:
+            write_atomically(self.path / EARLIER_KEY, earlier.to_base64().encode() + b"\n")
+        write_atomically(self.path / KEY, key.to_base64().encode() + b"\n")
+        if earlier is None:
+            self.forget_earlier_key()
+
+    def forget_earlier_key(self) -> None:
+        """The mesh has accepted the present key."""
+        (self.path / EARLIER_KEY).unlink(missing_ok=True)
 
     def mesh(self) -> records.MeshRecord | None:
         """The remembered mesh, None if there is none. Raises DamagedFile."""

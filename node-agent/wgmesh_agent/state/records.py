@@ -26,6 +26,9 @@ class MeshRecord:
         ipam_ranges: where joiners' addresses come from; empty on a plain node.
         created_unix, joined_unix: seconds.
         gossip_keys: the key ring, the primary key first; empty: plaintext gossip.
+        wireguard_key_since: unix seconds when this node's WireGuard key came into use; 0: not known.
+        wireguard_key_token: what a cluster had asked for by then, as an id; empty: nothing.
+        gossip_keys_since: unix seconds when the ring was decided on; of two rings of one mesh the later one holds.
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on the mesh addresses.
         bootstrap: whether this node admits joiners.
@@ -48,6 +51,9 @@ class MeshRecord:
     tags: dict[str, str]
     requires_admission: bool = False
     admission: AdmissionRecord | None = field(default=None, repr=False, compare=False)
+    gossip_keys_since: int = 0
+    wireguard_key_since: int = 0
+    wireguard_key_token: str = ""
 
 
 def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
@@ -60,6 +66,9 @@ def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
         "created": record.created_unix,
         "joined": record.joined_unix,
         "gossipKeys": [base64.b64encode(key).decode() for key in record.gossip_keys],
+        "gossipKeysSince": record.gossip_keys_since,
+        "wireguardKeySince": record.wireguard_key_since,
+        "wireguardKeyToken": record.wireguard_key_token,
         "profile": record.profile,
         "gossipPort": record.gossip_port,
         "bootstrap": record.bootstrap,
@@ -86,6 +95,9 @@ def mesh_from_json(content: Any) -> MeshRecord:
         tags={str(k): str(v) for k, v in content["tags"].items()},
         requires_admission=bool(content.get("requiresAdmission", False)),
         admission=_admission_from_json(content),
+        gossip_keys_since=int(content.get("gossipKeysSince", 0)),
+        wireguard_key_since=int(content.get("wireguardKeySince", 0)),
+        wireguard_key_token=str(content.get("wireguardKeyToken", "")),
     )
 
 

@@ -52,6 +52,19 @@ def load(path: Path) -> Any | None:
         raise set_aside(path, str(error)) from error
 
 
+def peek(path: Path) -> Any | None:
+    """The content for somebody who only looks: None if there is none, or it is damaged, and nothing is renamed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _unseal(file.read(MAX_BYTES + 1))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def set_aside(path: Path, why: str) -> DamagedFile:
     """Renames a damaged file and answers the error to raise."""
     kept = path.with_name(f"{path.name}.damaged-{time.time_ns()}")

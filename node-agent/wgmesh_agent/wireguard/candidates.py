@@ -10,9 +10,9 @@ STALE_AFTER_SECONDS = 180.0
 handshake since, the endpoint leads nowhere that answers.
 """
 
-DWELL_SECONDS = 30.0
-"""How long a candidate just written is given (six handshake attempts, REKEY_TIMEOUT 5 s) before the next
-one.
+DWELL_SECONDS = 6.0
+"""How long a candidate just written is given before the next one: WireGuard tries again after 5 s and up to
+a third of a second (REKEY_TIMEOUT), so each gets one handshake attempt at least.
 """
 
 
@@ -37,13 +37,14 @@ def after(current: Endpoint | None, candidates: Sequence[Endpoint]) -> Endpoint 
 
     An endpoint that is not among them precedes the first.
     """
-    here = [position for position, one in enumerate(candidates) if _same(one, current)]
+    here = [position for position, one in enumerate(candidates) if same(one, current)]
     start = here[0] + 1 if here else 0
     following = (candidates[(start + offset) % len(candidates)] for offset in range(len(candidates)))
-    return next((one for one in following if not _same(one, current)), None)
+    return next((one for one in following if not same(one, current)), None)
 
 
-def _same(one: Endpoint, other: Endpoint | None) -> bool:
+def same(one: Endpoint, other: Endpoint | None) -> bool:
+    """Whether both are one place, as far as what was read back can tell."""
     if other is None or one.port != other.port:
         return False
     first, second = one.address, other.address

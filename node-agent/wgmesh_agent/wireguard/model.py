@@ -100,13 +100,14 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class DesiredPeer:
     """What a peer should be: `endpoints` are candidates in order of preference, `keepalive_seconds` None
-    leaves it.
+    leaves it. `try_now` is written whatever endpoint the peer has.
     """
 
     public_key: PublicKey
     allowed_ips: frozenset[Network]
     endpoints: tuple[Endpoint, ...] = ()
     keepalive_seconds: int | None = None
+    try_now: Endpoint | None = None
 
     def __post_init__(self) -> None:
         if self.keepalive_seconds is not None and not 0 <= self.keepalive_seconds <= MAX_KEEPALIVE_SECONDS:
@@ -141,15 +142,29 @@ class DesiredDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A destination through the interface.
+
+    `mtu` is what the way there carries, in bytes, where that is less than the interface's; `segment` the most of a TCP
+    segment's payload to ask for, where the MTU cannot say it (IPv6 knows none below 1280).
+    """
+
+    destination: Network
+    mtu: int | None = None
+    segment: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceSpec:
     """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
-    bytes.
+    bytes, and `paths`: routes to single peers that need something of their own.
     """
 
     name: str
     addresses: tuple[Interface, ...]
     ranges: tuple[Network, ...]
     mtu: int
+    paths: tuple[Route, ...] = ()
 
     def __post_init__(self) -> None:
         check_interface_name(self.name)

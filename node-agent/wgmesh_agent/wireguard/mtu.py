@@ -1,6 +1,9 @@
 """The tunnel's MTU from the underlay's: what the outer headers take away must not be offered inside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from .model import Network, Route
 
 WIREGUARD_BYTES = 32
 """Type, receiver, counter and authentication tag of a data message (WireGuard paper section 5.4.6)."""
@@ -18,6 +21,36 @@ MAXIMUM_BYTES = 65535 - OVERHEAD_BYTES[6]
 
 DEFAULT_BYTES = 1420
 """When no underlay route is known yet: Ethernet's 1500 less the larger overhead."""
+
+
+SEGMENT_HEADERS_BYTES = {4: 20 + 20, 6: 40 + 20}
+"""IP and TCP headers: what a segment has less than a packet."""
+
+
+def path_routes(
+    reduced: Mapping[IPv4Address | IPv6Address, int],
+    addresses: Mapping[IPv4Address | IPv6Address, Sequence[IPv4Address | IPv6Address]],
+) -> tuple[Route, ...]:
+    """A route to every address of each peer whose path carries less than the interface would send, in a stable order.
+
+    Args:
+        reduced: what passes to a peer, in bytes, by its primary mesh address.
+        addresses: all addresses of a peer by its primary one.
+    """
+    routes = [
+        path_route(ip_network(address), mtu)
+        for primary, mtu in reduced.items()
+        for address in addresses.get(primary, ())
+    ]
+    return tuple(sorted(routes, key=lambda one: (one.destination.version, int(one.destination[0]))))
+
+
+def path_route(destination: Network, mtu: int) -> Route:
+    """A route whose path carries `mtu` bytes. IPv6 has no smaller packets than 1280 bytes, but smaller TCP segments."""
+    least = MINIMUM_BYTES[destination.version]
+    if mtu >= least:
+        return Route(destination, mtu)
+    return Route(destination, least, mtu - SEGMENT_HEADERS_BYTES[destination.version])
 
 
 def tunnel_mtu(underlays: Iterable[tuple[int, int]], *, mesh_version: int = 4) -> int:

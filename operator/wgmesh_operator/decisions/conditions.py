@@ -1,4 +1,4 @@
-"""A WgMesh's status: counts, where to enter, whom to trust, and four judgements with reason and message.
+"""A WgMesh's status: counts, where to enter, whom to trust, and five judgements with reason and message.
 
 | condition | True when |
 |---|---|
@@ -6,6 +6,7 @@
 | CertificatesReady | every member has a valid certificate |
 | FullyMeshed | every member is ready and hears every other |
 | Degraded | something needs a person, or a node is down |
+| MTUMismatch | a path carries smaller packets than the interface sends |
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def judge(outlook: Outlook) -> list[Judgement]:
         _certificates_ready(outlook),
         _fully_meshed(outlook),
         _degraded(outlook),
+        _mtu_mismatch(outlook),
     ]
 
 
@@ -102,7 +104,8 @@ def _fully_meshed(outlook: Outlook) -> Judgement:
     if outlook.blocked or tally.nodes == 0:
         return Judgement(kind, False, "NoNodes", "there are no members")
     if tally.fully_meshed:
-        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links")
+        relayed = f", {tally.relayed} of them through a relay" if tally.relayed else ""
+        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links{relayed}")
     missing = tally.links - tally.heard
     if tally.waiting:
         return Judgement(kind, False, "NodesJoining", f"waiting for {tally.waiting}")
@@ -141,6 +144,13 @@ def _degraded(outlook: Outlook) -> Judgement:
     return Judgement(kind, False, "AsWanted")
 
 
+def _mtu_mismatch(outlook: Outlook) -> Judgement:
+    narrow, kind = outlook.tally.narrow, "MTUMismatch"
+    if narrow:
+        return Judgement(kind, True, "PathsNarrow", f"{narrow.count} paths carry less: {narrow}")
+    return Judgement(kind, False, "PathsWhole")
+
+
 def with_times(
     judgements: Sequence[Judgement], before: Mapping[str, Any], generation: int, now: datetime
 ) -> list[Json]:
@@ -170,12 +180,12 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     events: dict[str, Emit] = {}
     for condition in conditions:
         previous = old.get(condition["type"], {})
-        is_degraded = condition["type"] == "Degraded"
-        good = (condition["status"] == "True") != is_degraded
+        is_bad = condition["type"] in _BAD
+        good = (condition["status"] == "True") != is_bad
         same_status = previous.get("status") == condition["status"]
         if same_status and (good or previous.get("reason") == condition["reason"]):
             continue
-        if not previous and good == is_degraded:
+        if not previous and good == is_bad:
             # a new mesh is not ready yet, and not degraded: that is no news
             continue
         reason = _event_reason(condition)
@@ -185,12 +195,15 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     return list(events.values())
 
 
-_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp"})
+_BAD = frozenset({"Degraded", "MTUMismatch"})
+_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp", "PathsNarrow"})
 
 
 def _event_reason(condition: Json) -> str:
     if condition["type"] == "Degraded":
         return str(condition["reason"]) if condition["status"] == "True" else "Recovered"
+    if condition["type"] in _BAD:
+        return str(condition["reason"])
     if condition["status"] == "True":
         return str(condition["type"])
     return str(condition["reason"])

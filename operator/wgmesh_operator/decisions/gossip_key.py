@@ -1,34 +1,199 @@
-"""A mesh's gossip keyring: one key, made with the mesh."""
+"""A mesh's gossip key: its Secret, and its change while all goes on.
+
+The Secret holds `keyring`, a JSON list of keys in base64, that which encrypts first, and `since`, when that was decided
+(unix seconds). It is mounted into every agent's pod, and what it says holds: agents follow the later of what they have
+and what is there, so whoever starts at any moment starts with a ring of the mesh's. A change goes through two phases:
+
+| `keyring` | phase | ends when |
+|---|---|---|
+| old | - | a new value of the annotation wgmesh.dev/rotate-gossip-key, or the key is older than spec.rotation says |
+| old, new | installing | every live node has the new one; after INSTALL_FOR it is taken back instead |
+| new, old | switching | every live node encrypts with the new one |
+"""
 
 from __future__ import annotations
 
 import base64
+import binascii
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
+from wgmesh_api.roster import GROUP, gossip_key_id, read_duration, read_time, write_time
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Create, Kind
+from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import MeshObject
+from wgmesh_operator.decisions.model import MeshObject, Secret
 
 KEY_BYTES = 32
-KEYRING = "keyring"
-"""The Secret's key: a JSON list of keys in base64, that which encrypts first."""
+KEYRING, DECIDED = "keyring", "since"
+"""The Secret's keys."""
+INSTALL_FOR = timedelta(minutes=10)
+"""How long nodes have for a new key before it is taken back: kubelets bring a changed Secret within two minutes."""
+TRY_AGAIN = timedelta(hours=1)
+"""How long a schedule rests after a change that was taken back."""
+INSTALLING, SWITCHING = "installing", "switching"
+PHASE = f"{GROUP}/gossip-key-phase"
+SINCE = f"{GROUP}/gossip-key-phase-since"
+MADE = f"{GROUP}/gossip-key-made"
+ROTATED = f"{GROUP}/rotated-gossip-key"
 
 
-def first_keyring(mesh: MeshObject, namespace: str, entropy: Entropy) -> Create:
-    key = base64.b64encode(entropy.random_bytes(KEY_BYTES)).decode()
+@dataclass(frozen=True, slots=True)
+class MemberRing:
+    """What a live member says of its gossip keys: their ids, that which encrypts first; none if it doesn't say."""
+
+    node: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlan:
+    actions: list[Action] = field(default_factory=list)
+    again_at: datetime | None = None
+
+
+def first_keyring(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
+    annotations = {ROTATED: mesh.annotations.get(names.ROTATE_GOSSIP_KEY, ""), MADE: write_time(now)}
     return Create(
-        Kind.SECRET,
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "Opaque",
-            "metadata": {
-                "name": names.gossip_secret(mesh.name),
-                "namespace": namespace,
-                "labels": names.labels(mesh.name, "gossip"),
-                "ownerReferences": [mesh.owner],
-            },
-            "data": {KEYRING: base64.b64encode(json.dumps([key]).encode()).decode()},
-        },
+        Kind.SECRET, _manifest(mesh, namespace, [entropy.random_bytes(KEY_BYTES)], now, annotations)
     )
+
+
+def made_at(mesh: MeshObject, secret: Secret | None) -> datetime | None:
+    """When the key that encrypts was made; None as long as there is none."""
+    return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.created
+
+
+def plan_key_rotation(
+    mesh: MeshObject,
+    secret: Secret,
+    members: Iterable[MemberRing],
+    namespace: str,
+    now: datetime,
+    entropy: Entropy,
+) -> KeyPlan:
+    """The next step of a change, if it is time. `members` are those alive."""
+    ring = _read(secret)
+    if ring is None:
+        # Members have their keys; what is not understood here is not written over.
+        return KeyPlan()
+    phase, since = secret.annotations.get(PHASE, ""), read_time(secret.annotations.get(SINCE))
+    step = _Step(mesh, secret, namespace, now)
+    if phase == INSTALLING and len(ring) > 1:
+        new, deadline = ring[-1], (since or now) + INSTALL_FOR
+        lacking = [member.node for member in members if gossip_key_id(new) not in member.keys]
+        if not lacking:
+            return step.switch([new, *ring[:-1]])
+        return step.take_back(ring[:-1], lacking) if now >= deadline else KeyPlan(again_at=deadline)
+    if phase == SWITCHING and len(ring) > 1:
+        late = [member.node for member in members if member.keys[:1] != (gossip_key_id(ring[0]),)]
+        return KeyPlan() if late else step.finish(ring[:1])
+    token = mesh.annotations.get(names.ROTATE_GOSSIP_KEY, "")
+    if token and token != secret.annotations.get(ROTATED, ""):
+        return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as asked")
+    due = _due(mesh, secret, since)
+    if due is not None and now >= due:
+        return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as the old one is old enough")
+    return KeyPlan(again_at=due)
+
+
+def _due(mesh: MeshObject, secret: Secret, since: datetime | None) -> datetime | None:
+    every = mesh.spec.rotation.gossip_keys if mesh.spec is not None else None
+    made = made_at(mesh, secret)
+    if every is None or made is None:
+        return None
+    due = made + timedelta(seconds=read_duration(every))
+    return due if since is None or since <= made else max(due, since + TRY_AGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    mesh: MeshObject
+    secret: Secret
+    namespace: str
+    now: datetime
+
+    def begin(self, ring: Sequence[bytes], token: str, why: str) -> KeyPlan:
+        return self._write(
+            ring, {PHASE: INSTALLING, ROTATED: token}, "GossipKeyRotationStarted",
+            f"a new gossip key was made, {why}, and is told to members",
+        )  # fmt: skip
+
+    def switch(self, ring: Sequence[bytes]) -> KeyPlan:
+        return self._write(
+            ring, {PHASE: SWITCHING, MADE: write_time(self.now)}, "GossipKeySwitched",
+            "all nodes have the new gossip key, and encrypt with it from now on",
+        )  # fmt: skip
+
+    def finish(self, ring: Sequence[bytes]) -> KeyPlan:
+        return self._write(
+            ring, {PHASE: ""}, "GossipKeyRotated", "all nodes use the new gossip key; the old one is gone"
+        )
+
+    def take_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
+        some = ", ".join(sorted(lacking)[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        message = f"the old gossip key stays in use: the new one was not taken by {some}"
+        return self._write(ring, {PHASE: ""}, "GossipKeyNotRotated", message, warning=True)
+
+    def _write(
+        self,
+        ring: Sequence[bytes],
+        annotations: Mapping[str, str],
+        reason: str,
+        message: str,
+        *,
+        warning: bool = False,
+    ) -> KeyPlan:
+        kept = {
+            key: self.secret.annotations[key]
+            for key in (PHASE, MADE, ROTATED)
+            if key in self.secret.annotations
+        }
+        noted = {**kept, **annotations, SINCE: write_time(self.now)}
+        manifest = _manifest(self.mesh, self.namespace, ring, self.now, noted, _decided(self.secret))
+        manifest["metadata"] |= {"resourceVersion": self.secret.resource_version}
+        event = Emit(Kind.MESH, self.mesh.name, self.mesh.uid, reason, message, warning)
+        return KeyPlan([Replace(Kind.SECRET, manifest), event])
+
+
+def _read(secret: Secret) -> list[bytes] | None:
+    """The ring in the Secret; None if it holds none."""
+    try:
+        texts = json.loads(secret.data.get(KEYRING, b""))
+        ring = [base64.b64decode(text, validate=True) for text in texts]
+    except (ValueError, TypeError, binascii.Error):
+        return None
+    return ring if ring and all(len(key) in (16, 24, 32) for key in ring) else None
+
+
+def _decided(secret: Secret) -> int:
+    text = secret.data.get(DECIDED, b"")
+    return int(text) if text.isdigit() and len(text) < 16 else 0
+
+
+def _manifest(
+    mesh: MeshObject,
+    namespace: str,
+    ring: Sequence[bytes],
+    now: datetime,
+    annotations: Mapping[str, str],
+    before: int = 0,
+) -> Json:
+    """Decided later than what was decided `before`, whatever the clock says."""
+    keys = json.dumps([base64.b64encode(key).decode() for key in ring])
+    data = {KEYRING: keys, DECIDED: str(max(int(now.timestamp()), before + 1))}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {
+            "name": names.gossip_secret(mesh.name),
+            "namespace": namespace,
+            "labels": names.labels(mesh.name, "gossip"),
+            "annotations": dict(annotations),
+            "ownerReferences": [mesh.owner],
+        },
+        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
+    }

@@ -162,6 +162,9 @@ def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
         for text in spec.cidrs:
             ip_network(text)
         read_duration(spec.certificates.lifetime)
+        for interval in (spec.rotation.gossip_keys, spec.rotation.wireguard_keys):
+            if interval is not None:
+                read_duration(interval)
     except (ValidationError, ValueError) as error:
         spec, spec_error = None, " ".join(str(error).split())
     return MeshObject(

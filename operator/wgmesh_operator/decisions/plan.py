@@ -6,12 +6,13 @@ difference where a plan was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from wgmesh_api.certificates import CertificateError
+from wgmesh_api.roster import write_time
 from wgmesh_operator.decisions import names, requests, scheduling
 from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
 from wgmesh_operator.decisions.authority import (
@@ -27,14 +28,15 @@ from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.drift import is_applied
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.externals import plan_external_statuses
-from wgmesh_operator.decisions.gossip_key import first_keyring
+from wgmesh_operator.decisions.gossip_key import MemberRing, first_keyring, made_at, plan_key_rotation
 from wgmesh_operator.decisions.leaving import plan_leaving
 from wgmesh_operator.decisions.members import plan_members
-from wgmesh_operator.decisions.model import ClusterState, MeshObject, SigningRequest
+from wgmesh_operator.decisions.model import ClusterState, Member, MeshObject, SigningRequest
 from wgmesh_operator.decisions.overlaps import Problem, problems
 from wgmesh_operator.decisions.removal import plan_orphans, plan_removal
 from wgmesh_operator.decisions.rendering import agent, tunnel
 from wgmesh_operator.decisions.rollup import tally
+from wgmesh_operator.decisions.wireguard_keys import sum_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,7 @@ class _Look:
         if blocked:
             return self._finish(found, selected, frozenset(), None, "", blocked=True)
         authority, error = self._authority()
-        if names.gossip_secret(mesh.name) not in state.secrets:
-            self.actions.append(first_keyring(mesh, self.deployment.namespace, self.entropy))
+        self._gossip_key()
         member_plan = plan_members(mesh, state.nodes, self.members, selected, now)
         self.actions += member_plan.actions
         leaving = plan_leaving(self.members.values(), state.nodes, has_agents=self.live is not None, now=now)
@@ -164,11 +165,28 @@ class _Look:
             self.again.append(step.again_at)
         return authority, ""
 
-    def _trust(self) -> Iterable[MemberTrust]:
+    def _gossip_key(self) -> None:
+        mesh, namespace = self.mesh, self.deployment.namespace
+        secret = self.state.secrets.get(names.gossip_secret(mesh.name))
+        if secret is None:
+            self.actions.append(first_keyring(mesh, namespace, self.now, self.entropy))
+            return
+        rings = [MemberRing(name, member.roster.report.gossip_keys) for name, member in self._live()]
+        step = plan_key_rotation(mesh, secret, rings, namespace, self.now, self.entropy)
+        self.actions += step.actions
+        if step.again_at is not None:
+            self.again.append(step.again_at)
+
+    def _live(self) -> Iterator[tuple[str, Member]]:
+        """Members on nodes that are ready, which have joined: who is to take part in a roll-over or rotation."""
         for name, member in self.members.items():
             node, report = self.state.nodes.get(name), member.roster.report
-            if member.roster.external or node is None or not node.ready or report.phase != "Joined":
-                continue
+            if not member.roster.external and node is not None and node.ready and report.phase == "Joined":
+                yield name, member
+
+    def _trust(self) -> Iterable[MemberTrust]:
+        for name, member in self._live():
+            report = member.roster.report
             yield MemberTrust(name, report.certificate_issuer, report.trusted)
 
     def _some_have_still_to_leave(self, selected: set[str]) -> bool:
@@ -271,6 +289,8 @@ class _Look:
             starting=starting,
         )
         conditions = with_times(judge(outlook), mesh.status, mesh.generation, now)
+        keys = sum_up(mesh, [member.roster.report for _, member in self._live()])
+        made = made_at(mesh, self.state.secrets.get(names.gossip_secret(mesh.name)))
         bundle = authority.trust_bundle if authority else mesh.status.get("trustBundle")
         status: Json = {
             "observedGeneration": mesh.generation,
@@ -282,10 +302,14 @@ class _Look:
             **({"trustBundle": bundle} if bundle else {}),
             "createdAt": int(mesh.created.timestamp()),
             **({"firstMeshedAt": first_meshed} if first_meshed else {}),
+            **({"gossipKeyMade": write_time(made)} if made is not None else {}),
+            **({"oldestWireguardKey": write_time(keys.oldest)} if keys.oldest is not None else {}),
+            **({"wireguardKeysRotatedFor": keys.rotated_for} if keys.rotated_for else {}),
             "worstLinks": list(counted.broken.names),
             "conditions": conditions,
         }
-        return Plan(self.actions, status, list(news(mesh, conditions)), min(self.again, default=None))
+        events: list[Action] = [*news(mesh, conditions), *keys.news]
+        return Plan(self.actions, status, events, min(self.again, default=None))
 
 
 def _no_such_mesh(name: str) -> str:

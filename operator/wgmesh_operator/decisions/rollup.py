@@ -35,12 +35,15 @@ class Some:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one mesh. `links` are ordered pairs; `heard` those of which the first hears the second."""
+    """Counts of one mesh. `links` are ordered pairs; `heard` those of which the first hears the second, `relayed` those
+    of these that go through a relay.
+    """
 
     nodes: int = 0
     ready: int = 0
     links: int = 0
     heard: int = 0
+    relayed: int = 0
     waiting: Some = field(default_factory=Some)
     """Live members that have not joined."""
     down: Some = field(default_factory=Some)
@@ -49,6 +52,8 @@ class Tally:
     expired: Some = field(default_factory=Some)
     broken: Some = field(default_factory=Some)
     """Links not heard, as `a -> b: problem`."""
+    narrow: Some = field(default_factory=Some)
+    """Paths that carry less than the interface sends, as `a -> b: 1216 of 1440 bytes`."""
     ready_bootstraps: int = 0
 
     @property
@@ -102,8 +107,12 @@ def _count(total: Tally, member: Member, node: ClusterNode | None, now: datetime
     if is_ready(member, node):
         total.ready += 1
         total.heard += min(report.heard, total.nodes - 1)
+        total.relayed += min(report.relayed, report.heard, total.nodes - 1)
         for peer, problem in report.worst:
             total.broken.add(f"{name} -> {peer}: {problem}")
+        for peer, mtu in report.narrow:
+            total.narrow.add(f"{name} -> {peer}: {mtu} of {report.mtu} bytes")
+        total.narrow.count += max(0, report.narrow_count - len(report.narrow))
     elif external or (node is not None and not node.ready):
         total.down.add(name)
     else:

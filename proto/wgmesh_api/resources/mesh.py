@@ -99,7 +99,19 @@ class WireguardSpec(ResourceModel):
         ge=0,
         le=65535,
         description="Seconds between packets that keep address translators open; 0: none are sent;"
-        " none: tunnels stay as they are, at first without.",
+        " none: 25 on a node that is behind one, no packets elsewhere.",
+    )
+    relays: Annotated[
+        list[
+            Annotated[
+                str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+            ]
+        ],
+        Field(max_length=9, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(
+        default=[],
+        description="Members that carry traffic between members which cannot reach each other directly, best first."
+        " They see that traffic in clear; none: nobody does.",
     )
     backend: Literal["auto", "kernel", "userspace"] = Field(
         default="auto",
@@ -147,6 +159,35 @@ class CertificatesSpec(ResourceModel):
                 "out of bounds: write a lifetime of 5m to 87600h",
             )
         ),
+    )
+
+
+_INTERVAL_RULES = validations(
+    rule(
+        "duration(self) >= duration('1h') && duration(self) <= duration('87600h')",
+        "out of bounds: write an interval of 1h to 87600h",
+    )
+)
+
+
+class RotationSpec(ResourceModel):
+    """What is made anew by itself, and how often."""
+
+    gossip_keys: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=_DURATION,
+        description="How old the gossip key grows before it is changed, such as 720h; none: it is changed on"
+        " demand only.",
+        json_schema_extra=_INTERVAL_RULES,
+    )
+    wireguard_keys: str | None = Field(
+        default=None,
+        max_length=32,
+        pattern=_DURATION,
+        description="How old a node's WireGuard key grows before it makes another, such as 720h, some a little earlier"
+        " so that not all do at once; none: they are changed on demand only.",
+        json_schema_extra=_INTERVAL_RULES,
     )
 
 
@@ -236,6 +277,9 @@ class WgMeshSpec(ResourceModel):
     certificates: CertificatesSpec = Field(
         default_factory=CertificatesSpec, description="The nodes' certificates."
     )
+    rotation: RotationSpec = Field(
+        default_factory=RotationSpec, description="What is made anew by itself, and how often."
+    )
     agent: AgentSpec = Field(default_factory=AgentSpec, description="The agents' pods.")
 
 
@@ -284,6 +328,21 @@ class WgMeshStatus(ResourceModel):
         default=None,
         description="When every member heard every other for the first time, in seconds since 1970.",
     )
+    gossip_key_made: str | None = Field(
+        default=None,
+        description="When the gossip key in use was made.",
+        json_schema_extra={"format": "date-time"},
+    )
+    oldest_wireguard_key: str | None = Field(
+        default=None,
+        description="Since when the node with the oldest WireGuard key has it.",
+        json_schema_extra={"format": "date-time"},
+    )
+    wireguard_keys_rotated_for: str | None = Field(
+        default=None,
+        max_length=16,
+        description="Id of the last value of the annotation for new WireGuard keys that all live nodes have done.",
+    )
     worst_links: Annotated[
         list[Annotated[str, Field(max_length=600)]],
         Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
@@ -293,6 +352,7 @@ class WgMeshStatus(ResourceModel):
     conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
         "Ready: every live node has joined. CertificatesReady: every member has a valid certificate."
         " FullyMeshed: every member hears every other. Degraded: something needs a person."
+        " MTUMismatch: some paths carry smaller packets than the interfaces send."
     )
 
 

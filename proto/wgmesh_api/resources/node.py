@@ -75,6 +75,13 @@ class PeerProblem(ResourceModel):
     problem: str = Field(description="What is wrong with it, such as `not heard for 12s`.", max_length=256)
 
 
+class NarrowPath(ResourceModel):
+    """A peer whose path carries less than the interface sends."""
+
+    node: str = Field(description="The peer's name.", max_length=253)
+    mtu: Count = Field(description="Bytes a packet to it may have.")
+
+
 class ExternalPeer(ResourceModel):
     """What a bootstrap node knows of a machine outside the cluster."""
 
@@ -91,6 +98,19 @@ class WgMeshNodeStatus(ResourceModel):
         default=None, description="Whether it is on its way in, a member, or has left for good."
     )
     public_key: Key | None = Field(default=None, description="Its WireGuard public key.")
+    public_key_since: str | None = Field(
+        default=None,
+        description="Since when it has this public key.",
+        json_schema_extra={"format": "date-time"},
+    )
+    rotated_for: str | None = Field(
+        default=None,
+        max_length=16,
+        description="Id of the value that the annotation for new WireGuard keys had when it got this one.",
+    )
+    next_public_key: Key | None = Field(
+        default=None, description="The WireGuard public key that it is about to have instead."
+    )
     endpoint: str | None = Field(
         default=None, max_length=64, description="Where other members send WireGuard packets to."
     )
@@ -101,11 +121,18 @@ class WgMeshNodeStatus(ResourceModel):
     mtu: Count | None = Field(default=None, description="Bytes a packet inside the mesh may have.")
     peers: str | None = Field(default=None, max_length=32, description="Peers heard, of all, such as 2/2.")
     heard: Count | None = Field(default=None, description="How many peers were heard lately.")
+    relayed: Count | None = Field(default=None, description="How many of those are reached through a relay.")
     expected: Count | None = Field(default=None, description="How many peers there are.")
     failed: Count | None = Field(default=None, description="How many peers gossip holds to have failed.")
     worst: Annotated[
         list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default=[], description="A few of the peers not heard.")
+    narrow_paths: Count | None = Field(
+        default=None, description="To how many peers less than `mtu` passes, as probed."
+    )
+    narrowest: Annotated[
+        list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default=[], description="A few of those peers, the narrowest path first.")
     certificate_not_after: str | None = Field(
         default=None,
         description="When its certificate ends.",
@@ -125,6 +152,13 @@ class WgMeshNodeStatus(ResourceModel):
     ] = Field(
         default=[],
         description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for roll-over.",
+    )
+    gossip_keys: Annotated[
+        list[Annotated[str, Field(max_length=16)]],
+        Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[],
+        description="Ids of the gossip keys it has, that which encrypts first. Used for their rotation.",
     )
     agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
     last_change: str | None = Field(

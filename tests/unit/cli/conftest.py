@@ -15,11 +15,15 @@ import pytest
 from wgmesh_agent.cli.main import run, wgmesh
 from wgmesh_api.agent_pb2 import (
     AgentEmpty,
+    ExamineRequest,
+    ExamineResult,
     LeaveRequest,
     LeaveResult,
     MemberInfo,
     MeshInfo,
     NodeTag,
+    RotateKeysRequest,
+    RotateKeysResult,
     RTTInfo,
     TagResult,
     WaitInfo,
@@ -36,8 +40,11 @@ class FakeAgent(AgentServicer):
         self.members: list[MemberInfo] = []
         self.rtts: list[RTTInfo] = []
         self.tags: dict[str, str] = {}
+        self.examined: ExamineResult | None = None
         self.left: list[str] = []
         self.leave_result = LeaveResult(ok=True)
+        self.rotated: list[int] = []
+        self.rotation_result = RotateKeysResult(ok=True, message="the new key is used")
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.wait_failure: tuple[grpc.StatusCode, str] | None = None
         self.before_info: Callable[[], None] = lambda: None
@@ -67,6 +74,10 @@ class FakeAgent(AgentServicer):
                 return
         yield WaitResponse(wasTimeout=self._timed_out, changesOccured=not self._timed_out)
 
+    def RotateKeys(self, request: RotateKeysRequest, context: grpc.ServicerContext) -> RotateKeysResult:
+        self.rotated.append(request.keys)
+        return self.rotation_result
+
     def Tag(self, request: NodeTag, context: grpc.ServicerContext) -> TagResult:
         if request.key.startswith("_"):
             return TagResult(ok=False, message="names that begin with _ are reserved")
@@ -85,6 +96,11 @@ class FakeAgent(AgentServicer):
 
     def RTT(self, request: AgentEmpty, context: grpc.ServicerContext) -> Iterator[RTTInfo]:
         yield from self.rtts
+
+    def Examine(self, request: ExamineRequest, context: grpc.ServicerContext) -> ExamineResult:
+        if self.examined is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+        return self.examined
 
     def Leave(self, request: LeaveRequest, context: grpc.ServicerContext) -> LeaveResult:
         self.left.append(request.nodeName)

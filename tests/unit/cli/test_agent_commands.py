@@ -15,7 +15,7 @@ import pytest
 
 from wgmesh_agent.cli.tags import parse_tag
 from wgmesh_agent.settings.errors import SettingsError
-from wgmesh_api.agent_pb2 import LeaveResult, RTTInfo, RTTNodeInfo
+from wgmesh_api.agent_pb2 import LeaveResult, RotateKeysRequest, RotateKeysResult, RTTInfo, RTTNodeInfo
 
 
 class TestTags:
@@ -123,10 +123,28 @@ class TestLeave:
         assert outcome.err == "wgmesh: beta was not taken out of the mesh: beta is alive\n"
 
 
+class TestKeys:
+    def test_what_was_done_is_told(self, cli: Any, agent: Any) -> None:
+        assert cli("keys", "rotate", "gossip").out == "Rotated: the new key is used.\n"
+        assert agent.rotated == [RotateKeysRequest.GOSSIP]
+
+    def test_why_not_is_told(self, cli: Any, agent: Any) -> None:
+        agent.rotation_result = RotateKeysResult(
+            ok=False, message="n3 does not answer; the old key stays in use"
+        )
+        outcome = cli("keys", "rotate", "gossip")
+        assert (outcome.code, outcome.out) == (1, "")
+        assert outcome.err == "wgmesh: not rotated: n3 does not answer; the old key stays in use\n"
+
+    def test_other_keys_than_there_are_is_wrong_use(self, cli: Any, agent: Any) -> None:
+        assert cli("keys", "rotate", "ssh").code == 2
+        assert agent.rotated == []
+
+
 class TestNoAgent:
-    @pytest.mark.parametrize("command", ["info", "tags", "rtt", "leave"])
+    @pytest.mark.parametrize("command", ["info", "tags", "rtt", "leave", "keys rotate gossip"])
     def test_no_socket_asks_whether_an_agent_runs(self, cli: Any, command: str) -> None:
-        outcome = cli(command, "-agent-grpc-socket", "/nowhere/wgmesh.sock")
+        outcome = cli(*command.split(), "-agent-grpc-socket", "/nowhere/wgmesh.sock")
         assert outcome.code == 1
         assert outcome.err.startswith("wgmesh: no agent answers at /nowhere/wgmesh.sock: is `wgmesh join`")
         assert len(outcome.err.splitlines()) == 1

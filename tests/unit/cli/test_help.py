@@ -37,7 +37,10 @@ COMMANDS = [
     "info",
     "tags",
     "rtt",
+    "doctor",
     "leave",
+    "keys",
+    "keys rotate",
     "ca",
     "ca init",
     "ca issue",
@@ -65,7 +68,12 @@ def test_the_guard_notices_heavy_imports() -> None:
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("bootstrap", Command.BOOTSTRAP), ("join", Command.JOIN), ("info", Command.CLIENT)],
+    [
+        ("bootstrap", Command.BOOTSTRAP),
+        ("join", Command.JOIN),
+        ("info", Command.CLIENT),
+        ("doctor", Command.DOCTOR),
+    ],
 )
 def test_help_names_every_flag_of_the_table_and_its_variable(cli: Any, command: str, kind: Command) -> None:
     out = cli(command, "--help").out

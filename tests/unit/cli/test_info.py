@@ -58,6 +58,8 @@ def mesh(agent: Any) -> Any:
             status="failed",
             rttUsec=-1,
             meshIPs=["10.232.1.3", "fd00::3"],
+            probed=True,
+            heardMsecAgo=-1,
         ),
         MemberInfo(
             nodeName="beta",
@@ -72,6 +74,9 @@ def mesh(agent: Any) -> Any:
             txBytes=20 * 2**20,
             meshIPs=["10.232.1.2"],
             pubkey="beta=",
+            probed=True,
+            heard=True,
+            heardMsecAgo=1500,
         ),
         MemberInfo(
             nodeName="alpha",
@@ -91,23 +96,68 @@ def cells(line: str) -> list[str]:
 
 
 def test_the_header_reads_as_in_the_original(cli: Any, mesh: Any) -> None:
-    first, second, third, fourth = cli("info").out.splitlines()[:4]
+    first, second, third, hearing, fourth = cli("info").out.splitlines()[:5]
     assert re.fullmatch(r"Mesh 'blue' has 3 nodes, started 2021-02-\d\d \d\d:\d\d:31 [+-]\d{4} \w+", first)
     assert second.startswith("This node 'alpha' joined 2021-02-")
     assert third == "It is a bootstrap node, on wgblue (kernel WireGuard), reached at 192.0.2.1:54540"
+    assert hearing == "It hears 1 of 2 members through the tunnel; 0 hear it"
     assert fourth == "Claims of other members refused: key_taken 2"
 
 
 def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> None:
-    lines = cli("info").out.splitlines()[5:]
+    lines = cli("info").out.splitlines()[6:]
     assert cells(lines[0]) == [
-        "Name", "Address", "Status", "RTT", "Tags", "Endpoint", "Last handshake", "Received", "Sent",
+        "Name", "Address", "Status", "RTT", "Tags", "Endpoint", "Heard", "Last handshake", "Received", "Sent",
     ]  # fmt: skip
-    assert cells(lines[1]) == ["alpha", "10.232.1.1", "alive", "-", "192.0.2.1:54540", "-", "-", "-"]
+    assert cells(lines[1]) == ["alpha", "10.232.1.1", "alive", "-", "192.0.2.1:54540", "-", "-", "-", "-"]
     assert cells(lines[2]) == [
-        "beta", "10.232.1.2", "alive", "0.42ms", "az=1, role=db", "192.0.2.2:54540", "1h 1m ago", "1.5 KiB", "20.0 MiB",
+        "beta", "10.232.1.2", "alive", "0.42ms", "az=1, role=db", "192.0.2.2:54540", "1s ago, one way", "1h 1m ago",
+        "1.5 KiB", "20.0 MiB",
     ]  # fmt: skip
-    assert cells(lines[3]) == ["gamma", "10.232.1.3 fd00::3", "failed", "-", "-", "never", "0 B", "0 B"]
+    assert cells(lines[3]) == [
+        "gamma",
+        "10.232.1.3 fd00::3",
+        "failed",
+        "-",
+        "-",
+        "never",
+        "never",
+        "0 B",
+        "0 B",
+    ]
+
+
+def test_a_member_that_fell_silent_is_told_with_how_long_ago(cli: Any, mesh: Any) -> None:
+    mesh.members[0].heardMsecAgo = 90_000
+    mesh.members[1].hearsUs = True
+    out = cli("info").out
+    assert "no, 1m ago" in out
+    assert "192.0.2.2:54540  1s ago " in out
+    assert "It hears 1 of 2 members through the tunnel; 1 hear it" in out
+
+
+def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh: Any) -> None:
+    mesh.members[1].pathMTU = 1408
+    assert "MTUMismatch" not in cli("info").out
+    mesh.members[1].pathMTU = 1216
+    line = "MTUMismatch: paths carry less than the interface's 1420 bytes: beta 1216"
+    assert line in cli("info").out.splitlines()
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["pathMtu"] == 1216
+
+
+def test_who_is_reached_through_a_relay_is_shown_so(cli: Any, mesh: Any) -> None:
+    beta = next(member for member in mesh.members if member.nodeName == "beta")
+    beta.relay = "alpha"
+    (line,) = [line for line in cli("info").out.splitlines() if line.strip().startswith("beta")]
+    assert "through alpha" in line
+    assert beta.endpoint not in line
+    assert json.loads(cli("info", "-o", "json").out)["members"][1]["relay"] == "alpha"
+
+
+def test_a_node_behind_a_translator_says_so(cli: Any, mesh: Any) -> None:
+    assert "address translator" not in cli("info").out
+    mesh.info.behindNat = True
+    assert "behind an address translator" in cli("info").out
 
 
 def test_a_mesh_without_encryption_says_so_loudly(cli: Any, mesh: Any) -> None:
@@ -142,6 +192,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "endpoint": "192.0.2.1:54540",
         "pubkey": "pk=",
         "bootstrap": True,
+        "behindNat": False,
         "interface": "wgblue",
         "backend": "kernel",
         "mtu": 1420,
@@ -159,11 +210,17 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "local": False,
         "bootstrap": False,
         "endpoint": "192.0.2.2:54540",
+        "relay": None,
         "pubkey": "beta=",
         "lastHandshake": mesh.members[1].lastHandshakeTS,
         "rxBytes": 1536,
         "txBytes": 20 * 2**20,
+        "pathMtu": None,
+        "heard": True,
+        "hearsUs": False,
+        "heardSecondsAgo": 1.5,
     }
+    assert (alpha["heard"], gamma["heard"], gamma["heardSecondsAgo"]) == (None, False, None)
     assert (gamma["rttMs"], gamma["endpoint"], gamma["lastHandshake"]) == (None, None, None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -12,7 +13,7 @@ from typing import cast
 import pytest
 from tests.unit.materials import make_authority, mesh_record
 
-from wgmesh_agent.daemon.admissions import Admissions
+from wgmesh_agent.daemon.admissions import FIRST_PAUSE_SECONDS, Admissions
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.refusals import Refusals
@@ -214,6 +215,20 @@ def test_a_record_takes_nothing_from_what_the_roster_says(boot: Node, node: Node
     assert node.refusals.counts["admission_replayed"] == 1
 
 
+def test_a_record_for_the_key_that_the_roster_expects_takes_the_earlier_ones_place(
+    boot: Node, node: Node
+) -> None:
+    beta, other, coming = claim("beta", 3), claim("beta", 3), claim("beta", 3)
+    node.membership.accept(beta, Origin.ROSTER)
+    boot.now += timedelta(days=1)
+    node.now = boot.now
+    node.admissions.expected = {"beta": coming.public_key}.get
+    node.announced(boot.admissions.vouch(other))
+    assert node.key_of("beta") == beta.public_key
+    node.announced(boot.admissions.vouch(coming))
+    assert node.key_of("beta") == coming.public_key
+
+
 def test_a_record_past_its_time_binds_nobody(boot: Node, node: Node) -> None:
     beta = boot.admissions.vouch(claim("beta", 3))
     node.now += timedelta(days=1, seconds=1)
@@ -249,6 +264,36 @@ def test_a_revoked_node_is_not_announced_into_the_mesh(boot: Node, node: Node) -
     assert node.refusals.counts["not_listed"] == 1
 
 
+class Deaf:
+    """Gossip that nobody answers in; says what was asked, and through how many members answers may come."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, int]] = []
+        self.heard = Changes()
+
+    async def query(self, _name: str, payload: bytes, *, relay_factor: int, **_: object) -> QueryResult:
+        self.asked.append((payload, relay_factor))
+        self.heard.bump()
+        return QueryResult(frozenset(), frozenset(), {})
+
+
+async def test_whoever_was_asked_for_in_vain_is_asked_for_at_once_when_a_bootstrap_node_is_back(
+    boot: Node, node: Node
+) -> None:
+    gossip = Deaf()
+    node.heard(claim("beta", 3))
+    running = asyncio.create_task(
+        node.admissions.run(Changes(), cast(GossipNode, gossip), lambda: ["boot"], node.membership.accept)
+    )
+    assert await gossip.heard.after(0, 5)
+    node.heard(replace(boot.own, bootstrap=True))
+    # By itself it would ask again after most of a second at the earliest.
+    assert await gossip.heard.after(1, FIRST_PAUSE_SECONDS)
+    running.cancel()
+    assert [payload for payload, _ in gossip.asked] == [b"beta"] * 2
+    assert all(relayed > 0 for _, relayed in gossip.asked)
+
+
 async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: Node, node: Node) -> None:
     beta = boot.admissions.vouch(claim("beta", 3))
     assert beta.admission is not None
@@ -257,10 +302,11 @@ async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: 
     asked_for = asyncio.Event()
 
     class Gossip:
-        async def query(self, *_: object, **__: object) -> QueryResult:
+        async def query(self, *_: object, enough: Callable[[bytes], bool], **__: object) -> QueryResult:
             node.announced(beta)
             left = replace(node.gossip["beta"], status=MemberStatus.LEFT)
             node.membership.heard(left)
+            assert enough(answer)
             asked_for.set()
             return QueryResult(frozenset({"boot"}), frozenset(), {"boot": answer})
 

@@ -19,7 +19,7 @@ from wgmesh_agent.wireguard.model import InterfaceSpec
 
 KEY = PrivateKey.generate(lambda count: bytes(range(count)))
 SPEC = InterfaceSpec("wgtest", (ip_interface("10.232.1.1"),), (ip_network("10.232.0.0/16"),), 1420)
-MISSED, KNOWN = PublicKey(bytes([7]) * 32), PublicKey(bytes([8]) * 32)
+MISSED, KNOWN, NEW = (PublicKey(bytes([number]) * 32) for number in (7, 8, 9))
 
 
 async def adopted() -> tuple[Reconciler, Ledger]:
@@ -62,3 +62,9 @@ async def test_the_difference_is_made_off_the_event_loop(monkeypatch: pytest.Mon
     await found.reconcile()
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_the_former_key_of_a_member_goes_at_once() -> None:
+    found, ledger = await adopted()
+    ledger.accept(Claim("anew", NEW, (ip_address("10.232.0.7"),), ()), Origin.PEERS, 0.0)
+    assert (await found.reconcile()).peers.keys() == {NEW, KNOWN}

@@ -1,6 +1,7 @@
 """Entering by one of several bootstrap nodes: who is asked, how often, and what the user reads in the end."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -21,7 +22,7 @@ ADMITTED = Admitted(
     addresses=(ip_address("10.232.0.1"),),
     ranges=(ip_network("10.232.0.0/16"),),
     created_unix=1,
-    gossip_key=bytes(32),
+    gossip_keys=(bytes(32),),
     profile="lan",
     gossip_port=7946,
     peers=(),
@@ -121,3 +122,30 @@ def test_a_second_admission_keeps_tags_and_the_time_of_joining() -> None:
     )
     again = record_of(ADMITTED, "lab", earlier, bootstrap=False)
     assert (again.joined_unix, again.tags, again.gossip_keys) == (17, {"rack": "7"}, (bytes(32),))
+
+
+@pytest.mark.parametrize(
+    ("own_since", "their_since", "created", "kept"),
+    [
+        (100, 50, 1, True),
+        (50, 100, 1, False),
+        (100, 100, 1, False),
+        (100, 50, 2, False),
+    ],
+    ids=["ours is later", "theirs is later", "of one time", "another mesh of that name"],
+)
+def test_of_two_key_rings_of_one_mesh_the_later_one_holds(
+    own_since: int, their_since: int, created: int, kept: bool
+) -> None:
+    ours, theirs = (bytes([1]) * 32,), (bytes([2]) * 32, bytes([3]) * 32)
+    earlier = mesh_record(created_unix=1, gossip_keys=ours, gossip_keys_since=own_since)
+    told = replace(ADMITTED, created_unix=created, gossip_keys=theirs, gossip_keys_since=their_since)
+    record = record_of(told, "lab", earlier, bootstrap=False)
+    assert record.gossip_keys == (ours if kept else theirs)
+    assert record.gossip_keys_since == (own_since if kept else their_since)
+
+
+def test_the_same_key_ring_keeps_its_time() -> None:
+    earlier = mesh_record(gossip_keys=ADMITTED.gossip_keys, gossip_keys_since=7)
+    told = replace(ADMITTED, gossip_keys_since=9)
+    assert record_of(told, "lab", earlier, bootstrap=False).gossip_keys_since == 7

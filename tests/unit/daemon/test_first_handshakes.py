@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from types import SimpleNamespace
 
 import pytest
 
+from wgmesh_agent.daemon import reconciler
 from wgmesh_agent.daemon.first_handshakes import ATTEMPTS, FIRST_PAUSE_SECONDS, FirstHandshakes
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.membership.binding import Claim, Origin
@@ -132,3 +134,29 @@ async def test_the_node_with_the_higher_key_leaves_it_to_the_other() -> None:
     async with ground.at_work():
         assert ground.reconciler.first_handshakes.next_deadline() is None
     assert ground.told() == ["make"]
+
+
+async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own_key = PrivateKey(bytes(32))
+    spec = InterfaceSpec("wgtest", (ip_interface("10.232.1.1"),), (ip_network("10.232.0.0/16"),), 1420)
+    clock = SimpleNamespace(now=1000.0, unix=5000.0)
+    clock.monotonic, clock.time = lambda: clock.now, lambda: clock.unix
+    monkeypatch.setattr(reconciler, "time", clock)
+    backend = MemoryBackend("wgtest", lambda: clock.unix)
+    ledger = Ledger(Own("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
+    ledger.accept(Claim("high", HIGH, (ip_address("10.232.0.7"),), (WHERE,)), Origin.GOSSIP, 0.0)
+    own = Reconciler(backend, lambda: spec, own_key, 54540, ledger)
+    await own.reconcile()
+    elsewhere = Endpoint(ip_address("192.0.2.99"), 1024)
+    assert backend.device is not None
+    backend.handshake(replace(backend.device.peers[HIGH], last_handshake=clock.unix, endpoint=elsewhere))
+    await own.reconcile()
+    clock.unix -= 3600
+    for passed in (170, 185):
+        clock.now, clock.unix = 1000.0 + passed, 1400.0 + passed
+        backend.changes.clear()
+        await own.reconcile()
+        assert (RemovePeer(HIGH) in backend.changes) == (passed > 180)
+    assert backend.device.peers[HIGH].endpoint == elsewhere

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.unit.kube.looks import names as metric_names
 
+from wgmesh_agent.diagnosis.finding import Code
 from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions import names
 
@@ -22,6 +23,12 @@ def test_every_metric_is_explained_and_no_other() -> None:
     table = set(re.findall(r"^\| `(wgmesh_\w+)", TEXT, re.M))
     assert table == metric_names()
     assert set(re.findall(r"\bwgmesh_\w+", TEXT)) <= metric_names()
+
+
+def test_everything_that_doctor_finds_is_explained() -> None:
+    (table,) = re.findall(r"^\| code \|[^\n]*\n((?:\|[^\n]*\n)+)", TEXT, re.M)
+    told = {code for row in table.splitlines()[1:] for code in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    assert told == {code.value for code in Code}
 
 
 def test_the_example_of_a_second_mesh_shares_no_port_with_the_first() -> None:

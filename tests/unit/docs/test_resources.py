@@ -11,7 +11,8 @@ import pytest
 
 from wgmesh_api.resources.crd import KINDS, object_schema
 from wgmesh_api.resources.reference import reference, renewed, rows
-from wgmesh_operator.decisions import authority, bundles, names
+from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS
+from wgmesh_operator.decisions import authority, bundles, gossip_key, names
 from wgmesh_operator.decisions.rendering import tunnel
 
 ROOT = Path(__file__).parents[3]
@@ -85,7 +86,15 @@ def test_conditions_are_explained_with_every_reason_there_is() -> None:
 
 
 def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> None:
-    good = {"NodesJoined", "CertificatesIssued", "CARollingOver", "AllLinksHeard", "AsWanted", "Joined"}
+    good = {
+        "NodesJoined",
+        "CertificatesIssued",
+        "CARollingOver",
+        "AllLinksHeard",
+        "AsWanted",
+        "Joined",
+        "PathsWhole",
+    }
     assert column(OPERATIONS, "reason | look at", 0) == conditions_of_code() - good
 
 
@@ -98,8 +107,9 @@ def test_events_are_explained() -> None:
 
 def test_annotations_are_those_the_operator_knows() -> None:
     own = {
-        names.ROTATE_CA, names.RESTART_TUNNELS, names.RENDERED, tunnel.RESTARTED, authority.ROTATED,
-        authority.SINCE, bundles.MEMBER_UID,
+        names.ROTATE_CA, names.ROTATE_GOSSIP_KEY, ROTATE_WIREGUARD_KEYS, names.RESTART_TUNNELS, names.RENDERED,
+        tunnel.RESTARTED, authority.ROTATED,
+        authority.SINCE, bundles.MEMBER_UID, gossip_key.PHASE, gossip_key.SINCE, gossip_key.MADE, gossip_key.ROTATED,
     }  # fmt: skip
     told = set(re.findall(r"`(wgmesh\.dev/[a-z-]+)`", TEXT))
     assert told == own | {names.MESH_FINALIZER, "wgmesh.dev/leave"}

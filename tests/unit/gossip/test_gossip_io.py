@@ -14,6 +14,7 @@ import pytest
 from wgmesh_agent.gossip.config import LAN, SerfConfig
 from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.key_queries import KeyOperation
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.messages import Alive, Ping, encode
 from wgmesh_agent.gossip.notifications import (
@@ -155,9 +156,13 @@ async def test_keys_are_rotated_and_each_change_is_told(start: Start) -> None:
     a, b = await start("a"), await start("b")
     await b.join([(a.config.address, a.port)])
     await eventually(lambda: whole(a, b))
-    for change in (a.install_key(bytes(16)), a.use_key(bytes(16)), a.remove_key(KEY)):
+    for change in (
+        a.change_keys(KeyOperation.INSTALL, bytes(16)),
+        a.change_keys(KeyOperation.USE, bytes(16)),
+        a.change_keys(KeyOperation.REMOVE, KEY),
+    ):
         assert (await change).ok
-    assert (await b.list_keys()).keys == {"AAAAAAAAAAAAAAAAAAAAAA==": 2}
+    assert (await b.change_keys(KeyOperation.LIST)).keys == {"AAAAAAAAAAAAAAAAAAAAAA==": 2}
     for node in (a, b):
         assert sum(isinstance(event, KeyringChanged) for event in node.events._pending) == 3
     late = await start("late", key=bytes(16))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.gossip.errors import KeyringError
+from wgmesh_agent.gossip.encryption import decrypt, encrypt
+from wgmesh_agent.gossip.errors import DecryptError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring, decode_key, encode_key
 
 KEYS = [bytes((number,)) * 32 for number in range(1, 5)]
@@ -81,3 +85,44 @@ def test_keys_come_back_from_their_text(key: bytes) -> None:
 def test_text_that_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(KeyringError, match="base64"):
         decode_key(text)
+
+
+def test_what_the_ring_is_about_to_be_is_kept_before_it_is_so() -> None:
+    kept: list[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = []
+    ring = Keyring(KEYS[0], keep=lambda keys: kept.append((keys, ring.keys)))
+    ring.install(KEYS[1])
+    ring.use(KEYS[1])
+    ring.remove(KEYS[0])
+    assert kept == [
+        ((KEYS[0], KEYS[1]), (KEYS[0],)),
+        ((KEYS[1], KEYS[0]), (KEYS[0], KEYS[1])),
+        ((KEYS[1],), (KEYS[1], KEYS[0])),
+    ]
+
+
+def test_a_ring_that_cannot_be_kept_stays_as_it_was() -> None:
+    def full(keys: tuple[bytes, ...]) -> None:
+        raise KeyringError("the disk is full")
+
+    ring = Keyring(KEYS[0], [KEYS[1]], full)
+    for change, key in ((ring.install, KEYS[2]), (ring.use, KEYS[1]), (ring.remove, KEYS[1])):
+        with pytest.raises(KeyringError, match="full"):
+            change(key)
+    assert ring.keys == (KEYS[0], KEYS[1])
+
+
+def test_a_ring_grows_to_sixteen_keys() -> None:
+    ring = Keyring(KEYS[0])
+    for number in range(15):
+        ring.install(bytes([100 + number]) * 16)
+    with pytest.raises(KeyringError, match="16"):
+        ring.install(KEYS[1])
+
+
+def test_messages_under_another_key_than_the_primary_are_counted() -> None:
+    ring = Keyring(KEYS[0], [KEYS[1]])
+    for sender, count in ((KEYS[0], 0), (KEYS[1], 1), (KEYS[2], 2)):
+        message = encrypt(Keyring(sender), b"hello", b"", os.urandom)
+        with contextlib.suppress(DecryptError):
+            decrypt(ring, message, b"")
+        assert ring.other_keys_heard == count

@@ -213,6 +213,15 @@ class TestAsking:
         assert outstanding.finished
         assert outstanding.acks == {"n1", "n2"}
 
+    def test_it_finishes_with_the_first_answer_that_is_enough(self) -> None:
+        core = Loner().know(4)
+        outstanding, asked = self.ask(core, timeout=5, enough=lambda answer: answer == b"good")
+        self.answer(core, asked, "n2", b"bad")
+        assert not outstanding.finished
+        self.answer(core, asked, "n3", b"good")
+        assert outstanding.finished
+        assert QueryFinished(outstanding.id) in core.events
+
     def test_it_finishes_when_the_time_is_up_and_later_answers_are_refused(self) -> None:
         core = Loner().know(3)
         outstanding, asked = self.ask(core, timeout=2)
@@ -307,7 +316,7 @@ class TestKeys:
 
     def test_answers_are_summed_up_with_refusals_by_name(self) -> None:
         result = collect(
-            4,
+            frozenset("abcde"),
             {
                 "a": encode_serf(KeyResponse(True, "", ("k1", "k2"), "k1")),
                 "b": encode_serf(KeyResponse(True, "", ("k1",), "k1")),
@@ -315,7 +324,8 @@ class TestKeys:
                 "d": b"garbage",
             },
         )
-        assert (result.asked, result.answered, result.ok) == (4, 4, False)
+        assert (result.asked, result.answered, result.silent, result.ok) == (5, 4, frozenset("e"), False)
+        assert result.rings == {"a": ("k1", "k2"), "b": ("k1",)}
         assert (result.keys, result.primary_keys) == ({"k1": 2, "k2": 1}, {"k1": 2})
         assert result.errors["c"] == "no such key"
         assert set(result.errors) == {"c", "d"}

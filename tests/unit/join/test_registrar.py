@@ -370,3 +370,35 @@ async def test_a_node_that_comes_back_to_find_its_address_taken_gets_another(
     mesh.others, mesh.elsewhere = ("other",), set(again.claim.addresses)
     third = await admit(registrar, request(4, "alpha"))
     assert not set(third.claim.addresses) & {*first.claim.addresses, *again.claim.addresses}
+
+
+async def test_who_proves_to_be_the_member_takes_its_place_unasked(
+    registrar: Registrar, mesh: FakeMesh
+) -> None:
+    first = await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive, mesh.answering = {"alpha"}, {key(1)}
+    again = await registrar.admit(
+        request(2, "alpha"), certified("alpha"), now=0.0, now_unix=1000.0, proven=key(1)
+    )
+    assert again.claim.addresses == first.claim.addresses
+    assert mesh.questions == []
+    assert mesh.announced[-1] == (again, first)
+
+
+async def test_who_proves_to_be_the_member_needs_no_name_in_its_certificate(
+    registrar: Registrar, mesh: FakeMesh
+) -> None:
+    await admit(registrar, request(1, "alpha"), ANYONE)
+    mesh.alive = {"alpha"}
+    again = await registrar.admit(request(2, "alpha"), ANYONE, now=0.0, now_unix=1000.0, proven=key(1))
+    assert again.claim.public_key == key(2)
+
+
+async def test_a_proof_of_another_key_is_worth_nothing(registrar: Registrar, mesh: FakeMesh) -> None:
+    await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.alive, mesh.answering = {"alpha"}, {key(1)}
+    with pytest.raises(Denied, match="alive on another machine"):
+        await registrar.admit(
+            request(2, "alpha"), certified("alpha"), now=0.0, now_unix=1000.0, proven=key(3)
+        )
+    assert mesh.questions == [key(1)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import datetime
 import itertools
 import time
@@ -19,14 +18,14 @@ from tests.unit.materials import make_authority
 
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
-from wgmesh_agent.join.client import JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.registrar import Registrar
-from wgmesh_agent.join.service import MeshFacts, MeshService, serve
+from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials, TLSFileError, TLSFiles, load_tls_files
 from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, Own
-from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import (
     cert_to_pem,
@@ -38,15 +37,17 @@ from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, JoinResponse, Peer
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
 
+BOOTSTRAP_KEY = PrivateKey.generate(lambda size: bytes([9]) * size)
 OWN = Claim(
     "boot",
-    PublicKey(bytes([9]) * 32),
+    BOOTSTRAP_KEY.public(),
     (ip_address("10.232.1.1"),),
     (Endpoint(ip_address("192.0.2.9"), 54540),),
     True,
 )
 DELETED = "deleted"
 GOSSIP_KEY = bytes(range(32))
+OLD_KEY = bytes([9]) * 32
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
@@ -124,8 +125,9 @@ async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIt
         own=lambda: OWN,
         vouch=lambda claim: claim,
         requires_admission=False,
-        gossip_key=lambda: base64.b64encode(GOSSIP_KEY).decode(),
+        gossip_keys=lambda: GossipKeys((GOSSIP_KEY, OLD_KEY), 17),
         denied=lambda reason: denials.update([reason]),
+        own_key=lambda: BOOTSTRAP_KEY,
     )
     # gRPC does not say which port it got here, so a free one is found first
     import socket
@@ -157,10 +159,10 @@ async def test_a_joiner_learns_all_it_needs(bench: Bench, authority: Authority) 
     assert admitted.addresses == (ip_address("10.232.0.1"),)
     assert admitted.ranges == (ip_network("10.232.0.0/16"),)
     assert admitted.created_unix == 1234
-    assert admitted.gossip_key == GOSSIP_KEY
+    assert (admitted.gossip_keys, admitted.gossip_keys_since) == ((GOSSIP_KEY, OLD_KEY), 17)
     assert (admitted.profile, admitted.gossip_port) == ("lan", 7946)
     assert admitted.peers == (OWN,)
-    assert "gossip_key" not in repr(admitted)
+    assert "gossip_keys=" not in repr(admitted)
 
 
 async def test_a_second_joiner_is_told_of_the_first(bench: Bench, authority: Authority) -> None:
@@ -345,3 +347,69 @@ def channel(bench: Bench, tls: Credentials | None) -> grpc.aio.Channel:
     if tls is None:
         return grpc.aio.insecure_channel(bench.address)
     return grpc.aio.secure_channel(bench.address, tls.channel())
+
+
+def machine(number: int) -> PrivateKey:
+    return PrivateKey.generate(lambda size: bytes([number]) * size)
+
+
+async def come(
+    bench: Bench,
+    tls: Credentials | None,
+    number: int,
+    replaces: PrivateKey | None = None,
+    before: list[str] | None = None,
+) -> Admitted:
+    async def note() -> None:
+        if before is not None:
+            before.append("switched")
+
+    return await enter(
+        bench.address, tls, mesh="blue", node="alpha", public_key=machine(number).public(),
+        endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=replaces, before_joining=note,
+    )  # fmt: skip
+
+
+async def test_who_shows_the_earlier_key_takes_its_own_place_while_it_lives(
+    bench: Bench, authority: Authority
+) -> None:
+    tls = files(bench, authority, "alpha")
+    first = await come(bench, tls, 1)
+    before: list[str] = []
+    again = await come(bench, tls, 2, machine(1), before)
+    assert before == ["switched"]
+    assert again.addresses == first.addresses
+    assert bench.ledger.by_key(machine(1).public()) is None
+    assert bench.ledger.by_key(machine(2).public()) is not None
+    assert (await come(bench, tls, 2, machine(1))).addresses == first.addresses
+
+
+@pytest.mark.parametrize("given", [b"", b"x" * 32])
+async def test_a_proof_that_is_none_is_refused(bench: Bench, authority: Authority, given: bytes) -> None:
+    tls = files(bench, authority, "alpha")
+    await come(bench, tls, 1)
+    async with channel(bench, tls) as open_channel:
+        stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
+        token = (await stub.Begin(HandshakeRequest(meshName="blue"))).joinToken
+        asked = JoinRequest(
+            pubkey=str(machine(2).public()), endpointIP="192.0.2.1", endpointPort=54540, meshName="blue",
+            nodeName="alpha", replaces=machine(1).public().raw, replacesProof=given,
+        )  # fmt: skip
+        answer = await stub.Join(asked, metadata=(("authorization", sign(token, time.time())),))
+    assert "nothing shows that this machine has the key" in answer.errorMessage
+    assert bench.denials[DenialReason.PROOF] == 1
+    assert bench.ledger.by_key(machine(1).public()) is not None
+
+
+async def test_nothing_is_switched_where_no_bootstrap_node_answers() -> None:
+    before: list[str] = []
+
+    async def note() -> None:
+        before.append("switched")
+
+    with pytest.raises(JoinUnreachable):
+        await enter(
+            "127.0.0.1:1", None, mesh="blue", node="alpha", public_key=machine(2).public(),
+            endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=machine(1), before_joining=note,
+        )  # fmt: skip
+    assert before == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,12 +13,18 @@ from prometheus_client.registry import Collector
 
 from wgmesh_agent.kube.metrics import Look, Traffic, build, metrics
 from wgmesh_agent.kube.report import Seen
+from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.links.path_mtu import Path
 
 
-def seen(node: str, handshake: float | None) -> Seen:
+def seen(node: str, handshake: float | None, link: Link | None = None) -> Seen:
     return Seen(
-        node, alive=True, failed=False, link=None, handshake_seconds_ago=handshake, public_key="", endpoint=""
+        node, alive=True, failed=False, link=link, handshake_seconds_ago=handshake, public_key="", endpoint=""
     )
+
+
+def narrow(node: str, handshake: float, link: Link) -> Seen:
+    return replace(seen(node, handshake, link), path=Path(1216, 1420))
 
 
 LOOK = Look(
@@ -25,13 +32,18 @@ LOOK = Look(
     interface="wgblue",
     mtu=1420,
     bootstrap=True,
-    peers=(seen("b", 12.5), seen("c", 500.0), seen("d", None)),
+    peers=(
+        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c"),
+        seen("c", 500.0, Link(70.0, heard=False, hears_us=None)),
+        seen("d", None),
+    ),
     expected=4,
     heard=2,
     members={"alive": 3, "failed": 1},
     refused={"name_bound": 2},
     certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
     traffic=Traffic(1000, 10, 2, 3000, 30, 5),
+    probe_period_seconds=2.0,
 )
 
 

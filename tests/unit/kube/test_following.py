@@ -156,6 +156,21 @@ class TestKeys:
         await ground.look()
         assert ground.session.bound()["beta"] == public_key(2)
 
+    async def test_a_record_s_key_has_a_minute_to_be_reported(self, ground: Ground) -> None:
+        ground.session.ledger.withdraw(public_key(2))
+        ground.session.bind(claim("beta", 2, key=22), Origin.RECORD, since=ground.now)
+        await ground.look()
+        assert ground.session.bound()["beta"] == public_key(22)
+        ground.now += REPORTED_SECONDS
+        await ground.look()
+        assert ground.session.bound()["beta"] == public_key(2)
+
+    async def test_the_key_that_is_to_come_is_what_the_member_itself_says(self, ground: Ground) -> None:
+        assert ground.following.expected("beta") is None
+        ground.api.put(node_body("beta", 2, key=public_key(2), status={"nextPublicKey": str(public_key(22))}))
+        assert ground.following.expected("beta") == public_key(22)
+        assert ground.following.expected("nobody") is None
+
     async def test_a_machine_outside_keeps_its_new_key_though_the_roster_still_tells_the_old_one(
         self, ground: Ground
     ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tests.unit.kube.looks import LOOK, samples, seen, text
 
 from wgmesh_agent.kube.metrics import Traffic, read_traffic
+from wgmesh_agent.links.hearing import Link
 
 TABLE = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls ...
@@ -23,6 +24,10 @@ def test_everything_there_is_to_tell_is_told() -> None:
         "wgmesh_peers_expected": 4,
         "wgmesh_peers": 3,
         "wgmesh_peers_heard": 2,
+        "wgmesh_peers_hearing_us": 1,
+        "wgmesh_oldest_probe_age_seconds": 70,
+        "wgmesh_probe_period_seconds": 2,
+        "wgmesh_peers_relayed": 1,
         "wgmesh_peers_by_handshake handshake=fresh": 1,
         "wgmesh_peers_by_handshake handshake=stale": 1,
         "wgmesh_peers_by_handshake handshake=never": 1,
@@ -32,6 +37,8 @@ def test_everything_there_is_to_tell_is_told() -> None:
         "wgmesh_refused_claims_total reason=name_bound": 2,
         "wgmesh_bootstrap": 1,
         "wgmesh_mtu_bytes": 1420,
+        "wgmesh_paths_narrow": 1,
+        "wgmesh_path_mtu_least_bytes": 1216,
         "wgmesh_certificate_expiry_timestamp_seconds": 1796083200,
         "wgmesh_interface_bytes_total direction=receive": 1000,
         "wgmesh_interface_bytes_total direction=send": 3000,
@@ -51,7 +58,8 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_a_larger_mesh_has_no_more_series() -> None:
-    larger = replace(LOOK, peers=tuple(seen(f"n{number}", 1.0) for number in range(1000)))
+    heard = Link(1.0, heard=True, hears_us=True)
+    larger = replace(LOOK, peers=tuple(seen(f"n{number}", 1.0, heard) for number in range(1000)))
     assert len(samples(larger)) == len(samples(LOOK))
     assert "n999" not in text(larger)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from wgmesh_agent.kube.report import Seen, differs, report, stamped, wanted_peers
 from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.links.path_mtu import Path
 from wgmesh_api.roster import NodeReport, read_report
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -19,6 +21,21 @@ def test_heard_peers_are_counted_and_silent_ones_named() -> None:
     found = report(NodeReport(), [peer("b"), peer("c", heard=False, ago=47.0)], {"b", "c", "d"}, set())
     assert (found.heard, found.expected) == (1, 3)
     assert found.worst == (("c", "not heard for 40s"), ("d", "not joined yet"))
+
+
+def test_the_narrowest_paths_are_named_and_all_counted() -> None:
+    mtus = {"b": 1300, "c": 1216, "d": 1440, "e": 1280, "f": 600, "g": 1000, "h": 700}
+    peers = [replace(peer(name), path=Path(mtu, 1440)) for name, mtu in mtus.items()]
+    found = report(NodeReport(), [*peers, replace(peer("x"), path=Path(None, 1440))], {*mtus, "x"}, set())
+    assert found.narrow_count == 6
+    assert found.narrow == (("f", 600), ("h", 700), ("g", 1000), ("c", 1216), ("e", 1280))
+
+
+def test_relayed_peers_are_heard_peers_and_counted_apart() -> None:
+    through = [replace(peer("b"), relay="r"), replace(peer("c", heard=False), relay="r"), peer("r")]
+    found = report(NodeReport(), through, {"b", "c", "r"}, set())
+    assert (found.heard, found.relayed, found.expected) == (2, 1, 3)
+    assert read_report(found.to_status()).relayed == 1
 
 
 def test_no_more_than_five_are_named() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from wgmesh_agent.kube.main import read_keyring
 from wgmesh_agent.kube.settings import from_environment
+from wgmesh_agent.settings import table
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import BackendChoice, ListenAddress
+from wgmesh_agent.settings.resolve import resolve
+from wgmesh_agent.settings.setting import Command
 
 TOLD = {
     "WGMESH_MESH_NAME": "blue",
@@ -30,12 +30,23 @@ def test_the_least_that_is_told_is_enough() -> None:
     assert settings.node.mtu is None
 
 
+def test_doctor_in_an_agents_pod_finds_its_agent_by_what_the_pod_is_told() -> None:
+    told = {**TOLD, "WGMESH_BACKEND": "auto", "WGMESH_AGENT_SOCKET": "/run/wgmesh/blue.sock", "WGMESH_KEEPALIVE": "25",
+            "WGMESH_STATE_DIR": "/var/lib/wgmesh", "WGMESH_GRPC_BIND_PORT": "5000"}  # fmt: skip
+    resolved = resolve(Command.DOCTOR, {}, told)
+    assert resolved.value(table.AGENT_SOCKET) == Path("/run/wgmesh/blue.sock")
+    assert resolved.value(table.MESH_NAME) == "blue"
+    assert resolved.value(table.BACKEND) is BackendChoice.AUTO
+
+
 def test_everything_told_is_used() -> None:
     told = {**TOLD, "WGMESH_BACKEND": "userspace", "WGMESH_MTU": "1380", "WGMESH_KEEPALIVE": "25",
+            "WGMESH_RELAYS": "n2,n1",
             "WGMESH_METRICS_PORT": "9600", "WGMESH_WIREGUARD_LISTEN_PORT": "51820"}  # fmt: skip
     settings = from_environment(told)
     assert settings.node.backend is BackendChoice.USERSPACE
     assert (settings.node.mtu, settings.node.keepalive_seconds) == (1380, 25)
+    assert settings.node.relays == ("n2", "n1")
     assert (settings.metrics_port, settings.node.listen_port) == (9600, 51820)
 
 
@@ -52,25 +63,10 @@ def test_what_must_be_told_is_named_when_it_is_not(name: str) -> None:
         ("WGMESH_KUBE_HOST_IP", "here"),
         ("WGMESH_BACKEND", "magic"),
         ("WGMESH_MTU", "-1"),
+        ("WGMESH_RELAYS", "n1,not a name"),
         ("WGMESH_METRICS_PORT", "70000"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         from_environment({**TOLD, name: value})
-
-
-def test_the_key_ring_is_read_primary_first(tmp_path: Path) -> None:
-    path = tmp_path / "keyring"
-    path.write_text(
-        json.dumps([base64.b64encode(bytes(32)).decode(), base64.b64encode(bytes([1]) * 16).decode()])
-    )
-    assert read_keyring(path) == (bytes(32), bytes([1]) * 16)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '["x"]', '["AAAA"]'])
-def test_a_key_ring_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "keyring"
-    path.write_text(text)
-    with pytest.raises(ValueError):
-        read_keyring(path)

@@ -19,9 +19,11 @@ from tests.unit.kube.ground import (
     mesh_body,
     node_body,
     node_path,
+    public_key,
     tls_files,
 )
 
+from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube import status as module
@@ -240,3 +242,31 @@ def test_in_a_small_mesh_news_waits_for_nobody() -> None:
     calm = Calm(random.Random(1))
     calm.wrote(NodeReport(heard=9, expected=9), 0.0)
     assert calm.is_due(NodeReport(heard=8, expected=9), 1.0)
+
+
+async def test_a_key_that_is_to_come_is_told_before_it_comes(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEEN_SECONDS", 0.0)
+    await ground.look()
+    assert "nextPublicKey" not in ground.status()
+    coming = public_key(99)
+    announcing = asyncio.create_task(ground.writer.announce_key(ground.session.session, coming))
+    await asyncio.sleep(0)
+    assert not announcing.done()
+    ground.clock += SECONDS * JITTER
+    await ground.look()
+    await asyncio.wait_for(announcing, 10)
+    assert ground.status()["nextPublicKey"] == str(coming)
+
+
+async def test_a_key_that_cannot_be_told_is_not_to_come(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANNOUNCE_SECONDS", 0.05)
+    await ground.look()
+    with pytest.raises(NotRotated, match="could not be told to the API server"):
+        await ground.writer.announce_key(ground.session.session, public_key(99))
+    ground.clock += SECONDS * JITTER
+    await ground.look()
+    assert "nextPublicKey" not in ground.status()

@@ -8,7 +8,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.links.hearing import MISSED_PROBES, PROBES_A_SECOND, SHORTEST_PERIOD_SECONDS, Hearing
+from wgmesh_agent.links.hearing import (
+    MISSED_PROBES,
+    MOST_A_SECOND,
+    PROBES_A_SECOND,
+    SHORTEST_PERIOD_SECONDS,
+    Hearing,
+)
 
 A, B = ip_address("10.232.0.1"), ip_address("10.232.0.2")
 
@@ -64,14 +70,63 @@ def test_a_healed_link_is_heard_again() -> None:
     assert a.links(now)["b"].heard
 
 
-def test_five_thousand_peers_get_no_more_probes_a_second_than_four() -> None:
+def crowd() -> Hearing:
     hearing = Hearing(random.Random(1))
     hearing.set_peers({ip_address((10 << 24) + n): f"n{n}" for n in range(1, 5001)}, 0.0)
-    for step in range(100):
+    return hearing
+
+
+def test_five_thousand_peers_get_no_more_probes_a_second_than_four() -> None:
+    hearing = crowd()
+    for step in range(4000):
         hearing.due(step / 10)
-    sent = sum(len(hearing.due(10.0 + step)) for step in range(1, 5001))
+    sent = sum(len(hearing.due(400.0 + step)) for step in range(1, 5001))
     assert sent / 5000 <= PROBES_A_SECOND * 1.15
     assert hearing.links(0.0)["n1"].heard is False
+
+
+def test_five_thousand_peers_are_met_within_minutes_at_twenty_a_second() -> None:
+    hearing = crowd()
+    met: set[IPv4Address | IPv6Address] = set()
+    now = 0.0
+    while len(met) < 5000:
+        probes = hearing.due(now)
+        assert len(probes) <= MOST_A_SECOND
+        met.update(address for address, _ in probes)
+        due = hearing.next_due()
+        assert due is not None
+        now = max(due, now + 0.01)
+        assert len(met) <= (now + 1.0) * MOST_A_SECOND
+    assert now <= 5000 / MOST_A_SECOND * 1.2
+
+
+def test_a_healed_link_is_heard_at_once_however_large_the_mesh() -> None:
+    """A probe that says that it is not heard is answered: nobody waits for a period of forty minutes."""
+    hearing, other = crowd(), Hearing(random.Random(2))
+    mine, theirs = ip_address("10.1.0.0"), ip_address("10.0.0.7")
+    other.set_peers({mine: "a"}, 0.0)
+    for address, probe in other.due(1.0):
+        assert address == mine
+        assert hearing.received(theirs, probe, 1.0)
+    for step in range(400):
+        hearing.due(2.0 + step)
+    assert theirs not in dict(hearing.due(500.0))
+    (probe,) = [probe for _, probe in other.due(500.0)]
+    assert hearing.received(theirs, probe, 500.0)
+    answer = dict(hearing.due(501.0)).get(theirs)
+    assert answer is not None
+    assert other.received(mine, answer, 501.0)
+    assert other.links(501.0)["a"].heard
+
+
+def test_what_was_heard_of_a_peer_that_gossip_holds_for_failed_counts_no_more() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 5.0)
+    a.news(B, now, failed=True)
+    assert not a.links(now)["b"].heard
+    assert B in dict(a.due(now))
+    now = run(a, b, now, 3.0)
+    assert a.links(now)["b"].heard
 
 
 def test_a_stranger_is_not_heard() -> None:
@@ -96,3 +151,32 @@ def test_any_datagram_is_a_probe_or_is_not(payload: bytes, source: IPv4Address |
     hearing.set_peers({source: "x"}, 0.0)
     hearing.received(source, payload, 1.0)
     hearing.links(2.0)
+
+
+def test_a_peer_that_is_asked_answers_at_once_and_at_most_once_a_second() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 5.0)
+    answers = []
+    for step in range(20):
+        a.ask(B, now + step / 10)
+        (_, question) = next(one for one in a.due(now + step / 10) if one[0] == B)
+        assert b.received(A, question, now + step / 10)
+        answer = b.answer(A, question, now + step / 10)
+        if answer is not None:
+            assert a.received(B, answer, now + step / 10)
+            assert a.answer(B, answer, now + step / 10) is None
+            answers.append(step)
+    assert answers == [0, 10]
+
+
+def test_the_first_probe_is_answered_at_once_and_no_other_that_does_not_ask() -> None:
+    a, b = pair()
+    answered = []
+    for step in range(60):
+        now = 1.0 + step / 10
+        if step:
+            b.due(now)
+        for _, payload in a.due(now):
+            assert b.received(A, payload, now)
+            answered.append(b.answer(A, payload, now) is not None)
+    assert answered == [True, False, False]

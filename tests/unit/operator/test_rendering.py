@@ -38,7 +38,13 @@ def environment(daemon_set: Json) -> dict[str, Any]:
 def test_agents_are_told_the_spec() -> None:
     made = agent.daemon_set(
         mesh(
-            wireguard={"port": 51820, "mtu": 1400, "keepalive": 25, "backend": "userspace"},
+            wireguard={
+                "port": 51820,
+                "mtu": 1400,
+                "keepalive": 25,
+                "backend": "userspace",
+                "relays": ["n2", "n1"],
+            },
             gossip={"profile": "wan", "port": 7000},
             bootstrap={"port": 6000},
             agent={"metricsPort": 9000, "logFormat": "text", "verbose": True},
@@ -54,6 +60,7 @@ def test_agents_are_told_the_spec() -> None:
         "WGMESH_BACKEND": "userspace",
         "WGMESH_MTU": "1400",
         "WGMESH_KEEPALIVE": "25",
+        "WGMESH_RELAYS": "n2,n1",
         "WGMESH_GRPC_BIND_PORT": "6000",
         "WGMESH_GOSSIP_PORT": "7000",
         "WGMESH_PROFILE": "wan",

@@ -48,6 +48,7 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
         "CertificatesReady": ("True", "CertificatesIssued"),
         "FullyMeshed": ("True", "AllLinksHeard"),
         "Degraded": ("False", "AsWanted"),
+        "MTUMismatch": ("False", "PathsWhole"),
     }
     assert status(api)["createdAt"] == status(api)["firstMeshedAt"] == int(NOW.timestamp())
     assert status(api)["observedGeneration"] == 1
@@ -64,6 +65,34 @@ def test_a_link_not_heard_is_counted_and_named(api: MemoryApi) -> None:
     api.report_ready("blue.n0", 2)
     settle(api)
     assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+
+
+def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> None:
+    assert told(api)["MTUMismatch"] == ("False", "PathsWhole")
+    api.events.clear()
+    api.report_ready("blue.n0", 2, mtu=1440, narrowPaths=7, narrowest=[{"node": "n2", "mtu": 1216}])
+    settle(api)
+    assert told(api)["MTUMismatch"] == ("True", "PathsNarrow")
+    message = condition(api, "MTUMismatch")["message"]
+    assert message == "7 paths carry less: n0 -> n2: 1216 of 1440 bytes and 6 more"
+    assert told(api)["Degraded"] == ("False", "AsWanted")
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    api.report_ready("blue.n0", 2)
+    settle(api)
+    assert told(api)["MTUMismatch"] == ("False", "PathsWhole")
+    assert [(event.reason, event.warning) for event in api.events] == [
+        ("PathsNarrow", False),
+        ("PathsWhole", False),
+    ]
+
+
+def test_links_through_a_relay_count_and_are_said(api: MemoryApi) -> None:
+    for name in ("n0", "n2"):
+        api.report_ready(f"blue.{name}", 2, relayed=1)
+    settle(api)
+    assert status(api)["links"] == "6/6"
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 2 of them through a relay"
 
 
 def test_the_report_of_a_dead_node_is_history(api: MemoryApi) -> None:

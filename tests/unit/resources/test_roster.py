@@ -16,6 +16,7 @@ from wgmesh_api.resources.base import Condition
 from wgmesh_api.resources.mesh import BootstrapStatus, WgMesh, WgMeshSpec, WgMeshStatus
 from wgmesh_api.resources.node import (
     ExternalPeer,
+    NarrowPath,
     PeerProblem,
     WgMeshNode,
     WgMeshNodeSpec,
@@ -39,6 +40,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
             "wireguard": {"port": 51820, "mtu": 1400, "keepalive": 25, "backend": "kernel"},
             "gossip": {"profile": "wan", "port": 7000},
             "certificates": {"lifetime": "1h30m"},
+            "rotation": {"wireguardKeys": "720h"},
         }
     )
     status = WgMeshStatus(
@@ -68,6 +70,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
         gossip_profile="wan",
         gossip_port=7000,
         certificate_lifetime_seconds=5400.0,
+        wireguard_key_seconds=2592000.0,
     )
 
 
@@ -99,10 +102,16 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             expected=2,
             failed=1,
             worst=[PeerProblem(node="b", problem="not heard for 12s")],
+            narrow_paths=1,
+            narrowest=[NarrowPath(node="b", mtu=1216)],
             certificate_not_after="2030-01-01T00:00:00Z",
             certificate_serial="ff",
             certificate_issuer="aa",
             trusted=["aa", "bb"],
+            gossip_keys=["cc", "dd"],
+            public_key_since="2030-01-01T00:00:00Z",
+            rotated_for="ee",
+            next_public_key="n",
             agent_version="1",
             last_change="2030-01-01T00:00:00Z",
             externals=[ExternalPeer(node="laptop", public_key="l", endpoint="x:1", heard=True)],
@@ -140,10 +149,16 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             expected=2,
             failed=1,
             worst=(("b", "not heard for 12s"),),
+            narrow_count=1,
+            narrow=(("b", 1216),),
             certificate_not_after=MOMENT,
             certificate_serial="ff",
             certificate_issuer="aa",
             trusted=("aa", "bb"),
+            gossip_keys=("cc", "dd"),
+            public_key_since=MOMENT,
+            rotated_for="ee",
+            next_public_key="n",
             agent_version="1",
             last_change=MOMENT,
             externals=(roster.ExternalReport("laptop", "l", "x:1", heard=True),),
@@ -165,6 +180,10 @@ REPORTS = st.builds(
     roster.NodeReport,
     phase=st.sampled_from(["", "Pending", "Joined", "Left"]),
     public_key=TEXT,
+    next_public_key=TEXT,
+    public_key_since=TIMES,
+    rotated_for=TEXT,
+    gossip_keys=st.lists(TEXT, max_size=3).map(tuple),
     endpoint=TEXT,
     backend=TEXT,
     interface=TEXT,
@@ -173,6 +192,8 @@ REPORTS = st.builds(
     expected=COUNTS,
     failed=COUNTS,
     worst=st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
+    narrow_count=COUNTS,
+    narrow=st.lists(st.tuples(TEXT, COUNTS), max_size=5).map(tuple),
     certificate_not_after=TIMES,
     certificate_serial=TEXT,
     certificate_issuer=TEXT,
@@ -211,6 +232,7 @@ FIELDS = [
     "node",
     "addresses",
     "worst",
+    "narrowest",
     "externals",
     "conditions",
 ]

@@ -26,6 +26,7 @@ SAMPLES: dict[str, tuple[str, str, str]] = {
     "profile": ("lan", "wan", "local"),
     "backend": ("kernel", "userspace", "auto"),
     "stun-server": ("a:1", "b:2", "c:3"),
+    "relays": ("a", "b", "c"),
     "listen-addr": ("eth1", "eth2", "eth3"),
 }
 PORTS = ("1001", "1002", "1003")

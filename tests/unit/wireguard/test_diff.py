@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OTHER, OWN, OWN_PUBLIC, devices, wishes
 
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders, superseded
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
 from wgmesh_agent.wireguard.outcome import applied, written_endpoints
@@ -126,8 +126,15 @@ def test_candidates_take_turns_until_one_answers() -> None:
             assert isinstance(change, SetPeer)
             seen.append((now - NOW, change.endpoint))
         current = applied(current, changes(wanted, current, now), now_unix=now)
-        now += 10
-    assert seen == [(0, FIRST), (30, SECOND), (60, FIRST), (90, SECOND)]
+        now += 2
+    assert seen == [(0, FIRST), (6, SECOND), (12, FIRST), (18, SECOND)]
+
+
+def test_what_is_to_be_tried_now_is_written_once() -> None:
+    wanted = DesiredPeer(A, frozenset(), (FIRST, SECOND), try_now=SECOND)
+    assert changes(wish(wanted), device(Peer(A, FIRST, last_handshake=NOW))) == (SetPeer(A, SECOND),)
+    assert changes(wish(wanted), device(Peer(A, SECOND))) == ()
+    assert changes(wish(wanted), device())[0] == SetPeer(A, SECOND, create=True)
 
 
 def test_a_range_moves_by_being_given_to_its_new_peer_alone() -> None:
@@ -192,3 +199,19 @@ def test_five_thousand_peers_are_compared_within_the_time_a_loop_can_spare() -> 
     began = time.process_time()
     assert changes(wanted, actual) == ()
     assert time.process_time() - began < 0.5
+
+
+@given(wishes(), devices())
+def test_only_who_has_nothing_left_may_be_removed_later(desired: DesiredDevice, actual: Device) -> None:
+    changes = diff(desired, actual, now_unix=NOW, own_public=OWN_PUBLIC)
+    late = superseded(changes, actual)
+    between = applied(actual, [change for change in changes if change not in late], now_unix=NOW)
+    assert not any(
+        peer.allowed_ips for change in late if (peer := between.peers.get(change.public_key)) is not None
+    )
+    assert applied(between, late, now_unix=NOW).peers == applied(actual, changes, now_unix=NOW).peers
+    for change in changes:
+        if isinstance(change, RemovePeer) and change not in late:
+            taken = {one for other in changes if isinstance(other, SetPeer) for one in other.add_allowed_ips}
+            held = actual.peers[change.public_key].allowed_ips
+            assert not held or held - taken

@@ -16,7 +16,7 @@ from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..errors import ForeignInterfaceError, KernelError
-from ..model import ROUTE_PROTOCOL, Address, InterfaceSpec, Network
+from ..model import ROUTE_PROTOCOL, Address, InterfaceSpec, Network, Route
 
 ALIAS = "wgmesh"
 """The interface alias that says who made it."""
@@ -49,6 +49,8 @@ class Rtnetlink(Protocol):
     def addr(self, command: str, **arguments: Any) -> Any: ...
 
     def route(self, command: str, **arguments: Any) -> Any: ...
+
+    def rule(self, command: str, **arguments: Any) -> Any: ...
 
 
 @contextmanager
@@ -158,17 +160,27 @@ def _order(one: tuple[Address, int]) -> tuple[int, int, int]:
 
 
 def _settle_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
-    found: dict[Network, int] = {}
+    found: dict[Network, tuple[Route, int]] = {}
     for family in (_AF_INET, _AF_INET6):
         for message in ipr.route("dump", family=family, oif=index, table=_MAIN_TABLE):
             if message["type"] == _UNICAST:
-                found[_destination(message, family)] = message["proto"]
-    for one in spec.ranges:
-        if one not in found:
-            _add_route(ipr, index, one)
-    for stale, protocol in found.items():
-        if protocol == ROUTE_PROTOCOL and stale not in spec.ranges:
-            ipr.route("del", **_route(index, stale))
+                route = _found(message, family)
+                found[route.destination] = (route, message["proto"])
+    wanted = {route.destination: route for route in (*map(Route, spec.ranges), *spec.paths)}
+    for destination, route in wanted.items():
+        if destination not in found:
+            _add_route(ipr, index, route)
+        elif found[destination] != (route, ROUTE_PROTOCOL) and found[destination][1] == ROUTE_PROTOCOL:
+            ipr.route("replace", **_route(index, route))
+    for stale, (route, protocol) in found.items():
+        if protocol == ROUTE_PROTOCOL and stale not in wanted:
+            ipr.route("del", **_route(index, route))
+
+
+def _found(message: Any, family: int) -> Route:
+    metrics = message.get_attr("RTA_METRICS")
+    mtu, segment = (metrics.get_attr(one) if metrics else None for one in ("RTAX_MTU", "RTAX_ADVMSS"))
+    return Route(_destination(message, family), mtu, segment)
 
 
 def _destination(message: Any, family: int) -> Network:
@@ -178,27 +190,30 @@ def _destination(message: Any, family: int) -> Network:
     return IPv6Network(f"{address or '::'}/{message['dst_len']}")
 
 
-def _add_route(ipr: Rtnetlink, index: int, destination: Network) -> None:
+def _add_route(ipr: Rtnetlink, index: int, route: Route) -> None:
     try:
-        ipr.route("add", **_route(index, destination))
+        ipr.route("add", **_route(index, route))
     except NetlinkError as error:
         if error.code != errno.EEXIST:
             raise
         raise KernelError(
-            f"a route to {destination} exists already and is not ours: choose another range, or remove it"
+            f"a route to {route.destination} exists already and is not ours: choose another range, or remove it"
         ) from error
 
 
-def _route(index: int, destination: Network) -> dict[str, Any]:
-    four = destination.version == 4
+def _route(index: int, route: Route) -> dict[str, Any]:
+    four = route.destination.version == 4
+    metrics = {"mtu": route.mtu, "advmss": route.segment}
+    metrics = {name: value for name, value in metrics.items() if value is not None}
     return {
         "family": _AF_INET if four else _AF_INET6,
-        "dst": str(destination),
+        "dst": str(route.destination),
         "oif": index,
         "table": _MAIN_TABLE,
         "proto": ROUTE_PROTOCOL,
         # IPv6 routes know no scope.
         **({"scope": _LINK_SCOPE} if four else {}),
+        **({"metrics": metrics} if metrics else {}),
     }
 
 

@@ -61,6 +61,19 @@ async def choose(preference: str, name: str) -> Choice:
     return await asyncio.to_thread(_choose, preference, name)
 
 
+def lacking() -> tuple[str, str]:
+    """Why there is no kernel WireGuard on this machine, and why no wireguard-go; empty where there is. Blocks."""
+    return _why_not(_require_kernel), _why_not(_require_program)
+
+
+def _why_not(require: Callable[[], object]) -> str:
+    try:
+        require()
+    except BackEndError as error:
+        return str(error)
+    return ""
+
+
 def _choose(preference: str, name: str) -> Choice:
     if preference == BackendKind.KERNEL.value:
         _require_kernel()

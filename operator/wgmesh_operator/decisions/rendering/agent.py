@@ -86,6 +86,7 @@ def _container(mesh: MeshObject, deployment: Deployment) -> Json:
                 "WGMESH_BACKEND": spec.wireguard.backend,
                 "WGMESH_MTU": spec.wireguard.mtu,
                 "WGMESH_KEEPALIVE": spec.wireguard.keepalive,
+                "WGMESH_RELAYS": ",".join(spec.wireguard.relays) or None,
                 "WGMESH_GRPC_BIND_PORT": spec.bootstrap.port,
                 "WGMESH_GOSSIP_PORT": spec.gossip.port,
                 "WGMESH_PROFILE": spec.gossip.profile,

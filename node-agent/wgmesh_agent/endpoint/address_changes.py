@@ -1,4 +1,4 @@
-"""Tells when this machine loses an address: a lease that ran out, a cable moved to another network."""
+"""Tells when this machine gets or loses an address: a new lease, a cable moved to another network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Iterator
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port (netlink(7))
 _ALIGNMENT = 4
-_RTM_DELADDR = 21
+_RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _IPV4_ADDRESSES, _IPV6_ADDRESSES = 0x10, 0x100
 _RECEIVE_BYTES = 1 << 16
 
 
-async def lost_addresses() -> AsyncIterator[None]:
-    """One item for each time the kernel tells of addresses gone, of whatever interface. Raises OSError."""
+async def address_changes() -> AsyncIterator[bool]:
+    """One item for each time the kernel tells of addresses come or gone, of whatever interface: whether any may have
+    gone. Raises OSError.
+    """
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     ) as news:
@@ -27,10 +29,11 @@ async def lost_addresses() -> AsyncIterator[None]:
                 continue
             except OSError:
                 # More news than the socket holds: among what was lost may be just this.
-                yield None
+                yield True
                 continue
-            if _RTM_DELADDR in message_types(data):
-                yield None
+            kinds = set(message_types(data))
+            if kinds & {_RTM_NEWADDR, _RTM_DELADDR}:
+                yield _RTM_DELADDR in kinds
 
 
 def message_types(data: bytes) -> Iterator[int]:

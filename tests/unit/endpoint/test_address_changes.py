@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.endpoint.lost_addresses import message_types
+from wgmesh_agent.endpoint.address_changes import message_types
 
 HEADER = struct.Struct("=IHHII")
 

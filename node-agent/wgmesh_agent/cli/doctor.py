@@ -1,0 +1,115 @@
+"""`wgmesh doctor`: what is wrong with this node's links and this machine, how it was seen, and what to do."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, SLOW_CALL_TIMEOUT_SECONDS, NoAgent, agent_at
+from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
+from wgmesh_agent.cli.failure import CommandFailed
+from wgmesh_agent.cli.output import OUTPUT
+from wgmesh_agent.cli.units import printable
+from wgmesh_agent.settings import table
+from wgmesh_agent.settings.setting import Command
+
+if TYPE_CHECKING:
+    from wgmesh_agent.diagnosis.finding import Finding
+    from wgmesh_api.agent_pb2 import ExamineResult, MeshInfo
+
+_WIDTH = 110
+_NAMED = 5
+
+
+@click.pass_context
+def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool) -> int:
+    from wgmesh_agent.cli.machine import look
+    from wgmesh_agent.diagnosis.doctor import diagnose
+    from wgmesh_agent.wireguard.errors import BackEndError
+
+    resolved = gather(ctx, Command.DOCTOR)
+    info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
+    if result is not None and not result.ok:
+        raise CommandFailed(f"nothing was looked at: {result.message}")
+    try:
+        machine = look(resolved, info, trouble, agent_runs=runs)
+    except (BackEndError, OSError) as error:
+        raise CommandFailed(f"this machine cannot be looked at: {error}") from error
+    found = diagnose(machine, info, result)
+    if as_document or output == "json":
+        click.echo(json.dumps(_as_json(found, info, result), indent=2))
+    else:
+        for line in _as_text(found, info, result):
+            click.echo(printable(line))
+    return 1 if found else 0
+
+
+def _ask(path: Path, node: str) -> tuple[MeshInfo | None, ExamineResult | None, str, bool]:
+    """What the agent says, or why it says nothing, and whether there is one."""
+    from wgmesh_api.agent_pb2 import AgentEmpty, ExamineRequest
+
+    try:
+        with agent_at(path) as agent:
+            info = agent.Info(AgentEmpty(), timeout=CALL_TIMEOUT_SECONDS)
+            result = agent.Examine(ExamineRequest(nodeName=node), timeout=SLOW_CALL_TIMEOUT_SECONDS)
+    except CommandFailed as error:
+        return None, None, str(error), not isinstance(error, NoAgent)
+    return info, result, "", True
+
+
+def _as_json(found: Sequence[Finding], info: MeshInfo | None, result: ExamineResult | None) -> dict[str, Any]:
+    return {
+        "well": not found,
+        "mesh": info.name if info is not None else None,
+        "node": info.nodeName if info is not None else None,
+        "links": {
+            "all": result.linkCount,
+            "bad": result.badCount,
+            "lookedAt": [link.nodeName for link in result.links],
+        }
+        if result is not None
+        else None,
+        "findings": [
+            {"code": one.code.value, "about": one.about, "what": one.what, "seen": one.seen, "do": one.todo}
+            for one in found
+        ],
+    }
+
+
+def _as_text(found: Sequence[Finding], info: MeshInfo | None, result: ExamineResult | None) -> list[str]:
+    lines: list[str] = []
+    for one in found:
+        lines += [*_folded("", one.what), *_folded("  seen: ", one.seen), *_folded("  do:   ", one.todo), ""]
+    if info is None or result is None:
+        return [*lines, "Links were not looked at, as the agent does not say how they are."]
+    looked = [link.nodeName for link in result.links]
+    names = ", ".join(looked[:_NAMED]) + (f" and {len(looked) - _NAMED} more" if len(looked) > _NAMED else "")
+    count = f"{result.linkCount - result.badCount} of {result.linkCount} links of {info.nodeName} are up"
+    closely = f"; looked at closely: {names}" if looked else ""
+    return [*lines, f"{'' if found else 'All is well: '}{count}{closely}."]
+
+
+def _folded(head: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False,
+        break_on_hyphens=False,
+    ) or [head]  # fmt: skip
+
+
+doctor = GoCommand(
+    "doctor",
+    _doctor,
+    params=[
+        click.Argument(["node"], required=False),
+        OUTPUT,
+        click.Option(["--json", "as_document"], is_flag=True, help="the same as -o json"),
+        *setting_options(Command.DOCTOR),
+    ],
+    help="Say what is wrong with this machine and this node's links, or the one to NODE; or that all is well "
+    "(exit code 0; else 1). Certificate files are looked at if they are named as for join or bootstrap.",
+)

@@ -1,0 +1,177 @@
+"""What `wgmesh doctor` looks at itself: WireGuard, interface, networks, certificate files, ports, state folder."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from wgmesh_agent.diagnosis.machine import CertificateFile, InterfaceState, LocalNetwork, Machine, Network
+from wgmesh_agent.endpoint.local_networks import LocalInterface, local_interfaces
+from wgmesh_agent.join.tls import TLSFileError, load_tls_files
+from wgmesh_agent.settings import bootstrap_table, table
+from wgmesh_agent.settings.errors import SettingsError
+from wgmesh_agent.settings.resolve import Resolved
+from wgmesh_agent.state import records, sealed_file
+from wgmesh_agent.state.folder import MESH
+from wgmesh_agent.wireguard.backends.links import ALIAS
+from wgmesh_agent.wireguard.backends.select import lacking
+
+if TYPE_CHECKING:
+    from wgmesh_api.agent_pb2 import MeshInfo
+
+_PAIRS = (
+    (bootstrap_table.SERVER_KEY, bootstrap_table.SERVER_CERT),
+    (table.CLIENT_KEY, table.CLIENT_CERT),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The mesh that this machine is part of, as its agent says or its state folder remembers."""
+
+    mesh: str
+    interface: str
+    addresses: tuple[str, ...]
+    ranges: tuple[Network, ...]
+
+
+NOTHING = Remembered("", "", (), ())
+
+
+def look(resolved: Resolved, info: MeshInfo | None, agent_trouble: str, *, agent_runs: bool) -> Machine:
+    """Args:
+        info: what the agent says; None where none answers.
+        agent_trouble: why it does not answer; else empty.
+        agent_runs: whether somebody listens on its socket.
+
+    Raises:
+        KernelError: the kernel does not tell its interfaces.
+        OSError: the state folder cannot be read.
+    """
+    known = _told(info) if info is not None else _remembered(resolved)
+    kernel, userspace = lacking()
+    found = local_interfaces()
+    own = next((one for one in found if one.name == known.interface), None)
+    return Machine(
+        now=time.time(),
+        agent_trouble=agent_trouble,
+        agent_runs=agent_runs,
+        mesh=known.mesh,
+        interface=known.interface,
+        state=_state(own) if own is not None else None,
+        addresses=known.addresses,
+        ranges=known.ranges,
+        kernel_trouble=kernel,
+        userspace_trouble=userspace,
+        backend=resolved.value(table.BACKEND).value,
+        networks=tuple(_networks(found, known.interface)),
+        own_addresses=frozenset(str(address) for one in found for address in one.addresses),
+        certificates=tuple(_certificates(resolved)),
+        ports_taken=tuple(_ports_taken(resolved)) if not agent_runs and own is None else (),
+    )
+
+
+def _told(info: MeshInfo) -> Remembered:
+    ranges = tuple(ip_network(text) for text in info.meshCidrs)
+    return Remembered(info.name, info.interface, tuple(info.meshIPs), ranges)
+
+
+def _remembered(resolved: Resolved) -> Remembered:
+    """The mesh named, or the only one there is."""
+    base, name = resolved.value(table.STATE_DIR), resolved.value(table.MESH_NAME)
+    paths = [base / name / MESH] if name else sorted(base.glob(f"*/{MESH}"))
+    contents = [sealed_file.peek(path) for path in paths]
+    if len(contents) != 1 or contents[0] is None:
+        return NOTHING
+    try:
+        record = records.mesh_from_json(contents[0])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return NOTHING
+    return Remembered(
+        record.mesh, f"wg{record.mesh}", tuple(str(one) for one in record.addresses), record.ranges
+    )
+
+
+def _state(own: LocalInterface) -> InterfaceState:
+    return InterfaceState(
+        own.up, own.alias == ALIAS, frozenset(map(str, own.addresses)), frozenset(own.routes)
+    )
+
+
+def _networks(found: Sequence[LocalInterface], own: str) -> Iterator[LocalNetwork]:
+    for one in found:
+        if one.name not in (own, "lo"):
+            connected = {network: True for network in one.networks if not network.is_link_local}
+            for network, is_connected in {**dict.fromkeys(one.routes, False), **connected}.items():
+                yield LocalNetwork(one.name, network, is_connected, one.alias == ALIAS)
+
+
+def _certificates(resolved: Resolved) -> Iterator[CertificateFile]:
+    """Of the settings that the agent is started with, as far as they are in flags, variables or the YAML file."""
+    for key_setting, setting in _PAIRS:
+        key, path = resolved.value(key_setting), resolved.value(setting)
+        if path is not None:
+            yield _certificate(path, key)
+    authority = resolved.value(table.CLIENT_CA_CERT)
+    if authority is not None:
+        yield _certificate(authority, None)
+    bundle = resolved.value(table.BUNDLE)
+    if bundle is not None:
+        yield _bundle(bundle)
+
+
+def _certificate(path: Path, key: Path | None) -> CertificateFile:
+    try:
+        if key is not None:
+            load_tls_files(key, path, authority=path, folder=None)
+        return _times(path, path.read_bytes())
+    except TLSFileError as error:
+        return CertificateFile(str(path), str(error))
+    except OSError as error:
+        return CertificateFile(str(path), f"it cannot be read: {error.strerror}")
+    except ValueError as error:
+        return CertificateFile(str(path), f"it holds no PEM certificate: {error}")
+
+
+def _bundle(path: Path) -> CertificateFile:
+    from wgmesh_agent.join.bundle import read_bundle
+
+    try:
+        return _times(path, read_bundle(path).certificate)
+    except SettingsError as error:
+        return CertificateFile(str(path), str(error))
+
+
+def _times(path: Path, pem: bytes) -> CertificateFile:
+    first = x509.load_pem_x509_certificates(pem)[0]
+    return CertificateFile(
+        str(path), "", first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
+    )
+
+
+def _ports_taken(resolved: Resolved) -> Iterator[str]:
+    port = resolved.value(table.LISTEN_PORT)
+    if _is_taken(port, socket.SOCK_DGRAM):
+        yield f"UDP port {port}"
+    serves = resolved.value(bootstrap_table.SERVER_CERT) is not None
+    port = resolved.value(bootstrap_table.GRPC_BIND_PORT)
+    if serves and _is_taken(port, socket.SOCK_STREAM):
+        yield f"TCP port {port}"
+
+
+def _is_taken(port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False

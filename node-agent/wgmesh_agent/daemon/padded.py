@@ -1,0 +1,66 @@
+"""Asks which peers packets of certain sizes pass to, by `links.padding`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from wgmesh_agent.links.padding import answer, answered, question
+from wgmesh_agent.membership.binding import IPAddress
+
+TRIES = 4
+PAUSE_SECONDS = 0.4
+
+
+@dataclass(slots=True)
+class _Round:
+    """Questions that are open: by nonce, whom and which size."""
+
+    open: dict[int, tuple[IPAddress, int]]
+    passed: set[tuple[IPAddress, int]] = field(default_factory=set)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Padded:
+    """One instance a prober."""
+
+    def __init__(self, send: Callable[[IPAddress, bytes], None]) -> None:
+        self._send = send
+        self._rounds: list[_Round] = []
+
+    def received(self, source: IPAddress, payload: bytes) -> None:
+        """Answers a question, or takes in an answer; anything else is none."""
+        reply = answer(payload)
+        if reply is not None:
+            self._send(source, reply)
+            return
+        nonce = answered(payload)
+        for one in self._rounds if nonce is not None else ():
+            asked = one.open.get(nonce or 0)
+            if asked is not None and asked[0] == source:
+                one.passed.add(asked)
+                if one.passed >= set(one.open.values()):
+                    one.done.set()
+
+    async def passing(self, wanted: Iterable[tuple[IPAddress, int]]) -> set[tuple[IPAddress, int]]:
+        """Of pairs of peer and packet size those that came back, each tried four times within 1.6 seconds."""
+        one = _Round({random.getrandbits(32): pair for pair in wanted})
+        if not one.open:
+            return set()
+        self._rounds.append(one)
+        try:
+            for _ in range(TRIES):
+                for nonce, (address, size) in one.open.items():
+                    if (address, size) not in one.passed:
+                        self._send(address, question(nonce, size, address.version))
+                try:
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await one.done.wait()
+                    break
+                except TimeoutError:
+                    continue
+        finally:
+            self._rounds.remove(one)
+        return one.passed

@@ -1,0 +1,227 @@
+"""The paths to peers at work: follows what members tell, asks others about who is not heard, answers the same."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.prober import Prober
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.notifications import QueryReceived
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.paths.seeking import ANSWER_SECONDS, Seeking
+from wgmesh_agent.paths.whereabouts import QUERY, WhereaboutsError, decode, encode
+from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
+
+log = structlog.get_logger()
+ASKED_MEMBERS = 3
+QUERY_SECONDS = 2.0
+RELAY_FACTOR = 2
+TICK_SECONDS = 1.0
+CALM_SECONDS = 5.0
+MEMBERS_A_SECOND = 5000
+FRESH_TROUBLE_SECONDS = 60.0
+"""For so long candidates take turns as fast as they can; then with each pass of the reconciler."""
+
+
+class Paths:
+    """One instance a node."""
+
+    def __init__(
+        self,
+        gossip: GossipNode,
+        ledger: Ledger,
+        prober: Prober,
+        refusals: Refusals,
+        device: Callable[[], Awaitable[Device]],
+        poke: Callable[[], None],
+        own: Callable[[], Awaitable[Sequence[Endpoint]]],
+        told: Callable[[], Endpoint],
+        silenced: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            device: what WireGuard holds now; raises BackEndError.
+            poke: has WireGuard programmed soon.
+            own: where this node itself says that it can be reached, best first.
+            told: what it tells others now.
+            silenced: called when a peer that was heard is heard no more.
+        """
+        self._gossip = gossip
+        self._ledger = ledger
+        self._prober = prober
+        self._refusals = refusals
+        self._device = device
+        self._poke = poke
+        self._own = own
+        self._told = told
+        self._seeking = Seeking(random.Random())  # noqa: S311
+        self._troubled: dict[PublicKey, float] = {}
+        self._silenced = silenced
+
+    def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
+        """The desired device with every peer's candidates in the order to try."""
+        links = self._prober.links()
+        changed: dict[PublicKey, DesiredPeer] = {}
+        for peer in desired.peers:
+            key = peer.public_key
+            binding, held = self._ledger.by_key(key), actual.peers.get(key)
+            if binding is None or (held is not None and self._seeking.is_settled(held, now_unix)):
+                continue
+            claim = binding.claim
+            link = links.get(claim.node)
+            ago = link.heard_seconds_ago if link else None
+            order = self._seeking.candidates(claim, self._told())
+            now = self._seeking.next(claim, held, order, ago, now_unix) if held else None
+            changed[key] = replace(peer, endpoints=order, try_now=now)
+        if not changed:
+            return desired
+        return replace(desired, peers=tuple(changed.get(peer.public_key, peer) for peer in desired.peers))
+
+    async def answer(self, request: QueryReceived) -> bytes:
+        """To the query `_where`: where this node is, or where it sees the member named; nothing is an answer, too, or
+        who asks would wait for it.
+        """
+        node = request.payload.decode("ascii", "replace")
+        if node == self._ledger.own.node:
+            return encode(await self._own())
+        binding = self._ledger.by_name(node)
+        link = self._prober.links().get(node)
+        if binding is None or (link is not None and not link.heard):
+            return encode(())
+        try:
+            peer = (await self._device()).peers.get(binding.claim.public_key)
+        except BackEndError as error:
+            log.warning("whereabouts not told", node=node, why=str(error))
+            return encode(())
+        if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
+            return encode(())
+        return encode([peer.endpoint])
+
+    async def where_others_see(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
+        """What some members say of where `node` is: what themselves have learned, and what those in `also` say."""
+        own = self._ledger.own.node
+        alive = [
+            m.name
+            for m in self._gossip.members().values()
+            if m.status is MemberStatus.ALIVE and m.name not in (own, node)
+        ]
+        asked = random.sample(alive, min(len(alive), ASKED_MEMBERS))
+        if not asked and not also:
+            return [], []
+        try:
+            # Whoever is asked may have no path to this node: that is what this is about.
+            result = await self._gossip.query(
+                QUERY, node.encode(), nodes=[*asked, *also], relay_factor=RELAY_FACTOR, timeout=QUERY_SECONDS
+            )
+        except GossipError as error:
+            log.warning("whereabouts not asked for", node=node, why=str(error))
+            return [], []
+        learned: list[Endpoint] = []
+        said: list[Endpoint] = []
+        for name, answer in result.responses.items():
+            try:
+                found = decode(answer, self._ledger.own.ranges)
+            except WhereaboutsError as error:
+                self._refusals.count("malformed_whereabouts", f"{name} answers {error}")
+                continue
+            if name in also:
+                said += found
+            else:
+                learned += found[:1]
+        return learned, said
+
+    async def run(self, changes: Changes) -> None:
+        """Until it is cancelled."""
+        asking: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                generation = changes.generation
+                now = time.monotonic()
+                moved = self._follow()
+                probe, ask = self._seeking.due(self._look(now), now)
+                self._probe(probe)
+                for key in ask:
+                    task = asyncio.create_task(self._ask(key))
+                    asking.add(task)
+                    task.add_done_callback(asking.discard)
+                fresh = any(
+                    now - since < FRESH_TROUBLE_SECONDS and self._has_choice(key)
+                    for key, since in self._troubled.items()
+                )
+                if fresh:
+                    self._poke()
+                if moved:
+                    # By then who moved has been heard on its old path, or is looked for on the new one.
+                    await asyncio.sleep(ANSWER_SECONDS)
+                    self._poke()
+                elif not await changes.after(
+                    generation, TICK_SECONDS if self._is_busy(now) else CALM_SECONDS
+                ):
+                    continue
+                # Many changes at once are one: in a large mesh a look takes its time.
+                await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_A_SECOND))
+        finally:
+            for task in asking:
+                task.cancel()
+
+    def _follow(self) -> bool:
+        moved = self._seeking.follow((binding.claim for binding in self._ledger), time.time())
+        claims = self._probe(moved)
+        if claims:
+            log.info("members have moved", nodes=[claim.node for claim in claims])
+        return bool(claims)
+
+    def _probe(self, keys: Sequence[PublicKey]) -> list[Claim]:
+        """Has these members answer at once: their own next probe may be minutes away."""
+        claims = [binding.claim for key in keys if (binding := self._ledger.by_key(key)) is not None]
+        if claims:
+            self._prober.ask(claim.addresses[0] for claim in claims)
+        return claims
+
+    def _has_choice(self, key: PublicKey) -> bool:
+        binding = self._ledger.by_key(key)
+        return binding is not None and len(self._seeking.candidates(binding.claim, self._told())) > 1
+
+    def _is_busy(self, now: float) -> bool:
+        return any(now - since < FRESH_TROUBLE_SECONDS for since in self._troubled.values())
+
+    def _look(self, now: float) -> dict[PublicKey, float]:
+        """Whoever lives as gossip says, and is not heard: since when."""
+        links = self._prober.links()
+        members = self._gossip.members()
+        troubled: dict[PublicKey, float] = {}
+        for binding in self._ledger:
+            claim = binding.claim
+            member, link = members.get(claim.node), links.get(claim.node)
+            if member is None or member.status is not MemberStatus.ALIVE or link is None or link.heard:
+                continue
+            key = claim.public_key
+            troubled[key] = self._troubled.get(key, now)
+            if key not in self._troubled and link.heard_seconds_ago is not None:
+                self._silenced()
+        self._troubled = troubled
+        return troubled
+
+    async def _ask(self, key: PublicKey) -> None:
+        binding = self._ledger.by_key(key)
+        if binding is None:
+            return
+        claim: Claim = binding.claim
+        learned, said = await self.where_others_see(claim.node, claim.node)
+        if self._seeking.found(key, (*learned, *said)):
+            log.info("other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)])
+            self._poke()

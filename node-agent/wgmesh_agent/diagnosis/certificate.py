@@ -1,0 +1,61 @@
+"""Certificates that are out of their time, or soon will be."""
+
+from __future__ import annotations
+
+from wgmesh_agent.diagnosis.finding import Code, Finding, span
+
+SOON_SECONDS = 30 * 86400.0
+SOON_SHARE = 5
+UNKNOWN_LIFE_SOON_SECONDS = 3600.0
+
+
+def certificate_findings(
+    about: str, what: str, not_before: float, not_after: float, now: float
+) -> list[Finding]:
+    """Args:
+    not_before: unix seconds; 0 where it is not known.
+    now: by the clock of this machine.
+    """
+    if not_before > now:
+        return [
+            Finding(
+                Code.CERTIFICATE,
+                about,
+                f"{_capital(what)} is not valid yet.",
+                f"it begins in {span(not_before - now)} by this machine's clock",
+                "Set this machine's clock if it is wrong (`timedatectl`); else issue the certificate anew.",
+            )
+        ]
+    if not_after <= now:
+        return [
+            Finding(
+                Code.CERTIFICATE,
+                about,
+                f"{_capital(what)} has ended.",
+                f"it ended {span(now - not_after)} ago by this machine's clock",
+                "Links go on, but who has it cannot enter again: issue another (`wgmesh ca issue`; a bundle: fetch it "
+                "anew; in Kubernetes: see that the operator runs). If the clock is wrong, set it.",
+            )
+        ]
+    if not_after - now < _soon(not_before, not_after):
+        return [
+            Finding(
+                Code.CERTIFICATE,
+                about,
+                f"{_capital(what)} ends soon.",
+                f"it ends in {span(not_after - now)}",
+                "Issue another in time (`wgmesh ca issue`; a bundle: fetch it anew; in Kubernetes: the operator should "
+                "have renewed it by now, see that it runs).",
+            )
+        ]
+    return []
+
+
+def _soon(not_before: float, not_after: float) -> float:
+    """Renewal is at two thirds of a life; what is in its last fifth was forgotten."""
+    life = not_after - not_before
+    return min(SOON_SECONDS, life / SOON_SHARE) if not_before else UNKNOWN_LIFE_SOON_SECONDS
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,64 @@
+"""One thing that is wrong, in words."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Code(enum.StrEnum):
+    """What kind of thing is wrong; stays as it is, for programs."""
+
+    AGENT_DOWN = "agent_down"
+    AGENT_SILENT = "agent_silent"
+    NO_WIREGUARD = "no_wireguard"
+    PORT_TAKEN = "port_taken"
+    INTERFACE_GONE = "interface_gone"
+    INTERFACE_DOWN = "interface_down"
+    INTERFACE_CHANGED = "interface_changed"
+    ADDRESS_OVERLAP = "address_overlap"
+    CERTIFICATE = "certificate"
+    CLOCK = "clock"
+    NAT = "nat"
+    TWO_AGENTS = "two_agents"
+    NOT_ADMITTED = "not_admitted"
+    KEY_MISMATCH = "key_mismatch"
+    NOT_A_PEER = "not_a_peer"
+    NO_ROUTE = "no_route"
+    PORT_CLOSED = "port_closed"
+    FILTERED = "filtered"
+    FILTERED_INSIDE = "filtered_inside"
+    GOSSIP_BLOCKED = "gossip_blocked"
+    MTU = "mtu"
+    PEER_DOWN = "peer_down"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong.
+
+    Attributes:
+        about: the member, file or interface it is about; empty: this node.
+        what: one sentence that says what is wrong.
+        seen: how that was seen.
+        todo: what to do.
+    """
+
+    code: Code
+    about: str
+    what: str
+    seen: str
+    todo: str
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it: `40 s`, `3 min`, `2 h`, `5 days`."""
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
+        if round(seconds) < limit:
+            return f"{max(0, round(seconds) // size)} {unit}"
+    return f"{round(seconds) // 86400} days"
+
+
+def ago(msec: int) -> str:
+    """Of a moment so many milliseconds ago, -1 for never."""
+    return "never" if msec < 0 else f"{span(msec / 1000)} ago"

@@ -1,0 +1,205 @@
+"""What is wrong with this machine: agent, WireGuard, interface, addresses, certificate files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from wgmesh_agent.diagnosis.certificate import certificate_findings
+from wgmesh_agent.diagnosis.finding import Code, Finding
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceState:
+    """The mesh's interface as the kernel has it; `ours` is whether it bears our mark."""
+
+    up: bool
+    ours: bool
+    addresses: frozenset[str]
+    routes: frozenset[Network]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNetwork:
+    """A network that this machine reaches by something else than the mesh's interface.
+
+    Attributes:
+        connected: one of an address of that interface; else a route.
+        of_mesh: the interface is another mesh's.
+    """
+
+    interface: str
+    network: Network
+    connected: bool
+    of_mesh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFile:
+    """`trouble` says why it cannot be used; else the times are unix seconds."""
+
+    path: str
+    trouble: str
+    not_before: float = 0.0
+    not_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the command looked at itself.
+
+    Attributes:
+        now: unix seconds.
+        agent_trouble: why the agent does not say how its links are; empty: it does.
+        agent_runs: whether somebody listens on its socket.
+        mesh, interface: of the agent, or as the state folder remembers; empty: no mesh is known here.
+        state: None while there is no such interface.
+        addresses, ranges: what is to be on it and routed to it.
+        kernel_trouble, userspace_trouble: why there is no such WireGuard; empty: there is.
+        backend: auto, kernel or userspace.
+        networks: what this machine reaches otherwise than by `interface`.
+        own_addresses: of all its interfaces.
+        ports_taken: what cannot be bound though no agent runs, such as `UDP port 54540`.
+    """
+
+    now: float
+    agent_trouble: str
+    agent_runs: bool
+    mesh: str
+    interface: str
+    state: InterfaceState | None
+    addresses: tuple[str, ...]
+    ranges: tuple[Network, ...]
+    kernel_trouble: str
+    userspace_trouble: str
+    backend: str
+    networks: tuple[LocalNetwork, ...]
+    own_addresses: frozenset[str]
+    certificates: tuple[CertificateFile, ...]
+    ports_taken: tuple[str, ...]
+
+
+def machine_findings(machine: Machine) -> Iterator[Finding]:
+    if machine.agent_trouble and machine.agent_runs:
+        yield Finding(
+            Code.AGENT_SILENT,
+            "",
+            "The agent of this machine does not say how its links are.",
+            machine.agent_trouble,
+            "Run this as root, with the program of the agent's own version; see the agent's log if it hangs.",
+        )
+    elif machine.agent_trouble:
+        yield Finding(
+            Code.AGENT_DOWN,
+            "",
+            "No agent answers on this machine: tunnels that stand go on, but nothing is repaired.",
+            machine.agent_trouble,
+            "Start it (`wgmesh join` or `wgmesh bootstrap`, as a service), and look at its log if it ends.",
+        )
+    yield from _wireguard(machine)
+    for taken in machine.ports_taken:
+        yield Finding(
+            Code.PORT_TAKEN,
+            "",
+            f"{taken} is in use by another program.",
+            "it could not be bound, though no agent runs",
+            "End that program (`ss -tulpn` names it), or give the agent another port.",
+        )
+    if machine.interface:
+        yield from _interface(machine)
+    yield from _overlaps(machine.ranges, machine.networks)
+    for file in machine.certificates:
+        if file.trouble:
+            yield Finding(
+                Code.CERTIFICATE,
+                file.path,
+                f"{file.path} cannot be used.",
+                file.trouble,
+                "Put the right file in its place: key and certificate belong together, both PEM.",
+            )
+        else:
+            yield from certificate_findings(
+                file.path, f"the certificate {file.path}", file.not_before, file.not_after, machine.now
+            )
+
+
+def _wireguard(machine: Machine) -> Iterator[Finding]:
+    lacking = {
+        "kernel": machine.kernel_trouble,
+        "userspace": machine.userspace_trouble,
+        "auto": machine.kernel_trouble and machine.userspace_trouble,
+    }[machine.backend]
+    if lacking:
+        both = f"{machine.kernel_trouble}; {machine.userspace_trouble}".strip("; ")
+        yield Finding(
+            Code.NO_WIREGUARD,
+            "",
+            "This machine has no WireGuard that could be used.",
+            both,
+            "Load the kernel's module (`modprobe wireguard`), or install wireguard-go and see that /dev/net/tun is "
+            "there; or choose the other by --backend.",
+        )
+
+
+def _interface(machine: Machine) -> Iterator[Finding]:
+    name, state = machine.interface, machine.state
+    repair = "The agent repairs it within 15 s if it runs. If it comes back, find out who else changes it."
+    if state is None:
+        yield Finding(
+            Code.INTERFACE_GONE,
+            name,
+            f"The interface {name} is not there: nothing passes to the mesh.",
+            "the kernel knows no interface of that name",
+            repair,
+        )
+        return
+    if not state.up:
+        yield Finding(
+            Code.INTERFACE_DOWN,
+            name,
+            f"The interface {name} is down: nothing passes to the mesh.",
+            "the kernel says so; somebody switched it off",
+            f"{repair} `ip link set {name} up` does it at once.",
+        )
+        return
+    lacking = [
+        *(f"the address {one}" for one in machine.addresses if one not in state.addresses),
+        *(f"the route to {one}" for one in machine.ranges if one not in state.routes),
+    ]
+    if lacking or not state.ours:
+        what = f"lacks {' and '.join(lacking)}" if lacking else "was made by another program"
+        yield Finding(
+            Code.INTERFACE_CHANGED,
+            name,
+            f"The interface {name} {what}.",
+            "the kernel was asked for it",
+            repair,
+        )
+
+
+def _overlaps(ranges: Iterable[Network], networks: Iterable[LocalNetwork]) -> Iterator[Finding]:
+    for mesh in ranges:
+        for local in networks:
+            if not _takes(local, mesh):
+                continue
+            whose = "another mesh's interface" if local.of_mesh else "the interface"
+            how = "an address with this network" if local.connected else "a route to this network"
+            yield Finding(
+                Code.ADDRESS_OVERLAP,
+                local.interface,
+                f"The mesh's range {mesh} overlaps {local.network} of {whose} {local.interface}: packets for one end "
+                "in the other.",
+                f"{local.interface} has {how}",
+                "Give one of the two another range. A mesh keeps its own: make another mesh with a range that is "
+                "free, or move the local network.",
+            )
+
+
+def _takes(local: LocalNetwork, mesh: Network) -> bool:
+    """Whether one takes addresses from the other; a wide route around the mesh's range does not."""
+    if local.network.version != mesh.version or not local.network.overlaps(mesh):
+        return False
+    return local.network.prefixlen >= mesh.prefixlen or (local.connected and local.network.prefixlen > 0)

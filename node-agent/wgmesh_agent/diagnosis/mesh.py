@@ -1,0 +1,123 @@
+"""What is wrong with this node as a member: its identity, its clock against others', and where others see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from statistics import median
+
+from wgmesh_agent.diagnosis.certificate import certificate_findings
+from wgmesh_agent.diagnosis.finding import Code, Finding, ago, span
+from wgmesh_agent.diagnosis.link import MANY_RETURNS, two_agents
+from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts
+
+CLOCK_MSEC = 10_000
+"""Join tokens are good for ten seconds."""
+TWINS = ("name_conflict", "own_name", "own_key", "own_address")
+
+
+def own_findings(
+    own: OwnFacts, links: Sequence[LinkFacts], endpoint: str, addresses: Set[str], interface: str
+) -> Iterator[Finding]:
+    """Args:
+    endpoint: what others are told.
+    addresses: of this machine's interfaces.
+    """
+    if own.interfaceTrouble:
+        yield Finding(
+            Code.INTERFACE_GONE,
+            interface,
+            f"The agent cannot read its WireGuard interface {interface}.",
+            own.interfaceTrouble,
+            "The agent makes it anew within 15 s; if not, its log says why.",
+        )
+    elif own.interfacePubkey != own.pubkey:
+        yield Finding(
+            Code.KEY_MISMATCH,
+            interface,
+            f"{interface} has another key than this node's.",
+            f"it has {own.interfacePubkey or 'none'}, and {own.pubkey} is this node's",
+            "The agent puts it back within 15 s. If it comes back, find out who else changes the interface.",
+        )
+    yield from _twins(own)
+    yield from _clocks(links)
+    yield from _translated(own, links, endpoint, addresses)
+    if own.tls:
+        yield from certificate_findings(
+            "",
+            f"the certificate that the agent uses ({own.certificateSubject})",
+            own.certificateNotBefore,
+            own.certificateNotAfter,
+            own.clockMsec / 1000,
+        )
+
+
+def _twins(own: OwnFacts) -> Iterator[Finding]:
+    if own.addressChanges >= MANY_RETURNS:
+        yield two_agents(
+            "",
+            f"others were told another endpoint of it, and back, {own.addressChanges} times in ten minutes",
+        )
+        return
+    for refused in own.refused:
+        if refused.reason in TWINS:
+            yield two_agents("", f"{ago(refused.secondsAgo * 1000)} this was refused: {refused.message}")
+            return
+
+
+def _clocks(links: Sequence[LinkFacts]) -> Iterator[Finding]:
+    ahead = {link.nodeName: link.clockAheadMsec for link in links if link.HasField("view")}
+    doubt = {link.nodeName: link.clockDoubtMsec for link in links if link.HasField("view")}
+    off = {name: by for name, by in ahead.items() if abs(by) - doubt[name] > CLOCK_MSEC}
+    usual = median(ahead.values()) if ahead else 0
+    if len(ahead) > 2 and abs(usual) > CLOCK_MSEC:
+        yield _clock("", -usual, f"{len(off)} of {len(ahead)} members asked have another time")
+        return
+    for name, by in sorted(off.items()):
+        yield _clock(
+            name,
+            by,
+            f"its time was asked for and compared; {len(ahead)} members answered",
+        )
+
+
+def _clock(name: str, ahead_msec: float, seen: str) -> Finding:
+    way = "ahead" if ahead_msec > 0 else "behind"
+    whose = f"The clock of {name} is" if name else "The clock of this machine is"
+    whom = "this machine's" if name else "the others'"
+    return Finding(
+        Code.CLOCK,
+        name,
+        f"{whose} {span(abs(ahead_msec) / 1000)} {way} of {whom}.".replace("behind of", "behind"),
+        seen,
+        "Set the clock that is wrong, and keep it by NTP (`timedatectl`): a machine off by more than 10 s cannot "
+        "enter, and takes certificates for ended or not begun.",
+    )
+
+
+def _translated(
+    own: OwnFacts, links: Sequence[LinkFacts], endpoint: str, addresses: Set[str]
+) -> Iterator[Finding]:
+    seen = {
+        link.nodeName: link.view.endpoint
+        for link in links
+        if link.HasField("view") and link.view.endpoint and link.view.handshakeMsecAgo >= 0
+        if link.view.endpoint != endpoint and not link.keepaliveSeconds
+    }
+    known = {_spelt(address, own.listenPort) for address in addresses}
+    others = {name: at for name, at in seen.items() if at not in known}
+    if others:
+        name, at = min(others.items())
+        yield Finding(
+            Code.NAT,
+            "",
+            "This node is behind an address translator that nothing keeps open: who has not been called from here "
+            "lately cannot reach it.",
+            f"it tells others {endpoint or 'no endpoint'}, and {len(others)} of those asked see it elsewhere, "
+            f"{name} at {at}; no keepalive is set",
+            "Forward the UDP port and set -listen-addr or -stun-server; or have packets sent regularly "
+            "(`spec.wireguard.keepalive: 25` in Kubernetes).",
+        )
+
+
+def _spelt(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,34 @@
+"""A mesh whose key has changed goes on speaking with another key than ours; one that is changing it does not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PERSISTS_SECONDS: Final = 5.0
+"""Longer than members differ while they change keys."""
+STILL_SECONDS: Final = 4.0
+"""Members that are missed are tried about every two seconds."""
+
+
+class OtherKeys:
+    """Fed with how many messages the primary key has not opened so far; `now` is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._primary = b""
+        self._count = 0
+        self._first = 0.0
+        self._last = 0.0
+
+    def go_on(self, count: int, primary: bytes, now: float) -> bool:
+        """Whether such messages have come for five seconds, and still do, under the same primary key of ours."""
+        if primary != self._primary:
+            self._primary, self._count, self._first = primary, count, 0.0
+        if count > self._count:
+            if not self._first or now - self._last > STILL_SECONDS:
+                self._first = now
+            self._count, self._last = count, now
+        return (
+            bool(self._first)
+            and now - self._last <= STILL_SECONDS
+            and self._last - self._first >= PERSISTS_SECONDS
+        )

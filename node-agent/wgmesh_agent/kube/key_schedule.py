@@ -1,0 +1,49 @@
+"""When this node makes itself another WireGuard key: as the mesh's spec says, or when its annotation asks. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+SPREAD = 0.1
+"""The share of an interval over which nodes that became members at once are spread; none is later than it says."""
+SECONDS_A_MEMBER = 5.0
+LONGEST_SPREAD_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the mesh wants of its nodes' keys.
+
+    Attributes:
+        interval: seconds that a key may grow old; None: it may grow as old as it likes.
+        token: the id of the annotation's value; empty: there is none.
+    """
+
+    interval: float | None
+    token: str
+
+
+def due(wish: Wish, node: str, *, since: float, done: str, asked: float | None, members: int) -> float | None:
+    """When to make another key, in unix seconds; None: nothing asks for one.
+
+    Args:
+        since: when the present key came into use.
+        done: the token that it was made for, or after.
+        asked: when `wish.token` was first seen here; None: it was not.
+        members: how many share the time after an annotation, five seconds each, half an hour at most.
+    """
+    times = []
+    if wish.token and wish.token != done and asked is not None:
+        times.append(
+            asked + _share(node, wish.token) * min(LONGEST_SPREAD_SECONDS, SECONDS_A_MEMBER * members)
+        )
+    if wish.interval is not None:
+        times.append(since + wish.interval * (1 - SPREAD * _share(node, "schedule")))
+    return min(times, default=None)
+
+
+def _share(node: str, salt: str) -> float:
+    """From 0 to 1, another one for each node."""
+    digest = hashlib.sha256(f"{salt}\0{node}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32

@@ -1,0 +1,191 @@
+"""Peers reached through another member, a relay, as long as no direct path works.
+
+A relayed peer's addresses stand at the relay instead; the tunnel to the peer itself stays, without addresses, and goes
+on trying. Both ends must do the same, so of two the one with the lower key asks, and the other agrees or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, Network
+
+BAD_SECONDS = 5.0
+"""How long a path may be silent before another is sought; direct tries come first."""
+GIVE_UP_SECONDS = 30.0
+"""After so long in silence a relay is let go of: the other end may have done so before."""
+DIRECT_FRESH_SECONDS = 15.0
+"""A tunnel that took something in within this time works in that direction: both ends send into it every 10 s."""
+ASK_AGAIN_SECONDS = 4.0
+KEEPALIVE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """To the peer, and to the relay if there is one: this way from now on? `relay` None: directly."""
+
+    peer: PublicKey
+    relay: PublicKey | None
+
+
+@dataclass(slots=True)
+class _Way:
+    relay: PublicKey
+    since: float
+    rx_bytes: int | None = None
+    received: float | None = None
+
+
+class Relays:
+    """Which peers are relayed through whom; `now` is monotonic seconds."""
+
+    def __init__(self, own: PublicKey) -> None:
+        self._own = own
+        self._ways: dict[PublicKey, _Way] = {}
+        self._bad_since: dict[PublicKey, float] = {}
+        self._ask_at: dict[PublicKey, float] = {}
+        self._tried: dict[PublicKey, PublicKey] = {}
+        self._once: set[PublicKey] = set()
+
+    def via(self) -> dict[PublicKey, PublicKey]:
+        """Peer and relay."""
+        return {peer: way.relay for peer, way in self._ways.items()}
+
+    def adopt(self, desired: DesiredDevice, actual: Device, now: float) -> None:
+        """Takes up what an earlier process had agreed: a peer without addresses whose addresses stand at another."""
+        holders = {one: key for key, peer in actual.peers.items() for one in peer.allowed_ips}
+        for peer in desired.peers:
+            held = actual.peers.get(peer.public_key)
+            at = {holders.get(one) for one in peer.allowed_ips}
+            if held is None or held.allowed_ips or len(at) != 1:
+                continue
+            (relay,) = at
+            if relay is not None and relay != peer.public_key:
+                self._ways[peer.public_key] = _Way(relay, now)
+                self._once.add(peer.public_key)
+
+    def look(
+        self, links: Mapping[PublicKey, bool], relays: Sequence[PublicKey], device: Device, now: float
+    ) -> list[Question]:
+        """What to ask now.
+
+        Args:
+            links: members alive as gossip says, and whether the path to each works in both directions.
+            relays: who may relay, best first; those with a path that works are used.
+            device: as it is now; matters only while peers are relayed.
+        """
+        usable = [key for key in relays if links.get(key) and key not in self._ways]
+        for key, through in self.via().items():
+            if key not in device.peers or through not in relays or through in self._ways:
+                self._direct(key)
+        self._note(links, device, now)
+        questions = []
+        for peer, works in links.items():
+            way, bad = self._ways.get(peer), self._bad_for(peer, now)
+            if way is not None and bad >= GIVE_UP_SECONDS and now - way.since >= GIVE_UP_SECONDS:
+                self._direct(peer)
+            if not self._own < peer or now < self._ask_at.get(peer, 0.0):
+                continue
+            if way is not None and self._is_direct(way, now):
+                questions.append(Question(peer, None))
+            elif not works and bad >= BAD_SECONDS and (way is None or now - way.since >= BAD_SECONDS):
+                relay = self._next(peer, [key for key in usable if key != peer])
+                if relay is not None:
+                    questions.append(Question(peer, relay))
+        for question in questions:
+            self._ask_at[question.peer] = now + ASK_AGAIN_SECONDS
+            if question.relay is not None:
+                self._tried[question.peer] = question.relay
+        return questions
+
+    def agrees(
+        self, question: Question, links: Mapping[PublicKey, bool], relays: Sequence[PublicKey], now: float
+    ) -> bool:
+        """Whether this end, asked by `question.peer`, does the same; if so, it is done.
+
+        A path that works is given up for nobody's word, and nobody relays who may not.
+        """
+        peer, relay = question.peer, question.relay
+        way = self._ways.get(peer)
+        if relay is None:
+            if way is not None and not self._is_direct(way, now):
+                return False
+            self._direct(peer)
+            return True
+        if way is not None and way.relay == relay:
+            return True
+        if (
+            links.get(peer, False)
+            or relay not in relays
+            or relay == peer
+            or relay in self._ways
+            or not links.get(relay)
+        ):
+            return False
+        self.agreed(question, now)
+        return True
+
+    def agreed(self, question: Question, now: float) -> None:
+        """The other end does what it was asked: so does this one."""
+        if question.relay is None:
+            self._direct(question.peer)
+        else:
+            self._ways[question.peer] = _Way(question.relay, now)
+            self._once.add(question.peer)
+
+    def shape(self, desired: DesiredDevice) -> DesiredDevice:
+        """The desired device with the addresses of relayed peers at their relays."""
+        if not self._once:
+            return desired
+        keys = {peer.public_key for peer in desired.peers}
+        self._once &= keys
+        moved: dict[PublicKey, set[Network]] = {}
+        for peer in desired.peers:
+            way = self._ways.get(peer.public_key)
+            if way is not None and way.relay in keys:
+                moved.setdefault(way.relay, set()).update(peer.allowed_ips)
+        peers = []
+        for peer in desired.peers:
+            way = self._ways.get(peer.public_key)
+            if way is not None and way.relay in keys:
+                peer = replace(peer, allowed_ips=frozenset(), keepalive_seconds=KEEPALIVE_SECONDS)
+            elif peer.public_key in self._once:
+                peer = replace(peer, keepalive_seconds=peer.keepalive_seconds or 0)
+            if peer.public_key in moved:
+                peer = replace(peer, allowed_ips=peer.allowed_ips | moved[peer.public_key])
+            peers.append(peer)
+        return replace(desired, peers=tuple(peers))
+
+    def _note(self, links: Mapping[PublicKey, bool], device: Device, now: float) -> None:
+        self._bad_since = {peer: self._bad_since.get(peer, now) for peer, works in links.items() if not works}
+        for known in (self._ask_at, self._tried):
+            for peer in known.keys() - links.keys():
+                del known[peer]
+        for peer, way in self._ways.items():
+            held = device.peers.get(peer)
+            if held is None:
+                continue
+            if way.rx_bytes is not None and held.rx_bytes > way.rx_bytes:
+                way.received = now
+            way.rx_bytes = held.rx_bytes
+
+    def _bad_for(self, peer: PublicKey, now: float) -> float:
+        since = self._bad_since.get(peer)
+        return 0.0 if since is None else now - since
+
+    def _is_direct(self, way: _Way, now: float) -> bool:
+        return way.received is not None and now - way.received <= DIRECT_FRESH_SECONDS
+
+    def _next(self, peer: PublicKey, usable: list[PublicKey]) -> PublicKey | None:
+        """Another one than was tried last, if there is another."""
+        if not usable:
+            return None
+        last = self._tried.get(peer)
+        start = usable.index(last) + 1 if last in usable else 0
+        return usable[start % len(usable)]
+
+    def _direct(self, peer: PublicKey) -> None:
+        self._ways.pop(peer, None)
+        self._bad_since.pop(peer, None)

@@ -1,0 +1,72 @@
+"""How long ago handshakes were, whatever was done to the wall clock since.
+
+WireGuard stamps a handshake with the wall clock, and takes an initiation only if its stamp is later than the last one
+from that peer. Where two peers' clocks were set back, each refuses the other for as long as that was: the session ends
+after three minutes, and nothing but a peer made anew, which has no last stamp, begins another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .candidates import STALE_AFTER_SECONDS
+from .keys import PublicKey
+from .model import Device
+
+_SAME_CLOCK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A handshake: as it is stamped, and when it was in monotonic seconds."""
+
+    stamp: float
+    at: float
+
+
+class HandshakeAges:
+    """What one agent saw of its peers' handshakes; `look` at every reading of the device, before anything else."""
+
+    def __init__(self) -> None:
+        self._seen: dict[PublicKey, _Seen] = {}
+        self._looked: float | None = None
+
+    def look(self, device: Device, now_unix: float, now: float) -> Device:
+        """The device with stamps that today's wall clock would have made; `now` is monotonic seconds."""
+        earliest = float("-inf") if self._looked is None else self._looked
+        seen = {}
+        for key, peer in device.peers.items():
+            if peer.last_handshake:
+                known = self._seen.get(key)
+                if known is None or known.stamp != peer.last_handshake:
+                    # A handshake that was not there at the last look is younger than that.
+                    age = max(0.0, now_unix - peer.last_handshake)
+                    known = _Seen(peer.last_handshake, max(now - age, earliest))
+                seen[key] = known
+        self._seen, self._looked = seen, now
+        return replace(
+            device,
+            peers={
+                key: replace(peer, last_handshake=now_unix - (now - seen[key].at)) if key in seen else peer
+                for key, peer in device.peers.items()
+            },
+        )
+
+    def lost(self, now_unix: float, now: float) -> frozenset[PublicKey]:
+        """Peers whose session is over and whose last handshake lies ahead: this clock was set back meanwhile."""
+        return frozenset(
+            key
+            for key, seen in self._seen.items()
+            if seen.stamp > now_unix + _SAME_CLOCK_SECONDS and now - seen.at >= STALE_AFTER_SECONDS
+        )
+
+    def next_deadline(self, now_unix: float) -> float | None:
+        """When `lost` should be asked next, in monotonic seconds; None: there is nothing to wait for."""
+        return min(
+            (
+                seen.at + STALE_AFTER_SECONDS
+                for seen in self._seen.values()
+                if seen.stamp > now_unix + _SAME_CLOCK_SECONDS
+            ),
+            default=None,
+        )

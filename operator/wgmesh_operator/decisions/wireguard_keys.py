@@ -1,0 +1,33 @@
+"""What nodes say of their WireGuard keys, summed up. They change them by themselves, when due or asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS, NodeReport, token_id
+from wgmesh_operator.decisions.actions import Emit, Kind
+from wgmesh_operator.decisions.model import MeshObject
+
+
+@dataclass(frozen=True, slots=True)
+class WireGuardKeys:
+    """`oldest`: since when the oldest key is in use; `rotated_for`: the last wish all have done; `news` of it."""
+
+    oldest: datetime | None
+    rotated_for: str
+    news: tuple[Emit, ...] = ()
+
+
+def sum_up(mesh: MeshObject, reports: Sequence[NodeReport]) -> WireGuardKeys:
+    """`reports` are those of live nodes."""
+    oldest = min((r.public_key_since for r in reports if r.public_key_since is not None), default=None)
+    before = str(mesh.status.get("wireguardKeysRotatedFor") or "")
+    wanted = token_id(mesh.annotations.get(ROTATE_WIREGUARD_KEYS, ""))
+    if not wanted or wanted == before or not reports or any(r.rotated_for != wanted for r in reports):
+        return WireGuardKeys(oldest, before)
+    message = f"all {len(reports)} live nodes have new WireGuard keys"
+    return WireGuardKeys(
+        oldest, wanted, (Emit(Kind.MESH, mesh.name, mesh.uid, "WireGuardKeysRotated", message),)
+    )

@@ -1,0 +1,63 @@
+"""What each ground offers its schedules, and how soon a mesh must be whole on it after the last fault has ended."""
+
+from __future__ import annotations
+
+from tests.chaos.schedule import Dish, Fault, Kind, Menu, Schedule, Span
+
+HOUR = 3600.0
+
+VIRTUAL_BOUND_SECONDS = 30.0
+VIRTUAL = Menu(
+    nodes=(4, 9),
+    bootstraps=(1, 2),
+    faults=(1, 5),
+    begin=Span(0, 60),
+    dishes={
+        Kind.PARTITION: Dish(3, Span(5, 240)),
+        Kind.PARTIAL: Dish(3, Span(5, 240)),
+        Kind.ONE_WAY: Dish(2, Span(5, 200)),
+        Kind.LOSS: Dish(2, Span(20, 120), Span(0.1, 0.3)),
+        Kind.DELAY: Dish(1, Span(20, 120), Span(0.15, 0.3)),
+        Kind.DUPLICATE: Dish(1, Span(20, 120), Span(0.1, 0.5)),
+        Kind.REORDER: Dish(1, Span(20, 120), Span(0.1, 0.5)),
+        Kind.KILL: Dish(2, Span(1, 90)),
+        Kind.STORM: Dish(2, Span(10, 60), Span(1, 8)),
+        Kind.REBOOT: Dish(3, Span(2, 120)),
+        Kind.TRUNCATE: Dish(2, Span(1, 60)),
+        Kind.STALE: Dish(2, Span(1, 60)),
+        Kind.DISK_FULL: Dish(2, Span(5, 120)),
+        Kind.CLOCK: Dish(2, Span(10, 600), Span(5, 2 * HOUR)),
+        Kind.JOIN: Dish(2, Span(10, 60)),
+        Kind.BOOTSTRAPS: Dish(1, Span(20, 120)),
+    },
+    files=("members.json", "members.json.earlier", "mesh.json", "wireguard.key"),
+)
+
+
+def _named(number: int, size: int, bootstraps: int, *faults: Fault) -> Schedule:
+    nodes = tuple(f"n{n}" for n in range(1, size + 1))
+    return Schedule(-number, nodes, nodes[:bootstraps], faults)
+
+
+HOUR_APART = _named(1, 8, 2, Fault(Kind.PARTITION, 5, HOUR, ("n2", "n3", "n4")))
+"""A partition of an hour."""
+SET_BACK = _named(
+    2, 4, 1,
+    Fault(Kind.PARTITION, 5, 400, ("n2",)),
+    Fault(Kind.PARTITION, 420, 300, ("n3",)),
+    Fault(Kind.REBOOT, 740, 5, ("n1", "n2")),
+    Fault(Kind.CLOCK, 800, 600, ("n1", "n2", "n3", "n4"), amount=-HOUR),
+)  # fmt: skip
+"""All clocks are set back by an hour after both ends of each link have begun handshakes."""
+NO_DOOR = _named(3, 7, 2, Fault(Kind.BOOTSTRAPS, 5, 120, ("n1", "n2"), ("n4", "n5")))
+"""All bootstrap nodes are lost with their disks; two plain nodes take their place, and the lost are made anew."""
+FORGETFUL = _named(4, 7, 2, Fault(Kind.TRUNCATE, 5, 8, ("n1", "n3", "n5", "n7"), file="wireguard.key"))
+"""More than half of the nodes lose their keys at once."""
+NEWCOMERS = _named(
+    5, 9, 2,
+    Fault(Kind.JOIN, 5, 5, ("j1", "j2", "j3")),
+    Fault(Kind.TRUNCATE, 8, 40, ("n1", "n2", "n4", "n6"), file="members.json"),
+)  # fmt: skip
+"""Nodes come, and before all have their records the bootstrap nodes are gone for most of a minute."""
+NAMED = {schedule.seed: schedule for schedule in (HOUR_APART, SET_BACK, NO_DOOR, FORGETFUL, NEWCOMERS)}
+"""Schedules that found something once, or that chance draws too seldom; their seeds are negative."""

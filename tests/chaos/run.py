@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Seeded faults: `make chaos`, or `tests/chaos/run.py GROUND [--seed N | --seeds FIRST-LAST]`.
+
+Grounds: `virtual` (agents in virtual time), `all`. Prints each schedule's outcome, in the end how many
+passed and the worst recovery; a schedule that failed prints its seed, itself, and how to run it again.
+Exit status 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+# pystun3 brings a package `tests` of its own, which would be found instead of this project's.
+sys.modules["tests"] = ModuleType("tests")
+sys.modules["tests"].__path__ = [str(ROOT / "tests")]
+GROUNDS = ("virtual", "all")
+VIRTUAL_SEEDS = range(1, 211)
+WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One schedule's end: `recovery` in the ground's seconds, None if a promise was broken."""
+
+    seed: int
+    recovery: float | None
+    said: str
+    seconds: float
+
+
+def main() -> int:
+    """Runs what is asked for; the exit status."""
+    parser = argparse.ArgumentParser(description="Runs seeded schedules of faults.")
+    parser.add_argument("ground", choices=GROUNDS, nargs="?", default="all")
+    parser.add_argument("--seed", type=int, help="this one alone; negative: one of those with a name")
+    parser.add_argument("--seeds", type=_range, help="FIRST-LAST")
+    arguments = parser.parse_args()
+    seeds = [arguments.seed] if arguments.seed is not None else arguments.seeds
+    passed = True
+    if arguments.ground in ("virtual", "all"):
+        passed &= _virtual(seeds or [*_named(), *VIRTUAL_SEEDS])
+    return 0 if passed else 1
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)
+
+
+def _named() -> list[int]:
+    from tests.chaos.menus import NAMED
+
+    return list(NAMED)
+
+
+def _virtual(seeds: list[int]) -> bool:
+    if len(seeds) == 1:
+        return _report("virtual", map(_simulated, seeds))
+    with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
+        return _report("virtual", pool.map(_simulated, seeds))
+
+
+def _simulated(seed: int) -> Result:
+    from tests.chaos import world
+    from tests.chaos.menus import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
+    from tests.chaos.schedule import draw
+
+    def run() -> tuple[float, str]:
+        schedule = NAMED[seed] if seed in NAMED else draw(seed, VIRTUAL)
+        outcome = world.run(schedule, VIRTUAL_BOUND_SECONDS)
+        return outcome.recovery, f"{outcome.pings} pings, {outcome.looks} looks, trace {outcome.trace:08x}"
+
+    return _result(seed, run)
+
+
+def _result(seed: int, run: Callable[[], tuple[float, str]]) -> Result:
+    begun = time.monotonic()
+    try:
+        recovery, said = run()
+    except AssertionError as error:
+        return Result(seed, None, str(error), time.monotonic() - begun)
+    return Result(seed, recovery, said, time.monotonic() - begun)
+
+
+def _report(ground: str, results: Iterable[Result]) -> bool:
+    broken, passed = [], []
+    for result in results:
+        if result.recovery is None:
+            broken.append(result)
+            print(f"{ground} {result.seed}: BROKEN: {result.said}", flush=True)
+        else:
+            passed.append(result)
+            print(
+                f"{ground} {result.seed}: whole {result.recovery:.1f} s after the last fault; {result.said}",
+                flush=True,
+            )
+    worst = max(passed, key=lambda result: result.recovery or 0.0, default=None)
+    print(f"{ground}: {len(passed)} of {len(passed) + len(broken)} schedules passed", end="")
+    print(f"; the worst recovery took {worst.recovery:.1f} s (seed {worst.seed})" if worst else "")
+    return not broken
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""An event loop whose time is made up: whoever sleeps is woken as soon as nobody has anything left to do.
+
+The agent's own code runs on it unchanged: sleeps, timeouts and timers take no real time, threads run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime, tzinfo
+from types import SimpleNamespace
+from typing import Any, Self
+
+EPOCH_UNIX = 1_800_000_000.0
+"""The wall clock when virtual time begins."""
+OFFSET: ContextVar[Callable[[], float]] = ContextVar("how far this machine's wall clock is off, in seconds")
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Virtual seconds since it was made; deaf to the real world."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.bind: Callable[[int, Callable[[bytes, tuple[str, int]], None]], object] = _nowhere
+        super().__init__(_Skipping(self))
+
+    def time(self) -> float:
+        return self.now
+
+    def remove_reader(self, fd: Any) -> bool:
+        """Nobody was ever watched."""
+        return False
+
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self, protocol_factory: Any, local_addr: Any = None, **_: Any
+    ) -> Any:
+        """A port of the machine whose code runs."""
+        protocol = protocol_factory()
+        return self.bind(local_addr[1], protocol.datagram_received), protocol
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """At once, in this thread."""
+        future: asyncio.Future[Any] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _nowhere(port: int, _: object) -> object:
+    raise OSError(f"no machine to bind port {port} on")
+
+
+class _Skipping(selectors.SelectSelector):
+    """Instead of waiting, it moves the time on."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("nothing will ever happen again: everybody waits and no timer is set")
+        if timeout > 0:
+            self._loop.now += timeout
+        return []
+
+
+def virtual_clocks(loop: VirtualLoop) -> tuple[SimpleNamespace, type[datetime]]:
+    """What stands in for the module `time` and the class `datetime` in the agent's modules."""
+
+    def unix() -> float:
+        return EPOCH_UNIX + loop.now + OFFSET.get(lambda: 0.0)()
+
+    class VirtualDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(unix(), tz or UTC)
+
+    stand_in = SimpleNamespace(monotonic=loop.time, time=unix, time_ns=lambda: int(unix() * 1e9))
+    return stand_in, VirtualDatetime

@@ -1,0 +1,138 @@
+"""The query `_where`: answered truly, and what comes back is bounded, sorted and never inside the mesh."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
+from typing import Any
+
+from wgmesh_agent.daemon.paths import ASKED_MEMBERS, RELAY_FACTOR, Paths
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.notifications import QueryReceived
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.paths.whereabouts import decode, encode
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
+
+RANGES = (ip_network("10.232.0.0/16"),)
+TOLD, SEEN, INSIDE, HOME = (
+    Endpoint(ip_address(one), 54540) for one in ("192.0.2.1", "198.51.100.1", "10.232.1.1", "192.168.1.2")
+)
+KEY = PublicKey(bytes([2]) * 32)
+OWN = PrivateKey(bytes([8]) + bytes(30) + bytes([64]))
+
+
+class Ground:
+    def __init__(self) -> None:
+        self.peer = Peer(KEY, SEEN, last_handshake=time.time() - 10)
+        self.answers: dict[str, bytes] = {}
+        self.queries: list[dict[str, Any]] = []
+        self.refusals = Refusals()
+        ledger = Ledger(Own("me", OWN.public(), (ip_address("10.232.0.1"),), RANGES))
+        ledger.accept(Claim("b", KEY, (ip_address("10.232.0.2"),), (TOLD,)), Origin.PEERS, 0.0)
+        names = ["me", "b", *(f"n{number}" for number in range(20))]
+        members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
+        gossip: Any = SimpleNamespace(members=lambda: members, query=self.query)
+        self.links: dict[str, Link] = {}
+        prober: Any = SimpleNamespace(links=lambda: self.links, ask=lambda addresses: None)
+        self.paths = Paths(
+            gossip,
+            ledger,
+            prober,
+            self.refusals,
+            self.device,
+            lambda: None,
+            self.own,
+            lambda: HOME,
+            lambda: None,
+        )
+
+    async def device(self) -> Device:
+        if self.peer.last_handshake < 0:
+            raise KernelError("gone")
+        return Device("wgtest", peers={KEY: self.peer})
+
+    async def own(self) -> list[Endpoint]:
+        return [TOLD, HOME]
+
+    async def query(self, name: str, payload: bytes, **options: Any) -> Any:
+        self.queries.append({"name": name, "payload": payload, **options})
+        if not self.answers:
+            raise GossipError("no")
+        return SimpleNamespace(responses=self.answers)
+
+    async def asked(self, payload: bytes) -> tuple[Endpoint, ...]:
+        return decode(await self.paths.answer(QueryReceived(1, 1, "x", "_where", payload, 0.0)), RANGES)
+
+
+async def test_of_itself_a_node_tells_all_its_addresses() -> None:
+    assert await Ground().asked(b"me") == (TOLD, HOME)
+
+
+async def test_of_another_it_tells_what_wireguard_learned_while_that_is_fresh() -> None:
+    ground = Ground()
+    assert await ground.asked(b"b") == (SEEN,)
+    ground.peer = Peer(KEY, SEEN, last_handshake=time.time() - 200)
+    assert await ground.asked(b"b") == ()
+    ground.peer = Peer(KEY, None, last_handshake=time.time())
+    assert await ground.asked(b"b") == ()
+    ground.peer = Peer(KEY, SEEN, last_handshake=-1.0)
+    assert await ground.asked(b"b") == ()
+
+
+async def test_of_who_is_not_heard_it_tells_nothing() -> None:
+    """It may be there no more."""
+    ground = Ground()
+    ground.links = {"b": Link(30.0, False, None)}
+    assert await ground.asked(b"b") == ()
+    ground.links = {"b": Link(1.0, True, True)}
+    assert await ground.asked(b"b") == (SEEN,)
+
+
+async def test_of_nobody_it_tells_nothing() -> None:
+    for payload in (b"stranger", b"\xff\xfe", b"", bytes(400)):
+        assert await Ground().asked(payload) == ()
+
+
+async def test_a_few_members_are_asked_and_answers_come_through_others() -> None:
+    ground = Ground()
+    ground.answers = {"b": encode([TOLD, HOME]), "n1": encode([SEEN, HOME, TOLD])}
+    assert await ground.paths.where_others_see("b", "b") == ([SEEN], [TOLD, HOME])
+    (query,) = ground.queries
+    assert len(query["nodes"]) == ASKED_MEMBERS + 1
+    assert query["nodes"].count("b") == 1
+    assert "me" not in query["nodes"]
+    assert query["relay_factor"] == RELAY_FACTOR
+
+
+async def test_a_liar_names_nothing_inside_the_mesh_and_nonsense_is_counted() -> None:
+    ground = Ground()
+    ground.answers = {"n1": encode([INSIDE]), "n2": b"\xff", "n3": encode([SEEN])}
+    assert await ground.paths.where_others_see("b") == ([SEEN], [])
+    assert ground.refusals.counts["malformed_whereabouts"] == 1
+
+
+async def test_a_query_that_cannot_be_sent_finds_nothing() -> None:
+    assert await Ground().paths.where_others_see("b") == ([], [])
+
+
+async def test_what_others_saw_becomes_a_candidate_and_no_more() -> None:
+    ground = Ground()
+    ground.paths._follow()
+    ground.answers = {"n1": encode([SEEN])}
+    await ground.paths._ask(KEY)
+    desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
+
+    def shaped(peer: Peer) -> DesiredPeer:
+        return ground.paths.shape(desired, Device("wgtest", peers={KEY: peer}), time.time()).peers[0]
+
+    never = shaped(Peer(KEY, TOLD))
+    assert (never.endpoints, never.try_now) == ((TOLD, SEEN), SEEN)
+    working = shaped(Peer(KEY, TOLD, last_handshake=time.time() - 10))
+    assert working == desired.peers[0]

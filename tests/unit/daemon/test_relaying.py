@@ -1,0 +1,122 @@
+"""The query `_relay`: who is asked answers truly, and believes nothing that it would not do itself."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.daemon.relaying import NO, YES, Relaying
+from wgmesh_agent.gossip.notifications import QueryReceived
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.wireguard.backends import forwarding
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device
+from wgmesh_api.meshservice_pb2 import RelayRequest
+
+RANGE = ip_network("10.232.0.0/16")
+NAMES = ("me", "a", "r")
+KEYS = {name: PublicKey(bytes([number]) * 32) for number, name in enumerate(NAMES, 1)}
+
+
+class Ground:
+    def __init__(self, *names: str) -> None:
+        self.heard = {"a": False, "r": True}
+        self.reconciled = 0
+        self.refusals = Refusals()
+        ledger = Ledger(Own("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
+        for number, name in enumerate(NAMES[1:], 2):
+            claim = Claim(name, KEYS[name], (ip_address(f"10.232.0.{number}"),), ())
+            assert ledger.accept(claim, Origin.PEERS, 0.0) is None
+        member = SimpleNamespace(status=MemberStatus.ALIVE)
+        gossip: Any = SimpleNamespace(members=lambda: dict.fromkeys(NAMES, member))
+        prober: Any = SimpleNamespace(
+            links=lambda: {name: Link(1.0, heard, heard or None) for name, heard in self.heard.items()}
+        )
+        self.relaying = Relaying(
+            names, "wgtest", gossip, ledger, prober, self.refusals, Changes(), self.device, self.reconcile
+        )
+
+    async def device(self) -> Device:
+        return Device("wgtest")
+
+    async def reconcile(self) -> Device:
+        self.reconciled += 1
+        return Device("wgtest")
+
+    async def ask(self, payload: bytes, source: str = "a") -> bytes:
+        return await self.relaying.answer(QueryReceived(1, 1, source, "_relay", payload, 0.0))
+
+
+def request(asker: str = "a", peer: str = "me", relay: str = "r") -> bytes:
+    return RelayRequest(asker=asker, peer=peer, relay=relay).SerializeToString()
+
+
+async def test_the_other_end_of_a_dead_link_does_the_same_before_it_says_so() -> None:
+    ground = Ground("r")
+    assert await ground.ask(request()) == YES
+    assert ground.reconciled == 1
+    assert ground.relaying.via() == {KEYS["a"]: "r"}
+    assert await ground.ask(request(relay="")) == NO  # nothing came by the direct tunnel yet
+
+
+@pytest.mark.parametrize(
+    ("names", "heard", "payload", "source"),
+    [
+        ((), {"a": False, "r": True}, request(), "a"),
+        (("r",), {"a": True, "r": True}, request(), "a"),
+        (("r",), {"a": False, "r": False}, request(), "a"),
+        (("r",), {"a": False, "r": True}, request(), "x"),
+        (("r",), {"a": False, "r": True}, request(asker="x"), "x"),
+        (("r",), {"a": False, "r": True}, request(peer="x"), "a"),
+        (("r", "x"), {"a": False, "r": True}, request(relay="x"), "a"),
+    ],
+    ids=["not named", "works", "relay unheard", "forged", "stranger", "not for us", "unknown relay"],
+)
+async def test_whatever_else_is_asked_is_refused(
+    names: tuple[str, ...], heard: dict[str, bool], payload: bytes, source: str
+) -> None:
+    ground = Ground(*names)
+    ground.heard = heard
+    assert await ground.ask(payload, source) == NO
+    assert ground.relaying.via() == {}
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff", bytes(513)])
+async def test_nonsense_is_counted(payload: bytes) -> None:
+    ground = Ground("r")
+    assert await ground.ask(payload) == NO
+    assert ground.refusals.counts["malformed_relay_request"] == 1
+
+
+async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = Ground("me")
+    asked = request(peer="r", relay="me")
+    ground.heard["a"] = True
+    assert await ground.ask(asked) == NO
+    monkeypatch.setattr(forwarding, "allow", lambda name, ranges: None)
+    await ground.relaying._open_door()
+    assert await ground.ask(asked) == YES
+    ground.heard["r"] = False
+    assert await ground.ask(asked) == NO
+    ground.heard["r"] = True
+
+    def refuse(name: str, ranges: object) -> None:
+        raise KernelError("no")
+
+    monkeypatch.setattr(forwarding, "allow", refuse)
+    await ground.relaying._open_door()
+    assert await ground.ask(asked) == NO
+
+
+def test_without_names_nothing_is_taken_up() -> None:
+    desired = DesiredDevice(SimpleNamespace(), 0, (DesiredPeer(KEYS["a"], frozenset()),))  # type: ignore[arg-type]
+    assert Ground().relaying.shape(desired, Device("wgtest")) is desired

@@ -1,0 +1,65 @@
+"""Ages of handshakes while the wall clock is stepped, and the peers that a step back has silenced."""
+
+from __future__ import annotations
+
+import pytest
+
+from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device, Peer
+
+KEY = PublicKey(bytes([1]) * 32)
+HOUR = 3600.0
+
+
+def device(handshake: float) -> Device:
+    return Device("wgtest", peers={KEY: Peer(KEY, last_handshake=handshake)})
+
+
+def seen(ages: HandshakeAges, handshake: float, now_unix: float, now: float) -> float:
+    """How old the handshake is taken to be."""
+    return now_unix - ages.look(device(handshake), now_unix, now).peers[KEY].last_handshake
+
+
+def test_on_a_steady_clock_an_age_is_the_clock_s() -> None:
+    ages = HandshakeAges()
+    assert seen(ages, 1000.0, 1100.0, 50.0) == 100.0
+    assert seen(ages, 1000.0, 1115.0, 65.0) == 115.0
+    assert ages.next_deadline(1115.0) is None
+    assert not ages.lost(1300.0, 250.0)
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_a_step_of_the_clock_makes_no_handshake_older_or_younger(step: float) -> None:
+    ages = HandshakeAges()
+    seen(ages, 1000.0, 1010.0, 60.0)
+    assert seen(ages, 1000.0, 1025.0 + step, 75.0) == 25.0
+
+
+def test_a_new_handshake_is_never_older_than_the_last_look() -> None:
+    ages = HandshakeAges()
+    seen(ages, 1000.0, 1010.0, 60.0)
+    assert seen(ages, 1012.0, 1025.0 + HOUR, 75.0) == 15.0
+
+
+def test_a_peer_is_lost_when_its_session_is_over_and_the_clock_was_set_back() -> None:
+    ages = HandshakeAges()
+    seen(ages, 1000.0, 1010.0, 60.0)
+    now_unix = 1025.0 - HOUR
+    seen(ages, 1000.0, now_unix, 75.0)
+    assert ages.next_deadline(now_unix) == 50.0 + 180.0
+    assert not ages.lost(now_unix, 229.0)
+    assert ages.lost(now_unix + 155.0, 230.0) == {KEY}
+
+
+def test_a_peer_made_anew_is_lost_no_more() -> None:
+    ages = HandshakeAges()
+    seen(ages, 1000.0, 1010.0, 60.0)
+    ages.look(device(0.0), 1200.0 - HOUR, 250.0)
+    assert not ages.lost(1200.0 - HOUR, 250.0)
+    assert ages.next_deadline(1200.0 - HOUR) is None
+
+
+def test_a_peer_without_a_handshake_is_left_as_it_is() -> None:
+    found = device(0.0)
+    assert HandshakeAges().look(found, 1000.0, 1.0) == found
