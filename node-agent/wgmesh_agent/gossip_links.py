@@ -23,6 +23,7 @@ class _Link:
 
     done: bool = False
     reply: bytes = b""
+    reading: asyncio.Task[bytes] | None = None
 
 
 class StreamLinks:
@@ -93,6 +94,8 @@ class StreamLinks:
         link = self._links.get(stream_id)
         if link is not None:
             link.done, link.reply = True, reply
+            if link.reading is not None:
+                link.reading.cancel()
 
     def close(self) -> None:
         """Cut all connections of peers."""
@@ -101,7 +104,16 @@ class StreamLinks:
 
     async def _read(self, stream_id: int, link: _Link, reader: asyncio.StreamReader) -> str:
         while not link.done:
-            data = await reader.read(_READ_BYTES)
+            link.reading = asyncio.create_task(reader.read(_READ_BYTES))
+            try:
+                data = await link.reading
+            except asyncio.CancelledError:
+                # The core has read a long message to its end meanwhile, and waits for no more.
+                if link.done:
+                    return ""
+                raise
+            finally:
+                link.reading = None
             if not data:
                 return "closed by the peer"
             self._core.stream_received(stream_id, data, self._clock())

@@ -35,10 +35,14 @@ PASSES_AT_FULL_SPEED = 5
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds. `debounce`: from the first mark to the pass; `load`: share of time passes may take."""
+    """Seconds. `debounce`: from the first mark to the pass; `load`: share of time passes may take.
+
+    `longest_rest`: after a pass; where processors are short, time on the clock says little of what a pass takes.
+    """
 
     debounce: float = 0.2
     load: float = 0.2
+    longest_rest: float = 2.0
     first_retry: float = 0.5
     last_retry: float = 60.0
     turn: float = 5.0
@@ -176,7 +180,8 @@ class Worker:
             trouble=mesh.trouble,
         )
         # a large mesh that changes all the time must leave time for others, and for the watches
-        mesh.rest_until = self._clock() + (self._clock() - began) * (1 / self._pace.load - 1)
+        took = self._clock() - began
+        mesh.rest_until = self._clock() + min(self._pace.longest_rest, took * (1 / self._pace.load - 1))
         return plan
 
     def _go_on(self, name: str, mesh: _Mesh, plan: Plan, *, changed: bool) -> None:

@@ -25,6 +25,11 @@ BENCHES = {
     "idle": "bench_idle",
     "wireguard": "wireguard_tables",
     "gossip": "bench_gossip",
+    "steps": "bench_steps",
+    "storm": "bench_storm",
+    "grown": "bench_grown",
+    "largest": "bench_largest",
+    "operator": "bench_operator",
 }
 
 

@@ -16,6 +16,7 @@ from wgmesh_agent.daemon import agent_service
 from wgmesh_agent.daemon.agent_service import SocketInUse
 from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.entering import CannotEnter
+from wgmesh_agent.daemon.garbage import relieve_garbage_collector
 from wgmesh_agent.daemon.node import Identity, NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
 from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, resolve, underlay_mtu
@@ -77,6 +78,7 @@ def run_agent(
     configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
+        relieve_garbage_collector()
         return asyncio.run(
             _agent(settings, prepare(), companions, after_leaving, before_stopping, held_tunnel=held_tunnel)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
@@ -120,14 +122,15 @@ class Membership:
             log.info("member gone", node=node, how=why)
             self._changed()
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
-        self.note_seen()
+        await self.note_seen()
         now = time.time()
         members = self._members()
         for member in members.values():
             if member.status in PRESENT and self._ledger.by_name(member.name) is None:
                 self.heard(member)
+                await asyncio.sleep(0)
         for binding in list(self._ledger):
             if binding.claim.node not in members and self._is_stale(binding, now):
                 log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
@@ -135,11 +138,12 @@ class Membership:
                 self._ledger.withdraw(binding.claim.public_key)
                 self._changed()
 
-    def note_seen(self) -> None:
+    async def note_seen(self) -> None:
         """Notes who is alive now."""
         now = time.time()
         members = self._members()
-        for binding in list(self._ledger):
+
+        def note(binding: Binding) -> None:
             member = members.get(binding.claim.node)
             if (
                 member is not None
@@ -147,6 +151,8 @@ class Membership:
                 and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
             ):
                 self._ledger.seen(binding.claim.public_key, now)
+
+        await in_slices(list(self._ledger), note)
 
     def disputed(self) -> list[Claim]:
         """What living members say of themselves and is refused: another key or address is bound, or no record shown."""

@@ -68,6 +68,7 @@ log = structlog.get_logger()
 ANNOUNCEMENT = "_j"
 REFRESH_SECONDS = 60.0
 COUNT_SECONDS = 5.0
+EVENTS_AT_ONCE = 32
 
 
 class TagRefused(Exception):
@@ -409,7 +410,12 @@ class MeshNode:
             REQUEST: lambda payload: self.tasks.start(self.rtts.answer(payload), "rtt"),
             RESPONSE: self.rtts.collect,
         }
+        handled = 0
         async for event in self.gossip.events:
+            handled += 1
+            if handled % EVENTS_AT_ONCE == 0:
+                # Thousands wait when a mesh is met: none of them may keep the rest of the agent waiting.
+                await asyncio.sleep(0)
             match event:
                 case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
                     self._member_news(member)
@@ -447,7 +453,7 @@ class MeshNode:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            self.membership.refresh()
+            await self.membership.refresh()
             self.changes.bump()
 
     async def _count_gossip(self) -> None:
@@ -492,8 +498,8 @@ class MeshNode:
                 )
             self.changes.bump()
 
-    def _collect_snapshot(self) -> Callable[[], None]:
-        self.membership.note_seen()
+    async def _collect_snapshot(self) -> Callable[[], None]:
+        await self.membership.note_seen()
         bindings = list(self.ledger)
 
         def write() -> None:

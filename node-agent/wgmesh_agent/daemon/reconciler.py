@@ -13,7 +13,8 @@ import structlog
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.first_handshakes import FirstHandshakes
-from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.daemon.slices import SLICE
+from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
@@ -129,12 +130,11 @@ class Reconciler:
                 await self._backend.open(spec)
                 self._opened = spec
             found = self._ages.look(await self._backend.read(), time.time(), time.monotonic())
-            desired = desired_device(
-                self._key, self._port, self._ledger, self._routes(), keepalive_seconds=self.keepalive_seconds
-            )
+            # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
+            desired = await asyncio.to_thread(self._wanted_of, list(self._ledger), self._routes())
             desired = self._shape(desired, found, time.time())
             actual = await self._without_silent(found, desired)
-            changes = diff(desired, actual, now_unix=time.time(), own_public=self._public)
+            changes = await asyncio.to_thread(self._difference, desired, actual, time.time())
             changes = tuple(_as_it_was(change, found) for change in changes)
             changes = self._without_early_removals(changes, actual)
             if self._source_lost:
@@ -145,7 +145,7 @@ class Reconciler:
             late = superseded(changes, actual)
             await self._backend.apply([change for change in changes if change not in late])
             if late:
-                self._knock_at(created)
+                await self._knock_at(created)
                 await asyncio.sleep(DRAIN_SECONDS)
                 await self._backend.apply(late)
             device = await self._backend.read() if changes else actual
@@ -153,15 +153,24 @@ class Reconciler:
             self.first_handshakes.made(created, time.monotonic())
         if self._source_lost:
             self._source_lost = False
-            knock(binding.claim.addresses[0] for binding in self._ledger)
+            await knock_at_all([binding.claim.addresses[0] for binding in self._ledger])
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
-        self._knock_at(created)
+        await self._knock_at(created)
         return device
 
-    def _knock_at(self, keys: Iterable[PublicKey]) -> None:
+    def _wanted_of(
+        self, bindings: Sequence[Binding], routes: Mapping[PublicKey, Sequence[Network]]
+    ) -> DesiredDevice:
+        keepalive = self.keepalive_seconds
+        return desired_device(self._key, self._port, bindings, routes, keepalive_seconds=keepalive)
+
+    def _difference(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
+        return diff(desired, actual, now_unix=now_unix, own_public=self._public)
+
+    async def _knock_at(self, keys: Iterable[PublicKey]) -> None:
         bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
-        knock(binding.claim.addresses[0] for binding in bindings)
+        await knock_at_all([binding.claim.addresses[0] for binding in bindings])
 
     async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
@@ -235,6 +244,14 @@ def same_endpoints(device: Device) -> Iterator[SetPeer]:
     for key, peer in device.peers.items():
         if peer.endpoint is not None:
             yield SetPeer(key, peer.endpoint)
+
+
+async def knock_at_all(addresses: Sequence[IPAddress]) -> None:
+    """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
+    for start in range(0, len(addresses), SLICE):
+        if start:
+            await asyncio.sleep(0)
+        knock(addresses[start : start + SLICE])
 
 
 def knock(addresses: Iterable[IPAddress]) -> None:

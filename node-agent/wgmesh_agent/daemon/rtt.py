@@ -17,7 +17,8 @@ from wgmesh_api.meshservice_pb2 import RTTRequest, RTTResponse, RTTResponseInfo
 
 log = structlog.get_logger()
 REQUEST, RESPONSE = "_rtt0", "_rtt1"
-EVENT_BYTES = 512 - len(RESPONSE) - 32
+EVENT_BYTES = 512 - len(RESPONSE) - 38
+"""What an event of 512 bytes has room for beside its name, at the latest Lamport time there is."""
 SPREAD_SECONDS = 0.02
 MAX_SPREAD_SECONDS = 10.0
 FURTHER_PARTS_SECONDS = 0.2

@@ -24,8 +24,10 @@ from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import Identity, MeshNode
 from wgmesh_agent.daemon.rotations import Rotations
+from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint, resolve
+from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.other_keys import OtherKeys
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
@@ -359,19 +361,23 @@ class Session:
         await self.node.reconciler.reconcile()
         await self._enter_gossip()
 
-    def _collect_memberlist(self) -> Callable[[], None]:
+    async def _collect_memberlist(self) -> Callable[[], None]:
         path = self._settings.memberlist_file
         assert path is not None
-        records: Iterable[MemberRecord] = [
-            MemberRecord(
-                name=member.name,
-                addr=str(member.address),
-                status=member.status.name.lower(),
-                rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
-                tags=dict(member.tags),
+        records: list[MemberRecord] = []
+
+        def add(member: Member) -> None:
+            records.append(
+                MemberRecord(
+                    name=member.name,
+                    addr=str(member.address),
+                    status=member.status.name.lower(),
+                    rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
+                    tags=dict(member.tags),
+                )
             )
-            for member in self.node.members()
-        ]
+
+        await in_slices(self.node.members(), add)
         return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
 
 

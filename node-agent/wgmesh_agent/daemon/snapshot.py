@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -17,7 +17,9 @@ RETRY_SECONDS = 10.0
 class Writer:
     """Calls `collect` on the loop for what to write, and what it answers in a thread."""
 
-    def __init__(self, changes: Changes, collect: Callable[[], Callable[[], None]], what: str) -> None:
+    def __init__(
+        self, changes: Changes, collect: Callable[[], Awaitable[Callable[[], None]]], what: str
+    ) -> None:
         self._changes = changes
         self._collect = collect
         self._what = what
@@ -45,7 +47,7 @@ class Writer:
                 return True
             served = self._asked
             try:
-                await asyncio.to_thread(self._collect())
+                await asyncio.to_thread(await self._collect())
             except OSError as error:
                 log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
                 return False

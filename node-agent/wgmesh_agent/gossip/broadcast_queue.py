@@ -9,9 +9,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from operator import itemgetter
-
-_ORDER = itemgetter(0)
 
 
 class Broadcast:
@@ -30,6 +27,7 @@ class Broadcast:
 
 
 _Entry = tuple[tuple[int, int], Broadcast]
+"""No two orders are alike, so that messages themselves are never compared."""
 
 
 class BroadcastQueue:
@@ -80,7 +78,7 @@ class BroadcastQueue:
         for transmits in sorted(self._tiers):
             tier = self._tiers[transmits]
             while len(taken) < most and room > overhead:
-                at = bisect_left(tier, (overhead - room, -math.inf), key=_ORDER)
+                at = bisect_left(tier, ((overhead - room, -math.inf),))
                 if at == len(tier):
                     break
                 broadcast = tier[at][1]
@@ -103,12 +101,12 @@ class BroadcastQueue:
         return [broadcast.message for broadcast in taken]
 
     def _insert(self, broadcast: Broadcast) -> None:
-        insort(self._tiers.setdefault(broadcast.transmits, []), (broadcast.order, broadcast), key=_ORDER)
+        insort(self._tiers.setdefault(broadcast.transmits, []), (broadcast.order, broadcast))
         self._count += 1
 
     def _remove(self, broadcast: Broadcast) -> None:
         tier = self._tiers[broadcast.transmits]
-        del tier[bisect_left(tier, broadcast.order, key=_ORDER)]
+        del tier[bisect_left(tier, (broadcast.order,))]
         if not tier:
             del self._tiers[broadcast.transmits]
         if broadcast.name is not None:

@@ -78,6 +78,7 @@ class Memberlist:
             StreamCodec(keyring, config.label, nonces=nonces),
             self.counters,
             self._respond,
+            timers,
             config.max_streams,
             config.max_stream_buffer_bytes,
         )
@@ -171,6 +172,8 @@ class Memberlist:
                 self._delegate.user_message(message.payload, now)
             case Alive():
                 self._remind(message)
+                if self.membership.is_no_news(message):
+                    return
                 own_word = source.address == endpoint_of(message.addr, source.port).address
                 self.membership.alive(message, now, own_word=own_word)
             case Suspect():

@@ -88,6 +88,8 @@ class Membership:
 
     def alive(self, message: Alive, now: float, *, own_word: bool = False) -> None:
         """A node is said to be alive, with `own_word` by itself. Raises PeerError for a malformed address."""
+        if self.is_no_news(message):
+            return
         if not acceptable_alive(message.vsn):
             self._counters.refuse("alive: impossible versions")
             return
@@ -118,6 +120,17 @@ class Membership:
         if moved:
             record.move(message.addr, port)
         self._accept_alive(record, message, now)
+
+    def is_no_news(self, message: Alive | NodeState) -> bool:
+        """Whether another is said to be alive where it is known to be, and to have been: gossip says all many times."""
+        record = self._table.get(message.node if isinstance(message, Alive) else message.name)
+        return (
+            record is not None
+            and message.incarnation <= record.incarnation
+            and record is not self.own
+            and record.addr == message.addr
+            and record.port == (message.port or self.own.port)
+        )
 
     def suspect(self, message: Suspect, now: float) -> None:
         """A node is accused of silence."""
@@ -194,6 +207,8 @@ class Membership:
 
     def _merge_one(self, node: NodeState, now: float) -> None:
         if node.state is NodeStateKind.ALIVE:
+            if self.is_no_news(node):
+                return
             self.alive(Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn), now)
         elif node.state is NodeStateKind.LEFT:
             self.dead(Dead(node.incarnation, node.name, node.name), now)
@@ -218,6 +233,7 @@ class Membership:
         record.end_suspicion()
         was_gone, old_meta = record.gone, record.meta
         self._broadcast(record.name, encode(message), now)
+        record.packed = None
         record.incarnation = message.incarnation
         record.meta = message.meta
         if message.vsn:
@@ -255,6 +271,7 @@ class Membership:
 
     def _revive_self(self, incarnation: int, meta: bytes, now: float) -> None:
         own = self.own
+        own.packed = None
         own.incarnation = min(incarnation, _LAST_INCARNATION)
         own.meta = meta
         own.vsn = OWN_VERSIONS

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from . import push_pull
 from .errors import DecodeError, GossipError
-from .node_state import NodeState, NodeStateKind, PushPull
+from .node_state import NodeState, NodeStateKind, PackedPushPull, PushPull
 from .schema import BOOL, BYTES, TEXT, U16, U32, Field, Struct
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Nack",
     "NodeState",
     "NodeStateKind",
+    "PackedPushPull",
     "Ping",
     "PushPull",
     "StreamError",
@@ -139,7 +141,19 @@ class StreamError:
     error: str
 
 
-Message = Ping | IndirectPing | Ack | Nack | Suspect | Alive | Dead | PushPull | UserMessage | StreamError
+Message = (
+    Ping
+    | IndirectPing
+    | Ack
+    | Nack
+    | Suspect
+    | Alive
+    | Dead
+    | PushPull
+    | PackedPushPull
+    | UserMessage
+    | StreamError
+)
 
 _SOURCE: Final = (
     Field("source_addr", "SourceAddr", BYTES, omit_empty=True),
@@ -195,6 +209,9 @@ _ENCODERS: Final = {
     cls: (bytes((message_type,)), LAYOUTS[message_type]) for cls, message_type in _BY_CLASS.items()
 }
 _DECODERS: Final = {int(message_type): layout for message_type, layout in LAYOUTS.items()}
+_NEWS: Final = frozenset((MessageType.ALIVE, MessageType.SUSPECT, MessageType.DEAD))
+"""Gossip brings the same words of them some dozen times: what they say is kept for a while."""
+_MAX_KEPT_BYTES: Final = 1024
 _USER: Final = bytes((MessageType.USER,))
 _PUSH_PULL: Final = bytes((MessageType.PUSH_PULL,))
 
@@ -208,6 +225,8 @@ def encode(message: Message) -> bytes:
         return _USER + message.payload
     if isinstance(message, PushPull):
         return _PUSH_PULL + push_pull.encode_body(message)
+    if isinstance(message, PackedPushPull):
+        return _PUSH_PULL + push_pull.encode_packed(message)
     try:
         prefix, layout = _ENCODERS[type(message)]
     except KeyError:
@@ -219,6 +238,17 @@ def decode(data: bytes) -> Message:
     """The message in `data` (type byte and body; bytes after the body are ignored). Raises PeerError."""
     if not data:
         raise DecodeError("a message of no bytes")
+    if data[0] in _NEWS and len(data) <= _MAX_KEPT_BYTES:
+        return _decode_news(data)
+    return _decode(data)
+
+
+@lru_cache(maxsize=1024)
+def _decode_news(data: bytes) -> Message:
+    return _decode(data)
+
+
+def _decode(data: bytes) -> Message:
     layout = _DECODERS.get(data[0])
     if layout is not None:
         message: Message = layout.unpack(data[1:])

@@ -35,3 +35,12 @@ class PushPull:
     join: bool
     nodes: tuple[NodeState, ...]
     user_state: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPushPull:
+    """The same as it is sent, each node packed by `push_pull.pack_state`; it is never read."""
+
+    join: bool
+    states: tuple[bytes, ...]
+    user_state: bytes = b""

@@ -21,7 +21,10 @@ _SAMPLE_ALL_BELOW = 32
 
 
 class NodeRecord:
-    """What is known of one node; `addr` and `meta` are bytes as received."""
+    """What is known of one node; `addr` and `meta` are bytes as received.
+
+    `packed` is what a push-pull says of it, if that was made since the last change: whoever changes it forgets that.
+    """
 
     __slots__ = (
         "addr",
@@ -30,6 +33,7 @@ class NodeRecord:
         "incarnation",
         "meta",
         "name",
+        "packed",
         "port",
         "state",
         "suspicion",
@@ -47,6 +51,7 @@ class NodeRecord:
         self.incarnation = 0
         self.state = NodeStateKind.DEAD
         self.changed = 0.0
+        self.packed: bytes | None = None
         self.suspicion: Suspicion | None = None
         self.suspicion_timer: Timer | None = None
 
@@ -60,6 +65,7 @@ class NodeRecord:
         self.endpoint = endpoint_of(addr, port)
         self.addr = addr
         self.port = port
+        self.packed = None
 
     def end_suspicion(self) -> None:
         """Stop the clock against it."""
@@ -132,6 +138,7 @@ class NodeTable:
             self._enter(record)
         was_gone = record.gone
         record.state = state
+        record.packed = None
         record.changed = now
         self._gone += record.gone - was_gone
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .errors import DecodeError
-from .node_state import NodeState, NodeStateKind, PushPull
+from .node_state import NodeState, NodeStateKind, PackedPushPull, PushPull
 from .packing import ObjectStream, pack
 from .schema import BOOL, BYTES, I64, TEXT, U16, U32, Field, Kind, Struct
 
@@ -19,6 +19,9 @@ MAX_PUSH_PULL_BYTES: Final = 8 * 2**20
 """A whole push-pull body: some 30,000 nodes of 250 bytes."""
 MAX_USER_STATE_BYTES: Final = 4 * 2**20
 """User state of one push-pull: status times of some 100,000 members. Go's own limit is 20 MiB."""
+
+NODES_AT_ONCE: Final = 256
+"""Nodes read, or merged, in one step: a few milliseconds' work, and no cluster of fewer is ever taken apart."""
 
 
 def _decode_state(value: Any) -> NodeStateKind:
@@ -56,25 +59,29 @@ _NODE_STATE: Final = Struct(
 
 def encode_body(message: PushPull) -> bytes:
     """Body without the type byte."""
-    header = _Header(len(message.nodes), len(message.user_state), message.join)
-    return b"".join(
-        (
-            _HEADER.pack(header),
-            pack_states(message.nodes),
-            message.user_state,
-        )
-    )
+    states = tuple(map(pack_state, message.nodes))
+    return encode_packed(PackedPushPull(message.join, states, message.user_state))
 
 
-def pack_states(nodes: tuple[NodeState, ...]) -> bytes:
-    """The node states alone, one map after the other."""
-    return b"".join([pack(_NODE_STATE.to_wire(node)) for node in nodes])
+def encode_packed(message: PackedPushPull) -> bytes:
+    """Body without the type byte, of node states packed before."""
+    header = _HEADER.pack(_Header(len(message.states), len(message.user_state), message.join))
+    return b"".join((header, *message.states, message.user_state))
+
+
+def pack_state(node: NodeState) -> bytes:
+    """One node state by itself."""
+    return pack(_NODE_STATE.to_wire(node))
 
 
 class PushPullReader:
-    """Reads one push-pull body from pieces."""
+    """Reads one push-pull body from pieces, and no more than some nodes at a time.
+
+    `behind` says that bytes wait which were not read yet: feed nothing, and it goes on.
+    """
 
     def __init__(self) -> None:
+        self.behind = False
         self._stream = ObjectStream(MAX_PUSH_PULL_BYTES)
         self._header: _Header | None = None
         self._nodes: list[NodeState] = []
@@ -87,7 +94,12 @@ class PushPullReader:
             if not found:
                 return None
             self._header = self._checked(_HEADER.from_wire(value))
+        self.behind = False
+        begun = len(self._nodes)
         while len(self._nodes) < self._header.nodes:
+            if len(self._nodes) - begun == NODES_AT_ONCE:
+                self.behind = True
+                return None
             found, value = self._stream.next_object()
             if not found:
                 return None
@@ -111,7 +123,10 @@ class PushPullReader:
 
 def decode_body(data: bytes) -> PushPull:
     """The push-pull in `data`, a whole body. Raises PeerError."""
-    message = PushPullReader().feed(data)
+    reader = PushPullReader()
+    message = reader.feed(data)
+    while reader.behind:
+        message = reader.feed(b"")
     if message is None:
         raise DecodeError("a push-pull ends before its node states and user state do")
     return message

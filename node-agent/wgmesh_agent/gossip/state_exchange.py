@@ -11,13 +11,17 @@ from .delegate import SerfDelegate
 from .endpoint import Endpoint
 from .errors import GossipError, PeerError
 from .membership import Membership
-from .messages import Message, NodeState, NodeStateKind, PushPull
+from .messages import Message, NodeState, NodeStateKind, PackedPushPull, PushPull
 from .node_table import NodeRecord, NodeTable
+from .push_pull import NODES_AT_ONCE, pack_state
 from .streams import Purpose, Streams
 from .timers import Timer, Timers
 from .versions import OWN_VERSIONS, merge_refusal
 
 _FOLLOW_UP_GOSSIP_INTERVALS = 10
+_STEP_SECONDS = 0.001
+"""Between two steps of a merge, for whatever else is due."""
+_MOST_MERGING = 4
 
 Outcome = Callable[[str | None, float], None]
 """Called with None if the state was merged, else with the reason it was not."""
@@ -45,6 +49,8 @@ class StateExchange:
         self._delegate = delegate
         self._timer: Timer | None = None
         self._following_up: Timer | None = None
+        self._merging = 0
+        self._stopped = False
 
     def start(self, streams: Streams, now: float) -> None:
         """Exchange with a random living node at each interval, the first after a random part of one."""
@@ -57,19 +63,30 @@ class StateExchange:
         self._timer = self._timers.at(first, tick)
 
     def follow_up(self, streams: Streams, now: float) -> None:
-        """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out."""
+        """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out.
+
+        As long as that tells of members that were not known, there may be others: of hundreds that join at once, gossip
+        brings the last ones late, for it sends each many times.
+        """
         if self._following_up is not None:
             return
 
+        def exchanged(known: int, error: str | None, now: float) -> None:
+            self._count_failure(error, now)
+            if len(self._table) > known and not self._stopped:
+                self.follow_up(streams, now)
+
         def exchange(now: float) -> None:
             self._following_up = None
-            self._exchange_with_anybody(streams, now)
+            known = len(self._table)
+            self._exchange_with_anybody(streams, now, lambda error, now: exchanged(known, error, now))
 
         delay = _FOLLOW_UP_GOSSIP_INTERVALS * self._profile.gossip_interval_seconds
         self._following_up = self._timers.at(now + delay, exchange)
 
     def stop(self) -> None:
         """Start no more exchanges."""
+        self._stopped = True
         for timer in (self._timer, self._following_up):
             if timer is not None:
                 timer.cancel()
@@ -84,12 +101,7 @@ class StateExchange:
             if not isinstance(message, PushPull):
                 outcome(f"answered a push-pull with {type(message).__name__}", now)
                 return
-            try:
-                self._merge(message, join, now)
-            except PeerError as error:
-                outcome(str(error), now)
-            else:
-                outcome(None, now)
+            self._merge(message, join, outcome, now)
 
         try:
             streams.open(
@@ -103,44 +115,70 @@ class StateExchange:
         except GossipError as error:
             outcome(str(error), now)
 
-    def answer(self, request: PushPull) -> tuple[PushPull, Callable[[float], None]]:
+    def answer(self, request: PushPull) -> tuple[PackedPushPull, Callable[[float], None]]:
         """The reply to a peer's exchange, which goes out before its state is even looked at."""
 
-        def merge(now: float) -> None:
-            try:
-                self._merge(request, request.join, now)
-            except PeerError:
+        def merged(error: str | None, _now: float) -> None:
+            if error is not None:
                 self._counters.refuse("push-pull: not merged")
+
+        def merge(now: float) -> None:
+            self._merge(request, request.join, merged, now)
 
         return self._state(request.join), merge
 
-    def _exchange_with_anybody(self, streams: Streams, now: float) -> None:
+    def _exchange_with_anybody(self, streams: Streams, now: float, outcome: Outcome | None = None) -> None:
         own = self._membership.own
 
         def alive(record: NodeRecord) -> bool:
             return record.state is NodeStateKind.ALIVE and record is not own
 
         for peer in self._table.sample(1, alive):
-            self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, self._count_failure, now)
+            self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, outcome or self._count_failure, now)
 
-    def _state(self, join: bool) -> PushPull:
+    def _state(self, join: bool) -> PackedPushPull:
         # The buried are in it, so that one who comes back learns of it; but what they spoke must not bar a merge.
-        nodes = tuple(
-            NodeState(
-                record.name,
-                record.addr,
-                record.port,
-                record.meta,
-                record.incarnation,
-                record.state,
-                record.vsn,
-            )
+        states = tuple(
+            record.packed or _pack(record)
             for record in self._table
-            if not self._table.buried(record) or record.vsn == OWN_VERSIONS
+            if record.vsn == OWN_VERSIONS or not self._table.buried(record)
         )
-        return PushPull(join, nodes, self._delegate.local_state())
+        return PackedPushPull(join, states, self._delegate.local_state())
 
-    def _merge(self, message: PushPull, join: bool, now: float) -> None:
+    def _merge(self, message: PushPull, join: bool, outcome: Outcome, now: float) -> None:
+        """Some nodes at once, the rest in steps of their own: thousands would keep everything else waiting."""
+        refusal = self._refusal(message)
+        if refusal is not None:
+            outcome(f"versions do not fit: {refusal}", now)
+            return
+        self._merging += 1
+        # What waits is bounded: of many at once the later ones are merged in one step each.
+        step = NODES_AT_ONCE if self._merging <= _MOST_MERGING else len(message.nodes)
+
+        def go_on(begun: int, now: float) -> None:
+            self._membership.merge(message.nodes[begun : begun + step], now)
+            if begun + step < len(message.nodes):
+                self._timers.at(now + _STEP_SECONDS, lambda now: go_on(begun + step, now))
+            elif begun:
+                self._timers.at(now + _STEP_SECONDS, finish)
+            else:
+                finish(now)
+
+        def finish(now: float) -> None:
+            self._merging -= 1
+            try:
+                if message.user_state:
+                    self._delegate.merge_remote_state(message.user_state, join=join, now=now)
+            except PeerError as error:
+                outcome(str(error), now)
+            else:
+                outcome(None, now)
+
+        go_on(0, now)
+
+    def _refusal(self, message: PushPull) -> str | None:
+        if all(node.vsn == OWN_VERSIONS for node in message.nodes) and self._all_speak_as_we_do():
+            return None
         remote = [(node.name, node.vsn) for node in message.nodes]
         # A local node that never said what it speaks must not block every merge; a remote one does, as in Go.
         local = [(record.name, record.vsn) for record in self._table if record.vsn]
@@ -150,13 +188,26 @@ class StateExchange:
             for record in self._table
             if record.vsn and record.state is NodeStateKind.ALIVE
         ]
-        refusal = merge_refusal(alive, remote + local)
-        if refusal is not None:
-            raise PeerError(f"versions do not fit: {refusal}")
-        self._membership.merge(message.nodes, now)
-        if message.user_state:
-            self._delegate.merge_remote_state(message.user_state, join=join, now=now)
+        return merge_refusal(alive, remote + local)
+
+    def _all_speak_as_we_do(self) -> bool:
+        return all(record.vsn == OWN_VERSIONS or not record.vsn for record in self._table)
 
     def _count_failure(self, error: str | None, _now: float) -> None:
         if error is not None:
             self._counters.refuse("push-pull: failed")
+
+
+def _pack(record: NodeRecord) -> bytes:
+    record.packed = pack_state(
+        NodeState(
+            record.name,
+            record.addr,
+            record.port,
+            record.meta,
+            record.incarnation,
+            record.state,
+            record.vsn,
+        )
+    )
+    return record.packed

@@ -100,16 +100,24 @@ class StreamDecoder:
         self._buffer = bytearray()
         self._label_pending = not reply
         self._body: _Body | None = None
+        self._is_whole = False
         self._message: Message | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether bytes wait that were not read yet, for there were many: feed nothing, and it goes on."""
+        return isinstance(self._body, PushPullReader) and self._body.behind
 
     def feed(self, data: bytes) -> Message | None:
         """The message once it is whole, else None. Bytes after it are ignored. Raises PeerError."""
-        if self._message is None and data:
+        if self._message is None and (data or self.behind):
             self._message = self._read(data)
         return self._message
 
     def finish(self) -> Message:
         """The message, when the peer has closed its side. Raises DecodeError if it is not whole."""
+        while self.behind and self._message is None:
+            self.feed(b"")
         if self._message is None:
             raise DecodeError("the stream ended before its message did")
         return self._message
@@ -131,7 +139,14 @@ class StreamDecoder:
                 raise DecryptError("the stream is encrypted and encryption is not configured")
             self._body = _body_for(self._buffer[0], compressed_allowed=True)
             data = bytes(self._buffer[1:])
-        return self._body.feed(data)
+        return self._read_body(b"" if self._is_whole else data)
+
+    def _read_body(self, data: bytes) -> Message | None:
+        assert self._body is not None
+        message = self._body.feed(data)
+        if message is None and self._is_whole and not self.behind:
+            raise DecodeError("a stream's message is cut short")
+        return message
 
     def _read_frame(self, keyring: Keyring) -> Message | None:
         if self._buffer[0] != MessageType.ENCRYPT:
@@ -148,7 +163,12 @@ class StreamDecoder:
         data = decrypt(keyring, frame, header + self._codec.label)
         if data[0] == COMPRESS_TYPE:
             data = decompress_layer(data[1:], MAX_EXPANDED_BYTES)
-        return _whole(data)
+        if not data:
+            raise DecodeError("a stream without a message")
+        self._buffer.clear()
+        self._is_whole = True
+        self._body = _body_for(data[0], compressed_allowed=False)
+        return self._read_body(data[1:])
 
 
 class _Body(Protocol):
@@ -223,7 +243,10 @@ def _body_for(kind: int, compressed_allowed: bool) -> _Body:
 def _whole(data: bytes) -> Message:
     if not data:
         raise DecodeError("a stream without a message")
-    message = _body_for(data[0], compressed_allowed=False).feed(data[1:])
+    body = _body_for(data[0], compressed_allowed=False)
+    message = body.feed(data[1:])
+    while isinstance(body, PushPullReader) and body.behind:
+        message = body.feed(b"")
     if message is None:
         raise DecodeError("a stream's message is cut short")
     return message

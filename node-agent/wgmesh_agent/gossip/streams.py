@@ -14,6 +14,10 @@ from .endpoint import Endpoint
 from .errors import GossipError, PeerError
 from .messages import Message, StreamError
 from .stream import StreamCodec, StreamDecoder, stream_message
+from .timers import Timers
+
+_STEP_SECONDS = 0.001
+"""Between two steps of reading one message, for whatever else is due."""
 
 
 class Purpose(Enum):
@@ -67,12 +71,16 @@ class _Opened:
     on_message: Callable[[Message, float], None]
     on_failure: Callable[[StreamFailure, float], None]
     received_bytes: int = 0
+    going_on: bool = False
+    ended: StreamFailure | None = None
 
 
 @dataclass(slots=True)
 class _Accepted:
     decoder: StreamDecoder
     received_bytes: int = 0
+    going_on: bool = False
+    ended: StreamFailure | None = None
 
 
 Responder = Callable[[Message, float], tuple[Message | None, Callable[[float], None] | None]]
@@ -87,12 +95,14 @@ class Streams:
         codec: StreamCodec,
         counters: Counters,
         responder: Responder,
+        timers: Timers,
         max_accepted: int,
         max_buffered_bytes: int,
     ) -> None:
         self._codec = codec
         self._counters = counters
         self._responder = responder
+        self._timers = timers
         self._max_accepted = max_accepted
         self._max_buffered_bytes = max_buffered_bytes
         self._buffered_bytes = 0
@@ -145,7 +155,14 @@ class Streams:
             self._read_request(stream_id, accepted, data, now)
 
     def closed(self, stream_id: int, failure: StreamFailure, now: float) -> None:
-        """A stream ended, failed or ran out of time."""
+        """A stream ended, failed or ran out of time. What came whole before is still read."""
+        stream = self._opened.get(stream_id) or self._accepted.get(stream_id)
+        if stream is not None and stream.decoder.behind:
+            stream.ended = failure
+            return
+        self._fail(stream_id, failure, now)
+
+    def _fail(self, stream_id: int, failure: StreamFailure, now: float) -> None:
         if (opened := self._opened.pop(stream_id, None)) is not None:
             self._buffered_bytes -= opened.received_bytes
             opened.on_failure(failure, now)
@@ -160,9 +177,11 @@ class Streams:
         except PeerError as error:
             self._counters.refuse("stream: unreadable reply")
             self._actions.append(CloseStream(stream_id))
-            self.closed(stream_id, StreamFailure(str(error)), now)
+            self._fail(stream_id, StreamFailure(str(error)), now)
             return
-        if message is not None:
+        if message is None:
+            self._go_on(stream_id, stream, now)
+        else:
             del self._opened[stream_id]
             self._buffered_bytes -= stream.received_bytes
             self._actions.append(CloseStream(stream_id))
@@ -178,6 +197,7 @@ class Streams:
             self._grow(stream, data)
             message = stream.decoder.feed(data)
             if message is None:
+                self._go_on(stream_id, stream, now)
                 return
             reply, afterwards = self._responder(message, now)
         except PeerError as error:
@@ -188,6 +208,20 @@ class Streams:
         self._actions.append(self._answer(stream_id, reply))
         if afterwards is not None:
             afterwards(now)
+
+    def _go_on(self, stream_id: int, stream: _Opened | _Accepted, now: float) -> None:
+        """A message of thousands of nodes is read in steps."""
+
+        def step(now: float) -> None:
+            stream.going_on = False
+            self.received(stream_id, b"", now)
+
+        if stream.decoder.behind:
+            if not stream.going_on:
+                stream.going_on = True
+                self._timers.at(now + _STEP_SECONDS, step)
+        elif stream.ended is not None:
+            self._fail(stream_id, stream.ended, now)
 
     def _answer(self, stream_id: int, reply: Message | None) -> StreamAction:
         if reply is None:

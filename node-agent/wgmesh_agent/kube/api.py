@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +22,7 @@ RETRY_SECONDS = 2.0
 PAGE = 500
 
 Object = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class ApiError(Exception):
@@ -78,25 +79,27 @@ class Api:
         self,
         path: str,
         query: list[tuple[str, str]],
-        replace: Callable[[list[Object]], None],
-        change: Callable[[str, Object], None],
+        read: Callable[[Object], T],
+        replace: Callable[[list[T]], None],
+        change: Callable[[str, T], None],
     ) -> threading.Thread:
         """Lists, then watches, for ever, in a thread that ends with the process.
 
         Args:
+            read: called in that thread with each object: reading thousands would hold the event loop. Raises nothing.
             replace: called on the event loop with everything, after each list.
-            change: called on the event loop with ADDED, MODIFIED or DELETED and the object.
+            change: called on the event loop with ADDED, MODIFIED or DELETED and what was read.
         """
         loop = asyncio.get_running_loop()
 
         def tell(kind: str, body: Object) -> None:
-            loop.call_soon_threadsafe(change, kind, body)
+            loop.call_soon_threadsafe(change, kind, read(body))
 
         def work() -> None:
             while not loop.is_closed():
                 try:
                     version, items = self._list(path, query)
-                    loop.call_soon_threadsafe(replace, items)
+                    loop.call_soon_threadsafe(replace, [read(body) for body in items])
                     while version:
                         version = self._follow(path, query, version, tell)
                 except ApiError as error:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.session import Session
+from wgmesh_agent.daemon.slices import in_slices
+from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -56,8 +59,9 @@ class Following:
         self._clock = clock
         self._now_unix = now_unix
         self._standing = Standing.UNKNOWN
-        self._deleted_at: dict[str, float] = {}
+        self._deleted_at: dict[str, tuple[float, str]] = {}
         self._over: set[str] = set()
+        self._compare_whole_at = -math.inf
 
     def is_member(self, node: str) -> bool:
         """Whether there may be a member of this name; yes while the roster is not known, or cannot be right."""
@@ -92,6 +96,7 @@ class Following:
         """Until this node is to leave, or to go on as something else; tells the session which."""
         session.node.membership.is_listed = self.is_member
         session.node.membership.routes_by_roster = True
+        self._compare_whole_at = -math.inf
         session.node.admissions.expected = self.expected
         while True:
             generation = self._view.changes.generation
@@ -106,6 +111,7 @@ class Following:
             found = Standing.DOUBTFUL
         if found is not self._standing:
             self._standing = found
+            self._compare_whole_at = -math.inf
             if found is Standing.DOUBTFUL:
                 log.error(
                     "the roster cannot be right", why="this node is not in it", next="all stays as it is"
@@ -124,7 +130,7 @@ class Following:
         if changed and own.addresses and self._is_certified(own):
             self._move(session)
             return True
-        self._apply(session)
+        await self._apply(session)
         return False
 
     async def _is_absent(self, mesh: str) -> bool:
@@ -138,45 +144,67 @@ class Following:
             log.warning("cannot ask for this node's WgMeshNode", why=str(error))
         return False
 
-    def _apply(self, session: Session) -> None:
+    async def _apply(self, session: Session) -> None:
+        """Compares members of whom there was news with what is bound here, and now and then all of them.
+
+        In a mesh of thousands some status is written all the time.
+        """
+        now = self._clock()
+        names: Iterable[str] = self._view.take_touched() | {node for _, node in self._deleted_at.values()}
+        if not names or now >= self._compare_whole_at:
+            self._compare_whole_at = now + LOOK_SECONDS
+            names = self._everybody(session)
+        members = list(names)
+        await in_slices(members, lambda name: self._let_go(session, name))
+        await in_slices(members, lambda name: self._take_in(session, name))
+
+    def _everybody(self, session: Session) -> set[str]:
+        there = {entry.uid for entry in self._view.nodes.values()}
+        self._over &= there
+        self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
+        bound = {binding.claim.node for binding in session.node.ledger if binding.claim.node}
+        return {*self._view.nodes, *bound, *session.node.gossip.members()}
+
+    def _let_go(self, session: Session, name: str) -> None:
+        entry = self._view.nodes.get(name)
+        if entry is not None:
+            self._note_deleted(session, entry)
+        if session.node.ledger.by_name(name) is not None and not self.is_member(name):
+            session.node.membership.remove(name, "removed from the roster")
+
+    def _take_in(self, session: Session, name: str) -> None:
         membership, ledger = session.node.membership, session.node.ledger
-        self._note_deleted(session)
-        for binding in list(ledger):
-            if binding.claim.node and not self.is_member(binding.claim.node):
-                membership.remove(binding.claim.node, "removed from the roster")
-        for other in self._view.nodes.values():
-            claim = claim_of(other)
-            if claim is None or other.node == session.node.record.node or other.deleting:
-                continue
-            if other.uid not in self._over and self._knows_better(other, claim, ledger):
+        entry = self._view.nodes.get(name)
+        if name == session.node.record.node:
+            if entry is not None:
+                session.node.beyond.announce(entry.routes)
+            return
+        if entry is not None and not entry.deleting and entry.uid not in self._over:
+            claim = None if _says_the_same(entry, ledger.by_name(name)) else claim_of(entry)
+            if claim is not None and self._knows_better(entry, claim, ledger):
                 membership.accept(claim, Origin.ROSTER)
-        for other in self._view.nodes.values():
-            if other.node != session.node.record.node:
-                membership.route(other.node, other.routes)
-            else:
-                session.node.beyond.announce(other.routes)
-        for member in session.node.members():
-            if ledger.by_name(member.name) is None and self.is_member(member.name):
+        if entry is not None:
+            membership.route(name, entry.routes)
+        if ledger.by_name(name) is None and self.is_member(name):
+            member = session.node.gossip.member(name)
+            if member is not None and member.status is not MemberStatus.LEFT:
                 membership.heard(member)
 
-    def _note_deleted(self, session: Session) -> None:
-        members = session.node.gossip.members()
-        now = self._clock()
-        entries = self._view.nodes.values()
-        for entry in entries:
-            if entry.report.phase == "Left":
-                self._over.add(entry.uid)
-            if not entry.deleting or entry.uid in self._over:
-                continue
-            since = self._deleted_at.setdefault(entry.uid, now)
-            member = members.get(entry.node)
+    def _note_deleted(self, session: Session, entry: RosterNode) -> None:
+        if entry.report.phase == "Left":
+            self._over.add(entry.uid)
+        if not entry.deleting:
+            return
+        if entry.uid not in self._over:
+            now = self._clock()
+            since, _ = self._deleted_at.setdefault(entry.uid, (now, entry.node))
+            member = session.node.gossip.member(entry.node)
             # A machine outside does not see the roster, so it has no goodbye to say.
             may_speak = not entry.external and member is not None and member.status in PRESENT
             if not may_speak or now >= since + GOODBYE_SECONDS:
                 self._over.add(entry.uid)
-        there = {entry.uid for entry in entries}
-        self._over &= there
-        self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
+        if entry.uid in self._over:
+            self._deleted_at.pop(entry.uid, None)
 
     def _knows_better(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
         """Whether the roster's word counts against what is bound.
@@ -193,8 +221,17 @@ class Following:
         return not is_admitted or self._now_unix() >= bound.since + REPORTED_SECONDS
 
     def _pause(self) -> float:
-        ends = (since + GOODBYE_SECONDS for uid, since in self._deleted_at.items() if uid not in self._over)
+        ends = (since + GOODBYE_SECONDS for since, _ in self._deleted_at.values())
         return max(0.0, min(LOOK_SECONDS, min(ends, default=float("inf")) - self._clock()))
+
+
+def _says_the_same(entry: RosterNode, bound: Binding | None) -> bool:
+    """Whether the roster tells what is bound: nearly always, and much quicker than to read it as a claim."""
+    return (
+        bound is not None
+        and bound.claim.addresses == entry.addresses
+        and str(bound.claim.public_key) == entry.report.public_key
+    )
 
 
 def claim_of(entry: RosterNode) -> Claim | None:

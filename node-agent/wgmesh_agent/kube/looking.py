@@ -13,7 +13,7 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.metrics import Look, Traffic, read_traffic
 from wgmesh_agent.kube.report import report
-from wgmesh_agent.kube.status import members_wanted, seen_by
+from wgmesh_agent.kube.status import looking_at, members_wanted
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
@@ -35,9 +35,9 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
     except BackEndError as error:
         log.warning("WireGuard not read for metrics", why=str(error))
         device = Device(node.identity.interface)
-    peers = tuple(seen_by(session, device))
+    peers = await asyncio.to_thread(tuple, looking_at(session, device))
     expected, _ = members_wanted(session, view)
-    counted = report(NodeReport(), peers, expected, frozenset())
+    counted = await asyncio.to_thread(report, NodeReport(), peers, expected, frozenset())
     return Look(
         backend=node.backend.kind.value,
         interface=node.identity.interface,

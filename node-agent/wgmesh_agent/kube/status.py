@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from wgmesh_agent.kube.calm import Calm
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.report import WORST, Seen, certified, report, stamped, wanted_peers
 from wgmesh_agent.kube.view import RosterView, until
+from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
@@ -30,6 +31,8 @@ from wgmesh_api.roster import API_VERSION, NodeReport, gossip_key_id, node_objec
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 RETRY_SECONDS = 10.0
+SECONDS_A_PEER = 0.001
+"""Between two looks: one at thousands of peers is no small work, and among so many something changes all the time."""
 ANNOUNCE_SECONDS = 45.0
 SEEN_SECONDS = 2.0
 GONE, CONFLICT = 404, 409
@@ -60,10 +63,9 @@ class StatusWriter:
         while True:
             generation = session.node.changes.generation
             await self.look(session)
-            pause = self._calm.pause(self._clock())
-            if pause > 0:
-                await asyncio.sleep(pause)
-            else:
+            pause = max(self._calm.pause(self._clock()), SECONDS_A_PEER * len(session.node.ledger))
+            await asyncio.sleep(pause)
+            if not self._calm.pause(self._clock()):
                 await session.node.changes.after(generation, LOOK_SECONDS)
 
     async def look(self, session: Session) -> None:
@@ -139,9 +141,8 @@ class StatusWriter:
         )
         base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
         device = await node.device()
-        return report(
-            base, seen_by(session, device), expected, externals if record.bootstrap else frozenset()
-        )
+        told_of = externals if record.bootstrap else frozenset()
+        return await asyncio.to_thread(report, base, looking_at(session, device), expected, told_of)
 
 
 def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
@@ -154,33 +155,30 @@ def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], 
     return wanted_peers(names, node.record.node)
 
 
-def seen_by(session: Session, device: Device) -> list[Seen]:
-    """All bound peers as this node sees them now."""
+def looking_at(session: Session, device: Device) -> Iterator[Seen]:
+    """All bound peers as this node sees them now; may be walked in a thread."""
     node = session.node
     links, paths = node.prober.links(), node.prober.paths()
-    members = node.gossip.members()
-    relays = node.relaying.via()
-    found = []
-    for binding in node.ledger:
+    members, relays = node.gossip.members(), node.relaying.via()
+    bindings, now_unix = list(node.ledger), time.time()
+
+    def seen(binding: Binding) -> Seen:
         claim = binding.claim
         member = members.get(claim.node)
         peer = device.peers.get(claim.public_key)
-        found.append(
-            Seen(
-                node=claim.node,
-                alive=member is not None and member.status is MemberStatus.ALIVE,
-                failed=member is not None and member.status is MemberStatus.FAILED,
-                link=links.get(claim.node),
-                path=paths.get(claim.node),
-                handshake_seconds_ago=time.time() - peer.last_handshake
-                if peer and peer.last_handshake
-                else None,
-                public_key=str(claim.public_key),
-                endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
-                relay=relays.get(claim.public_key, ""),
-            )
+        return Seen(
+            node=claim.node,
+            alive=member is not None and member.status is MemberStatus.ALIVE,
+            failed=member is not None and member.status is MemberStatus.FAILED,
+            link=links.get(claim.node),
+            path=paths.get(claim.node),
+            handshake_seconds_ago=now_unix - peer.last_handshake if peer and peer.last_handshake else None,
+            public_key=str(claim.public_key),
+            endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+            relay=relays.get(claim.public_key, ""),
         )
-    return found
+
+    return map(seen, bindings)
 
 
 async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:

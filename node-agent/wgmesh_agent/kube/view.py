@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +24,13 @@ from wgmesh_api.roster import (
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that makes no sense, whatever it is called."""
+
+    name: str
+
+
 class RosterView:
     """Kept up to date by two watches; while the API server is away it stays as it was.
 
@@ -38,13 +46,15 @@ class RosterView:
         self.synced = False
         self.changes = Changes()
         self._unreadable: set[str] = set()
+        self._places: dict[str, str] = {}
+        self._touched: set[str] = set()
 
     def start(self, api: Api) -> None:
         """Begins to watch; `synced` is set when all members were listed once."""
         only = [("fieldSelector", f"metadata.name={self._mesh_name}")]
-        api.watch(meshes_path(), only, self._replace_mesh, self._change_mesh)
+        api.watch(meshes_path(), only, _as_it_is, self._replace_mesh, self._change_mesh)
         ours = [("labelSelector", f"{MESH_LABEL}={self._mesh_name}")]
-        api.watch(nodes_path(), ours, self._replace_nodes, self._change_node)
+        api.watch(nodes_path(), ours, _node_of, self._replace_nodes, self._change_node)
 
     @property
     def own(self) -> RosterNode | None:
@@ -59,6 +69,11 @@ class RosterView:
     def lists(self, node: str) -> bool:
         """Whether there is a WgMeshNode for a member of this name, readable or not."""
         return node in self.nodes or node_object_name(self._mesh_name, node) in self._unreadable
+
+    def take_touched(self) -> frozenset[str]:
+        """The members of whom there was news since last asked; each is told once."""
+        taken, self._touched = frozenset(self._touched), set()
+        return taken
 
     def externals(self) -> list[str]:
         """The members outside the cluster."""
@@ -86,23 +101,27 @@ class RosterView:
             self._take_mesh(body)
         self.changes.bump()
 
-    def _replace_nodes(self, items: list[Object]) -> None:
-        before = {entry.name: entry for entry in self.nodes.values()}
-        self.nodes = {}
+    def _replace_nodes(self, items: list[RosterNode | Unreadable]) -> None:
+        before, places = self.nodes, self._places
+        self.nodes, self._places = {}, {}
         self._unreadable.clear()
-        for body in items:
-            self._take_node(body, before)
+        for found in items:
+            self._take_node(found, before.get(places.get(found.name, "")))
+        self._touched.update(before, self.nodes)
         self.synced = True
         self.changes.bump()
 
-    def _change_node(self, kind: str, body: Object) -> None:
-        name = _name_of(body)
-        before = {entry.name: entry for entry in self.nodes.values() if entry.name == name}
-        for entry in before.values():
-            del self.nodes[entry.node]
-        self._unreadable.discard(name)
+    def _change_node(self, kind: str, found: RosterNode | Unreadable) -> None:
+        place = self._places.pop(found.name, "")
+        before = self.nodes.get(place)
+        if before is not None and before.name == found.name:
+            del self.nodes[place]
+            self._touched.add(place)
+        else:
+            before = None
+        self._unreadable.discard(found.name)
         if kind != "DELETED":
-            self._take_node(body, before)
+            self._take_node(found, before)
         self.changes.bump()
 
     def _take_mesh(self, body: Object) -> None:
@@ -111,18 +130,29 @@ class RosterView:
         except (UnreadableObject, ValueError) as error:
             log.warning("mesh unreadable", why=str(error))
 
-    def _take_node(self, body: Object, before: Mapping[str, RosterNode]) -> None:
-        try:
-            node = read_node(body)
-        except (UnreadableObject, ValueError) as error:
-            name = _name_of(body)
-            log.warning("roster entry unreadable", name=name, why=str(error))
-            self._unreadable.add(name)
-            if name in before:
-                self.nodes[before[name].node] = before[name]
-            return
-        if node.mesh == self._mesh_name:
-            self.nodes[node.node] = node
+    def _take_node(self, found: RosterNode | Unreadable, before: RosterNode | None) -> None:
+        if isinstance(found, Unreadable):
+            self._unreadable.add(found.name)
+            if before is None:
+                return
+            found = before
+        if found.mesh == self._mesh_name:
+            self.nodes[found.node] = found
+            self._places[found.name] = found.node
+            self._touched.add(found.node)
+
+
+def _as_it_is(body: Object) -> Object:
+    return body
+
+
+def _node_of(body: Object) -> RosterNode | Unreadable:
+    try:
+        return read_node(body)
+    except (UnreadableObject, ValueError) as error:
+        name = _name_of(body)
+        log.warning("roster entry unreadable", name=name, why=str(error))
+        return Unreadable(name)
 
 
 def _name_of(body: Object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.backends.memory import MemoryBackend
-from wgmesh_agent.wireguard.diff import SetPeer
+from wgmesh_agent.wireguard.diff import Change, SetPeer, diff
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import InterfaceSpec
 
@@ -46,6 +48,20 @@ async def test_a_member_that_leaves_goes_at_once() -> None:
     await found.reconcile()
     ledger.withdraw(KNOWN)
     assert (await found.reconcile()).peers.keys() == {MISSED}
+
+
+async def test_the_difference_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = await adopted()
+    threads = []
+
+    def counted(*arguments: Any, **named: Any) -> tuple[Change, ...]:
+        threads.append(threading.get_ident())
+        return diff(*arguments, **named)
+
+    monkeypatch.setattr(reconciler, "diff", counted)
+    await found.reconcile()
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_the_former_key_of_a_member_goes_at_once() -> None:

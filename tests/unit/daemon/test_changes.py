@@ -47,7 +47,7 @@ class Disk:
         self.full = False
         self.attempts = 0
 
-    def collect(self) -> Callable[[], None]:
+    async def collect(self) -> Callable[[], None]:
         state = self.state
         self.attempts += 1
 

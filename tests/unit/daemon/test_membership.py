@@ -243,13 +243,13 @@ def test_a_bootstrap_node_that_gossip_does_not_have_alive_is_lost(ground: Ground
     assert ground.membership.has_lost_bootstrap()
 
 
-def test_refreshing_takes_up_a_member_whose_news_was_lost(ground: Ground) -> None:
+async def test_refreshing_takes_up_a_member_whose_news_was_lost(ground: Ground) -> None:
     ground.gossip["n1"] = member(claim(1))
-    ground.membership.refresh()
+    await ground.membership.refresh()
     assert ground.keys() == {key(1)}
 
 
-def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other() -> None:
+async def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other() -> None:
     now = time.time()
     ground = Ground(
         [
@@ -261,14 +261,14 @@ def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other() -> 
         ]
     )
     ground.gossip["n5"] = member(claim(5), MemberStatus.FAILED)
-    ground.membership.refresh()
+    await ground.membership.refresh()
     assert ground.keys() == {key(2), key(4), key(5)}
 
 
-def test_only_the_bound_key_is_seen_alive_under_its_name() -> None:
+async def test_only_the_bound_key_is_seen_alive_under_its_name() -> None:
     ground = Ground([Binding(claim(1), Origin.PEERS, since=1.0, last_seen=5.0)])
     ground.gossip["n1"] = member(claim(2, "n1"))
-    ground.membership.note_seen()
+    await ground.membership.note_seen()
     binding = ground.ledger.by_key(key(1))
     assert binding is not None
     assert binding.last_seen == 5.0

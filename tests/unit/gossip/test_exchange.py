@@ -299,3 +299,31 @@ def test_an_idle_node_wakes_for_its_probes_and_exchanges_only() -> None:
     wakes = core.wakes
     core.pass_time(300)
     assert core.wakes - wakes <= 300 + 10
+
+
+def test_after_a_join_exchanges_go_on_as_long_as_they_tell_of_somebody_new() -> None:
+    core = Loner()
+
+    def answered(*names: str) -> list[OpenStream]:
+        """Answers what was opened for an exchange with these members; how many were opened in six seconds more."""
+        (opened,) = [action for action in core.actions if isinstance(action, OpenStream)]
+        core.actions.clear()
+        reply = PushPull(False, tuple(state(name) for name in names))
+        core.feed(opened.stream_id, PLAIN.encode(stream_message(reply), True))
+        core.pass_time(2.1)
+        return [
+            action
+            for action in core.actions
+            if isinstance(action, OpenStream) and action.purpose is Purpose.PUSH_PULL
+        ]
+
+    core.do(lambda serf: serf.join(endpoint(2), core.now))
+    assert len(answered("n2", "n3")) == 1
+    core.actions = [
+        action for action in core.actions if getattr(action, "purpose", None) is Purpose.PUSH_PULL
+    ]
+    assert len(answered("n2", "n3", "n4")) == 1
+    core.actions = [
+        action for action in core.actions if getattr(action, "purpose", None) is Purpose.PUSH_PULL
+    ]
+    assert answered("n2", "n3", "n4") == []

@@ -16,7 +16,7 @@ from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.key_queries import KeyOperation
 from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.messages import Ping, encode
+from wgmesh_agent.gossip.messages import Alive, Ping, encode
 from wgmesh_agent.gossip.notifications import (
     KeyringChanged,
     MemberJoined,
@@ -24,7 +24,9 @@ from wgmesh_agent.gossip.notifications import (
     QueryReceived,
     UserEventReceived,
 )
+from wgmesh_agent.gossip.push_pull import NODES_AT_ONCE
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip.versions import OWN_VERSIONS
 from wgmesh_agent.gossip_feed import EventStream
 from wgmesh_agent.gossip_io import GossipNode
 
@@ -256,3 +258,16 @@ async def test_unread_user_events_are_bounded_and_do_not_push_out_membership() -
     assert await waiting == joined("d")
     with pytest.raises(IndexError):
         feed.get_nowait()
+
+
+async def test_a_state_of_thousands_is_exchanged_whole_either_way(start: Start) -> None:
+    count = 5 * NODES_AT_ONCE
+    crowd, first, second = await start("crowd"), await start("first"), await start("second")
+    for number in range(count):
+        crowd._core._memberlist.membership.alive(
+            Alive(1, f"m{number}", (ip_address("127.1.0.1") + number).packed, 7946, b"", OWN_VERSIONS), 0.0
+        )
+    assert await first.join([(crowd.config.address, crowd.port)]) == 1
+    assert len(first.members()) == count + 2
+    assert await first.join([(second.config.address, second.port)]) == 1
+    await eventually(lambda: len(second.members()) == count + 3)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tests.unit import materials
 from tests.unit.materials import mesh_record
@@ -41,6 +41,7 @@ from wgmesh_api.certificates import (
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import API_VERSION, write_time
 
+T = TypeVar("T")
 MADE = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
 OWN, OWN_KEY = "alpha", PrivateKey(bytes([0, *[1] * 30, 64]))
 SECONDS = 10.0
@@ -141,12 +142,16 @@ class MemoryApi(Api):
         self,
         path: str,
         query: list[tuple[str, str]],
-        replace: Callable[[list[Object]], None],
-        change: Callable[[str, Object], None],
+        read: Callable[[Object], T],
+        replace: Callable[[list[T]], None],
+        change: Callable[[str, T], None],
     ) -> threading.Thread:
-        self._watches.append((path, replace, change))
+        def replace_all(bodies: list[Object]) -> None:
+            replace([read(body) for body in bodies])
+
+        self._watches.append((path, replace_all, lambda kind, body: change(kind, read(body))))
         if not self.away:
-            replace(self._all(path))
+            replace_all(self._all(path))
         return threading.Thread()
 
     def put(self, body: dict[str, Any], kind: str = "") -> None:
@@ -206,6 +211,9 @@ class Gossip:
 
     def members(self) -> dict[str, Member]:
         return self.table
+
+    def member(self, name: str) -> Member | None:
+        return self.table.get(name)
 
 
 class SessionGround:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,11 +21,12 @@ from tests.unit.kube.ground import (
     public_key,
 )
 
+from wgmesh_agent.daemon.slices import SLICE
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.kube.api import ApiError, meshes_path
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.following import GOODBYE_SECONDS, REPORTED_SECONDS, Following
+from wgmesh_agent.kube.following import GOODBYE_SECONDS, LOOK_SECONDS, REPORTED_SECONDS, Following
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.binding import Origin
 
@@ -293,3 +296,44 @@ async def test_the_roster_says_which_networks_are_behind_whom(ground: Ground) ->
     bound = ground.session.ledger.by_name("beta")
     assert bound is not None
     assert not bound.claim.routes
+
+
+class TestLargeRosters:
+    async def test_news_of_one_member_has_only_that_one_looked_at_and_all_now_and_then(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await ground.look()
+        looked: list[str] = []
+        take_in = Following._take_in
+
+        def counted(self: Following, session: Any, name: str) -> None:
+            looked.append(name)
+            take_in(self, session, name)
+
+        monkeypatch.setattr(Following, "_take_in", counted)
+        for _ in range(5):
+            ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 1}))
+            await ground.look()
+        assert set(looked) == {"beta"}
+        ground.clock += LOOK_SECONDS
+        ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 2}))
+        await ground.look()
+        assert set(looked) == {"alpha", "beta", "gamma", "laptop"}
+
+    async def test_thousands_are_compared_in_slices(self, ground: Ground) -> None:
+        ground.api.away = True
+        for number in range(3 * SLICE):
+            ground.api.put(node_body(f"m{number}", 9))
+        ground.api.back()
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(others())
+        await ground.look()
+        task.cancel()
+        assert turns >= 6

@@ -195,7 +195,7 @@ async def test_it_writes_by_itself_when_something_changes(ground: Ground) -> Non
 
 def test_failed_members_count_as_such(ground: Ground) -> None:
     ground.session.gossips(claim("beta", 2), MemberStatus.FAILED)
-    (seen,) = module.seen_by(ground.session.session, Device("wgblue"))
+    (seen,) = module.looking_at(ground.session.session, Device("wgblue"))
     assert seen.failed
     assert not seen.alive
 
@@ -215,6 +215,33 @@ def test_since_when_something_is_so_is_no_news() -> None:
     written = NodeReport(phase="Joined", ready=True)
     calm.wrote(replace(written, ready_since=None), 0.0)
     assert not calm.is_due(written, 1.0)
+
+
+def test_five_thousand_members_with_the_same_news_write_less_than_fifty_times_a_second() -> None:
+    members = 5000
+    calms = [Calm(random.Random(seed)) for seed in range(members)]
+    all_well = NodeReport(phase="Joined", heard=members - 1, expected=members - 1)
+    for calm in calms:
+        calm.wrote(all_well, 0.0)
+    writes = []
+    one_failed = replace(all_well, heard=members - 2)
+    for second in range(1, 400):
+        now = float(second)
+        due = [calm for calm in calms if calm.is_due(one_failed, now)]
+        for calm in due:
+            calm.tried(now)
+            calm.wrote(one_failed, now)
+        writes.append(len(due))
+    assert sum(writes) == members
+    assert max(writes) < 65
+    assert max(sum(writes[at : at + 10]) for at in range(len(writes))) < 500
+    assert writes[0] + writes[1] > 0, "the first to say it is quick"
+
+
+def test_in_a_small_mesh_news_waits_for_nobody() -> None:
+    calm = Calm(random.Random(1))
+    calm.wrote(NodeReport(heard=9, expected=9), 0.0)
+    assert calm.is_due(NodeReport(heard=8, expected=9), 1.0)
 
 
 async def test_a_key_that_is_to_come_is_told_before_it_comes(

@@ -119,3 +119,33 @@ async def test_another_mesh_s_member_is_none_of_ours_whatever_its_label(
 ) -> None:
     api.put(node_body("zeta", 9, mesh="green"))
     assert "zeta" not in view.nodes
+
+
+class Counted(dict[str, Any]):
+    """Counts how often somebody walks all of it."""
+
+    walks = 0
+
+    def values(self) -> Any:
+        self.walks += 1
+        return super().values()
+
+    def items(self) -> Any:
+        self.walks += 1
+        return super().items()
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+
+async def test_a_change_of_one_member_walks_no_other(api: MemoryApi, view: RosterView) -> None:
+    view.nodes = counted = Counted(view.nodes)
+    view.take_touched()
+    api.put(node_body("beta", 2, status={"phase": "Joined"}))
+    api.put(node_body("gamma", 3))
+    api.remove(node_path("beta"))
+    assert view.nodes is counted
+    assert counted.walks == 0
+    assert view.take_touched() == {"beta", "gamma"}
+    assert not view.take_touched()

@@ -84,14 +84,12 @@ async def watched(api: ScriptedApi, questions: int) -> list[object]:
     """What was told by the time so many questions were asked: names listed, or kind and name of a change."""
     told: list[object] = []
 
-    def change(kind: str, body: Object) -> None:
-        told.append((kind, body["metadata"]["name"]))
-
     api.watch(
         "/things",
         [("only", "ours")],
-        lambda items: told.append([i["metadata"]["name"] for i in items]),
-        change,
+        lambda body: str(body["metadata"]["name"]),
+        told.append,
+        lambda kind, name: told.append((kind, name)),
     )
     await eventually(lambda: len(api.asked) == questions)
     # What the thread told before it asked again is on the loop by now, and behind us after this turn.

@@ -226,7 +226,7 @@ OLD = {"nodes": "3/3", "conditions": [{"type": "Ready", "status": "True", "reaso
         ({}, NOW, None),
         ({"nodes": "2/3"}, None, NOW),
         ({"nodes": "2/3"}, NOW - CALM_FOR, NOW),
-        ({"nodes": "2/3"}, NOW - timedelta(seconds=3), NOW + timedelta(seconds=7)),
+        ({"nodes": "2/3"}, NOW - timedelta(seconds=1), NOW - timedelta(seconds=1) + CALM_FOR),
         ({"worstLinks": ["a -> b: not heard"]}, NOW, NOW + CALM_FOR),
         ({"bootstraps": [{"node": "n0", "address": "192.0.2.1:5000"}]}, NOW, NOW),
         ({"trustBundle": "x"}, NOW, NOW),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from tests.unit.operator.ground import (
     DEPLOYMENT,
+    NOW,
     MemoryApi,
     cluster_of,
     condition,
@@ -25,7 +27,7 @@ from wgmesh_operator.cluster import ApiError, Unreachable
 from wgmesh_operator.decisions.actions import Action, Apply, Kind
 from wgmesh_operator.progress import Progress
 from wgmesh_operator.resources import WATCHED_KINDS, Watched
-from wgmesh_operator.worker import Pace, Worker
+from wgmesh_operator.worker import Pace, Worker, _Mesh
 
 FAST = Pace(debounce=0.001, first_retry=0.01, last_retry=0.05, turn=0.05, sweep=1000, resync=1000)
 DEADLINE = 20.0
@@ -302,3 +304,21 @@ async def test_five_hundred_things_are_done_at_once_and_the_rest_next() -> None:
     assert len(api.of_kind("WgMeshNode")) == 600
     first = next(i for i, a in enumerate(api.done) if isinstance(a, Apply) and a.subresource == "status")
     assert first <= 501
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.1, 0.4), (30.0, 2.0)])
+def test_after_a_pass_there_is_a_rest_four_times_as_long_and_never_more_than_two_seconds(
+    took: float, rest: float
+) -> None:
+    moments = itertools.count(0.0, took)
+    worker = Worker(
+        MemoryApi(),
+        DEPLOYMENT,
+        entropy(),
+        Progress(time.monotonic),
+        clock=lambda: next(moments),
+        now=lambda: NOW,
+    )
+    mesh = _Mesh()
+    worker._plan("", mesh)
+    assert mesh.rest_until == pytest.approx(2 * took + rest)

@@ -1,0 +1,39 @@
+"""How long a cluster of n nodes takes by the formulas, beside what is simulated.
+
+One item of news has gone round: a gossip interval each time that those who know it can be (fan-out + 1)-fold more. A
+storm of joins is over: after the joins, and then what is longer, one item going round or all coming in, as fast as
+gossip's datagrams hold them. A dead node is known to all: e/(e-1) probe intervals until somebody probes it (SWIM,
+section 3.1), the cycle that fails, the shortest suspicion of n nodes, and one item going round.
+"""
+
+from __future__ import annotations
+
+import math
+
+from wgmesh_agent.gossip.config import Profile
+from wgmesh_agent.gossip.packet import UDP_PACKET_BYTES
+
+NEWS_BYTES = 80
+"""Of an alive message without tags, with its place in a datagram."""
+
+
+def round_seconds(profile: Profile, size: int) -> float:
+    """One item of news goes round."""
+    return profile.gossip_interval_seconds * math.ceil(math.log(size, profile.gossip_nodes + 1))
+
+
+def storm_seconds(profile: Profile, size: int, joins_seconds: float = 1.0) -> float:
+    """From the first of `size` joins within `joins_seconds` until all know all."""
+    heard_a_second = profile.gossip_nodes / profile.gossip_interval_seconds * (UDP_PACKET_BYTES // NEWS_BYTES)
+    return joins_seconds + max(round_seconds(profile, size), size / heard_a_second)
+
+
+def detection_seconds(profile: Profile, size: int) -> float:
+    """From a death until all know of it, expected."""
+    probed = math.e / (math.e - 1) * profile.probe_interval_seconds
+    return (
+        probed
+        + profile.probe_interval_seconds
+        + profile.suspicion_min_seconds(size)
+        + round_seconds(profile, size)
+    )

@@ -1,0 +1,39 @@
+"""A cluster that has long been whole, made in no time: every table filled as hours of gossip would have left it."""
+
+from __future__ import annotations
+
+from tests.sim.simulator import Node, Simulator
+
+from wgmesh_agent.gossip.member_table import SerfMember
+from wgmesh_agent.gossip.messages import NodeStateKind
+from wgmesh_agent.gossip.node_table import NodeRecord
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip.versions import OWN_VERSIONS
+
+
+def grow(simulator: Simulator, size: int) -> list[Node]:
+    """`size` nodes n0, n1, … that all know each other, with nothing left to say."""
+    nodes = [simulator.add(f"n{index}") for index in range(size)]
+    for node in nodes:
+        memberlist, members = node.core._memberlist, node.core._members
+        for other in nodes:
+            if other is not node:
+                record = _record(other)
+                memberlist.table._by_name[record.name] = record
+                memberlist.table._order.append(record)
+                members._members[record.name] = SerfMember(record, MemberStatus.ALIVE, 1, 0.0)
+        simulator._rng.shuffle(memberlist.table._order)
+        memberlist.table._cursor = simulator._rng.randrange(size)
+        # What it said of itself at its start was heard long ago.
+        memberlist._queue.take(1 << 20, 0, 1, 1 << 20)
+    return nodes
+
+
+def _record(other: Node) -> NodeRecord:
+    own = other.core._memberlist.own
+    record = NodeRecord.__new__(NodeRecord)
+    record.name, record.addr, record.port, record.endpoint = own.name, own.addr, own.port, own.endpoint
+    record.meta, record.vsn, record.incarnation = own.meta, OWN_VERSIONS, own.incarnation
+    record.state, record.changed, record.packed = NodeStateKind.ALIVE, own.changed, None
+    record.suspicion = record.suspicion_timer = None
+    return record

@@ -1,0 +1,40 @@
+"""Some hundred nodes: as quick as the formulas say, and nobody living is taken for dead. `make bench` has thousands."""
+
+from __future__ import annotations
+
+from tests.sim.formulas import detection_seconds, storm_seconds
+from tests.sim.grown import grow
+from tests.sim.simulator import Simulator
+
+from wgmesh_agent.gossip.config import LAN
+from wgmesh_agent.gossip.notifications import MemberFailed
+from wgmesh_agent.gossip.serf_messages import MemberStatus
+
+SIZE = 200
+
+
+def test_a_storm_of_joins_is_over_within_the_formula() -> None:
+    simulator = Simulator(4)
+    simulator.cluster(100)
+    limit = 1.2 * storm_seconds(LAN, 100)
+    simulator.run_until(simulator.all_alive, limit, "everybody sees everybody")
+
+
+def test_a_grown_cluster_is_whole_finds_the_dead_by_the_formula_and_spares_the_living() -> None:
+    simulator = Simulator(5)
+    nodes = grow(simulator, SIZE)
+    assert simulator.all_alive()
+    simulator.run(10.0)
+    sent = sum(node.core.counters.datagrams_out for node in nodes)
+    assert 1.8 * SIZE * 10 < sent < 2.5 * SIZE * 10, "a ping and an ack a second, at any size"
+    simulator.kill(nodes[3])
+    living = simulator.running()
+    took = simulator.run_until(
+        lambda: all(node.statuses()["n3"] is MemberStatus.FAILED for node in living), 60, "n3 failed"
+    )
+    assert LAN.suspicion_min_seconds(SIZE) < took < 1.5 * detection_seconds(LAN, SIZE)
+    for node in nodes:
+        node.log.clear()
+    simulator.with_weather(loss=0.1)
+    simulator.run(20.0)
+    assert not any(node.heard(MemberFailed) for node in living)
