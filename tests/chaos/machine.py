@@ -289,6 +289,13 @@ class VirtualSocket:
         if listeners.get(self._port, (None,))[0] is self._life:
             del listeners[self._port]
 
+    def get_extra_info(self, _name: str) -> VirtualSocket:
+        """The socket itself."""
+        return self
+
+    def setsockopt(self, *_: int) -> None:
+        """Every path here carries every packet."""
+
     def fileno(self) -> int:
         """None: there is no such file."""
         return -1

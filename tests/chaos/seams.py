@@ -30,13 +30,17 @@ from tests.chaos.virtual_loop import VirtualLoop, virtual_clocks
 
 from wgmesh_agent.daemon import (
     agent_service,
+    beyond,
     bootstrap,
     entering,
+    location,
     main,
     meeting,
     node,
+    paths,
     prober,
     reconciler,
+    relaying,
 )
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint as GossipEndpoint
@@ -49,9 +53,11 @@ from wgmesh_agent.membership import admission_record
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.state import folder
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.underlay import UnderlayRoute
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, Peer
 
 SLOWEST_SEGMENT_SECONDS = 20.0
+UNDERLAY_MTU = 1500
 
 
 class VirtualGossip(GossipNode):
@@ -227,6 +233,30 @@ async def _resolve(host: str, _port: int) -> list[IPAddress]:
     return [ip_address(host)]
 
 
+async def _interfaces() -> list[tuple[str, IPAddress]]:
+    return [("eth0", current().machine.endpoint.address)]
+
+
+async def _no_networks(**_: object) -> tuple[()]:
+    return ()
+
+
+def _route(_destination: IPAddress) -> UnderlayRoute:
+    return UnderlayRoute(current().machine.endpoint.address, UNDERLAY_MTU)
+
+
+class _Clamping:
+    """Of machines that route nothing through."""
+
+    def __init__(self, interface: str) -> None: ...
+
+    async def run(self, *_: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def remove(self) -> bool:
+        return True
+
+
 def _knock(addresses: Iterable[IPAddress]) -> None:
     life = current()
     if not life.is_dead:
@@ -258,7 +288,12 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
                 yield module, "datetime", moment
     yield jwt.api_jwt, "datetime", moment
     yield node, "GossipNode", VirtualGossip
-    yield node, "lost_addresses", _no_address_is_lost
+    yield node, "address_changes", _no_address_is_lost
+    yield node, "Clamping", _Clamping
+    yield beyond, "connected_networks", _no_networks
+    yield location, "reachable_addresses", _interfaces
+    yield prober, "route_to", _route
+    yield relaying, "forwarding", SimpleNamespace(allow=lambda *_: None, withdraw=lambda *_: None)
     yield bootstrap, "serve", _serve_mesh
     yield agent_service, "serve", _serve_agent
     yield client, "_channel", _Channel
@@ -267,7 +302,9 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield main, "endpoint_of", _own_endpoint
     yield reconciler, "knock", _knock
     yield meeting, "knock", _knock
-    yield prober, "random", SimpleNamespace(Random=lambda: random.Random(rng.getrandbits(64)))
+    for module in (paths, prober):
+        made = {"Random": lambda: random.Random(rng.getrandbits(64))}
+        yield module, "random", SimpleNamespace(**{**vars(random), **made})
     # Signatures differ in length by chance, and with it what fits into a packet.
     same_again = functools.partial(ec.ECDSA, deterministic_signing=True)
     yield admission_record, "ec", SimpleNamespace(**{**vars(ec), "ECDSA": same_again})

@@ -45,7 +45,7 @@ def test_a_seed_runs_the_same_whatever_the_hashes_are() -> None:
 
 
 def test_a_broken_promise_names_the_seed_the_schedule_and_how_to_see_it_again() -> None:
-    schedule = Schedule(77, ("n1", "n2", "n3"), ("n1",), (Fault(Kind.KILL, 1, 20, ("n2",)),))
+    schedule = Schedule(77, ("n1", "n2", "n3"), ("n1",), (Fault(Kind.PARTITION, 1, 60, ("n2",)),))
     with pytest.raises(Broken) as caught:
         world.run(schedule, bound=0.0)
     text = str(caught.value)
