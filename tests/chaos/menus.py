@@ -53,7 +53,7 @@ NETNS = Menu(
     },
     files=("members.json", "members.json.earlier", "mesh.json", "wireguard.key"),
 )
-"""Clocks are stepped in virtual time and in the kernel guest only: namespaces have no wall clock of their own."""
+"""Clocks are stepped in virtual time only: namespaces have no wall clock of their own."""
 
 
 def _named(number: int, size: int, bootstraps: int, *faults: Fault) -> Schedule:
