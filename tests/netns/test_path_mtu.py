@@ -62,6 +62,7 @@ def narrow_path(network: Network, rules: str) -> None:
     # Where this machine itself routes, its new hosts do too.
     network.hosts["n2"].run(["sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"])
     network.hosts["n2"].run(["sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding"])
+    network.hosts["n1"].run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
     network.add_host_behind("lan", "n1")
     network.hosts["n1"].run(["nft", "-f", "-"], text=CHAINS + NO_WORD + HIDE)
     for name, via in (
