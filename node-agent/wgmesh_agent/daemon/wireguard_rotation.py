@@ -34,6 +34,7 @@ log = structlog.get_logger()
 ATTEMPTS = 2
 HERALDS = 5
 HERALD_SECONDS = 2.0
+ASK_AGAIN_SECONDS = 3.0
 HANDSHAKES_SECONDS = 15.0
 HEARD_SECONDS = 5.0
 LOOK_SECONDS = 0.05
@@ -118,15 +119,10 @@ class WireGuardRotation:
         claim = replace(node.own_claim(), public_key=new.public(), admission=record.without_certificates())
         message = peer_message(claim).SerializeToString()
         heralds = self._possible_heralds()
-        for herald in heralds[:HERALDS]:
-            try:
-                told = await node.gossip.query(QUERY, message, nodes=[herald], timeout=HERALD_SECONDS)
-            except GossipError as error:
-                raise NotRotated(f"no member could be asked to announce the new key: {error}") from error
-            if told.responses.get(herald) == AGREED:
-                break
-        else:
-            if heralds:
+        if heralds and not await self._is_heralded(heralds[:HERALDS], message):
+            # Who did not know this node's signature refused, and has asked for it meanwhile.
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+            if not await self._is_heralded(heralds[:HERALDS], message):
                 raise NotRotated("no member agreed to announce the new key; the old one is in use")
         begun = time.time()
         await use_key(node, new, old)
@@ -135,6 +131,17 @@ class WireGuardRotation:
             raise NotRotated("nobody shook hands with the new key; the old one is in use")
         await settle_key(node, record)
         return begun
+
+    async def _is_heralded(self, heralds: Sequence[str], message: bytes) -> bool:
+        """Whether one of them agreed to announce it; they are asked in turn."""
+        for herald in heralds:
+            try:
+                told = await self._node.gossip.query(QUERY, message, nodes=[herald], timeout=HERALD_SECONDS)
+            except GossipError as error:
+                raise NotRotated(f"no member could be asked to announce the new key: {error}") from error
+            if told.responses.get(herald) == AGREED:
+                return True
+        return False
 
     def _until_knocks_arrived(self) -> float:
         """Seconds until the members have got, and not understood, what this node's new key sends them first."""

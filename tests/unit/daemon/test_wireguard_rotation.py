@@ -50,6 +50,7 @@ class Node:
         self.steps: list[str] = []
         self.signs = False
         self.herald = AGREED
+        self.refusals = 0
         self.failing = 0
         self.told: list[dict[str, str]] = []
         self.admissions = SimpleNamespace(required=True, sign=self._sign, rekeyed=lambda record: None)
@@ -89,7 +90,9 @@ class Node:
 
     async def _query(self, name: str, payload: bytes, *, nodes: list[str], timeout: float) -> QueryResult:
         self.steps.append("herald")
-        return QueryResult(frozenset(nodes), frozenset(), dict.fromkeys(nodes, self.herald))
+        answer = self.herald if self.refusals == 0 else REFUSED
+        self.refusals = max(0, self.refusals - 1)
+        return QueryResult(frozenset(nodes), frozenset(), dict.fromkeys(nodes, answer))
 
 
 class Ground:
@@ -123,6 +126,7 @@ class Ground:
 @pytest.fixture
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     monkeypatch.setattr(module, "HEARD_SECONDS", 0.1)
+    monkeypatch.setattr(module, "ASK_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
     made = Ground(tmp_path)
     monkeypatch.setattr(
@@ -193,8 +197,10 @@ async def test_an_interface_that_refuses_the_key_is_given_the_old_one(ground: Gr
     assert ground.on_disk == (OLD, None)
 
 
-async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Ground) -> None:
-    ground.node.signs = True
+@pytest.mark.parametrize("refusals", [0, 1])
+async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Ground, refusals: int) -> None:
+    """One that does not know its signature refuses at first, and asks for it."""
+    ground.node.signs, ground.node.refusals = True, refusals
     reconcile = ground.node._reconcile
 
     async def known(*, check_interface: bool) -> None:
@@ -203,14 +209,14 @@ async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Grou
 
     ground.node.reconciler.reconcile = known
     await ground.rotation.rotate()
-    assert ground.node.steps == ["told", "herald", "new key", "knock 1"]
+    assert ground.node.steps == ["told", *["herald"] * (1 + refusals), "new key", "knock 1"]
 
 
 async def test_a_bootstrap_node_without_a_herald_changes_nothing(ground: Ground) -> None:
     ground.node.signs, ground.node.herald = True, REFUSED
     with pytest.raises(NotRotated, match="no member agreed"):
         await ground.rotation.rotate()
-    assert ground.node.steps == ["told", "herald"]
+    assert ground.node.steps == ["told", "herald", "herald"]
 
 
 async def test_a_bootstrap_node_whose_herald_kept_silent_uses_the_old_key_again(ground: Ground) -> None:
