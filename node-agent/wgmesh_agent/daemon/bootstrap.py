@@ -11,11 +11,11 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.query_answers import PING_QUERY
-from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
@@ -35,7 +35,6 @@ CLAIM_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 SWEEP_SECONDS = 10.0
 STOP_GRACE_SECONDS = 1.0
-PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
 class Bootstrap:

@@ -19,6 +19,7 @@ from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.links.padding import SMALL_BYTES
 from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.membership.tags import PUBLIC_KEY
+from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.model import Device, Peer
 from wgmesh_api.agent_pb2 import ExamineResult, LinkFacts, OwnFacts, Refused
 
@@ -27,7 +28,6 @@ MOST_LINKS = 16
 ASKED_ABOUT_ONE = 3
 WATCH_SECONDS = 6.0
 """WireGuard begins a handshake anew every five seconds: in so long a packet of each end has been seen, or is lost."""
-FRESH_SECONDS = 180.0
 RECENT_SECONDS = 600.0
 T = TypeVar("T")
 
@@ -230,4 +230,4 @@ def _some(names: Sequence[str], but: str) -> list[str]:
 
 def _is_fresh(peer: Peer) -> bool:
     since = age(peer)
-    return since is not None and since <= FRESH_SECONDS
+    return since is not None and since <= STALE_AFTER_SECONDS

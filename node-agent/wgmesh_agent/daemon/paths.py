@@ -17,6 +17,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.links.living import living
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.seeking import ANSWER_SECONDS, Seeking
@@ -201,13 +202,9 @@ class Paths:
 
     def _look(self, now: float) -> dict[PublicKey, float]:
         """Whoever lives as gossip says, and is not heard: since when."""
-        links = self._prober.links()
-        members = self._gossip.members()
         troubled: dict[PublicKey, float] = {}
-        for binding in self._ledger:
-            claim = binding.claim
-            member, link = members.get(claim.node), links.get(claim.node)
-            if member is None or member.status is not MemberStatus.ALIVE or link is None or link.heard:
+        for claim, link in living(self._ledger, self._gossip.members(), self._prober.links()):
+            if link.heard:
                 continue
             key = claim.public_key
             troubled[key] = self._troubled.get(key, now)

@@ -14,8 +14,8 @@ from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
-from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.links.living import living
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.relays import Question, Relays
 from wgmesh_agent.wireguard.backends import forwarding
@@ -218,14 +218,10 @@ class Relaying:
 
     def _links(self) -> dict[PublicKey, bool]:
         """The members alive, and whether the path to each works in both directions."""
-        links, members = self._prober.links(), self._gossip.members()
-        found = {}
-        for binding in self._ledger:
-            claim = binding.claim
-            member, link = members.get(claim.node), links.get(claim.node)
-            if member is not None and member.status is MemberStatus.ALIVE and link is not None:
-                found[claim.public_key] = link.heard and bool(link.hears_us)
-        return found
+        return {
+            claim.public_key: link.heard and bool(link.hears_us)
+            for claim, link in living(self._ledger, self._gossip.members(), self._prober.links())
+        }
 
     def _relay_keys(self) -> list[PublicKey]:
         bindings = (self._ledger.by_name(name) for name in self._names)

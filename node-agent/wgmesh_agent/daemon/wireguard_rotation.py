@@ -26,6 +26,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.membership.admission_record import AdmissionRecord
+from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -152,10 +153,13 @@ class WireGuardRotation:
 
     def _possible_heralds(self) -> list[str]:
         """Living members that understand such a question, other bootstrap nodes first."""
-        alive = {member.name for member in self._node.members() if member.status in PRESENT}
-        found = [b.claim for b in self._node.ledger if b.claim.node in alive]
+        found = self._living()
         random.shuffle(found)
         return [claim.node for claim in sorted(found, key=lambda claim: not claim.bootstrap)]
+
+    def _living(self) -> list[Claim]:
+        alive = {member.name for member in self._node.members() if member.status in PRESENT}
+        return [binding.claim for binding in self._node.ledger if binding.claim.node in alive]
 
     async def _back(self, old: PrivateKey, why: str) -> None:
         if self._node.identity.private_key == old:
@@ -179,8 +183,7 @@ class WireGuardRotation:
         deadline = time.monotonic() + HANDSHAKES_SECONDS
         while True:
             device = await self._node.device()
-            alive = {member.name for member in self._node.members() if member.status in PRESENT}
-            wanted = [b.claim for b in self._node.ledger if b.claim.node in alive]
+            wanted = self._living()
             late = sorted(
                 claim.node
                 for claim in wanted

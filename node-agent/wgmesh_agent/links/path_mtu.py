@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from wgmesh_agent.links.padding import HEADERS_BYTES
 from wgmesh_agent.membership.binding import IPAddress
 
 LEAST_BYTES = 576
@@ -35,7 +36,6 @@ NOT_READY_A_SECOND = 50.0
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgm1"
 _ASK, _ANSWER = 1, 2
-_HEADERS_BYTES = {4: 20 + 8, 6: 40 + 8}
 _REMEMBERED = 8
 
 Ceiling = Callable[[IPAddress], int | None]
@@ -128,7 +128,7 @@ class PathMTUs:
         if peer is None or len(payload) < _PROBE.size or payload[:4] != _MAGIC:
             return None
         _, kind, sequence, size = _PROBE.unpack_from(payload)
-        if kind == _ASK and len(payload) == size - _HEADERS_BYTES[source.version]:
+        if kind == _ASK and len(payload) == size - HEADERS_BYTES[source.version]:
             return _PROBE.pack(_MAGIC, _ANSWER, sequence, size)
         if kind == _ANSWER and peer.sent.get(sequence) == size:
             self._answered(source, peer, size, now)
@@ -221,7 +221,7 @@ class PathMTUs:
         if len(peer.sent) > _REMEMBERED:
             del peer.sent[next(iter(peer.sent))]
         payload = _PROBE.pack(_MAGIC, _ASK, self._sequence, peer.size)
-        return payload.ljust(peer.size - _HEADERS_BYTES[address.version], b"\0")
+        return payload.ljust(peer.size - HEADERS_BYTES[address.version], b"\0")
 
 
 def rounded(size: int) -> int:
