@@ -1,9 +1,10 @@
-"""How soon a mesh is whole again: after a healed partition, after a reboot; and what a restart of an agent loses."""
+"""How soon a mesh is whole again after a healed partition, a reboot, a move; and what a restart of an agent loses."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from ipaddress import ip_address
 
 from tests.bench.measurement import CannotRun, Measurement
 from tests.netns.mesh_ground import eventually, pinging, saved_members, status
@@ -11,14 +12,16 @@ from tests.netns.mesh_ground import eventually, pinging, saved_members, status
 from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
+from wgmesh_agent.membership.binding import IPAddress
 
-TITLE = "ten nodes: a partition of a minute, reboots, restarts of agents"
+TITLE = "ten nodes: a partition of a minute, reboots, moves, restarts of agents"
 NODES = 10
 CUT_SECONDS, QUICK_CUT_SECONDS = 60.0, 30.0
-PARTITIONS, REBOOTS, RESTARTS = 2, 5, 5
+PARTITIONS, REBOOTS, MOVES, RESTARTS = 2, 5, 3, 5
 LONGEST_SECONDS = 120.0
 REACH_PARTITION_SECONDS = 10.0
 REACH_REBOOT_SECONDS = 5.0
+REACH_MOVE_SECONDS = 10.0
 
 
 def measure(quick: bool) -> list[Measurement]:
@@ -44,6 +47,11 @@ def measure(quick: bool) -> list[Measurement]:
         reboots = [
             _reboot(mesh, f"n{number % NODES + 1}") for number in range(1, 2 if quick else REBOOTS + 1)
         ]
+        moves = [
+            seconds
+            for number in range(1, 2 if quick else MOVES + 1)
+            for seconds in _moves(mesh, f"n{number + 5}")
+        ]
         partitions = [
             _partition(mesh, QUICK_CUT_SECONDS if quick else CUT_SECONDS)
             for _ in range(1 if quick else PARTITIONS)
@@ -55,6 +63,8 @@ def measure(quick: bool) -> list[Measurement]:
         Measurement("a node rebooted: from its agent's exec to all its links up", "s", reboots,
                     reach=f"≤ {REACH_REBOOT_SECONDS:g} s",
                     reached=statistics.median(reboots) <= REACH_REBOOT_SECONDS),
+        Measurement("a node moved to another address: to all pings to and from it answered", "s", moves,
+                    reach=f"≤ {REACH_MOVE_SECONDS:g} s", reached=max(moves) <= REACH_MOVE_SECONDS),
         Measurement("an agent killed and started again: packets lost to and from its node (20/s each way)",
                     "packets", lost, reach="0", reached=not any(lost)),
     ]  # fmt: skip
@@ -90,6 +100,28 @@ def _reboot(mesh: Mesh, node: str) -> float:
     seconds = time.monotonic() - begun
     mesh.wait_until_full(seconds=LONGEST_SECONDS)
     return seconds
+
+
+def _moves(mesh: Mesh, node: str) -> list[float]:
+    """To another address and back."""
+    old = ip_address(mesh.network.address(node))
+    return [_move(mesh, node, old, old + 100), _move(mesh, node, old + 100, old)]
+
+
+def _move(mesh: Mesh, node: str, old: IPAddress, new: IPAddress) -> float:
+    host = mesh.network.hosts[node]
+    others = [name for name in mesh.agents if name != node]
+    begun = time.monotonic()
+    host.run(["ip", "address", "del", f"{old}/24", "dev", "eth0"])
+    host.run(["ip", "address", "add", f"{new}/24", "dev", "eth0"])
+    for other in others:
+        for here, there in ((node, other), (other, node)):
+            until(
+                lambda: not mesh.ping(here, there, wait=0.2).lost or None,  # noqa: B023
+                LONGEST_SECONDS,
+                f"{there} answers {here}",
+            )
+    return time.monotonic() - begun
 
 
 def _partition(mesh: Mesh, cut_seconds: float) -> float:

@@ -17,7 +17,13 @@ NODES = 10
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
     with lab_mesh(NODES) as mesh:
-        eventually(lambda: not bad(mesh), 20, lambda: f"all links are up both ways, not {bad(mesh)}")
+        eventually(lambda: not bad(mesh), 40, lambda: f"all links are up both ways, not {bad(mesh)}")
+        # A path that is found narrow in the first search is no fault; one that becomes so after it is.
+        eventually(
+            lambda: mesh.members("n1")["n7"].pathMTU == mesh.agents["n1"].info().mtu,
+            40,
+            "n1 has found that full packets pass to n7",
+        )
         yield mesh
 
 
