@@ -15,7 +15,8 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
 
-from wgmesh_agent.daemon.node import Identity, MeshNode
+from wgmesh_agent.daemon.identity import Identity
+from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.messages import NodeState, NodeStateKind, PushPull
 from wgmesh_agent.gossip.serf_messages import SerfPushPull, encode_serf, encode_tags

@@ -25,8 +25,8 @@ from tests.chaos.virtual_loop import EPOCH_UNIX, VirtualLoop
 
 from wgmesh_agent.daemon.agent import FORESEEABLE
 from wgmesh_agent.daemon.entering import Door
+from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.main import Plan
-from wgmesh_agent.daemon.node import Identity
 from wgmesh_agent.daemon.session import Role as SessionRole
 from wgmesh_agent.daemon.session import Session, Start
 from wgmesh_agent.membership.binding import IPAddress

@@ -17,7 +17,8 @@ from wgmesh_agent.daemon.agent_service import SocketInUse
 from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.entering import CannotEnter
 from wgmesh_agent.daemon.garbage import relieve_garbage_collector
-from wgmesh_agent.daemon.node import Identity, NameLost
+from wgmesh_agent.daemon.identity import Identity
+from wgmesh_agent.daemon.listening import NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
 from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, resolve, underlay_mtu
 from wgmesh_agent.gossip.errors import GossipError

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_interface
 
 import structlog
 
+from wgmesh_agent.daemon import roll
 from wgmesh_agent.daemon.admissions import ANSWER_BYTES, QUERY, Admissions
+from wgmesh_agent.daemon.announcing import ANNOUNCEMENT, announce
 from wgmesh_agent.daemon.beyond import Beyond
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.heralding import QUERY as HERALD
 from wgmesh_agent.daemon.heralding import Heralding
+from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.kept_record import KeptRecord
+from wgmesh_agent.daemon.listening import Listening
 from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
@@ -34,24 +37,14 @@ from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
-    KeyringChanged,
     Member,
-    MemberFailed,
-    MemberJoined,
-    MemberLeft,
-    MemberReaped,
-    MemberUpdated,
-    NameConflict,
-    UserEventReceived,
 )
-from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.admission import Caller
-from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
-from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT, PROBE_PORT, is_reserved, own_tags
+from wgmesh_agent.membership.tags import is_reserved, own_tags
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
@@ -60,39 +53,16 @@ from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-ANNOUNCEMENT = "_j"
 REFRESH_SECONDS = 60.0
-COUNT_SECONDS = 5.0
-EVENTS_AT_ONCE = 32
 
 
 class TagRefused(Exception):
     """A tag cannot be set; one sentence."""
-
-
-class NameLost(Exception):
-    """The mesh decided that this node's name is another's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """This node for as long as it runs: its key, its port, and where others reach it."""
-
-    private_key: PrivateKey
-    listen_port: int
-    endpoint: Endpoint
-    mtu: int
-    interface: str
-    keepalive_seconds: int | None = None
-    endpoint_given: bool = False
-    """The endpoint was set, or told by a STUN server: it is told whatever others see."""
-    relays: tuple[str, ...] = ()
-    """Members that may carry traffic between others, best first."""
 
 
 async def _at_once(key: PublicKey) -> None:
@@ -169,8 +139,11 @@ class MeshNode:
             keyring=self.keyring,
         )
         self.prober = Prober(
-            record.addresses[0], self.probe_port, identity.mtu, self._probed, self.changes,
-            device=lambda: self.reconciler.known, endpoint=self._endpoint_of, paths_changed=self._ledger_changed,
+            record.addresses[0], self.probe_port, identity.mtu,
+            lambda: roll.probed(self.members(), self.ledger, self.probe_port), self.changes,
+            device=lambda: self.reconciler.known,
+            endpoint=lambda device, address: roll.endpoint_of(self.ledger, device, address),
+            paths_changed=self._ledger_changed,
         )  # fmt: skip
         self.membership = Membership(
             self.ledger, self.refusals, self.gossip.members, self.admissions, self._ledger_changed
@@ -207,6 +180,14 @@ class MeshNode:
             self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
         )
         self.gossip.on_query(HERALD, heralding.answer)
+        self.listening = Listening(
+            record.node, self.gossip, self.membership, self.prober, self.wandering, self.refusals, self.changes,
+            {
+                ANNOUNCEMENT: self.membership.announced,
+                REQUEST: lambda payload: self.tasks.start(self.rtts.answer(payload), "rtt"),
+                RESPONSE: self.rtts.collect,
+            },
+        )  # fmt: skip
         self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
         for refusal in self.ledger.refused_at_load:
             self.refusals.count(refusal.reason.value, refusal.message)
@@ -262,34 +243,34 @@ class MeshNode:
         await self.gossip.start()
         await self.prober.start()
         self.tasks.start(self.reconciler.run(), "reconcile")
-        self.tasks.start(self._consume_events(), "events")
+        self.tasks.start(self.listening.run(), "events")
         self.tasks.start(self._snapshot.run(), "snapshot")
         self.tasks.start(self._refresh(), "refresh")
         self.tasks.start(self.prober.run(), "probe")
         self.tasks.start(self.beyond.run(), "routes beyond nodes")
         self.tasks.start(self.clamping.run(self.interface_spec, self.changes), "clamping")
         self.tasks.start(self.meeting.reconnect(), "reconnect")
-        self.tasks.start(self._count_gossip(), "count gossip")
+        self.tasks.start(self.listening.count(), "count gossip")
         self.tasks.start(self._watch_addresses(), "addresses")
         self.tasks.start(self.location.run(), "location")
         self.tasks.start(self.paths.run(self.changes), "paths")
         self.tasks.start(self.relaying.run(), "relaying")
         self.tasks.start(
-            self.admissions.run(self.changes, self.gossip, self._bootstraps_alive, self.membership.accept),
+            self.admissions.run(self.changes, self.gossip, self.bootstraps_alive, self.membership.accept),
             "admissions",
         )
 
     def members(self) -> list[Member]:
         """All members by name; those that left are none, though gossip remembers them for a day."""
-        members = self.gossip.members().values()
-        return sorted((m for m in members if m.status is not MemberStatus.LEFT), key=lambda m: m.name)
+        return roll.present(self.gossip.members())
 
     def is_alone(self) -> bool:
         """Whether gossip has no other member alive."""
-        return not any(
-            member.status is MemberStatus.ALIVE and member.name != self.record.node
-            for member in self.gossip.members().values()
-        )
+        return roll.alive(self.gossip.members()) <= {self.record.node}
+
+    def bootstraps_alive(self) -> list[str]:
+        """The names of the bootstrap nodes that gossip has alive."""
+        return roll.bootstraps_alive(self.gossip.members(), self.ledger)
 
     def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
         """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.
@@ -307,16 +288,7 @@ class MeshNode:
 
     def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
-        record = claim.admission
-        shorter = (record.without_certificates(), None) if record else (None,)
-        for short in shorter:
-            try:
-                message = peer_message(replace(claim, admission=short), kind)
-                self.gossip.user_event(ANNOUNCEMENT, message.SerializeToString(), coalesce=False)
-                return
-            except GossipError as error:
-                log.debug("announcement too large", why=str(error))
-        log.warning("announcement not sent", node=claim.node, next="members learn of it by its tags")
+        announce(self.gossip, claim, kind)
 
     async def set_user_tags(self, tags: dict[str, str]) -> None:
         """Replaces this node's own tags, on disk and in gossip.
@@ -374,92 +346,15 @@ class MeshNode:
         """The tags of this node: the reserved ones and these."""
         return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
 
-    def _probed(self) -> dict[IPAddress, str]:
-        """The members that listen for probes, failed ones too: theirs are the links worth looking at."""
-        port = str(self.probe_port)
-        return {
-            binding.claim.addresses[0]: member.name
-            for member in self.members()
-            if member.tags.get(PROBE_PORT) == port
-            and (binding := self.ledger.by_name(member.name)) is not None
-        }
-
-    def _endpoint_of(self, device: Device, address: IPAddress) -> Endpoint | None:
-        """Where WireGuard sends what is for a member."""
-        binding = self.ledger.by_address(address)
-        peer = device.peers.get(binding.claim.public_key) if binding is not None else None
-        return peer.endpoint if peer is not None else None
-
-    def _bootstraps_alive(self) -> list[str]:
-        members = self.gossip.members()
-        return [
-            binding.claim.node
-            for binding in self.ledger
-            if binding.claim.bootstrap
-            and (member := members.get(binding.claim.node)) is not None
-            and member.status is MemberStatus.ALIVE
-        ]
-
     def _ledger_changed(self) -> None:
         self.reconciler.poke()
         self.changes.bump()
-
-    async def _consume_events(self) -> None:
-        handlers: dict[str, Callable[[bytes], object]] = {
-            ANNOUNCEMENT: self.membership.announced,
-            REQUEST: lambda payload: self.tasks.start(self.rtts.answer(payload), "rtt"),
-            RESPONSE: self.rtts.collect,
-        }
-        handled = 0
-        async for event in self.gossip.events:
-            handled += 1
-            if handled % EVENTS_AT_ONCE == 0:
-                # Thousands wait when a mesh is met: none of them may keep the rest of the agent waiting.
-                await asyncio.sleep(0)
-            match event:
-                case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
-                    self._member_news(member)
-                case MemberReaped(member):
-                    self.membership.reaped(member)
-                    self.wandering.forget(member.name)
-                    self.changes.bump()
-                case UserEventReceived(name=name, payload=payload):
-                    if name in handlers:
-                        handlers[name](payload)
-                case NameConflict():
-                    self._name_conflict(event)
-                case KeyringChanged():
-                    log.info("gossip keys changed")
-                    self.changes.bump()
-
-    def _member_news(self, member: Member) -> None:
-        log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
-        self.membership.heard(member)
-        told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
-        self.wandering.told(member.name, told, time.monotonic())
-        if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
-            self.prober.news(member.address, failed=member.status is MemberStatus.FAILED)
-        self.changes.bump()
-
-    def _name_conflict(self, event: NameConflict) -> None:
-        if event.name == self.record.node and event.lost:
-            raise NameLost(
-                f"most members know another node as {event.name}, at {event.theirs}: give one of the two another name"
-            )
-        self.refusals.count(
-            "name_conflict", f"{event.theirs} says to be {event.name}, which lives at {event.ours}"
-        )
 
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self.membership.refresh()
             self.changes.bump()
-
-    async def _count_gossip(self) -> None:
-        while True:
-            await asyncio.sleep(COUNT_SECONDS)
-            self.refusals.overtake(self.gossip.counters.refused)
 
     async def _watch_addresses(self) -> None:
         async for lost in address_changes():

@@ -21,8 +21,9 @@ from wgmesh_agent.daemon.bootstrap import Bootstrap
 from wgmesh_agent.daemon.confirming import Confirming
 from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record_of
 from wgmesh_agent.daemon.examining import Examiner
+from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.jitter import jittered
-from wgmesh_agent.daemon.node import Identity, MeshNode
+from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.daemon.snapshot import Writer

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 from google.protobuf.message import DecodeError
 
+from wgmesh_agent.daemon import roll
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
@@ -100,12 +101,7 @@ class Views:
 
     def alive(self) -> list[str]:
         """All other members that gossip has alive."""
-        own = self._node.record.node
-        return [
-            member.name
-            for member in self._node.members()
-            if member.status is MemberStatus.ALIVE and member.name != own
-        ]
+        return sorted(roll.alive(self._node.gossip.members()) - {self._node.record.node})
 
     def _own(self, about: str, device: Device) -> LinkView:
         node = self._node

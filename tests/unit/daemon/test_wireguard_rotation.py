@@ -18,7 +18,8 @@ from wgmesh_agent.daemon import own_key
 from wgmesh_agent.daemon import wireguard_rotation as module
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.heralding import AGREED, REFUSED
-from wgmesh_agent.daemon.node import Identity, MeshNode
+from wgmesh_agent.daemon.identity import Identity
+from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.wireguard_rotation import WireGuardRotation
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import QueryResult
