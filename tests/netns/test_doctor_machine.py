@@ -1,7 +1,9 @@
 """`wgmesh doctor` finds what is wrong with a machine, and with a member as such."""
 
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -190,6 +192,20 @@ def test_no_agent_and_an_interface_that_somebody_removed(mesh: Mesh) -> None:
     _, document = doctor(host)
     assert {one["code"] for one in document["findings"]} == {"agent_down", "interface_gone"}
     agent.start()
+    mesh.wait_until_full()
+
+
+def test_an_agent_that_runs_and_does_not_answer(mesh: Mesh) -> None:
+    agent = mesh.agents["n2"]
+    pid = agent.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        status, document = doctor(mesh.network.hosts["n2"])
+    finally:
+        # nsenter stops with its child, and is in the same group.
+        os.killpg(os.getpgid(pid), signal.SIGCONT)
+    assert status == 1
+    assert {one["code"] for one in document["findings"]} == {"agent_silent"}
     mesh.wait_until_full()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.netns.doctor_ground import doctor, finding_of
 from tests.netns.mesh_ground import eventually, lab_mesh, status, stays, wgmesh, wireguard
 
 from wgmesh_agent.join.messages import peer_message
@@ -284,6 +285,13 @@ def test_another_s_name_spoken_from_its_own_address_takes_nothing_from_the_other
         watch.unchanged(8)
     assert mesh.agents["n2"].runs()
     assert [mesh.members(node)["n2"].addr for node in HONEST] == [mesh.mesh_address("n2")] * 3
+
+
+def test_doctor_tells_who_speaks_in_gossip_and_was_never_admitted(mesh: Mesh, rogue: Rogue) -> None:
+    eventually(lambda: status(mesh, "n1", "n5") == "alive", 20, "gossip has it")
+    code, document = doctor(mesh.network.hosts["n1"], "n5")
+    assert code == 1
+    assert "is no member here" in finding_of(document, "n5", "not_admitted")["what"]
 
 
 def test_nobody_is_bound_whom_no_bootstrap_node_vouches_for(mesh: Mesh, rogue: Rogue) -> None:

@@ -60,7 +60,7 @@ class Agent:
             raise LabError(f"the agent of {self.host.name} does not run: {self.said()}")
         return children[0]
 
-    def wait_until_ready(self, seconds: float = 20.0) -> MeshInfo:
+    def wait_until_ready(self, seconds: float = 60.0) -> MeshInfo:
         """Waits for the agent to answer on its socket. Raises LabError with the end of its log."""
         return until(self._info_or_none, seconds, lambda: f"{self.host.name} answers: {self.said()}")
 

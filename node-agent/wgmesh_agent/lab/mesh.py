@@ -108,7 +108,7 @@ class Mesh:
             self.join(f"n{number}")
         self.wait_until_full()
 
-    def wait_until_full(self, nodes: set[str] | None = None, seconds: float = 30.0) -> float:
+    def wait_until_full(self, nodes: set[str] | None = None, seconds: float = 60.0) -> float:
         """Waits until all of `nodes` (default: all) see each other alive, with a handshake; how long it took."""
         names = nodes if nodes is not None else set(self.agents)
         begun = time.monotonic()
