@@ -59,7 +59,9 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.clock_steps import ClockSteps
 from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
@@ -146,6 +148,7 @@ class MeshNode:
         )
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
+            ages=HandshakeAges(ClockSteps(folder.clock(), folder.keep_clock)),
             keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.granted,
             shape=lambda desired, actual, now_unix: self.relaying.shape(
                 self.paths.shape(desired, actual, now_unix), actual
