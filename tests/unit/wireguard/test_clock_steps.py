@@ -12,9 +12,17 @@ from wgmesh_agent.wireguard.clock_steps import SAME_CLOCK_SECONDS, ClockSteps, S
 HOUR = 3600.0
 
 
+class Kept(list[list[Span]]):
+    """What was kept, the last at the end."""
+
+    def __call__(self, spans: Sequence[Span]) -> bool:
+        self.append(list(spans))
+        return True
+
+
 def test_a_clock_that_is_never_stepped_is_kept_once() -> None:
-    kept: list[Sequence[Span]] = []
-    clock = ClockSteps((), lambda spans: kept.append(list(spans)) is None)
+    kept = Kept()
+    clock = ClockSteps((), kept)
     for now in (10.0, 25.0, 40.2):
         clock.look(1000.0 + now, now)
     assert kept == [[(10.0, 1000.0)]]
@@ -29,8 +37,8 @@ def test_what_could_not_be_kept_is_tried_again() -> None:
 
 
 def test_spans_that_ended_before_any_session_began_are_forgotten() -> None:
-    kept: list[Sequence[Span]] = []
-    clock = ClockSteps((), lambda spans: kept.append(list(spans)) is None)
+    kept = Kept()
+    clock = ClockSteps((), kept)
     for now, ahead in ((10.0, HOUR), (20.0, 0.0), (150.0, -HOUR), (210.0, 0.0)):
         clock.look(now + ahead, now)
     assert kept[-1] == [(20.0, 0.0), (150.0, -HOUR), (210.0, 0.0)]
