@@ -138,12 +138,13 @@ class MeshNode:
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
         self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
         announced = record.admission.routes if record.admission is not None else record.routes
+        forwarding = Forwarding(folder.path, identity.interface)
         self.beyond = Beyond(
             identity.interface,
             self.ledger,
             self.refusals,
             announced,
-            Forwarding(folder.path),
+            forwarding,
             self._ledger_changed,
         )
         self.reconciler = Reconciler(
@@ -193,7 +194,7 @@ class MeshNode:
             self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
         )  # fmt: skip
         self.relaying = Relaying(
-            identity.relays, identity.interface, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
             self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
         )  # fmt: skip
         self.gossip.on_query(WHERE_QUERY, self.paths.answer)
@@ -365,7 +366,7 @@ class MeshNode:
         self.prober.close()
         await self.gossip.close()
         await self.clamping.remove()
-        self.beyond.undo()
+        await self.beyond.undo()
         await self.relaying.close_door()
         try:
             await self.backend.destroy()
