@@ -82,8 +82,8 @@ def _named(number: int, size: int, bootstraps: int, *faults: Fault) -> Schedule:
     return Schedule(-number, nodes, nodes[:bootstraps], faults)
 
 
-HOUR_APART = _named(1, 8, 2, Fault(Kind.PARTITION, 5, HOUR, ("n2", "n3", "n4")))
-"""A partition of an hour."""
+HOUR_APART = _named(1, 4, 2, Fault(Kind.PARTITION, 5, HOUR, ("n2", "n3")))
+"""A partition of an hour, a bootstrap node on either side."""
 SET_BACK = _named(
     2, 4, 1,
     Fault(Kind.PARTITION, 5, 400, ("n2",)),
