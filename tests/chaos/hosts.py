@@ -1,4 +1,7 @@
-"""Schedules carried out on real agents: hosts made of namespaces, real WireGuard, cuts and loss by nftables."""
+"""Schedules carried out on real agents: hosts made of namespaces, real WireGuard, cuts by nftables.
+
+Loss comes from nftables too, and where the kernel has netem all weather from that: delay, duplicates and reordering.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,39 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from ipaddress import ip_network
 from itertools import combinations
 
 from tests.chaos.invariants import Broken
-from tests.chaos.menus import NETNS_BOUND_SECONDS
+from tests.chaos.menus import HOSTS_BOUND_SECONDS
 from tests.chaos.schedule import Fault, Kind, Schedule
-from tests.netns.mesh_ground import Pinging, has_interface, lab_network, pinging, saved_members, wireguard
+from tests.chaos.watching import Watching
+from tests.chaos.weather import longest_silence, netem, silence
+from tests.netns.mesh_ground import Pinging, lab_network, pinging, saved_members
 
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.lab.network import UPLINK
 
 TABLE = "chaos"
 DISK_BYTES = 4 << 20
 LOOK_SECONDS = 0.5
 REMEMBERED_SECONDS = 20.0
-STARTED_SECONDS = 40.0
+STARTED_SECONDS = 120.0
 BREAKS_LINKS = frozenset({Kind.REBOOT, Kind.BOOTSTRAPS, Kind.TRUNCATE})
 """Kinds after which a node's tunnels, or its key, are new."""
 
 
 class Run:
-    """One schedule on one mesh."""
+    """One schedule on one mesh; `has_netem`: the kernel can make every kind of weather."""
 
-    def __init__(self, schedule: Schedule, mesh: Mesh) -> None:
+    def __init__(self, schedule: Schedule, mesh: Mesh, *, has_netem: bool) -> None:
         self.schedule = schedule
         self.mesh = mesh
+        self._has_netem = has_netem
+        self._watching = Watching(mesh, schedule.nodes)
         self._down: set[str] = set()
         self._blocked: dict[Fault, list[tuple[str, str]]] = {}
-        self._losing: dict[Fault, float] = {}
-        self._peers: dict[str, set[str]] = {}
-        self._looks = 0
+        self._weather: list[Fault] = []
 
     def form(self) -> None:
         """The mesh as the schedule has it at its start."""
@@ -54,9 +59,7 @@ class Run:
             if time.monotonic() > deadline:
                 raise Broken("not all members were remembered")
             time.sleep(LOOK_SECONDS)
-        broken = {node for fault in self.schedule.faults if fault.kind in BREAKS_LINKS for node in fault.whom}
-        keys = {node: wireguard(mesh.network.hosts[node]).public_key for node in everybody - broken}
-        self._peers = {node: set(keys.values()) - {keys[node]} for node in keys}
+        self._watching.keep(everybody - self._broken())
 
     def carry_out(self) -> float:
         """All faults, and the time until the mesh is whole again, in seconds."""
@@ -68,40 +71,24 @@ class Run:
             act()
         ended = time.monotonic()
         while missing := self._missing():
-            if time.monotonic() - ended > NETNS_BOUND_SECONDS:
-                raise Broken(f"not whole again within {NETNS_BOUND_SECONDS:g} s: {'; '.join(missing[:8])}")
+            if time.monotonic() - ended > HOSTS_BOUND_SECONDS:
+                raise Broken(f"not whole again within {HOSTS_BOUND_SECONDS:g} s: {'; '.join(missing[:8])}")
             self.look()
         return time.monotonic() - ended
 
     def look(self) -> None:
-        """No ranges that overlap, and no peer of a healthy link missing. Raises Broken."""
-        self._looks += 1
-        for node in self.schedule.nodes:
-            host = self.mesh.network.hosts[node]
-            if node in self._down or not has_interface(host):
-                continue
-            tunnels = wireguard(host).tunnels
-            ranges = [
-                ip_network(one)
-                for tunnel in tunnels.values()
-                for one in tunnel.allowed_ips
-                if one != "(none)"
-            ]
-            for one, other in combinations(ranges, 2):
-                if one.version == other.version and one.overlaps(other):
-                    raise Broken(f"{node} has ranges that overlap: {one} and {other}")
-            lost = self._peers.get(node, set()) - tunnels.keys()
-            if lost:
-                raise Broken(f"{node} lost the peers {sorted(lost)}")
+        """Raises Broken."""
+        self._watching.look([node for node in self.schedule.nodes if node not in self._down])
 
     def healthy_pairs(self) -> list[tuple[str, str]]:
-        """Pairs that no fault of the schedule comes between: agents may die there, packets may not."""
-        if any(fault.kind is Kind.LOSS for fault in self.schedule.faults):
-            return []
-        broken = {node for fault in self.schedule.faults if fault.kind in BREAKS_LINKS for node in fault.whom}
+        """Pairs that no fault comes between but the weather: agents may die there, their links may not."""
+        broken = self._broken()
         cut = {frozenset(pair) for fault in self.schedule.faults for pair in self._cuts(fault)}
         left = [node for node in self.schedule.nodes if node not in broken]
         return [pair for pair in combinations(left, 2) if frozenset(pair) not in cut]
+
+    def _broken(self) -> set[str]:
+        return {node for fault in self.schedule.faults if fault.kind in BREAKS_LINKS for node in fault.whom}
 
     # Faults
 
@@ -123,8 +110,10 @@ class Run:
         match fault.kind:
             case Kind.PARTITION | Kind.PARTIAL | Kind.ONE_WAY:
                 return lambda: self._cut(fault, True), lambda: self._cut(fault, False)
-            case Kind.LOSS:
-                return lambda: self._lose(fault, True), lambda: self._lose(fault, False)
+            case Kind.LOSS | Kind.DELAY | Kind.DUPLICATE | Kind.REORDER if (
+                self._has_netem or fault.kind is Kind.LOSS
+            ):
+                return lambda: self._change_weather(fault, True), lambda: self._change_weather(fault, False)
             case Kind.KILL | Kind.STORM:
                 return lambda: self._kill(fault.whom), lambda: self._start(fault.whom)
             case Kind.REBOOT:
@@ -156,31 +145,35 @@ class Run:
             del self._blocked[fault]
         self._set_rules()
 
-    def _lose(self, fault: Fault, begins: bool) -> None:
+    def _change_weather(self, fault: Fault, begins: bool) -> None:
         if begins:
-            self._losing[fault] = fault.amount
+            self._weather.append(fault)
         else:
-            del self._losing[fault]
+            self._weather.remove(fault)
         self._set_rules()
 
     def _set_rules(self) -> None:
-        """Each host drops what must not reach it, in a table of its own, replaced as a whole."""
+        """Each host drops what must not reach it, in a table of its own, replaced as a whole; netem does the rest."""
         for node in self.schedule.nodes:
-            if node in self._down:
-                continue
-            rules = [f"add table inet {TABLE}", f"delete table inet {TABLE}", f"add table inet {TABLE}",
-                     f"add chain inet {TABLE} input {{ type filter hook input priority -200; }}"]  # fmt: skip
-            for pairs in self._blocked.values():
-                rules += [
-                    f"add rule inet {TABLE} input iifname eth0 ip saddr {self.mesh.network.address(a)} drop"
-                    for a, b in pairs
-                    if b == node
-                ]
-            rules += [
-                f"add rule inet {TABLE} input iifname eth0 numgen random mod 1000 < {round(1000 * share)} drop"
-                for share in self._losing.values()
-            ]
-            self.mesh.network.hosts[node].run(["nft", "-f", "-"], text="\n".join(rules) + "\n")
+            if node not in self._down:
+                self.mesh.network.hosts[node].run(
+                    ["nft", "-f", "-"], text="\n".join(self._rules(node)) + "\n"
+                )
+                if self._has_netem:
+                    # Replaced by its like it keeps its queue: packets that are on their way.
+                    command = ["tc", "qdisc", "replace", "dev", UPLINK, "root", "netem"]
+                    self.mesh.network.hosts[node].run([*command, *netem(self._weather)])
+
+    def _rules(self, node: str) -> Iterator[str]:
+        yield from (f"add table inet {TABLE}", f"delete table inet {TABLE}", f"add table inet {TABLE}")
+        yield f"add chain inet {TABLE} input {{ type filter hook input priority -200; }}"
+        rule = f"add rule inet {TABLE} input iifname {UPLINK}"
+        for pairs in self._blocked.values():
+            for source, target in pairs:
+                if target == node:
+                    yield f"{rule} ip saddr {self.mesh.network.address(source)} drop"
+        for fault in self._weather if not self._has_netem else ():
+            yield f"{rule} numgen random mod 1000 < {round(1000 * fault.amount)} drop"
 
     def _kill(self, nodes: tuple[str, ...]) -> None:
         for node in nodes:
@@ -254,7 +247,7 @@ class Run:
         ]
 
 
-def run(schedule: Schedule) -> tuple[float, str]:
+def run(schedule: Schedule, *, has_netem: bool = False) -> tuple[float, str]:
     """A schedule from start to end: seconds to the full mesh, and a few words. Raises Broken with how to repeat it."""
     try:
         with ExitStack() as stack:
@@ -263,19 +256,32 @@ def run(schedule: Schedule) -> tuple[float, str]:
                 _small_disk(stack, network.folder / node)
                 network.add_host(node)
             mesh = Mesh(network)
-            run = Run(schedule, mesh)
+            run = Run(schedule, mesh, has_netem=has_netem)
             run.form()
             pairs = run.healthy_pairs()
             pings: list[Pinging]
             with pinging(mesh, *pairs) as pings:
                 took = run.carry_out()
-            lost = {pair: ping.lost() for pair, ping in zip(pairs, pings, strict=True) if ping.lost()}
-            if lost:
-                raise Broken(f"pings between healthy nodes were lost: {lost}")
-            return took, f"{len(pairs)} healthy links without a lost ping"
+            return took, _judged(schedule, dict(zip(pairs, pings, strict=True)))
     except (Broken, LabError) as error:
-        again = f"again: .venv/bin/python tests/chaos/run.py netns --seed {schedule.seed}"
+        ground = "kernel" if has_netem else "netns"
+        again = f"again: .venv/bin/python tests/chaos/run.py {ground} --seed {schedule.seed}"
         raise Broken(f"{error}\n{schedule}\n{again}") from error
+
+
+def _judged(schedule: Schedule, pings: dict[tuple[str, str], Pinging]) -> str:
+    """What is to be said of healthy links. Raises Broken if one was interrupted."""
+    loss = max((fault.amount for fault in schedule.faults if fault.kind is Kind.LOSS), default=0.0)
+    allowed = longest_silence(loss)
+    worst = {pair: silence(ping.answered()) for pair, ping in pings.items()}
+    interrupted = {pair: pings for pair, pings in worst.items() if pings > allowed}
+    if interrupted:
+        raise Broken(
+            f"between healthy nodes more pings in a row were lost than the {allowed} that the weather "
+            f"explains: {interrupted}"
+        )
+    said = f"at most {max(worst.values(), default=0)} pings in a row lost" if loss else "without a lost ping"
+    return f"{len(pings)} healthy links {said}"
 
 
 def _small_disk(stack: ExitStack, disk: object) -> None:

@@ -7,7 +7,7 @@ import contextvars
 import errno
 import random
 import shutil
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -26,6 +26,7 @@ from wgmesh_agent.join.service import MeshService
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.state.folder import MEMBERS, StateFolder
 from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.wireguard.clock_steps import Span
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -255,6 +256,9 @@ class Disk(StateFolder):
     def save_members(self, bindings: Iterable[Binding]) -> None:
         if self._may_write():
             super().save_members(bindings)
+
+    def keep_clock(self, spans: Sequence[Span]) -> bool:
+        return not self._life.machine.disk_full and not self._life.is_dead and super().keep_clock(spans)
 
     def _may_write(self) -> bool:
         if self._life.machine.disk_full and not self._life.is_dead:

@@ -33,7 +33,7 @@ VIRTUAL = Menu(
     files=("members.json", "members.json.earlier", "mesh.json", "wireguard.key"),
 )
 
-NETNS_BOUND_SECONDS = 45.0
+HOSTS_BOUND_SECONDS = 45.0
 NETNS = Menu(
     nodes=(4, 5),
     bootstraps=(1, 2),
@@ -55,14 +55,35 @@ NETNS = Menu(
 )
 """Clocks are stepped in virtual time only: namespaces have no wall clock of their own."""
 
+KERNEL = Menu(
+    nodes=(3, 4),
+    bootstraps=(1, 2),
+    faults=(3, 5),
+    begin=Span(0, 5),
+    dishes={
+        Kind.LOSS: Dish(3, Span(8, 20), Span(0.1, 0.3)),
+        Kind.DELAY: Dish(3, Span(8, 20), Span(0.1, 0.3)),
+        Kind.DUPLICATE: Dish(3, Span(8, 20), Span(0.1, 0.5)),
+        Kind.REORDER: Dish(3, Span(8, 20), Span(0.1, 0.5)),
+        Kind.PARTITION: Dish(1, Span(4, 20)),
+        Kind.ONE_WAY: Dish(1, Span(4, 20)),
+        Kind.KILL: Dish(1, Span(1, 10)),
+        Kind.STORM: Dish(1, Span(5, 12), Span(2, 4)),
+        Kind.REBOOT: Dish(1, Span(1, 10)),
+        Kind.TRUNCATE: Dish(1, Span(1, 5)),
+    },
+    files=NETNS.files,
+)
+"""Weather that only netem makes, on the kernel's own WireGuard."""
+
 
 def _named(number: int, size: int, bootstraps: int, *faults: Fault) -> Schedule:
     nodes = tuple(f"n{n}" for n in range(1, size + 1))
     return Schedule(-number, nodes, nodes[:bootstraps], faults)
 
 
-HOUR_APART = _named(1, 8, 2, Fault(Kind.PARTITION, 5, HOUR, ("n2", "n3", "n4")))
-"""A partition of an hour."""
+HOUR_APART = _named(1, 4, 2, Fault(Kind.PARTITION, 5, HOUR, ("n2", "n3")))
+"""A partition of an hour, a bootstrap node on either side."""
 SET_BACK = _named(
     2, 4, 1,
     Fault(Kind.PARTITION, 5, 400, ("n2",)),
@@ -81,5 +102,17 @@ NEWCOMERS = _named(
     Fault(Kind.TRUNCATE, 8, 40, ("n1", "n2", "n4", "n6"), file="members.json"),
 )  # fmt: skip
 """Nodes come, and before all have their records the bootstrap nodes are gone for most of a minute."""
-NAMED = {schedule.seed: schedule for schedule in (HOUR_APART, SET_BACK, NO_DOOR, FORGETFUL, NEWCOMERS)}
+STORMY = _named(
+    6, 3, 1,
+    Fault(Kind.LOSS, 0, 14, amount=0.3),
+    Fault(Kind.DELAY, 1, 13, amount=0.3),
+    Fault(Kind.DUPLICATE, 2, 12, amount=0.3),
+    Fault(Kind.REORDER, 3, 11, amount=0.3),
+    Fault(Kind.KILL, 4, 3, ("n1", "n2")),
+    Fault(Kind.ONE_WAY, 6, 6, ("n2",), ("n3",)),
+)  # fmt: skip
+"""All weather at once, and under it agents killed and a one-way cut: what a guest with netem does within a minute."""
+NAMED = {
+    schedule.seed: schedule for schedule in (HOUR_APART, SET_BACK, NO_DOOR, FORGETFUL, NEWCOMERS, STORMY)
+}
 """Schedules that found something once, or that chance draws too seldom; their seeds are negative."""

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Seeded faults: `make chaos`, or `tests/chaos/run.py GROUND [--seed N | --seeds FIRST-LAST]`.
 
-Grounds: `virtual` (agents in virtual time), `netns` (real agents on hosts of namespaces), `figures` (recovery measured
-on real agents; `--write` puts it into docs/benchmarks.md), `all`. Prints each schedule's outcome, in the end how many
+Grounds: `virtual` (agents in virtual time), `netns` (real agents on hosts of namespaces), `kernel` (the same on kernel
+WireGuard, in weather made by netem: in a guest that has both), `figures` (recovery measured on real agents; `--write`
+puts it into docs/benchmarks.md), `all`. Prints each schedule's outcome, in the end how many
 passed and the worst recovery; a schedule that failed prints its seed, itself, and how to run it again.
 Exit status 1 if any failed.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -23,8 +25,10 @@ ROOT = Path(__file__).parents[2]
 # pystun3 brings a package `tests` of its own, which would be found instead of this project's.
 sys.modules["tests"] = ModuleType("tests")
 sys.modules["tests"].__path__ = [str(ROOT / "tests")]
-GROUNDS = ("virtual", "netns", "figures", "all")
-VIRTUAL_SEEDS, NETNS_SEEDS = range(1, 211), range(1, 13)
+GROUNDS = ("virtual", "netns", "kernel", "figures", "all")
+VIRTUAL_SEEDS, NETNS_SEEDS, KERNEL_SEEDS = range(1, 301), range(1, 13), range(1, 9)
+UML = ROOT / "tests/kernel/uml"
+GUEST_SECONDS = 1500
 WORKERS = 2
 
 
@@ -44,6 +48,7 @@ def main() -> int:
     parser.add_argument("ground", choices=GROUNDS, nargs="?", default="all")
     parser.add_argument("--seed", type=int, help="this one alone; negative: one of those with a name")
     parser.add_argument("--seeds", type=_range, help="FIRST-LAST")
+    parser.add_argument("--here", action="store_true", help="`kernel` in this kernel, not in a guest")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     arguments = parser.parse_args()
     seeds = [arguments.seed] if arguments.seed is not None else arguments.seeds
@@ -52,6 +57,9 @@ def main() -> int:
         passed &= _virtual(seeds or [*_named(), *VIRTUAL_SEEDS])
     if arguments.ground in ("netns", "all"):
         passed &= _report("netns", map(_real, seeds or NETNS_SEEDS))
+    if arguments.ground in ("kernel", "all"):
+        seeds = seeds or KERNEL_SEEDS
+        passed &= _report("kernel", map(_in_kernel, seeds)) if arguments.here else _in_guest(seeds)
     if arguments.ground in ("figures", "all"):
         passed &= _figures(write=arguments.write)
     return 0 if passed else 1
@@ -94,6 +102,24 @@ def _real(seed: int) -> Result:
     from tests.chaos.schedule import draw
 
     return _result(seed, lambda: hosts.run(draw(seed, NETNS)))
+
+
+def _in_kernel(seed: int) -> Result:
+    from tests.chaos import hosts
+    from tests.chaos.menus import KERNEL, NAMED
+    from tests.chaos.schedule import draw
+
+    schedule = NAMED[seed] if seed in NAMED else draw(seed, KERNEL)
+    return _result(seed, lambda: hosts.run(schedule, has_netem=True))
+
+
+def _in_guest(seeds: Iterable[int]) -> bool:
+    """Each schedule in a guest of its own: what one leaves behind is not the next one's."""
+    subprocess.run([UML / "build"], check=True)
+    environment = {**os.environ, "UML_SECONDS": str(GUEST_SECONDS)}
+    command: list[str | Path] = [UML / "run", sys.executable, __file__, "kernel", "--here", "--seed"]
+    ends = [subprocess.run([*command, str(seed)], env=environment, check=False) for seed in seeds]
+    return not any(end.returncode for end in ends)
 
 
 def _result(seed: int, run: Callable[[], tuple[float, str]]) -> Result:

@@ -40,7 +40,6 @@ from wgmesh_agent.daemon import (
     paths,
     prober,
     reconciler,
-    relaying,
 )
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint as GossipEndpoint
@@ -51,7 +50,7 @@ from wgmesh_agent.join.service import MeshService
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership import admission_record
 from wgmesh_agent.membership.binding import IPAddress
-from wgmesh_agent.state import folder
+from wgmesh_agent.state import folder, forwarding
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_agent.wireguard.underlay import UnderlayRoute
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, Peer
@@ -293,7 +292,8 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield beyond, "connected_networks", _no_networks
     yield location, "reachable_addresses", _interfaces
     yield prober, "route_to", _route
-    yield relaying, "forwarding", SimpleNamespace(allow=lambda *_: None, withdraw=lambda *_: None)
+    no_rules = {"is_confined": lambda _: False, "confine": lambda *_, **__: None, "free": lambda _: None}
+    yield forwarding, "exits", SimpleNamespace(**no_rules)
     yield bootstrap, "serve", _serve_mesh
     yield agent_service, "serve", _serve_agent
     yield client, "_channel", _Channel

@@ -13,7 +13,7 @@ from tests.chaos.invariants import Broken
 from tests.chaos.menus import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
 from tests.chaos.schedule import Fault, Kind, Schedule, draw
 
-SEEDS = (4, 14, 22, 23, 36, 42, 49, 55)
+SEEDS = (4, 14, 15, 22, 23, 36, 42, 49, 55)
 RUN = Path(__file__).with_name("run.py")
 
 
@@ -24,7 +24,7 @@ def test_a_mesh_survives_the_schedule(seed: int) -> None:
     assert outcome.pings > 0
 
 
-@pytest.mark.parametrize("name", ["NO_DOOR", "FORGETFUL", "NEWCOMERS", "SET_BACK"])
+@pytest.mark.parametrize("name", ["HOUR_APART", "NO_DOOR", "FORGETFUL", "NEWCOMERS", "SET_BACK"])
 def test_a_mesh_survives_what_once_broke_one(name: str) -> None:
     schedule: Schedule = getattr(menus, name)
     assert NAMED[schedule.seed] is schedule

@@ -1,4 +1,7 @@
-"""Networks behind nodes: a site is reached through its gateway, by nobody's word alone, and let go with the node."""
+"""Networks behind nodes: a site is reached through its gateway, by nobody's word alone, and let go with the node.
+
+The gateway may relay, too: it forwards for both, and no further.
+"""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +44,7 @@ def mesh() -> Iterator[Mesh]:
         deaf(network.hosts["n2"])
         network.hosts["n3"].run(["ip", "link", "add", "own0", "type", "bridge"])
         network.hosts["n3"].run(["ip", "address", "add", "192.168.9.1/24", "dev", "own0"])
-        mesh = Mesh(network)
+        mesh = Mesh(network, options=("-relays", "n2"))
         mesh.bootstrap("n1", "-allow-routes", f"n2={SITE},n2=192.168.9.0/24")
         mesh.join("n2", "-routes", f"{SITE},192.168.9.0/25,{OTHER}")
         mesh.join("n3")
@@ -103,7 +106,40 @@ def test_the_main_table_holds_none_of_it_and_rules_lead_to_ours(mesh: Mesh) -> N
         f"from all iif lo lookup {TABLE} proto 87",
         "from all nop proto 87",
     ]
-    assert not rules(mesh.network.hosts["n2"])
+
+
+def test_what_comes_out_of_the_gateway_s_tunnel_goes_to_its_networks_and_to_members_and_nowhere_else(
+    mesh: Mesh,
+) -> None:
+    host = mesh.network.hosts["n2"]
+
+    def way(target: str) -> str:
+        done = host.run(
+            ["ip", "route", "get", target, "from", mesh.mesh_address("n3"), "iif", "wglab"], check=False
+        )
+        return done.stdout + done.stderr
+
+    assert "dev site0" in way(PRINTER)
+    assert "dev wglab" in way(mesh.mesh_address("n1"))
+    assert "unreachable" in way(mesh.network.address("n1")).lower()
+
+
+def relayed(mesh: Mesh, by: str) -> bool:
+    """Whether n1 and n3 have each other through that node; "" is none."""
+    pairs = (("n1", "n3"), ("n3", "n1"))
+    return all(
+        (member := mesh.members(here).get(there)) is not None and member.relay == by for here, there in pairs
+    )
+
+
+def test_a_gateway_that_is_a_relay_carries_for_members_and_for_its_site_at_once(mesh: Mesh) -> None:
+    mesh.network.cut("n1", "n3")
+    eventually(lambda: relayed(mesh, "n2") and not mesh.ping("n1", "n3").lost, 60, "n1 reaches n3 through n2")
+    for node in ("n1", "n3"):
+        eventually(partial(reaches, mesh, node), 10.0, f"{node} reaches the site")
+    for node in ("n1", "n3"):
+        mesh.network.heal(node)
+    eventually(lambda: relayed(mesh, ""), 60, "n1 and n3 have each other directly")
 
 
 def test_what_the_main_table_has_by_another_way_stays_there_for_the_machine_itself(mesh: Mesh) -> None:

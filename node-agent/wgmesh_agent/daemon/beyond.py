@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -11,7 +11,7 @@ from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.routes import Granted, Own, RouteRefusal, granted
-from wgmesh_agent.state.forwarding import Forwarding
+from wgmesh_agent.state.forwarding import Forwarding, Role
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Network, Route
@@ -45,6 +45,7 @@ class Beyond:
         self._forwarding = forwarding
         self._changed = changed
         self._connected: tuple[Network, ...] = ()
+        self._complaints: set[str] = set()
         self._known: frozenset[RouteRefusal] = frozenset()
         self.announced = announced
         self.refused: tuple[RouteRefusal, ...] = ()
@@ -97,9 +98,9 @@ class Beyond:
                 self._connected = connected
                 self._changed()
 
-    def undo(self) -> None:
+    async def undo(self) -> None:
         """Sets back what was set for forwarding."""
-        self._forwarding.settle(())
+        await asyncio.to_thread(self._forward, (), ())
 
     def _granted(self) -> Granted:
         return granted(self._ledger, Own(self._ledger.own.ranges, self._connected, self.announced))
@@ -112,12 +113,26 @@ class Beyond:
             return self._connected
 
     def _settle_forwarding(self) -> None:
-        interfaces = {self._interface} if self.announced else set()
+        interfaces = set()
         for network in self.announced:
             try:
-                interfaces.add(leaving_interface(network))
+                interface = leaving_interface(network)
             except KernelError as error:
                 log.warning("announced, and not reached from here", route=str(network), why=str(error))
-        self._forwarding.settle(
-            sorted((network.version, name) for network in self.announced for name in interfaces)
-        )
+            else:
+                if network.version == 4:
+                    interfaces.add(interface)
+        self._complain(self._forwarding.unable(self.announced))
+        self._forward(self.announced, interfaces)
+
+    def _forward(self, networks: Sequence[Network], interfaces: Iterable[str]) -> None:
+        try:
+            self._forwarding.need(Role.GATEWAY, networks, interfaces)
+        except (KernelError, OSError) as error:
+            self._complain(str(error))
+
+    def _complain(self, what: str | None) -> None:
+        """Once."""
+        if what is not None and what not in self._complaints:
+            self._complaints.add(what)
+            log.warning("not all that this node announces is forwarded", why=what)

@@ -3,7 +3,8 @@
 Every member holds the gossip key, so what gossip says against a binding is refused. But a machine that was set up anew
 is such a contradiction too, and it was admitted properly. The difference is known to bootstrap nodes, which answer
 Peers() over TLS to whoever has a certificate: so they are asked, and what they say is bound instead. The same asking
-finds a bootstrap node that lost its own key and that nobody can reach through the mesh any more.
+finds a bootstrap node that lost its own key and that nobody can reach through the mesh any more, and binds a member
+whose admission record nobody has, or is not believed here since this clock is behind.
 """
 
 from __future__ import annotations
@@ -73,8 +74,11 @@ class Confirming:
             except JoinUnreachable as error:
                 log.debug("bootstrap node could not be asked", bootstrap=str(bootstrap), why=str(error))
                 continue
+            for claim in confirmed(self._disputed(), told):
+                if self._ledger.by_key(claim.public_key) is None or self._ledger.contradicts(claim):
+                    settled |= self._bind(claim, bootstrap)
             # Nobody knows better than the bootstrap node who it is itself.
-            for claim in (*confirmed(self._disputed(), told), *told[:1]):
+            for claim in told[:1]:
                 if self._ledger.contradicts(claim):
                     settled |= self._bind(claim, bootstrap)
             if not self._disputed() and not self._has_lost_bootstrap():

@@ -52,7 +52,9 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.clock_steps import ClockSteps
 from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
@@ -106,16 +108,18 @@ class MeshNode:
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
         self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
         announced = record.admission.routes if record.admission is not None else record.routes
+        forwarding = Forwarding(folder.path, identity.interface)
         self.beyond = Beyond(
             identity.interface,
             self.ledger,
             self.refusals,
             announced,
-            Forwarding(folder.path),
+            forwarding,
             self._ledger_changed,
         )
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
+            ages=HandshakeAges(ClockSteps(folder.clock(), folder.keep_clock)),
             keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.granted,
             shape=lambda desired, actual, now_unix: self.relaying.shape(
                 self.paths.shape(desired, actual, now_unix), actual
@@ -163,7 +167,7 @@ class MeshNode:
             self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
         )  # fmt: skip
         self.relaying = Relaying(
-            identity.relays, identity.interface, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
             self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
         )  # fmt: skip
         self.gossip.on_query(WHERE_QUERY, self.paths.answer)
@@ -334,7 +338,7 @@ class MeshNode:
         self.prober.close()
         await self.gossip.close()
         await self.clamping.remove()
-        self.beyond.undo()
+        await self.beyond.undo()
         await self.relaying.close_door()
         try:
             await self.backend.destroy()

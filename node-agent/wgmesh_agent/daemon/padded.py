@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from wgmesh_agent.links.padding import answer, answered, question
+from wgmesh_agent.links.padding import answered, question
 from wgmesh_agent.membership.binding import IPAddress
 
 TRIES = 4
@@ -16,7 +16,7 @@ PAUSE_SECONDS = 0.4
 
 @dataclass(slots=True)
 class _Round:
-    """Questions that are open: by nonce, whom and which size."""
+    """Questions that are open: by number, whom and which size."""
 
     open: dict[int, tuple[IPAddress, int]]
     passed: set[tuple[IPAddress, int]] = field(default_factory=set)
@@ -31,15 +31,13 @@ class Padded:
         self._rounds: list[_Round] = []
 
     def received(self, source: IPAddress, payload: bytes) -> None:
-        """Answers a question, or takes in an answer; anything else is none."""
-        reply = answer(payload)
-        if reply is not None:
-            self._send(source, reply)
+        """Takes in an answer; anything else is none."""
+        found = answered(payload)
+        if found is None:
             return
-        nonce = answered(payload)
-        for one in self._rounds if nonce is not None else ():
-            asked = one.open.get(nonce or 0)
-            if asked is not None and asked[0] == source:
+        for one in self._rounds:
+            asked = one.open.get(found[0])
+            if asked == (source, found[1]):
                 one.passed.add(asked)
                 if one.passed >= set(one.open.values()):
                     one.done.set()
@@ -52,9 +50,9 @@ class Padded:
         self._rounds.append(one)
         try:
             for _ in range(TRIES):
-                for nonce, (address, size) in one.open.items():
+                for number, (address, size) in one.open.items():
                     if (address, size) not in one.passed:
-                        self._send(address, question(nonce, size, address.version))
+                        self._send(address, question(number, size, address.version))
                 try:
                     async with asyncio.timeout(PAUSE_SECONDS):
                         await one.done.wait()

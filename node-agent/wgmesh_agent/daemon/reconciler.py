@@ -44,6 +44,7 @@ class Reconciler:
         listen_port: int,
         ledger: Ledger,
         *,
+        ages: HandshakeAges | None = None,
         keepalive_seconds: int | None = None,
         routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
         shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
@@ -52,6 +53,7 @@ class Reconciler:
     ) -> None:
         """
         Args:
+            ages: of handshakes, with what is remembered of the wall clock.
             routes: the networks behind peers, by key.
             shape: what to make of the desired device, given what the device holds and unix seconds.
         """
@@ -74,7 +76,7 @@ class Reconciler:
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
         self.first_handshakes = FirstHandshakes(self._public)
-        self._ages = HandshakeAges()
+        self._ages = ages or HandshakeAges()
 
     def use_key(self, private_key: PrivateKey) -> None:
         """The interface is to have this key from the next pass on."""

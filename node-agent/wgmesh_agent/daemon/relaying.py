@@ -18,8 +18,8 @@ from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.links.living import living
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.relays import Question, Relays
-from wgmesh_agent.wireguard.backends import forwarding
-from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.state.forwarding import Forwarding, Role
+from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device
 from wgmesh_api.meshservice_pb2 import RelayRequest
@@ -42,7 +42,7 @@ class Relaying:
     def __init__(
         self,
         names: Sequence[str],
-        interface: str,
+        forwarding: Forwarding,
         gossip: GossipNode,
         ledger: Ledger,
         prober: Prober,
@@ -58,7 +58,7 @@ class Relaying:
             reconcile: programs WireGuard now; raises BackEndError.
         """
         self._names = tuple(names)
-        self._interface = interface
+        self._forwarding = forwarding
         self._gossip = gossip
         self._ledger = ledger
         self._prober = prober
@@ -144,14 +144,17 @@ class Relaying:
         """This node leaves: nothing is forwarded any more."""
         self._is_open = False
         try:
-            await asyncio.to_thread(forwarding.withdraw, self._interface)
-        except BackEndError as error:
+            await asyncio.to_thread(self._forwarding.need, Role.RELAY)
+        except (BackEndError, OSError) as error:
             log.error("forwarding not withdrawn", why=str(error))
 
     async def _open_door(self) -> None:
+        ranges = self._ledger.own.ranges
         try:
-            await asyncio.to_thread(forwarding.allow, self._interface, self._ledger.own.ranges)
-        except BackEndError as error:
+            if (why := self._forwarding.unable(ranges)) is not None:
+                raise KernelError(why)
+            await asyncio.to_thread(self._forwarding.need, Role.RELAY, ranges)
+        except (BackEndError, OSError) as error:
             self._is_open = False
             if str(error) != self._complaint:
                 log.error("this node cannot relay", why=str(error))

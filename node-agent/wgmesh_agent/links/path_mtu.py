@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import heapq
 import random
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from wgmesh_agent.links.padding import HEADERS_BYTES
+from wgmesh_agent.links.padding import answer, answered, question
 from wgmesh_agent.membership.binding import IPAddress
 
 LEAST_BYTES = 576
@@ -33,9 +32,6 @@ NOT_READY_SECONDS = 2.0
 NOT_READY_A_SECOND = 50.0
 """Peers whose links are down are looked at again after the first, or as seldom as to be so many a second."""
 
-_PROBE = struct.Struct("!4sBIH")
-_MAGIC = b"wgm1"
-_ASK, _ANSWER = 1, 2
 _REMEMBERED = 8
 
 Ceiling = Callable[[IPAddress], int | None]
@@ -125,14 +121,12 @@ class PathMTUs:
     def received(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
         """Takes in a datagram of a peer; answers what is to be sent back. WireGuard vouches for the source address."""
         peer = self._peers.get(source)
-        if peer is None or len(payload) < _PROBE.size or payload[:4] != _MAGIC:
+        if peer is None:
             return None
-        _, kind, sequence, size = _PROBE.unpack_from(payload)
-        if kind == _ASK and len(payload) == size - HEADERS_BYTES[source.version]:
-            return _PROBE.pack(_MAGIC, _ANSWER, sequence, size)
-        if kind == _ANSWER and peer.sent.get(sequence) == size:
-            self._answered(source, peer, size, now)
-        return None
+        match answered(payload):
+            case (number, size) if peer.sent.get(number) == size:
+                self._answered(source, peer, size, now)
+        return answer(payload, source.version)
 
     def paths(self) -> dict[str, Path]:
         """Every peer by name."""
@@ -220,8 +214,7 @@ class PathMTUs:
         peer.sent[self._sequence] = peer.size
         if len(peer.sent) > _REMEMBERED:
             del peer.sent[next(iter(peer.sent))]
-        payload = _PROBE.pack(_MAGIC, _ASK, self._sequence, peer.size)
-        return payload.ljust(peer.size - HEADERS_BYTES[address.version], b"\0")
+        return question(self._sequence, peer.size, address.version)
 
 
 def rounded(size: int) -> int:

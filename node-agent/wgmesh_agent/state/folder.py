@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -14,6 +14,7 @@ from wgmesh_agent.atomic_file import remove_leftovers, write_atomically
 from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.state import records, sealed_file
 from wgmesh_agent.state.sealed_file import DamagedFile
+from wgmesh_agent.wireguard.clock_steps import Span
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
 
 log = structlog.get_logger()
@@ -22,6 +23,7 @@ EARLIER_KEY = "wireguard.key.earlier"
 MESH = "mesh.json"
 MEMBERS = "members.json"
 EARLIER_MEMBERS = "members.json.earlier"
+CLOCK = "clock.json"
 
 
 class MeshInUse(Exception):
@@ -157,6 +159,25 @@ class StateFolder:
             earlier.unlink(missing_ok=True)
             os.link(path, earlier)
         sealed_file.save(path, records.members_to_json(bindings))
+
+    def clock(self) -> list[Span]:
+        """The remembered steps of the wall clock; without them, the agent only waits longer."""
+        try:
+            return [
+                (float(since), float(ahead)) for since, ahead in sealed_file.load(self.path / CLOCK) or []
+            ]
+        except (DamagedFile, TypeError, ValueError) as error:
+            log.warning("steps of the clock forgotten", why=str(error))
+            return []
+
+    def keep_clock(self, spans: Sequence[Span]) -> bool:
+        """Whether they could be saved."""
+        try:
+            sealed_file.save(self.path / CLOCK, [list(span) for span in spans])
+        except OSError as error:
+            log.debug("steps of the clock not saved", why=str(error))
+            return False
+        return True
 
     def is_blank(self) -> bool:
         """Whether the folder is there, and no mesh was ever entered from it."""

@@ -1,75 +1,127 @@
-"""Forwarding between single interfaces, switched on where a node announces routes, and off again as it was before.
+"""Forwarding, switched on for single interfaces where a node is a gateway or a relay, and off again as it was before.
 
-Only those interfaces forward that have to: the mesh's, and the one on which a network is reached. What was switched on
-is noted in the state folder before it is done, so that it is undone also after a power cut.
+Both say what they need, and one mechanism does it: the mesh's interface forwards, and what comes out of it may go to
+the networks needed and nowhere else; a gateway's interface to its network forwards into the mesh. A machine that
+forwards from an interface anyway is left as it is. What was switched on is noted in the state folder before it is done,
+so that it is undone also after a power cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import enum
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from wgmesh_agent.state import sealed_file
 from wgmesh_agent.state.sealed_file import DamagedFile
+from wgmesh_agent.wireguard.backends import exits
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.model import Network
 
 log = structlog.get_logger()
 FILE = "forwarding.json"
 NET = Path("/proc/sys/net")
 
 
+class Role(enum.Enum):
+    """For what a node forwards."""
+
+    GATEWAY = enum.auto()
+    RELAY = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    networks: tuple[Network, ...]
+    interfaces: frozenset[str]
+
+
 class Forwarding:
-    """Blocking; one instance a node."""
+    """Blocking, from any thread; one instance a node.
 
-    def __init__(self, folder: Path, net: Path = NET) -> None:
-        """`net` is where the kernel's settings are."""
+    What an earlier life of the agent let pass stays so until both roles have said what they need now: traffic goes on
+    while an agent restarts.
+    """
+
+    def __init__(self, folder: Path, tunnel: str, net: Path = NET) -> None:
+        """
+        Args:
+            tunnel: the mesh's interface.
+            net: where the kernel's settings are.
+        """
         self._path = folder / FILE
+        self._tunnel = tunnel
         self._net = net
+        self._needs: dict[Role, _Need] = {}
         self._ours = self._load()
-        self._told: set[str] = set()
+        self._lock = threading.Lock()
 
-    def settle(self, wanted: Sequence[tuple[int, str]]) -> None:
-        """Has these interfaces (IP version, name) forward, and those switched on earlier no more."""
-        names = {name for version, name in wanted if version == 4}
-        for name in sorted(self._ours - names):
-            self._write(name, "0")
-        missing = {name for name in names if self._read(self._switch(name)) == "0"}
-        if (self._ours & names) | missing != self._ours:
-            self._ours = (self._ours & names) | missing
-            self._save()
-        for name in sorted(missing):
-            log.info("forwarding switched on", interface=name)
-            self._write(name, "1")
-        if (
-            any(version == 6 for version, _ in wanted)
-            and self._read(self._net / "ipv6/conf/all/forwarding") == "0"
-        ):
-            self._tell(
-                "this node announces IPv6 networks and does not forward: set sysctl net.ipv6.conf.all.forwarding=1 "
-                "(which is not done here: it changes how the machine takes router advertisements)"
+    def need(self, role: Role, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()) -> None:
+        """What comes out of the tunnel is to be forwarded to these networks, and what comes in by these interfaces.
+
+        Without networks the role needs nothing (any more). Of IPv4 only: see `unable`.
+
+        Raises:
+            KernelError: it cannot be done from here; one sentence.
+        """
+        with self._lock:
+            ipv4 = tuple(one for one in networks if one.version == 4)
+            self._needs[role] = _Need(ipv4, frozenset((self._tunnel, *interfaces) if ipv4 else ()))
+            self._settle(all_known=len(self._needs) == len(Role))
+
+    def unable(self, networks: Iterable[Network]) -> str | None:
+        """Why some of the networks cannot be forwarded to, in a sentence; None: they can."""
+        if any(one.version == 6 for one in networks) and self._read("ipv6", "all") == "0":
+            return (
+                "IPv6 is not forwarded here: set sysctl net.ipv6.conf.all.forwarding=1 if it is to be (which is not "
+                "done by this program: it changes how the machine takes router advertisements)"
             )
+        return None
 
-    def _switch(self, name: str) -> Path:
-        return self._net / "ipv4/conf" / name / "forwarding"
+    def _settle(self, *, all_known: bool) -> None:
+        names = {name for need in self._needs.values() for name in need.interfaces}
+        if exits.is_confined(self._tunnel):
+            self._ours.add(self._tunnel)
+        if not all_known:
+            names |= self._ours
+        ours = {name for name in names if name in self._ours or self._read("ipv4", name) == "0"}
+        for name in sorted(self._ours - ours):
+            self._write(name, "0")
+            if name == self._tunnel:
+                exits.free(name)
+        if ours != self._ours:
+            self._ours = ours
+            sealed_file.save(self._path, sorted(ours))
+        if self._tunnel in ours:
+            networks = {network for need in self._needs.values() for network in need.networks}
+            exits.confine(self._tunnel, sorted(networks, key=str), only_add=not all_known)
+        for name in sorted(ours):
+            self._write(name, "1")
 
-    def _read(self, path: Path) -> str:
+    def _switch(self, family: str, name: str) -> Path:
+        return self._net / family / "conf" / name / "forwarding"
+
+    def _read(self, family: str, name: str) -> str:
+        """Empty if there is no such interface, or no such protocol."""
         try:
-            return path.read_text().strip()
+            return self._switch(family, name).read_text().strip()
         except OSError:
             return ""
 
     def _write(self, name: str, value: str) -> None:
+        if self._read("ipv4", name) in ("", value):
+            return
         try:
-            if self._read(self._switch(name)) not in ("", value):
-                self._switch(name).write_text(value)
+            self._switch("ipv4", name).write_text(value)
         except OSError as error:
-            self._tell(f"forwarding of {name} cannot be set to {value}: {error.strerror}")
-
-    def _tell(self, what: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            log.warning("forwarding", why=what)
+            raise KernelError(
+                f"forwarding of {name} cannot be set to {value} from here: {error.strerror}"
+            ) from error
+        log.info("forwarding switched", interface=name, on=value == "1")
 
     def _load(self) -> set[str]:
         try:
@@ -77,6 +129,3 @@ class Forwarding:
         except (DamagedFile, TypeError) as error:
             log.error("what was set for forwarding is forgotten", why=str(error))
             return set()
-
-    def _save(self) -> None:
-        sealed_file.save(self._path, sorted(self._ours))

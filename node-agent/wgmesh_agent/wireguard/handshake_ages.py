@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .candidates import STALE_AFTER_SECONDS
+from .clock_steps import SAME_CLOCK_SECONDS, ClockSteps
 from .keys import PublicKey
 from .model import Device
-
-_SAME_CLOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,15 @@ class _Seen:
 class HandshakeAges:
     """What one agent saw of its peers' handshakes; `look` at every reading of the device, before anything else."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ClockSteps | None = None) -> None:
+        """`clock`: with what is remembered of the steps before this agent's start."""
+        self._clock = clock or ClockSteps()
         self._seen: dict[PublicKey, _Seen] = {}
         self._looked: float | None = None
 
     def look(self, device: Device, now_unix: float, now: float) -> Device:
         """The device with stamps that today's wall clock would have made; `now` is monotonic seconds."""
+        self._clock.look(now_unix, now)
         earliest = float("-inf") if self._looked is None else self._looked
         seen = {}
         for key, peer in device.peers.items():
@@ -40,8 +42,10 @@ class HandshakeAges:
                 known = self._seen.get(key)
                 if known is None or known.stamp != peer.last_handshake:
                     # A handshake that was not there at the last look is younger than that.
-                    age = max(0.0, now_unix - peer.last_handshake)
-                    known = _Seen(peer.last_handshake, max(now - age, earliest))
+                    at = now - (now_unix - peer.last_handshake)
+                    if at > now + SAME_CLOCK_SECONDS:
+                        at = self._clock.stamped_at(peer.last_handshake)
+                    known = _Seen(peer.last_handshake, min(now, max(at, earliest)))
                 seen[key] = known
         self._seen, self._looked = seen, now
         return replace(
@@ -57,7 +61,7 @@ class HandshakeAges:
         return frozenset(
             key
             for key, seen in self._seen.items()
-            if seen.stamp > now_unix + _SAME_CLOCK_SECONDS and now - seen.at >= STALE_AFTER_SECONDS
+            if seen.stamp > now_unix + SAME_CLOCK_SECONDS and now - seen.at >= STALE_AFTER_SECONDS
         )
 
     def next_deadline(self, now_unix: float) -> float | None:
@@ -66,7 +70,7 @@ class HandshakeAges:
             (
                 seen.at + STALE_AFTER_SECONDS
                 for seen in self._seen.values()
-                if seen.stamp > now_unix + _SAME_CLOCK_SECONDS
+                if seen.stamp > now_unix + SAME_CLOCK_SECONDS
             ),
             default=None,
         )

@@ -49,7 +49,11 @@ class Ground:
         return self.ledger.bind(accepted, origin, 2.0) is None
 
     def _disputed(self) -> list[Claim]:
-        return [one for one in self.heard if self.ledger.contradicts(one)]
+        return [
+            one
+            for one in self.heard
+            if self.ledger.contradicts(one) or self.ledger.by_key(one.public_key) is None
+        ]
 
     async def _ask(self, bootstrap: HostPort) -> Sequence[Claim]:
         self.asked.append(bootstrap)
@@ -105,6 +109,14 @@ async def test_what_a_bootstrap_node_says_of_others_out_of_dispute_changes_nothi
     ground = Ground({FIRST: [BOOT, claim(4, "n2", "10.232.0.2"), claim(5, "n5", "10.232.0.5")]})
     assert not await ground.confirming.settle()
     assert ground.bound() == {BOOT, FORMER}
+
+
+async def test_a_member_that_shows_no_record_is_bound_when_a_bootstrap_node_has_it() -> None:
+    newcomer = claim(5, "n5", "10.232.0.5")
+    ground = Ground({FIRST: [BOOT, newcomer]})
+    ground.heard = [newcomer]
+    assert await ground.confirming.settle()
+    assert ground.bound() == {BOOT, FORMER, newcomer}
 
 
 async def test_a_bootstrap_node_with_a_new_key_of_its_own_is_bound_anew() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,10 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
-from wgmesh_agent.wireguard.backends import forwarding
+from wgmesh_agent.state.forwarding import Role
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Network
 from wgmesh_api.meshservice_pb2 import RelayRequest
 
 RANGE = ip_network("10.232.0.0/16")
@@ -27,8 +28,24 @@ NAMES = ("me", "a", "r")
 KEYS = {name: PublicKey(bytes([number]) * 32) for number, name in enumerate(NAMES, 1)}
 
 
+class Forwarding:
+    """In place of the real one."""
+
+    refuses = False
+
+    def need(self, role: Role, networks: Sequence[Network] = ()) -> None:
+        assert role is Role.RELAY
+        if self.refuses:
+            raise KernelError("no")
+
+    def unable(self, networks: Sequence[Network]) -> str | None:
+        assert tuple(networks) == (RANGE,)
+        return None
+
+
 class Ground:
     def __init__(self, *names: str) -> None:
+        self.forwarding = Forwarding()
         self.heard = {"a": False, "r": True}
         self.reconciled = 0
         self.refusals = Refusals()
@@ -42,8 +59,9 @@ class Ground:
             links=lambda: {name: Link(1.0, heard, heard or None) for name, heard in self.heard.items()}
         )
         self.relaying = Relaying(
-            names, "wgtest", gossip, ledger, prober, self.refusals, Changes(), self.device, self.reconcile
-        )
+            names, self.forwarding, gossip, ledger, prober, self.refusals, Changes(),  # type: ignore[arg-type]
+            self.device, self.reconcile,
+        )  # fmt: skip
 
     async def device(self) -> Device:
         return Device("wgtest")
@@ -97,22 +115,17 @@ async def test_nonsense_is_counted(payload: bytes) -> None:
     assert ground.refusals.counts["malformed_relay_request"] == 1
 
 
-async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both() -> None:
     ground = Ground("me")
     asked = request(peer="r", relay="me")
     ground.heard["a"] = True
     assert await ground.ask(asked) == NO
-    monkeypatch.setattr(forwarding, "allow", lambda name, ranges: None)
     await ground.relaying._open_door()
     assert await ground.ask(asked) == YES
     ground.heard["r"] = False
     assert await ground.ask(asked) == NO
     ground.heard["r"] = True
-
-    def refuse(name: str, ranges: object) -> None:
-        raise KernelError("no")
-
-    monkeypatch.setattr(forwarding, "allow", refuse)
+    ground.forwarding.refuses = True
     await ground.relaying._open_door()
     assert await ground.ask(asked) == NO
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.state import sealed_file
-from wgmesh_agent.state.folder import MEMBERS, MESH, MeshInUse, StateFolder
+from wgmesh_agent.state.folder import CLOCK, MEMBERS, MESH, MeshInUse, StateFolder
 from wgmesh_agent.state.records import MeshRecord, members_from_json, members_to_json
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -177,3 +177,11 @@ def test_on_a_full_disk_a_remembered_mesh_is_gone_on_with_and_a_new_one_is_not(
         fresh.keep_mesh(RECORD)
     known.close()
     fresh.close()
+
+
+def test_the_clock_s_steps_are_remembered_and_a_damaged_file_is_forgotten(folder: StateFolder) -> None:
+    assert folder.clock() == []
+    assert folder.keep_clock([(1.5, 1000.0), (20.0, -3600.0)])
+    assert folder.clock() == [(1.5, 1000.0), (20.0, -3600.0)]
+    (folder.path / CLOCK).write_text("{")
+    assert folder.clock() == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from wgmesh_agent.wireguard.clock_steps import ClockSteps, Span
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Peer
@@ -63,3 +66,20 @@ def test_a_peer_made_anew_is_lost_no_more() -> None:
 def test_a_peer_without_a_handshake_is_left_as_it_is() -> None:
     found = device(0.0)
     assert HandshakeAges().look(found, 1000.0, 1.0) == found
+
+
+def test_an_agent_started_after_a_step_back_knows_how_old_a_handshake_is_that_lies_ahead() -> None:
+    kept: list[Span] = []
+
+    def keep(spans: Sequence[Span]) -> bool:
+        kept[:] = spans
+        return True
+
+    before = HandshakeAges(ClockSteps((), keep))
+    seen(before, 1000.0, 1010.0, 60.0)
+    # The clock is set back by an hour while no agent runs; the next one starts 40 s later.
+    after = HandshakeAges(ClockSteps(kept, keep))
+    now_unix = 1050.0 - HOUR
+    assert seen(after, 1000.0, now_unix, 100.0) == 50.0
+    assert after.next_deadline(now_unix) == 50.0 + 180.0
+    assert after.lost(now_unix + 130.0, 230.0) == {KEY}
