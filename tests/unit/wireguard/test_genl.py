@@ -174,7 +174,7 @@ def dumped_peer(peer: Peer, ranges: list[Network]) -> bytes:
     return nest(
         0,
         attribute(1, peer.public_key.raw),
-        attribute(2, b"\x05" * 32 if peer.has_preshared_key else bytes(32)),
+        attribute(2, peer.preshared_key.raw),
         b"" if peer.endpoint is None else dumped_endpoint(peer.endpoint),
         attribute(5, struct.pack("=H", peer.keepalive_seconds)),
         attribute(6, struct.pack("=qq", seconds, int((peer.last_handshake - seconds) * 1e9))),

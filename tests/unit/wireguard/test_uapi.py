@@ -74,7 +74,7 @@ def reply(device: Device) -> str:
         seconds = int(peer.last_handshake)
         lines += [
             f"public_key={peer.public_key.raw.hex()}",
-            f"preshared_key={('05' if peer.has_preshared_key else '00') * 32}",
+            f"preshared_key={peer.preshared_key.raw.hex()}",
             "protocol_version=1",
             *([] if peer.endpoint is None else [f"endpoint={peer.endpoint}"]),
             f"last_handshake_time_sec={seconds}",
