@@ -37,6 +37,8 @@ rotate = GoCommand(
     "members before any uses it; the old one is removed when all do, and stays in use if one refuses. wireguard: "
     "another key for this node's own tunnels.",
 )
+
+
 def _new_psk(file: str) -> int:
     from wgmesh_agent.cli.psk_file import renew
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from pathlib import Path
 
 from wgmesh_agent.atomic_file import write_atomically
 from wgmesh_agent.daemon.secret_source import read_file
-from wgmesh_agent.membership.preshared import SECRET_BYTES
+from wgmesh_api.preshared import SECRET_BYTES, write_secrets
 
 HEAD = "# Secrets of a wgmesh mesh, the newest first: every member needs this file, nobody else may see it.\n"
 
@@ -18,11 +17,10 @@ def renew(path: Path) -> bool:
 
     Raises:
         OSError: it cannot be read or written.
-        membership.preshared.SecretsError: others may read it, or it holds something else.
+        wgmesh_api.preshared.SecretsError: others may read it, or it holds something else.
     """
     # Which mesh it is for makes no difference to what is read.
     kept = read_file(path, "")[:1] if path.exists() else ()
     lines = [os.urandom(SECRET_BYTES), *(secret.raw for secret in kept)]
-    text = HEAD + "".join(f"{base64.b64encode(raw).decode('ascii')}\n" for raw in lines)
-    write_atomically(path, text.encode("ascii"))
+    write_atomically(path, (HEAD + write_secrets(lines)).encode("ascii"))
     return bool(kept)

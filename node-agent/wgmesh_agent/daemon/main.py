@@ -22,7 +22,7 @@ from wgmesh_agent.join.bundle import out_of_time, read_bundle
 from wgmesh_agent.join.tls import Credentials, load_tls_files
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.names import default_node_name
-from wgmesh_agent.membership.preshared import SecretsError, parse_secrets
+from wgmesh_agent.membership.preshared import parse_secrets
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
@@ -39,6 +39,7 @@ from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()
 
@@ -73,9 +74,7 @@ def run_join(settings: JoinSettings) -> int:
     if settings.bundle is None:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
     watch = BundleWatch(settings.bundle)
-    return run_agent(
-        settings.node, lambda: _entry(_join_plan(settings, watch.credentials)), watch.beside
-    )
+    return run_agent(settings.node, lambda: _entry(_join_plan(settings, watch.credentials)), watch.beside)
 
 
 def _entry(plan: Plan) -> Entry:
@@ -273,7 +272,10 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
 
 
 def _door(
-    node: NodeSettings, bootstraps: tuple[HostPort, ...], tls: Credentials | None, key: PrivateKey,
+    node: NodeSettings,
+    bootstraps: tuple[HostPort, ...],
+    tls: Credentials | None,
+    key: PrivateKey,
     secrets: SecretSource,
 ) -> Door | None:
     if not bootstraps:

@@ -65,7 +65,9 @@ class Preshared:
             peer.public_key: self._standings.get(peer.public_key, Standing()) for peer in desired.peers
         }
         self._keys = {at: key for at, key in self._keys.items() if at[1] in self._standings}
-        peers = tuple(self._shaped(peer, actual.peers.get(peer.public_key), now_unix) for peer in desired.peers)
+        peers = tuple(
+            self._shaped(peer, actual.peers.get(peer.public_key), now_unix) for peer in desired.peers
+        )
         return replace(desired, peers=peers)
 
     def protects(self, peer: Peer) -> bool:

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import structlog
 
-from wgmesh_agent.membership.preshared import Held, MeshSecret, SecretsError, parse_secrets
+from wgmesh_agent.membership.preshared import Held, MeshSecret, parse_secrets
 from wgmesh_agent.settings.errors import SettingsError
+from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 MAX_BYTES = 4096
 OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
+
+UNREADABLE = (OSError, SecretsError, SettingsError)
 
 Read = Callable[[], tuple[MeshSecret, ...]]
 """Raises OSError, SecretsError or SettingsError."""
@@ -25,11 +28,17 @@ Read = Callable[[], tuple[MeshSecret, ...]]
 class SecretSource:
     """One instance an agent; it outlives sessions, so that former secrets are still known in the next."""
 
-    def __init__(self, read: Read = tuple) -> None:
-        """Raises what `read` does: an agent that is to have secrets does not start without."""
+    def __init__(self, read: Read = tuple, *, required: bool = True) -> None:
+        """Raises what `read` does if secrets are `required`: such an agent does not start without."""
         self._read = read
         self._trouble = ""
-        self.held = Held(read())
+        self.held = Held()
+        try:
+            self.held = Held(read())
+        except UNREADABLE as error:
+            if required:
+                raise
+            self._say(error)
 
     async def follow(self, take: Callable[[Held], bool]) -> None:
         """Looks every few seconds, until it is cancelled, whether there are others; `take` says if they can be used."""
@@ -41,10 +50,8 @@ class SecretSource:
         """One look. What cannot be read changes nothing, and is logged once."""
         try:
             found = await asyncio.to_thread(self._read)
-        except (OSError, SecretsError, SettingsError) as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
+        except UNREADABLE as error:
+            self._say(error)
             return
         self._trouble = ""
         if tuple(one.id for one in found) == self.held.ids:
@@ -53,6 +60,11 @@ class SecretSource:
         if take(held):
             self.held = held
             log.info("pre-shared secrets changed", ids=[id_.hex() for id_ in held.ids])
+
+    def _say(self, error: Exception) -> None:
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
 
 
 def from_file(path: Path, mesh: str) -> SecretSource:
@@ -69,7 +81,7 @@ def from_mount(path: Path, mesh: str) -> SecretSource:
         except FileNotFoundError:
             return ()
 
-    return SecretSource(read)
+    return SecretSource(read, required=False)
 
 
 def read_file(path: Path, mesh: str) -> tuple[MeshSecret, ...]:

@@ -1,7 +1,8 @@
 """Join bundles: one JSON file with which a machine outside a cluster enters the cluster's mesh.
 
 The operator writes it (`wgmesh_operator.decisions.bundles`): `mesh`, `node`, `bootstraps` (list of `address:port`),
-`addresses` (list), `ca`, `certificate`, `key` (PEM), `secrets` (list, base64; maybe absent). Fields beyond these are left for later versions.
+`addresses` (list), `ca`, `certificate`, `key` (PEM), `secrets` (list, base64; may be missing). Fields beyond these are
+left for later versions.
 """
 
 from __future__ import annotations

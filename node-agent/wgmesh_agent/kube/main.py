@@ -32,7 +32,6 @@ from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.status import tell_left
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Claim
-from wgmesh_agent.membership.preshared import SecretsError
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
@@ -160,7 +159,7 @@ class KubeAgent:
 
     async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
         self._key = key
-        self._secrets = await self._mounted_secrets()
+        self._secrets = await asyncio.to_thread(from_mount, self.settings.secrets, self.settings.mesh)
         self._health.start()
         identity = self._identity = Identity(folder.path)
         await self._connect()
@@ -287,9 +286,7 @@ class KubeAgent:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
         credentials = self._credentials if bind else None
-        role = SessionRole(
-            bind, credentials, self._door(record.node), port, self._routes_of, self._secrets
-        )
+        role = SessionRole(bind, credentials, self._door(record.node), port, self._routes_of, self._secrets)
         return Start(role, record, peers, fresh)
 
     def _routes_of(self, node: str, routes: tuple[Network, ...]) -> tuple[Network, ...]:
@@ -318,13 +315,6 @@ class KubeAgent:
             claim_of(entry) for entry in self._view.nodes.values() if entry.node != own and not entry.deleting
         )
         return tuple(claim for claim in claims if claim is not None)
-
-    async def _mounted_secrets(self) -> SecretSource:
-        try:
-            return await asyncio.to_thread(from_mount, self.settings.secrets, self.settings.mesh)
-        except (OSError, SecretsError) as error:
-            log.error("pre-shared secrets unreadable", why=str(error), next="tunnels go without, for now")
-            return SecretSource()
 
     async def _keyring(self) -> Ring:
         while True:

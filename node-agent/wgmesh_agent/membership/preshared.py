@@ -7,20 +7,21 @@ pick the same secret by that, and derive the pair's key from it and their public
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from wgmesh_agent.wireguard.keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
+from wgmesh_api.preshared import (
+    ID_BYTES,
+    MOST_SECRETS,
+    SECRET_BYTES,
+    SecretsError,
+    derived,
+    read_secrets,
+    secret_id,
+)
 
-from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PublicKey
-
-SECRET_BYTES = 32
-ID_BYTES = 4
-MOST_SECRETS = 4
 PAIR_LABEL = b"wgmesh pre-shared key 1\0"
-ID_LABEL = b"wgmesh secret id 1\0"
 SILENT_SECONDS = 180.0
 """As long as a session lasts at most: after that, whatever was said of a pair, nothing passes."""
 TRY_SECONDS = 30.0
@@ -28,10 +29,6 @@ TRY_SECONDS = 30.0
 
 NO_SECRET = b""
 """Stands for an id where a pair uses no secret."""
-
-
-class SecretsError(ValueError):
-    """What should be secrets is none; the message never repeats them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +43,17 @@ class MeshSecret:
     def __post_init__(self) -> None:
         if len(self.raw) != SECRET_BYTES:
             raise SecretsError(f"a secret has {SECRET_BYTES} bytes, not {len(self.raw)}")
-        object.__setattr__(self, "id", self._derived(ID_LABEL, ID_BYTES))
+        object.__setattr__(self, "id", secret_id(self.raw, self.mesh))
 
     def pair_key(self, one: PublicKey, other: PublicKey) -> PresharedKey:
         """The pre-shared key of two members; the order of the two makes no difference. About 10 µs."""
         lower, higher = sorted((one.raw, other.raw))
-        return PresharedKey(self._derived(PAIR_LABEL + lower + higher, SECRET_BYTES))
-
-    def _derived(self, info: bytes, length: int) -> bytes:
-        """HKDF-SHA256 (RFC 5869) with the mesh's name as salt."""
-        return HKDF(SHA256(), length, self.mesh.encode(), info).derive(self.raw)
+        return PresharedKey(derived(self.raw, self.mesh, PAIR_LABEL + lower + higher, KEY_BYTES))
 
 
 def parse_secrets(text: str, mesh: str) -> tuple[MeshSecret, ...]:
-    """One secret a line, base64 of 32 bytes, the newest first; empty lines and those with `#` in front say nothing.
-
-    Raises:
-        SecretsError: a line is no secret, one stands there twice, or there are more than four.
-    """
-    found: list[MeshSecret] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        try:
-            found.append(MeshSecret(base64.b64decode(line.strip(), validate=True), mesh))
-        except (binascii.Error, ValueError):
-            # Neither the line nor the cause is repeated: it may be a secret with a slip in it.
-            raise SecretsError(f"line {number} is no base64 of {SECRET_BYTES} bytes") from None
-    if len(found) > MOST_SECRETS:
-        raise SecretsError(f"it holds {len(found)} secrets, more than {MOST_SECRETS}")
-    if len({secret.id for secret in found}) != len(found):
-        raise SecretsError("it holds one secret twice")
-    return tuple(found)
+    """The secrets in a file's text, the newest first. Raises SecretsError."""
+    return tuple(MeshSecret(raw, mesh) for raw in read_secrets(text))
 
 
 def write_ids(ids: Iterable[bytes]) -> str:

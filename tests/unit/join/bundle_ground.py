@@ -58,6 +58,7 @@ def bundle_bytes(
         None,
         Authority(authority, None, ()),
         bootstraps,
+        secrets,
         NAMESPACE,
         now,
         Entropy(generate_key, lambda: next(serials), bytes),
