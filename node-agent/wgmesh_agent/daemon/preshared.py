@@ -37,10 +37,12 @@ class Preshared:
         self._held = Held((), self._held.secrets)
 
     async def follow(self, told: Callable[[], bool]) -> None:
-        """Takes up other secrets when there are any, until it is cancelled.
+        """Takes up other secrets when there are any, until it is cancelled."""
+        await self._source.follow(self.taking(told))
 
-        Args:
-            told: tells others what this node holds now; False: it cannot, and those before stay in use.
+    def taking(self, told: Callable[[], bool]) -> Callable[[Held], bool]:
+        """Args:
+        told: tells others what this node holds now; False: it cannot, and those before stay in use.
         """
 
         def take(held: Held) -> bool:
@@ -50,7 +52,7 @@ class Preshared:
             self._held = before
             return False
 
-        await self._source.follow(take)
+        return take
 
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """What is desired, with every peer's pre-shared key as it is to be now."""
@@ -86,9 +88,7 @@ class Preshared:
         key, wanted = peer.public_key, self._wanted(peer.public_key)
         standing = self._standings[key]
         if held is not None:
-            standing = replace(
-                standing.seen(held.last_handshake, self._which(held)), handshake=held.last_handshake
-            )
+            standing = standing.seen(held.last_handshake, self._which(held))
         assert self._own is not None
         target = aim(wanted, standing, now_unix, patient=self._own > key)
         preshared = self._key(target, key)

@@ -100,8 +100,8 @@ class Standing:
 
     def seen(self, handshake: float, held: bytes | None) -> Standing:
         """After a look: `held` is the id of the secret whose key WireGuard has for the pair, None for a foreign key."""
-        worked = held if handshake > self.before else self.worked
-        return Standing(handshake, self.before, worked)
+        is_new = handshake not in (self.handshake, self.before)
+        return Standing(handshake, self.before, held if is_new else self.worked)
 
     def set_anew(self) -> Standing:
         """The pair is given another key now."""
