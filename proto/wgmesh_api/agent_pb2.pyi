@@ -12,7 +12,7 @@ class AgentEmpty(_message.Message):
     def __init__(self) -> None: ...
 
 class MeshInfo(_message.Message):
-    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap", "behindNat")
+    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap", "behindNat", "secretIds")
     class RefusalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class MeshInfo(_message.Message):
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
     BEHINDNAT_FIELD_NUMBER: _ClassVar[int]
+    SECRETIDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     nodeCount: int
     nodeName: str
@@ -58,7 +59,8 @@ class MeshInfo(_message.Message):
     refusals: _containers.ScalarMap[str, int]
     bootstrap: bool
     behindNat: bool
-    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ..., behindNat: _Optional[bool] = ...) -> None: ...
+    secretIds: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ..., behindNat: _Optional[bool] = ..., secretIds: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class MemberInfoTag(_message.Message):
     __slots__ = ("key", "value")
@@ -69,7 +71,7 @@ class MemberInfoTag(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class MemberInfo(_message.Message):
-    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "pathMTU", "heardMsecAgo", "routes", "relay")
+    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "pathMTU", "heardMsecAgo", "routes", "relay", "presharedKey")
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     ADDR_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +93,7 @@ class MemberInfo(_message.Message):
     HEARDMSECAGO_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     RELAY_FIELD_NUMBER: _ClassVar[int]
+    PRESHAREDKEY_FIELD_NUMBER: _ClassVar[int]
     nodeName: str
     addr: str
     status: str
@@ -112,7 +115,8 @@ class MemberInfo(_message.Message):
     heardMsecAgo: int
     routes: _containers.RepeatedScalarFieldContainer[str]
     relay: str
-    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., pathMTU: _Optional[int] = ..., heardMsecAgo: _Optional[int] = ..., routes: _Optional[_Iterable[str]] = ..., relay: _Optional[str] = ...) -> None: ...
+    presharedKey: bool
+    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., pathMTU: _Optional[int] = ..., heardMsecAgo: _Optional[int] = ..., routes: _Optional[_Iterable[str]] = ..., relay: _Optional[str] = ..., presharedKey: _Optional[bool] = ...) -> None: ...
 
 class WaitInfo(_message.Message):
     __slots__ = ("timeoutSecs",)
@@ -219,7 +223,7 @@ class ExamineResult(_message.Message):
     def __init__(self, ok: _Optional[bool] = ..., message: _Optional[str] = ..., own: _Optional[_Union[OwnFacts, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkFacts, _Mapping]]] = ..., linkCount: _Optional[int] = ..., badCount: _Optional[int] = ...) -> None: ...
 
 class OwnFacts(_message.Message):
-    __slots__ = ("pubkey", "interfacePubkey", "interfaceTrouble", "listenPort", "gossipPort", "probePort", "clockMsec", "tls", "certificateNotBefore", "certificateNotAfter", "certificateSubject", "refused", "addressChanges")
+    __slots__ = ("pubkey", "interfacePubkey", "interfaceTrouble", "listenPort", "gossipPort", "probePort", "clockMsec", "tls", "certificateNotBefore", "certificateNotAfter", "certificateSubject", "refused", "addressChanges", "secretCount")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     INTERFACEPUBKEY_FIELD_NUMBER: _ClassVar[int]
     INTERFACETROUBLE_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +237,7 @@ class OwnFacts(_message.Message):
     CERTIFICATESUBJECT_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     ADDRESSCHANGES_FIELD_NUMBER: _ClassVar[int]
+    SECRETCOUNT_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     interfacePubkey: str
     interfaceTrouble: str
@@ -246,7 +251,8 @@ class OwnFacts(_message.Message):
     certificateSubject: str
     refused: _containers.RepeatedCompositeFieldContainer[Refused]
     addressChanges: int
-    def __init__(self, pubkey: _Optional[str] = ..., interfacePubkey: _Optional[str] = ..., interfaceTrouble: _Optional[str] = ..., listenPort: _Optional[int] = ..., gossipPort: _Optional[int] = ..., probePort: _Optional[int] = ..., clockMsec: _Optional[int] = ..., tls: _Optional[bool] = ..., certificateNotBefore: _Optional[int] = ..., certificateNotAfter: _Optional[int] = ..., certificateSubject: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., addressChanges: _Optional[int] = ...) -> None: ...
+    secretCount: int
+    def __init__(self, pubkey: _Optional[str] = ..., interfacePubkey: _Optional[str] = ..., interfaceTrouble: _Optional[str] = ..., listenPort: _Optional[int] = ..., gossipPort: _Optional[int] = ..., probePort: _Optional[int] = ..., clockMsec: _Optional[int] = ..., tls: _Optional[bool] = ..., certificateNotBefore: _Optional[int] = ..., certificateNotAfter: _Optional[int] = ..., certificateSubject: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., addressChanges: _Optional[int] = ..., secretCount: _Optional[int] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("reason", "message", "secondsAgo")
@@ -259,7 +265,7 @@ class Refused(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., secondsAgo: _Optional[int] = ...) -> None: ...
 
 class LinkFacts(_message.Message):
-    __slots__ = ("nodeName", "status", "boundKey", "toldKey", "meshIPs", "programmed", "allowed", "endpoint", "routeTrouble", "portAnswer", "handshakeMsecAgo", "keepaliveSeconds", "watched", "rxGrowth", "txGrowth", "probed", "heard", "heardMsecAgo", "hearsUs", "smallPasses", "largePasses", "largeBytes", "gossipTried", "gossipTrouble", "view", "viewRxGrowth", "viewTxGrowth", "clockAheadMsec", "clockDoubtMsec", "others", "addressChanges")
+    __slots__ = ("nodeName", "status", "boundKey", "toldKey", "meshIPs", "programmed", "allowed", "endpoint", "routeTrouble", "portAnswer", "handshakeMsecAgo", "keepaliveSeconds", "watched", "rxGrowth", "txGrowth", "probed", "heard", "heardMsecAgo", "hearsUs", "smallPasses", "largePasses", "largeBytes", "gossipTried", "gossipTrouble", "view", "viewRxGrowth", "viewTxGrowth", "clockAheadMsec", "clockDoubtMsec", "others", "addressChanges", "toldSecretCount", "secretInCommon", "presharedKey")
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     BOUNDKEY_FIELD_NUMBER: _ClassVar[int]
@@ -291,6 +297,9 @@ class LinkFacts(_message.Message):
     CLOCKDOUBTMSEC_FIELD_NUMBER: _ClassVar[int]
     OTHERS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSCHANGES_FIELD_NUMBER: _ClassVar[int]
+    TOLDSECRETCOUNT_FIELD_NUMBER: _ClassVar[int]
+    SECRETINCOMMON_FIELD_NUMBER: _ClassVar[int]
+    PRESHAREDKEY_FIELD_NUMBER: _ClassVar[int]
     nodeName: str
     status: str
     boundKey: str
@@ -322,7 +331,10 @@ class LinkFacts(_message.Message):
     clockDoubtMsec: int
     others: _containers.RepeatedCompositeFieldContainer[LinkView]
     addressChanges: int
-    def __init__(self, nodeName: _Optional[str] = ..., status: _Optional[str] = ..., boundKey: _Optional[str] = ..., toldKey: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., programmed: _Optional[bool] = ..., allowed: _Optional[bool] = ..., endpoint: _Optional[str] = ..., routeTrouble: _Optional[str] = ..., portAnswer: _Optional[str] = ..., handshakeMsecAgo: _Optional[int] = ..., keepaliveSeconds: _Optional[int] = ..., watched: _Optional[bool] = ..., rxGrowth: _Optional[int] = ..., txGrowth: _Optional[int] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., heardMsecAgo: _Optional[int] = ..., hearsUs: _Optional[bool] = ..., smallPasses: _Optional[bool] = ..., largePasses: _Optional[bool] = ..., largeBytes: _Optional[int] = ..., gossipTried: _Optional[bool] = ..., gossipTrouble: _Optional[str] = ..., view: _Optional[_Union[LinkView, _Mapping]] = ..., viewRxGrowth: _Optional[int] = ..., viewTxGrowth: _Optional[int] = ..., clockAheadMsec: _Optional[int] = ..., clockDoubtMsec: _Optional[int] = ..., others: _Optional[_Iterable[_Union[LinkView, _Mapping]]] = ..., addressChanges: _Optional[int] = ...) -> None: ...
+    toldSecretCount: int
+    secretInCommon: bool
+    presharedKey: bool
+    def __init__(self, nodeName: _Optional[str] = ..., status: _Optional[str] = ..., boundKey: _Optional[str] = ..., toldKey: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., programmed: _Optional[bool] = ..., allowed: _Optional[bool] = ..., endpoint: _Optional[str] = ..., routeTrouble: _Optional[str] = ..., portAnswer: _Optional[str] = ..., handshakeMsecAgo: _Optional[int] = ..., keepaliveSeconds: _Optional[int] = ..., watched: _Optional[bool] = ..., rxGrowth: _Optional[int] = ..., txGrowth: _Optional[int] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., heardMsecAgo: _Optional[int] = ..., hearsUs: _Optional[bool] = ..., smallPasses: _Optional[bool] = ..., largePasses: _Optional[bool] = ..., largeBytes: _Optional[int] = ..., gossipTried: _Optional[bool] = ..., gossipTrouble: _Optional[str] = ..., view: _Optional[_Union[LinkView, _Mapping]] = ..., viewRxGrowth: _Optional[int] = ..., viewTxGrowth: _Optional[int] = ..., clockAheadMsec: _Optional[int] = ..., clockDoubtMsec: _Optional[int] = ..., others: _Optional[_Iterable[_Union[LinkView, _Mapping]]] = ..., addressChanges: _Optional[int] = ..., toldSecretCount: _Optional[int] = ..., secretInCommon: _Optional[bool] = ..., presharedKey: _Optional[bool] = ...) -> None: ...
 
 class LinkView(_message.Message):
     __slots__ = ("nodeName", "clockMsec", "interfacePubkey", "peerKey", "endpoint", "handshakeMsecAgo", "rxBytes", "txBytes", "heard", "heardMsecAgo", "status", "certificateNotAfter", "addressChanges")

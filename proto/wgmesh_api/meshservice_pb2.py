@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11meshservice.proto\x12\x0bmeshservice\"\x07\n\x05\x45mpty\"$\n\x10HandshakeRequest\x12\x10\n\x08meshName\x18\x01 \x01(\t\"\x97\x02\n\x11HandshakeResponse\x12\x35\n\x06result\x18\x01 \x01(\x0e\x32%.meshservice.HandshakeResponse.Result\x12\x14\n\x0c\x65rrorMessage\x18\x02 \x01(\t\x12\x11\n\tjoinToken\x18\x03 \x01(\t\x12>\n\x08\x61uthReqs\x18\x04 \x03(\x0b\x32,.meshservice.HandshakeResponse.AuthReqsEntry\x12\x14\n\x0creplacesKeys\x18\x10 \x01(\x08\x1a/\n\rAuthReqsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1b\n\x06Result\x12\x06\n\x02OK\x10\x00\x12\t\n\x05\x45RROR\x10\x01\"\xa4\x01\n\x0bJoinRequest\x12\x0e\n\x06pubkey\x18\x01 \x01(\t\x12\x12\n\nendpointIP\x18\x02 \x01(\t\x12\x14\n\x0c\x65ndpointPort\x18\x03 \x01(\x05\x12\x10\n\x08meshName\x18\x04 \x01(\t\x12\x10\n\x08nodeName\x18\x05 \x01(\t\x12\x10\n\x08replaces\x18\x10 \x01(\x0c\x12\x15\n\rreplacesProof\x18\x11 \x01(\x0c\x12\x0e\n\x06routes\x18( \x03(\t\"\xbe\x03\n\x0cJoinResponse\x12\x30\n\x06result\x18\x01 \x01(\x0e\x32 .meshservice.JoinResponse.Result\x12\x14\n\x0c\x65rrorMessage\x18\x02 \x01(\t\x12\x19\n\x11joiningNodeMeshIP\x18\x03 \x01(\t\x12\x10\n\x08meshCidr\x18\x04 \x01(\t\x12\x12\n\ncreationTS\x18\x05 \x01(\x03\x12\x19\n\x11serfEncryptionKey\x18\x06 \x01(\t\x12\x13\n\x0bserfModeLAN\x18\x07 \x01(\x08\x12\x0f\n\x07meshIPs\x18\x10 \x03(\t\x12\x11\n\tmeshCidrs\x18\x11 \x03(\t\x12\x12\n\ngossipPort\x18\x12 \x01(\x05\x12\x15\n\rgossipProfile\x18\x13 \x01(\t\x12\x10\n\x08nodeName\x18\x14 \x01(\t\x12/\n\tadmission\x18\x15 \x01(\x0b\x32\x1c.meshservice.AdmissionRecord\x12\x19\n\x11requiresAdmission\x18\x16 \x01(\x08\x12\x12\n\ngossipKeys\x18\x17 \x03(\t\x12\x17\n\x0fgossipKeysSince\x18\x18 \x01(\x03\"\x1b\n\x06Result\x12\x06\n\x02OK\x10\x00\x12\t\n\x05\x45RROR\x10\x01\"\x92\x02\n\x04Peer\x12\x30\n\x04type\x18\x01 \x01(\x0e\x32\".meshservice.Peer.AnnouncementType\x12\x0e\n\x06pubkey\x18\x02 \x01(\t\x12\x12\n\nendpointIP\x18\x03 \x01(\t\x12\x14\n\x0c\x65ndpointPort\x18\x04 \x01(\x05\x12\x0e\n\x06meshIP\x18\x05 \x01(\t\x12\x10\n\x08nodeName\x18\x10 \x01(\t\x12\x0f\n\x07meshIPs\x18\x11 \x03(\t\x12\x11\n\tbootstrap\x18\x12 \x01(\x08\x12/\n\tadmission\x18\x13 \x01(\x0b\x32\x1c.meshservice.AdmissionRecord\"\'\n\x10\x41nnouncementType\x12\x08\n\x04JOIN\x10\x00\x12\t\n\x05LEAVE\x10\x01\"\x82\x01\n\tAdmission\x12\x0c\n\x04mesh\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tpublicKey\x18\x03 \x01(\x0c\x12\x11\n\taddresses\x18\x04 \x03(\x0c\x12\x11\n\tnotBefore\x18\x05 \x01(\x03\x12\x10\n\x08notAfter\x18\x06 \x01(\x03\x12\x0e\n\x06routes\x18( \x03(\x0c\"]\n\x0f\x41\x64missionRecord\x12\x11\n\tadmission\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06signer\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\" \n\x0bWhereabouts\x12\x11\n\tendpoints\x18\x01 \x03(\x0c\":\n\x0cRelayRequest\x12\r\n\x05\x61sker\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\r\n\x05relay\x18\x03 \x01(\t\"!\n\nRTTRequest\x12\x13\n\x0brequestedBy\x18\x01 \x01(\t\"0\n\x0fRTTResponseInfo\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07rttMsec\x18\x02 \x01(\x05\"G\n\x0bRTTResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12*\n\x04rtts\x18\x02 \x03(\x0b\x32\x1c.meshservice.RTTResponseInfo2\xc3\x01\n\x04Mesh\x12H\n\x05\x42\x65gin\x12\x1d.meshservice.HandshakeRequest\x1a\x1e.meshservice.HandshakeResponse\"\x00\x12=\n\x04Join\x12\x18.meshservice.JoinRequest\x1a\x19.meshservice.JoinResponse\"\x00\x12\x32\n\x05Peers\x12\x12.meshservice.Empty\x1a\x11.meshservice.Peer\"\x00\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11meshservice.proto\x12\x0bmeshservice\"\x07\n\x05\x45mpty\"$\n\x10HandshakeRequest\x12\x10\n\x08meshName\x18\x01 \x01(\t\"\x97\x02\n\x11HandshakeResponse\x12\x35\n\x06result\x18\x01 \x01(\x0e\x32%.meshservice.HandshakeResponse.Result\x12\x14\n\x0c\x65rrorMessage\x18\x02 \x01(\t\x12\x11\n\tjoinToken\x18\x03 \x01(\t\x12>\n\x08\x61uthReqs\x18\x04 \x03(\x0b\x32,.meshservice.HandshakeResponse.AuthReqsEntry\x12\x14\n\x0creplacesKeys\x18\x10 \x01(\x08\x1a/\n\rAuthReqsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1b\n\x06Result\x12\x06\n\x02OK\x10\x00\x12\t\n\x05\x45RROR\x10\x01\"\xb7\x01\n\x0bJoinRequest\x12\x0e\n\x06pubkey\x18\x01 \x01(\t\x12\x12\n\nendpointIP\x18\x02 \x01(\t\x12\x14\n\x0c\x65ndpointPort\x18\x03 \x01(\x05\x12\x10\n\x08meshName\x18\x04 \x01(\t\x12\x10\n\x08nodeName\x18\x05 \x01(\t\x12\x10\n\x08replaces\x18\x10 \x01(\x0c\x12\x15\n\rreplacesProof\x18\x11 \x01(\x0c\x12\x0e\n\x06routes\x18( \x03(\t\x12\x11\n\tsecretIds\x18< \x01(\x0c\"\xbe\x03\n\x0cJoinResponse\x12\x30\n\x06result\x18\x01 \x01(\x0e\x32 .meshservice.JoinResponse.Result\x12\x14\n\x0c\x65rrorMessage\x18\x02 \x01(\t\x12\x19\n\x11joiningNodeMeshIP\x18\x03 \x01(\t\x12\x10\n\x08meshCidr\x18\x04 \x01(\t\x12\x12\n\ncreationTS\x18\x05 \x01(\x03\x12\x19\n\x11serfEncryptionKey\x18\x06 \x01(\t\x12\x13\n\x0bserfModeLAN\x18\x07 \x01(\x08\x12\x0f\n\x07meshIPs\x18\x10 \x03(\t\x12\x11\n\tmeshCidrs\x18\x11 \x03(\t\x12\x12\n\ngossipPort\x18\x12 \x01(\x05\x12\x15\n\rgossipProfile\x18\x13 \x01(\t\x12\x10\n\x08nodeName\x18\x14 \x01(\t\x12/\n\tadmission\x18\x15 \x01(\x0b\x32\x1c.meshservice.AdmissionRecord\x12\x19\n\x11requiresAdmission\x18\x16 \x01(\x08\x12\x12\n\ngossipKeys\x18\x17 \x03(\t\x12\x17\n\x0fgossipKeysSince\x18\x18 \x01(\x03\"\x1b\n\x06Result\x12\x06\n\x02OK\x10\x00\x12\t\n\x05\x45RROR\x10\x01\"\xb8\x02\n\x04Peer\x12\x30\n\x04type\x18\x01 \x01(\x0e\x32\".meshservice.Peer.AnnouncementType\x12\x0e\n\x06pubkey\x18\x02 \x01(\t\x12\x12\n\nendpointIP\x18\x03 \x01(\t\x12\x14\n\x0c\x65ndpointPort\x18\x04 \x01(\x05\x12\x0e\n\x06meshIP\x18\x05 \x01(\t\x12\x10\n\x08nodeName\x18\x10 \x01(\t\x12\x0f\n\x07meshIPs\x18\x11 \x03(\t\x12\x11\n\tbootstrap\x18\x12 \x01(\x08\x12/\n\tadmission\x18\x13 \x01(\x0b\x32\x1c.meshservice.AdmissionRecord\x12\x16\n\tsecretIds\x18< \x01(\x0cH\x00\x88\x01\x01\"\'\n\x10\x41nnouncementType\x12\x08\n\x04JOIN\x10\x00\x12\t\n\x05LEAVE\x10\x01\x42\x0c\n\n_secretIds\"\x82\x01\n\tAdmission\x12\x0c\n\x04mesh\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tpublicKey\x18\x03 \x01(\x0c\x12\x11\n\taddresses\x18\x04 \x03(\x0c\x12\x11\n\tnotBefore\x18\x05 \x01(\x03\x12\x10\n\x08notAfter\x18\x06 \x01(\x03\x12\x0e\n\x06routes\x18( \x03(\x0c\"]\n\x0f\x41\x64missionRecord\x12\x11\n\tadmission\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06signer\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\" \n\x0bWhereabouts\x12\x11\n\tendpoints\x18\x01 \x03(\x0c\":\n\x0cRelayRequest\x12\r\n\x05\x61sker\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\r\n\x05relay\x18\x03 \x01(\t\"!\n\nRTTRequest\x12\x13\n\x0brequestedBy\x18\x01 \x01(\t\"0\n\x0fRTTResponseInfo\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07rttMsec\x18\x02 \x01(\x05\"G\n\x0bRTTResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12*\n\x04rtts\x18\x02 \x03(\x0b\x32\x1c.meshservice.RTTResponseInfo2\xc3\x01\n\x04Mesh\x12H\n\x05\x42\x65gin\x12\x1d.meshservice.HandshakeRequest\x1a\x1e.meshservice.HandshakeResponse\"\x00\x12=\n\x04Join\x12\x18.meshservice.JoinRequest\x1a\x19.meshservice.JoinResponse\"\x00\x12\x32\n\x05Peers\x12\x12.meshservice.Empty\x1a\x11.meshservice.Peer\"\x00\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,29 +44,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HANDSHAKERESPONSE_RESULT']._serialized_start=334
   _globals['_HANDSHAKERESPONSE_RESULT']._serialized_end=361
   _globals['_JOINREQUEST']._serialized_start=364
-  _globals['_JOINREQUEST']._serialized_end=528
-  _globals['_JOINRESPONSE']._serialized_start=531
-  _globals['_JOINRESPONSE']._serialized_end=977
+  _globals['_JOINREQUEST']._serialized_end=547
+  _globals['_JOINRESPONSE']._serialized_start=550
+  _globals['_JOINRESPONSE']._serialized_end=996
   _globals['_JOINRESPONSE_RESULT']._serialized_start=334
   _globals['_JOINRESPONSE_RESULT']._serialized_end=361
-  _globals['_PEER']._serialized_start=980
-  _globals['_PEER']._serialized_end=1254
-  _globals['_PEER_ANNOUNCEMENTTYPE']._serialized_start=1215
-  _globals['_PEER_ANNOUNCEMENTTYPE']._serialized_end=1254
-  _globals['_ADMISSION']._serialized_start=1257
-  _globals['_ADMISSION']._serialized_end=1387
-  _globals['_ADMISSIONRECORD']._serialized_start=1389
-  _globals['_ADMISSIONRECORD']._serialized_end=1482
-  _globals['_WHEREABOUTS']._serialized_start=1484
-  _globals['_WHEREABOUTS']._serialized_end=1516
-  _globals['_RELAYREQUEST']._serialized_start=1518
-  _globals['_RELAYREQUEST']._serialized_end=1576
-  _globals['_RTTREQUEST']._serialized_start=1578
-  _globals['_RTTREQUEST']._serialized_end=1611
-  _globals['_RTTRESPONSEINFO']._serialized_start=1613
-  _globals['_RTTRESPONSEINFO']._serialized_end=1661
-  _globals['_RTTRESPONSE']._serialized_start=1663
-  _globals['_RTTRESPONSE']._serialized_end=1734
-  _globals['_MESH']._serialized_start=1737
-  _globals['_MESH']._serialized_end=1932
+  _globals['_PEER']._serialized_start=999
+  _globals['_PEER']._serialized_end=1311
+  _globals['_PEER_ANNOUNCEMENTTYPE']._serialized_start=1258
+  _globals['_PEER_ANNOUNCEMENTTYPE']._serialized_end=1297
+  _globals['_ADMISSION']._serialized_start=1314
+  _globals['_ADMISSION']._serialized_end=1444
+  _globals['_ADMISSIONRECORD']._serialized_start=1446
+  _globals['_ADMISSIONRECORD']._serialized_end=1539
+  _globals['_WHEREABOUTS']._serialized_start=1541
+  _globals['_WHEREABOUTS']._serialized_end=1573
+  _globals['_RELAYREQUEST']._serialized_start=1575
+  _globals['_RELAYREQUEST']._serialized_end=1633
+  _globals['_RTTREQUEST']._serialized_start=1635
+  _globals['_RTTREQUEST']._serialized_end=1668
+  _globals['_RTTRESPONSEINFO']._serialized_start=1670
+  _globals['_RTTRESPONSEINFO']._serialized_end=1718
+  _globals['_RTTRESPONSE']._serialized_start=1720
+  _globals['_RTTRESPONSE']._serialized_end=1791
+  _globals['_MESH']._serialized_start=1794
+  _globals['_MESH']._serialized_end=1989
 # @@protoc_insertion_point(module_scope)

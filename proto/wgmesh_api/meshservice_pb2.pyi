@@ -45,7 +45,7 @@ class HandshakeResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[HandshakeResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joinToken: _Optional[str] = ..., authReqs: _Optional[_Mapping[str, str]] = ..., replacesKeys: _Optional[bool] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "replaces", "replacesProof", "routes")
+    __slots__ = ("pubkey", "endpointIP", "endpointPort", "meshName", "nodeName", "replaces", "replacesProof", "routes", "secretIds")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTIP_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTPORT_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class JoinRequest(_message.Message):
     REPLACES_FIELD_NUMBER: _ClassVar[int]
     REPLACESPROOF_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
+    SECRETIDS_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     endpointIP: str
     endpointPort: int
@@ -62,7 +63,8 @@ class JoinRequest(_message.Message):
     replaces: bytes
     replacesProof: bytes
     routes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., replaces: _Optional[bytes] = ..., replacesProof: _Optional[bytes] = ..., routes: _Optional[_Iterable[str]] = ...) -> None: ...
+    secretIds: bytes
+    def __init__(self, pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshName: _Optional[str] = ..., nodeName: _Optional[str] = ..., replaces: _Optional[bytes] = ..., replacesProof: _Optional[bytes] = ..., routes: _Optional[_Iterable[str]] = ..., secretIds: _Optional[bytes] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
     __slots__ = ("result", "errorMessage", "joiningNodeMeshIP", "meshCidr", "creationTS", "serfEncryptionKey", "serfModeLAN", "meshIPs", "meshCidrs", "gossipPort", "gossipProfile", "nodeName", "admission", "requiresAdmission", "gossipKeys", "gossipKeysSince")
@@ -107,7 +109,7 @@ class JoinResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[JoinResponse.Result, str]] = ..., errorMessage: _Optional[str] = ..., joiningNodeMeshIP: _Optional[str] = ..., meshCidr: _Optional[str] = ..., creationTS: _Optional[int] = ..., serfEncryptionKey: _Optional[str] = ..., serfModeLAN: _Optional[bool] = ..., meshIPs: _Optional[_Iterable[str]] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., gossipPort: _Optional[int] = ..., gossipProfile: _Optional[str] = ..., nodeName: _Optional[str] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., requiresAdmission: _Optional[bool] = ..., gossipKeys: _Optional[_Iterable[str]] = ..., gossipKeysSince: _Optional[int] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap", "admission")
+    __slots__ = ("type", "pubkey", "endpointIP", "endpointPort", "meshIP", "nodeName", "meshIPs", "bootstrap", "admission", "secretIds")
     class AnnouncementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         JOIN: _ClassVar[Peer.AnnouncementType]
@@ -123,6 +125,7 @@ class Peer(_message.Message):
     MESHIPS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
     ADMISSION_FIELD_NUMBER: _ClassVar[int]
+    SECRETIDS_FIELD_NUMBER: _ClassVar[int]
     type: Peer.AnnouncementType
     pubkey: str
     endpointIP: str
@@ -132,7 +135,8 @@ class Peer(_message.Message):
     meshIPs: _containers.RepeatedScalarFieldContainer[str]
     bootstrap: bool
     admission: AdmissionRecord
-    def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ...) -> None: ...
+    secretIds: bytes
+    def __init__(self, type: _Optional[_Union[Peer.AnnouncementType, str]] = ..., pubkey: _Optional[str] = ..., endpointIP: _Optional[str] = ..., endpointPort: _Optional[int] = ..., meshIP: _Optional[str] = ..., nodeName: _Optional[str] = ..., meshIPs: _Optional[_Iterable[str]] = ..., bootstrap: _Optional[bool] = ..., admission: _Optional[_Union[AdmissionRecord, _Mapping]] = ..., secretIds: _Optional[bytes] = ...) -> None: ...
 
 class Admission(_message.Message):
     __slots__ = ("mesh", "node", "publicKey", "addresses", "notBefore", "notAfter", "routes")

@@ -107,6 +107,7 @@ class ExternalReport:
     public_key: str
     endpoint: str
     heard: bool
+    secret_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class NodeReport:
 
     `trusted` and `certificate_issuer` are SHA-256 fingerprints of CAs in hexadecimal, `certificate_serial` is
     hexadecimal; `worst` has at most 5 (peer, problem) pairs, `narrow` at most 5 (peer, bytes its path carries);
-    `gossip_keys` are ids, that which encrypts first.
+    `gossip_keys` are ids, that which encrypts first; `secret_ids` those of secrets for pre-shared keys.
     """
 
     phase: str = ""
@@ -129,6 +130,7 @@ class NodeReport:
     mtu: int | None = None
     heard: int = 0
     relayed: int = 0
+    preshared: int = 0
     expected: int = 0
     failed: int = 0
     worst: tuple[tuple[str, str], ...] = ()
@@ -143,6 +145,7 @@ class NodeReport:
     last_change: datetime | None = None
     externals: tuple[ExternalReport, ...] = ()
     gossip_keys: tuple[str, ...] = ()
+    secret_ids: tuple[str, ...] = ()
     ready: bool = False
     ready_reason: str = ""
     ready_message: str = ""
@@ -169,6 +172,7 @@ class NodeReport:
             "peers": f"{self.heard}/{self.expected}",
             "heard": self.heard,
             "relayed": self.relayed,
+            "preshared": self.preshared,
             "expected": self.expected,
             "failed": self.failed,
             "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
@@ -177,12 +181,14 @@ class NodeReport:
             "narrowest": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
             "trusted": list(self.trusted),
             "gossipKeys": list(self.gossip_keys),
+            "secretIds": list(self.secret_ids),
             "externals": [
                 {
                     "node": peer.node,
                     "publicKey": peer.public_key,
                     "endpoint": peer.endpoint,
                     "heard": peer.heard,
+                    "secretIds": list(peer.secret_ids),
                 }
                 for peer in self.externals
             ],
@@ -296,6 +302,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         mtu=_int(status, "mtu"),
         heard=_int(status, "heard") or 0,
         relayed=_int(status, "relayed") or 0,
+        preshared=_int(status, "preshared") or 0,
         expected=_int(status, "expected") or 0,
         failed=_int(status, "failed") or 0,
         worst=tuple(
@@ -315,6 +322,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         certificate_issuer=_text(status, "certificateIssuer"),
         trusted=tuple(item for item in _list(status, "trusted") if isinstance(item, str)),
         gossip_keys=tuple(item for item in _list(status, "gossipKeys") if isinstance(item, str)),
+        secret_ids=tuple(item for item in _list(status, "secretIds") if isinstance(item, str)),
         agent_version=_text(status, "agentVersion"),
         last_change=read_time(status.get("lastChange")),
         externals=tuple(
@@ -323,6 +331,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
                 _text(item, "publicKey"),
                 _text(item, "endpoint"),
                 item.get("heard") is True,
+                tuple(id_ for id_ in _list(item, "secretIds") if isinstance(id_, str)),
             )
             for item in _list(status, "externals")
             if isinstance(item, Mapping) and _text(item, "node")

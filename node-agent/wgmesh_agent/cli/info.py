@@ -124,6 +124,7 @@ def _header(view: MeshView) -> list[str]:
         paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:NAMED])
         more = f" and {len(reduced) - NAMED} more" if len(reduced) > NAMED else ""
         lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}{more}")
+    lines += _preshared(view)
     probed = [member.hearing for member in view.members if member.hearing is not None]
     if probed:
         lines.append(
@@ -134,6 +135,17 @@ def _header(view: MeshView) -> list[str]:
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(info.refusals.items()))
         lines.append(f"Claims of other members refused: {refused}")
     return lines
+
+
+def _preshared(view: MeshView) -> list[str]:
+    """Which tunnels use a pre-shared key; nothing where none is meant to."""
+    others = [member for member in view.members if not member.is_local]
+    without = [member.name for member in others if not member.preshared_key]
+    if not others or (not view.info.secretIds and len(without) == len(others)):
+        return []
+    lacking = f"; without: {', '.join(without[:NAMED])}" if without else ""
+    more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+    return [f"{len(others) - len(without)} of {len(others)} tunnels use a pre-shared key{lacking}{more}"]
 
 
 def _row(member: MemberView, now_unix: float) -> tuple[str, ...]:

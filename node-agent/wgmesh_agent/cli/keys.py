@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from wgmesh_agent.cli.agent_client import ROTATION_TIMEOUT_SECONDS, agent_at
@@ -35,8 +37,35 @@ rotate = GoCommand(
     "members before any uses it; the old one is removed when all do, and stays in use if one refuses. wireguard: "
     "another key for this node's own tunnels.",
 )
+
+
+def _new_psk(file: str) -> int:
+    from wgmesh_agent.cli.psk_file import renew
+
+    path = Path(file)
+    try:
+        kept = renew(path)
+    except OSError as error:
+        raise CommandFailed(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise CommandFailed(str(error)) from error
+    click.echo(f"{path} has a new secret{', and the one before it' if kept else ''}.")
+    click.echo("Copy it to all members over a way you trust; each takes it up without a restart.")
+    return 0
+
+
+new_psk = GoCommand(
+    "new-psk",
+    _new_psk,
+    params=[click.Argument(["file"], type=click.Path(dir_okay=False))],
+    help="Make a secret for pre-shared keys, in FILE for -psk-file. Where FILE has secrets, the newest of them is kept "
+    "behind the new one, until all members have that.",
+)
 keys = LateGroup(
     "keys",
-    {"rotate": Late(__name__, "rotate", "make new keys while all goes on")},
+    {
+        "rotate": Late(__name__, "rotate", "make new keys while all goes on"),
+        "new-psk": Late(__name__, "new_psk", "make a secret for pre-shared keys"),
+    },
     help="Keys of a running mesh.",
 )

@@ -45,6 +45,7 @@ class MemberView:
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
     relay: str = ""
+    preshared_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def _member(member: MemberInfo) -> MemberView:
         path_mtu=member.pathMTU or None,
         hearing=_hearing(member) if member.probed else None,
         relay=member.relay,
+        preshared_key=member.presharedKey,
     )
 
 
@@ -126,6 +128,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
             "backend": info.backend,
             "mtu": info.mtu,
             "version": info.version,
+            "secretIds": [id_.hex() for id_ in info.secretIds],
             "refusals": dict(sorted(info.refusals.items())),
         },
         "members": [_member_json(member) for member in view.members],
@@ -147,6 +150,7 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "lastHandshake": member.last_handshake_unix or None,
         "rxBytes": member.rx_bytes,
         "txBytes": member.tx_bytes,
+        "presharedKey": None if member.is_local else member.preshared_key,
         "pathMtu": member.path_mtu,
         "routes": list(member.routes),
         "heard": hearing.heard if (hearing := member.hearing) else None,

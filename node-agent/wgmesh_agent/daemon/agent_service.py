@@ -96,6 +96,7 @@ class AgentService(AgentServicer):
             refusals=node.refusals.counts,
             bootstrap=record.bootstrap,
             behindNat=node.behind_nat,
+            secretIds=node.preshared.ids,
         )
 
     async def Nodes(self, request: AgentEmpty, context: Context) -> AsyncIterator[MemberInfo]:
@@ -222,6 +223,7 @@ class AgentService(AgentServicer):
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
             heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
             relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",
+            presharedKey=peer is not None and self._node.preshared.protects(peer),
         )
 
 

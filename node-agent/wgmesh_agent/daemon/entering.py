@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from wgmesh_agent.daemon.jitter import jittered
+from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.endpoint.own import resolve
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.tls import Credentials
@@ -42,6 +43,7 @@ class Door:
     Attributes:
         node: the name to ask for; empty: whatever the mesh makes of the address.
         routes: networks behind this node to ask for.
+        secrets: those for pre-shared keys, of which the bootstrap node is told what this node holds.
         replaces: the key that this machine was a member with before this one, until a bootstrap node has accepted that.
     """
 
@@ -52,6 +54,7 @@ class Door:
     public_key: PublicKey
     routes: tuple[Network, ...] = ()
     replaces: PrivateKey | None = None
+    secrets: SecretSource | None = None
 
 
 async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: float | None) -> Admitted:
@@ -96,7 +99,8 @@ async def enter_by(
     own = await endpoint(towards)
     admitted = await enter(
         str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
-        routes=door.routes, replaces=door.replaces, before_joining=before_joining,
+        routes=door.routes, secret_ids=door.secrets.held.ids if door.secrets else (), replaces=door.replaces,
+        before_joining=before_joining,
     )  # fmt: skip
     given = admitted.admission.routes if admitted.admission else ()
     for route in door.routes:

@@ -150,6 +150,9 @@ class Examiner:
         facts.programmed = True
         facts.allowed = {str(network.network_address) for network in peer.allowed_ips} >= set(facts.meshIPs)
         facts.handshakeMsecAgo = msec(age(peer))
+        facts.toldSecretCount = len(claim.secret_ids or ())
+        facts.secretInCommon = self._node.preshared.is_agreed(claim.public_key)
+        facts.presharedKey = self._node.preshared.protects(peer)
         facts.keepaliveSeconds = peer.keepalive_seconds
         if peer.endpoint is not None:
             facts.endpoint = str(peer.endpoint)
@@ -165,6 +168,7 @@ class Examiner:
             listenPort=device.listen_port,
             gossipPort=node.record.gossip_port,
             probePort=node.probe_port,
+            secretCount=len(node.preshared.ids),
             clockMsec=round(time.time() * 1000),
             refused=[
                 Refused(reason=reason, message=message, secondsAgo=round(ago))

@@ -16,11 +16,13 @@ import structlog
 from wgmesh_agent.daemon.agent import Conflict, Entry, endpoint_of, run_agent
 from wgmesh_agent.daemon.bundle_watch import BundleWatch
 from wgmesh_agent.daemon.entering import CannotEnter, Door, enter_mesh, record_of
+from wgmesh_agent.daemon.secret_source import SecretSource, from_file
 from wgmesh_agent.daemon.session import Role, Start
-from wgmesh_agent.join.bundle import out_of_time
+from wgmesh_agent.join.bundle import out_of_time, read_bundle
 from wgmesh_agent.join.tls import Credentials, load_tls_files
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.names import default_node_name
+from wgmesh_agent.membership.preshared import parse_secrets
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
@@ -37,6 +39,7 @@ from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()
 
@@ -71,8 +74,7 @@ def run_join(settings: JoinSettings) -> int:
     if settings.bundle is None:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
     watch = BundleWatch(settings.bundle)
-    entry = _entry(_join_plan(settings, watch.credentials))
-    return run_agent(settings.node, lambda: entry, watch.beside)
+    return run_agent(settings.node, lambda: _entry(_join_plan(settings, watch.credentials)), watch.beside)
 
 
 def _entry(plan: Plan) -> Entry:
@@ -172,14 +174,16 @@ def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
     bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
     others = tuple(b for b in settings.bootstrap_addrs if not _is_self(b, settings.grpc_bind_port))
     founds = None if others else _founded(settings)
+    secrets = _secrets(settings.node, None)
     return Plan(
         node=settings.node,
         role=lambda key: Role(
             bind,
             tls,
-            _door(settings.node, others, client, key),
+            _door(settings.node, others, client, key, secrets),
             settings.grpc_bind_port,
             functools.partial(allowed, settings.allow_routes),
+            secrets,
         ),
         founds=founds,
         ipam_ranges=settings.cidr_ipam,
@@ -204,13 +208,15 @@ def allowed(
 
 
 def _join_plan(settings: JoinSettings, client: Credentials | None) -> Plan:
+    secrets = _secrets(settings.node, settings.bundle)
     return Plan(
         node=settings.node,
         role=lambda key: Role(
             None,
             None,
-            _door(settings.node, settings.bootstrap_addrs, client, key),
+            _door(settings.node, settings.bootstrap_addrs, client, key, secrets),
             settings.bootstrap_addrs[0].port,
+            secrets=secrets,
         ),
         founds=None,
         ipam_ranges=(),
@@ -266,11 +272,30 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
 
 
 def _door(
-    node: NodeSettings, bootstraps: tuple[HostPort, ...], tls: Credentials | None, key: PrivateKey
+    node: NodeSettings,
+    bootstraps: tuple[HostPort, ...],
+    tls: Credentials | None,
+    key: PrivateKey,
+    secrets: SecretSource,
 ) -> Door | None:
     if not bootstraps:
         return None
-    return Door(bootstraps, tls, node.mesh_name, node.node_name or "", key.public(), node.routes)
+    return Door(
+        bootstraps, tls, node.mesh_name, node.node_name or "", key.public(), node.routes, secrets=secrets
+    )
+
+
+def _secrets(node: NodeSettings, bundle: Bundle | None) -> SecretSource:
+    """Those in the file that was named, else those in the bundle. Raises Conflict."""
+    try:
+        if node.psk_file is not None:
+            return from_file(node.psk_file, node.mesh_name)
+        if bundle is not None:
+            path, mesh = bundle.path, bundle.mesh
+            return SecretSource(lambda: parse_secrets("\n".join(read_bundle(path).secrets), mesh))
+    except SecretsError as error:
+        raise Conflict(str(error)) from error
+    return SecretSource()
 
 
 def _tls(files: ServerTLS | ClientTLS | None) -> Credentials | None:

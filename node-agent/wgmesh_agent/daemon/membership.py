@@ -19,7 +19,8 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
-from wgmesh_agent.membership.tags import PUBLIC_KEY, TagsError, claim_from_tags
+from wgmesh_agent.membership.preshared import read_ids
+from wgmesh_agent.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
 from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.meshservice_pb2 import Peer
 
@@ -91,6 +92,8 @@ class Membership:
             origin = Origin.RECORD if overrides else origin
         if self.routes_by_roster and origin is not Origin.ROSTER:
             claim = replace(claim, routes=None)
+        if origin is not Origin.GOSSIP:
+            claim = self._with_own_word(claim)
         before = self._ledger.by_key(claim.public_key)
         take = self._ledger.bind if overrides else self._ledger.accept
         refusal = take(claim, origin, time.time())
@@ -105,6 +108,20 @@ class Membership:
         if before != after:
             self._changed()
         return True
+
+    def _with_own_word(self, claim: Claim) -> Claim:
+        """What a living member itself says of its secrets counts; what others say may be older. With a key that it does
+        not yet speak with, it counts where nothing else is said.
+        """
+        member = self._members().get(claim.node)
+        if member is None or member.status not in PRESENT:
+            return claim
+        if claim.secret_ids is not None and member.tags.get(PUBLIC_KEY) != str(claim.public_key):
+            return claim
+        try:
+            return replace(claim, secret_ids=read_ids(member.tags.get(SECRETS, "")))
+        except ValueError:
+            return claim
 
     def route(self, node: str, routes: tuple[Network, ...]) -> None:
         """The roster says which networks are behind a member."""

@@ -24,12 +24,14 @@ from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.paths import Paths
+from wgmesh_agent.daemon.preshared import Preshared
 from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.relaying import QUERY as RELAY_QUERY
 from wgmesh_agent.daemon.relaying import Relaying
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
+from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.endpoint.address_changes import address_changes
@@ -39,6 +41,7 @@ from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
     Member,
 )
+from wgmesh_agent.gossip.tags import encode_tags
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.tls import Credentials
@@ -84,12 +87,14 @@ class MeshNode:
         locate: Callable[[], Awaitable[Endpoint]],
         trust: Credentials | None = None,
         signer: Credentials | None = None,
+        secrets: SecretSource | None = None,
     ) -> None:
         """
         Args:
             locate: where others reach this node, by its settings and routes; raises `endpoint.own.NoEndpoint`.
             trust: whose authorities say who may admit; None without TLS.
             signer: with which this node signs what it admits; None on a plain node.
+            secrets: for pre-shared keys.
         """
         self.identity = identity
         self.folder = folder
@@ -105,6 +110,7 @@ class MeshNode:
         self.ledger = Ledger(
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
+        self.preshared = Preshared(secrets or SecretSource(), self.ledger)
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
         self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
         announced = record.admission.routes if record.admission is not None else record.routes
@@ -121,8 +127,8 @@ class MeshNode:
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             ages=HandshakeAges(ClockSteps(folder.clock(), folder.keep_clock)),
             keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.granted,
-            shape=lambda desired, actual, now_unix: self.relaying.shape(
-                self.paths.shape(desired, actual, now_unix), actual
+            shape=lambda desired, actual, now_unix: self.preshared.shape(
+                self.relaying.shape(self.paths.shape(desired, actual, now_unix), actual), actual, now_unix
             ),
         )  # fmt: skip
         self.keyring = (
@@ -136,7 +142,7 @@ class MeshNode:
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=self.all_tags(record.tags),
+                tags=self._first_tags(record.tags),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
                 query_response_bytes=ANSWER_BYTES,
             ),
@@ -210,6 +216,7 @@ class MeshNode:
             (self.identity.endpoint,),
             self.record.bootstrap,
             routes=self.beyond.announced,
+            secret_ids=self.preshared.ids,
         )
 
     @property
@@ -259,6 +266,7 @@ class MeshNode:
         self.tasks.start(self.location.run(), "location")
         self.tasks.start(self.paths.run(self.changes), "paths")
         self.tasks.start(self.relaying.run(), "relaying")
+        self.tasks.start(self.preshared.follow(self._tell_secrets), "pre-shared secrets")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self.bootstraps_alive, self.membership.accept),
             "admissions",
@@ -349,6 +357,26 @@ class MeshNode:
     def all_tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
         """The tags of this node: the reserved ones and these."""
         return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
+
+    def _first_tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
+        tags = self.all_tags(user_tags)
+        try:
+            encode_tags(tags)
+        except GossipError as error:
+            log.error("secrets cannot be told to others", why=str(error), next="none is used; set fewer tags")
+            self.preshared.forgo()
+            return self.all_tags(user_tags)
+        return tags
+
+    def _tell_secrets(self) -> bool:
+        """Tells others which secrets this node holds now; whether it could."""
+        try:
+            self.gossip.set_tags(self.all_tags(self.record.tags))
+        except GossipError as error:
+            log.error("secrets cannot be told to others", why=str(error), next="set fewer tags")
+            return False
+        self._ledger_changed()
+        return True
 
     def _ledger_changed(self) -> None:
         self.reconciler.poke()

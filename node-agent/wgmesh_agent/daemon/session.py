@@ -25,6 +25,7 @@ from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.rotations import Rotations
+from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.daemon.snapshot import Writer
 from wgmesh_agent.endpoint.own import NoEndpoint, resolve
@@ -67,6 +68,7 @@ class Role:
         door: how to enter again when nobody else is left; None for the mesh's first node.
         permitted: of the routes a member asks for, or has: those this node vouches for, as a bootstrap node.
         service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
+        secrets: for pre-shared keys.
     """
 
     bind: str | None
@@ -74,6 +76,7 @@ class Role:
     door: Door | None
     service_port: int = SERVICE_PORT
     permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
+    secrets: SecretSource | None = None
 
     @property
     def tls(self) -> bool:
@@ -125,6 +128,7 @@ class Session:
         self.node = MeshNode(
             record, identity, folder, choice, locate=self._locate,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
+            secrets=role.secrets,
         )  # fmt: skip
         self.node.admissions.permitted = role.permitted
         self.rotations = Rotations(self.node, self._bootstraps, self._enter_with)
@@ -313,8 +317,9 @@ class Session:
         """Joins with a new key in the place of the old one. Raises JoinRefused or JoinUnreachable."""
         record = self.node.record
         door = Door(
-            (), self._role.asking_tls, record.mesh, record.node, new.public(), record.routes, replaces=old
-        )
+            (), self._role.asking_tls, record.mesh, record.node, new.public(), record.routes, replaces=old,
+            secrets=self._role.secrets,
+        )  # fmt: skip
         try:
             admitted = await enter_by(door, bootstrap, self._endpoint, before_joining)
         except NoEndpoint as error:

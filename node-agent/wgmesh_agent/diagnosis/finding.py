@@ -30,6 +30,7 @@ class Code(enum.StrEnum):
     FILTERED_INSIDE = "filtered_inside"
     GOSSIP_BLOCKED = "gossip_blocked"
     MTU = "mtu"
+    NO_PRESHARED_KEY = "no_preshared_key"
     PEER_DOWN = "peer_down"
 
 

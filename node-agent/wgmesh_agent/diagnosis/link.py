@@ -234,6 +234,19 @@ def _elsewhere(facts: LinkFacts) -> str:
     return f" Others reach {facts.nodeName} at {', '.join(seen)}." if seen else ""
 
 
+def _without_secret(facts: LinkFacts, own: OwnFacts, node: str) -> Finding:
+    name = facts.nodeName
+    lacks = node if not own.secretCount else name
+    return Finding(
+        Code.NO_PRESHARED_KEY,
+        name,
+        f"Traffic with {name} goes without a pre-shared key: the two have no secret in common.",
+        f"this node holds {own.secretCount}, and {name} says that it holds {facts.toldSecretCount}",
+        f"Give {lacks} the mesh's secrets: -psk-file, or its bundle fetched anew. A peer that knows nothing of them "
+        "goes without.",
+    )
+
+
 def _half_up(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Iterator[Finding]:
     """Probes pass: does all else?"""
     name = facts.nodeName
@@ -246,6 +259,8 @@ def _half_up(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Iter
             f"Something on the way takes less: let it pass larger packets, or lower the MTU of {interface} "
             "(`spec.wireguard.mtu`).",
         )
+    if (own.secretCount or facts.toldSecretCount) and not facts.secretInCommon and not facts.presharedKey:
+        yield _without_secret(facts, own, node)
     if facts.gossipTried and facts.gossipTrouble:
         seen = f"a connection to TCP port {own.gossipPort} of its mesh address was not made: {facts.gossipTrouble}"
     elif facts.status == "failed":

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from wgmesh_agent.membership.admission_record import MAX_ROUTES
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, usable_endpoint
+from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.identity import NodeIdentity
@@ -44,6 +45,7 @@ class DenialReason(enum.StrEnum):
     BAD_NAME = "bad_name"
     BAD_ENDPOINT = "bad_endpoint"
     BAD_ROUTE = "bad_route"
+    BAD_SECRETS = "bad_secrets"
     KEY_IN_USE = "key_in_use"
     NAME_IN_USE = "name_in_use"
     EXHAUSTED = "exhausted"
@@ -70,6 +72,7 @@ class Applicant:
         known: the binding this very node has already, whose addresses it keeps.
         replaces: the binding of the same node under a key it lost.
         routes: networks behind it that it asks to announce.
+        secret_ids: of the secrets for pre-shared keys that it holds.
     """
 
     node: str
@@ -78,6 +81,7 @@ class Applicant:
     known: Binding | None = None
     replaces: Binding | None = None
     routes: tuple[IPv4Network | IPv6Network, ...] = ()
+    secret_ids: tuple[bytes, ...] = ()
 
     @property
     def kept_addresses(self) -> tuple[IPAddress, ...]:
@@ -109,7 +113,7 @@ def examine(
     node = _node_name(request, caller.identity, mesh_name)
     public_key = _public_key(request.pubkey)
     endpoint = _endpoint(request.endpointIP, request.endpointPort, ledger.own.ranges)
-    routes = _routes(list(request.routes))
+    routes, secret_ids = _routes(list(request.routes)), _secret_ids(request.secretIds)
     if public_key == ledger.own.public_key or node == ledger.own.node:
         what = "public key" if public_key == ledger.own.public_key else "name"
         reason = DenialReason.KEY_IN_USE if what == "public key" else DenialReason.NAME_IN_USE
@@ -121,7 +125,7 @@ def examine(
                 DenialReason.KEY_IN_USE,
                 f"the public key is already held by {known.claim.node}: give this machine a state directory of its own",
             )
-        return Applicant(node or known.claim.node, public_key, endpoint, known=known, routes=routes)
+        return Applicant(node or known.claim.node, public_key, endpoint, known, None, routes, secret_ids)
     named = ledger.by_name(node) if node else None
     is_same = named is not None and named.claim.public_key == proven
     if named is not None and not is_same and not _may_replace(named, caller, is_alive(node)):
@@ -129,7 +133,7 @@ def examine(
             DenialReason.NAME_IN_USE,
             f"the name {node} is in use by another node: choose another, or run `wgmesh leave {node}` there",
         )
-    return Applicant(node, public_key, endpoint, replaces=named, routes=routes)
+    return Applicant(node, public_key, endpoint, None, named, routes, secret_ids)
 
 
 def _may_replace(named: Binding, caller: Caller, alive: bool) -> bool:
@@ -164,6 +168,13 @@ def _public_key(text: str) -> PublicKey:
         return PublicKey.from_base64(text)
     except InvalidKeyError as error:
         raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
+
+
+def _secret_ids(raw: bytes) -> tuple[bytes, ...]:
+    try:
+        return split_ids(raw)
+    except ValueError as error:
+        raise Denied(DenialReason.BAD_SECRETS, f"what it says of its pre-shared secrets: {error}") from error
 
 
 def _endpoint(address: str, port: int, ranges: tuple[IPv4Network | IPv6Network, ...]) -> Endpoint:

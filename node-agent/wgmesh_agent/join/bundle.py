@@ -1,7 +1,8 @@
 """Join bundles: one JSON file with which a machine outside a cluster enters the cluster's mesh.
 
 The operator writes it (`wgmesh_operator.decisions.bundles`): `mesh`, `node`, `bootstraps` (list of `address:port`),
-`addresses` (list), `ca`, `certificate`, `key` (PEM). Fields beyond these are left for later versions.
+`addresses` (list), `ca`, `certificate`, `key` (PEM), `secrets` (list, base64; may be missing). Fields beyond these are
+left for later versions.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from wgmesh_api.roster import bootstrap_dns_name
 MAX_BYTES = 256 * 1024
 MAX_BOOTSTRAPS = 64
 MAX_ADDRESSES = 8
+MAX_SECRETS = 8
 WARN_BEFORE = timedelta(days=30)
 WARN_FROM = 2 / 3
 FETCH = "fetch it again: kubectl get secret, the key bundle.json, decoded from base64"
@@ -69,6 +71,7 @@ def parse_bundle(data: bytes, path: Path) -> Bundle:
         authorities=_text(content, path, "ca").encode(),
         certificate=_text(content, path, "certificate").encode(),
         key=_text(content, path, "key").encode(),
+        secrets=tuple(_list(content, path, "secrets", MAX_SECRETS)) if "secrets" in content else (),
     )
     _check_certificate(bundle)
     return bundle

@@ -84,12 +84,14 @@ async def enter(
     public_key: PublicKey,
     endpoint: Endpoint,
     routes: Sequence[IPv4Network | IPv6Network] = (),
+    secret_ids: Sequence[bytes] = (),
     replaces: PrivateKey | None = None,
     before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
     """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
 
     Args:
+        secret_ids: of the secrets for pre-shared keys that this node holds, the newest first.
         replaces: the key that this machine was a member with, which `public_key` takes the place of.
         before_joining: awaited when the bootstrap node has begun, right before it is asked to admit.
 
@@ -110,6 +112,7 @@ async def enter(
                 meshName=mesh,
                 nodeName=node,
                 routes=[str(route) for route in routes],
+                secretIds=b"".join(secret_ids),
             )
             bootstrap_key = await _own_key(stub, handshake) if replaces is not None else None
             if before_joining is not None:

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import JoinResponse, Peer
@@ -30,6 +31,7 @@ def peer_message(claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> Peer:
         meshIPs=[str(address) for address in claim.addresses] if len(claim.addresses) > 1 else [],
         bootstrap=claim.bootstrap,
         admission=claim.admission.message() if claim.admission else None,
+        secretIds=None if claim.secret_ids is None else b"".join(claim.secret_ids),
     )
 
 
@@ -50,9 +52,10 @@ def claim_from(peer: Peer) -> Claim:
         addresses = tuple(ip_address(text) for text in texts)
         endpoints = (Endpoint(ip_address(peer.endpointIP), peer.endpointPort),) if peer.endpointIP else ()
         admission = admission_in(peer)
+        secret_ids = split_ids(peer.secretIds) if peer.HasField("secretIds") else None
     except (ValueError, AdmissionFault) as error:
         raise PeerMessageError(f"peer {key}: {error}") from error
-    return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap, admission)
+    return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap, admission, secret_ids=secret_ids)
 
 
 def admission_in(message: Peer | JoinResponse) -> AdmissionRecord | None:

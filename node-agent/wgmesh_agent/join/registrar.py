@@ -205,7 +205,10 @@ class Registrar:
                 addresses = self._allocate(applicant.public_key, now)
             node = applicant.node or default_node_name(self._mesh_name, addresses[0])
             routes = self._mesh.routes(node, applicant.routes)
-            claim = Claim(node, applicant.public_key, addresses, (applicant.endpoint,), routes=routes)
+            claim = Claim(
+                node, applicant.public_key, addresses, (applicant.endpoint,), routes=routes,
+                secret_ids=applicant.secret_ids,
+            )  # fmt: skip
             refusal = self._ledger.accept(claim, Origin.ADMITTED, now_unix, identity=caller.name)
             if refusal is not None:
                 raise Denied(DenialReason.NAME_IN_USE, refusal.message)

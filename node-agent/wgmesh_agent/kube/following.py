@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.roster import RosterNode, node_object_name
@@ -246,4 +247,14 @@ def claim_of(entry: RosterNode) -> Claim | None:
         endpoints: tuple[Endpoint, ...] = (Endpoint.parse(entry.report.endpoint),)
     except ValueError:
         endpoints = ()
-    return Claim(entry.node, key, entry.addresses, endpoints, entry.bootstrap, routes=entry.routes)
+    return Claim(
+        entry.node, key, entry.addresses, endpoints, entry.bootstrap, routes=entry.routes,
+        secret_ids=_secret_ids(entry.report.secret_ids),
+    )  # fmt: skip
+
+
+def _secret_ids(texts: Sequence[str]) -> tuple[bytes, ...]:
+    try:
+        return split_ids(bytes.fromhex("".join(texts)))
+    except ValueError:
+        return ()

@@ -13,6 +13,7 @@ import structlog
 
 from wgmesh_agent.daemon.agent import Entry, endpoint_of, run_agent
 from wgmesh_agent.daemon.entering import CannotEnter, Door, enter_by, record_of
+from wgmesh_agent.daemon.secret_source import SecretSource, from_mount
 from wgmesh_agent.daemon.session import Role as SessionRole
 from wgmesh_agent.daemon.session import Session, Start
 from wgmesh_agent.join.client import JoinRefused, JoinUnreachable
@@ -74,6 +75,7 @@ class KubeAgent:
         self._credentials: Credentials | None = None
         self._identity: Identity | None = None
         self._key: PrivateKey | None = None
+        self._secrets = SecretSource()
         self._has_left = asyncio.Event()
         self._health = Health(settings.metrics_port, self._look)
 
@@ -157,6 +159,7 @@ class KubeAgent:
 
     async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
         self._key = key
+        self._secrets = await asyncio.to_thread(from_mount, self.settings.secrets, self.settings.mesh)
         self._health.start()
         identity = self._identity = Identity(folder.path)
         await self._connect()
@@ -283,7 +286,7 @@ class KubeAgent:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
         credentials = self._credentials if bind else None
-        role = SessionRole(bind, credentials, self._door(record.node), port, self._routes_of)
+        role = SessionRole(bind, credentials, self._door(record.node), port, self._routes_of, self._secrets)
         return Start(role, record, peers, fresh)
 
     def _routes_of(self, node: str, routes: tuple[Network, ...]) -> tuple[Network, ...]:
@@ -303,8 +306,9 @@ class KubeAgent:
     def _door(self, node: str) -> Door:
         assert self._key is not None
         return Door(
-            tuple(self._view.bootstraps()), self._credentials, self.settings.mesh, node, self._key.public()
-        )
+            tuple(self._view.bootstraps()), self._credentials, self.settings.mesh, node, self._key.public(),
+            secrets=self._secrets,
+        )  # fmt: skip
 
     def _roster_claims(self, own: str) -> tuple[Claim, ...]:
         claims = (

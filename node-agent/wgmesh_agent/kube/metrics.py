@@ -73,6 +73,10 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield from _hearing(look)
     relayed = sum(1 for peer in look.peers if peer.relay)
     yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
+    preshared = sum(1 for peer in look.peers if peer.preshared)
+    yield _gauge(
+        "wgmesh_peers_preshared", "Peers with whom the last handshake had a pre-shared key.", preshared
+    )
     yield from _handshakes(look.peers)
     yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
     refused = CounterMetricFamily("wgmesh_refused_claims", "Claims refused, by reason.", labels=["reason"])

@@ -32,6 +32,8 @@ class Seen:
     path: Path | None = None
     relay: str = ""
     """The member that carries what goes to it; empty: the path is direct."""
+    preshared: bool = False
+    secret_ids: tuple[str, ...] = ()
 
     @property
     def heard(self) -> bool:
@@ -73,13 +75,14 @@ def report(base: NodeReport, peers: Iterable[Seen], expected: Set[str], external
         base,
         heard=len(expected) - len(silent),
         relayed=sum(1 for name in expected - set(silent) if by_name[name].relay),
+        preshared=sum(1 for name in expected - set(silent) if by_name[name].preshared),
         expected=len(expected),
         failed=sum(1 for name in expected if name in by_name and by_name[name].failed),
         worst=worst,
         narrow_count=len(narrow),
         narrow=tuple((name, mtu) for mtu, name in narrow[:WORST]),
         externals=tuple(
-            ExternalReport(seen.node, seen.public_key, seen.endpoint, seen.heard)
+            ExternalReport(seen.node, seen.public_key, seen.endpoint, seen.heard, seen.secret_ids)
             for name in sorted(externals)
             if (seen := by_name.get(name)) is not None
         ),

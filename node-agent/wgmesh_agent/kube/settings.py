@@ -25,6 +25,7 @@ class KubeSettings:
         metrics_port: TCP, health and metrics.
         bootstrap_port: TCP, the Mesh service where this node is a bootstrap node.
         keyring: the file with the mesh's gossip keys, which the kubelet keeps up to date.
+        secrets: the file with those for pre-shared keys; while there is none, there are no such keys.
     """
 
     node: NodeSettings
@@ -34,6 +35,7 @@ class KubeSettings:
     metrics_port: int
     bootstrap_port: int
     keyring: Path
+    secrets: Path
 
     @property
     def mesh(self) -> str:
@@ -76,6 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> KubeSettings:
         metrics_port=_number(environment, "WGMESH_METRICS_PORT", 9586),
         bootstrap_port=_number(environment, "WGMESH_GRPC_BIND_PORT", 5000),
         keyring=Path(environment.get("WGMESH_KEYRING") or "/etc/wgmesh/gossip/keyring"),
+        secrets=Path(environment.get("WGMESH_PSK_FILE") or "/etc/wgmesh/psk/secrets"),
     )
 
 

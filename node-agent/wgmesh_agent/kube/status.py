@@ -135,6 +135,7 @@ class StatusWriter:
             agent_version=version("wgmesh"),
             refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
+            secret_ids=tuple(id_.hex() for id_ in node.preshared.ids),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",
@@ -176,6 +177,8 @@ def looking_at(session: Session, device: Device) -> Iterator[Seen]:
             public_key=str(claim.public_key),
             endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
             relay=relays.get(claim.public_key, ""),
+            preshared=peer is not None and node.preshared.protects(peer),
+            secret_ids=tuple(id_.hex() for id_ in claim.secret_ids or ()),
         )
 
     return map(seen, bindings)

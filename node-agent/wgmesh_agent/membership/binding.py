@@ -35,6 +35,7 @@ class Claim:
         bootstrap: whether it admits joiners.
         admission: what a bootstrap node vouches for; says nothing before it was verified.
         routes: networks behind it, as somebody who may say so gave them; None: nothing is said of them.
+        secret_ids: ids of the secrets for pre-shared keys that it holds, the newest first; None: nothing is said.
     """
 
     node: str
@@ -44,6 +45,7 @@ class Claim:
     bootstrap: bool = False
     admission: AdmissionRecord | None = field(default=None, compare=False, repr=False)
     routes: tuple[Network, ...] | None = None
+    secret_ids: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class Ledger:
                 bootstrap=claim.bootstrap or old.claim.bootstrap,
                 admission=admission,
                 routes=old.claim.routes if claim.routes is None or is_older else claim.routes,
+                secret_ids=old.claim.secret_ids if claim.secret_ids is None else claim.secret_ids,
             )
             is_news = merged != old.claim or merged.admission is not old.claim.admission
             if is_news or (identity and identity != old.identity):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.preshared import read_ids, write_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -16,6 +17,7 @@ MESH_ADDRESS = "_i"
 MESH_ADDRESS_2 = "_i2"
 ROLE = "_t"
 PROBE_PORT = "_p"
+SECRETS = "_psk"
 BOOTSTRAP, NODE = "b", "n"
 
 
@@ -43,6 +45,8 @@ def own_tags(claim: Claim, user_tags: Mapping[str, str], *, probe_port: int | No
         tags[ENDPOINT_PORT] = str(claim.endpoints[0].port)
     if len(claim.addresses) > 1:
         tags[MESH_ADDRESS_2] = str(claim.addresses[1])
+    if claim.secret_ids:
+        tags[SECRETS] = write_ids(claim.secret_ids)
     if probe_port is not None:
         tags[PROBE_PORT] = str(probe_port)
     return {**user_tags, **tags}
@@ -64,11 +68,12 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
             if ENDPOINT_ADDRESS in tags and ENDPOINT_PORT in tags
             else ()
         )
+        secret_ids = read_ids(tags.get(SECRETS, ""))
     except (InvalidKeyError, ValueError) as error:
         raise TagsError(f"the tags of {node} make no sense: {error}") from error
     if not addresses:
         raise TagsError(f"the tags of {node} name no mesh address")
-    return Claim(node, key, addresses, endpoint, bootstrap=tags.get(ROLE) == BOOTSTRAP)
+    return Claim(node, key, addresses, endpoint, tags.get(ROLE) == BOOTSTRAP, secret_ids=secret_ids)
 
 
 def _port(text: str) -> int:

@@ -156,6 +156,7 @@ def _node_settings(resolved: Resolved, mesh_name: str) -> NodeSettings:
         stun_server=resolved.value(table.STUN_SERVER),
         state_dir=resolved.value(table.STATE_DIR).absolute(),
         routes=_routes(resolved),
+        psk_file=_absolute(resolved.value(table.PSK_FILE)),
         relays=resolved.value(table.RELAYS),
         log_format=resolved.value(table.LOG_FORMAT),
         verbosity=verbosity(resolved),

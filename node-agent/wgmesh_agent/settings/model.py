@@ -100,6 +100,8 @@ class NodeSettings:
     """Names of the members that may carry traffic between others, best first."""
     routes: tuple[IPNetwork, ...] = ()
     """Networks behind this node that it asks to announce."""
+    psk_file: Path | None = None
+    """The mesh's secrets for pre-shared keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ class Bundle:
     authorities: bytes
     certificate: bytes
     key: bytes = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """For pre-shared keys, base64, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)

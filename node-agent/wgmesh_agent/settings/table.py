@@ -275,6 +275,17 @@ RELAYS: Setting[tuple[str, ...]] = Setting(
     is_list=True,
     help="members trusted to carry traffic between nodes that cannot reach each other; this node does if it is one",
 )
+PSK_FILE: Setting[Path | None] = Setting(
+    commands=NODE,
+    flags=("psk-file",),
+    env=("WGMESH_PSK_FILE",),
+    yaml=("wireguard.psk-file",),
+    parse=parsing.path,
+    default=None,
+    default_text="none; join: what the bundle has",
+    metavar="FILE",
+    help="secrets that pre-shared keys are derived from, the newest first; made by `wgmesh keys new-psk`",
+)
 STATE_DIR: Setting[Path] = Setting(
     commands=NODE | Command.DOCTOR,
     flags=("state-dir",),
@@ -322,6 +333,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     LISTEN_ADDR,
     LISTEN_PORT,
     BACKEND,
+    PSK_FILE,
     STUN_SERVER,
     RELAYS,
     GOSSIP_PORT,

@@ -10,6 +10,7 @@ from typing import Any
 
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.membership.preshared import read_ids, write_ids
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -119,6 +120,7 @@ def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
             "identity": b.identity,
             "admission": _admission_to_json(b.claim.admission),
             "routes": [str(n) for n in b.claim.routes or ()],
+            "secretIds": write_ids(b.claim.secret_ids or ()),
         }
         for b in bindings
     ]
@@ -136,6 +138,7 @@ def members_from_json(content: Any) -> list[Binding]:
                 bootstrap=bool(item["bootstrap"]),
                 admission=_admission_from_json(item),
                 routes=tuple(ip_network(n) for n in item.get("routes", [])) or None,
+                secret_ids=read_ids(item.get("secretIds", "")) or None,
             ),
             origin=Origin(item["origin"]),
             since=float(item["since"]),

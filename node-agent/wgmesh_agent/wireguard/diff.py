@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from . import candidates
-from .keys import PrivateKey, PublicKey
+from .keys import PresharedKey, PrivateKey, PublicKey
 from .model import DesiredDevice, DesiredPeer, Device, Endpoint, Network, Peer, ranges_of
 
 NO_RANGES: frozenset[Network] = frozenset()
@@ -25,6 +25,7 @@ class SetDevice:
 class SetPeer:
     """Make (`create`) or alter a peer; None leaves a setting as it is.
 
+    Another pre-shared key is for handshakes to come: the session in use goes on.
     Adding a range takes it from whichever peer holds it, in one step. Without `create`, a peer that has
     gone meanwhile stays gone.
     """
@@ -35,6 +36,7 @@ class SetPeer:
     remove_allowed_ips: frozenset[Network] = NO_RANGES
     keepalive_seconds: int | None = None
     create: bool = False
+    preshared_key: PresharedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +108,17 @@ def _peer_change(
             NO_RANGES,
             peer.keepalive_seconds or None,
             create=True,
+            preshared_key=peer.preshared_key or None,
         )
     same_ranges = peer.allowed_ips == actual.allowed_ips
     add = NO_RANGES if same_ranges else peer.allowed_ips - actual.allowed_ips
     remove = NO_RANGES if same_ranges else actual.allowed_ips - peer.allowed_ips - taken
     endpoint = _next_endpoint(peer, actual, now_unix)
     keepalive = peer.keepalive_seconds if peer.keepalive_seconds != actual.keepalive_seconds else None
-    if endpoint is None and keepalive is None and not add and not remove:
+    preshared = peer.preshared_key if peer.preshared_key != actual.preshared_key else None
+    if endpoint is None and keepalive is None and preshared is None and not add and not remove:
         return None
-    return SetPeer(peer.public_key, endpoint, add, remove, keepalive)
+    return SetPeer(peer.public_key, endpoint, add, remove, keepalive, preshared_key=preshared)
 
 
 def _next_endpoint(peer: DesiredPeer, actual: Peer, now_unix: float) -> Endpoint | None:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from .diff import Change, RemovePeer, SetDevice, SetPeer
 from .errors import KernelError
-from .keys import KEY_BYTES, PublicKey
+from .keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
 from .model import Device, Endpoint, Network, Peer
 
 FAMILY = "wireguard"
@@ -24,7 +24,7 @@ SET_DEVICE = 1
 
 MAX_PEERS = 32
 MAX_ALLOWED_IPS = 256
-"""Most peers and allowed IPs a message: a nest's length is 16 bit, and 32 × 88 + 256 × 40 bytes stay well
+"""Most peers and allowed IPs a message: a nest's length is 16 bit, and 32 × 124 + 256 × 40 bytes stay well
 below.
 """
 
@@ -166,6 +166,8 @@ _PEER_KEY_HEADER = _ATTRIBUTE.pack(_ATTRIBUTE.size + KEY_BYTES, _PEER_KEY)
 
 def _entry(change: SetPeer) -> _Entry:
     settings = b""
+    if change.preshared_key is not None:
+        settings += attribute(_PEER_PRESHARED, change.preshared_key.raw)
     if change.endpoint is not None:
         settings += attribute(_PEER_ENDPOINT, _socket_address(change.endpoint))
     if change.keepalive_seconds is not None:
@@ -268,7 +270,7 @@ def _peer(key: PublicKey, draft: _Draft, written: Mapping[PublicKey, float]) -> 
         seconds + nanoseconds / 1e9,
         _U64.unpack(get(_PEER_RX, bytes(8)))[0],
         _U64.unpack(get(_PEER_TX, bytes(8)))[0],
-        preshared is not None and any(preshared),
+        NO_PRESHARED_KEY if preshared is None else PresharedKey(preshared),
         written.get(key, 0.0),
     )
 

@@ -1,5 +1,6 @@
 """WireGuard's Curve25519 keys as value types, so that a private key cannot be printed by accident."""
 
+import hmac
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
@@ -107,3 +108,33 @@ class PrivateKey:
 
     def __repr__(self) -> str:
         return "PrivateKey(…)"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PresharedKey:
+    """What two peers mix into their handshakes besides their keys: 32 raw bytes, all zero for none (as WireGuard has
+    it). `repr` and `str` never show it; it is compared in constant time.
+    """
+
+    raw: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _checked(self.raw)
+
+    def __bool__(self) -> bool:
+        return any(self.raw)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PresharedKey) and hmac.compare_digest(self.raw, other.raw)
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __str__(self) -> str:
+        return "PresharedKey(…)" if self else "PresharedKey(none)"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+NO_PRESHARED_KEY = PresharedKey(bytes(KEY_BYTES))

@@ -14,7 +14,7 @@ from ipaddress import (
 )
 from typing import Self
 
-from .keys import PrivateKey, PublicKey
+from .keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -80,7 +80,7 @@ class Peer:
     last_handshake: float = 0.0
     rx_bytes: int = 0
     tx_bytes: int = 0
-    has_preshared_key: bool = False
+    preshared_key: PresharedKey = NO_PRESHARED_KEY
     endpoint_written: float = 0.0
 
 
@@ -99,8 +99,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class DesiredPeer:
-    """What a peer should be: `endpoints` are candidates in order of preference, `keepalive_seconds` None
-    leaves it. `try_now` is written whatever endpoint the peer has.
+    """What a peer should be: `endpoints` are candidates in order of preference, `keepalive_seconds` or
+    `preshared_key` None leaves it. `try_now` is written whatever endpoint the peer has.
     """
 
     public_key: PublicKey
@@ -108,6 +108,7 @@ class DesiredPeer:
     endpoints: tuple[Endpoint, ...] = ()
     keepalive_seconds: int | None = None
     try_now: Endpoint | None = None
+    preshared_key: PresharedKey | None = None
 
     def __post_init__(self) -> None:
         if self.keepalive_seconds is not None and not 0 <= self.keepalive_seconds <= MAX_KEEPALIVE_SECONDS:

@@ -82,4 +82,6 @@ def _set(
         peer = replace(peer, endpoint=change.endpoint, endpoint_written=now_unix)
     if change.keepalive_seconds is not None:
         peer = replace(peer, keepalive_seconds=change.keepalive_seconds)
+    if change.preshared_key is not None:
+        peer = replace(peer, preshared_key=change.preshared_key)
     peers[key] = peer

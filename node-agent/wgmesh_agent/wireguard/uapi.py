@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from .diff import Change, RemovePeer, SetDevice, SetPeer
 from .errors import UapiError
-from .keys import KEY_BYTES, PrivateKey, PublicKey
+from .keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from .model import Device, Endpoint, Network, Peer
 
 GET = b"get=1\n\n"
@@ -56,6 +56,8 @@ def _peer_lines(change: SetPeer) -> Iterator[str]:
     yield f"public_key={change.public_key.raw.hex()}"
     if not change.create:
         yield "update_only=true"
+    if change.preshared_key is not None:
+        yield f"preshared_key={change.preshared_key.raw.hex()}"
     if change.endpoint is not None:
         yield f"endpoint={change.endpoint}"
     if change.keepalive_seconds is not None:
@@ -88,7 +90,7 @@ class _PeerDraft:
     values: dict[str, int] = field(default_factory=dict)
     endpoint: Endpoint | None = None
     allowed_ips: list[Network] = field(default_factory=list)
-    has_preshared_key: bool = False
+    preshared_key: PresharedKey = NO_PRESHARED_KEY
 
     def peer(self, written: Mapping[PublicKey, float]) -> Peer:
         seconds = self.values.get("last_handshake_time_sec", 0)
@@ -101,7 +103,7 @@ class _PeerDraft:
             seconds + nanoseconds / 1e9,
             self.values.get("rx_bytes", 0),
             self.values.get("tx_bytes", 0),
-            self.has_preshared_key,
+            self.preshared_key,
             written.get(self.key, 0.0),
         )
 
@@ -152,7 +154,7 @@ def _read_peer_line(draft: _PeerDraft, key: str, value: str) -> None:
     elif key == "endpoint":
         draft.endpoint = _unmapped(_parsed(key, value, Endpoint.parse))
     elif key == "preshared_key":
-        draft.has_preshared_key = any(_hex_key(key, value))
+        draft.preshared_key = PresharedKey(_hex_key(key, value))
     elif key in _PEER_NUMBERS:
         draft.values[key] = _number(key, value, _PEER_NUMBERS[key])
 

@@ -2,7 +2,7 @@
 
 Here alone the operator makes a member's key: the machine has no access to the API to ask with its own.
 The Secret's `bundle.json` is an object: `mesh`, `node`, `bootstraps` (list of `address:port`), `addresses` (list),
-`ca`, `certificate`, `key` (PEM).
+`ca`, `certificate`, `key` (PEM), `secrets` (list, base64, for pre-shared keys; the newest first).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def plan_bundle(
     secret: Secret | None,
     authority: Authority,
     bootstraps: Sequence[str],
+    secrets: Sequence[str],
     namespace: str,
     now: datetime,
     entropy: Entropy,
@@ -52,6 +53,7 @@ def plan_bundle(
         "bootstraps": list(bootstraps),
         "addresses": [str(address) for address in roster.addresses],
         "ca": authority.trust_bundle,
+        "secrets": list(secrets),
     }
     held = _held(secret, roster.uid, authority, now)
     if held is not None and held == {**held, **outer}:

@@ -66,6 +66,7 @@ def _report(
         phase="Joined" if has_joined else "Pending",
         public_key=_latest(peer.public_key for peer in known) or before.public_key,
         endpoint=_latest(peer.endpoint for peer in known) or before.endpoint,
+        secret_ids=next((peer.secret_ids for peer in known if peer.secret_ids), ()),
         heard=max(0, others - unheard) if heard else 0,
         expected=others,
         ready=heard,

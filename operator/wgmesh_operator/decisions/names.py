@@ -12,6 +12,8 @@ ROTATE_CA = f"{GROUP}/rotate-ca"
 """Annotation of a WgMesh: any new value starts a roll-over of its CA."""
 ROTATE_GOSSIP_KEY = f"{GROUP}/rotate-gossip-key"
 """Annotation of a WgMesh: any new value changes its gossip key."""
+ROTATE_PSK = f"{GROUP}/rotate-psk"
+"""Annotation of a WgMesh: any new value makes another secret for its pre-shared keys."""
 RESTART_TUNNELS = f"{GROUP}/restart-tunnels"
 """Annotation of a WgMesh: any new value restarts its tunnel pods, one at a time."""
 RENDERED = f"{GROUP}/rendered"
@@ -24,6 +26,10 @@ def ca_secret(mesh: str) -> str:
 
 def gossip_secret(mesh: str) -> str:
     return f"wgmesh-{mesh}-gossip"
+
+
+def psk_secret(mesh: str) -> str:
+    return f"wgmesh-{mesh}-psk"
 
 
 def join_secret(mesh: str, node: str) -> str:

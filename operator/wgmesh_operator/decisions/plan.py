@@ -13,7 +13,7 @@ from typing import Any
 
 from wgmesh_api.certificates import CertificateError
 from wgmesh_api.roster import write_time
-from wgmesh_operator.decisions import names, requests, scheduling
+from wgmesh_operator.decisions import names, preshared, requests, scheduling
 from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
 from wgmesh_operator.decisions.authority import (
     Authority,
@@ -123,6 +123,7 @@ class _Look:
             return self._finish(found, selected, frozenset(), None, "", blocked=True)
         authority, error = self._authority()
         self._gossip_key()
+        self._preshared()
         member_plan = plan_members(mesh, state.nodes, self.members, selected, now)
         self.actions += member_plan.actions
         leaving = plan_leaving(self.members.values(), state.nodes, has_agents=self.live is not None, now=now)
@@ -176,6 +177,13 @@ class _Look:
         self.actions += step.actions
         if step.again_at is not None:
             self.again.append(step.again_at)
+
+    def _preshared(self) -> None:
+        secret = self.state.secrets.get(names.psk_secret(self.mesh.name))
+        held = preshared.holders((member for _, member in self._live()), self.members)
+        self.actions += preshared.plan_preshared(
+            self.mesh, secret, held, self.deployment.namespace, self.entropy
+        )
 
     def _live(self) -> Iterator[tuple[str, Member]]:
         """Members on nodes that are ready, which have joined: who is to take part in a roll-over or rotation."""
@@ -237,6 +245,7 @@ class _Look:
                     self.state.secrets.get(names.join_secret(self.mesh.name, name)),
                     authority,
                     where,
+                    preshared.bundled(self.state.secrets.get(names.psk_secret(self.mesh.name))),
                     self.deployment.namespace,
                     self.now,
                     self.entropy,

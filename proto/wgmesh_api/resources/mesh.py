@@ -113,6 +113,11 @@ class WireguardSpec(ResourceModel):
         description="Members that carry traffic between members which cannot reach each other directly, best first."
         " They see that traffic in clear; none: nobody does.",
     )
+    preshared_keys: bool = Field(
+        default=False,
+        description="Whether tunnels use pre-shared keys as well, against who records traffic now and breaks Curve25519"
+        " later. Derived for each pair from a secret of the mesh. May be changed at any time.",
+    )
     backend: Literal["auto", "kernel", "userspace"] = Field(
         default="auto",
         description="WireGuard of the kernel, or `wireguard-go`; `auto` takes the kernel's where it has it."

@@ -97,6 +97,10 @@ class ExternalPeer(ResourceModel):
     public_key: Key = Field(default="", description="Its WireGuard public key.")
     endpoint: str = Field(default="", description="Where packets to it go.", max_length=64)
     heard: bool = Field(default=False, description="Whether it is heard.")
+    secret_ids: Annotated[
+        list[Annotated[str, Field(max_length=8)]],
+        Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(default=[], description="Ids of the secrets for pre-shared keys that it holds.")
 
 
 class WgMeshNodeStatus(ResourceModel):
@@ -130,6 +134,9 @@ class WgMeshNodeStatus(ResourceModel):
     peers: str | None = Field(default=None, max_length=32, description="Peers heard, of all, such as 2/2.")
     heard: Count | None = Field(default=None, description="How many peers were heard lately.")
     relayed: Count | None = Field(default=None, description="How many of those are reached through a relay.")
+    preshared: Count | None = Field(
+        default=None, description="With how many of those heard the last handshake had a pre-shared key."
+    )
     expected: Count | None = Field(default=None, description="How many peers there are.")
     failed: Count | None = Field(default=None, description="How many peers gossip holds to have failed.")
     worst: Annotated[
@@ -173,6 +180,13 @@ class WgMeshNodeStatus(ResourceModel):
     ] = Field(
         default=[],
         description="Ids of the gossip keys it has, that which encrypts first. Used for their rotation.",
+    )
+    secret_ids: Annotated[
+        list[Annotated[str, Field(max_length=8)]],
+        Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default=[],
+        description="Ids of the secrets for pre-shared keys that it holds, the newest first. Used for their change.",
     )
     agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
     last_change: str | None = Field(

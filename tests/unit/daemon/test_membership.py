@@ -32,6 +32,7 @@ def claim(number: int, node: str = "", address: str = "", *, bootstrap: bool = F
         (ip_address(address or f"10.232.0.{number}"),),
         (Endpoint(ip_address(f"192.0.2.{number}"), 54540),),
         bootstrap,
+        secret_ids=(),
     )
 
 
@@ -286,3 +287,41 @@ def test_a_roster_decides_who_may_be_a_member(ground: Ground) -> None:
     ground.hear(member(claim(2)))
     assert ground.keys() == {key(1)}
     assert ground.refusals.counts == {"not_listed": 1}
+
+
+SECRETS_A, SECRETS_B = (b"aaaa",), (b"bbbb",)
+
+
+def held(ground: Ground, number: int) -> tuple[bytes, ...] | None:
+    binding = ground.ledger.by_name(f"n{number}")
+    return binding.claim.secret_ids if binding else None
+
+
+def test_who_joins_is_bound_with_the_secrets_it_was_announced_with() -> None:
+    ground = Ground([])
+    ground.membership.announced(announcement(replace(claim(1), secret_ids=SECRETS_A)))
+    assert held(ground, 1) == SECRETS_A
+    ground.hear(member(claim(1)))
+    assert held(ground, 1) == ()
+
+
+@pytest.mark.parametrize("origin", [Origin.ANNOUNCED, Origin.ROSTER, Origin.PEERS])
+def test_what_others_say_of_a_living_members_secrets_does_not_count(origin: Origin) -> None:
+    """Announcements are played back, and a status is written late."""
+    ground = Ground([])
+    ground.hear(member(replace(claim(1), secret_ids=SECRETS_B)))
+    ground.membership.accept(replace(claim(1), secret_ids=SECRETS_A), origin)
+    assert held(ground, 1) == SECRETS_B
+    ground.membership.accept(replace(claim(1), secret_ids=None), origin)
+    assert held(ground, 1) == SECRETS_B
+
+
+@pytest.mark.parametrize(("told", "counts"), [(None, SECRETS_B), (SECRETS_A, SECRETS_A)])
+def test_with_a_new_key_what_is_said_with_it_counts_else_what_the_member_said(
+    told: tuple[bytes, ...] | None, counts: tuple[bytes, ...]
+) -> None:
+    ground = Ground([])
+    ground.hear(member(replace(claim(1), secret_ids=SECRETS_B)))
+    ground.membership.accept(replace(claim(1), public_key=key(7), secret_ids=told), Origin.ROSTER)
+    assert ground.keys() == {key(7)}
+    assert held(ground, 1) == counts

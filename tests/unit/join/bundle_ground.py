@@ -34,6 +34,7 @@ def bundle_bytes(
     addresses: Sequence[str] = ("10.232.0.7",),
     bootstraps: Sequence[str] = ("192.0.2.1:5000", "192.0.2.2:5000"),
     now: datetime = NOW,
+    secrets: Sequence[str] = (),
 ) -> bytes:
     """What the operator puts into the Secret of a machine outside."""
     member = read_member(
@@ -58,6 +59,7 @@ def bundle_bytes(
         None,
         Authority(authority, None, ()),
         bootstraps,
+        secrets,
         NAMESPACE,
         now,
         Entropy(generate_key, lambda: next(serials), bytes),

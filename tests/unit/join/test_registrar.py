@@ -405,3 +405,9 @@ async def test_a_proof_of_another_key_is_worth_nothing(registrar: Registrar, mes
             request(2, "alpha"), certified("alpha"), now=0.0, now_unix=1000.0, proven=key(3)
         )
     assert mesh.questions == [key(1)]
+
+
+@pytest.mark.parametrize("raw", [b"abc", bytes(20)])
+async def test_ids_of_secrets_that_are_none_are_refused(registrar: Registrar, raw: bytes) -> None:
+    denied = await denial(registrar, request(1, "alpha", secretIds=raw))
+    assert denied.reason is DenialReason.BAD_SECRETS

@@ -44,6 +44,7 @@ OWN = Claim(
     (ip_address("10.232.1.1"),),
     (Endpoint(ip_address("192.0.2.9"), 54540),),
     True,
+    secret_ids=(b"bbbb",),
 )
 DELETED = "deleted"
 GOSSIP_KEY = bytes(range(32))
@@ -172,6 +173,25 @@ async def test_a_second_joiner_is_told_of_the_first(bench: Bench, authority: Aut
     await join(bench, files(bench, authority, "alpha"), 1, "alpha")
     second = await join(bench, files(bench, authority, "beta"), 2, "beta")
     assert [peer.node for peer in second.peers] == ["boot", "alpha"]
+
+
+async def test_both_are_told_at_once_which_secrets_the_other_holds(
+    bench: Bench, authority: Authority
+) -> None:
+    """So that the very first handshake can have a pre-shared key."""
+    where = Endpoint(ip_address("192.0.2.1"), 54540)
+    for number, node, held in ((1, "alpha", (b"aaaa", b"bbbb")), (2, "beta", ()), (1, "alpha", (b"bbbb",))):
+        admitted = await enter(
+            bench.address, files(bench, authority, node), mesh="blue", node=node,
+            public_key=PublicKey(number.to_bytes(32, "big")), endpoint=where, secret_ids=held,
+        )  # fmt: skip
+        binding = bench.ledger.by_name(node)
+        assert binding is not None
+        assert binding.claim.secret_ids == held
+        told = {peer.node: peer.secret_ids for peer in admitted.peers}
+        assert told["boot"] == OWN.secret_ids
+        if node == "beta":
+            assert told["alpha"] == (b"aaaa", b"bbbb")
 
 
 async def test_a_hundred_joins_at_once_get_a_hundred_addresses(bench: Bench, authority: Authority) -> None:

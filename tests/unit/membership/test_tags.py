@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
+from wgmesh_agent.gossip.tags import encode_tags
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.membership.tags import TagsError, claim_from_tags, own_tags
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.preshared import MOST_SECRETS
 
 CLAIM = Claim(
     "alpha",
@@ -17,6 +20,7 @@ CLAIM = Claim(
     (ip_address("10.232.0.5"), ip_address("fd00::5")),
     (Endpoint(ip_address("192.0.2.1"), 54540),),
     bootstrap=True,
+    secret_ids=(b"\xff\xfe\xfd\xfc", b"1234"),
 )
 
 
@@ -43,6 +47,9 @@ def test_a_member_that_has_set_no_tags_yet_claims_nothing() -> None:
         ("_port", "-1"),
         ("_port", "99999"),
         ("_port", "٣"),
+        ("_psk", "abc"),
+        ("_psk", "A" * 40),
+        ("_psk", "####"),
     ],
 )
 def test_a_malformed_tag_is_a_tags_error(tag: str, value: str) -> None:
@@ -53,3 +60,22 @@ def test_a_malformed_tag_is_a_tags_error(tag: str, value: str) -> None:
 def test_tags_without_a_mesh_address_are_a_tags_error() -> None:
     with pytest.raises(TagsError, match="no mesh address"):
         claim_from_tags("alpha", {"_pk": str(CLAIM.public_key)})
+
+
+def test_the_tags_of_the_longest_claim_leave_room_for_a_users() -> None:
+    """512 bytes are all that a member may have."""
+    claim = replace(
+        CLAIM,
+        addresses=(ip_address("10.232.255.254"), ip_address("fd00:1111:2222:3333:4444:5555:6666:7777")),
+        endpoints=(Endpoint(ip_address("2001:db8:1111:2222:3333:4444:5555:6666"), 54540),),
+        secret_ids=tuple(bytes([n]) * 4 for n in range(MOST_SECRETS)),
+    )
+    assert len(encode_tags(own_tags(claim, {}, probe_port=65535))) <= 256
+
+
+def test_who_holds_no_secret_says_nothing_of_it() -> None:
+    tags = own_tags(replace(CLAIM, secret_ids=()), {})
+    assert "_psk" not in tags
+    told = claim_from_tags("alpha", tags)
+    assert told is not None
+    assert told.secret_ids == ()

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Network, Peer
 
 NOW = 1_760_000_000.0
@@ -22,6 +22,7 @@ ENDPOINTS = [
     Endpoint(ip_address(one), 51820) for one in ("192.0.2.1", "192.0.2.2", "2001:db8::1", "fe80::1%3")
 ]
 
+PRESHARED = [NO_PRESHARED_KEY, PresharedKey(b"\x05" * 32), PresharedKey(b"\x06" * 32)]
 keys = st.sampled_from(KEYS)
 ranges = st.frozensets(st.sampled_from(RANGES), max_size=5)
 endpoints = st.sampled_from(ENDPOINTS)
@@ -55,7 +56,7 @@ def devices(draw: st.DrawFn) -> Device:
             draw(times),
             draw(st.integers(0, 2**64 - 1)),
             draw(st.integers(0, 2**64 - 1)),
-            draw(st.booleans()),
+            draw(st.sampled_from(PRESHARED)),
             draw(times),
         )
         for key in held
@@ -74,6 +75,7 @@ def wishes(draw: st.DrawFn) -> DesiredDevice:
             wanted[key],
             tuple(draw(st.lists(endpoints, unique=True, max_size=3))),
             draw(st.sampled_from([None, 0, 25])),
+            preshared_key=draw(st.sampled_from([None, *PRESHARED])),
         )
         for key in wanted
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import PresharedKey, PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, Network, Peer
 
 MAX_PEERS, MAX_RANGES = 32, 256
@@ -79,7 +79,7 @@ def kernel_set(receiver: Receiver, payload: bytes) -> None:
 
 
 def _kernel_peer(receiver: Receiver, attributes: dict[int, bytes]) -> int:
-    assert set(attributes) <= {1, 3, 4, 5, 9 | 0x8000}
+    assert set(attributes) <= {1, 2, 3, 4, 5, 9 | 0x8000}
     key = PublicKey(attributes[1])
     flags = struct.unpack("=I", attributes.get(3, bytes(4)))[0]
     assert flags in (0, 1, 4)
@@ -88,6 +88,8 @@ def _kernel_peer(receiver: Receiver, attributes: dict[int, bytes]) -> int:
         return 0
     if not receiver.peer(key, flags == 4):
         return 0
+    if 2 in attributes:
+        receiver.peers[key] = replace(receiver.peers[key], preshared_key=PresharedKey(attributes[2]))
     if 4 in attributes:
         receiver.peers[key] = replace(receiver.peers[key], endpoint=_address(attributes[4]))
     if 5 in attributes:
@@ -148,7 +150,10 @@ def uapi_set(receiver: Receiver, request: bytes) -> None:
 
 
 def _uapi_setting(receiver: Receiver, key: PublicKey, name: str, value: str) -> None:
-    if name == "endpoint":
+    if name == "preshared_key":
+        preshared = PresharedKey(bytes.fromhex(value))
+        receiver.peers[key] = replace(receiver.peers[key], preshared_key=preshared)
+    elif name == "endpoint":
         receiver.peers[key] = replace(receiver.peers[key], endpoint=Endpoint.parse(value))
     elif name == "persistent_keepalive_interval":
         receiver.peers[key] = replace(receiver.peers[key], keepalive_seconds=int(value))

@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OTHER, OWN, OWN_PUBLIC, devices, wishes
 
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders, superseded
-from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
 from wgmesh_agent.wireguard.outcome import applied, written_endpoints
 
@@ -55,6 +55,8 @@ def test_the_result_is_what_was_desired(desired: DesiredDevice, actual: Device) 
             else peer.keepalive_seconds
         )
         assert got.keepalive_seconds == expected
+        had = before.preshared_key if before else NO_PRESHARED_KEY
+        assert got.preshared_key == (had if peer.preshared_key is None else peer.preshared_key)
         # A session that lives is never touched.
         if before is not None:
             assert got.last_handshake == before.last_handshake
@@ -94,6 +96,21 @@ def test_a_new_peer_gets_its_first_candidate() -> None:
     assert changes(wish(wanted), device()) == (
         SetPeer(A, FIRST, frozenset({R1}), frozenset(), 25, create=True),
     )
+
+
+def test_another_pre_shared_key_is_all_that_is_said() -> None:
+    """The peer stays, with its session and where it was learned to be."""
+    key = PresharedKey(b"\x05" * 32)
+    held = Peer(A, LEARNED, frozenset({R1}), 25, NOW - 10)
+    wanted = DesiredPeer(A, frozenset({R1}), (FIRST,), 25, preshared_key=key)
+    assert changes(wish(wanted), device(held)) == (SetPeer(A, preshared_key=key),)
+    assert changes(wish(wanted), device(replace(held, preshared_key=key))) == ()
+    none = replace(wanted, preshared_key=NO_PRESHARED_KEY)
+    assert changes(wish(none), device(replace(held, preshared_key=key))) == (
+        SetPeer(A, preshared_key=NO_PRESHARED_KEY),
+    )
+    left = replace(wanted, preshared_key=None)
+    assert changes(wish(left), device(replace(held, preshared_key=key))) == ()
 
 
 def test_a_peer_without_an_endpoint_gets_its_first_candidate() -> None:

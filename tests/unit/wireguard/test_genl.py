@@ -1,6 +1,7 @@
 """`wgmesh_agent.wireguard.genl`: against a receiver of its own, against pyroute2's, and against any bytes."""
 
 import struct
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.generic.wireguard import wgmsg
-from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OWN, OWN_PUBLIC, devices, wishes
+from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OWN, OWN_PUBLIC, PRESHARED, devices, wishes
 from tests.unit.wireguard.receivers import Receiver, kernel_set
 
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff
@@ -104,7 +105,7 @@ def by_pyroute2(payload: bytes) -> Any:
 
 def test_pyroute2_reads_in_our_message_what_we_put_there() -> None:
     change = SetPeer(A, ENDPOINTS[0], frozenset({ip_network("10.232.8.0/24"), ip_network("fd32::/64")}),
-                     keepalive_seconds=25)  # fmt: skip
+                     keepalive_seconds=25, preshared_key=PRESHARED[1])  # fmt: skip
     (settings, peers) = encoded([SetDevice(OWN, 51820), change])
     message = by_pyroute2(settings)
     assert message.get_attr("WGDEVICE_A_IFNAME") == "wgtest"
@@ -113,6 +114,7 @@ def test_pyroute2_reads_in_our_message_what_we_put_there() -> None:
     message = by_pyroute2(peers)
     (peer,) = message.get_attr("WGDEVICE_A_PEERS")
     assert peer.get_attr("WGPEER_A_PUBLIC_KEY").decode() == str(A)
+    assert b64decode(peer.get_attr("WGPEER_A_PRESHARED_KEY")) == PRESHARED[1].raw
     assert peer.get_attr("WGPEER_A_FLAGS") == 4
     assert peer.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") == 25
     endpoint = peer.get_attr("WGPEER_A_ENDPOINT")
@@ -174,7 +176,7 @@ def dumped_peer(peer: Peer, ranges: list[Network]) -> bytes:
     return nest(
         0,
         attribute(1, peer.public_key.raw),
-        attribute(2, b"\x05" * 32 if peer.has_preshared_key else bytes(32)),
+        attribute(2, peer.preshared_key.raw),
         b"" if peer.endpoint is None else dumped_endpoint(peer.endpoint),
         attribute(5, struct.pack("=H", peer.keepalive_seconds)),
         attribute(6, struct.pack("=qq", seconds, int((peer.last_handshake - seconds) * 1e9))),

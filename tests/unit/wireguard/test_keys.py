@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, InvalidKeyError, PresharedKey, PrivateKey, PublicKey
 
 RAW = bytes(range(32))
 raws = st.binary(min_size=32, max_size=32)
@@ -100,3 +100,19 @@ def test_an_error_about_a_private_key_does_not_repeat_it() -> None:
         PrivateKey.from_base64(text)
     assert text not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_pre_shared_key_is_compared_by_value_and_not_shown() -> None:
+    one, same, other = (
+        PresharedKey(bytes([5]) * 32),
+        PresharedKey(bytes([5]) * 32),
+        PresharedKey(bytes([6]) * 32),
+    )
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
+    assert one
+    assert not NO_PRESHARED_KEY
+    assert f"{one} {one!r}" == "PresharedKey(…) PresharedKey(…)"
+    with pytest.raises(InvalidKeyError):
+        PresharedKey(bytes(31))

@@ -6,7 +6,17 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OTHER, OWN, OWN_PUBLIC, devices, wishes
+from tests.unit.wireguard.devices import (
+    ENDPOINTS,
+    KEYS,
+    NOW,
+    OTHER,
+    OWN,
+    OWN_PUBLIC,
+    PRESHARED,
+    devices,
+    wishes,
+)
 from tests.unit.wireguard.receivers import Receiver, uapi_set
 
 from wgmesh_agent.wireguard.diff import RemovePeer, SetDevice, SetPeer, diff
@@ -38,7 +48,7 @@ def test_an_operation_reads_as_the_protocol_says() -> None:
     changes = (
         SetDevice(OWN, 51820),
         SetPeer(A, ENDPOINTS[2], frozenset({ip_network("10.1.0.0/16")}), frozenset(), 25, create=True),
-        SetPeer(B, remove_allowed_ips=frozenset({ip_network("fd32::/64")})),
+        SetPeer(B, remove_allowed_ips=frozenset({ip_network("fd32::/64")}), preshared_key=PRESHARED[1]),
         RemovePeer(KEYS[2]),
     )
     assert encode_set(changes, lambda: THROWAWAY).decode().split("\n") == [
@@ -51,6 +61,7 @@ def test_an_operation_reads_as_the_protocol_says() -> None:
         "allowed_ip=10.1.0.0/16",
         f"public_key={B.raw.hex()}",
         "update_only=true",
+        f"preshared_key={'05' * 32}",
         f"public_key={KEYS[2].raw.hex()}",
         "remove=true",
         f"public_key={THROWAWAY.raw.hex()}",
@@ -74,7 +85,7 @@ def reply(device: Device) -> str:
         seconds = int(peer.last_handshake)
         lines += [
             f"public_key={peer.public_key.raw.hex()}",
-            f"preshared_key={('05' if peer.has_preshared_key else '00') * 32}",
+            f"preshared_key={peer.preshared_key.raw.hex()}",
             "protocol_version=1",
             *([] if peer.endpoint is None else [f"endpoint={peer.endpoint}"]),
             f"last_handshake_time_sec={seconds}",

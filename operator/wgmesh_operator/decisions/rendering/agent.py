@@ -14,6 +14,7 @@ from wgmesh_operator.decisions.rendering import pods
 
 COMPONENT = "agent"
 GOSSIP_FOLDER = "/etc/wgmesh/gossip"
+PSK_FOLDER = "/etc/wgmesh/psk"
 GRACE_SECONDS = 30
 
 
@@ -53,20 +54,19 @@ def daemon_set(
                         "containers": [_container(mesh, deployment)],
                         "volumes": [
                             *pods.volumes(spec)[0],
-                            {
-                                "name": "gossip",
-                                "secret": {
-                                    "secretName": names.gossip_secret(mesh.name),
-                                    "optional": True,
-                                    "defaultMode": 0o400,
-                                },
-                            },
+                            _secret_volume("gossip", names.gossip_secret(mesh.name)),
+                            _secret_volume("psk", names.psk_secret(mesh.name)),
                         ],
                     },
                 },
             },
         }
     )
+
+
+def _secret_volume(name: str, secret: str) -> Json:
+    """Optional: it comes and goes without a restart."""
+    return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": 0o400}}
 
 
 def _container(mesh: MeshObject, deployment: Deployment) -> Json:
@@ -104,6 +104,7 @@ def _container(mesh: MeshObject, deployment: Deployment) -> Json:
         "volumeMounts": [
             *pods.volumes(spec)[1],
             {"name": "gossip", "mountPath": GOSSIP_FOLDER, "readOnly": True},
+            {"name": "psk", "mountPath": PSK_FOLDER, "readOnly": True},
         ],
         "startupProbe": _probe("/healthz", period=1, failures=60),
         "livenessProbe": _probe("/healthz", period=10, failures=6),

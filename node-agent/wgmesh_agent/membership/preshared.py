@@ -1,0 +1,154 @@
+"""Pre-shared keys: from secrets that members hold to a key for each pair, and which of them a pair uses. Pure.
+
+A secret travels over none of wgmesh's wires. Members tell each other short ids of what they hold; both ends of a pair
+pick the same secret by that, and derive the pair's key from it and their public keys.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from wgmesh_agent.wireguard.keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
+from wgmesh_api.preshared import (
+    ID_BYTES,
+    MOST_SECRETS,
+    SECRET_BYTES,
+    SecretsError,
+    derived,
+    read_secrets,
+    secret_id,
+)
+
+PAIR_LABEL = b"wgmesh pre-shared key 1\0"
+SILENT_SECONDS = 180.0
+"""As long as a session lasts at most: after that, whatever was said of a pair, nothing passes."""
+TRY_SECONDS = 30.0
+"""For two handshakes at least, which WireGuard begins every five seconds, and a look by the reconciler."""
+
+NO_SECRET = b""
+"""Stands for an id where a pair uses no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSecret:
+    """32 random bytes that members of one mesh were given out of band."""
+
+    raw: bytes = field(repr=False)
+    mesh: str
+    id: bytes = field(init=False)
+    """Tells this secret from others, and nothing about it: 4 bytes, derived."""
+
+    def __post_init__(self) -> None:
+        if len(self.raw) != SECRET_BYTES:
+            raise SecretsError(f"a secret has {SECRET_BYTES} bytes, not {len(self.raw)}")
+        object.__setattr__(self, "id", secret_id(self.raw, self.mesh))
+
+    def pair_key(self, one: PublicKey, other: PublicKey) -> PresharedKey:
+        """The pre-shared key of two members; the order of the two makes no difference. About 10 µs."""
+        lower, higher = sorted((one.raw, other.raw))
+        return PresharedKey(derived(self.raw, self.mesh, PAIR_LABEL + lower + higher, KEY_BYTES))
+
+
+def parse_secrets(text: str, mesh: str) -> tuple[MeshSecret, ...]:
+    """The secrets in a file's text, the newest first. Raises SecretsError."""
+    return tuple(MeshSecret(raw, mesh) for raw in read_secrets(text))
+
+
+def write_ids(ids: Iterable[bytes]) -> str:
+    """The ids as text for a tag."""
+    return base64.urlsafe_b64encode(b"".join(ids)).decode("ascii").rstrip("=")
+
+
+def read_ids(text: str) -> tuple[bytes, ...]:
+    """As `split_ids`, from what `write_ids` makes."""
+    if len(text) > 2 * MOST_SECRETS * ID_BYTES:
+        raise ValueError("too many ids of secrets")
+    return split_ids(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+
+
+def split_ids(raw: bytes) -> tuple[bytes, ...]:
+    """The ids in their bytes one after the other. Raises ValueError: not whole ids, or more than four."""
+    if len(raw) % ID_BYTES or len(raw) > MOST_SECRETS * ID_BYTES:
+        raise ValueError(f"{len(raw)} bytes are no ids of at most {MOST_SECRETS} secrets")
+    return tuple(raw[start : start + ID_BYTES] for start in range(0, len(raw), ID_BYTES))
+
+
+def common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:
+    """The id of the secret a pair is to use, given what its two ends hold; NO_SECRET if they have none in common.
+
+    The newest on both lists together; both ends come to the same, whatever the orders.
+    """
+    both = set(one) & set(other)
+    return min(both, key=lambda id_: (one.index(id_) + other.index(id_), id_), default=NO_SECRET)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a pair's handshakes.
+
+    Attributes:
+        handshake: unix seconds of the last one, as WireGuard says; 0: never.
+        before: what `handshake` was when this node last set the pair's key.
+        worked: the id of the secret of the last handshake, NO_SECRET for none; None: not known.
+    """
+
+    handshake: float = 0.0
+    before: float = 0.0
+    worked: bytes | None = None
+
+    def seen(self, handshake: float, held: bytes | None) -> Standing:
+        """After a look: `held` is the id of the secret whose key WireGuard has for the pair, None for a foreign key."""
+        is_new = handshake not in (self.handshake, self.before)
+        return Standing(handshake, self.before, held if is_new else self.worked)
+
+    def set_anew(self) -> Standing:
+        """The pair is given another key now."""
+        return Standing(self.handshake, self.handshake, self.worked)
+
+
+def aim(wanted: bytes, standing: Standing, now_unix: float, *, patient: bool) -> bytes:
+    """The id of the secret to use for a pair now: the one wanted, or in turn with it the one that worked last.
+
+    What the other end is told may never arrive if it has to come through the very tunnel: so after 180 s without a
+    handshake each end tries what worked before as well, the `patient` one (one of the two) half as often, so that
+    they meet. It never falls back to less than what worked: who cuts a link gets no handshake without a secret on a
+    link that had one.
+    """
+    worked = standing.worked
+    if worked is None or worked == wanted or not standing.handshake:
+        return wanted
+    if 0 <= now_unix - standing.handshake < SILENT_SECONDS:
+        return wanted
+    turn = int(now_unix // (TRY_SECONDS * (2 if patient else 1)))
+    return worked if turn % 2 else wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All secrets that this node can derive keys from.
+
+    Attributes:
+        secrets: those it has been given and tells others of, the newest first.
+        former: those it was given before: used only where one worked last and the other end seems not to know.
+    """
+
+    secrets: tuple[MeshSecret, ...] = ()
+    former: tuple[MeshSecret, ...] = ()
+
+    @property
+    def ids(self) -> tuple[bytes, ...]:
+        return tuple(secret.id for secret in self.secrets)
+
+    def replaced(self, secrets: tuple[MeshSecret, ...]) -> Held:
+        """After it was given others."""
+        gone = [old for old in (*self.secrets, *self.former) if old.id not in {new.id for new in secrets}]
+        return Held(secrets, tuple(gone[:MOST_SECRETS]))
+
+    def key(self, id_: bytes, one: PublicKey, other: PublicKey) -> PresharedKey | None:
+        """The pair's key by the secret of this id; None if this node does not have that."""
+        if id_ == NO_SECRET:
+            return NO_PRESHARED_KEY
+        found = next((secret for secret in (*self.secrets, *self.former) if secret.id == id_), None)
+        return None if found is None else found.pair_key(one, other)
