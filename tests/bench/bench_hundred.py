@@ -68,12 +68,12 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
 
 
 def _grow(mesh: Mesh, nodes: list[str]) -> None:
-    """All join, one after the other: a hundred interpreters starting at once would keep two cores busy for a minute."""
-    first = mesh.bootstrap(nodes[0])
+    """All join, each when everybody knows the one before: all at once they would keep two cores busy for minutes."""
+    mesh.bootstrap(nodes[0])
     for node in nodes[1:]:
-        with LogWatch({nodes[0]: first.log}) as watch:
+        with LogWatch({name: agent.log for name, agent in mesh.agents.items()}) as watch:
             mesh.join(node)
-            watch.first(_alive(node), LONGEST_SECONDS)
+            watch.first(_alive(node), LONGEST_SECONDS, LOOK_SECONDS)
     _until_full(mesh)
 
 
