@@ -27,8 +27,8 @@ class LogWatch:
         for file in self._files.values():
             file.close()
 
-    def first(self, pattern: str, seconds: float) -> dict[str, float]:
-        """When each log has shown `pattern`, in monotonic seconds.
+    def first(self, pattern: str, seconds: float, every: float = LOOK_SECONDS) -> dict[str, float]:
+        """When each log has shown `pattern`, in monotonic seconds; looks each `every` so many.
 
         Raises:
             CannotRun: one did not within `seconds`.
@@ -47,5 +47,5 @@ class LogWatch:
             if time.monotonic() > deadline:
                 silent = ", ".join(sorted(set(self._files) - set(seen)))
                 raise CannotRun(f"no {pattern!r} within {seconds:g} s in the log of {silent}")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(every)
         return seen

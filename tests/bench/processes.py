@@ -1,10 +1,13 @@
-"""What the kernel counts of a process: processor time and memory."""
+"""What the kernel counts: processor time and memory of a process, memory of the machine."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.bench.measurement import CannotRun
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _KIB_A_MIB = 1024
@@ -48,3 +51,24 @@ def child_of(pid: int) -> int:
     if not children:
         raise LookupError(f"process {pid} has no child")
     return int(children[0])
+
+
+def named(name: str, hosts: Iterable[int]) -> list[int]:
+    """The processes of that name in the hosts with these first processes."""
+    inside = {Path(f"/proc/{pid}/ns/pid").readlink() for pid in hosts}
+    found = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text().strip() == name and (comm.parent / "ns/pid").readlink() in inside:
+                found.append(int(comm.parent.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def require_memory(gib: float, what: str) -> None:
+    """Raises CannotRun where `what` needs more memory than is free."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
+    if free < gib:
+        raise CannotRun(f"{what}: {gib:.1f} GiB of memory are needed, and {free:.1f} are free")

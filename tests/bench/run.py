@@ -21,6 +21,7 @@ BENCHES = {
     "join": "bench_join",
     "crowd": "bench_crowd",
     "detection": "bench_detection",
+    "hundred": "bench_hundred",
     "recovery": "bench_recovery",
     "idle": "bench_idle",
     "wireguard": "wireguard_tables",

@@ -59,7 +59,7 @@ class SerfCluster:
         self.agents: dict[str, SerfAgent] = {}
         for number in range(1, count + 1):
             name = f"s{number}"
-            host = network.add_host(name)
+            host = network.hosts.get(name) or network.add_host(name)
             self.agents[name] = SerfAgent(host, network.address(name), key)
         for agent in self.agents.values():
             self.start(agent)

@@ -86,8 +86,11 @@ class Membership:
         self._broadcast(own.name, encode(message), now, on_finished)
         self._delegate.node_left(own, now)
 
-    def alive(self, message: Alive, now: float, *, own_word: bool = False) -> None:
-        """A node is said to be alive, with `own_word` by itself. Raises PeerError for a malformed address."""
+    def alive(self, message: Alive, now: float, *, own_word: bool = False, tell: bool = True) -> None:
+        """A node is said to be alive, with `own_word` by itself; news of it is told on if `tell`.
+
+        Raises PeerError for a malformed address.
+        """
         if self.is_no_news(message):
             return
         if not acceptable_alive(message.vsn):
@@ -119,7 +122,7 @@ class Membership:
             return
         if moved:
             record.move(message.addr, port)
-        self._accept_alive(record, message, now)
+        self._accept_alive(record, message, now, tell=tell)
 
     def is_no_news(self, message: Alive | NodeState) -> bool:
         """Whether another is said to be alive where it is known to be, and to have been: gossip says all many times."""
@@ -180,11 +183,14 @@ class Membership:
         self._table.set_state(record, NodeStateKind.LEFT if left else NodeStateKind.DEAD, now)
         self._delegate.node_left(record, now)
 
-    def merge(self, nodes: Iterable[NodeState], now: float) -> None:
-        """Apply a peer's table: nobody is taken for dead on hearsay, only suspected."""
+    def merge(self, nodes: Iterable[NodeState], now: float, *, tell: bool = True) -> None:
+        """Apply a peer's table: nobody is taken for dead on hearsay, only suspected.
+
+        `tell`: whether others are told of the living who are news.
+        """
         for node in nodes:
             try:
-                self._merge_one(node, now)
+                self._merge_one(node, now, tell)
             except PeerError:
                 self._counters.refuse("push-pull: malformed node")
 
@@ -205,11 +211,12 @@ class Membership:
         known = max(record.incarnation, _MOST_AT_ONCE) if record is self.own else record.incarnation
         return incarnation > known + _MAX_LEAP
 
-    def _merge_one(self, node: NodeState, now: float) -> None:
+    def _merge_one(self, node: NodeState, now: float, tell: bool) -> None:
         if node.state is NodeStateKind.ALIVE:
             if self.is_no_news(node):
                 return
-            self.alive(Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn), now)
+            said = Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn)
+            self.alive(said, now, tell=tell)
         elif node.state is NodeStateKind.LEFT:
             self.dead(Dead(node.incarnation, node.name, node.name), now)
         else:
@@ -229,10 +236,11 @@ class Membership:
         self._table.add(record)
         return record
 
-    def _accept_alive(self, record: NodeRecord, message: Alive, now: float) -> None:
+    def _accept_alive(self, record: NodeRecord, message: Alive, now: float, *, tell: bool) -> None:
         record.end_suspicion()
         was_gone, old_meta = record.gone, record.meta
-        self._broadcast(record.name, encode(message), now)
+        if tell:
+            self._broadcast(record.name, encode(message), now)
         record.packed = None
         record.incarnation = message.incarnation
         record.meta = message.meta

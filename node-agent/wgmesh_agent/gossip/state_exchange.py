@@ -19,6 +19,8 @@ from .timers import Timer, Timers
 from .versions import OWN_VERSIONS, merge_refusal
 
 _FOLLOW_UP_GOSSIP_INTERVALS = 10
+_LOOK_GOSSIP_INTERVALS = 2
+_MOST_FOLLOW_UPS = 16
 _STEP_SECONDS = 0.001
 """Between two steps of a merge, for whatever else is due."""
 _MOST_MERGING = 4
@@ -65,24 +67,41 @@ class StateExchange:
     def follow_up(self, streams: Streams, now: float) -> None:
         """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out.
 
-        As long as that tells of members that were not known, there may be others: of hundreds that join at once, gossip
-        brings the last ones late, for it sends each many times.
+        Of hundreds that join at once gossip brings the last ones late, since it sends each many times, while an exchange
+        brings all that another knows. So while members appear exchanges follow each other quickly, and the last one
+        when it has become quiet; all in all they are few.
         """
-        if self._following_up is not None:
+        if self._following_up is None:
+            self._follow_up(streams, _MOST_FOLLOW_UPS, False, now)
+
+    def _follow_up(self, streams: Streams, most: int, grew: bool, now: float) -> None:
+        """`grew`: whether members had appeared when it was last looked: one exchange more asks whether that was all."""
+        if most == 0 or self._stopped:
             return
+        known, interval = len(self._table), self._profile.gossip_interval_seconds
 
-        def exchanged(known: int, error: str | None, now: float) -> None:
-            self._count_failure(error, now)
-            if len(self._table) > known and not self._stopped:
-                self.follow_up(streams, now)
+        def look(now: float) -> None:
+            self._following_up = None
+            grows = len(self._table) > known
+            if grows or grew:
+                self._exchange_with_anybody(streams, now)
+                self._follow_up(streams, most - 1, grows, now)
+            else:
+                pause = _FOLLOW_UP_GOSSIP_INTERVALS - _LOOK_GOSSIP_INTERVALS
+                self._following_up = self._timers.at(now + pause * interval, last)
 
-        def exchange(now: float) -> None:
+        def last(now: float) -> None:
             self._following_up = None
             known = len(self._table)
-            self._exchange_with_anybody(streams, now, lambda error, now: exchanged(known, error, now))
 
-        delay = _FOLLOW_UP_GOSSIP_INTERVALS * self._profile.gossip_interval_seconds
-        self._following_up = self._timers.at(now + delay, exchange)
+            def exchanged(error: str | None, now: float) -> None:
+                self._count_failure(error, now)
+                if len(self._table) > known and self._following_up is None:
+                    self._follow_up(streams, most - 1, True, now)
+
+            self._exchange_with_anybody(streams, now, exchanged)
+
+        self._following_up = self._timers.at(now + _LOOK_GOSSIP_INTERVALS * interval, look)
 
     def stop(self) -> None:
         """Start no more exchanges."""
@@ -101,7 +120,8 @@ class StateExchange:
             if not isinstance(message, PushPull):
                 outcome(f"answered a push-pull with {type(message).__name__}", now)
                 return
-            self._merge(message, join, outcome, now)
+            # Who joins alone hears of members from those who have told each other: it would only repeat it.
+            self._merge(message, join, outcome, now, tell=not join or len(self._table) > 1)
 
         try:
             streams.open(
@@ -145,8 +165,13 @@ class StateExchange:
         )
         return PackedPushPull(join, states, self._delegate.local_state())
 
-    def _merge(self, message: PushPull, join: bool, outcome: Outcome, now: float) -> None:
-        """Some nodes at once, the rest in steps of their own: thousands would keep everything else waiting."""
+    def _merge(
+        self, message: PushPull, join: bool, outcome: Outcome, now: float, *, tell: bool = True
+    ) -> None:
+        """Some nodes at once, the rest in steps of their own: thousands would keep everything else waiting.
+
+        `tell`: whether what is news goes on to others.
+        """
         refusal = self._refusal(message)
         if refusal is not None:
             outcome(f"versions do not fit: {refusal}", now)
@@ -156,7 +181,7 @@ class StateExchange:
         step = NODES_AT_ONCE if self._merging <= _MOST_MERGING else len(message.nodes)
 
         def go_on(begun: int, now: float) -> None:
-            self._membership.merge(message.nodes[begun : begun + step], now)
+            self._membership.merge(message.nodes[begun : begun + step], now, tell=tell)
             if begun + step < len(message.nodes):
                 self._timers.at(now + _STEP_SECONDS, lambda now: go_on(begun + step, now))
             elif begun:

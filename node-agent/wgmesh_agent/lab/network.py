@@ -92,6 +92,20 @@ class Network:
         host.run(["ip", "link", "set", UPLINK, "up"])
         host.run(["ip", "route", "add", "default", "via", f"{subnet}.254", "dev", UPLINK, "onlink"])
 
+    def introduce(self) -> None:
+        """Tells each host the hardware addresses of all others, for good.
+
+        The kernel's table of what it asked for is one for all hosts of a machine, and is full at 1,024 of them.
+        """
+        for name, host in self.hosts.items():
+            known = "".join(
+                f"neighbour replace {subnet[number]} lladdr {_hardware(number)} dev {UPLINK} nud permanent\n"
+                for other, number in self._numbers.items()
+                if other != name
+                for subnet in self.subnets
+            )
+            host.run(["ip", "-batch", "-"], text=known)
+
     def address(self, name: str, version: int = 4) -> str:
         """A host's address on the switch."""
         subnet = next(subnet for subnet in self.subnets if subnet.version == version)
@@ -138,13 +152,18 @@ class Network:
         self.switch.run(["ip", "link", "del", port], check=False)
         # Only the network namespace is entered: the host's process number means something on this machine alone.
         run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", port, "mtu", str(self.mtu),
-             "type", "veth", "peer", "name", UPLINK, "address", f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
-             "mtu", str(self.mtu), "netns", str(host.pid)])  # fmt: skip
+             "type", "veth", "peer", "name", UPLINK, "address", _hardware(number), "mtu", str(self.mtu),
+             "netns", str(host.pid)])  # fmt: skip
         self.switch.run(["ip", "link", "set", port, "master", "br0", "up"])
         for subnet in self.subnets:
             nodad = ["nodad"] if subnet.version == 6 else []
             host.run(["ip", "address", "add", f"{subnet[number]}/{subnet.prefixlen}", "dev", UPLINK, *nodad])
         host.run(["ip", "link", "set", UPLINK, "up"])
+
+
+def _hardware(number: int) -> str:
+    """The address of a host's network card."""
+    return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
 def _router_rules(interface: str, masquerade: str) -> str:
