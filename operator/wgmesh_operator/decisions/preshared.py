@@ -33,27 +33,7 @@ def plan_preshared(
 
     `holders`: for each live member the ids of the secrets that it holds.
     """
-    step = _Step(mesh, secret, namespace)
-    wanted = mesh.spec is not None and mesh.spec.wireguard.preshared_keys
-    token = mesh.annotations.get(names.ROTATE_PSK, "")
-    if not wanted:
-        return step.remove() if secret is not None else []
-    if secret is None:
-        return step.write([entropy.random_bytes(SECRET_BYTES)], token, "PresharedKeysOn", "a secret was made for "
-                          "pre-shared keys, which tunnels use from their next handshake on")  # fmt: skip
-    held = _read(secret)
-    if not held:
-        # Members have theirs; what is not understood here is not written over.
-        return []
-    rotated = secret.annotations.get(ROTATED, "")
-    if token and token != rotated:
-        return step.write([entropy.random_bytes(SECRET_BYTES), held[0]], token, "PresharedSecretMade",
-                          "a new secret for pre-shared keys was made, as asked, beside the one before")  # fmt: skip
-    newest, told = secret_id(held[0], mesh.name).hex(), [set(ids) for ids in holders]
-    if len(held) > 1 and told and all(newest in ids for ids in told):
-        return step.write(held[:1], rotated, "PresharedSecretReplaced",
-                          "all live members hold the new secret for pre-shared keys; the old one is gone")  # fmt: skip
-    return []
+    return _Step(mesh, secret, namespace).next(holders, entropy)
 
 
 def holders(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
@@ -83,21 +63,45 @@ class _Step:
         self._secret = secret
         self._namespace = namespace
 
-    def write(self, secrets: Sequence[bytes], token: str, reason: str, message: str) -> list[Action]:
+    def next(self, holders: Iterable[Sequence[str]], entropy: Entropy) -> list[Action]:
+        mesh, secret = self._mesh, self._secret
+        wanted = mesh.spec is not None and mesh.spec.wireguard.preshared_keys
+        token = mesh.annotations.get(names.ROTATE_PSK, "")
+        if secret is None:
+            return self._first(token, entropy) if wanted else []
+        if not wanted:
+            message = (
+                "the secret for pre-shared keys is gone: tunnels go without from their next handshake on"
+            )
+            event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOff", message)
+            return [Delete(Kind.SECRET, secret.name, secret.uid), event]
+        held = _read(secret)
+        if not held:
+            # Members have theirs; what is not understood here is not written over.
+            return []
+        rotated = secret.annotations.get(ROTATED, "")
+        if token and token != rotated:
+            message = "another secret for pre-shared keys was made, as asked, beside the one before"
+            return self._write(
+                [entropy.random_bytes(SECRET_BYTES), held[0]], token, "PresharedSecretMade", message
+            )
+        newest, told = secret_id(held[0], mesh.name).hex(), [set(ids) for ids in holders]
+        if len(held) > 1 and told and all(newest in ids for ids in told):
+            message = "all live members hold the new secret for pre-shared keys; the old one is gone"
+            return self._write(held[:1], rotated, "PresharedSecretReplaced", message)
+        return []
+
+    def _first(self, token: str, entropy: Entropy) -> list[Action]:
+        message = "a secret for pre-shared keys was made: tunnels use such keys from their next handshake on"
+        return self._write([entropy.random_bytes(SECRET_BYTES)], token, "PresharedKeysOn", message)
+
+    def _write(self, secrets: Sequence[bytes], token: str, reason: str, message: str) -> list[Action]:
         manifest = self._manifest(secrets, token)
         event = Emit(Kind.MESH, self._mesh.name, self._mesh.uid, reason, message)
         if self._secret is None:
             return [Create(Kind.SECRET, manifest), event]
         manifest["metadata"]["resourceVersion"] = self._secret.resource_version
         return [Replace(Kind.SECRET, manifest), event]
-
-    def remove(self) -> list[Action]:
-        assert self._secret is not None
-        message = (
-            "the secret for pre-shared keys is gone, and tunnels go without from their next handshake on"
-        )
-        event = Emit(Kind.MESH, self._mesh.name, self._mesh.uid, "PresharedKeysOff", message)
-        return [Delete(Kind.SECRET, self._secret.name, self._secret.uid), event]
 
     def _manifest(self, secrets: Sequence[bytes], token: str) -> Json:
         return {

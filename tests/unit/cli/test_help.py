@@ -41,6 +41,7 @@ COMMANDS = [
     "leave",
     "keys",
     "keys rotate",
+    "keys new-psk",
     "ca",
     "ca init",
     "ca issue",

@@ -163,6 +163,19 @@ def test_who_is_reached_through_a_relay_is_shown_so(cli: Any, mesh: Any) -> None
     assert json.loads(cli("info", "-o", "json").out)["members"][1]["relay"] == "alpha"
 
 
+def test_which_tunnels_go_without_a_pre_shared_key_is_said_where_some_are_to_have_one(
+    cli: Any, mesh: Any
+) -> None:
+    assert "pre-shared" not in cli("info").out
+    mesh.info.secretIds.append(b"\x01\x02\x03\x04")
+    assert "0 of 2 tunnels use a pre-shared key; without: beta, gamma" in cli("info").out.splitlines()
+    mesh.members[1].presharedKey = True
+    assert "1 of 2 tunnels use a pre-shared key; without: gamma" in cli("info").out.splitlines()
+    document = json.loads(cli("info", "-o", "json").out)
+    assert document["node"]["secretIds"] == ["01020304"]
+    assert [member["presharedKey"] for member in document["members"]] == [None, True, False]
+
+
 def test_a_node_behind_a_translator_says_so(cli: Any, mesh: Any) -> None:
     assert "address translator" not in cli("info").out
     mesh.info.behindNat = True
@@ -206,6 +219,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "backend": "kernel",
         "mtu": 1420,
         "version": "0.1.0",
+        "secretIds": [],
         "refusals": {"key_taken": 2},
     }
     alpha, beta, gamma = document["members"]
@@ -224,6 +238,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "lastHandshake": mesh.members[1].lastHandshakeTS,
         "rxBytes": 1536,
         "txBytes": 20 * 2**20,
+        "presharedKey": False,
         "pathMtu": None,
         "routes": [],
         "heard": True,

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from wgmesh_agent.cli.units import printable
+from wgmesh_agent.daemon.secret_source import read_file
 
 
 class Demo(ModuleType):
@@ -69,3 +72,32 @@ def test_both_commands_are_installed() -> None:
 
 def test_printable_text_is_what_complaints_are_made_of() -> None:
     assert printable("a\tb") == r"a\tb"
+
+
+def test_a_secret_is_made_renewed_and_shown_to_nobody(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "blue.psk"
+    made = [cli("keys", "new-psk", str(path))]
+    (first,) = read_file(path, "blue")
+    made.append(cli("keys", "new-psk", str(path)))
+    second, kept = read_file(path, "blue")
+    assert kept == first
+    made.append(cli("keys", "new-psk", str(path)))
+    third, kept = read_file(path, "blue")
+    assert kept == second
+    assert len({one.raw for one in (first, second, third)}) == 3
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [outcome.code for outcome in made] == [0, 0, 0]
+    assert not any(b64encode(one.raw).decode() in str(made) for one in (first, second, third))
+
+
+def test_a_file_that_others_may_read_or_that_is_another_is_left_alone(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "blue.psk"
+    path.write_text("something else\n")
+    path.chmod(0o644)
+    assert "chmod 600" in cli("keys", "new-psk", str(path)).err
+    path.chmod(0o600)
+    outcome = cli("keys", "new-psk", str(path))
+    assert outcome.code == 1
+    assert "line 1 is no base64 of 32 bytes" in outcome.err
+    assert path.read_text() == "something else\n"
+    assert "no such file" in cli("keys", "new-psk", str(tmp_path / "none" / "psk")).err

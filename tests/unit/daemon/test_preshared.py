@@ -184,7 +184,7 @@ async def test_secrets_that_others_cannot_be_told_of_are_not_used() -> None:
     await ground.give(NEW)
     assert [change.preshared_key for change in ground.reconcile()] == [pair(NEW)]
     ground.preshared.forgo()
-    assert ground.preshared.ids == ()
+    assert not ground.preshared.ids
 
 
 class TestFile:
@@ -219,7 +219,7 @@ class TestFile:
         taken: list[Held] = []
         for spoil in (lambda: path.write_text("x"), path.unlink):
             spoil()
-            await source.look(lambda held: not taken.append(held))
+            await source.look(lambda held: bool(taken.append(held)))  # type: ignore[func-returns-value]
         assert not taken
         assert source.held.ids == (OLD.id,)
 

@@ -45,6 +45,7 @@ def test_a_good_link_is_well() -> None:
         (link(programmed=False), "not_a_peer", "n2 is no peer of wgblue"),
         (link(allowed=False), "not_a_peer", "lacks its mesh address"),
         (link(view=view(peerKey="")), "not_a_peer", "n2 does not have this node"),
+        (link(toldSecretCount=1), "no_preshared_key", "n2 says that it holds 1"),
         (link(addressChanges=5), "two_agents", "5 times in ten minutes"),
         (link(view=view(certificateNotAfter=NOW - DAY)), "certificate", "The certificate of n2 has ended."),
     ],
@@ -54,6 +55,17 @@ def test_each_fault_has_its_finding(facts: LinkFacts, code: str, words: str) -> 
     assert (finding.code.value, finding.about) == (code, "n2")
     assert words in f"{finding.what} {finding.seen}"
     assert all((finding.what.endswith((".", "much.")), finding.seen, finding.todo))
+
+
+def test_a_link_without_a_secret_in_common_is_told_where_one_end_has_some() -> None:
+    (finding,) = findings(link(), facts=own(secretCount=2))
+    assert codes([finding]) == [("no_preshared_key", "n2")]
+    assert "Give n2 the mesh's secrets" in finding.todo
+    (finding,) = findings(link(toldSecretCount=1))
+    assert "Give n1 the mesh's secrets" in finding.todo
+    assert not findings(link(toldSecretCount=1, secretInCommon=True), facts=own(secretCount=2))
+    (finding,) = findings(silent(), facts=own(secretCount=2))
+    assert finding.code is not Code.NO_PRESHARED_KEY
 
 
 def test_a_peer_that_has_another_key_for_this_node_is_about_this_node() -> None:

@@ -33,8 +33,8 @@ LOOK = Look(
     mtu=1420,
     bootstrap=True,
     peers=(
-        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c"),
-        seen("c", 500.0, Link(70.0, heard=False, hears_us=None)),
+        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c", preshared=True),
+        replace(seen("c", 500.0, Link(70.0, heard=False, hears_us=None)), preshared=True),
         seen("d", None),
     ),
     expected=4,

@@ -28,6 +28,7 @@ def test_everything_there_is_to_tell_is_told() -> None:
         "wgmesh_oldest_probe_age_seconds": 70,
         "wgmesh_probe_period_seconds": 2,
         "wgmesh_peers_relayed": 1,
+        "wgmesh_peers_preshared": 2,
         "wgmesh_peers_by_handshake handshake=fresh": 1,
         "wgmesh_peers_by_handshake handshake=stale": 1,
         "wgmesh_peers_by_handshake handshake=never": 1,

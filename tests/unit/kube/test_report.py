@@ -38,6 +38,15 @@ def test_relayed_peers_are_heard_peers_and_counted_apart() -> None:
     assert read_report(found.to_status()).relayed == 1
 
 
+def test_peers_with_a_pre_shared_key_are_counted_while_they_are_heard() -> None:
+    seen = [replace(peer("b"), preshared=True), replace(peer("c", heard=False), preshared=True), peer("d")]
+    outside = replace(peer("x"), secret_ids=("01020304",))
+    found = report(NodeReport(secret_ids=("0a0b0c0d",)), [*seen, outside], {"b", "c", "d"}, {"x"})
+    read = read_report(found.to_status())
+    assert (read.heard, read.preshared, read.secret_ids) == (2, 1, ("0a0b0c0d",))
+    assert read.externals[0].secret_ids == ("01020304",)
+
+
 def test_no_more_than_five_are_named() -> None:
     assert len(report(NodeReport(), [], {f"n{n}" for n in range(100)}, set()).worst) == 5
 
