@@ -68,12 +68,17 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
 
 
 def _grow(mesh: Mesh, nodes: list[str]) -> None:
-    """All join, each when everybody knows the one before: all at once they would keep two cores busy for minutes."""
+    """All join, each when everybody knows the one before, and after a pause of as long as that took.
+
+    A join is work for every agent. If the next came before it is done, a few cores would have ever more of it waiting.
+    """
     mesh.bootstrap(nodes[0])
     for node in nodes[1:]:
+        begun = time.monotonic()
         with LogWatch({name: agent.log for name, agent in mesh.agents.items()}) as watch:
             mesh.join(node)
             watch.first(_alive(node), LONGEST_SECONDS, LOOK_SECONDS)
+        time.sleep(time.monotonic() - begun)
     _until_full(mesh)
 
 

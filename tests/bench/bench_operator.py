@@ -10,8 +10,8 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -128,22 +128,19 @@ class _Mesh:
         self, pool: ThreadPoolExecutor, before: NodeReport, seconds: float
     ) -> tuple[Counter[int], float]:
         """All hear one peer less: statuses written by second, and how many of the WgMesh."""
-        calms = {}
-        for number, name in enumerate(self._names):
-            calms[name] = Calm(random.Random(number))
-            calms[name].wrote(before, 0.0)
         after = replace(before, heard=before.heard - 1)
+        turns = _turns(self._names, before, after, seconds)
         version, begun = self._mesh_writes(), time.monotonic()
-        writes: Counter[int] = Counter()
-        while (now := time.monotonic() - begun) < seconds:
-            due = [name for name, calm in calms.items() if calm.is_due(after, now)]
-            for name in due:
-                calms[name].tried(now)
-                calms[name].wrote(after, now)
-                writes[int(now)] += 1
-            list(pool.map(lambda name: self._write(name, after), due))
-            time.sleep(max(0.0, 0.1 - (time.monotonic() - begun - now)))
-        return writes, self._mesh_writes() - version
+        written: Counter[int] = Counter()
+        waiting: list[Future[None]] = []
+        for at, name in turns:
+            time.sleep(max(0.0, begun + at - time.monotonic()))
+            waiting.append(pool.submit(self._write, name, after))
+            written[int(at)] += 1
+        time.sleep(max(0.0, begun + seconds - time.monotonic()))
+        for write in waiting:
+            write.result()
+        return written, self._mesh_writes() - version
 
     def _roll_ups(self, all_well: NodeReport, count: int) -> list[float]:
         """Seconds from a member's status to its sum in the WgMesh's, at moments that nobody chose."""
@@ -191,6 +188,21 @@ class _Mesh:
     def _cpu_seconds(self) -> float:
         assert self._operator._process is not None
         return cpu_seconds(self._operator._process.pid)
+
+
+def _turns(
+    names: Sequence[str], before: NodeReport, after: NodeReport, seconds: float
+) -> list[tuple[float, str]]:
+    """When each agent writes `after`: what `Calm` says at each tenth of a second, however busy this machine is."""
+    turns = []
+    for number, name in enumerate(names):
+        calm = Calm(random.Random(number))
+        calm.wrote(before, 0.0)
+        moments = (tick / 10 for tick in range(int(seconds * 10)))
+        turn = next((moment for moment in moments if calm.is_due(after, moment)), None)
+        if turn is not None:
+            turns.append((turn, name))
+    return sorted(turns)
 
 
 def _mesh() -> Json:

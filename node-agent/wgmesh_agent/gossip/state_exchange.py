@@ -67,9 +67,9 @@ class StateExchange:
     def follow_up(self, streams: Streams, now: float) -> None:
         """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out.
 
-        Of hundreds that join at once gossip brings the last ones late, since it sends each many times, while an exchange
-        brings all that another knows. So while members appear exchanges follow each other quickly, and the last one
-        when it has become quiet; all in all they are few.
+        Of hundreds that join at once gossip brings the last ones late, since it sends each many times. An exchange
+        brings all that another knows: they follow each other quickly while members appear, and the last one comes when
+        it has become quiet. All in all they are few.
         """
         if self._following_up is None:
             self._follow_up(streams, _MOST_FOLLOW_UPS, False, now)
