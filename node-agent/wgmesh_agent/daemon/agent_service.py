@@ -16,7 +16,8 @@ import structlog
 
 from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
-from wgmesh_agent.daemon.node import MeshNode, TagRefused
+from wgmesh_agent.daemon.node import MeshNode
+from wgmesh_agent.daemon.own_tags import TagRefused
 from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
@@ -172,7 +173,7 @@ class AgentService(AgentServicer):
 
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:
-            await self._node.set_user_tags(tags)
+            await self._node.tags.set_users(tags)
         except TagRefused as error:
             return TagResult(ok=False, message=str(error))
         except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_interface
 
@@ -23,6 +23,7 @@ from wgmesh_agent.daemon.listening import Listening
 from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.own_tags import OwnTags
 from wgmesh_agent.daemon.paths import Paths
 from wgmesh_agent.daemon.preshared import Preshared
 from wgmesh_agent.daemon.prober import Prober
@@ -41,13 +42,11 @@ from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
     Member,
 )
-from wgmesh_agent.gossip.tags import encode_tags
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
-from wgmesh_agent.membership.tags import is_reserved, own_tags
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
@@ -64,10 +63,6 @@ from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 REFRESH_SECONDS = 60.0
-
-
-class TagRefused(Exception):
-    """A tag cannot be set; one sentence."""
 
 
 async def _at_once(key: PublicKey) -> None:
@@ -113,6 +108,10 @@ class MeshNode:
         self.preshared = Preshared(secrets or SecretSource(), self.ledger)
         self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
         self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
+        self.tags = OwnTags(
+            self.kept, self.own_claim, self.probe_port, self.preshared, self._ledger_changed,
+            lambda tags: self.gossip.set_tags(tags),
+        )  # fmt: skip
         announced = record.admission.routes if record.admission is not None else record.routes
         forwarding = Forwarding(folder.path, identity.interface)
         self.beyond = Beyond(
@@ -142,7 +141,7 @@ class MeshNode:
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=self._first_tags(record.tags),
+                tags=self.tags.first(),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
                 query_response_bytes=ANSWER_BYTES,
             ),
@@ -266,7 +265,7 @@ class MeshNode:
         self.tasks.start(self.location.run(), "location")
         self.tasks.start(self.paths.run(self.changes), "paths")
         self.tasks.start(self.relaying.run(), "relaying")
-        self.tasks.start(self.preshared.follow(self._tell_secrets), "pre-shared secrets")
+        self.tasks.start(self.preshared.follow(self.tags.tell_secrets), "pre-shared secrets")
         self.tasks.start(
             self.admissions.run(self.changes, self.gossip, self.bootstraps_alive, self.membership.accept),
             "admissions",
@@ -302,24 +301,6 @@ class MeshNode:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
         announce(self.gossip, claim, kind)
 
-    async def set_user_tags(self, tags: dict[str, str]) -> None:
-        """Replaces this node's own tags, on disk and in gossip.
-
-        Raises:
-            TagRefused: reserved, or too large together.
-            OSError: the state folder cannot be written.
-        """
-        for key in tags:
-            if not key or is_reserved(key):
-                raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
-        try:
-            self.gossip.set_tags(self.all_tags(tags))
-        except GossipError as error:
-            raise TagRefused(f"the tags are too large: {error}") from error
-        self.kept.value = replace(self.record, tags=tags)
-        await asyncio.to_thread(self.kept.save)
-        self.changes.bump()
-
     async def remember(self) -> None:
         """Returns when the members known now are on disk, or that failed and was logged."""
         await self._snapshot.write()
@@ -353,30 +334,6 @@ class MeshNode:
         except BackEndError as error:
             log.error("interface not removed", interface=self.identity.interface, why=str(error))
         self.folder.forget()
-
-    def all_tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
-        """The tags of this node: the reserved ones and these."""
-        return own_tags(self.own_claim(), user_tags, probe_port=self.probe_port)
-
-    def _first_tags(self, user_tags: Mapping[str, str]) -> dict[str, str]:
-        tags = self.all_tags(user_tags)
-        try:
-            encode_tags(tags)
-        except GossipError as error:
-            log.error("secrets cannot be told to others", why=str(error), next="none is used; set fewer tags")
-            self.preshared.forgo()
-            return self.all_tags(user_tags)
-        return tags
-
-    def _tell_secrets(self) -> bool:
-        """Tells others which secrets this node holds now; whether it could."""
-        try:
-            self.gossip.set_tags(self.all_tags(self.record.tags))
-        except GossipError as error:
-            log.error("secrets cannot be told to others", why=str(error), next="set fewer tags")
-            return False
-        self._ledger_changed()
-        return True
 
     def _ledger_changed(self) -> None:
         self.reconciler.poke()
@@ -418,7 +375,7 @@ class MeshNode:
             log.info("reached elsewhere now", endpoint=str(outside.endpoint))
             self.identity = replace(self.identity, endpoint=outside.endpoint)
             try:
-                self.gossip.set_tags(self.all_tags(self.record.tags))
+                self.tags.tell()
             except GossipError as error:
                 log.error(
                     "not told to others", why=str(error), next="they learn it from packets; set fewer tags"

@@ -42,7 +42,6 @@ async def settle_key(node: MeshNode, admission: AdmissionRecord | None) -> None:
     """
     node.admissions.rekeyed(admission)
     node.kept.value = replace(node.record, admission=admission, wireguard_key_since=int(time.time()))
-    node.gossip.set_tags(node.all_tags(node.record.tags))
-    node.changes.bump()
+    node.tags.tell()
     await asyncio.to_thread(node.kept.save)
     await asyncio.to_thread(node.folder.forget_earlier_key)

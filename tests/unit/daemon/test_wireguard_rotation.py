@@ -55,11 +55,13 @@ class Node:
         self.failing = 0
         self.told: list[dict[str, str]] = []
         self.admissions = SimpleNamespace(required=True, sign=self._sign, rekeyed=lambda record: None)
-        self.gossip = SimpleNamespace(query=self._query, set_tags=self.told.append, rtt=lambda name: None)
+        self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
         self.reconciler = SimpleNamespace(
             use_key=lambda key: None, reconcile=self._reconcile, poke=lambda: None
         )
-        self.changes = SimpleNamespace(bump=lambda: None)
+        self.tags = SimpleNamespace(
+            tell=lambda: self.told.append({"_pk": str(self.identity.private_key.public())})
+        )
 
     def bind(self) -> None:
         assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
@@ -72,9 +74,6 @@ class Node:
 
     def members(self) -> list[Any]:
         return [SimpleNamespace(name="beta", status=MemberStatus.ALIVE)]
-
-    def all_tags(self, tags: dict[str, str]) -> dict[str, str]:
-        return {"_pk": str(self.identity.private_key.public())}
 
     async def device(self) -> Device:
         shaken = time.time() + 1 if self.known_to_mesh == self.identity.private_key.public() else 1.0
