@@ -13,6 +13,7 @@ from tests.chaos.invariants import Broken
 from tests.chaos.menus import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
 from tests.chaos.schedule import Fault, Kind, Schedule, draw
 
+pytestmark = pytest.mark.timeout(300)
 SEEDS = (4, 14, 15, 22, 23, 36, 42, 49, 55)
 RUN = Path(__file__).with_name("run.py")
 

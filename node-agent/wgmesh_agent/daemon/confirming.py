@@ -88,8 +88,8 @@ class Confirming:
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
         if not self._accept(claim, Origin.PEERS):
             return False
-        log.warning("member is bound anew", node=claim.node, pubkey=str(claim.public_key), confirmed_by=str(bootstrap),
-                    addresses=[str(address) for address in claim.addresses])  # fmt: skip
+        log.warning("member is bound as a bootstrap node has it", node=claim.node, pubkey=str(claim.public_key),
+                    confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
         return True
 
 
