@@ -80,9 +80,11 @@ class Preshared:
 
     def protects(self, device: Device, public_key: PublicKey) -> bool:
         """Whether the handshake that the session with a peer comes from had a pre-shared key; the device as read."""
-        peer, standing = device.peers.get(public_key), self._standings.get(public_key)
-        if peer is None or standing is None or not peer.last_handshake:
+        peer = device.peers.get(public_key)
+        if peer is None:
             return False
+        # Not looked at yet: it was made with what it has.
+        standing = self._standings.get(public_key, Standing())
         return bool(standing.seen(peer.last_handshake, self._which(peer, device.public_key)).worked)
 
     def is_agreed(self, public_key: PublicKey) -> bool:

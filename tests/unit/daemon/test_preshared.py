@@ -96,6 +96,9 @@ def test_a_new_peer_is_made_with_its_key() -> None:
     ground.tells(OLD)
     (made,) = ground.reconcile()
     assert (made.create, made.preshared_key) == (True, pair(OLD))
+    assert not ground.protects()
+    ground.handshake()
+    assert ground.protects()
     assert ground.reconcile() == []
 
 
