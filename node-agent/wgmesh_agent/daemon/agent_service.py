@@ -224,7 +224,7 @@ class AgentService(AgentServicer):
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
             heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
             relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",
-            presharedKey=peer is not None and self._node.preshared.protects(peer),
+            presharedKey=peer is not None and self._node.preshared.protects(device, peer.public_key),
         )
 
 

@@ -152,7 +152,7 @@ class Examiner:
         facts.handshakeMsecAgo = msec(age(peer))
         facts.toldSecretCount = len(claim.secret_ids or ())
         facts.secretInCommon = self._node.preshared.is_agreed(claim.public_key)
-        facts.presharedKey = self._node.preshared.protects(peer)
+        facts.presharedKey = self._node.preshared.protects(device, claim.public_key)
         facts.keepaliveSeconds = peer.keepalive_seconds
         if peer.endpoint is not None:
             facts.endpoint = str(peer.endpoint)

@@ -129,6 +129,7 @@ class MeshNode:
             shape=lambda desired, actual, now_unix: self.preshared.shape(
                 self.relaying.shape(self.paths.shape(desired, actual, now_unix), actual), actual, now_unix
             ),
+            seen=self.preshared.look,
         )  # fmt: skip
         self.keyring = (
             Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)

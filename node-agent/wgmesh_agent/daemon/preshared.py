@@ -24,8 +24,7 @@ class Preshared:
         self._ledger = ledger
         self._held = source.held
         self._standings: dict[PublicKey, Standing] = {}
-        self._own: PublicKey | None = None
-        self._keys: dict[tuple[bytes, PublicKey], PresharedKey] = {}
+        self._keys: dict[tuple[bytes, PublicKey, PublicKey], PresharedKey] = {}
 
     @property
     def ids(self) -> tuple[bytes, ...]:
@@ -54,51 +53,57 @@ class Preshared:
 
         return take
 
+    def look(self, device: Device) -> None:
+        """Notes what handshakes used; to be called with the device exactly as read, before anything is made of it."""
+        if self._is_idle():
+            return
+        own = device.public_key
+        self._keys = {at: key for at, key in self._keys.items() if at[2] in device.peers and at[1] == own}
+        self._standings = {
+            key: self._standings.get(key, Standing()).seen(peer.last_handshake, self._which(peer, own))
+            for key, peer in device.peers.items()
+        }
+
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """What is desired, with every peer's pre-shared key as it is to be now."""
-        own = desired.private_key.public()
-        if own != self._own:
-            self._own = own
-            self._keys.clear()
-        if not self._held.secrets and not self._held.former:
+        if self._is_idle():
             # Nothing to derive: what is to go is what others may have set.
             return replace(desired, peers=tuple(map(_without, desired.peers)))
-        self._standings = {
-            peer.public_key: self._standings.get(peer.public_key, Standing()) for peer in desired.peers
-        }
-        self._keys = {at: key for at, key in self._keys.items() if at[1] in self._standings}
+        own = desired.private_key.public()
         peers = tuple(
-            self._shaped(peer, actual.peers.get(peer.public_key), now_unix) for peer in desired.peers
+            self._shaped(peer, actual.peers.get(peer.public_key), own, now_unix) for peer in desired.peers
         )
         return replace(desired, peers=peers)
 
-    def protects(self, peer: Peer) -> bool:
-        """Whether the handshake that this peer's session comes from had a pre-shared key."""
-        standing = self._standings.get(peer.public_key)
-        if standing is None or not peer.last_handshake:
+    def _is_idle(self) -> bool:
+        return not self._held.secrets and not self._held.former
+
+    def protects(self, device: Device, public_key: PublicKey) -> bool:
+        """Whether the handshake that the session with a peer comes from had a pre-shared key; the device as read."""
+        peer = device.peers.get(public_key)
+        if peer is None:
             return False
-        standing = standing.seen(peer.last_handshake, self._which(peer))
-        return bool(standing.worked)
+        # Not looked at yet: it was made with what it has.
+        standing = self._standings.get(public_key, Standing())
+        return bool(standing.seen(peer.last_handshake, self._which(peer, device.public_key)).worked)
 
     def is_agreed(self, public_key: PublicKey) -> bool:
         """Whether this node and that one hold a secret in common, as far as it is told."""
         return self._wanted(public_key) != NO_SECRET
 
-    def _shaped(self, peer: DesiredPeer, held: Peer | None, now_unix: float) -> DesiredPeer:
+    def _shaped(self, peer: DesiredPeer, held: Peer | None, own: PublicKey, now_unix: float) -> DesiredPeer:
         key, wanted = peer.public_key, self._wanted(peer.public_key)
-        standing = self._standings[key]
-        if held is not None:
-            standing = standing.seen(held.last_handshake, self._which(held))
-        assert self._own is not None
-        target = aim(wanted, standing, now_unix, patient=self._own > key)
-        preshared = self._key(target, key)
+        standing = self._standings.get(key, Standing())
+        # How long ago that was is told by what the reconciler makes of the stamp, whatever was done to the clock.
+        timed = replace(standing, handshake=held.last_handshake if held is not None else 0.0)
+        target = aim(wanted, timed, now_unix, patient=own > key)
+        preshared = self._key(target, own, key)
         if preshared is None:
-            target, preshared = wanted, self._key(wanted, key)
+            target, preshared = wanted, self._key(wanted, own, key)
         if target != wanted:
             log.debug("trying what worked before", pubkey=str(key), id=target.hex())
         if held is not None and held.preshared_key != preshared:
-            standing = standing.set_anew()
-        self._standings[key] = standing
+            self._standings[key] = standing.set_anew()
         return replace(peer, preshared_key=preshared)
 
     def _wanted(self, public_key: PublicKey) -> bytes:
@@ -106,23 +111,23 @@ class Preshared:
         told = binding.claim.secret_ids if binding is not None else None
         return common(self._held.ids, told or ())
 
-    def _which(self, peer: Peer) -> bytes | None:
+    def _which(self, peer: Peer, own: PublicKey | None) -> bytes | None:
         """The id of the secret of the key that WireGuard has for this peer; None for a foreign key."""
         if not peer.preshared_key:
             return NO_SECRET
         for secret in (*self._held.secrets, *self._held.former):
-            if self._key(secret.id, peer.public_key) == peer.preshared_key:
+            if own is not None and self._key(secret.id, own, peer.public_key) == peer.preshared_key:
                 return secret.id
         return None
 
-    def _key(self, id_: bytes, public_key: PublicKey) -> PresharedKey | None:
+    def _key(self, id_: bytes, own: PublicKey, public_key: PublicKey) -> PresharedKey | None:
         """The pair's key by the secret of this id; None if this node does not have that."""
-        assert self._own is not None
-        found = self._keys.get((id_, public_key))
+        at = (id_, own, public_key)
+        found = self._keys.get(at)
         if found is None:
-            found = self._held.key(id_, self._own, public_key)
+            found = self._held.key(id_, own, public_key)
             if found is not None:
-                self._keys[id_, public_key] = found
+                self._keys[at] = found
         return found
 
 

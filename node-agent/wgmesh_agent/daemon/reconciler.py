@@ -50,12 +50,14 @@ class Reconciler:
         shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
             desired
         ),
+        seen: Callable[[Device], None] = lambda device: None,
     ) -> None:
         """
         Args:
             ages: of handshakes, with what is remembered of the wall clock.
             routes: the networks behind peers, by key.
             shape: what to make of the desired device, given what the device holds and unix seconds.
+            seen: called with the device as read, at the beginning of each pass.
         """
         self._routes = routes
         self._backend = backend
@@ -66,6 +68,7 @@ class Reconciler:
         self._ledger = ledger
         self.keepalive_seconds = keepalive_seconds
         self._shape = shape
+        self._seen = seen
         self._wanted = Changes()
         self._lock = asyncio.Lock()
         self._asked = 0
@@ -131,7 +134,9 @@ class Reconciler:
             if check_interface or spec != self._opened:
                 await self._backend.open(spec)
                 self._opened = spec
-            found = self._ages.look(await self._backend.read(), time.time(), time.monotonic())
+            held = await self._backend.read()
+            self._seen(held)
+            found = self._ages.look(held, time.time(), time.monotonic())
             # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
             desired = await asyncio.to_thread(self._wanted_of, list(self._ledger), self._routes())
             desired = self._shape(desired, found, time.time())

@@ -177,7 +177,7 @@ def looking_at(session: Session, device: Device) -> Iterator[Seen]:
             public_key=str(claim.public_key),
             endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
             relay=relays.get(claim.public_key, ""),
-            preshared=peer is not None and node.preshared.protects(peer),
+            preshared=node.preshared.protects(device, claim.public_key),
             secret_ids=tuple(id_.hex() for id_ in claim.secret_ids or ()),
         )
 

@@ -89,7 +89,7 @@ class Standing:
     """What is known of a pair's handshakes.
 
     Attributes:
-        handshake: unix seconds of the last one, as WireGuard says; 0: never.
+        handshake: the stamp of the last one exactly as WireGuard has it, unix seconds; 0: never.
         before: what `handshake` was when this node last set the pair's key.
         worked: the id of the secret of the last handshake, NO_SECRET for none; None: not known.
     """
@@ -100,7 +100,7 @@ class Standing:
 
     def seen(self, handshake: float, held: bytes | None) -> Standing:
         """After a look: `held` is the id of the secret whose key WireGuard has for the pair, None for a foreign key."""
-        is_new = handshake not in (self.handshake, self.before)
+        is_new = handshake and handshake not in (self.handshake, self.before)
         return Standing(handshake, self.before, held if is_new else self.worked)
 
     def set_anew(self) -> Standing:
@@ -119,7 +119,7 @@ def aim(wanted: bytes, standing: Standing, now_unix: float, *, patient: bool) ->
     worked = standing.worked
     if worked is None or worked == wanted or not standing.handshake:
         return wanted
-    if 0 <= now_unix - standing.handshake < SILENT_SECONDS:
+    if now_unix - standing.handshake < SILENT_SECONDS:
         return wanted
     turn = int(now_unix // (TRY_SECONDS * (2 if patient else 1)))
     return worked if turn % 2 else wanted

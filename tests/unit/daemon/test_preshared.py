@@ -41,6 +41,7 @@ class Ground:
         self.preshared = Preshared(self.source, self.ledger)
         self.device = Device("wgblue", OWN.public())
         self.now = NOW
+        self.jitter = 0.0001
 
     def tells(self, *secrets: MeshSecret) -> None:
         claim = Claim(
@@ -50,7 +51,22 @@ class Ground:
 
     def reconcile(self) -> list[SetPeer]:
         """What is changed at the peer."""
-        desired = self.preshared.shape(desired_device(self.own, 0, list(self.ledger)), self.device, self.now)
+        self.preshared.look(self.device)
+        # As the reconciler does: stamps that are right by today's clock, and never quite the same twice.
+        timed = (
+            replace(
+                self.device,
+                peers={
+                    key: replace(peer, last_handshake=peer.last_handshake + self.jitter)
+                    for key, peer in self.device.peers.items()
+                    if peer.last_handshake
+                },
+            )
+            if any(peer.last_handshake for peer in self.device.peers.values())
+            else self.device
+        )
+        self.jitter += 0.0001
+        desired = self.preshared.shape(desired_device(self.own, 0, list(self.ledger)), timed, self.now)
         changes = diff(desired, self.device, now_unix=self.now, own_public=self.own.public())
         self.device = applied(self.device, changes, now_unix=self.now)
         return [change for change in changes if isinstance(change, SetPeer)]
@@ -64,7 +80,7 @@ class Ground:
         return self.device.peers[PEER].preshared_key
 
     def protects(self) -> bool:
-        return self.preshared.protects(self.device.peers[PEER])
+        return self.preshared.protects(self.device, PEER)
 
     async def give(self, *secrets: MeshSecret, told: Callable[[], bool] = lambda: True) -> None:
         self.given = secrets
@@ -80,6 +96,9 @@ def test_a_new_peer_is_made_with_its_key() -> None:
     ground.tells(OLD)
     (made,) = ground.reconcile()
     assert (made.create, made.preshared_key) == (True, pair(OLD))
+    assert not ground.protects()
+    ground.handshake()
+    assert ground.protects()
     assert ground.reconcile() == []
 
 

@@ -247,7 +247,7 @@ class SessionGround:
             changes=self.changes,
             prober=SimpleNamespace(links=lambda: self.links, paths=dict),
             relaying=SimpleNamespace(via=dict),
-            preshared=SimpleNamespace(ids=(b"aaaa",), protects=lambda peer: bool(peer.preshared_key)),
+            preshared=SimpleNamespace(ids=(b"aaaa",), protects=lambda device, key: False),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
             is_alone=lambda: not self.gossip.table,

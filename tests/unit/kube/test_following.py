@@ -87,6 +87,20 @@ async def test_members_of_the_roster_are_bound_by_what_they_report(ground: Groun
     assert not ground.leaves
 
 
+@pytest.mark.parametrize(("told", "held"), [(["0a0b0c0d"], (b"\n\x0b\x0c\r",)), (["odd"], ()), (None, ())])
+async def test_a_new_member_is_bound_with_the_secrets_it_reports(
+    ground: Ground, told: list[str] | None, held: tuple[bytes, ...]
+) -> None:
+    """So that a node which starts from the roster alone agrees with the others on pre-shared keys."""
+    key = {"publicKey": str(public_key(4))}
+    status = key if told is None else {**key, "secretIds": told}
+    ground.api.put(node_body("delta", 4, status=status))
+    await ground.look()
+    binding = ground.session.ledger.by_name("delta")
+    assert binding is not None
+    assert binding.claim.secret_ids == held
+
+
 class TestOthersThatAreDeleted:
     async def test_a_living_one_has_some_seconds_to_say_goodbye_and_no_more(self, ground: Ground) -> None:
         ground.api.put(node_body("beta", 2, key=public_key(2), deleting=True))

@@ -186,6 +186,7 @@ TIMES = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)).map
     lambda t: t.replace(microsecond=0, tzinfo=UTC)
 )
 COUNTS = st.integers(0, 10**6)
+IDS = st.lists(st.binary(min_size=4, max_size=4).map(bytes.hex), max_size=4).map(tuple)
 REPORTS = st.builds(
     roster.NodeReport,
     phase=st.sampled_from(["", "Pending", "Joined", "Left"]),
@@ -195,7 +196,7 @@ REPORTS = st.builds(
     rotated_for=TEXT,
     gossip_keys=st.lists(TEXT, max_size=3).map(tuple),
     preshared=COUNTS,
-    secret_ids=st.lists(TEXT, max_size=3).map(tuple),
+    secret_ids=IDS,
     endpoint=TEXT,
     backend=TEXT,
     interface=TEXT,
@@ -214,7 +215,7 @@ REPORTS = st.builds(
     agent_version=TEXT,
     last_change=TIMES,
     externals=st.lists(
-        st.builds(roster.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, st.booleans()),
+        st.builds(roster.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, st.booleans(), IDS),
         max_size=3,
     ).map(tuple),
     ready=st.booleans(),
