@@ -98,6 +98,7 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
         ENTROPY,
         progress,
         clock=time.monotonic,
+        processor=time.thread_time,
         now=lambda: datetime.now(UTC),
     )
     try:

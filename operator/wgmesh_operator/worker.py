@@ -35,14 +35,10 @@ PASSES_AT_FULL_SPEED = 5
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds. `debounce`: from the first mark to the pass; `load`: share of time passes may take.
-
-    `longest_rest`: after a pass; where processors are short, time on the clock says little of what a pass takes.
-    """
+    """Seconds. `debounce`: from the first mark to the pass; `load`: share of a processor that passes may take."""
 
     debounce: float = 0.2
     load: float = 0.2
-    longest_rest: float = 2.0
     first_retry: float = 0.5
     last_retry: float = 60.0
     turn: float = 5.0
@@ -65,7 +61,7 @@ class _Mesh:
 
 
 class Worker:
-    """`clock` gives monotonic seconds, `now` the time of day."""
+    """`clock` gives monotonic seconds, `processor` those that this thread was at work, `now` the time of day."""
 
     def __init__(
         self,
@@ -75,6 +71,7 @@ class Worker:
         progress: Progress,
         *,
         clock: Callable[[], float],
+        processor: Callable[[], float],
         now: Callable[[], datetime],
         pace: Pace | None = None,
     ) -> None:
@@ -83,6 +80,7 @@ class Worker:
         self._entropy = entropy
         self._progress = progress
         self._clock = clock
+        self._processor = processor
         self._now = now
         self._pace = pace or Pace()
         self._meshes: dict[str, _Mesh] = {}
@@ -169,7 +167,7 @@ class Worker:
         self._go_on(name, mesh, plan, changed=outcome.changed)
 
     def _plan(self, name: str, mesh: _Mesh) -> Plan:
-        began = self._clock()
+        began = self._processor()
         plan = plan_mesh(
             name,
             self.store.state,
@@ -180,8 +178,8 @@ class Worker:
             trouble=mesh.trouble,
         )
         # a large mesh that changes all the time must leave time for others, and for the watches
-        took = self._clock() - began
-        mesh.rest_until = self._clock() + min(self._pace.longest_rest, took * (1 / self._pace.load - 1))
+        took = self._processor() - began
+        mesh.rest_until = self._clock() + took * (1 / self._pace.load - 1)
         return plan
 
     def _go_on(self, name: str, mesh: _Mesh, plan: Plan, *, changed: bool) -> None:

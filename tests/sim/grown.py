@@ -8,17 +8,19 @@ from wgmesh_agent.gossip.member_table import SerfMember
 from wgmesh_agent.gossip.messages import NodeStateKind
 from wgmesh_agent.gossip.node_table import NodeRecord
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip.state_exchange import pack
 from wgmesh_agent.gossip.versions import OWN_VERSIONS
 
 
 def grow(simulator: Simulator, size: int) -> list[Node]:
     """`size` nodes n0, n1, … that all know each other, with nothing left to say."""
     nodes = [simulator.add(f"n{index}") for index in range(size)]
+    packed = {node.name: pack(node.core._memberlist.own) for node in nodes}
     for node in nodes:
         memberlist, members = node.core._memberlist, node.core._members
         for other in nodes:
             if other is not node:
-                record = _record(other)
+                record = _record(other, packed[other.name])
                 memberlist.table._by_name[record.name] = record
                 memberlist.table._order.append(record)
                 members._members[record.name] = SerfMember(record, MemberStatus.ALIVE, 1, 0.0)
@@ -29,11 +31,11 @@ def grow(simulator: Simulator, size: int) -> list[Node]:
     return nodes
 
 
-def _record(other: Node) -> NodeRecord:
+def _record(other: Node, packed: bytes) -> NodeRecord:
     own = other.core._memberlist.own
     record = NodeRecord.__new__(NodeRecord)
     record.name, record.addr, record.port, record.endpoint = own.name, own.addr, own.port, own.endpoint
     record.meta, record.vsn, record.incarnation = own.meta, OWN_VERSIONS, own.incarnation
-    record.state, record.changed, record.packed = NodeStateKind.ALIVE, own.changed, None
+    record.state, record.changed, record.packed = NodeStateKind.ALIVE, own.changed, packed
     record.suspicion = record.suspicion_timer = None
     return record

@@ -24,6 +24,8 @@ from .notifications import (
 )
 from .serf_messages import JoinIntent, LeaveIntent, MemberStatus, decode_tags
 
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
 
 class SerfMember:
     """One member; `record` is memberlist's latest of it, `status_ltime` the time of its last intent."""
@@ -36,7 +38,7 @@ class SerfMember:
         self.status_ltime = status_ltime
         self.since = now
         self.meta: bytes | None = None
-        self.tags: Mapping[str, str] = {}
+        self.tags: Mapping[str, str] = _NO_TAGS
         self._view: Member | None = None
 
     @property

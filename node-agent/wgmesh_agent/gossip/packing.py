@@ -7,7 +7,6 @@ crafted integer-hash collisions too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +15,8 @@ import msgpack
 from .errors import DecodeError, LimitError
 
 _msgpack: Final[Any] = msgpack  # untyped library
+_READ_BYTES: Final = 1 << 14
+"""What an unpacker takes at first for what it is fed; by itself it would take a megabyte."""
 _UNPACK_ERRORS: Final = (ValueError, TypeError, msgpack.UnpackException)
 
 
@@ -40,7 +41,7 @@ def pack(value: Any) -> bytes:
 
 def unpack_first(data: bytes, bounds: Bounds = MESSAGE_BOUNDS) -> tuple[Any, bytes]:
     """The first object of `data` and the bytes after it; raw values are bytes. Raises PeerError."""
-    count = None if bounds.containers is None else _container_counter(bounds.containers)
+    count = None if bounds.containers is None else _Containers(bounds.containers).count
     try:
         value = _msgpack.unpackb(
             data,
@@ -58,17 +59,22 @@ def unpack_first(data: bytes, bounds: Bounds = MESSAGE_BOUNDS) -> tuple[Any, byt
     return value, b""
 
 
-def _container_counter(allowed: int) -> Callable[[Any], Any]:
-    seen = 0
+class _Containers:
+    """Counts the arrays and maps of one object.
 
-    def count(container: Any) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen > allowed:
-            raise LimitError(f"more than {allowed} arrays and maps in one object")
+    It is no part of the stream: whoever asks an unpacker to call it back would be kept by it, with its buffers, until
+    cycles are looked for.
+    """
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed = allowed
+        self.seen = 0
+
+    def count(self, container: Any) -> Any:
+        self.seen += 1
+        if self.seen > self._allowed:
+            raise LimitError(f"more than {self._allowed} arrays and maps in one object")
         return container
-
-    return count
 
 
 class ObjectStream:
@@ -80,22 +86,17 @@ class ObjectStream:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
         self._taken = 0
-        self._containers = 0
+        self._containers = _Containers(self._BOUNDS.containers or 0)
         self._unpacker: Any = _msgpack.Unpacker(
             raw=True,
             strict_map_key=True,
+            read_size=min(_READ_BYTES, max_bytes),
             max_buffer_size=max_bytes,
             max_array_len=self._BOUNDS.array_entries,
             max_map_len=self._BOUNDS.map_entries,
-            object_hook=self._count,
-            list_hook=self._count,
+            object_hook=self._containers.count,
+            list_hook=self._containers.count,
         )
-
-    def _count(self, container: Any) -> Any:
-        self._containers += 1
-        if self._containers > (self._BOUNDS.containers or 0):
-            raise LimitError(f"more than {self._BOUNDS.containers} arrays and maps in one object")
-        return container
 
     def feed(self, data: bytes) -> None:
         """More bytes of the stream. Raises LimitError past `max_bytes` in all."""
@@ -112,7 +113,7 @@ class ObjectStream:
             return False, None
         except _UNPACK_ERRORS as error:
             raise DecodeError(f"not msgpack: {error or type(error).__name__}") from error
-        self._containers = 0
+        self._containers.seen = 0
         self._taken = self._unpacker.tell()
         return True, value
 

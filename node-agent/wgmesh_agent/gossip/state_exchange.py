@@ -159,7 +159,7 @@ class StateExchange:
     def _state(self, join: bool) -> PackedPushPull:
         # The buried are in it, so that one who comes back learns of it; but what they spoke must not bar a merge.
         states = tuple(
-            record.packed or _pack(record)
+            record.packed or pack(record)
             for record in self._table
             if record.vsn == OWN_VERSIONS or not self._table.buried(record)
         )
@@ -180,15 +180,6 @@ class StateExchange:
         # What waits is bounded: of many at once the later ones are merged in one step each.
         step = NODES_AT_ONCE if self._merging <= _MOST_MERGING else len(message.nodes)
 
-        def go_on(begun: int, now: float) -> None:
-            self._membership.merge(message.nodes[begun : begun + step], now, tell=tell)
-            if begun + step < len(message.nodes):
-                self._timers.at(now + _STEP_SECONDS, lambda now: go_on(begun + step, now))
-            elif begun:
-                self._timers.at(now + _STEP_SECONDS, finish)
-            else:
-                finish(now)
-
         def finish(now: float) -> None:
             self._merging -= 1
             try:
@@ -199,7 +190,31 @@ class StateExchange:
             else:
                 outcome(None, now)
 
-        go_on(0, now)
+        def merge(nodes: tuple[NodeState, ...], now: float) -> None:
+            self._membership.merge(nodes, now, tell=tell)
+
+        self._merge_in_steps(message.nodes, step, merge, finish, now)
+
+    def _merge_in_steps(
+        self,
+        nodes: tuple[NodeState, ...],
+        step: int,
+        merge: Callable[[tuple[NodeState, ...], float], None],
+        finish: Callable[[float], None],
+        now: float,
+        begun: int = 0,
+    ) -> None:
+        merge(nodes[begun : begun + step], now)
+        rest = begun + step
+        if rest < len(nodes):
+            self._timers.at(
+                now + _STEP_SECONDS,
+                lambda now: self._merge_in_steps(nodes, step, merge, finish, now, rest),
+            )
+        elif begun:
+            self._timers.at(now + _STEP_SECONDS, finish)
+        else:
+            finish(now)
 
     def _refusal(self, message: PushPull) -> str | None:
         if all(node.vsn == OWN_VERSIONS for node in message.nodes) and self._all_speak_as_we_do():
@@ -223,7 +238,8 @@ class StateExchange:
             self._counters.refuse("push-pull: failed")
 
 
-def _pack(record: NodeRecord) -> bytes:
+def pack(record: NodeRecord) -> bytes:
+    """What a push-pull says of it, which it remembers."""
     record.packed = pack_state(
         NodeState(
             record.name,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-CALM_FOR = timedelta(seconds=4)
+CALM_FOR = timedelta(seconds=3)
 _NEEDED_AT_ONCE = ("observedGeneration", "bootstraps", "trustBundle", "createdAt")
 
 

@@ -29,7 +29,15 @@ class Clock:
 
 def worker_of(api: MemoryApi) -> Worker:
     progress = Progress(time.monotonic)
-    return Worker(api, DEPLOYMENT, entropy(), progress, clock=time.monotonic, now=lambda: api.now)
+    return Worker(
+        api,
+        DEPLOYMENT,
+        entropy(),
+        progress,
+        clock=time.monotonic,
+        processor=time.thread_time,
+        now=lambda: api.now,
+    )
 
 
 def test_standing_still_for_long_is_told() -> None:
