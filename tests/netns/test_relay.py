@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, pinging, wireguard
+from tests.netns.mesh_ground import PINGS_A_SECOND, eventually, lab_network, pinging, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 
@@ -90,7 +90,8 @@ def test_as_soon_as_a_direct_path_works_it_is_taken(mesh: Mesh) -> None:
         eventually(lambda: relay(mesh, "n2", "n3") == relay(mesh, "n3", "n2") == "", 60, "directly again")
         print("directly again after", time.monotonic() - began)
     print("pings lost on the way back", ping.lost())
-    assert ping.lost() <= 4
+    # Between the one end's change and the other's, packets come by a way that is not taken any more.
+    assert ping.lost() <= PINGS_A_SECOND
     assert ping_both(mesh)
     address = {node: frozenset({f"{mesh.mesh_address(node)}/32"}) for node in NODES}
     assert allowed(mesh, "n2") == {node: address[node] for node in ("n1", "n3")}
