@@ -267,11 +267,11 @@ async def test_a_machine_outside_has_the_secrets_of_its_bundle(tmp_path: Path) -
     bundle = read_bundle(path)
     settings = join_settings(resolve(Command.JOIN, {"bundle": [str(path)]}, {}), read_bundle)
     source = secrets_of(settings.node, bundle)
-    assert source.held.ids == (OLD.id,)
+    assert [*source.held.ids] == [OLD.id]
     assert write_secrets([OLD.raw]).strip() not in repr(bundle)
     path.write_bytes(bundle_bytes(authority, secrets=write_secrets([NEW.raw, OLD.raw]).split()))
     await source.look(lambda held: True)
-    assert source.held.ids == (NEW.id, OLD.id)
+    assert [*source.held.ids] == [NEW.id, OLD.id]
     path.write_bytes(bundle_bytes(authority))
     await source.look(lambda held: True)
     assert source.held == Held((), (NEW, OLD))
