@@ -174,7 +174,7 @@ def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
     bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
     others = tuple(b for b in settings.bootstrap_addrs if not _is_self(b, settings.grpc_bind_port))
     founds = None if others else _founded(settings)
-    secrets = _secrets(settings.node, None)
+    secrets = secrets_of(settings.node, None)
     return Plan(
         node=settings.node,
         role=lambda key: Role(
@@ -208,7 +208,7 @@ def allowed(
 
 
 def _join_plan(settings: JoinSettings, client: Credentials | None) -> Plan:
-    secrets = _secrets(settings.node, settings.bundle)
+    secrets = secrets_of(settings.node, settings.bundle)
     return Plan(
         node=settings.node,
         role=lambda key: Role(
@@ -285,7 +285,7 @@ def _door(
     )
 
 
-def _secrets(node: NodeSettings, bundle: Bundle | None) -> SecretSource:
+def secrets_of(node: NodeSettings, bundle: Bundle | None) -> SecretSource:
     """Those in the file that was named, else those in the bundle. Raises Conflict."""
     try:
         if node.psk_file is not None:

@@ -8,13 +8,19 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from tests.unit.join.bundle_ground import bundle_bytes, make_authority
 
+from wgmesh_agent.daemon.main import secrets_of
 from wgmesh_agent.daemon.preshared import Preshared
 from wgmesh_agent.daemon.secret_source import SecretSource, from_file, from_mount, read_file
+from wgmesh_agent.join.bundle import read_bundle
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.membership.preshared import SILENT_SECONDS, Held, MeshSecret
+from wgmesh_agent.settings.build import join_settings
+from wgmesh_agent.settings.resolve import resolve
+from wgmesh_agent.settings.setting import Command
 from wgmesh_agent.wireguard.diff import SetPeer, diff
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
@@ -252,3 +258,20 @@ class TestFile:
         path.unlink()
         await source.look(lambda held: True)
         assert source.held == Held((), (NEW, OLD))
+
+
+async def test_a_machine_outside_has_the_secrets_of_its_bundle(tmp_path: Path) -> None:
+    """And those of the next one, when that is put in its place."""
+    authority, path = make_authority(), tmp_path / "bundle.json"
+    path.write_bytes(bundle_bytes(authority, secrets=write_secrets([OLD.raw]).split()))
+    bundle = read_bundle(path)
+    settings = join_settings(resolve(Command.JOIN, {"bundle": [str(path)]}, {}), read_bundle)
+    source = secrets_of(settings.node, bundle)
+    assert [*source.held.ids] == [OLD.id]
+    assert write_secrets([OLD.raw]).strip() not in repr(bundle)
+    path.write_bytes(bundle_bytes(authority, secrets=write_secrets([NEW.raw, OLD.raw]).split()))
+    await source.look(lambda held: True)
+    assert [*source.held.ids] == [NEW.id, OLD.id]
+    path.write_bytes(bundle_bytes(authority))
+    await source.look(lambda held: True)
+    assert source.held == Held((), (NEW, OLD))
