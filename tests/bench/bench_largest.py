@@ -8,7 +8,7 @@ from tests.bench.processes import require_memory
 
 TITLE = "5,000 simulated nodes: traffic, deaths, and a minute of 10 % loss; LAN profile"
 SIZE, QUICK_SIZE = 5000, 500
-NEEDED_GIB = 14.0
+NEEDED_GIB = 10.0
 
 
 def measure(quick: bool) -> list[Measurement]:

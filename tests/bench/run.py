@@ -29,6 +29,7 @@ BENCHES = {
     "steps": "bench_steps",
     "storm": "bench_storm",
     "grown": "bench_grown",
+    "lifeguard": "bench_lifeguard",
     "largest": "bench_largest",
     "operator": "bench_operator",
 }

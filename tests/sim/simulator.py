@@ -45,6 +45,7 @@ class Node:
     endpoint: Endpoint
     running: bool = True
     scheduled: float | None = None
+    stalled_until: float = 0.0
     log: list[tuple[float, Notification]] = field(default_factory=list)
 
     def statuses(self) -> dict[str, MemberStatus]:
@@ -109,6 +110,10 @@ class Simulator:
     def kill(self, node: Node) -> None:
         """As SIGKILL: it says nothing more, connections to it are refused."""
         node.running = False
+
+    def stall(self, node: Node, seconds: float) -> None:
+        """It comes to handle nothing that arrives for so long; its timers go on."""
+        node.stalled_until = self.now + seconds
 
     def do(self, node: Node, action: Callable[[Serf], object]) -> None:
         """Run something on a node's core, and send what comes of it."""
@@ -182,6 +187,13 @@ class Simulator:
             node.scheduled = due
             self.at(due, lambda: self._wake(node, due))
 
+    def _handled(self, node: Node, action: Callable[[], None]) -> None:
+        """Has it happen when the node handles what arrives."""
+        if node.stalled_until > self.now:
+            self.at(node.stalled_until, lambda: self._handled(node, action))
+        else:
+            action()
+
     def _wake(self, node: Node, due: float) -> None:
         if node.running and node.scheduled == due:
             node.scheduled = None
@@ -203,7 +215,10 @@ class Simulator:
         copies = 2 if rng.random() < weather.duplication else 1
         for _ in range(copies):
             late = 20 * weather.latency * rng.random() if rng.random() < weather.reordering else 0.0
-            self.at(self.now + self._delay() + late, lambda: self._arrive(source, target, data))
+            self.at(
+                self.now + self._delay() + late,
+                lambda: self._handled(target, lambda: self._arrive(source, target, data)),
+            )
 
     def _arrive(self, source: Node, target: Node, data: bytes) -> None:
         if target.running:
@@ -246,7 +261,7 @@ class Simulator:
                     target.core.stream_received(stream_id, piece, self.now)
             self.pump(target)
 
-        self.at(self.now + 3 * self._segment_delay(), connect)
+        self.at(self.now + 3 * self._segment_delay(), lambda: self._handled(target, connect))
 
     def _reply(self, source: Node, stream_id: int, payload: bytes) -> None:
         name, initiator_stream = self._streams.pop((source.name, stream_id))
@@ -257,7 +272,7 @@ class Simulator:
                 target.core.stream_received(initiator_stream, payload, self.now)
                 self.pump(target)
 
-        self.at(self.now + self._segment_delay(), deliver)
+        self.at(self.now + self._segment_delay(), lambda: self._handled(target, deliver))
 
     def _hang_up(self, source: Node, stream_id: int) -> None:
         other = self._streams.pop((source.name, stream_id), None)

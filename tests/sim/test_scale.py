@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.sim.formulas import detection_seconds, storm_seconds
 from tests.sim.grown import grow
 from tests.sim.simulator import Simulator
 
-from wgmesh_agent.gossip.config import LAN
+from wgmesh_agent.gossip.config import LAN, Profile
 from wgmesh_agent.gossip.notifications import MemberFailed
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 
@@ -38,3 +40,21 @@ def test_a_grown_cluster_is_whole_finds_the_dead_by_the_formula_and_spares_the_l
     simulator.with_weather(loss=0.1)
     simulator.run(20.0)
     assert not any(node.heard(MemberFailed) for node in living)
+
+
+def test_members_that_handle_messages_late_call_far_fewer_of_the_well_failed_than_without_lifeguard() -> None:
+    plain = replace(LAN, awareness_max_multiplier=1, suspicion_max_timeout_mult=1)
+    with_it, without = (_called_failed_by_the_slow(profile) for profile in (LAN, plain))
+    assert without > 10 > with_it
+
+
+def _called_failed_by_the_slow(profile: Profile) -> int:
+    simulator = Simulator(6, profile=profile)
+    nodes = grow(simulator, 32)
+    slow, well = nodes[:2], {node.name for node in nodes[2:]}
+    for _ in range(2):
+        simulator.run(0.25)
+        for node in slow:
+            simulator.stall(node, 16.0)
+        simulator.run(16.0)
+    return sum(event.member.name in well for node in nodes for event in node.heard(MemberFailed))

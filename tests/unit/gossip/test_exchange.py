@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from wgmesh_agent.gossip.messages import (
     UserMessage,
 )
 from wgmesh_agent.gossip.notifications import JoinFinished, MemberJoined, UserEventReceived
+from wgmesh_agent.gossip.packing import ObjectStream
 from wgmesh_agent.gossip.serf_messages import (
     EventSlot,
     JoinIntent,
@@ -363,3 +365,21 @@ def test_who_brings_members_of_its_own_tells_them_of_those_it_meets() -> None:
     tell(core, exchanges(core)[0], "n3", "n4")
     core.pass_time(3.0)
     assert {"n3", "n4"} <= {message.node for to, message, _ in core.of(Alive) if to == endpoint(2)}
+
+
+def test_what_an_exchange_brought_is_free_when_it_is_over_and_waits_for_no_collector() -> None:
+
+    def held() -> int:
+        return sum(isinstance(thing, NodeState | ObjectStream) for thing in gc.get_objects())
+
+    core = Loner()
+    core.do(lambda serf: serf.join(endpoint(2), core.now))
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        tell(core, exchanges(core)[0], *(f"n{index}" for index in range(2, 200)))
+        core.pass_time(0.1)
+        assert held() == before
+    finally:
+        gc.enable()
