@@ -3,6 +3,7 @@
 A module that imports these tests gives the fixture `kind`.
 """
 
+import base64
 import ipaddress
 import json
 import os
@@ -17,7 +18,7 @@ from tests.netns.backend_ground import Agent, Host, Ping, hosts, until, wire
 from wgmesh_agent.wireguard import overlap
 from wgmesh_agent.wireguard.backends.protocol import BackendKind
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
-from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import PresharedKey, PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import (
     DesiredDevice,
     DesiredPeer,
@@ -260,6 +261,40 @@ async def test_a_candidate_that_never_answers_gives_way_to_the_next(
             assert changes == (SetPeer(two.public, good),)
             until(lambda: answers(left, "10.232.1.2"), "the tunnel")
             await here.close()
+        await there.close()
+
+
+async def test_a_pre_shared_key_is_given_to_a_living_peer_and_no_new_handshake_comes_about_without(
+    pair: tuple[Host, Host], kind: BackendKind
+) -> None:
+    left, right = pair
+    one, two, key = node(1), node(2), PresharedKey(os.urandom(32))
+    keyed = desired(one, replace(two.as_peer("10.9.1.2"), preshared_key=key))
+    theirs = desired(two, replace(one.as_peer("10.9.1.1"), preshared_key=key))
+    async with Agent(left) as here, Agent(right) as there:
+        await member(there, kind, two, one.as_peer("10.9.1.1"))
+        await member(here, kind, one, two.as_peer("10.9.1.2"))
+        until(lambda: answers(left, "10.232.1.2"), "the tunnel")
+        ping = Ping(left, "10.232.1.2")
+        ping.until_reply()
+        changes, _ = await here.converge(keyed)
+        assert changes == (SetPeer(two.public, preshared_key=key),)
+        await there.converge(theirs)
+        assert left.run("wg", "show", NAME, "preshared-keys").split() == [
+            str(two.public),
+            base64.b64encode(key.raw).decode(),
+        ]
+        changes, _ = await here.converge(keyed)
+        assert changes == ()
+        ping.until_reply()
+        assert ping.lost() == set()
+        await there.converge(desired(two))
+        await there.converge(desired(two, one.as_peer("10.9.1.1")))
+        assert not answers(right, "10.232.1.1")
+        assert not (await there.read()).peers[one.public].last_handshake
+        await there.converge(theirs)
+        until(lambda: answers(right, "10.232.1.1"), "the tunnel, with the key on both ends")
+        await here.close()
         await there.close()
 
 
