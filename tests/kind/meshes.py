@@ -85,10 +85,16 @@ class Mesh:
 
     def peers(self, node: str) -> set[str]:
         """The public keys that WireGuard itself has as peers on a node."""
+        return set(self._shown(node, "peers").split())
+
+    def preshared(self, node: str) -> dict[str, str]:
+        """The pre-shared keys that WireGuard itself has on a node, or `(none)`, by the peer's public key."""
+        return dict(line.split("\t") for line in self._shown(node, "preshared-keys").splitlines())
+
+    def _shown(self, node: str, what: str) -> str:
         # Not the agent's pod, which is replaced with every change of the mesh.
         tunnel = self.pods("tunnel")[node]["metadata"]["name"]
-        said = kubectl("exec", "-n", NAMESPACE, tunnel, "--", "wg", "show", f"wg{self.name}", "peers")
-        return set(said.split())
+        return kubectl("exec", "-n", NAMESPACE, tunnel, "--", "wg", "show", f"wg{self.name}", what)
 
     def change(self, **spec: Any) -> None:
         """Merges into the spec; None: back to the default."""

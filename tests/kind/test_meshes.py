@@ -30,7 +30,9 @@ ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Two meshes on the same nodes, the second of both families; and the nodes as they were before."""
+    """Two meshes on the same nodes, the second of both families and with pre-shared keys; and the nodes as they were
+    before.
+    """
 
     nodes: list[Node]
     blue: Mesh
@@ -58,7 +60,8 @@ def ground(meshes: tuple[Mesh, Mesh], nodes: list[Node]) -> Ground:
     before = {node.name: traces(node) for node in nodes}
     began = time.monotonic()
     apply(mesh_body(blue.name))
-    apply(mesh_body(green.name, "10.233.0.0/16", "fd00:10:233::/64", **SECOND_PORTS))
+    second = {**SECOND_PORTS, "wireguard": {**SECOND_PORTS["wireguard"], "presharedKeys": True}}
+    apply(mesh_body(green.name, "10.233.0.0/16", "fd00:10:233::/64", **second))
     for mesh in meshes:
         mesh.wait()
     return Ground(nodes, blue, green, before, time.monotonic() - began)
@@ -86,6 +89,28 @@ def test_a_dual_stack_mesh_carries_both_families_between_all_nodes(
     assert len(pairs) == 2 * 6
     with none_lost(tmp_path, measured, "a dual-stack mesh is pinged on 12 ways", pairs) as pings:
         assert all(ping.sent() for ping in pings)
+
+
+def test_tunnels_have_pre_shared_keys_in_the_mesh_that_asks_for_them_and_in_no_other(ground: Ground) -> None:
+    names = {key: name for name, key in ground.green.keys().items()}
+    found = {
+        frozenset((node.name, names[key])): secret
+        for node in ground.nodes
+        for key, secret in ground.green.preshared(node.name).items()
+    }
+    # Both ends of each of the three pairs have the same, and no two pairs do.
+    told = [secret for node in ground.nodes for secret in ground.green.preshared(node.name).values()]
+    assert len(found) == len(set(found.values())) == 3
+    assert sorted(told) == sorted([*found.values(), *found.values()])
+    assert "(none)" not in told
+    for node in ground.nodes:
+        assert set(ground.blue.preshared(node.name).values()) == {"(none)"}
+    wait_for(
+        lambda: {member["status"]["preshared"] for member in ground.green.members().values()} == {2},
+        TOGETHER_SECONDS,
+        "every node says that both its tunnels have one",
+        ground.green.members,
+    )
 
 
 @pytest.fixture(scope="module")
