@@ -13,14 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from tests.netns.backend_agent import LENGTH
 
+MOST_BYTES = 1 << 24
 _AGENT = Path(__file__).with_name("backend_agent.py")
 _PRIVATE_SOCKETS = (
     "mkdir -p /var/run/wireguard && mount -t tmpfs tmpfs /var/run/wireguard && echo ready && exec cat"
 )
+
+
+def _written(file: IO[str]) -> str:
+    """All that a program has written to `file` so far. The position in it is the program's too, and is left alone."""
+    return os.pread(file.fileno(), MOST_BYTES, 0).decode()
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 40.0) -> None:
@@ -69,8 +75,7 @@ class Host:
             monitor = subprocess.Popen(command, stdout=output)
 
             def text() -> str:
-                output.seek(0)
-                return output.read()
+                return _written(output)
 
             # Nothing else tells when it has begun to listen, or has told all there is.
             until(lambda: self._mark("10.254.0.1") in text(), "the monitor's beginning")
@@ -235,5 +240,4 @@ class Ping:
         return set(range(1, max(answered) + 1)) - answered
 
     def _text(self) -> str:
-        self._output.seek(0)
-        return self._output.read()
+        return _written(self._output)
