@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 SETTLE_SECONDS = 0.5
 """Between an address that comes or goes and a look: a lease brings several changes at once."""
 DOUBT_SECONDS = 10.0
+"""At least so long between two doubts, and longer in a crowd: whoever lacks processor time hears nobody."""
 FORMER_OWN_SECONDS = 3600.0
 """An address that was this machine's own is no translator's."""
 FORMER_OUTER_SECONDS = 20.0
@@ -63,7 +65,7 @@ class Location:
         self._base: Endpoint | None = None
         self._told: Endpoint | None = None
         self._former: dict[IPAddress, float] = {}
-        self._doubted = -DOUBT_SECONDS
+        self._doubted = -math.inf
         self._is_doubtful = False
 
     def moved(self) -> None:
@@ -73,7 +75,7 @@ class Location:
     def doubt(self) -> None:
         """A peer fell silent, which may be because a translator before this node has changed: look again soon."""
         now = time.monotonic()
-        if now - self._doubted >= DOUBT_SECONDS:
+        if now - self._doubted >= DOUBT_SECONDS * self._crowd():
             self._doubted, self._is_doubtful = now, True
             self._news.bump()
 
@@ -116,10 +118,12 @@ class Location:
             return False
 
     def _pause(self, behind_nat: bool | None, unanswered: int) -> float:
-        crowd = max(1.0, self._members() / CROWD)
         if behind_nat is None:
-            return min(NAT_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(unanswered, 10)) * crowd
-        return (NAT_PAUSE_SECONDS if behind_nat else CALM_PAUSE_SECONDS) * crowd
+            return min(NAT_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(unanswered, 10)) * self._crowd()
+        return (NAT_PAUSE_SECONDS if behind_nat else CALM_PAUSE_SECONDS) * self._crowd()
+
+    def _crowd(self) -> float:
+        return max(1.0, self._members() / CROWD)
 
     async def _look(self) -> bool | None:
         """Whether a translator stands before this node; None if nobody answered."""
@@ -149,8 +153,7 @@ class Location:
         if self._base is not None:
             self._former[self._base.address] = now + FORMER_OWN_SECONDS
         if self._told is not None and self._told != self._base:
-            crowd = max(1.0, self._members() / CROWD)
-            self._former[self._told.address] = now + FORMER_OUTER_SECONDS * crowd
+            self._former[self._told.address] = now + FORMER_OUTER_SECONDS * self._crowd()
         self._former.pop(base.address, None)
         while len(self._former) > MAX_FORMER:
             del self._former[next(iter(self._former))]

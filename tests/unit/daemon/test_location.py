@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,8 @@ class Ground:
         self.asked = 0
         self.located = 0
         self.told: list[Outside] = []
-        self.location = Location(self.locate, self.ask, lambda: 3, self.told.append, given=False)
+        self.members = 3
+        self.location = Location(self.locate, self.ask, lambda: self.members, self.told.append, given=False)
 
     async def locate(self) -> Endpoint:
         self.located += 1
@@ -117,6 +119,28 @@ async def test_a_silent_peer_is_a_reason_to_ask_but_not_all_the_time(ground: Gro
     ground.location.doubt()
     await ground.an_address_changes()
     assert ground.asked == asked
+
+
+async def test_the_larger_the_mesh_the_seldomer_a_silent_peer_is_a_reason(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, ground.members, ground.seen = 1000.0, 50 * location.CROWD, [HOME]
+    await ground.until(lambda: len(ground.told) >= 3)
+    monkeypatch.setattr(location, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def asks_twice_when_in_doubt() -> None:
+        asked = ground.asked
+        ground.location.doubt()
+        await ground.until(lambda: ground.asked == asked + 2)
+
+    await asks_twice_when_in_doubt()
+    now += 2 * location.DOUBT_SECONDS
+    asked = ground.asked
+    ground.location.doubt()
+    await ground.an_address_changes()
+    assert ground.asked == asked
+    now += 50 * location.DOUBT_SECONDS
+    await asks_twice_when_in_doubt()
 
 
 async def test_a_machine_without_any_address_goes_on_looking(ground: Ground) -> None:
