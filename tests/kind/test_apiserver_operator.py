@@ -566,7 +566,8 @@ def test_an_external_machine_gets_a_bundle_and_a_status(api: Client, mesh: str) 
     path = f"{OWN}/secrets/wgmesh-blue-laptop-join"
     wait_for(lambda: exists(api, path), "the join bundle")
     bundle = json.loads(base64.b64decode(api.get(path)["data"]["bundle.json"]))
-    assert set(bundle) == {"mesh", "node", "bootstraps", "addresses", "ca", "certificate", "key"}
+    assert set(bundle) == {"mesh", "node", "bootstraps", "addresses", "ca", "certificate", "key", "secrets"}
+    assert bundle["secrets"] == []
     assert bundle["addresses"] == members(api, "blue")["laptop"]["spec"]["addresses"]
     cert = x509.load_pem_x509_certificate(bundle["certificate"].encode())
     cert.verify_directly_issued_by(x509.load_pem_x509_certificate(bundle["ca"].encode()))
