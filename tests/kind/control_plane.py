@@ -212,12 +212,16 @@ def _api_server_flags(folder: Path, port: int, etcd: str) -> dict[str, str]:
 
 
 def wait_for(condition: Any, what: str, seconds: float = 30.0) -> Any:
-    """The first true value of `condition()`. Fails naming `what` if there is none in time."""
+    """The first true value of `condition()`. Fails naming `what` if there is none in time.
+
+    A key that an object does not have yet is waited for like anything else.
+    """
     deadline = time.monotonic() + seconds
     while True:
-        value = condition()
-        if value:
-            return value
+        with contextlib.suppress(KeyError):
+            value = condition()
+            if value:
+                return value
         assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
         time.sleep(0.05)
 

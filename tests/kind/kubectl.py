@@ -80,7 +80,10 @@ def condition(body: Object | None, kind: str) -> Object:
 def wait_for(
     look: Callable[[], Any], seconds: float, what: str, show: Callable[[], object] | None = None
 ) -> Any:
-    """What `look` sees once it sees something. AssertionError after `seconds`, with what `show` sees then."""
+    """What `look` sees once it sees something. AssertionError after `seconds`, with what `show` sees then.
+
+    A key that an object does not have yet is waited for like anything else.
+    """
 
     def words() -> str:
         return what if show is None else f"{what}; now: {show()}"
@@ -88,6 +91,8 @@ def wait_for(
     def once() -> Any:
         try:
             return look() or None
+        except KeyError:
+            return None
         except KubectlError as error:
             if "was refused" in error.words or "i/o timeout" in error.words or "EOF" in error.words:
                 return None
