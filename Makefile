@@ -2,7 +2,8 @@
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
-TESTS := tests/unit tests/vectors tests/sim tests/chaos tests/serf tests/netns
+# Those that wait much come first, and the many short ones fill in what is left.
+TESTS := tests/netns tests/chaos tests/serf tests/sim tests/vectors tests/unit
 
 setup:
 	@scripts/setup
@@ -11,7 +12,7 @@ demo: setup
 	@scripts/need-root .venv/bin/wgmesh demo $(DEMO)
 
 test: setup
-	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q -n 4 --dist loadfile $(PYTEST)
+	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 kernel-test: setup
 	@scripts/need-root tests/kernel/run $(PYTEST)
