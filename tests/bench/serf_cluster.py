@@ -15,7 +15,8 @@ from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.network import Network
 
-SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 240.0
+"""Of many that start at once, what one missed comes to it by a full exchange, every minute or two."""
 
 
 class SerfAgent:
