@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench.log_watch import LogWatch
-from tests.bench.measurement import Measurement
+from tests.bench.measurement import CannotRun, Measurement
 from tests.bench.processes import cpu_seconds, memory, named, require_memory
 from tests.bench.serf_cluster import SerfCluster
 
@@ -71,13 +71,20 @@ def _grow(mesh: Mesh, nodes: list[str]) -> None:
     """All join, each when everybody knows the one before, and after a pause of as long as that took.
 
     A join is work for every agent. If the next came before it is done, a few cores would have ever more of it waiting.
+
+    Raises CannotRun; LabError with the end of its log if an agent has ended.
     """
     mesh.bootstrap(nodes[0])
     for node in nodes[1:]:
         begun = time.monotonic()
         with LogWatch({name: agent.log for name, agent in mesh.agents.items()}) as watch:
             mesh.join(node)
-            watch.first(_alive(node), LONGEST_SECONDS, LOOK_SECONDS)
+            try:
+                watch.first(_alive(node), LONGEST_SECONDS, LOOK_SECONDS)
+            except CannotRun:
+                for agent in mesh.agents.values():
+                    _ = agent.pid  # One that has ended says why.
+                raise
         time.sleep(time.monotonic() - begun)
     _until_full(mesh)
 
