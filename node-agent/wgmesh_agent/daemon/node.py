@@ -39,9 +39,7 @@ from wgmesh_agent.endpoint.address_changes import address_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.notifications import (
-    Member,
-)
+from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.tls import Credentials
@@ -278,7 +276,7 @@ class MeshNode:
 
     def is_alone(self) -> bool:
         """Whether gossip has no other member alive."""
-        return roll.alive(self.gossip.members()) <= {self.record.node}
+        return not any(name != self.record.node for name in roll.alive(self.gossip.members()))
 
     def bootstraps_alive(self) -> list[str]:
         """The names of the bootstrap nodes that gossip has alive."""

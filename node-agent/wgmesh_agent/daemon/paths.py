@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import structlog
 
+from wgmesh_agent.daemon import roll
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
-from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.links.living import living
 from wgmesh_agent.membership.binding import Claim
@@ -115,11 +115,7 @@ class Paths:
     async def where_others_see(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
         """What some members say of where `node` is: what themselves have learned, and what those in `also` say."""
         own = self._ledger.own.node
-        alive = [
-            m.name
-            for m in self._gossip.members().values()
-            if m.status is MemberStatus.ALIVE and m.name not in (own, node)
-        ]
+        alive = [name for name in roll.alive(self._gossip.members()) if name not in (own, node)]
         asked = random.sample(alive, min(len(alive), ASKED_MEMBERS))
         if not asked and not also:
             return [], []

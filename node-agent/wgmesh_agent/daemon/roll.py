@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
@@ -17,14 +17,14 @@ def present(members: Mapping[str, Member]) -> list[Member]:
     return sorted((m for m in members.values() if m.status is not MemberStatus.LEFT), key=lambda m: m.name)
 
 
-def alive(members: Mapping[str, Member]) -> set[str]:
-    """The names of those alive."""
-    return {member.name for member in members.values() if member.status is MemberStatus.ALIVE}
+def alive(members: Mapping[str, Member]) -> Iterator[str]:
+    """The names of those alive, one after the other: some ask only whether there is any."""
+    return (member.name for member in members.values() if member.status is MemberStatus.ALIVE)
 
 
 def bootstraps_alive(members: Mapping[str, Member], ledger: Ledger) -> list[str]:
     """The names of the bootstrap nodes alive, as the ledger has them."""
-    living = alive(members)
+    living = set(alive(members))
     return [one.claim.node for one in ledger if one.claim.bootstrap and one.claim.node in living]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 from google.protobuf.message import DecodeError
 
+from wgmesh_agent.daemon import roll
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
@@ -77,7 +78,7 @@ class RTTs:
         """This node's view, then everybody's as it comes in; a member with many peers answers in several parts."""
         yield NodeRTTs(self._own, {node: round(rtt * 1000) for node, rtt in self._measured()})
         members = self._gossip.members()
-        missing = {m.name for m in members.values() if m.status is MemberStatus.ALIVE and m.name != self._own}
+        missing = set(roll.alive(members)) - {self._own}
         queue: asyncio.Queue[NodeRTTs] = asyncio.Queue(maxsize=4096)
         self._waiting.add(queue)
         try:

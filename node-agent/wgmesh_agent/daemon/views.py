@@ -101,7 +101,7 @@ class Views:
 
     def alive(self) -> list[str]:
         """All other members that gossip has alive."""
-        return sorted(roll.alive(self._node.gossip.members()) - {self._node.record.node})
+        return sorted(set(roll.alive(self._node.gossip.members())) - {self._node.record.node})
 
     def _own(self, about: str, device: Device) -> LinkView:
         node = self._node

@@ -237,6 +237,7 @@ class _Look:
     def _bundles(self, authority: Authority, bootstraps: frozenset[str]) -> None:
         self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
         where = [item["address"] for item in self._bootstrap_statuses(bootstraps)]
+        secrets = preshared.bundled(self.state.secrets.get(names.psk_secret(self.mesh.name)))
         for name, member in self.members.items():
             if member.roster.external and not member.roster.deleting:
                 self.actions += plan_bundle(
@@ -245,7 +246,7 @@ class _Look:
                     self.state.secrets.get(names.join_secret(self.mesh.name, name)),
                     authority,
                     where,
-                    preshared.bundled(self.state.secrets.get(names.psk_secret(self.mesh.name))),
+                    secrets,
                     self.deployment.namespace,
                     self.now,
                     self.entropy,

@@ -90,6 +90,12 @@ class NarrowPath(ResourceModel):
     mtu: Count = Field(description="Bytes a packet to it may have.")
 
 
+SecretIds = Annotated[
+    list[Annotated[str, Field(max_length=8)]],
+    Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
+
+
 class ExternalPeer(ResourceModel):
     """What a bootstrap node knows of a machine outside the cluster."""
 
@@ -97,10 +103,9 @@ class ExternalPeer(ResourceModel):
     public_key: Key = Field(default="", description="Its WireGuard public key.")
     endpoint: str = Field(default="", description="Where packets to it go.", max_length=64)
     heard: bool = Field(default=False, description="Whether it is heard.")
-    secret_ids: Annotated[
-        list[Annotated[str, Field(max_length=8)]],
-        Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(default=[], description="Ids of the secrets for pre-shared keys that it holds.")
+    secret_ids: SecretIds = Field(
+        default=[], description="Ids of the secrets for pre-shared keys that it holds."
+    )
 
 
 class WgMeshNodeStatus(ResourceModel):
@@ -181,10 +186,7 @@ class WgMeshNodeStatus(ResourceModel):
         default=[],
         description="Ids of the gossip keys it has, that which encrypts first. Used for their rotation.",
     )
-    secret_ids: Annotated[
-        list[Annotated[str, Field(max_length=8)]],
-        Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(
+    secret_ids: SecretIds = Field(
         default=[],
         description="Ids of the secrets for pre-shared keys that it holds, the newest first. Used for their change.",
     )
