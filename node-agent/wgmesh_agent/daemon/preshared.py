@@ -10,7 +10,7 @@ import structlog
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.preshared import NO_SECRET, Held, Standing, aim, common
-from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PublicKey
+from wgmesh_agent.wireguard.keys import PresharedKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Peer
 
 log = structlog.get_logger()
@@ -67,8 +67,7 @@ class Preshared:
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """What is desired, with every peer's pre-shared key as it is to be now."""
         if self._is_idle():
-            # Nothing to derive: what is to go is what others may have set.
-            return replace(desired, peers=tuple(map(_without, desired.peers)))
+            return desired
         own = desired.private_key.public()
         peers = tuple(
             self._shaped(peer, actual.peers.get(peer.public_key), own, now_unix) for peer in desired.peers
@@ -129,7 +128,3 @@ class Preshared:
             if found is not None:
                 self._keys[at] = found
         return found
-
-
-def _without(peer: DesiredPeer) -> DesiredPeer:
-    return replace(peer, preshared_key=NO_PRESHARED_KEY)

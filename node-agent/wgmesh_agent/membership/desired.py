@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 
 from wgmesh_agent.membership.binding import Binding
-from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Network
 
 
@@ -18,7 +18,7 @@ def desired_device(
     *,
     keepalive_seconds: int | None = None,
 ) -> DesiredDevice:
-    """One peer a binding, allowed exactly its own mesh addresses and its `routes`, in a stable order."""
+    """One peer a binding, allowed exactly its own mesh addresses and its `routes`, in a stable order; no pre-shared keys."""
     routes = routes or {}
     peers = [
         DesiredPeer(
@@ -31,6 +31,7 @@ def desired_device(
             ),
             endpoints=binding.claim.endpoints,
             keepalive_seconds=keepalive_seconds,
+            preshared_key=NO_PRESHARED_KEY,
         )
         for binding in bindings
     ]
