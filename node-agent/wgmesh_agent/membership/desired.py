@@ -18,7 +18,7 @@ def desired_device(
     *,
     keepalive_seconds: int | None = None,
 ) -> DesiredDevice:
-    """One peer a binding, allowed exactly its own mesh addresses and its `routes`, in a stable order; no pre-shared keys."""
+    """One peer a binding, in a stable order: allowed its own mesh addresses and `routes`, without pre-shared key."""
     routes = routes or {}
     peers = [
         DesiredPeer(
