@@ -101,9 +101,10 @@ class RosterMesh:
 
 @dataclass(frozen=True, slots=True)
 class ExternalReport:
-    """What a bootstrap node knows of a machine outside the cluster."""
+    """What a bootstrap node knows of a machine outside the cluster; `uid` is that of the WgMeshNode it entered by."""
 
     node: str
+    uid: str
     public_key: str
     endpoint: str
     heard: bool
@@ -185,6 +186,7 @@ class NodeReport:
             "externals": [
                 {
                     "node": peer.node,
+                    "uid": peer.uid,
                     "publicKey": peer.public_key,
                     "endpoint": peer.endpoint,
                     "heard": peer.heard,
@@ -328,6 +330,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         externals=tuple(
             ExternalReport(
                 _text(item, "node"),
+                _text(item, "uid"),
                 _text(item, "publicKey"),
                 _text(item, "endpoint"),
                 item.get("heard") is True,

@@ -163,8 +163,8 @@ class _Bench:
 
         feed.apply = applied  # type: ignore[method-assign]
         credentials = Credentials(tls_files(make_authority()))
-        statuses = StatusWriter(feed, view, identity, credentials)
         following = Following(feed, view, identity, lambda own: True, lambda session: None)
+        statuses = StatusWriter(feed, view, identity, credentials, following.entered_by)
         session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event()))
         tasks = [
             asyncio.create_task(following.follow(session), name="following"),

@@ -571,7 +571,16 @@ def test_an_external_machine_gets_a_bundle_and_a_status(api: Client, mesh: str) 
     assert bundle["addresses"] == members(api, "blue")["laptop"]["spec"]["addresses"]
     cert = x509.load_pem_x509_certificate(bundle["certificate"].encode())
     cert.verify_directly_issued_by(x509.load_pem_x509_certificate(bundle["ca"].encode()))
-    known = [{"node": "laptop", "publicKey": "k" * 43 + "=", "endpoint": "198.51.100.7:54540", "heard": True}]
+    uid = members(api, "blue")["laptop"]["metadata"]["uid"]
+    known = [
+        {
+            "node": "laptop",
+            "uid": uid,
+            "publicKey": "k" * 43 + "=",
+            "endpoint": "198.51.100.7:54540",
+            "heard": True,
+        }
+    ]
     report_ready(api, "blue.worker-a", 2, externals=known)
     wait_for(lambda: phase(members(api, "blue")["laptop"]) == "Joined", "its status")
     assert members(api, "blue")["laptop"]["status"]["endpoint"] == "198.51.100.7:54540"

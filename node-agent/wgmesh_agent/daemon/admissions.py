@@ -42,6 +42,7 @@ MAX_MISSING = 1024
 MOST_ASKED = 8
 UNKNOWN_AFTER = 2
 ASKED_AT_ONCE = 16
+_EPOCH = datetime.fromtimestamp(0, UTC)
 ASKED_MEMBERS = 3
 ANSWERS_RELAYED = 3
 
@@ -88,6 +89,8 @@ class Admissions:
         """Of the routes a member asks for, or has: those this node vouches for."""
         self.expected: Callable[[str], PublicKey | None] = lambda node: None
         """Where a roster binds members: the key that it says a member is about to have in the place of its own."""
+        self.made: Callable[[str], datetime | None] = lambda node: None
+        """Where a roster binds members: since when there is one of that name."""
         may = signer is None or self._own_signer() is not None
         self.required = trust is not None and record.requires_admission and may
         for binding in ledger:
@@ -163,9 +166,9 @@ class Admissions:
         signer = self._own_signer() if self.required else None
         if signer is None:
             return None
-        return signer.sign(
-            self._mesh, claim.node, claim.public_key, claim.addresses, self._clock(), claim.routes or ()
-        )
+        # A clock here that is behind that of the roster makes nobody older than its own entry.
+        now = max(self._clock(), self.made(claim.node) or _EPOCH)
+        return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, now, claim.routes or ())
 
     def rekeyed(self, record: AdmissionRecord | None) -> None:
         """This node has another key, and this is its record from now on; None: it is still to be told."""
@@ -279,6 +282,12 @@ class Admissions:
             raise AdmissionFault(
                 Fault.MISMATCH,
                 f"{claim.node or claim.public_key} shows a record that vouches for something else",
+            )
+        made = self.made(record.node)
+        if made is not None and not record.is_since(made):
+            raise AdmissionFault(
+                Fault.REPLAYED,
+                f"{record.node} shows a record that is older than the member of that name, which was made anew",
             )
         for rival in rivals:
             is_expected = self.expected(record.node) == record.public_key

@@ -40,7 +40,7 @@ class Companions:
         self._following = Following(
             api, view, identity, self._renewal.is_certified, lambda session: session.move(next_start(session))
         )
-        self._status = StatusWriter(api, view, identity, credentials)
+        self._status = StatusWriter(api, view, identity, credentials, self._following.entered_by)
 
     def around(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         session.node.assigned = self._following.assigned

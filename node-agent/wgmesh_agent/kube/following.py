@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -62,6 +63,7 @@ class Following:
         self._standing = Standing.UNKNOWN
         self._deleted_at: dict[str, tuple[float, str]] = {}
         self._over: set[str] = set()
+        self._entered_by: dict[str, str] = {}
         self._compare_whole_at = -math.inf
 
     def is_member(self, node: str) -> bool:
@@ -70,6 +72,15 @@ class Following:
             return True
         entry = self._view.nodes.get(node)
         return self._view.lists(node) if entry is None else entry.uid not in self._over
+
+    def entered_by(self, node: str) -> str:
+        """The uid of the WgMeshNode by which there is a member of this name here; empty: by none yet."""
+        return self._entered_by.get(node, "")
+
+    def made(self, node: str) -> datetime | None:
+        """Since when there may be a member of this name: earlier ones were others."""
+        entry = self._view.nodes.get(node)
+        return entry.created if entry is not None else None
 
     def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
         """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
@@ -99,6 +110,7 @@ class Following:
         session.node.membership.routes_by_roster = True
         self._compare_whole_at = -math.inf
         session.node.admissions.expected = self.expected
+        session.node.admissions.made = self.made
         while True:
             generation = self._view.changes.generation
             if await self.look(session):
@@ -167,11 +179,29 @@ class Following:
         return {*self._view.nodes, *bound, *session.node.gossip.members()}
 
     def _let_go(self, session: Session, name: str) -> None:
-        entry = self._view.nodes.get(name)
+        entry, membership = self._view.nodes.get(name), session.node.membership
+        bound = session.node.ledger.by_name(name)
         if entry is not None:
             self._note_deleted(session, entry)
-        if session.node.ledger.by_name(name) is not None and not self.is_member(name):
-            session.node.membership.remove(name, "removed from the roster")
+        if bound is not None and not self.is_member(name):
+            membership.remove(name, "removed from the roster")
+        elif bound is not None and entry is not None and not self._is_of(bound, entry):
+            membership.remove(name, "made anew in the roster")
+        if entry is None:
+            self._entered_by.pop(name, None)
+        else:
+            self._entered_by[name] = entry.uid
+
+    def _is_of(self, bound: Binding, entry: RosterNode) -> bool:
+        """Whether the member that is bound is this one, and not an earlier one of the same name.
+
+        After a restart nothing but its record, if it has one, tells.
+        """
+        record = bound.claim.admission
+        earlier = self._entered_by.get(entry.node)
+        if earlier is None and entry.external and record is not None:
+            return record.is_since(entry.created)
+        return earlier in (None, entry.uid)
 
     def _take_in(self, session: Session, name: str) -> None:
         membership, ledger = session.node.membership, session.node.ledger

@@ -37,7 +37,7 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
         device = Device(node.identity.interface)
     peers = await asyncio.to_thread(tuple, looking_at(session, device))
     expected, _ = members_wanted(session, view)
-    counted = await asyncio.to_thread(report, NodeReport(), peers, expected, frozenset())
+    counted = await asyncio.to_thread(report, NodeReport(), peers, expected, {})
     return Look(
         backend=node.backend.kind.value,
         interface=node.identity.interface,

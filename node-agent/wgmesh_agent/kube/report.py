@@ -52,13 +52,16 @@ class Seen:
         return "never heard" if ago is None else f"not heard for {_rounded(ago)}"
 
 
-def report(base: NodeReport, peers: Iterable[Seen], expected: Set[str], externals: Set[str]) -> NodeReport:
+def report(
+    base: NodeReport, peers: Iterable[Seen], expected: Set[str], externals: Mapping[str, str]
+) -> NodeReport:
     """The report with peers counted.
 
     Args:
         base: everything that does not depend on peers.
         expected: the names of all other members there should be.
-        externals: those of them outside the cluster; reported by bootstrap nodes.
+        externals: those of them outside the cluster, with the uid of the WgMeshNode that each entered by; reported by
+            bootstrap nodes.
     """
     by_name = {seen.node: seen for seen in peers}
     silent = sorted(name for name in expected if name not in by_name or not by_name[name].heard)
@@ -82,7 +85,7 @@ def report(base: NodeReport, peers: Iterable[Seen], expected: Set[str], external
         narrow_count=len(narrow),
         narrow=tuple((name, mtu) for mtu, name in narrow[:WORST]),
         externals=tuple(
-            ExternalReport(seen.node, seen.public_key, seen.endpoint, seen.heard, seen.secret_ids)
+            ExternalReport(name, externals[name], seen.public_key, seen.endpoint, seen.heard, seen.secret_ids)
             for name in sorted(externals)
             if (seen := by_name.get(name)) is not None
         ),

@@ -47,13 +47,19 @@ class StatusWriter:
         view: RosterView,
         identity: Identity,
         credentials: Credentials,
+        entered_by: Callable[[str], str],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            entered_by: from a member's name to the uid of the WgMeshNode by which it is one here; empty: by none yet.
+        """
         self._api = api
         self._view = view
         self._identity = identity
         self._credentials = credentials
+        self._entered_by = entered_by
         self._clock = clock
         self._calm = Calm(random.Random())  # noqa: S311
         self._next_key = ""
@@ -142,7 +148,7 @@ class StatusWriter:
         )
         base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
         device = await node.device()
-        told_of = externals if record.bootstrap else frozenset()
+        told_of = {name: self._entered_by(name) for name in externals} if record.bootstrap else {}
         return await asyncio.to_thread(report, base, looking_at(session, device), expected, told_of)
 
 

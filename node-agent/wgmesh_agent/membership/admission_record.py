@@ -142,6 +142,10 @@ class AdmissionRecord:
         """For where room is short: good for whoever knows the signer already."""
         return replace(self, certificates=())
 
+    def is_since(self, moment: datetime) -> bool:
+        """Whether it was signed at that moment or later."""
+        return self.not_before >= _microseconds(moment)
+
     def is_fresh(self, now: datetime) -> bool:
         """Whether more than half of its time is left."""
         return 2 * _microseconds(now) < self.not_before + self.not_after

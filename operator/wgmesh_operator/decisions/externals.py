@@ -16,10 +16,7 @@ def plan_external_statuses(members: Mapping[str, Member], now: datetime) -> list
     outside = [member for member in members.values() if member.roster.external and not member.roster.deleting]
     if not outside:
         return []
-    known: dict[str, list[ExternalReport]] = {}
-    for member in members.values():
-        for peer in member.roster.report.externals:
-            known.setdefault(peer.node, []).append(peer)
+    known = reports_on_externals(members)
     unheard: dict[str, int] = {}
     joined = 0
     for member in members.values():
@@ -46,6 +43,17 @@ def plan_external_statuses(members: Mapping[str, Member], now: datetime) -> list
                 )
             )
     return actions
+
+
+def reports_on_externals(members: Mapping[str, Member]) -> dict[str, list[ExternalReport]]:
+    """What bootstrap nodes say of each machine outside. What they say of an earlier one of its name is not of it."""
+    known: dict[str, list[ExternalReport]] = {}
+    for member in members.values():
+        for peer in member.roster.report.externals:
+            about = members.get(peer.node)
+            if about is not None and about.roster.uid == peer.uid:
+                known.setdefault(peer.node, []).append(peer)
+    return known
 
 
 def _report(

@@ -15,6 +15,7 @@ from wgmesh_api.roster import GROUP
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.externals import reports_on_externals
 from wgmesh_operator.decisions.model import Member, MeshObject, Secret
 
 SECRETS = "secrets"
@@ -39,8 +40,8 @@ def plan_preshared(
 def holders(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
     """What live members say that they hold, and what is said of machines outside that are heard."""
     found = [member.roster.report.secret_ids for member in live]
-    for member in members.values():
-        found += [outside.secret_ids for outside in member.roster.report.externals if outside.heard]
+    for reports in reports_on_externals(members).values():
+        found += [outside.secret_ids for outside in reports if outside.heard]
     return found
 
 

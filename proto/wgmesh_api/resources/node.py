@@ -100,6 +100,7 @@ class ExternalPeer(ResourceModel):
     """What a bootstrap node knows of a machine outside the cluster."""
 
     node: str = Field(description="The machine's name.", max_length=64)
+    uid: str = Field(default="", description="The uid of the WgMeshNode that it entered by.", max_length=64)
     public_key: Key = Field(default="", description="Its WireGuard public key.")
     endpoint: str = Field(default="", description="Where packets to it go.", max_length=64)
     heard: bool = Field(default=False, description="Whether it is heard.")

@@ -205,6 +205,26 @@ def test_a_replayed_record_takes_nothing_back(boot: Node, node: Node) -> None:
     assert node.refusals.counts["admission_replayed"] == 1
 
 
+def test_a_record_of_a_namesake_that_was_deleted_binds_nobody(boot: Node, node: Node) -> None:
+    old = boot.admissions.vouch(claim("beta", 3))
+    boot.now += timedelta(seconds=10)
+    node.now = boot.now
+    node.admissions.made = boot.admissions.made = {"beta": boot.now}.get
+    node.announced(old)
+    assert node.key_of("beta") is None
+    assert node.refusals.counts["admission_replayed"] == 1
+    anew = boot.admissions.vouch(claim("beta", 3))
+    node.announced(anew)
+    assert node.key_of("beta") == anew.public_key
+
+
+def test_what_a_slow_clock_signs_is_not_older_than_the_member(boot: Node, node: Node) -> None:
+    node.admissions.made = boot.admissions.made = {"beta": boot.now + timedelta(seconds=30)}.get
+    beta = boot.admissions.vouch(claim("beta", 3))
+    node.announced(beta)
+    assert node.key_of("beta") == beta.public_key
+
+
 def test_a_record_takes_nothing_from_what_the_roster_says(boot: Node, node: Node) -> None:
     beta = claim("beta", 3)
     node.membership.accept(beta, Origin.ROSTER)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,19 @@ from wgmesh_agent.kube.api import ApiError, meshes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import GOODBYE_SECONDS, LOOK_SECONDS, REPORTED_SECONDS, Following
 from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import Origin
+from wgmesh_agent.membership.admission_record import AdmissionRecord
+from wgmesh_agent.membership.binding import Claim, Origin
 
 BETA, GAMMA, LAPTOP = claim("beta", 2), claim("gamma", 3), claim("laptop", 7)
+
+
+def recorded(claim: Claim, moment: datetime) -> Claim:
+    """With an admission record from then on."""
+    begins = int(moment.timestamp()) * 1_000_000
+    record = AdmissionRecord(
+        "blue", claim.node, claim.public_key, claim.addresses, begins, begins + 86_400_000_000, b"", b"", b""
+    )
+    return replace(claim, admission=record)
 
 
 class Ground:
@@ -147,6 +158,31 @@ class TestOthersThatAreDeleted:
         ground.api.put(node_body("laptop", 7, uid="uid-anew", external=True))
         await ground.look()
         assert ground.session.membership.accept(LAPTOP, Origin.ANNOUNCED)
+
+    @pytest.mark.parametrize(("node", "number"), [("laptop", 7), ("beta", 2)])
+    async def test_one_made_anew_at_once_is_not_taken_for_its_namesake(
+        self, ground: Ground, node: str, number: int
+    ) -> None:
+        await ground.look()
+        assert ground.following.entered_by(node) == f"uid-{node}"
+        ground.api.remove(node_path(node))
+        ground.api.put(node_body(node, number, uid="uid-anew", external=node == "laptop"))
+        assert ground.following.entered_by(node) == f"uid-{node}"
+        ground.session.gossips(claim(node, number), MemberStatus.FAILED)
+        await ground.look()
+        assert node not in ground.bound()
+        assert ground.following.entered_by(node) == "uid-anew"
+
+    @pytest.mark.parametrize(("seconds", "stays"), [(-1.0, False), (1.0, True)])
+    async def test_a_machine_made_anew_while_this_agent_was_down_is_told_by_its_record(
+        self, ground: Ground, seconds: float, stays: bool
+    ) -> None:
+        ground.session.ledger.withdraw(public_key(7))
+        ground.session.bind(recorded(LAPTOP, MADE + timedelta(seconds=seconds)), Origin.RECORD)
+        ground.session.gossips(LAPTOP, MemberStatus.FAILED)
+        ground.api.put(node_body("laptop", 7, external=True))
+        await ground.look()
+        assert ("laptop" in ground.bound()) is stays
 
     async def test_one_whose_object_cannot_be_read_stays(self, ground: Ground) -> None:
         ground.api.put({**node_body("beta", 2), "spec": {}})

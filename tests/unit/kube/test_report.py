@@ -18,7 +18,7 @@ def peer(name: str, *, heard: bool = True, ago: float | None = 1.0) -> Seen:
 
 
 def test_heard_peers_are_counted_and_silent_ones_named() -> None:
-    found = report(NodeReport(), [peer("b"), peer("c", heard=False, ago=47.0)], {"b", "c", "d"}, set())
+    found = report(NodeReport(), [peer("b"), peer("c", heard=False, ago=47.0)], {"b", "c", "d"}, {})
     assert (found.heard, found.expected) == (1, 3)
     assert found.worst == (("c", "not heard for 40s"), ("d", "not joined yet"))
 
@@ -26,14 +26,14 @@ def test_heard_peers_are_counted_and_silent_ones_named() -> None:
 def test_the_narrowest_paths_are_named_and_all_counted() -> None:
     mtus = {"b": 1300, "c": 1216, "d": 1440, "e": 1280, "f": 600, "g": 1000, "h": 700}
     peers = [replace(peer(name), path=Path(mtu, 1440)) for name, mtu in mtus.items()]
-    found = report(NodeReport(), [*peers, replace(peer("x"), path=Path(None, 1440))], {*mtus, "x"}, set())
+    found = report(NodeReport(), [*peers, replace(peer("x"), path=Path(None, 1440))], {*mtus, "x"}, {})
     assert found.narrow_count == 6
     assert found.narrow == (("f", 600), ("h", 700), ("g", 1000), ("c", 1216), ("e", 1280))
 
 
 def test_relayed_peers_are_heard_peers_and_counted_apart() -> None:
     through = [replace(peer("b"), relay="r"), replace(peer("c", heard=False), relay="r"), peer("r")]
-    found = report(NodeReport(), through, {"b", "c", "r"}, set())
+    found = report(NodeReport(), through, {"b", "c", "r"}, {})
     assert (found.heard, found.relayed, found.expected) == (2, 1, 3)
     assert read_report(found.to_status()).relayed == 1
 
@@ -41,35 +41,35 @@ def test_relayed_peers_are_heard_peers_and_counted_apart() -> None:
 def test_peers_with_a_pre_shared_key_are_counted_while_they_are_heard() -> None:
     seen = [replace(peer("b"), preshared=True), replace(peer("c", heard=False), preshared=True), peer("d")]
     outside = replace(peer("x"), secret_ids=("01020304",))
-    found = report(NodeReport(secret_ids=("0a0b0c0d",)), [*seen, outside], {"b", "c", "d"}, {"x"})
+    found = report(NodeReport(secret_ids=("0a0b0c0d",)), [*seen, outside], {"b", "c", "d"}, {"x": "u"})
     read = read_report(found.to_status())
     assert (read.heard, read.preshared, read.secret_ids) == (2, 1, ("0a0b0c0d",))
     assert read.externals[0].secret_ids == ("01020304",)
 
 
 def test_no_more_than_five_are_named() -> None:
-    assert len(report(NodeReport(), [], {f"n{n}" for n in range(100)}, set()).worst) == 5
+    assert len(report(NodeReport(), [], {f"n{n}" for n in range(100)}, {}).worst) == 5
 
 
 def test_a_peer_without_probes_counts_by_gossip_and_handshake() -> None:
     old = Seen("b", True, False, None, 60.0, "key", "")
     stale = Seen("c", True, False, None, 600.0, "key", "")
     dead = Seen("d", False, True, None, 1.0, "key", "")
-    found = report(NodeReport(), [old, stale, dead], {"b", "c", "d"}, set())
+    found = report(NodeReport(), [old, stale, dead], {"b", "c", "d"}, {})
     assert found.heard == 1
     assert found.failed == 1
 
 
 def test_silence_that_goes_on_changes_the_report_only_now_and_then() -> None:
     reports = [
-        report(NodeReport(), [peer("b", heard=False, ago=float(ago))], {"b"}, set()) for ago in range(10, 60)
+        report(NodeReport(), [peer("b", heard=False, ago=float(ago))], {"b"}, {}) for ago in range(10, 60)
     ]
     assert len(set(reports)) == 5
 
 
 def test_only_known_externals_are_reported() -> None:
-    found = report(NodeReport(), [peer("x"), peer("b")], {"x", "y", "b"}, {"x", "y"})
-    assert [external.node for external in found.externals] == ["x"]
+    found = report(NodeReport(), [peer("x"), peer("b")], {"x", "y", "b"}, {"x": "u", "y": "v"})
+    assert [(external.node, external.uid) for external in found.externals] == [("x", "u")]
 
 
 def test_the_time_of_writing_is_no_news() -> None:
@@ -84,7 +84,7 @@ def test_the_time_of_writing_is_no_news() -> None:
 
 def test_what_is_written_reads_back_the_same() -> None:
     written = stamped(
-        report(NodeReport(phase="Joined", ready=True, ready_reason="Joined"), [peer("b")], {"b"}, {"b"}),
+        report(NodeReport(phase="Joined", ready=True, ready_reason="Joined"), [peer("b")], {"b"}, {"b": "u"}),
         None,
         NOW,
     )

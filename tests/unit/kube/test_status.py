@@ -55,6 +55,7 @@ class Ground:
             self.view,
             self.identity,
             Credentials(tls_files(make_authority())),
+            lambda node: f"uid-{node}",
             clock=lambda: self.clock,
         )
         self.session = SessionGround()

@@ -141,6 +141,21 @@ def test_status_is_what_bootstrap_nodes_say(api: MemoryApi) -> None:
     assert "laptop" in condition(api, "Degraded")["message"]
 
 
+def test_one_made_anew_has_not_joined_though_its_namesake_is_still_told_of(api: MemoryApi) -> None:
+    for number in range(3):
+        known = [{"node": "laptop", "publicKey": "k", "endpoint": "198.51.100.7:1", "heard": True}]
+        api.report_ready(f"blue.n{number}", 3, externals=known)
+    settle(api)
+    assert member(api)["status"]["phase"] == "Joined"
+    api.remove("WgMeshNode", "blue.laptop")
+    settle(api)
+    api.put(external_body())
+    settle(api)
+    status = member(api)["status"]
+    assert (status["phase"], status.get("publicKey", "")) == ("Pending", "")
+    assert status["conditions"][0]["reason"] == "NotJoined"
+
+
 def test_a_machine_that_never_entered_is_not_missed(api: MemoryApi) -> None:
     for number in range(3):
         api.report_ready(f"blue.n{number}", 2)

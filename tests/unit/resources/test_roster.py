@@ -119,7 +119,9 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             agent_version="1",
             last_change="2030-01-01T00:00:00Z",
             externals=[
-                ExternalPeer(node="laptop", public_key="l", endpoint="x:1", heard=True, secret_ids=["0a"])
+                ExternalPeer(
+                    node="laptop", uid="u", public_key="l", endpoint="x:1", heard=True, secret_ids=["0a"]
+                )
             ],
             conditions=[
                 Condition(
@@ -170,7 +172,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             next_public_key="n",
             agent_version="1",
             last_change=MOMENT,
-            externals=(roster.ExternalReport("laptop", "l", "x:1", heard=True, secret_ids=("0a",)),),
+            externals=(roster.ExternalReport("laptop", "u", "l", "x:1", heard=True, secret_ids=("0a",)),),
             ready=True,
             ready_reason="Joined",
             ready_message="all well",
@@ -215,7 +217,9 @@ REPORTS = st.builds(
     agent_version=TEXT,
     last_change=TIMES,
     externals=st.lists(
-        st.builds(roster.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, st.booleans(), IDS),
+        st.builds(
+            roster.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, TEXT, st.booleans(), IDS
+        ),
         max_size=3,
     ).map(tuple),
     ready=st.booleans(),
