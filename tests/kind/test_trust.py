@@ -190,7 +190,10 @@ def test_a_machine_outside_enters_with_its_bundle_counts_and_is_cut_off_for_good
     file = tmp_path / "bundle.json"
     made = bundle(mesh, OUTSIDE, file)
     # Its namesake of the test before is gone, and nobody takes the one for the other.
-    assert wait_for(lambda: mesh.members()[OUTSIDE]["status"]["phase"], CHANGED_SECONDS, "its phase") == "Pending"
+    assert (
+        wait_for(lambda: mesh.members()[OUTSIDE]["status"]["phase"], CHANGED_SECONDS, "its phase")
+        == "Pending"
+    )
     assert counts(mesh) == ("3/3", "6/6")
     with machine(name, images[0], ground.nodes[0], file) as there:
         began = time.monotonic()
