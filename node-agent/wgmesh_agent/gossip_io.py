@@ -205,15 +205,17 @@ class GossipNode:
         relay_factor: int = 0,
         timeout: float | None = None,
         enough: Callable[[bytes], bool] | None = None,
+        direct: bool = False,
     ) -> QueryResult:
-        """Ask all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`.
+        """Ask all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`; `direct`: one
+        datagram to each of them, where all members would pass the query on else.
 
         Returns when all of them have answered, when `enough` says so of an answer, or after `timeout` seconds
         (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
         """
         question = Question(
             name, payload, nodes, tags, ack, relay_factor, timeout,
-            expect_self=name in self._handlers, enough=enough,
+            expect_self=name in self._handlers, enough=enough, direct=direct,
         )  # fmt: skip
         outstanding = await self._finished(self._core.query(question, self._clock()))
         return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
@@ -345,7 +347,7 @@ class GossipNode:
                 self._flush()
         except GossipError as error:
             self.counters.refuse("query: our answer could not be sent")
-            _log.warning("query not answered", query=query.name, asker=query.source_node, reason=str(error))
+            _log.debug("query not answered", query=query.name, asker=query.source_node, reason=str(error))
         except Exception:
             _log.exception("query handler failed", query=query.name, asker=query.source_node)
 

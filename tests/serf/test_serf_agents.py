@@ -191,8 +191,9 @@ async def test_agents_query_us_and_we_query_agents(serf: Ground, our_node: OurNo
     result = await node.query("question", b"why", ack=True, relay_factor=2, timeout=3)
     assert result.responses == {name: f"{name} says why".encode() for name in ("a0", "a1", "a2")}
     assert result.acks >= {"a0", "a1", "a2"}
-    result = await node.query("question", b"you", nodes=["a2"], timeout=3)
-    assert result.responses == {"a2": b"a2 says you"}
+    for direct in (False, True):
+        result = await node.query("question", b"you", nodes=["a2"], timeout=3, direct=direct)
+        assert result.responses == {"a2": b"a2 says you"}
 
 
 async def test_an_agent_rotates_the_keys_with_us_on_the_ring(serf: Ground, our_node: OurNode) -> None:

@@ -98,7 +98,7 @@ def _require_net_admin() -> None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"cannot use {error.filename}: {error.strerror.lower()}"
-    return str(error)
+    return str(error) or repr(error)
 
 
 async def _agent(

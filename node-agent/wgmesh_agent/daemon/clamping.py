@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -100,7 +101,9 @@ async def _nft(*arguments: str, text: str = "") -> str:
         async with asyncio.timeout(NFT_SECONDS):
             _, said = await process.communicate(text.encode())
     except TimeoutError:
-        process.kill()
+        # On a machine that is slow enough it has ended by now.
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         return f"{PROGRAM} did not end within {NFT_SECONDS:g} s"
     if process.returncode == 0:

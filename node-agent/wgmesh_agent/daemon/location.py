@@ -67,9 +67,11 @@ class Location:
         self._former: dict[IPAddress, float] = {}
         self._doubted = -math.inf
         self._is_doubtful = False
+        self._addresses: Sequence[IPAddress] | None = None
 
     def moved(self) -> None:
         """An address came or went: look again soon."""
+        self._addresses = None
         self._news.bump()
 
     def doubt(self) -> None:
@@ -79,9 +81,11 @@ class Location:
             self._doubted, self._is_doubtful = now, True
             self._news.bump()
 
-    async def addresses(self) -> list[IPAddress]:
-        """Of this machine's interfaces."""
-        return [address for _, address in await reachable_addresses()]
+    async def addresses(self) -> Sequence[IPAddress]:
+        """Of this machine's interfaces, as of the last look or change: members may ask for them all at once."""
+        if self._addresses is None:
+            self._addresses = [address for _, address in await reachable_addresses()]
+        return self._addresses
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
@@ -129,6 +133,7 @@ class Location:
         """Whether a translator stands before this node; None if nobody answered."""
         try:
             base = await self._locate()
+            self._addresses = None
             addresses = await self.addresses()
         except (NoEndpoint, BackEndError) as error:
             log.warning(

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 HANDSHAKE_SECONDS = 5.0
 RECONNECT_SECONDS = 2.0
 JOIN_AT_ONCE = 3
+CROWD = 8
+"""Members from which on one tries the more seldom: all of them together about four times a second."""
 
 
 class Meeting:
@@ -56,10 +58,18 @@ class Meeting:
         return False
 
     async def reconnect(self) -> None:
-        """Tries members that gossip does not know: serf itself retries only those it has seen fail."""
+        """Tries members that gossip does not know: serf itself retries only those it has seen fail.
+
+        Of a newcomer the others in gossip tell soon. So whoever knows others gives it a while, the longer the more they
+        are: or a newcomer would have to tell all members about all members before it can do anything else.
+        """
         while True:
-            await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
-            absent = self._absent()
+            before = self._absent()
+            known = len(self._ledger) - len(before)
+            pause = RECONNECT_SECONDS * max(1.0, known / CROWD)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            names = {binding.claim.node for binding in before}
+            absent = [binding for binding in self._absent() if not known or binding.claim.node in names]
             if absent:
                 await self._join([random.choice(absent)])  # noqa: S311
 

@@ -33,7 +33,7 @@ from wgmesh_agent.daemon.relaying import QUERY as RELAY_QUERY
 from wgmesh_agent.daemon.relaying import Relaying
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.secret_source import SecretSource
-from wgmesh_agent.daemon.snapshot import Writer
+from wgmesh_agent.daemon.snapshot import Writer, calm_seconds
 from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.endpoint.address_changes import address_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
@@ -61,6 +61,8 @@ from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 REFRESH_SECONDS = 60.0
+SHARED_SECONDS = 0.5
+"""For so long one look at WireGuard answers all who ask where others are."""
 
 
 async def _at_once(key: PublicKey) -> None:
@@ -167,7 +169,8 @@ class MeshNode:
             given=identity.endpoint_given,
         )
         self.paths = Paths(
-            self.gossip, self.ledger, self.prober, self.refusals, self.reconciler.read, self.reconciler.poke,
+            self.gossip, self.ledger, self.prober, self.refusals,
+            lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
             self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
         )  # fmt: skip
         self.relaying = Relaying(
@@ -196,7 +199,9 @@ class MeshNode:
                 RESPONSE: self.rtts.collect,
             },
         )  # fmt: skip
-        self._snapshot = Writer(self.changes, self._collect_snapshot, "member snapshot")
+        self._snapshot = Writer(
+            self.changes, self._collect_snapshot, "member snapshot", lambda: calm_seconds(len(self.ledger))
+        )
         for refusal in self.ledger.refused_at_load:
             self.refusals.count(refusal.reason.value, refusal.message)
 

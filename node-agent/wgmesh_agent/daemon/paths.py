@@ -113,17 +113,25 @@ class Paths:
         return encode([peer.endpoint])
 
     async def where_others_see(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
-        """What some members say of where `node` is: what themselves have learned, and what those in `also` say."""
+        """What some members say of where `node` is: what themselves have learned, and what those in `also` say.
+
+        Those in `also` are asked though there may be no path to them, or back: by all members, who pass it on. Others
+        are asked straight, if any are heard.
+        """
         own = self._ledger.own.node
         alive = [name for name in roll.alive(self._gossip.members()) if name not in (own, node)]
-        asked = random.sample(alive, min(len(alive), ASKED_MEMBERS))
+        links = self._prober.links() if not also else {}
+        near = [
+            name for name in alive if (link := links.get(name)) is not None and link.heard and link.hears_us
+        ]
+        asked = random.sample(near or alive, min(len(near or alive), ASKED_MEMBERS))
         if not asked and not also:
             return [], []
         try:
-            # Whoever is asked may have no path to this node: that is what this is about.
             result = await self._gossip.query(
-                QUERY, node.encode(), nodes=[*asked, *also], relay_factor=RELAY_FACTOR, timeout=QUERY_SECONDS
-            )
+                QUERY, node.encode(), nodes=[*asked, *also], direct=bool(near),
+                relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
+            )  # fmt: skip
         except GossipError as error:
             log.warning("whereabouts not asked for", node=node, why=str(error))
             return [], []
@@ -149,10 +157,10 @@ class Paths:
                 generation = changes.generation
                 now = time.monotonic()
                 moved = self._follow()
-                probe, ask = self._seeking.due(self._look(now), now)
-                self._probe(probe)
-                for key in ask:
-                    task = asyncio.create_task(self._ask(key))
+                due = self._seeking.due(self._look(now), now)
+                self._probe(due.probe)
+                for key in (*due.ask, *due.ask_widely):
+                    task = asyncio.create_task(self._ask(key, widely=key in due.ask_widely))
                     asking.add(task)
                     task.add_done_callback(asking.discard)
                 fresh = any(
@@ -209,12 +217,12 @@ class Paths:
         self._troubled = troubled
         return troubled
 
-    async def _ask(self, key: PublicKey) -> None:
+    async def _ask(self, key: PublicKey, *, widely: bool) -> None:
         binding = self._ledger.by_key(key)
         if binding is None:
             return
         claim: Claim = binding.claim
-        learned, said = await self.where_others_see(claim.node, claim.node)
+        learned, said = await self.where_others_see(claim.node, *((claim.node,) if widely else ()))
         if self._seeking.found(key, (*learned, *said)):
             log.info("other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)])
             self._poke()

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 ADOPTED_PEERS_SECONDS = 60.0
+SECONDS_A_PEER, LONGEST_BREATH_SECONDS = 0.005, 0.5
+"""Between two passes: one at many peers is no small work."""
 DISCARD_PORT = 9
 DRAIN_SECONDS = 0.05
 """For packets that were on their way to a peer when its ranges went to another."""
@@ -74,6 +76,7 @@ class Reconciler:
         self._asked = 0
         self._served = 0
         self._device: Device | None = None
+        self._looked: tuple[float, Device] | None = None
         self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._started = time.monotonic()
@@ -117,6 +120,8 @@ class Reconciler:
                 log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wanted.bump()
+            # What changes together, like all that is told of a newcomer, is programmed together.
+            await asyncio.sleep(min(LONGEST_BREATH_SECONDS, SECONDS_A_PEER * len(self._ledger)))
 
     async def reconcile(self, *, check_interface: bool = True) -> Device:
         """One pass; answers what the device holds after it. Callers that wait together share one.
@@ -129,7 +134,7 @@ class Reconciler:
         async with self._lock:
             if self._served >= ticket and self._device is not None:
                 return self._device
-            served = self._asked
+            served, self._looked = self._asked, None
             spec = self._spec()
             if check_interface or spec != self._opened:
                 await self._backend.open(spec)
@@ -230,10 +235,13 @@ class Reconciler:
         """What the device held at the last pass; None before the first."""
         return self._device
 
-    async def read(self) -> Device:
-        """What the device holds now. Raises BackEndError."""
+    async def read(self, at_most_seconds_ago: float = 0.0) -> Device:
+        """What the device holds now, or held so long ago. Raises BackEndError."""
         async with self._lock:
-            return await self._backend.read()
+            if self._looked is None or time.monotonic() - self._looked[0] > at_most_seconds_ago:
+                device = await self._backend.read()
+                self._looked = time.monotonic(), device
+            return self._looked[1]
 
 
 def _as_it_was(change: Change, found: Device) -> Change:

@@ -1,4 +1,4 @@
-"""Writes the member snapshot and the memberlist file after changes, off the event loop, at most once a second."""
+"""Writes the member snapshot and the memberlist file after changes, off the event loop, and calmly."""
 
 from __future__ import annotations
 
@@ -10,19 +10,33 @@ import structlog
 from wgmesh_agent.daemon.changes import Changes
 
 log = structlog.get_logger()
-CALM_SECONDS = 1.0
+CALM_SECONDS, LONGEST_CALM_SECONDS = 1.0, 15.0
 RETRY_SECONDS = 10.0
+
+
+def calm_seconds(members: int) -> float:
+    """Between two snapshots of so many: each writes all of them."""
+    return min(LONGEST_CALM_SECONDS, max(CALM_SECONDS, 0.02 * members))
 
 
 class Writer:
     """Calls `collect` on the loop for what to write, and what it answers in a thread."""
 
     def __init__(
-        self, changes: Changes, collect: Callable[[], Awaitable[Callable[[], None]]], what: str
+        self,
+        changes: Changes,
+        collect: Callable[[], Awaitable[Callable[[], None]]],
+        what: str,
+        calm: Callable[[], float] = lambda: CALM_SECONDS,
     ) -> None:
+        """
+        Args:
+            calm: for how many seconds after a write there is none.
+        """
         self._changes = changes
         self._collect = collect
         self._what = what
+        self._calm = calm
         self._lock = asyncio.Lock()
         self._asked = 0
         self._served = 0
@@ -36,7 +50,7 @@ class Writer:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             await self._changes.after(generation)
-            await asyncio.sleep(CALM_SECONDS)
+            await asyncio.sleep(self._calm())
 
     async def write(self) -> bool:
         """Writes what is so now; False if that failed. Callers that wait together share one write."""

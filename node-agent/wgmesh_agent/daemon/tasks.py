@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger()
+
 
 class Tasks:
     """Owns the tasks of a running node."""
@@ -24,7 +28,11 @@ class Tasks:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None and not self.failed.done():
+        if error is None:
+            return
+        # The agent's last words are one sentence about what it foresaw: here is the place, in case it did not.
+        log.error("a part of the agent failed", part=task.get_name(), why=repr(error), exc_info=error)
+        if not self.failed.done():
             self.failed.set_exception(error)
 
     async def stop(self) -> None:

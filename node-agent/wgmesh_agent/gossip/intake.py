@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .broadcast_queue import BroadcastQueue
 from .config import SerfConfig
 from .counters import Counters
-from .endpoint import endpoint_of
+from .endpoint import Endpoint, endpoint_of
 from .errors import PeerError
 from .member_table import MemberTable
 from .memberlist import Memberlist
 from .messages import UserMessage, encode
 from .notifications import Notification, UserEventReceived
-from .outstanding_queries import OutstandingQueries
+from .outstanding_queries import NO_REBROADCAST_FLAG, OutstandingQueries
 from .query_answers import QueryAnswers
 from .recent_window import RecentWindow, Verdict
 from .serf_messages import (
@@ -27,7 +27,6 @@ from .serf_messages import (
 )
 from .serf_state import EventKey
 
-_NO_REBROADCAST_FLAG = 2
 _MOST_EVENT_BYTES = 9216
 
 
@@ -99,7 +98,7 @@ class Intake:
                 if self.admit_event(message):
                     queue = self._broadcasts.events
             case Query():
-                if self._admit_query(message, now) and not message.flags & _NO_REBROADCAST_FLAG:
+                if self._admit_query(message, now) and not message.flags & NO_REBROADCAST_FLAG:
                     queue = self._broadcasts.queries
             case QueryResponse():
                 self._outstanding.answer(message, now)
@@ -125,11 +124,15 @@ class Intake:
             self._counters.refuse(f"user event: {verdict.value}")
         return False
 
-    def ask(self, query: Query, data: bytes, now: float) -> None:
-        """Take up a query of our own, and spread it."""
+    def ask(self, query: Query, data: bytes, now: float, to: Sequence[Endpoint] | None) -> None:
+        """Take up a query of our own, and send it there; None: spread it."""
         self._queries.admit(query.ltime, query.id, 1)
         self._answers.handle(query, now)
-        self._broadcasts.add(self._broadcasts.queries, data, now)
+        if to is None:
+            self._broadcasts.add(self._broadcasts.queries, data, now)
+            return
+        for endpoint in to:
+            self._memberlist.send_user(data, endpoint)
 
     def _admit_query(self, query: Query, now: float) -> bool:
         verdict = self._queries.admit(query.ltime, query.id, 1)

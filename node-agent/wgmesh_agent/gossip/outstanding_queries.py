@@ -10,7 +10,7 @@ from .notifications import Notification, QueryFinished
 from .serf_messages import QueryResponse
 from .timers import Timer, Timers
 
-ACK_FLAG = 1
+ACK_FLAG, NO_REBROADCAST_FLAG = 1, 2
 
 
 @dataclass(slots=True)

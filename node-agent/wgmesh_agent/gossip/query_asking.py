@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .config import SerfConfig
+from .endpoint import Endpoint
 from .errors import GossipError, PeerError
 from .filters import Filter
 from .lamport import LamportClock
 from .member_table import MemberTable
 from .node_table import NodeRecord
-from .outstanding_queries import ACK_FLAG, OutstandingQueries, OutstandingQuery
+from .outstanding_queries import ACK_FLAG, NO_REBROADCAST_FLAG, OutstandingQueries, OutstandingQuery
 from .query_filters import matches
 from .serf_messages import MemberStatus, NodeFilter, Query, TagFilter, encode_filter, encode_serf
 
@@ -21,8 +22,10 @@ from .serf_messages import MemberStatus, NodeFilter, Query, TagFilter, encode_fi
 class Question:
     """What to ask and whom: all members, those in `nodes`, those whose tags match all Go expressions in `tags`.
 
-    `timeout` is in seconds (None: by gossip-wire §6). `relay_factor` members bring each answer a second way.
-    `expect_self` says whether to wait for this node's own answer, `enough` of an answer whether to wait for more.
+    `direct` sends it straight to each of them, one datagram a member, instead of having all members pass it on: for
+    those that are surely within reach. `timeout` is in seconds (None: by gossip-wire §6). `relay_factor` members bring
+    each answer a second way. `expect_self` says whether to wait for this node's own answer, `enough` of an answer
+    whether to wait for more.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Question:
     timeout: float | None = None
     expect_self: bool = True
     enough: Callable[[bytes], bool] | None = None
+    direct: bool = False
 
     def filters(self) -> list[Filter]:
         """The filters that say whom."""
@@ -41,8 +45,8 @@ class Question:
         return filters if self.nodes is None else [NodeFilter(tuple(self.nodes)), *filters]
 
 
-Asked = Callable[[Query, bytes, float], None]
-"""Handles a query of our own like a received one, and spreads it."""
+Asked = Callable[[Query, bytes, float, Sequence[Endpoint] | None], None]
+"""Handles a query of our own like a received one, and sends it there; None: to all."""
 
 
 class QueryAsking:
@@ -87,7 +91,7 @@ class QueryAsking:
             self._own.port,
             self._own.name,
             tuple(encode_filter(filter_) for filter_ in filters),
-            ACK_FLAG if question.ack else 0,
+            (ACK_FLAG if question.ack else 0) | (NO_REBROADCAST_FLAG if question.direct else 0),
             question.relay_factor,
             round(timeout * 1e9),
             question.name,
@@ -99,7 +103,9 @@ class QueryAsking:
         expected = self._expected(filters, question.expect_self)
         outstanding = OutstandingQuery(query.id, query.ltime, expected, question.ack, question.enough)
         self._outstanding.open(outstanding, now + timeout, then)
-        self._asked(query, data, now)
+        others = [one for one in map(self._members.get, expected - {self._own.name}) if one is not None]
+        to = [one.record.endpoint for one in others] if question.direct else None
+        self._asked(query, data, now, to)
         return outstanding
 
     def _expected(self, filters: list[Filter], expect_self: bool) -> frozenset[str]:

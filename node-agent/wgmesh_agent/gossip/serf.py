@@ -7,6 +7,7 @@ Feed it datagrams, stream bytes and the time; drain datagrams, stream actions an
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -51,6 +52,8 @@ from .transmission import Datagram
 
 _MOST_QUERY_IDS = 65536
 _PRUNE_AFTER_SECONDS = 6.0
+_ONE_ARRIVAL_SECONDS = 5.0
+"""Joins through several members within so long are one arrival, and told once."""
 
 Then = Callable[[OutstandingQuery, float], None]
 
@@ -107,6 +110,7 @@ class Serf:
         self._joining = 0
         self._is_new = True
         self._started = False
+        self._say_join_from = -math.inf
 
     # The life of a node
 
@@ -125,7 +129,8 @@ class Serf:
             self._ignoring_old_events -= ignore_old_events
             self._joining -= 1
             # A join that ends after the goodbye would take it back.
-            if error is None and not self._members.leaving_self:
+            if error is None and not self._members.leaving_self and now >= self._say_join_from:
+                self._say_join_from = now + _ONE_ARRIVAL_SECONDS
                 self._broadcast_join(now)
             self._emit(JoinFinished(endpoint, error))
 

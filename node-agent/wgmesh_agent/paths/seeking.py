@@ -17,6 +17,19 @@ FIRST_ASK_SECONDS = 1.5
 LONGEST_PAUSE_SECONDS = 60.0
 MAX_SEEN = 4
 ASKED_AT_ONCE = 8
+SMALL_MESH = 16
+"""Up to so many members a question that all pass on is cheap: it is asked first, the silent one itself included."""
+CROWD = 50
+"""Members from which on such questions grow more seldom: one member that is slow is silent to all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Whom to probe once more now; of whom to ask some that are heard; and of whom to ask widely, itself included."""
+
+    probe: tuple[PublicKey, ...] = ()
+    ask: tuple[PublicKey, ...] = ()
+    ask_widely: tuple[PublicKey, ...] = ()
 
 
 @dataclass(slots=True)
@@ -48,23 +61,24 @@ class Seeking:
                 moved.append(claim.public_key)
         return moved
 
-    def due(self, troubled: Collection[PublicKey], now: float) -> tuple[list[PublicKey], list[PublicKey]]:
-        """Of those that are not heard: whom to probe once more now, and then whom to ask others about, ever more seldom
-        and a few at once.
-        """
+    def due(self, troubled: Collection[PublicKey], now: float) -> Due:
+        """What to do about those that are not heard: ever more seldom, and for a few at once."""
         probe: list[PublicKey] = []
         ask: list[PublicKey] = []
+        ask_widely: list[PublicKey] = []
+        is_small, crowd = len(self._known) <= SMALL_MESH, max(1.0, len(self._known) / CROWD)
         for key, entry in self._known.items():
             if key not in troubled:
                 entry.asked, entry.due = 0, None
             elif entry.due is None:
                 entry.due = now + FIRST_ASK_SECONDS
-            elif entry.due <= now and len(ask) < ASKED_AT_ONCE:
+            elif entry.due <= now and len(ask) + len(ask_widely) < ASKED_AT_ONCE:
                 entry.asked += 1
-                pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked)
+                pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked) * (crowd if entry.asked > 1 else 1.0)
                 entry.due = now + pause * self._rng.uniform(0.75, 1.25)
-                (probe if entry.asked == 1 else ask).append(key)
-        return probe, ask
+                is_first = entry.asked == 2 and not is_small
+                (probe if entry.asked == 1 else ask if is_first else ask_widely).append(key)
+        return Due(tuple(probe), tuple(ask), tuple(ask_widely))
 
     def found(self, key: PublicKey, endpoints: Iterable[Endpoint]) -> bool:
         """Others saw a member there, best first; whether that is news. What they no longer say is forgotten."""

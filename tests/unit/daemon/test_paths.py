@@ -108,7 +108,16 @@ async def test_a_few_members_are_asked_and_answers_come_through_others() -> None
     assert len(query["nodes"]) == ASKED_MEMBERS + 1
     assert query["nodes"].count("b") == 1
     assert "me" not in query["nodes"]
-    assert query["relay_factor"] == RELAY_FACTOR
+    assert (query["relay_factor"], query["direct"]) == (RELAY_FACTOR, False)
+
+
+async def test_who_is_heard_both_ways_is_asked_straight() -> None:
+    ground = Ground()
+    ground.answers = {"n1": encode([SEEN])}
+    ground.links = {"n1": Link(1.0, True, True), "n2": Link(1.0, True, False), "n3": Link(9.0, False, None)}
+    assert await ground.paths.where_others_see("b") == ([SEEN], [])
+    (query,) = ground.queries
+    assert (query["nodes"], query["relay_factor"], query["direct"]) == (["n1"], 0, True)
 
 
 async def test_a_liar_names_nothing_inside_the_mesh_and_nonsense_is_counted() -> None:
@@ -126,7 +135,7 @@ async def test_what_others_saw_becomes_a_candidate_and_no_more() -> None:
     ground = Ground()
     ground.paths._follow()
     ground.answers = {"n1": encode([SEEN])}
-    await ground.paths._ask(KEY)
+    await ground.paths._ask(KEY, widely=False)
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
 
     def shaped(peer: Peer) -> DesiredPeer:

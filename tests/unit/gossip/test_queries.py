@@ -204,6 +204,20 @@ class TestAsking:
         assert outstanding.responses == {"n2": b"from n2", "n3": b"from n3"}
         assert QueryFinished(outstanding.id) in core.events
 
+    def test_asked_straight_it_goes_to_those_asked_alone_and_nobody_passes_it_on(self) -> None:
+        core = Loner().know(9)
+        question = Question("q", b"p", nodes=["n2", "n5", "unknown"], direct=True, timeout=5)
+        outstanding = core.do(lambda serf: serf.query(question, core.now))
+        sent = said(core, Query)
+        assert sorted(to for to, _ in sent) == [endpoint(2), endpoint(5)]
+        assert {message.flags for _, message in sent} == {2}
+        core.clear()
+        core.pass_time(1.0)
+        assert not said(core, Query)
+        for name in ("n2", "n5"):
+            self.answer(core, sent[0][1], name, b"yes")
+        assert outstanding.finished
+
     def test_with_acks_wanted_it_waits_for_them_too(self) -> None:
         core = Loner().know(2)
         outstanding, asked = self.ask(core, expect_self=False, ack=True, timeout=5)

@@ -14,6 +14,7 @@ from wgmesh_agent.paths.seeking import (
     FIRST_ASK_SECONDS,
     LONGEST_PAUSE_SECONDS,
     MAX_SEEN,
+    Due,
     Seeking,
 )
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -119,9 +120,10 @@ def test_who_is_not_heard_is_probed_once_more_and_then_asked_about_ever_more_sel
     found = seeking()
     probed, asked = [], []
     for step in range(6000):
-        probe, ask = found.due({KEY}, step / 10)
-        probed += [step / 10] * len(probe)
-        asked += [step / 10] * len(ask)
+        due = found.due({KEY}, step / 10)
+        assert not due.ask
+        probed += [step / 10] * len(due.probe)
+        asked += [step / 10] * len(due.ask_widely)
     assert probed == [FIRST_ASK_SECONDS]
     assert asked[0] < FIRST_ASK_SECONDS + 3
     pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
@@ -132,11 +134,11 @@ def test_who_is_not_heard_is_probed_once_more_and_then_asked_about_ever_more_sel
 
 def test_who_is_heard_is_not_asked_about_and_begins_anew() -> None:
     found = seeking()
-    assert found.due({KEY}, 0.0) == ([], [])
-    assert found.due({KEY}, FIRST_ASK_SECONDS) == ([KEY], [])
-    assert found.due(set(), 2.0) == ([], [])
-    assert found.due({KEY}, 100.0) == ([], [])
-    assert found.due({KEY}, 100.0 + FIRST_ASK_SECONDS) == ([KEY], [])
+    assert found.due({KEY}, 0.0) == Due()
+    assert found.due({KEY}, FIRST_ASK_SECONDS) == Due(probe=(KEY,))
+    assert found.due(set(), 2.0) == Due()
+    assert found.due({KEY}, 100.0) == Due()
+    assert found.due({KEY}, 100.0 + FIRST_ASK_SECONDS) == Due(probe=(KEY,))
 
 
 def test_a_mesh_that_falls_silent_at_once_is_asked_about_a_few_at_a_time() -> None:
@@ -144,8 +146,25 @@ def test_a_mesh_that_falls_silent_at_once_is_asked_about_a_few_at_a_time() -> No
     keys = [PublicKey(bytes([number]) * 32) for number in range(50)]
     found.follow([replace(STAYED, public_key=key) for key in keys], NOW)
     found.due(keys, 0.0)
-    assert len(found.due(keys, 2.0)[0]) == len(keys)
-    assert len(found.due(keys, 10.0)[1]) == ASKED_AT_ONCE
+    assert len(found.due(keys, 2.0).probe) == len(keys)
+    assert len(found.due(keys, 10.0).ask) == ASKED_AT_ONCE
+
+
+def test_a_member_that_is_slow_is_not_asked_after_by_a_large_mesh_all_at_once() -> None:
+    """Each asks three members straight first; what all would pass on follows the more seldom the more there are."""
+    straight, widely, members = 0, 0, 400
+    claims = [
+        replace(STAYED, public_key=PublicKey(number.to_bytes(32, "big"))) for number in range(1, members)
+    ]
+    for member in range(members):
+        found = Seeking(random.Random(member))
+        found.follow(claims, NOW)
+        for step in range(60):
+            due = found.due({claims[0].public_key}, step / 2)
+            straight += len(due.ask)
+            widely += len(due.ask_widely)
+    assert straight == members
+    assert widely < members / 2
 
 
 def test_what_others_say_is_bounded_and_forgotten_with_the_member() -> None:
