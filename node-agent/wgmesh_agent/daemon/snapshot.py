@@ -16,7 +16,7 @@ RETRY_SECONDS = 10.0
 
 def calm_seconds(members: int) -> float:
     """Between two snapshots of so many: each writes all of them."""
-    return min(LONGEST_CALM_SECONDS, max(CALM_SECONDS, 0.02 * members))
+    return min(LONGEST_CALM_SECONDS, max(CALM_SECONDS, 0.05 * members))
 
 
 class Writer:

@@ -86,6 +86,24 @@ def join(core: Loner, reply: Message | bytes | None, **options: Any) -> JoinFini
     return finished[0]
 
 
+def test_joins_through_several_members_are_one_arrival_and_told_once() -> None:
+    core = Loner()
+
+    def intents() -> set[int]:
+        core.pass_time(1.0)
+        heard = (decode_serf(message.payload) for _, message, _ in core.of(UserMessage))
+        return {message.ltime for message in heard if isinstance(message, JoinIntent)}
+
+    for _ in range(3):
+        core.events.clear()
+        assert join(core, push_pull(state("n2"), state("n3"))).error is None
+    assert len(intents()) == 1
+    core.pass_time(5.0)
+    core.clear()
+    join(core, push_pull(state("n2"), state("n3")))
+    assert len(intents()) == 1
+
+
 class TestAnswering:
     def test_the_reply_has_our_state_as_it_was_and_echoes_join(self) -> None:
         core = Loner().know(3)

@@ -190,7 +190,9 @@ class Process:
     def _kill(self) -> None:
         if self._descriptor is None:
             raise UapiError(f"what answers at {self.socket_path} does not end by itself: end it by hand")
-        signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        # It may end just now, and be no child of ours that waits for us to see it.
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
 
 def last_words(said: str) -> str:

@@ -1,0 +1,50 @@
+"""Running `nft`: whatever becomes of the program, the agent goes on and says what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from wgmesh_agent.daemon import clamping
+from wgmesh_agent.daemon.clamping import _nft
+
+
+class Slow:
+    """A process that ends between the end of our patience and the signal."""
+
+    returncode = 0
+
+    async def communicate(self, text: bytes) -> tuple[bytes, bytes]:
+        await asyncio.sleep(60)
+        return b"", b""
+
+    def kill(self) -> None:
+        raise ProcessLookupError
+
+    async def wait(self) -> int:
+        return 0
+
+
+async def test_one_that_ends_just_when_it_is_given_up_is_only_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(*arguments: str, **options: object) -> Slow:
+        return Slow()
+
+    monkeypatch.setattr(clamping, "NFT_SECONDS", 0.01)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    assert await _nft("list", "tables") == "nft did not end within 0.01 s"
+
+
+async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "nft"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(clamping, "PROGRAM", str(program))
+    monkeypatch.setattr(clamping, "NFT_SECONDS", 0.2)
+    assert "did not end within" in await _nft("list", "tables")
+
+
+async def test_one_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(clamping, "PROGRAM", str(tmp_path / "none"))
+    assert "does not run here" in await _nft("list", "tables")
