@@ -262,7 +262,7 @@ class World:
     async def _until_whole(self, within: float, what: str) -> None:
         begun = self.loop.time()
         while missing := self.onlooker.missing():
-            if self.loop.time() - begun > within:
+            if self.loop.time() - begun >= within:
                 raise Broken(f"not {what} within {within:g} s: " + "; ".join(missing[:8]))
             await asyncio.sleep(LOOK_SECONDS)
             self.onlooker.look()
