@@ -42,7 +42,6 @@ MAX_MISSING = 1024
 MOST_ASKED = 8
 UNKNOWN_AFTER = 2
 ASKED_AT_ONCE = 16
-_EPOCH = datetime.fromtimestamp(0, UTC)
 ASKED_MEMBERS = 3
 ANSWERS_RELAYED = 3
 
@@ -167,7 +166,8 @@ class Admissions:
         if signer is None:
             return None
         # A clock here that is behind that of the roster makes nobody older than its own entry.
-        now = max(self._clock(), self.made(claim.node) or _EPOCH)
+        now, made = self._clock(), self.made(claim.node)
+        now = now if made is None else max(now, made)
         return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, now, claim.routes or ())
 
     def rekeyed(self, record: AdmissionRecord | None) -> None:

@@ -14,6 +14,7 @@ from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.endpoint.interfaces import reachable_addresses
 from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.paths.crowd import stretch
 from wgmesh_agent.paths.own import Outside, outside
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Endpoint
@@ -32,8 +33,6 @@ FOLLOW_UP_SECONDS = 3.0
 """After news, others are asked twice: what they answer first may be from before they heard from the new address."""
 NAT_PAUSE_SECONDS = 60.0
 CALM_PAUSE_SECONDS = 300.0
-CROWD = 50
-"""Members from which on pauses grow with the mesh: all of it asks at most about once a second."""
 
 
 class Location:
@@ -83,9 +82,14 @@ class Location:
 
     async def addresses(self) -> Sequence[IPAddress]:
         """Of this machine's interfaces, as of the last look or change: members may ask for them all at once."""
-        if self._addresses is None:
-            self._addresses = [address for _, address in await reachable_addresses()]
-        return self._addresses
+        if self._addresses is not None:
+            return self._addresses
+        generation = self._news.generation
+        found = [address for _, address in await reachable_addresses()]
+        # What changed while it was read is not kept.
+        if generation == self._news.generation:
+            self._addresses = found
+        return found
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
@@ -127,7 +131,7 @@ class Location:
         return (NAT_PAUSE_SECONDS if behind_nat else CALM_PAUSE_SECONDS) * self._crowd()
 
     def _crowd(self) -> float:
-        return max(1.0, self._members() / CROWD)
+        return stretch(self._members())
 
     async def _look(self) -> bool | None:
         """Whether a translator stands before this node; None if nobody answered."""

@@ -13,6 +13,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.paths.crowd import stretch
 from wgmesh_agent.wireguard.model import Device
 
 log = structlog.get_logger()
@@ -66,7 +67,7 @@ class Meeting:
         while True:
             before = self._absent()
             known = len(self._ledger) - len(before)
-            pause = RECONNECT_SECONDS * max(1.0, known / CROWD)
+            pause = RECONNECT_SECONDS * stretch(known, CROWD)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             names = {binding.claim.node for binding in before}
             absent = [binding for binding in self._absent() if not known or binding.claim.node in names]

@@ -124,7 +124,8 @@ class Paths:
         near = [
             name for name in alive if (link := links.get(name)) is not None and link.heard and link.hears_us
         ]
-        asked = random.sample(near or alive, min(len(near or alive), ASKED_MEMBERS))
+        among = near or alive
+        asked = random.sample(among, min(len(among), ASKED_MEMBERS))
         if not asked and not also:
             return [], []
         try:

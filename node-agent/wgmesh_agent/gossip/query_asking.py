@@ -103,10 +103,12 @@ class QueryAsking:
         expected = self._expected(filters, question.expect_self)
         outstanding = OutstandingQuery(query.id, query.ltime, expected, question.ack, question.enough)
         self._outstanding.open(outstanding, now + timeout, then)
-        others = [one for one in map(self._members.get, expected - {self._own.name}) if one is not None]
-        to = [one.record.endpoint for one in others] if question.direct else None
-        self._asked(query, data, now, to)
+        self._asked(query, data, now, self._places(expected) if question.direct else None)
         return outstanding
+
+    def _places(self, names: frozenset[str]) -> list[Endpoint]:
+        others = map(self._members.get, names - {self._own.name})
+        return [member.record.endpoint for member in others if member is not None]
 
     def _expected(self, filters: list[Filter], expect_self: bool) -> frozenset[str]:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.paths.crowd import stretch
 from wgmesh_agent.wireguard.candidates import DWELL_SECONDS, STALE_AFTER_SECONDS, after, same
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
@@ -19,8 +20,6 @@ MAX_SEEN = 4
 ASKED_AT_ONCE = 8
 SMALL_MESH = 16
 """Up to so many members a question that all pass on is cheap: it is asked first, the silent one itself included."""
-CROWD = 50
-"""Members from which on such questions grow more seldom: one member that is slow is silent to all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,8 @@ class Seeking:
         probe: list[PublicKey] = []
         ask: list[PublicKey] = []
         ask_widely: list[PublicKey] = []
-        is_small, crowd = len(self._known) <= SMALL_MESH, max(1.0, len(self._known) / CROWD)
+        # One member that is slow is silent to all: the more there are, the more seldom each asks.
+        is_small, longer = len(self._known) <= SMALL_MESH, stretch(len(self._known))
         for key, entry in self._known.items():
             if key not in troubled:
                 entry.asked, entry.due = 0, None
@@ -74,7 +74,7 @@ class Seeking:
                 entry.due = now + FIRST_ASK_SECONDS
             elif entry.due <= now and len(ask) + len(ask_widely) < ASKED_AT_ONCE:
                 entry.asked += 1
-                pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked) * (crowd if entry.asked > 1 else 1.0)
+                pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked) * (longer if entry.asked > 1 else 1.0)
                 entry.due = now + pause * self._rng.uniform(0.75, 1.25)
                 is_first = entry.asked == 2 and not is_small
                 (probe if entry.asked == 1 else ask if is_first else ask_widely).append(key)

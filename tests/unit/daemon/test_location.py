@@ -13,6 +13,7 @@ from wgmesh_agent.daemon import location
 from wgmesh_agent.daemon.location import Location
 from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.paths.crowd import CROWD
 from wgmesh_agent.paths.own import Outside
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -124,7 +125,7 @@ async def test_a_silent_peer_is_a_reason_to_ask_but_not_all_the_time(ground: Gro
 async def test_the_larger_the_mesh_the_seldomer_a_silent_peer_is_a_reason(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, ground.members, ground.seen = 1000.0, 50 * location.CROWD, [HOME]
+    now, ground.members, ground.seen = 1000.0, 50 * CROWD, [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
     monkeypatch.setattr(location, "time", SimpleNamespace(monotonic=lambda: now))
 
