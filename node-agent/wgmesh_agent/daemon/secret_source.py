@@ -28,13 +28,16 @@ Read = Callable[[], tuple[MeshSecret, ...]]
 class SecretSource:
     """One instance an agent; it outlives sessions, so that former secrets are still known in the next."""
 
-    def __init__(self, read: Read = tuple, *, required: bool = True) -> None:
-        """Raises what `read` does if secrets are `required`: such an agent does not start without."""
-        self._read = read
+    def __init__(self, read: Read | None = None, *, required: bool = True) -> None:
+        """Without `read` there are none, ever. Raises what it does if secrets are `required`: such an agent does not
+        start without.
+        """
+        self._can_change = read is not None
+        self._read: Read = read or tuple
         self._trouble = ""
         self.held = Held()
         try:
-            self.held = Held(read())
+            self.held = Held(self._read())
         except UNREADABLE as error:
             if required:
                 raise
@@ -42,7 +45,7 @@ class SecretSource:
 
     async def follow(self, take: Callable[[Held], bool]) -> None:
         """Looks every few seconds, until it is cancelled, whether there are others; `take` says if they can be used."""
-        while True:
+        while self._can_change:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look(take)
 

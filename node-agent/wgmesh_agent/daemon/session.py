@@ -44,7 +44,7 @@ from wgmesh_agent.wireguard.model import Endpoint, Network
 
 log = structlog.get_logger()
 ALONE_SECONDS = 15.0
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 SERVICE_PORT = 5000
 GRACE_SECONDS = 0.5
 LOOKED_UP = 3

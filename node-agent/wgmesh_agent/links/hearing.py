@@ -2,7 +2,8 @@
 
 Every member sends each peer a small datagram now and then, and says in it how often it does so and whether it hears the
 peer. So each end knows both directions of its links, at two datagrams a second a node at any size of the mesh, and at
-twenty while it meets many peers at once.
+twenty while it meets many peers at once. To be woken costs more than to send: so what is due soon goes with what is due
+now, and a probe that comes in is answered with the one that is due within half a period.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ SHORTEST_PERIOD_SECONDS = 2.0
 MISSED_PROBES = 3
 FIRST_SPREAD_SECONDS = 0.5
 ANSWERS_SECONDS = 1.0
+TOGETHER_SECONDS, TOGETHER_SHARE = 2.0, 0.1
+"""Probes due so soon go with one that is due now, but none earlier than by this share of the period."""
+ANSWERED_SHARE = 0.5
+"""A probe is answered with the peer's own if that is due within this share of the period."""
 
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgp1"
@@ -100,8 +105,11 @@ class Hearing:
         period = self.period_seconds
         self._may_send = min(MOST_A_SECOND, self._may_send + (now - self._counted) * MOST_A_SECOND)
         self._counted = now
+        until = now
+        if any(peer.next_probe <= now for peer in self._peers.values()):
+            until += min(TOGETHER_SECONDS, TOGETHER_SHARE * period)
         for address, peer in self._peers.items():
-            if peer.next_probe > now:
+            if peer.next_probe > until:
                 continue
             if self._may_send < 1.0:
                 break
@@ -119,14 +127,17 @@ class Hearing:
             peer.asks, peer.next_probe = True, now
 
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
-        """The probe to send back to one just `received`, if it asks for that or ours is due; at most one a second."""
-        peer = self._peers.get(source)
-        if peer is None or not (peer.next_probe <= now or _PROBE.unpack(payload)[1] & _ANSWER):
+        """The probe to send back to one just `received`, if it asks for that or ours is due soon; at most one a second."""
+        peer, period = self._peers.get(source), self.period_seconds
+        if peer is None:
+            return None
+        soon = now + ANSWERED_SHARE * period
+        if peer.next_probe > soon and not _PROBE.unpack(payload)[1] & _ANSWER:
             return None
         if peer.answered is not None and now - peer.answered < ANSWERS_SECONDS:
             return None
         peer.answered = now
-        peer.next_probe = now + self.period_seconds * self._rng.uniform(0.9, 1.1)
+        peer.next_probe = now + period * self._rng.uniform(0.9, 1.1)
         return self._probe(peer, now)
 
     def _probe(self, peer: _Peer, now: float) -> bytes:

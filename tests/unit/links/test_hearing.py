@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from wgmesh_agent.links.hearing import (
     MOST_A_SECOND,
     PROBES_A_SECOND,
     SHORTEST_PERIOD_SECONDS,
+    TOGETHER_SECONDS,
     Hearing,
 )
 
@@ -169,14 +171,41 @@ def test_a_peer_that_is_asked_answers_at_once_and_at_most_once_a_second() -> Non
     assert answers == [0, 10]
 
 
-def test_the_first_probe_is_answered_at_once_and_no_other_that_does_not_ask() -> None:
+def test_a_probe_is_answered_with_the_one_that_is_due_within_half_a_period() -> None:
+    """Whoever is first wakes the other, who need not be woken again; who has just sent does not send again."""
     a, b = pair()
-    answered = []
-    for step in range(60):
-        now = 1.0 + step / 10
-        if step:
-            b.due(now)
-        for _, payload in a.due(now):
-            assert b.received(A, payload, now)
-            answered.append(b.answer(A, payload, now) is not None)
-    assert answered == [True, False, False]
+    sent = answered = 0
+    for step in range(2000):
+        now = step / 10
+        for sender, receiver, source, back in ((a, b, A, B), (b, a, B, A)):
+            for _, payload in sender.due(now):
+                sent += 1
+                assert receiver.received(source, payload, now)
+                answer = receiver.answer(source, payload, now)
+                if answer is not None:
+                    answered += 1
+                    assert sender.received(back, answer, now)
+                    again = sender.answer(back, answer, now)
+                    assert again is None or now < SHORTEST_PERIOD_SECONDS
+    assert sent == pytest.approx(answered, abs=3)
+    assert sent + answered <= 2 * 200 / SHORTEST_PERIOD_SECONDS * 1.15
+
+
+def test_probes_due_soon_go_together_and_none_much_before_its_time() -> None:
+    hearing = Hearing(random.Random(1))
+    hearing.set_peers({ip_address((10 << 24) + n): f"n{n}" for n in range(1, 100)}, 0.0)
+    now, turns, sent = 0.0, 0, 0
+    last: dict[IPv4Address | IPv6Address, float] = {}
+    while now < 600.0:
+        probes = hearing.due(now)
+        if now > 100.0:
+            turns, sent = turns + 1, sent + len(probes)
+            gaps = [now - last[address] for address, _ in probes]
+            assert min(gaps) >= 0.8 * hearing.period_seconds - TOGETHER_SECONDS
+            assert max(gaps) <= 1.1 * hearing.period_seconds + 1.0
+        last |= {address: now for address, _ in probes}
+        due = hearing.next_due()
+        assert due is not None
+        now = max(due, now + 0.001)
+    assert sent / 500.0 <= PROBES_A_SECOND * 1.15
+    assert sent >= 3 * turns
