@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from wgmesh_api.roster import API_VERSION, OPERATOR_MANAGER, write_time
+from wgmesh_api.fields import write_time
+from wgmesh_api.roster import API_VERSION, OPERATOR_MANAGER
 from wgmesh_operator.decisions.actions import (
     Action,
     Apply,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wgmesh_api.roster import MESH_LABEL, IPNetwork, UnreadableObject
+from wgmesh_api.fields import IPNetwork, UnreadableObject
+from wgmesh_api.roster import MESH_LABEL
 from wgmesh_operator.decisions.model import (
     ClusterNode,
     ClusterState,

@@ -25,8 +25,9 @@ from tests.kind.control_plane import PROGRAMS, Client, ControlPlane, control_pla
 from tests.kind.test_apiserver_operator import CRDS, MESHES, NAMESPACE, NODES, OWN, Operator, grant, served
 
 from wgmesh_agent.kube.calm import Calm
+from wgmesh_api.report import NodeReport
 from wgmesh_api.resources.crd import definitions
-from wgmesh_api.roster import API_VERSION, NodeReport
+from wgmesh_api.roster import API_VERSION
 from wgmesh_operator.permissions import operator_permissions
 
 TITLE = "the operator and a real API server with thousands of WgMeshNodes whose agents all have news"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 
 from wgmesh_agent.kube.report import differs
-from wgmesh_api.roster import NodeReport
+from wgmesh_api.report import NodeReport
 
 SECONDS = 10.0
 JITTER = 1.2

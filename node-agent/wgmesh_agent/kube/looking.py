@@ -17,7 +17,7 @@ from wgmesh_agent.kube.status import looking_at, members_wanted
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.roster import NodeReport
+from wgmesh_api.report import NodeReport
 
 log = structlog.get_logger()
 TABLE = Path("/proc/self/net/dev")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.links.path_mtu import Path
 from wgmesh_api.certificates import is_issued_by
-from wgmesh_api.roster import ExternalReport, NodeReport
+from wgmesh_api.report import ExternalReport, NodeReport
 
 WORST = 5
 HANDSHAKE_FRESH_SECONDS = 180.0

@@ -26,7 +26,8 @@ from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.roster import API_VERSION, NodeReport, gossip_key_id, node_object_name
+from wgmesh_api.report import NodeReport
+from wgmesh_api.roster import API_VERSION, gossip_key_id, node_object_name
 
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0

@@ -11,11 +11,11 @@ from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.kube.api import Api, Object, meshes_path, nodes_path
 from wgmesh_agent.kube.standing import Roster, Standing, standing
 from wgmesh_agent.settings.model import HostPort
+from wgmesh_api.fields import UnreadableObject
 from wgmesh_api.roster import (
     MESH_LABEL,
     RosterMesh,
     RosterNode,
-    UnreadableObject,
     node_object_name,
     read_mesh,
     read_node,

@@ -127,7 +127,7 @@ class Hearing:
             peer.asks, peer.next_probe = True, now
 
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
-        """The probe to send back to one just `received`, if it asks for that or ours is due soon; at most one a second."""
+        """The probe to send back to one just `received`, if it asks for that or ours is due soon; one a second."""
         peer, period = self._peers.get(source), self.period_seconds
         if peer is None:
             return None

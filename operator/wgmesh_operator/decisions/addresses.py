@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Network
 
-from wgmesh_api.roster import IPAddress, IPNetwork
+from wgmesh_api.fields import IPAddress, IPNetwork
 
 _WIDEST = 1 << 32
 

@@ -29,7 +29,8 @@ from wgmesh_api.certificates import (
     load_authority,
     make_ca,
 )
-from wgmesh_api.roster import GROUP, read_time, write_time
+from wgmesh_api.fields import read_time, write_time
+from wgmesh_api.roster import GROUP
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy

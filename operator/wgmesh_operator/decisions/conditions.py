@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from wgmesh_api.roster import write_time
+from wgmesh_api.fields import write_time
 from wgmesh_operator.decisions.actions import Emit, Json, Kind
 from wgmesh_operator.decisions.model import MeshObject
 from wgmesh_operator.decisions.overlaps import Problem

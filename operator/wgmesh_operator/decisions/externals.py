@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from wgmesh_api.roster import API_VERSION, ExternalReport, NodeReport, write_time
+from wgmesh_api.fields import write_time
+from wgmesh_api.report import ExternalReport, NodeReport
+from wgmesh_api.roster import API_VERSION
 from wgmesh_operator.decisions.actions import Apply, Kind
 from wgmesh_operator.decisions.model import Member
 

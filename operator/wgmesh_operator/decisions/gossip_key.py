@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from wgmesh_api.roster import GROUP, gossip_key_id, read_duration, read_time, write_time
+from wgmesh_api.fields import read_duration, read_time, write_time
+from wgmesh_api.roster import GROUP, gossip_key_id
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy

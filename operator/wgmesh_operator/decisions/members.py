@@ -7,15 +7,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from wgmesh_api.fields import IPAddress, IPNetwork
 from wgmesh_api.names import is_node_name
-from wgmesh_api.roster import (
-    API_VERSION,
-    LEAVE_FINALIZER,
-    MESH_LABEL,
-    IPAddress,
-    IPNetwork,
-    node_object_name,
-)
+from wgmesh_api.roster import API_VERSION, LEAVE_FINALIZER, MESH_LABEL, node_object_name
 from wgmesh_operator.decisions import bootstraps
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
 from wgmesh_operator.decisions.addresses import RangeExhausted, allocate, usable

@@ -13,17 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from wgmesh_api.fields import IPAddress, IPNetwork, read_address, read_duration, read_time
 from wgmesh_api.resources.mesh import WgMeshSpec, spec_of
-from wgmesh_api.roster import (
-    MESH_LABEL,
-    IPAddress,
-    IPNetwork,
-    RosterNode,
-    read_address,
-    read_duration,
-    read_node,
-    read_time,
-)
+from wgmesh_api.roster import MESH_LABEL, RosterNode, read_node
 
 Json = dict[str, Any]
 
@@ -183,7 +175,7 @@ def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
 
 
 def read_member(body: Mapping[str, Any]) -> Member:
-    """Raises wgmesh_api.roster.UnreadableObject."""
+    """Raises wgmesh_api.fields.UnreadableObject."""
     metadata = body["metadata"]
     return Member(
         roster=read_node(body),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from wgmesh_api.fields import IPNetwork
 from wgmesh_api.resources.mesh import WgMeshSpec
-from wgmesh_api.roster import IPNetwork
 from wgmesh_operator.decisions.model import ClusterState, MeshObject
 from wgmesh_operator.decisions.scheduling import selected
 

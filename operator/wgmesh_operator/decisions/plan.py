@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from wgmesh_api.certificates import CertificateError
-from wgmesh_api.roster import write_time
+from wgmesh_api.fields import write_time
 from wgmesh_operator.decisions import names, preshared, requests, scheduling
 from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
 from wgmesh_operator.decisions.authority import (

@@ -18,14 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from wgmesh_api.certificates import BACKDATE, CertificateAuthority, CertificateError, cert_to_pem, issue
+from wgmesh_api.fields import IPAddress, write_time
 from wgmesh_api.identity import IdentityError, NodeIdentity, Role
-from wgmesh_api.roster import (
-    NODE_NAME_EXTRA,
-    IPAddress,
-    agent_service_account,
-    bootstrap_dns_name,
-    write_time,
-)
+from wgmesh_api.roster import NODE_NAME_EXTRA, agent_service_account, bootstrap_dns_name
 from wgmesh_operator.decisions.actions import Action, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject, SigningRequest

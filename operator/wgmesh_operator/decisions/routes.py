@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import ip_network
 
-from wgmesh_api.roster import IPNetwork
+from wgmesh_api.fields import IPNetwork
 from wgmesh_operator.decisions.model import ClusterNode, MeshObject
 from wgmesh_operator.decisions.overlaps import Problem
 

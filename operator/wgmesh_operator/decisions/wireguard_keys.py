@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS, NodeReport, token_id
+from wgmesh_api.report import NodeReport
+from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS, token_id
 from wgmesh_operator.decisions.actions import Emit, Kind
 from wgmesh_operator.decisions.model import MeshObject
 

@@ -12,7 +12,8 @@ from tests.unit import materials
 from tests.unit.operator.ground import NAMESPACE, mesh_body
 
 from wgmesh_api.certificates import CertificateAuthority, generate_key
-from wgmesh_api.roster import API_VERSION, LEAVE_FINALIZER, write_time
+from wgmesh_api.fields import write_time
+from wgmesh_api.roster import API_VERSION, LEAVE_FINALIZER
 from wgmesh_operator.decisions.actions import Create
 from wgmesh_operator.decisions.authority import Authority
 from wgmesh_operator.decisions.bundles import BUNDLE, plan_bundle

@@ -38,8 +38,9 @@ from wgmesh_api.certificates import (
     issue,
     key_to_pem,
 )
+from wgmesh_api.fields import write_time
 from wgmesh_api.identity import NodeIdentity, Role
-from wgmesh_api.roster import API_VERSION, write_time
+from wgmesh_api.roster import API_VERSION
 
 T = TypeVar("T")
 MADE = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from wgmesh_agent.kube.report import Seen, differs, report, stamped, wanted_peers
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.links.path_mtu import Path
-from wgmesh_api.roster import NodeReport, read_report
+from wgmesh_api.report import NodeReport, read_report
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -34,7 +34,7 @@ from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.roster import NodeReport
+from wgmesh_api.report import NodeReport
 
 HEARD = Link(1.0, True, True)
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from wgmesh_api.certificates import generate_key
-from wgmesh_api.roster import API_VERSION, NODE_NAME_EXTRA, SIGNER, write_time
+from wgmesh_api.fields import write_time
+from wgmesh_api.roster import API_VERSION, NODE_NAME_EXTRA, SIGNER
 from wgmesh_operator.cluster import ApiError
 from wgmesh_operator.decisions.actions import (
     Action,

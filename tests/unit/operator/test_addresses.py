@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_api.roster import IPAddress, IPNetwork
+from wgmesh_api.fields import IPAddress, IPNetwork
 from wgmesh_operator.decisions.addresses import RangeExhausted, allocate, capacity, usable
 
 NETWORKS = st.one_of(

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from tests.unit.operator.ground import NOW, MemoryApi, cluster_of, settle
 
-from wgmesh_api.roster import gossip_key_id, write_time
+from wgmesh_api.fields import write_time
+from wgmesh_api.roster import gossip_key_id
 from wgmesh_operator.decisions.gossip_key import INSTALL_FOR, TRY_AGAIN
 
 SECRET = "wgmesh-blue-gossip"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.operator.ground import NOW, MemoryApi, cluster_of, condition, node_body, settle
 
-from wgmesh_api.roster import write_time
+from wgmesh_api.fields import write_time
 from wgmesh_operator.decisions.calm import CALM_FOR, write_at
 from wgmesh_operator.decisions.conditions import STARTING_FOR
 

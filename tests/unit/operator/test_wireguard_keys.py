@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from tests.unit.operator.ground import NOW, MemoryApi, cluster_of, settle
 
-from wgmesh_api.roster import token_id, write_time
+from wgmesh_api.fields import write_time
+from wgmesh_api.roster import token_id
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_api import roster
+from wgmesh_api import fields, report, roster
 from wgmesh_api.resources.base import Condition
 from wgmesh_api.resources.mesh import BootstrapStatus, WgMesh, WgMeshSpec, WgMeshStatus
 from wgmesh_api.resources.node import (
@@ -146,7 +146,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
         bootstrap=True,
         external=False,
         endpoint_hint=ip_address("192.0.2.1"),
-        report=roster.NodeReport(
+        report=report.NodeReport(
             phase="Joined",
             public_key="k",
             endpoint="192.0.2.1:54540",
@@ -172,7 +172,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             next_public_key="n",
             agent_version="1",
             last_change=MOMENT,
-            externals=(roster.ExternalReport("laptop", "u", "l", "x:1", heard=True, secret_ids=("0a",)),),
+            externals=(report.ExternalReport("laptop", "u", "l", "x:1", heard=True, secret_ids=("0a",)),),
             ready=True,
             ready_reason="Joined",
             ready_message="all well",
@@ -190,7 +190,7 @@ TIMES = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)).map
 COUNTS = st.integers(0, 10**6)
 IDS = st.lists(st.binary(min_size=4, max_size=4).map(bytes.hex), max_size=4).map(tuple)
 REPORTS = st.builds(
-    roster.NodeReport,
+    report.NodeReport,
     phase=st.sampled_from(["", "Pending", "Joined", "Left"]),
     public_key=TEXT,
     next_public_key=TEXT,
@@ -218,7 +218,7 @@ REPORTS = st.builds(
     last_change=TIMES,
     externals=st.lists(
         st.builds(
-            roster.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, TEXT, st.booleans(), IDS
+            report.ExternalReport, st.text(min_size=1, max_size=9), TEXT, TEXT, TEXT, st.booleans(), IDS
         ),
         max_size=3,
     ).map(tuple),
@@ -230,9 +230,9 @@ REPORTS = st.builds(
 
 
 @given(REPORTS)
-def test_what_an_agent_writes_is_what_is_read_and_what_the_models_accept(report: roster.NodeReport) -> None:
-    status = report.to_status()
-    assert roster.read_report(status) == report
+def test_what_an_agent_writes_is_what_is_read_and_what_the_models_accept(written: report.NodeReport) -> None:
+    status = written.to_status()
+    assert report.read_report(status) == written
     WgMeshNodeStatus.model_validate(status)
 
 
@@ -262,7 +262,7 @@ PART = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON, max_
 )
 def test_nonsense_reads_as_absent_or_as_no_object(body: dict[str, Any]) -> None:
     for read in (roster.read_mesh, roster.read_node):
-        with contextlib.suppress(roster.UnreadableObject):
+        with contextlib.suppress(fields.UnreadableObject):
             read(body)
 
 
@@ -272,9 +272,9 @@ def test_an_unreadable_lifetime_is_the_default() -> None:
 
 
 def test_an_object_without_its_names_is_none() -> None:
-    with pytest.raises(roster.UnreadableObject, match="the object has no uid"):
+    with pytest.raises(fields.UnreadableObject, match="the object has no uid"):
         roster.read_mesh({"metadata": {"name": "blue"}})
-    with pytest.raises(roster.UnreadableObject, match="the object has no node"):
+    with pytest.raises(fields.UnreadableObject, match="the object has no node"):
         roster.read_node({"metadata": METADATA, "spec": {"mesh": "blue"}})
 
 
@@ -283,10 +283,10 @@ def test_an_object_without_its_names_is_none() -> None:
     [("720h", 2592000.0), ("90m", 5400.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("10ms", 0.01)],
 )
 def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None:
-    assert roster.read_duration(text) == pytest.approx(seconds)
+    assert fields.read_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "h", "5", "5d", "1h 3m", "-1h", "1.2.3s"])
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        roster.read_duration(text)
+        fields.read_duration(text)

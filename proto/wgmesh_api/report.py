@@ -1,0 +1,188 @@
+"""A WgMeshNode's status: what an agent says of its node, as it writes it and as others read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from wgmesh_api.fields import read_int, read_list, read_text, read_time, write_time
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalReport:
+    """What a bootstrap node knows of a machine outside the cluster; `uid` is that of the WgMeshNode it entered by."""
+
+    node: str
+    uid: str
+    public_key: str
+    endpoint: str
+    heard: bool
+    secret_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """A WgMeshNode's status. `phase` is Pending, Joined or Left; absent values are empty, zero or None.
+
+    `trusted` and `certificate_issuer` are SHA-256 fingerprints of CAs in hexadecimal, `certificate_serial` is
+    hexadecimal; `worst` has at most 5 (peer, problem) pairs, `narrow` at most 5 (peer, bytes its path carries);
+    `gossip_keys` are ids, that which encrypts first; `secret_ids` those of secrets for pre-shared keys.
+    """
+
+    phase: str = ""
+    public_key: str = ""
+    next_public_key: str = ""
+    public_key_since: datetime | None = None
+    rotated_for: str = ""
+    endpoint: str = ""
+    backend: str = ""
+    interface: str = ""
+    mtu: int | None = None
+    heard: int = 0
+    relayed: int = 0
+    preshared: int = 0
+    expected: int = 0
+    failed: int = 0
+    worst: tuple[tuple[str, str], ...] = ()
+    refused_routes: tuple[str, ...] = ()
+    narrow_count: int = 0
+    narrow: tuple[tuple[str, int], ...] = ()
+    certificate_not_after: datetime | None = None
+    certificate_serial: str = ""
+    certificate_issuer: str = ""
+    trusted: tuple[str, ...] = ()
+    agent_version: str = ""
+    last_change: datetime | None = None
+    externals: tuple[ExternalReport, ...] = ()
+    gossip_keys: tuple[str, ...] = ()
+    secret_ids: tuple[str, ...] = ()
+    ready: bool = False
+    ready_reason: str = ""
+    ready_message: str = ""
+    ready_since: datetime | None = None
+
+    def to_status(self) -> dict[str, Any]:
+        """The status to apply: every field that has a value."""
+        status: dict[str, Any] = {
+            "phase": self.phase,
+            "publicKey": self.public_key,
+            "nextPublicKey": self.next_public_key,
+            "rotatedFor": self.rotated_for,
+            "endpoint": self.endpoint,
+            "backend": self.backend,
+            "interface": self.interface,
+            "certificateSerial": self.certificate_serial,
+            "certificateIssuer": self.certificate_issuer,
+            "agentVersion": self.agent_version,
+        }
+        status = {name: value for name, value in status.items() if value}
+        if self.mtu is not None:
+            status["mtu"] = self.mtu
+        status |= {
+            "peers": f"{self.heard}/{self.expected}",
+            "heard": self.heard,
+            "relayed": self.relayed,
+            "preshared": self.preshared,
+            "expected": self.expected,
+            "failed": self.failed,
+            "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
+            "refusedRoutes": list(self.refused_routes),
+            "narrowPaths": self.narrow_count,
+            "narrowest": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
+            "trusted": list(self.trusted),
+            "gossipKeys": list(self.gossip_keys),
+            "secretIds": list(self.secret_ids),
+            "externals": [
+                {
+                    "node": peer.node,
+                    "uid": peer.uid,
+                    "publicKey": peer.public_key,
+                    "endpoint": peer.endpoint,
+                    "heard": peer.heard,
+                    "secretIds": list(peer.secret_ids),
+                }
+                for peer in self.externals
+            ],
+        }
+        if self.public_key_since is not None:
+            status["publicKeySince"] = write_time(self.public_key_since)
+        if self.certificate_not_after is not None:
+            status["certificateNotAfter"] = write_time(self.certificate_not_after)
+        if self.last_change is not None:
+            status["lastChange"] = write_time(self.last_change)
+        if self.ready_since is not None:
+            status["conditions"] = [
+                {
+                    "type": "Ready",
+                    "status": "True" if self.ready else "False",
+                    "reason": self.ready_reason or ("Joined" if self.ready else "Joining"),
+                    "message": self.ready_message,
+                    "lastTransitionTime": write_time(self.ready_since),
+                }
+            ]
+        return status
+
+
+def read_report(status: Mapping[str, Any]) -> NodeReport:
+    ready = _ready_condition(status)
+    return NodeReport(
+        phase=read_text(status, "phase"),
+        public_key=read_text(status, "publicKey"),
+        next_public_key=read_text(status, "nextPublicKey"),
+        public_key_since=read_time(status.get("publicKeySince")),
+        rotated_for=read_text(status, "rotatedFor"),
+        endpoint=read_text(status, "endpoint"),
+        backend=read_text(status, "backend"),
+        interface=read_text(status, "interface"),
+        mtu=read_int(status, "mtu"),
+        heard=read_int(status, "heard") or 0,
+        relayed=read_int(status, "relayed") or 0,
+        preshared=read_int(status, "preshared") or 0,
+        expected=read_int(status, "expected") or 0,
+        failed=read_int(status, "failed") or 0,
+        worst=tuple(
+            (read_text(item, "node"), read_text(item, "problem"))
+            for item in read_list(status, "worst")
+            if isinstance(item, Mapping)
+        ),
+        refused_routes=tuple(item for item in read_list(status, "refusedRoutes") if isinstance(item, str)),
+        narrow_count=read_int(status, "narrowPaths") or 0,
+        narrow=tuple(
+            (read_text(item, "node"), read_int(item, "mtu") or 0)
+            for item in read_list(status, "narrowest")
+            if isinstance(item, Mapping)
+        ),
+        certificate_not_after=read_time(status.get("certificateNotAfter")),
+        certificate_serial=read_text(status, "certificateSerial"),
+        certificate_issuer=read_text(status, "certificateIssuer"),
+        trusted=tuple(item for item in read_list(status, "trusted") if isinstance(item, str)),
+        gossip_keys=tuple(item for item in read_list(status, "gossipKeys") if isinstance(item, str)),
+        secret_ids=tuple(item for item in read_list(status, "secretIds") if isinstance(item, str)),
+        agent_version=read_text(status, "agentVersion"),
+        last_change=read_time(status.get("lastChange")),
+        externals=tuple(
+            ExternalReport(
+                read_text(item, "node"),
+                read_text(item, "uid"),
+                read_text(item, "publicKey"),
+                read_text(item, "endpoint"),
+                item.get("heard") is True,
+                tuple(id_ for id_ in read_list(item, "secretIds") if isinstance(id_, str)),
+            )
+            for item in read_list(status, "externals")
+            if isinstance(item, Mapping) and read_text(item, "node")
+        ),
+        ready=ready.get("status") == "True",
+        ready_reason=read_text(ready, "reason"),
+        ready_message=read_text(ready, "message"),
+        ready_since=read_time(ready.get("lastTransitionTime")),
+    )
+
+
+def _ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    for condition in read_list(status, "conditions"):
+        if isinstance(condition, Mapping) and condition.get("type") == "Ready":
+            return condition
+    return {}
