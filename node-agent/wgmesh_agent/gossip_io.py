@@ -22,7 +22,7 @@ import structlog
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
-from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.errors import GossipError, QueryOverError
 from wgmesh_agent.gossip.key_queries import KeyOperation, KeyResult, collect
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import (
@@ -345,9 +345,12 @@ class GossipNode:
             if answer is not None:
                 self._core.respond(query.ltime, query.id, answer, self._clock())
                 self._flush()
+        except QueryOverError:
+            self.counters.refuse("query: our answer came too late")
+            _log.debug("query answered too late", query=query.name, asker=query.source_node)
         except GossipError as error:
             self.counters.refuse("query: our answer could not be sent")
-            _log.debug("query not answered", query=query.name, asker=query.source_node, reason=str(error))
+            _log.warning("query not answered", query=query.name, asker=query.source_node, reason=str(error))
         except Exception:
             _log.exception("query handler failed", query=query.name, asker=query.source_node)
 

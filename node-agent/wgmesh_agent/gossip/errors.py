@@ -9,6 +9,10 @@ class KeyringError(GossipError):
     """A key operation was refused. Its text is fit for a serf key response, and never holds key bytes."""
 
 
+class QueryOverError(GossipError):
+    """A query is not open: its time was up before the answer was there, as on a busy machine, or it was answered."""
+
+
 class PeerError(Exception):
     """A peer's bytes or behaviour are wrong. Any input of a decoder ends in a value or in this."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .config import SerfConfig
 from .counters import Counters
-from .errors import GossipError
+from .errors import GossipError, QueryOverError
 from .key_queries import KeyOperation, answer_key_query
 from .keyring import Keyring
 from .member_table import MemberTable
@@ -82,10 +82,12 @@ class QueryAnswers:
         )
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
-        """Answer a query, once. Raises GossipError if it is not open (any more), or the answer too long."""
+        """Answer a query, once. Raises QueryOverError if it is not open (any more), GossipError if the answer is too
+        long.
+        """
         query, deadline = self._open.get((ltime, query_id), (None, 0.0))
         if query is None or now > deadline:
-            raise GossipError("that query is not open: unknown, answered already, or its time is up")
+            raise QueryOverError("that query is not open: unknown, answered already, or its time is up")
         response = QueryResponse(ltime, query_id, self._config.node_name, 0, payload)
         size = len(encode_serf(response))
         if size > self._config.query_response_bytes:

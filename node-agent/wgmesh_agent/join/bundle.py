@@ -23,12 +23,12 @@ from wgmesh_agent.settings.model import Bundle, HostPort, IPAddress
 from wgmesh_api.certificates import is_issued_by
 from wgmesh_api.identity import IdentityError, NodeIdentity, Role, identity_of
 from wgmesh_api.names import is_mesh_name, is_node_name
+from wgmesh_api.preshared import MOST_SECRETS
 from wgmesh_api.roster import bootstrap_dns_name
 
 MAX_BYTES = 256 * 1024
 MAX_BOOTSTRAPS = 64
 MAX_ADDRESSES = 8
-MAX_SECRETS = 8
 WARN_BEFORE = timedelta(days=30)
 WARN_FROM = 2 / 3
 FETCH = "fetch it again: kubectl get secret, the key bundle.json, decoded from base64"
@@ -71,7 +71,7 @@ def parse_bundle(data: bytes, path: Path) -> Bundle:
         authorities=_text(content, path, "ca").encode(),
         certificate=_text(content, path, "certificate").encode(),
         key=_text(content, path, "key").encode(),
-        secrets=tuple(_list(content, path, "secrets", MAX_SECRETS)) if "secrets" in content else (),
+        secrets=tuple(_list(content, path, "secrets", MOST_SECRETS)) if "secrets" in content else (),
     )
     _check_certificate(bundle)
     return bundle

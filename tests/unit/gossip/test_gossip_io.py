@@ -140,15 +140,22 @@ async def test_queries_are_answered_by_functions_and_coroutines_and_a_failing_on
     a.on_query("fail", fail)
     a.on_query("silent", lambda _: None)
     a.on_query("huge", lambda _: bytes(5000))
+
+    async def too_late(_: QueryReceived) -> bytes:
+        await asyncio.sleep(1.0)
+        return b"too late"
+
+    a.on_query("late", too_late)
     for name in ("at-once", "slowly"):
         result = await b.query(name, b"x", timeout=5)
         assert result.responses == {"a": name.replace("-", " ").encode() + b" x"}
         assert result.expected == {"a"}
-    for name in ("fail", "silent", "huge", "unknown"):
+    for name in ("fail", "silent", "huge", "late", "unknown"):
         result = await b.query(name, nodes=["a"], ack=True, timeout=0.5)
         assert not result.responses
         assert result.acks == {"a"}
     assert a.counters.refused["query: our answer could not be sent"] == 1
+    await eventually(lambda: a.counters.refused.get("query: our answer came too late") == 1)
     assert (await a.query("at-once", b"me", nodes=["a"])).responses == {"a": b"at once me"}
 
 
