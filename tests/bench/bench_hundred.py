@@ -31,6 +31,8 @@ IDLE_SECONDS, QUICK_SECONDS = 90.0, 30.0
 LONGEST_SECONDS = 180.0
 LOOK_SECONDS = 0.02
 """Between two looks at two hundred logs: looking must not be what keeps the machine busy."""
+CALM_SECONDS = 15.0
+"""Between two deaths: who came back last has met everybody, so that a death is found by clusters at rest."""
 GIB_A_NODE = 0.09
 
 REACH_JOIN_SECONDS = 15.0
@@ -153,7 +155,7 @@ def _deaths(mesh: Mesh, serf: SerfCluster, tries: int) -> list[Measurement]:
     theirs: list[float] = []
     with ThreadPoolExecutor(1) as pool:
         for _ in range(tries):
-            time.sleep(3.0 + chance.random())
+            time.sleep(CALM_SECONDS + chance.random())
             node = chance.choice(list(mesh.agents)[2:])
             other = chance.choice(list(serf.agents)[2:])
             logs = {name: agent.log for name, agent in mesh.agents.items()}
