@@ -19,6 +19,7 @@ from ipaddress import ip_address
 
 import structlog
 
+from wgmesh_agent import receive_buffer
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
@@ -256,7 +257,7 @@ class GossipNode:
                     raise
             else:
                 break
-        _enlarge_receive_buffer(udp)
+        receive_buffer.enlarge(udp, _RECEIVE_BUFFER_BYTES)
         self._udp, self.port = udp, port
         asyncio.get_running_loop().add_reader(udp, self._readable)
 
@@ -363,17 +364,6 @@ class GossipNode:
 def _resolve(future: asyncio.Future[str | None] | asyncio.Future[None], value: str | None) -> None:
     if not future.done():
         future.set_result(value)  # type: ignore[arg-type]
-
-
-def _enlarge_receive_buffer(udp: socket.socket) -> None:
-    size = _RECEIVE_BUFFER_BYTES
-    while size:
-        try:
-            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        except OSError:
-            size //= 2
-        else:
-            return
 
 
 @lru_cache(maxsize=8192)

@@ -22,7 +22,7 @@ import urllib3
 from tests.bench.measurement import CannotRun, Measurement
 from tests.bench.processes import cpu_seconds
 from tests.kind.control_plane import PROGRAMS, Client, ControlPlane, control_plane
-from tests.kind.test_apiserver_operator import CRDS, MESHES, NAMESPACE, NODES, OWN, Operator, grant, served
+from tests.kind.played import CRDS, MESHES, NAMESPACE, NODES, OWN, Operator, grant, served
 
 from wgmesh_agent.kube.calm import Calm
 from wgmesh_api.report import NodeReport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,21 @@ class Mesh:
 
     def condition(self, kind: str) -> Object:
         return condition(self.body(), kind)
+
+    def counts(self) -> tuple[str, str]:
+        """NODES and LINKS."""
+        status = self.status()
+        return status["nodes"], status["links"]
+
+    def events(self) -> set[str]:
+        """Reasons of the Events on it."""
+        own = (self.body() or {})["metadata"]["uid"]
+        events = items("events", namespace="default")
+        return {event["reason"] for event in events if event["involvedObject"].get("uid") == own}
+
+    def rotate(self, what: str) -> None:
+        """Annotates it, so that this is replaced."""
+        kubectl("annotate", "--overwrite", "wgmesh", self.name, f"wgmesh.dev/rotate-{what}={time.time()}")
 
     def wait(self, kind: str = "FullyMeshed", status: str = "True", seconds: float = MESHED_SECONDS) -> None:
         """AssertionError with the mesh's whole status if the condition is not so in time."""

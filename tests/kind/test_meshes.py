@@ -24,6 +24,8 @@ GONE_SECONDS = 20
 INTERRUPTED_SECONDS = 40
 """For the end of a mesh whose pods are only just starting: they hear of it when they are up."""
 LEAVE_SECONDS = 30
+ROTATED_SECONDS = 300
+"""A kubelet takes up to a minute and a half to bring a changed Secret to a pod; then two minutes between handshakes."""
 COLLECTED_SECONDS = 60
 ROUNDS = 10
 
@@ -74,7 +76,7 @@ def test_two_meshes_on_the_same_nodes_are_both_whole(ground: Ground, measured: M
         at_most=TOGETHER_SECONDS,
     )
     for mesh in (ground.blue, ground.green):
-        assert counts(mesh) == ("3/3", "6/6")
+        assert mesh.counts() == ("3/3", "6/6")
         for node in ground.nodes:
             assert mesh.peers(node.name) == {key for name, key in mesh.keys().items() if name != node.name}
     assert set(ground.blue.keys().values()).isdisjoint(ground.green.keys().values())
@@ -111,6 +113,62 @@ def test_tunnels_have_pre_shared_keys_in_the_mesh_that_asks_for_them_and_in_no_o
         "every node says that both its tunnels have one",
         ground.green.members,
     )
+
+
+def test_all_that_is_secret_is_replaced_when_the_mesh_is_annotated_and_no_ping_is_lost(
+    ground: Ground, measured: Measured, tmp_path: Path
+) -> None:
+    """Gossip key and pre-shared keys at the same time, then WireGuard keys, which take the pre-shared ones along."""
+    green = ground.green
+    (ring,), secrets, keys = rings(green), shared(green, ground.nodes), green.keys()
+    during = "gossip key, pre-shared keys and WireGuard keys are replaced"
+    with none_lost(tmp_path, measured, during, green.pairs(ground.nodes)):
+        began = time.monotonic()
+        green.rotate("gossip-key")
+        green.rotate("psk")
+
+        def replaced() -> bool:
+            (now,) = rings(green) if len(rings(green)) == 1 else (ring,)
+            return len(now) == 1 and now != ring and shared(green, ground.nodes).isdisjoint(secrets)
+
+        wait_for(replaced, ROTATED_SECONDS, "another gossip key, other pre-shared keys", green.members)
+        wait_for(
+            lambda: {"GossipKeyRotated", "PresharedSecretReplaced"} <= green.events(),
+            TOGETHER_SECONDS,
+            "the Events that say that it is done",
+            green.events,
+        )
+        measured("gossip and pre-shared keys: annotated until all have others", time.monotonic() - began)
+        began = time.monotonic()
+        green.rotate("wireguard-keys")
+        wait_for(
+            lambda: "WireGuardKeysRotated" in green.events(), ROTATED_SECONDS, "its Event", green.members
+        )
+        measured("WireGuard keys: annotated until all have others", time.monotonic() - began)
+        assert set(green.keys()) == set(keys)
+        assert set(green.keys().values()).isdisjoint(keys.values())
+        green.wait()
+    wait_for(lambda: has_no_former_peers(green, ground.nodes), TOGETHER_SECONDS, "no former key is left")
+    assert "(none)" not in shared(green, ground.nodes)
+    assert green.counts() == ("3/3", "6/6")
+
+
+def has_no_former_peers(mesh: Mesh, nodes: list[Node]) -> bool:
+    """Every node has the present keys of all others as peers, and no more."""
+    keys = mesh.keys()
+    return all(
+        mesh.peers(node.name) == {key for name, key in keys.items() if name != node.name} for node in nodes
+    )
+
+
+def rings(mesh: Mesh) -> set[tuple[str, ...]]:
+    """The gossip keys' ids, as members say that they have them."""
+    return {tuple(member["status"]["gossipKeys"]) for member in mesh.members().values()}
+
+
+def shared(mesh: Mesh, nodes: list[Node]) -> set[str]:
+    """The pre-shared keys that WireGuard has."""
+    return {secret for node in nodes for secret in mesh.preshared(node.name).values()}
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +250,7 @@ def away_and_back(
             lambda: difference(ground.before[goes.name], traces(goes)),
         )
         wait_for(
-            lambda: counts(blue) == ("2/2", "2/2"),
+            lambda: blue.counts() == ("2/2", "2/2"),
             LEAVE_SECONDS,
             "2/2 nodes, 2/2 links",
             blue.status,
@@ -219,12 +277,6 @@ def away_and_back(
             )
 
 
-def counts(mesh: Mesh) -> tuple[str, str]:
-    """NODES and LINKS."""
-    status = mesh.status()
-    return status["nodes"], status["links"]
-
-
 def test_deleting_one_mesh_does_not_touch_the_other(
     ground: Ground, measured: Measured, tmp_path: Path
 ) -> None:
@@ -236,7 +288,7 @@ def test_deleting_one_mesh_does_not_touch_the_other(
         for changed in ground.changed():
             assert changed
             assert only_of("blue", changed), changed
-    wait_for(lambda: counts(blue) == ("3/3", "6/6"), TOGETHER_SECONDS, "3/3, 6/6", blue.status)
+    wait_for(lambda: blue.counts() == ("3/3", "6/6"), TOGETHER_SECONDS, "3/3, 6/6", blue.status)
 
 
 def test_of_a_deleted_mesh_no_trace_is_left_on_any_node(ground: Ground, measured: Measured) -> None:

@@ -18,7 +18,7 @@ import pytest
 from cryptography import x509
 from tests.kind.cutting import apart
 from tests.kind.evidence import Measured
-from tests.kind.kubectl import Object, apply, delete, get, items, kubectl, wait_for
+from tests.kind.kubectl import Object, apply, delete, get, kubectl, wait_for
 from tests.kind.machines import bundle, exit_status, external, machine, said
 from tests.kind.meshes import Mesh, mesh_body
 from tests.kind.nodes import Node
@@ -78,20 +78,13 @@ def ground(blue: Mesh, nodes: list[Node]) -> Ground:
     return Ground(blue, nodes, doors, plain)
 
 
-def told(mesh: Mesh) -> set[str]:
-    """Reasons of the Events on it."""
-    own = (mesh.body() or {})["metadata"]["uid"]
-    events = items("events", namespace="default")
-    return {event["reason"] for event in events if event["involvedObject"].get("uid") == own}
-
-
 @pytest.fixture
 def outsider(ground: Ground) -> Iterator[None]:
     """The WgMeshNode of a machine outside the cluster."""
     external(ground.mesh, OUTSIDE)
     yield
     delete("wgmeshnode", f"{ground.mesh.name}.{OUTSIDE}")
-    wait_for(lambda: counts(ground.mesh) == ("3/3", "6/6"), CHANGED_SECONDS, "3/3, 6/6", ground.mesh.status)
+    wait_for(lambda: ground.mesh.counts() == ("3/3", "6/6"), CHANGED_SECONDS, "3/3, 6/6", ground.mesh.status)
 
 
 def outside_pairs(ground: Ground, there: Node) -> list[tuple[Node, str]]:
@@ -110,12 +103,12 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
     (old,) = authorities(mesh)
     stolen = papers(ground.plain, mesh.name)
     with machine(name, images[0], ground.nodes[0], file) as there:
-        wait_for(lambda: counts(mesh) == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12", mesh.status)
+        wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12", mesh.status)
         pairs = [*mesh.pairs(ground.nodes), *outside_pairs(ground, there)]
         with none_lost(tmp_path, measured, "the CA is rolled over, with a machine outside", pairs):
             new = rolled_over(ground, old, measured)
-        assert counts(mesh) == ("4/4", "12/12")
-    assert {"CARollOverStarted", "CASwitched", "CARolledOver"} <= told(mesh)
+        assert mesh.counts() == ("4/4", "12/12")
+    assert {"CARollOverStarted", "CASwitched", "CARolledOver"} <= mesh.events()
     for node in ground.nodes:
         held = papers(node, mesh.name)
         assert is_signed_by(held.leaf(), new)
@@ -130,13 +123,13 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
     # The machine was not waited for: to enter again it needs the bundle that was made meanwhile.
     bundle(mesh, OUTSIDE, file, unlike=made)
     with machine(name, images[0], ground.nodes[0], file):
-        wait_for(lambda: counts(mesh) == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
+        wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
 
 
 def rolled_over(ground: Ground, old: x509.Certificate, measured: Measured) -> x509.Certificate:
     """The CA that all nodes trust, and no other, after the annotation."""
     mesh, began, phases = ground.mesh, time.monotonic(), {1}
-    kubectl("annotate", "wgmesh", mesh.name, f"wgmesh.dev/rotate-ca={int(time.time())}")
+    mesh.rotate("ca")
 
     def is_over() -> bool:
         trusted = authorities(mesh)
@@ -160,12 +153,6 @@ def rolled_over(ground: Ground, old: x509.Certificate, measured: Measured) -> x5
     measured("rotate-ca annotated until no node trusts the old CA", time.monotonic() - began)
     assert phases == {1, 2}
     return new
-
-
-def counts(mesh: Mesh) -> tuple[str, str]:
-    """NODES and LINKS."""
-    status = mesh.status()
-    return status["nodes"], status["links"]
 
 
 def row(mesh: Mesh, node: str) -> dict[str, str]:
@@ -194,10 +181,10 @@ def test_a_machine_outside_enters_with_its_bundle_counts_and_is_cut_off_for_good
         wait_for(lambda: mesh.members()[OUTSIDE]["status"]["phase"], CHANGED_SECONDS, "its phase")
         == "Pending"
     )
-    assert counts(mesh) == ("3/3", "6/6")
+    assert mesh.counts() == ("3/3", "6/6")
     with machine(name, images[0], ground.nodes[0], file) as there:
         began = time.monotonic()
-        wait_for(lambda: counts(mesh) == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12", mesh.status)
+        wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12", mesh.status)
         measured("wgmesh join --bundle until the mesh counts 4/4, 12/12", time.monotonic() - began)
         mesh.wait()
         assert row(mesh, OUTSIDE)["PEERS"] == "3/3"
@@ -227,11 +214,11 @@ def assert_counted_honestly(ground: Ground, there: Node, measured: Measured) -> 
     mesh, node = ground.mesh, ground.plain
     with apart(node, there, WIREGUARD_PORT):
         began = time.monotonic()
-        wait_for(lambda: counts(mesh) == ("4/4", "10/12"), CHANGED_SECONDS, "4/4, 10/12", mesh.status)
+        wait_for(lambda: mesh.counts() == ("4/4", "10/12"), CHANGED_SECONDS, "4/4, 10/12", mesh.status)
         measured("a machine outside apart from one node until LINKS is 10/12", time.monotonic() - began)
         assert any(line.startswith(f"{node.name} -> {OUTSIDE}") for line in mesh.status()["worstLinks"])
         assert mesh.condition("FullyMeshed")["status"] == "False"
-    wait_for(lambda: counts(mesh) == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
+    wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
 
 
 def assert_cut_off(ground: Ground, there: Node, measured: Measured, folder: Path) -> None:
@@ -253,7 +240,7 @@ def assert_cut_off(ground: Ground, there: Node, measured: Measured, folder: Path
             time.monotonic() - began,
             at_most=CUT_OFF_SECONDS,
         )
-        wait_for(lambda: counts(mesh) == ("3/3", "6/6"), CHANGED_SECONDS, "3/3, 6/6", mesh.status)
+        wait_for(lambda: mesh.counts() == ("3/3", "6/6"), CHANGED_SECONDS, "3/3, 6/6", mesh.status)
     for node in ground.nodes:
         assert unanswered(node, address)
         assert unanswered(there, mesh.addresses()[node.name][0])
@@ -270,7 +257,7 @@ def assert_no_way_back(ground: Ground, there: Node, measured: Measured) -> None:
     words = f"the roster has no member {OUTSIDE}"
     wait_for(lambda: words in said(there.name), CHANGED_SECONDS, f"the machine is told: {words}")
     assert OUTSIDE not in mesh.members()
-    assert counts(mesh) == ("3/3", "6/6")
+    assert mesh.counts() == ("3/3", "6/6")
     assert all(len(mesh.peers(node.name)) == 2 for node in ground.nodes)
 
 

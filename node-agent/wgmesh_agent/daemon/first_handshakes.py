@@ -15,7 +15,7 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 
 FIRST_PAUSE_SECONDS = 0.6
-ATTEMPTS = 3
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FirstHandshakes:
     def due(self, device: Device, now: float) -> frozenset[PublicKey]:
         """Peers of `device` that have had their time and no handshake: to be removed and made again, now.
 
-        The pause doubles with each attempt; after three the rest is left to WireGuard.
+        The pause doubles with each attempt; after five the rest is left to WireGuard.
         """
         due = set()
         for key, wait in list(self._waits.items()):

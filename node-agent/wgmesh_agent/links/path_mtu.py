@@ -63,6 +63,8 @@ class _Peer:
     """The largest size that was answered in this search."""
     lost: int | None = None
     """The smallest that was not."""
+    confirming: bool = False
+    """The size that was lost is tried once more before that is believed: a peer that stood still answers nothing."""
     size: int = 0
     tries: int = 0
     sent: dict[int, int] = field(default_factory=dict)
@@ -169,7 +171,7 @@ class PathMTUs:
         ceiling = self._full if ceiling >= self._full else min(self._full, max(LEAST_BYTES, rounded(ceiling)))
         if not peer.searching or peer.ceiling != ceiling:
             peer.searching, peer.ceiling = True, ceiling
-            peer.passed, peer.lost, peer.tries = 0, None, 0
+            peer.passed, peer.lost, peer.confirming, peer.tries = 0, None, False, 0
             peer.size = peer.mtu if peer.mtu is not None and peer.mtu < ceiling else ceiling
         if peer.tries < TRIES:
             return True
@@ -179,6 +181,8 @@ class PathMTUs:
     def _next_size(self, address: IPAddress, peer: _Peer, now: float) -> bool:
         """Chooses what to try next; False if the search is over."""
         size = _candidate(peer)
+        if size is None and peer.passed and peer.lost and peer.passed != peer.mtu and not peer.confirming:
+            size, peer.confirming = peer.lost, True
         if size is None:
             self._settle(address, peer, now)
             return False

@@ -107,6 +107,19 @@ def test_answers_that_come_after_their_size_was_given_up_still_count() -> None:
     assert pair.mtu == FULL
 
 
+@pytest.mark.parametrize("seconds", [1.0, 1.5, 2.0, 2.5, 5.0, 14.0])
+def test_a_peer_that_stood_still_for_a_while_is_not_taken_for_one_with_a_narrow_path(seconds: float) -> None:
+    """Its agent had no processor, and its socket no room: what was sent to it is lost, whatever its size."""
+    pair = Pair(FULL)
+    pair.carries = 0
+    pair.run(seconds)
+    pair.carries = FULL
+    for _ in range(1300):
+        pair.run(0.1)
+        assert not pair.a.reduced()
+    assert pair.mtu == FULL
+
+
 def test_a_peer_that_answers_nothing_leaves_the_interface_s_mtu_as_it_is_and_is_asked_ever_more_seldom() -> (
     None
 ):

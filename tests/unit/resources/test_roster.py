@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from wgmesh_api import fields, report, roster
 from wgmesh_api.resources.base import Condition
-from wgmesh_api.resources.mesh import BootstrapStatus, WgMesh, WgMeshSpec, WgMeshStatus
+from wgmesh_api.resources.mesh import WgMesh, WgMeshSpec
+from wgmesh_api.resources.mesh_status import BootstrapStatus, WgMeshStatus
 from wgmesh_api.resources.node import (
     ExternalPeer,
     NarrowPath,
