@@ -1,4 +1,6 @@
-"""A hundred real agents, each with a tunnel to each other, beside a hundred `serf agent`s: joining, resting, dying."""
+"""A hundred real agents, each with a tunnel to each other, and after them a hundred `serf agent`s: joining, resting,
+dying.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ import re
 import signal
 import statistics
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from tests.bench.log_watch import LogWatch
 from tests.bench.measurement import CannotRun, Measurement
@@ -20,17 +22,15 @@ from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
 
-TITLE = (
-    "a hundred agents with 4,950 tunnels: the last join; then rest and deaths beside a hundred `serf agent`s"
-)
+TITLE = "a hundred agents with 4,950 tunnels: the last join, rest, deaths; then a hundred `serf agent`s: rest, deaths"
 NODES, QUICK_NODES = 100, 30
 JOINS, QUICK_JOINS = 5, 2
 TRIES, QUICK_TRIES = 10, 3
 SETTLE_SECONDS = 30.0
 IDLE_SECONDS, QUICK_SECONDS = 90.0, 30.0
 LONGEST_SECONDS = 180.0
-LOOK_SECONDS = 0.02
-"""Between two looks at two hundred logs: looking must not be what keeps the machine busy."""
+LOOK_SECONDS = 0.05
+"""Between two looks at a hundred logs: looking must not be what keeps the machine busy."""
 CALM_SECONDS = 15.0
 """Between two deaths: who came back last has met everybody, so that a death is found by clusters at rest."""
 GIB_A_NODE = 0.09
@@ -41,37 +41,58 @@ REACH_RESIDENT_MIB = 80.0
 
 
 def measure(quick: bool) -> list[Measurement]:
-    """Both clusters rest and lose members on this machine at the same time; the joins before that are the agents'
-    alone. Raises CannotRun where memory does not suffice.
+    """The clusters have the machine one after the other: together two hundred would be more than a few cores carry, and
+    what the one costs would be found in the other. Raises CannotRun where memory does not suffice.
     """
     return hundred(QUICK_NODES if quick else NODES, quick)
 
 
 def hundred(size: int, quick: bool) -> list[Measurement]:
     """The same with `size` nodes of each kind."""
-    require_memory(GIB_A_NODE * size, f"twice {size} agents")
-    joins = QUICK_JOINS if quick else JOINS
+    require_memory(GIB_A_NODE * size, f"{size} agents")
+    joins, tries = (QUICK_JOINS, QUICK_TRIES) if quick else (JOINS, TRIES)
+    seconds = QUICK_SECONDS if quick else IDLE_SECONDS
     with Network() as network:
         nodes = [f"n{number}" for number in range(1, size + joins)]
         for node in nodes:
             network.add_host(node)
-        for number in range(1, size + 1):
-            network.add_host(f"s{number}")
         network.introduce()
         mesh = Mesh(network, "hundred")
         _grow(mesh, nodes[: size - 1])
         print(f"  {size - 1} agents joined one after the other", flush=True)
         joined = [_last(mesh, node, leaves=node != nodes[-1]) for node in nodes[size - 1 :]]
         _until_full(mesh, mesh.agents)
-        print(f"  {size} serf agents beside them", flush=True)
+        tunnels = named("wireguard-go", [agent.host.pid for agent in mesh.agents.values()])
+        rest, memories = _rest([agent.pid for agent in mesh.agents.values()], tunnels, seconds)
+        deaths = _deaths(
+            mesh.agents, {name: agent.log for name, agent in mesh.agents.items()}, tries,
+            lambda name: f"member +node={re.escape(name)} status=failed", _alive, lambda agent: agent.start(),
+        )  # fmt: skip
+    with Network() as network:
+        for number in range(1, size + 1):
+            network.add_host(f"s{number}")
+        network.introduce()
         serf = SerfCluster(network, size)
-        rest = _rest(mesh, serf, QUICK_SECONDS if quick else IDLE_SECONDS)
-        deaths = _deaths(mesh, serf, QUICK_TRIES if quick else TRIES)
+        print(f"  {size} serf agents", flush=True)
+        serf_rest, serf_memories = _rest([agent.pid for agent in serf.agents.values()], [], seconds)
+        serf_deaths = _deaths(
+            serf.agents, serf.logs, tries,
+            lambda name: f"EventMemberFailed: {name} ", lambda name: f"EventMemberJoin: {name} ", serf.start,
+        )  # fmt: skip
     n = f"{size} agents"
+    cpu, tunnel_cpu = rest
+    resident, tunnel_resident = memories
+    no_worse = statistics.median(deaths) <= statistics.median(serf_deaths)
     return [
         Measurement(f"{n}: the last join, from its admission until a full mesh", "s", joined,
                     reach=f"≤ {REACH_JOIN_SECONDS:g} s", reached=statistics.median(joined) <= REACH_JOIN_SECONDS),
-        *(_renamed(row, f"{n}: {row.what}") for row in (*rest, *deaths)),
+        Measurement(f"{n}: processor, idle for {seconds:.0f} s", "%", cpu, "serf agent", serf_rest[0],
+                    f"≤ {REACH_CPU_PERCENT:g} %", statistics.median(cpu) <= REACH_CPU_PERCENT),
+        Measurement(f"{n}: processor of a wireguard-go meanwhile", "%", tunnel_cpu),
+        Measurement(f"{n}: resident memory", "MiB", resident, "serf agent", serf_memories[0],
+                    f"≤ {REACH_RESIDENT_MIB:g} MiB", max(resident) <= REACH_RESIDENT_MIB),
+        Measurement(f"{n}: resident memory of a wireguard-go", "MiB", tunnel_resident),
+        Measurement(f"{n}: a death known to all", "s", deaths, "serf agent", serf_deaths, "median no worse", no_worse),
     ]  # fmt: skip
 
 
@@ -124,60 +145,51 @@ def _last(mesh: Mesh, node: str, *, leaves: bool) -> float:
     return seconds
 
 
-def _rest(mesh: Mesh, serf: SerfCluster, seconds: float) -> list[Measurement]:
+def _rest(
+    agents: list[int], tunnels: list[int], seconds: float
+) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
+    """Of agents and of tunnels: percent of a core, and MiB resident."""
     time.sleep(SETTLE_SECONDS)
-    ours = [agent.pid for agent in mesh.agents.values()]
-    theirs = [agent.pid for agent in serf.agents.values()]
-    tunnels = named("wireguard-go", [agent.host.pid for agent in mesh.agents.values()])
-    begun, before = time.monotonic(), [_each(pids) for pids in (ours, theirs, tunnels)]
+    begun, before = time.monotonic(), [_each(pids) for pids in (agents, tunnels)]
     time.sleep(seconds)
-    after, took = [_each(pids) for pids in (ours, theirs, tunnels)], time.monotonic() - begun
-    cpu, serf_cpu, tunnel_cpu = (
-        [100 * (b[pid] - a[pid]) / took for pid in a] for a, b in zip(before, after, strict=True)
-    )
-    resident, serf_resident, tunnel_resident = (
-        [memory(pid).resident for pid in pids] for pids in (ours, theirs, tunnels)
-    )
-    return [
-        Measurement(f"processor, idle for {took:.0f} s", "%", cpu, "serf agent", serf_cpu,
-                    f"≤ {REACH_CPU_PERCENT:g} %", statistics.median(cpu) <= REACH_CPU_PERCENT),
-        Measurement("processor of a wireguard-go meanwhile", "%", tunnel_cpu),
-        Measurement("resident memory", "MiB", resident, "serf agent", serf_resident,
-                    f"≤ {REACH_RESIDENT_MIB:g} MiB", max(resident) <= REACH_RESIDENT_MIB),
-        Measurement("resident memory of a wireguard-go", "MiB", tunnel_resident),
-    ]  # fmt: skip
+    after, took = [_each(pids) for pids in (agents, tunnels)], time.monotonic() - begun
+    busy = [[100 * (b[pid] - a[pid]) / took for pid in a] for a, b in zip(before, after, strict=True)]
+    resident = [[memory(pid).resident for pid in pids] for pids in (agents, tunnels)]
+    return (busy[0], busy[1]), (resident[0], resident[1])
 
 
-def _deaths(mesh: Mesh, serf: SerfCluster, tries: int) -> list[Measurement]:
-    """In each try one of each kind dies by SIGKILL at once, and comes back. The first two carry others' joins."""
+class _Killable(Protocol):
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+_Agent = TypeVar("_Agent", bound=_Killable)
+
+
+def _deaths(
+    agents: Mapping[str, _Agent],
+    logs: Mapping[str, Path],
+    tries: int,
+    failed: Callable[[str], str],
+    alive: Callable[[str], str],
+    start: Callable[[_Agent], None],
+) -> list[float]:
+    """Seconds until the logs of all others say so. In each try one dies by SIGKILL, and comes back; none of the first
+    two, which carry others' joins.
+    """
     chance = random.Random(1)
-    ours: list[float] = []
-    theirs: list[float] = []
-    with ThreadPoolExecutor(1) as pool:
-        for _ in range(tries):
-            time.sleep(CALM_SECONDS + chance.random())
-            node = chance.choice(list(mesh.agents)[2:])
-            other = chance.choice(list(serf.agents)[2:])
-            logs = {name: agent.log for name, agent in mesh.agents.items()}
-            with LogWatch(_without(logs, node)) as watch, LogWatch(_without(serf.logs, other)) as serf_watch:
-                begun = time.monotonic()
-                mesh.agents[node].kill()
-                killed = time.monotonic()
-                serf.agents[other].kill()
-                found = pool.submit(
-                    watch.first, f"member +node={node} status=failed", LONGEST_SECONDS, LOOK_SECONDS
-                )
-                seen = serf_watch.first(f"EventMemberFailed: {other} ", LONGEST_SECONDS, LOOK_SECONDS)
-                ours.append(max(found.result().values()) - begun)
-                theirs.append(max(seen.values()) - killed)
-                print(f"  {node} {ours[-1]:.2f} s, {other} {theirs[-1]:.2f} s", flush=True)
-                mesh.agents[node].start()
-                serf.start(serf.agents[other])
-                found = pool.submit(watch.first, _alive(node), LONGEST_SECONDS, LOOK_SECONDS)
-                serf_watch.first(f"EventMemberJoin: {other} ", LONGEST_SECONDS, LOOK_SECONDS)
-                found.result()
-    no_worse = statistics.median(ours) <= statistics.median(theirs)
-    return [Measurement("a death known to all", "s", ours, "serf agent", theirs, "median no worse", no_worse)]
+    found: list[float] = []
+    for _ in range(tries):
+        time.sleep(CALM_SECONDS + chance.random())
+        name = chance.choice(list(agents)[2:])
+        with LogWatch(_without(logs, name)) as watch:
+            begun = time.monotonic()
+            agents[name].kill()
+            found.append(max(watch.first(failed(name), LONGEST_SECONDS, LOOK_SECONDS).values()) - begun)
+            print(f"  {name} {found[-1]:.2f} s", flush=True)
+            start(agents[name])
+            watch.first(alive(name), LONGEST_SECONDS, LOOK_SECONDS)
+    return found
 
 
 def _until_full(mesh: Mesh, asked: Iterable[str]) -> None:
@@ -211,9 +223,3 @@ def _without(logs: Mapping[str, Path], name: str) -> dict[str, Path]:
 
 def _each(pids: Iterable[int]) -> dict[int, float]:
     return {pid: cpu_seconds(pid) for pid in pids}
-
-
-def _renamed(row: Measurement, what: str) -> Measurement:
-    return Measurement(
-        what, row.unit, row.samples, row.reference, row.reference_samples, row.reach, row.reached
-    )
