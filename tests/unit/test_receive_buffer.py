@@ -8,8 +8,9 @@ from pathlib import Path
 
 from wgmesh_agent import receive_buffer
 
-SIZE = 1 << 20
+
 LIMIT = int(Path("/proc/sys/net/core/rmem_max").read_text())
+SIZE = 2 * LIMIT
 
 
 class Unprivileged(socket.socket):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -258,6 +259,11 @@ class TestFile:
         path.unlink()
         await source.look(lambda held: True)
         assert source.held == Held((), (NEW, OLD))
+
+
+async def test_where_no_secrets_can_come_from_nobody_looks_for_any() -> None:
+    async with asyncio.timeout(1.0):
+        await SecretSource().follow(lambda _: True)
 
 
 async def test_a_machine_outside_has_the_secrets_of_its_bundle(tmp_path: Path) -> None:
