@@ -8,7 +8,6 @@ from pathlib import Path
 
 from wgmesh_agent import receive_buffer
 
-
 LIMIT = int(Path("/proc/sys/net/core/rmem_max").read_text())
 SIZE = 2 * LIMIT
 

@@ -67,6 +67,7 @@ class Location:
         self._doubted = -math.inf
         self._is_doubtful = False
         self._addresses: Sequence[IPAddress] | None = None
+        self._reading = asyncio.Lock()
 
     def moved(self) -> None:
         """An address came or went: look again soon."""
@@ -81,15 +82,19 @@ class Location:
             self._news.bump()
 
     async def addresses(self) -> Sequence[IPAddress]:
-        """Of this machine's interfaces, as of the last look or change: members may ask for them all at once."""
-        if self._addresses is not None:
-            return self._addresses
-        generation = self._news.generation
-        found = [address for _, address in await reachable_addresses()]
-        # What changed while it was read is not kept.
-        if generation == self._news.generation:
-            self._addresses = found
-        return found
+        """Of this machine's interfaces, as of the last look or change: members may ask for them all at once.
+
+        Raises KernelError.
+        """
+        async with self._reading:
+            if self._addresses is not None:
+                return self._addresses
+            generation = self._news.generation
+            found = [address for _, address in await reachable_addresses()]
+            # What changed while it was read is not kept.
+            if generation == self._news.generation:
+                self._addresses = found
+            return found
 
     async def run(self) -> None:
         """Looks until it is cancelled."""

@@ -97,20 +97,23 @@ class Paths:
         who asks would wait for it.
         """
         node = request.payload.decode("ascii", "replace")
-        if node == self._ledger.own.node:
-            return encode(await self._own())
-        binding = self._ledger.by_name(node)
-        link = self._prober.links().get(node)
-        if binding is None or (link is not None and not link.heard):
-            return encode(())
         try:
-            peer = (await self._device()).peers.get(binding.claim.public_key)
+            return encode(await self._where(node))
         except BackEndError as error:
             log.warning("whereabouts not told", node=node, why=str(error))
             return encode(())
+
+    async def _where(self, node: str) -> Sequence[Endpoint]:
+        if node == self._ledger.own.node:
+            return await self._own()
+        binding = self._ledger.by_name(node)
+        link = self._prober.links().get(node)
+        if binding is None or (link is not None and not link.heard):
+            return ()
+        peer = (await self._device()).peers.get(binding.claim.public_key)
         if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
-            return encode(())
-        return encode([peer.endpoint])
+            return ()
+        return [peer.endpoint]
 
     async def where_others_see(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
         """What some members say of where `node` is: what themselves have learned, and what those in `also` say.

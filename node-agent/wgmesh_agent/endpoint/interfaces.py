@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import socket
 import struct
 
 from wgmesh_agent.membership.binding import IPAddress
-from wgmesh_agent.wireguard.errors import KernelError
-from wgmesh_agent.wireguard.underlay import local_addresses
+from wgmesh_agent.wireguard.underlay import addresses_by_interface
 
 _SIOCGIFMTU = 0x8921
 _IFREQ = struct.Struct("16si20x")
 
 
 async def reachable_addresses() -> list[tuple[str, IPAddress]]:
-    """Interface and address, IPv4 first on each, without loopback and link-local ones."""
-    found: list[tuple[str, IPAddress]] = []
-    for _, name in socket.if_nameindex():
-        # An interface may go away between the two calls.
-        with contextlib.suppress(KernelError):
-            addresses = await local_addresses(name)
-            found += [(name, one.ip) for one in addresses if not (one.ip.is_loopback or one.ip.is_link_local)]
-    return found
+    """Interface and address, IPv4 first on each, without loopback and link-local ones. Raises KernelError."""
+    return [
+        (name, one.ip)
+        for name, addresses in (await addresses_by_interface()).items()
+        for one in addresses
+        if not (one.ip.is_loopback or one.ip.is_link_local)
+    ]
 
 
 def interface_mtu(name: str) -> int:

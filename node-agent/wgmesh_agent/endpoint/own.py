@@ -53,9 +53,14 @@ async def own_endpoint(
             return _checked(await ask(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
         except StunError as error:
             raise NoEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
-    for source in await _sources(towards):
+    # Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have.
+    for source in _sources_of((*towards, *ELSEWHERE)):
         if usable_endpoint(Endpoint(source, port), ranges):
             return Endpoint(source, port)
+    with contextlib.suppress(KernelError):
+        for _, address in await reachable_addresses():
+            if usable_endpoint(Endpoint(address, port), ranges):
+                return Endpoint(address, port)
     raise NoEndpoint("this machine has no address that others could reach: set -listen-addr")
 
 
@@ -66,7 +71,9 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
     What the kernel has learned of a single path is left out: the tunnel leads to others as well, and what passes to
     each of them is probed (`links.path_mtu`).
     """
-    interfaces = {address: name for name, address in await reachable_addresses()}
+    interfaces: dict[IPAddress, str] = {}
+    with contextlib.suppress(KernelError):
+        interfaces = {address: name for name, address in await reachable_addresses()}
     for source in (*_sources_of(towards), endpoint.address, *_sources_of(ELSEWHERE)):
         if source in interfaces:
             with contextlib.suppress(OSError):
@@ -82,11 +89,6 @@ async def resolve(host: str, port: int) -> list[IPAddress]:
         log.warning("name does not resolve", host=host, why=str(error))
         return []
     return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-
-
-async def _sources(towards: Sequence[IPAddress]) -> list[IPAddress]:
-    """Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have."""
-    return [*_sources_of((*towards, *ELSEWHERE)), *(address for _, address in await reachable_addresses())]
 
 
 def _sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:

@@ -44,13 +44,21 @@ def route_to(destination: Address) -> UnderlayRoute:
     return UnderlayRoute(source, mtu)
 
 
-async def local_addresses(interface: str) -> tuple[Interface, ...]:
-    """Addresses of `interface` with their networks: IPv4 first, primary before secondary.
+async def addresses_by_interface() -> dict[str, tuple[Interface, ...]]:
+    """Addresses of this machine's interfaces with their networks: IPv4 first, primary before secondary.
 
-    Raises `KernelError` if there is no such interface.
+    Raises `KernelError`.
     """
     # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
-    return await asyncio.to_thread(_addresses, interface)
+    return await asyncio.to_thread(_addresses)
+
+
+async def local_addresses(interface: str) -> tuple[Interface, ...]:
+    """Those of one interface. Raises `KernelError` if there is none of this name."""
+    found = await addresses_by_interface()
+    if interface not in found:
+        raise KernelError(f"there is no interface {interface!r}")
+    return found[interface]
 
 
 async def connected_networks(*, without: str) -> tuple[Network, ...]:
@@ -58,19 +66,8 @@ async def connected_networks(*, without: str) -> tuple[Network, ...]:
 
     Raises `KernelError`.
     """
-    return await asyncio.to_thread(_connected, without)
-
-
-def _connected(without: str) -> tuple[Network, ...]:
-    from .backends.links import rtnetlink
-
-    names = dict(socket.if_nameindex())
-    with rtnetlink("listing the addresses of this machine") as ipr:
-        found = {
-            ip_interface(f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}")
-            for one in ipr.addr("dump")
-            if names.get(one["index"]) != without
-        }
+    addresses = await addresses_by_interface()
+    found = {one for name, several in addresses.items() if name != without for one in several}
     networks = {one.network for one in found if not (one.ip.is_loopback or one.ip.is_link_local)}
     return tuple(sorted(networks, key=lambda one: (one.version, one.network_address.packed, one.prefixlen)))
 
@@ -94,16 +91,15 @@ def leaving_interface(network: Network) -> str:
     raise KernelError(f"this host has no route to {network}")
 
 
-def _addresses(interface: str) -> tuple[Interface, ...]:
+def _addresses() -> dict[str, tuple[Interface, ...]]:
     from .backends.links import rtnetlink
 
-    try:
-        index = socket.if_nametoindex(interface)
-    except OSError as error:
-        raise KernelError(f"there is no interface {interface!r}") from error
-    with rtnetlink(f"listing the addresses of {interface}") as ipr:
-        found = [
-            ip_interface(f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}")
-            for one in ipr.addr("dump", index=index)
-        ]
-    return tuple(sorted(found, key=lambda one: one.version))
+    names = dict(socket.if_nameindex())
+    found: dict[str, list[Interface]] = {name: [] for name in names.values()}
+    with rtnetlink("listing the addresses of this machine") as ipr:
+        # One question for all: what it costs is the asking.
+        for one in ipr.addr("dump"):
+            if (name := names.get(one["index"])) is not None:
+                address = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
+                found[name].append(ip_interface(f"{address}/{one['prefixlen']}"))
+    return {name: tuple(sorted(several, key=lambda one: one.version)) for name, several in found.items()}

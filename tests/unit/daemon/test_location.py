@@ -79,6 +79,26 @@ async def test_it_asks_until_somebody_answers_and_once_more(ground: Ground) -> N
     assert ground.asked == asked
 
 
+async def test_members_that_ask_at_once_for_its_addresses_share_one_look_at_them(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def slowly() -> list[tuple[str, IPAddress]]:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0.01)
+        return [("eth0", HOME.address)]
+
+    ground.seen = [HOME]
+    await ground.until(lambda: len(ground.told) >= 3)
+    monkeypatch.setattr(location, "reachable_addresses", slowly)
+    ground.location.moved()
+    found = await asyncio.gather(*(ground.location.addresses() for _ in range(50)))
+    assert found == [[HOME.address]] * 50
+    assert looks == 1
+
+
 async def test_a_node_that_moves_tells_the_new_address_before_anybody_answers(ground: Ground) -> None:
     ground.seen = [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
