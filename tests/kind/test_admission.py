@@ -215,7 +215,11 @@ def test_an_agent_does_not_approve_its_own_request(ground: Ground) -> None:
     body = request(ground.own)
     name = body["metadata"]["name"]
     assert ground.agent.ask(*CREATE, stdin=body).ok
-    refused(ground.agent.ask("certificate", "approve", name), "forbidden")
+    condition = {"type": "Approved", "status": "True", "reason": "Test", "message": ""}
+    # `kubectl certificate approve` would write nothing where the operator was quicker.
+    approval = f"/apis/certificates.k8s.io/v1/certificatesigningrequests/{name}/approval"
+    approved = body | {"status": {"conditions": [condition]}}
+    refused(ground.agent.ask("replace", "--raw", approval, "-f", "-", stdin=approved), "forbidden")
     delete("csr", name)
 
 
