@@ -151,9 +151,9 @@ class Reconciler:
             changes = self._without_early_removals(changes, actual)
             if self._source_lost:
                 changes = (*changes, *same_endpoints(actual))
-            created = {
+            created = [
                 change.public_key for change in changes if isinstance(change, SetPeer) and change.create
-            }
+            ]
             late = superseded(changes, actual)
             await self._backend.apply([change for change in changes if change not in late])
             if late:
@@ -198,15 +198,15 @@ class Reconciler:
             and not held.last_handshake
         )
         if silent:
-            log.debug("no first handshake, beginning anew", peers=[str(key) for key in silent])
+            log.debug("no first handshake, beginning anew", peers=[str(key) for key in sorted(silent)])
         lost = {key for key in self._ages.lost(time.time(), time.monotonic()) if key in device.peers}
         if lost:
             log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
-                        peers=[str(key) for key in lost])  # fmt: skip
+                        peers=[str(key) for key in sorted(lost)])  # fmt: skip
         silent |= lost
         if not silent:
             return device
-        await self._backend.apply([RemovePeer(key) for key in silent])
+        await self._backend.apply([RemovePeer(key) for key in sorted(silent)])
         return replace(device, peers={key: peer for key, peer in device.peers.items() if key not in silent})
 
     def _is_where_it_says(self, peer: Peer) -> bool:
