@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.kind.identity import Answer, Identity, service_account
 from tests.kind.kubectl import Object, delete, get, kubectl, wait_for
 from tests.kind.meshes import mesh
+from tests.kind.played import CSRS
 from tests.kind.release import NAMESPACE, Release
 
 from wgmesh_api.identity import NodeIdentity, Role
@@ -217,7 +218,7 @@ def test_an_agent_does_not_approve_its_own_request(ground: Ground) -> None:
     assert ground.agent.ask(*CREATE, stdin=body).ok
     condition = {"type": "Approved", "status": "True", "reason": "Test", "message": ""}
     # `kubectl certificate approve` would write nothing where the operator was quicker.
-    approval = f"/apis/certificates.k8s.io/v1/certificatesigningrequests/{name}/approval"
+    approval = f"{CSRS}/{name}/approval"
     approved = body | {"status": {"conditions": [condition]}}
     refused(ground.agent.ask("replace", "--raw", approval, "-f", "-", stdin=approved), "forbidden")
     delete("csr", name)

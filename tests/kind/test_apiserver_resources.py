@@ -9,13 +9,10 @@ from typing import Any
 
 import pytest
 from tests.kind.control_plane import Client, ControlPlane, Refused, control_plane, wait_for
+from tests.kind.played import CRDS, MESHES, NODES
 
 from wgmesh_api.resources.crd import definitions
 from wgmesh_api.resources.mesh import WgMeshSpec
-
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-MESHES = "/apis/wgmesh.dev/v1alpha1/wgmeshes"
-NODES = "/apis/wgmesh.dev/v1alpha1/wgmeshnodes"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ class Unprivileged(socket.socket):
     """As a process without CAP_NET_ADMIN has it."""
 
     def setsockopt(self, level: int, option: int, value: int) -> None:  # type: ignore[override]
-        if option not in (socket.SO_RCVBUF,):
+        if option != socket.SO_RCVBUF:
             raise PermissionError(1, "Operation not permitted")
         super().setsockopt(level, option, value)
 
