@@ -19,7 +19,6 @@ from ipaddress import ip_address
 
 import structlog
 
-from wgmesh_agent import receive_buffer
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
@@ -43,7 +42,8 @@ from wgmesh_agent.gossip_links import StreamLinks, sockaddr
 
 _log = structlog.get_logger(__name__)
 
-_RECEIVE_BUFFER_BYTES = 2 << 20
+_RECEIVE_BUFFER_BYTES = 256 << 10
+"""A burst's worth. What waits longer than its sender does is work for nothing, and makes what comes after it late."""
 _LARGEST_DATAGRAM_BYTES = 65536
 _DATAGRAMS_A_TURN = 64
 _BIND_ATTEMPTS = 16
@@ -257,7 +257,7 @@ class GossipNode:
                     raise
             else:
                 break
-        receive_buffer.enlarge(udp, _RECEIVE_BUFFER_BYTES)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         self._udp, self.port = udp, port
         asyncio.get_running_loop().add_reader(udp, self._readable)
 

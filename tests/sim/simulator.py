@@ -27,13 +27,18 @@ PORT = 7946
 
 @dataclass(slots=True)
 class Weather:
-    """How the network treats datagrams: shares 0..1, delays in seconds. Streams only suffer delay and cuts."""
+    """How the network treats datagrams: shares 0..1, delays in seconds. Streams only suffer delay and cuts.
+
+    A node needs `work` seconds for each that arrives; of others, `room` wait meanwhile, and the rest is lost.
+    """
 
     latency: float = 0.002
     jitter: float = 0.001
     loss: float = 0.0
     duplication: float = 0.0
     reordering: float = 0.0
+    work: float = 0.0
+    room: int = 200
 
 
 @dataclass(slots=True)
@@ -46,6 +51,7 @@ class Node:
     running: bool = True
     scheduled: float | None = None
     stalled_until: float = 0.0
+    busy_until: float = 0.0
     log: list[tuple[float, Notification]] = field(default_factory=list)
 
     def statuses(self) -> dict[str, MemberStatus]:
@@ -194,6 +200,17 @@ class Simulator:
         else:
             action()
 
+    def _in_turn(self, node: Node, action: Callable[[], None]) -> None:
+        """Has it happen when the node is through with what came before, if there is room to wait."""
+        work = self.weather.work
+        waits = max(node.busy_until, node.stalled_until) - self.now
+        if waits <= 0 or not work:
+            node.busy_until = self.now + work
+            self._handled(node, action)
+        elif waits <= self.weather.room * work:
+            node.busy_until = self.now + waits + work
+            self.at(self.now + waits, action)
+
     def _wake(self, node: Node, due: float) -> None:
         if node.running and node.scheduled == due:
             node.scheduled = None
@@ -217,7 +234,7 @@ class Simulator:
             late = 20 * weather.latency * rng.random() if rng.random() < weather.reordering else 0.0
             self.at(
                 self.now + self._delay() + late,
-                lambda: self._handled(target, lambda: self._arrive(source, target, data)),
+                lambda: self._in_turn(target, lambda: self._arrive(source, target, data)),
             )
 
     def _arrive(self, source: Node, target: Node, data: bytes) -> None:
@@ -304,6 +321,6 @@ class Simulator:
             for node in self.running()
         )
 
-    def with_weather(self, **changes: float) -> None:
+    def with_weather(self, **changes: Any) -> None:
         """Change the network's behaviour from now on."""
         self.weather = replace(self.weather, **changes)

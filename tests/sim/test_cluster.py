@@ -132,6 +132,22 @@ def test_twenty_percent_loss_fails_next_to_nobody_who_lives(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_cluster_that_was_too_busy_for_a_while_comes_to_rest(seed: int) -> None:
+    size, seconds = 30, 10.0
+    simulator, nodes = converged(seed, size)
+    simulator.with_weather(work=0.1, room=100)
+    for node in nodes:
+        simulator.stall(node, seconds)
+    simulator.run(5 * seconds)
+    assert failures(nodes), f"nobody was too busy (seed {seed})"
+    assert simulator.all_alive(), f"seed {seed}"
+    before = simulator.datagrams
+    simulator.run(seconds)
+    pings_and_acks = 2 * size * seconds / LAN.probe_interval_seconds
+    assert simulator.datagrams - before < 1.1 * pings_and_acks, f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_cluster_forms_under_thirty_percent_loss(seed: int) -> None:
     simulator = Simulator(seed)
     simulator.with_weather(loss=0.3)

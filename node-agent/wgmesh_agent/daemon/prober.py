@@ -11,7 +11,6 @@ from ipaddress import ip_address
 
 import structlog
 
-from wgmesh_agent import receive_buffer
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.padded import Padded
 from wgmesh_agent.links.hearing import Hearing, Link
@@ -24,7 +23,6 @@ from wgmesh_agent.wireguard.underlay import route_to
 
 log = structlog.get_logger()
 MAX_PROBE_BYTES = 64
-_RECEIVE_BUFFER_BYTES = 1 << 20
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
 
 
@@ -81,9 +79,7 @@ class Prober(asyncio.DatagramProtocol):
             if family == socket.AF_INET
             else (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER)
         )
-        udp = self._transport.get_extra_info("socket")
-        udp.setsockopt(level, option, _PROBE)
-        receive_buffer.enlarge(udp, _RECEIVE_BUFFER_BYTES)
+        self._transport.get_extra_info("socket").setsockopt(level, option, _PROBE)
 
     async def run(self) -> None:
         """Probes until it is cancelled."""

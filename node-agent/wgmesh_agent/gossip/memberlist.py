@@ -164,7 +164,7 @@ class Memberlist:
                 self._answer_ping(message, source)
             case Ack():
                 if not (
-                    self._prober.acknowledged(message.seq_no, message.payload, now)
+                    self._prober.acknowledged(message.seq_no, message.payload, source, now)
                     or self._indirect.acknowledged(message.seq_no)
                 ):
                     self.counters.refuse("ack: not asked for, or late")

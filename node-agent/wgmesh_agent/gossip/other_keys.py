@@ -6,8 +6,8 @@ from typing import Final
 
 PERSISTS_SECONDS: Final = 5.0
 """Longer than members differ while they change keys."""
-STILL_SECONDS: Final = 4.0
-"""Members that are missed are tried about every two seconds."""
+STILL_SECONDS: Final = 30.0
+"""Members try one of those they miss every two seconds. So each of many that a few miss is tried seldom."""
 
 
 class OtherKeys:
@@ -20,7 +20,9 @@ class OtherKeys:
         self._last = 0.0
 
     def go_on(self, count: int, primary: bytes, now: float) -> bool:
-        """Whether such messages have come for five seconds, and still do, under the same primary key of ours."""
+        """Whether such messages have come for five seconds or more, none long after the one before, and one of late,
+        all under the same primary key of ours.
+        """
         if primary != self._primary:
             self._primary, self._count, self._first = primary, count, 0.0
         if count > self._count:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+from .answer_time import AnswerTime
 from .awareness import Awareness
 from .config import Profile
 from .counters import Counters
@@ -16,6 +19,9 @@ from .node_table import NodeRecord, NodeTable
 from .timers import Timer, Timers
 from .transmission import Transmitter
 from .versions import answers_tcp_ping, checks_crc, sends_nack
+
+_REMEMBERED: Final = 16
+"""Probes given up, whose answers may still come."""
 
 
 @dataclass(slots=True)
@@ -36,7 +42,10 @@ StreamPing = Callable[[Endpoint, Ping, float, Callable[[], None], Callable[[floa
 
 
 class Prober:
-    """Runs one cycle each probe interval (stretched by the awareness score) over the table's probe order."""
+    """Runs one cycle each probe interval over the table's probe order.
+
+    It waits the longer for answers the later they have come, or the worse this node's own health is.
+    """
 
     def __init__(
         self,
@@ -63,7 +72,9 @@ class Prober:
         self._own_ping = own_ping
         self._stream_ping = stream_ping
         self._completed = completed
+        self._answer_time = AnswerTime(profile.awareness_max_multiplier)
         self._cycle: _Cycle | None = None
+        self._given_up: deque[_Cycle] = deque(maxlen=_REMEMBERED)
         self._tick: Timer | None = None
         self._scheduled = 0.0
 
@@ -80,11 +91,16 @@ class Prober:
             self._cycle.timer.cancel()
             self._cycle = None
 
-    def acknowledged(self, seq_no: int, payload: bytes, now: float) -> bool:
+    def acknowledged(self, seq_no: int, payload: bytes, source: Endpoint, now: float) -> bool:
         """An ack came; False if this cycle did not ask for it."""
         cycle = self._cycle
         if cycle is None or cycle.ping.seq_no != seq_no:
+            for late in self._given_up:
+                if late.ping.seq_no == seq_no and late.record.endpoint == source:
+                    self._answer_time.observe(now - late.sent)
             return False
+        if cycle.record.endpoint == source:
+            self._answer_time.observe(now - cycle.sent)
         if cycle.direct:
             self._completed(cycle.record, now - cycle.sent, payload)
         self._succeed(cycle, now)
@@ -111,8 +127,10 @@ class Prober:
             accusation = Suspect(record.incarnation, record.name, own.name)
             parts = [encode(ping), encode(accusation)]
             self._transmitter.send(parts, record.endpoint, crc=checks_crc(record.vsn))
-        deadline = now + self._awareness.scale(self._profile.probe_interval_seconds)
-        timer = self._timers.at(now + self._profile.probe_timeout_seconds, self._ask_others)
+        interval, timeout = self._profile.probe_interval_seconds, self._profile.probe_timeout_seconds
+        stretch = self._answer_time.stretch(timeout)
+        deadline = now + max(self._awareness.scale(interval), stretch * interval)
+        timer = self._timers.at(now + stretch * timeout, self._ask_others)
         self._cycle = _Cycle(record, ping, now, deadline, timer)
 
     def _ask_others(self, now: float) -> None:
@@ -165,6 +183,7 @@ class Prober:
 
     def _fail(self, cycle: _Cycle, ill_health: int, now: float) -> None:
         self._cycle = None
+        self._given_up.append(cycle)
         self._counters.probes_failed += 1
         self._awareness.apply(ill_health)
         self._schedule(now)

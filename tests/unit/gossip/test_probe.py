@@ -178,6 +178,34 @@ def test_poor_health_stretches_the_cycle_and_success_mends_it() -> None:
     assert score(core) == 0
 
 
+def answer_late(core: Loner, source: int | None = None) -> None:
+    """Three probes are given up; what answers each comes from its target, or from `source`, 2 s after it."""
+    for _ in range(3):
+        target, ping = next_ping(core)
+        core.pass_time(2)
+        core.hear(Ack(ping.seq_no, b""), source=source or target)
+
+
+def test_whoever_has_had_late_answers_waits_longer_for_the_next() -> None:
+    core = Loner().know(6)
+    answer_late(core)
+    before = core.core.counters.probes_failed
+    _, ping = next_ping(core)
+    core.pass_time(2)
+    assert core.of(IndirectPing) == []
+    core.pass_time(1)
+    core.hear(Ack(ping.seq_no, b""))
+    assert core.core.counters.probes_failed == before
+
+
+def test_late_answers_that_others_bring_say_nothing_of_how_long_it_takes() -> None:
+    core = Loner().know(6)
+    answer_late(core, source=9)
+    next_ping(core)
+    core.pass_time(0.5)
+    assert core.of(IndirectPing)
+
+
 def test_a_suspect_is_pinged_with_the_accusation_beside_and_nothing_else() -> None:
     core = Loner().know(2)
     core.hear(Suspect(1, "n2", "n9"))
