@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 from tests.netns.backend_ground import Agent, Host
-from tests.netns.backend_suite import NAME, desired, member, node
+from tests.netns.backend_members import NAME, desired, member, node
 
 from wgmesh_agent.wireguard.backends.protocol import BackendKind
 from wgmesh_agent.wireguard.errors import ForeignInterfaceError, KernelError

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-SHARED = ("backend_ground", "backend_suite", "backend_ownership_suite")
+SHARED = ("backend_ground", "backend_members", "backend_suite", "backend_ownership_suite")
 pytest.register_assert_rewrite(*(f"tests.netns.{name}" for name in SHARED))
 
 from tests.netns.backend_ground import Agent, Host, hosts, until  # noqa: E402
+from tests.netns.backend_members import NAME, PORT, answers, desired, member, node  # noqa: E402
 from tests.netns.backend_ownership_suite import *  # noqa: E402, F403
 from tests.netns.backend_suite import *  # noqa: E402, F403
-from tests.netns.backend_suite import NAME, PORT, answers, desired, member, node  # noqa: E402
 
 from wgmesh_agent.wireguard.backends.protocol import BackendKind  # noqa: E402
 from wgmesh_agent.wireguard.errors import BackEndUnavailableError, ForeignInterfaceError, UapiError  # noqa: E402

@@ -1,4 +1,4 @@
-"""Queries of gossip-wire section 8.5: asking, answering, filters, relays and the internal ones."""
+"""Queries of gossip-wire section 8.5: asking, answering, filters and relays."""
 
 from __future__ import annotations
 
@@ -6,28 +6,18 @@ from typing import Any
 
 import pytest
 from tests.unit.gossip.core_ground import PORT, Loner, address, alive, endpoint
+from tests.unit.gossip.serf_ground import query, said, user
 
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.gossip.key_queries import KeyOperation, answer_key_query, collect
-from wgmesh_agent.gossip.keyring import Keyring, encode_key
-from wgmesh_agent.gossip.messages import Message, UserMessage
-from wgmesh_agent.gossip.notifications import NameConflict, QueryFinished, QueryReceived, UserEventReceived
+from wgmesh_agent.gossip.notifications import QueryFinished, QueryReceived
 from wgmesh_agent.gossip.query_asking import Question
 from wgmesh_agent.gossip.query_filters import addressed
 from wgmesh_agent.gossip.serf_messages import (
-    ConflictMember,
-    ConflictResponse,
-    JoinIntent,
-    KeyRequest,
-    KeyResponse,
-    MemberStatus,
     NodeFilter,
     Query,
     QueryResponse,
     Relay,
-    SerfMessage,
     TagFilter,
-    UserEvent,
     decode_serf,
     encode_filter,
     encode_serf,
@@ -35,30 +25,6 @@ from wgmesh_agent.gossip.serf_messages import (
 )
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
-
-
-def user(message: SerfMessage) -> Message:
-    return UserMessage(encode_serf(message))
-
-
-def query(**changes: Any) -> Query:
-    values: dict[str, Any] = {
-        "ltime": 5,
-        "id": 99,
-        "addr": address(2),
-        "port": PORT,
-        "source_node": "n2",
-        "timeout_ns": 5 * 10**9,
-        "name": "hello",
-        "payload": b"there",
-    }
-    return Query(**{**values, **changes})
-
-
-def said(core: Loner, kind: type[Any]) -> list[tuple[Any, Any]]:
-    """serf messages sent: destination and message."""
-    decoded = [(to, decode_serf(message.payload)) for to, message, _ in core.of(UserMessage)]
-    return [(to, message) for to, message in decoded if isinstance(message, kind)]
 
 
 class TestAnswering:
@@ -272,163 +238,3 @@ class TestAsking:
     def test_what_cannot_be_asked_is_our_error(self, question: Question) -> None:
         with pytest.raises(GossipError):
             Loner().core.query(question, 0.0)
-
-
-class TestKeys:
-    def test_the_ring_is_changed_step_by_step_and_says_so(self) -> None:
-        ring, changes = Keyring(OLD), 0
-
-        def do(operation: KeyOperation, key: bytes) -> KeyResponse:
-            nonlocal changes
-
-            def changed() -> None:
-                nonlocal changes
-                changes += 1
-
-            payload = encode_serf(KeyRequest(key))
-            response = decode_serf(answer_key_query(operation, payload, ring, lambda _: True, changed))
-            assert isinstance(response, KeyResponse)
-            return response
-
-        assert not do(KeyOperation.USE, NEW).result
-        assert do(KeyOperation.INSTALL, NEW).result
-        assert do(KeyOperation.INSTALL, NEW).result
-        assert not do(KeyOperation.REMOVE, OLD).result
-        assert do(KeyOperation.USE, NEW).result
-        assert do(KeyOperation.REMOVE, OLD).result
-        assert not do(KeyOperation.INSTALL, b"short").result
-        assert ring.keys == (NEW,)
-        assert changes == 3
-        assert do(KeyOperation.LIST, b"").keys == (encode_key(NEW),)
-
-    def test_without_encryption_there_is_no_ring_to_change(self) -> None:
-        answer = answer_key_query(KeyOperation.LIST, b"", None, lambda _: True, lambda: None)
-        response = decode_serf(answer)
-        assert isinstance(response, KeyResponse)
-        assert not response.result
-
-    def test_a_request_that_is_none_is_refused(self) -> None:
-        for payload in (b"", b"\x07\xc1", encode_serf(JoinIntent(1, "x"))):
-            answer = answer_key_query(
-                KeyOperation.INSTALL, payload, Keyring(OLD), lambda _: True, lambda: None
-            )
-            response = decode_serf(answer)
-            assert isinstance(response, KeyResponse)
-            assert not response.result
-
-    def test_a_long_list_is_shortened_to_fit_an_answer(self) -> None:
-        ring = Keyring(OLD, [bytes([index]) * 32 for index in range(60)])
-        answer = answer_key_query(
-            KeyOperation.LIST, b"", ring, lambda payload: len(payload) <= 900, lambda: None
-        )
-        response = decode_serf(answer)
-        assert isinstance(response, KeyResponse)
-        assert response.result
-        assert len(answer) <= 900 < len(answer) + 46
-        assert response.primary_key == encode_key(OLD) == response.keys[0]
-        assert "of 61" in response.message
-
-    def test_answers_are_summed_up_with_refusals_by_name(self) -> None:
-        result = collect(
-            frozenset("abcde"),
-            {
-                "a": encode_serf(KeyResponse(True, "", ("k1", "k2"), "k1")),
-                "b": encode_serf(KeyResponse(True, "", ("k1",), "k1")),
-                "c": encode_serf(KeyResponse(False, "no such key")),
-                "d": b"garbage",
-            },
-        )
-        assert (result.asked, result.answered, result.silent, result.ok) == (5, 4, frozenset("e"), False)
-        assert result.rings == {"a": ("k1", "k2"), "b": ("k1",)}
-        assert (result.keys, result.primary_keys) == ({"k1": 2, "k2": 1}, {"k1": 2})
-        assert result.errors["c"] == "no such key"
-        assert set(result.errors) == {"c", "d"}
-
-
-class TestConflicts:
-    def conflict(self, core: Loner, *known_as: int) -> list[NameConflict]:
-        """Somebody else is n1; members n2, n3 … say at which address they know n1."""
-        core.hear(alive("n1", 9, 77))
-        core.pass_time(0.3)
-        asked = said(core, Query)[0][1]
-        assert (asked.name, asked.payload) == ("_serf_conflict", b"n1")
-        for index, place in enumerate(known_as, start=2):
-            member = ConflictMember("n1", address(place), PORT, {}, MemberStatus.ALIVE)
-            payload = encode_serf(ConflictResponse(member))
-            core.hear(user(QueryResponse(asked.ltime, asked.id, f"n{index}", 0, payload)))
-        core.pass_time(20)
-        return [event for event in core.events if isinstance(event, NameConflict)]
-
-    @pytest.mark.parametrize(
-        ("known_as", "lost"), [((1, 1, 1), False), ((1, 1, 77), False), ((1, 77, 77), True)]
-    )
-    def test_the_majority_decides_who_lost_our_name(self, known_as: tuple[int, ...], lost: bool) -> None:
-        first, second = self.conflict(Loner().know(4), *known_as)
-        assert (first.lost, first.theirs) == (None, endpoint(77))
-        assert (second.lost, second.ours) == (lost, endpoint(1))
-
-    def test_without_any_answer_the_name_is_lost(self) -> None:
-        assert self.conflict(Loner().know(2))[-1].lost is True
-
-    def test_a_conflict_of_others_is_reported_but_not_asked_about_and_not_over_and_over(self) -> None:
-        core = Loner().know(3)
-        for incarnation in range(2, 50):
-            core.hear(alive("n2", incarnation, 77))
-        core.pass_time(1)
-        assert len([event for event in core.events if isinstance(event, NameConflict)]) == 1
-        assert said(core, Query) == []
-
-    @pytest.mark.parametrize(("name", "answer"), [("n2", address(2)), ("n9", None)])
-    def test_we_say_whom_we_know_by_a_name(self, name: str, answer: bytes | None) -> None:
-        core = Loner().know(3)
-        core.hear(user(query(name="_serf_conflict", payload=name.encode())))
-        [(_, response)] = said(core, QueryResponse)
-        known = decode_serf(response.payload)
-        assert isinstance(known, ConflictResponse)
-        assert (known.member.addr if known.member else None) == answer
-
-    def test_about_our_own_name_we_say_nothing(self) -> None:
-        core = Loner().know(3)
-        core.hear(user(query(name="_serf_conflict", payload=b"n1")))
-        assert said(core, QueryResponse) == []
-
-
-class TestUserEvents:
-    def test_a_new_event_is_delivered_once_and_passed_on_byte_for_byte(self) -> None:
-        core = Loner().know(3)
-        # A field unknown here, and the keys in another order: not what we would write.
-        payload = bytes([3]) + b"\x85\xa4Name\xa1e\xa5LTime\x07\xa7Payload\xa1x\xa2CC\xc3\xa3New\x01"
-        core.hear(UserMessage(payload), UserMessage(payload))
-        assert [event for event in core.events if isinstance(event, UserEventReceived)] == [
-            UserEventReceived(7, "e", b"x", True)
-        ]
-        core.clear()
-        core.pass_time(1)
-        assert {message.payload for _, message, _ in core.of(UserMessage)} == {payload}
-
-    def test_our_own_event_is_delivered_here_too_and_steps_the_clock(self) -> None:
-        core = Loner()
-        core.do(lambda serf: serf.user_event("a", b"", core.now))
-        core.do(lambda serf: serf.user_event("b", b"", core.now, coalesce=True))
-        assert core.events[-2:] == [
-            UserEventReceived(1, "a", b"", False),
-            UserEventReceived(2, "b", b"", True),
-        ]
-
-    def test_an_event_past_512_bytes_is_our_error(self) -> None:
-        core = Loner()
-        overhead = len(encode_serf(UserEvent(1, "n", bytes(400)))) - 400
-        core.core.user_event("n", bytes(512 - overhead), 0.0)
-        with pytest.raises(GossipError, match="512"):
-            core.core.user_event("n", bytes(513 - overhead), 0.0)
-
-    def test_a_peers_event_past_the_hard_limit_is_refused(self) -> None:
-        core = Loner()
-        core.hear(user(UserEvent(1, "e", bytes(9300))))
-        assert core.core.counters.refused["user event: too large"] == 1
-
-    def test_one_too_large_to_gossip_is_delivered_but_not_queued(self) -> None:
-        core = Loner().know(2)
-        core.hear(user(UserEvent(1, "e", bytes(2000))))
-        assert any(isinstance(event, UserEventReceived) for event in core.events)
-        assert core.core.counters.refused["broadcast: too large for a datagram"] == 1
