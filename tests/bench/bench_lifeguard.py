@@ -26,7 +26,7 @@ SECONDS = 120.0
 SEEDS, QUICK_SEEDS = 5, 1
 LATEST_SECONDS = 120.0
 PLAIN = replace(LAN, awareness_max_multiplier=1, suspicion_max_timeout_mult=1)
-"""Neither a score or late answers that slow a member's own probes, nor suspicions that last until others confirm them."""
+"""Neither a score nor late answers slow a member's own probes, and suspicions last no longer for want of others."""
 
 
 def measure(quick: bool) -> list[Measurement]:
