@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+import random
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.chaos.invariants import Broken, Record, ghosts, shared_addresses, wrong_peers
@@ -15,6 +17,7 @@ from wgmesh_agent.wireguard.errors import InterfaceGoneError
 GRACE_SECONDS = 15.0
 """After which pings must be answered again where nothing is in the way."""
 ANSWER_SECONDS = 5.0
+PINGS_SPREAD_SECONDS = 0.4
 SET_BACK_SECONDS = 20.0
 """How long a link may be silent of which an end had its clock set back, from its last answer on."""
 
@@ -27,16 +30,24 @@ class _Ping:
 
 
 class Onlooker:
-    """Of one world; `now` gives virtual seconds."""
+    """Of one world, in virtual seconds."""
 
-    def __init__(self, machines: Mapping[str, Machine], underlay: Underlay, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        machines: Mapping[str, Machine],
+        underlay: Underlay,
+        loop: asyncio.AbstractEventLoop,
+        rng: random.Random,
+    ) -> None:
         self.record = Record()
         self.broken: list[str] = []
         self.pings = 0
         self.looks = 0
         self._machines = machines
         self._underlay = underlay
-        self._now = now
+        self._loop = loop
+        self._now = loop.time
+        self._rng = rng
         self._met: dict[tuple[str, str], tuple[int, object]] = {}
         self._clear: dict[tuple[str, str], float] = {}
         self._pings: dict[int, _Ping] = {}
@@ -102,15 +113,21 @@ class Onlooker:
             self._clear[pair] = self._now()
 
     def _send_pings(self) -> None:
-        """Each machine pings one other, in turn."""
+        """Each machine pings one other, in turn, and no two at the same time: both ends of a tunnel without a session
+        would begin handshakes in step for ever, and those that cross spoil each other.
+        """
         names = list(self._machines)
         self._turn = self._turn % (len(names) - 1) + 1
         for position, name in enumerate(names):
             target = names[(position + self._turn) % len(names)]
-            if target in self.record.current and self._machines[name].tunnel.is_up:
-                self.pings += 1
-                self._pings[self.pings] = _Ping(name, target, self._now())
-                self._machines[name].ping(self.record.current[target][0], self.pings)
+            self._loop.call_later(self._rng.random() * PINGS_SPREAD_SECONDS, self._ping, name, target)
+
+    def _ping(self, name: str, target: str) -> None:
+        if target in self.record.current and self._machines[name].tunnel.is_up:
+            self.note_clear()
+            self.pings += 1
+            self._pings[self.pings] = _Ping(name, target, self._now())
+            self._machines[name].ping(self.record.current[target][0], self.pings)
 
     def _judge_pings(self) -> None:
         now = self._now()

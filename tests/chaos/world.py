@@ -84,7 +84,7 @@ class World:
         self._folder = folder
         self._bound = bound
         self._plans: dict[str, Plan] = {}
-        self.onlooker = Onlooker(self.machines, self.underlay, self.loop.time)
+        self.onlooker = Onlooker(self.machines, self.underlay, self.loop, self.rng)
         self._faults = Faults(self)
         self._names: dict[IPAddress, str] = {}
 
