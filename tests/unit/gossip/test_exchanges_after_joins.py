@@ -30,10 +30,16 @@ def tell(core: Loner, opened: OpenStream, *names: str) -> None:
     core.feed(opened.stream_id, PLAIN.encode(stream_message(reply), True))
 
 
-def test_after_a_join_exchanges_follow_quickly_as_long_as_members_appear_and_once_when_it_is_quiet() -> None:
+def joined(*names: str) -> Loner:
+    """A core that has joined by n2, which knows these."""
     core = Loner()
     core.do(lambda serf: serf.join(endpoint(2), core.now))
-    tell(core, exchanges(core)[0], "n2", "n3")
+    tell(core, exchanges(core)[0], *names)
+    return core
+
+
+def test_after_a_join_exchanges_follow_quickly_as_long_as_members_appear_and_once_when_it_is_quiet() -> None:
+    core = joined("n2", "n3")
     core.pass_time(1.9)
     assert exchanges(core) == []
     core.pass_time(0.2)
@@ -52,9 +58,7 @@ def test_after_a_join_exchanges_follow_quickly_as_long_as_members_appear_and_onc
 
 
 def test_where_members_go_on_to_appear_the_exchanges_after_a_join_come_to_an_end() -> None:
-    core = Loner()
-    core.do(lambda serf: serf.join(endpoint(2), core.now))
-    tell(core, exchanges(core)[0], "n2")
+    core = joined("n2")
     opened = 0
     for index in range(3, 63):
         core.hear(alive(f"n{index}"))
@@ -64,9 +68,7 @@ def test_where_members_go_on_to_appear_the_exchanges_after_a_join_come_to_an_end
 
 
 def test_who_joins_alone_does_not_repeat_what_it_is_told() -> None:
-    core = Loner()
-    core.do(lambda serf: serf.join(endpoint(2), core.now))
-    tell(core, exchanges(core)[0], "n2", "n3")
+    core = joined("n2", "n3")
     core.pass_time(3.0)
     assert {message.node for _, message, _ in core.of(Alive)} == {"n1"}
 

@@ -17,8 +17,6 @@ from wgmesh_agent.gossip.serf_messages import (
     encode_serf,
 )
 
-OLD, NEW = bytes(range(32)), bytes(range(32, 64))
-
 
 class TestConflicts:
     def conflict(self, core: Loner, *known_as: int) -> list[NameConflict]:

@@ -24,8 +24,6 @@ from wgmesh_agent.gossip.serf_messages import (
     encode_tags,
 )
 
-OLD, NEW = bytes(range(32)), bytes(range(32, 64))
-
 
 class TestAnswering:
     def test_a_query_is_handed_up_and_its_answer_goes_straight_to_the_asker(self) -> None:

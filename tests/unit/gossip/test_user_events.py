@@ -14,8 +14,6 @@ from wgmesh_agent.gossip.serf_messages import (
     encode_serf,
 )
 
-OLD, NEW = bytes(range(32)), bytes(range(32, 64))
-
 
 class TestUserEvents:
     def test_a_new_event_is_delivered_once_and_passed_on_byte_for_byte(self) -> None:
