@@ -15,22 +15,26 @@ _DEVIATIONS: Final = 4
 class AnswerTime:
     """Fed with what direct answers took, however late they came."""
 
-    __slots__ = ("_deviation", "_mean", "_most")
+    __slots__ = ("_deviation", "_mean", "_most", "_timeout")
 
-    def __init__(self, most: float) -> None:
+    def __init__(self, timeout: float, most: float) -> None:
         """
         Args:
-            most: the longest stretch.
+            timeout: how long is waited where answers are quick, in seconds.
+            most: the longest stretch of that.
         """
         self._mean = 0.0
         self._deviation = 0.0
+        self._timeout = timeout
         self._most = most
 
     def observe(self, seconds: float) -> None:
-        """One answer took so long."""
+        """One answer took so long; one beyond the longest wait counts as that, so that it is soon forgotten, too."""
+        seconds = min(seconds, self._most * self._timeout)
         self._deviation += _DEVIATION_GAIN * (abs(seconds - self._mean) - self._deviation)
         self._mean += _GAIN * (seconds - self._mean)
 
-    def stretch(self, timeout: float) -> float:
-        """How many times `timeout` seconds are to be waited, so that hardly an answer comes later: 1 where it does."""
-        return min(self._most, max(1.0, (self._mean + _DEVIATIONS * self._deviation) / timeout))
+    @property
+    def stretch(self) -> float:
+        """How many times the timeout is to be waited, so that hardly an answer comes later: 1 where it does."""
+        return min(self._most, max(1.0, (self._mean + _DEVIATIONS * self._deviation) / self._timeout))

@@ -72,7 +72,7 @@ class Prober:
         self._own_ping = own_ping
         self._stream_ping = stream_ping
         self._completed = completed
-        self._answer_time = AnswerTime(profile.awareness_max_multiplier)
+        self._answer_time = AnswerTime(profile.probe_timeout_seconds, profile.awareness_max_multiplier)
         self._cycle: _Cycle | None = None
         self._given_up: deque[_Cycle] = deque(maxlen=_REMEMBERED)
         self._tick: Timer | None = None
@@ -98,6 +98,8 @@ class Prober:
             for late in self._given_up:
                 if late.ping.seq_no == seq_no and late.record.endpoint == source:
                     self._answer_time.observe(now - late.sent)
+                    self._given_up.remove(late)
+                    break
             return False
         if cycle.record.endpoint == source:
             self._answer_time.observe(now - cycle.sent)
@@ -127,10 +129,9 @@ class Prober:
             accusation = Suspect(record.incarnation, record.name, own.name)
             parts = [encode(ping), encode(accusation)]
             self._transmitter.send(parts, record.endpoint, crc=checks_crc(record.vsn))
-        interval, timeout = self._profile.probe_interval_seconds, self._profile.probe_timeout_seconds
-        stretch = self._answer_time.stretch(timeout)
+        interval, stretch = self._profile.probe_interval_seconds, self._answer_time.stretch
         deadline = now + max(self._awareness.scale(interval), stretch * interval)
-        timer = self._timers.at(now + stretch * timeout, self._ask_others)
+        timer = self._timers.at(now + stretch * self._profile.probe_timeout_seconds, self._ask_others)
         self._cycle = _Cycle(record, ping, now, deadline, timer)
 
     def _ask_others(self, now: float) -> None:

@@ -11,10 +11,10 @@ TIMEOUT = 0.5
 
 def after(*answers: float) -> float:
     """The stretch of half a second once these have come."""
-    time = AnswerTime(8)
+    time = AnswerTime(TIMEOUT, 8)
     for seconds in answers:
         time.observe(seconds)
-    return time.stretch(TIMEOUT)
+    return time.stretch
 
 
 def test_nothing_is_stretched_where_answers_are_quick() -> None:
@@ -34,6 +34,7 @@ def test_answers_that_vary_are_waited_for_beyond_the_latest() -> None:
 def test_one_late_answer_is_soon_forgotten() -> None:
     assert after(3.0) > 1
     assert after(3.0, *[0.01] * 20) == 1
+    assert after(3600.0, *[0.01] * 20) == 1
 
 
 @pytest.mark.parametrize("seconds", [100.0, 1e300])

@@ -198,6 +198,18 @@ def test_whoever_has_had_late_answers_waits_longer_for_the_next() -> None:
     assert core.core.counters.probes_failed == before
 
 
+def test_a_late_answer_counts_once_however_often_it_comes() -> None:
+    core = Loner().know(2)
+    target, ping = next_ping(core)
+    core.pass_time(2)
+    prober = core.core._memberlist._prober
+    core.hear(Ack(ping.seq_no, b""), source=target)
+    once = prober._answer_time.stretch
+    assert once > 1
+    core.hear(*[Ack(ping.seq_no, b"")] * 5, source=target)
+    assert prober._answer_time.stretch == once
+
+
 def test_late_answers_that_others_bring_say_nothing_of_how_long_it_takes() -> None:
     core = Loner().know(6)
     answer_late(core, source=9)
