@@ -36,6 +36,7 @@ from wgmesh_agent.gossip.notifications import (
 from wgmesh_agent.gossip.outstanding_queries import OutstandingQuery
 from wgmesh_agent.gossip.query_asking import Question
 from wgmesh_agent.gossip.serf import Serf
+from wgmesh_agent.gossip.speakers import Vouching
 from wgmesh_agent.gossip.streams import CloseStream, OpenStream, WriteStream
 from wgmesh_agent.gossip_feed import EventStream
 from wgmesh_agent.gossip_links import StreamLinks, sockaddr
@@ -73,10 +74,18 @@ class GossipNode:
         keyring: Keyring | None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        vouching: Vouching | None = None,
     ) -> None:
+        """`vouching`: what the ledger knows of members; None: nothing."""
         self.config = config
         self._clock = clock
-        self._core = Serf(config, keyring=keyring, rng=rng or random.Random(), nonces=os.urandom)  # noqa: S311
+        self._core = Serf(
+            config,
+            keyring=keyring,
+            rng=rng or random.Random(),  # noqa: S311
+            nonces=os.urandom,
+            vouching=vouching,
+        )
         self.events = EventStream(self.counters, 1024, 2 * config.max_members)
         self._handlers: dict[str, QueryHandler] = {}
         self._udp: socket.socket | None = None

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint
@@ -67,7 +68,7 @@ class StreamLinks:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection of a peer."""
-        stream_id = self._core.stream_accepted()
+        stream_id = self._core.stream_accepted(_source(writer))
         if stream_id is None:
             await _close(writer)
             return
@@ -129,6 +130,11 @@ class StreamLinks:
 def _reason(error: OSError) -> str:
     # asyncio puts the address into the text; whoever reads this knows it already.
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _source(writer: asyncio.StreamWriter) -> Endpoint | None:
+    peer = writer.get_extra_info("peername")
+    return None if not peer else Endpoint(ip_address(peer[0].partition("%")[0]), 0)
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

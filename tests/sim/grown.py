@@ -22,6 +22,7 @@ def grow(simulator: Simulator, size: int) -> list[Node]:
             if other is not node:
                 record = _record(other, packed[other.name])
                 memberlist.table._by_name[record.name] = record
+                memberlist.table._by_address[record.endpoint.address] = [record]
                 memberlist.table._order.append(record)
                 members._members[record.name] = SerfMember(record, MemberStatus.ALIVE, 1, 0.0)
         simulator._rng.shuffle(memberlist.table._order)

@@ -45,6 +45,7 @@ from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
+from wgmesh_agent.membership.vouching import LedgerVouching
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
@@ -147,6 +148,7 @@ class MeshNode:
                 query_response_bytes=ANSWER_BYTES,
             ),
             keyring=self.keyring,
+            vouching=LedgerVouching(self.ledger, is_admitted=self.admissions.required),
         )
         self.prober = Prober(
             record.addresses[0], self.probe_port, identity.mtu,

@@ -27,8 +27,8 @@ class MembershipDelegate(Protocol):
 class SerfDelegate(MembershipDelegate, Protocol):
     """All that serf gives memberlist."""
 
-    def user_message(self, payload: bytes, now: float) -> None:
-        """A serf message came in."""
+    def user_message(self, payload: bytes, source: Endpoint | None, now: float) -> None:
+        """A serf message came from `source` (port 0: over a stream; None: unknown)."""
 
     def local_state(self) -> bytes:
         """The user state for a push-pull."""

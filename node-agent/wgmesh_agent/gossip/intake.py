@@ -26,6 +26,7 @@ from .serf_messages import (
     decode_serf,
 )
 from .serf_state import EventKey
+from .speakers import Speakers
 
 _MOST_EVENT_BYTES = 9216
 
@@ -72,6 +73,7 @@ class Intake:
         answers: QueryAnswers,
         outstanding: OutstandingQueries,
         emit: Callable[[Notification], None],
+        speakers: Speakers,
     ) -> None:
         self._members = members
         self._memberlist = memberlist
@@ -82,9 +84,10 @@ class Intake:
         self._answers = answers
         self._outstanding = outstanding
         self._emit = emit
+        self._speakers = speakers
 
-    def receive(self, payload: bytes, now: float) -> None:
-        """Apply one encoded message. Raises PeerError."""
+    def receive(self, payload: bytes, source: Endpoint | None, now: float) -> None:
+        """Apply one encoded message that came from `source`. Raises PeerError."""
         message = decode_serf(payload)
         queue: BroadcastQueue | None = None
         match message:
@@ -98,7 +101,7 @@ class Intake:
                 if self.admit_event(message):
                     queue = self._broadcasts.events
             case Query():
-                if self._admit_query(message, now) and not message.flags & NO_REBROADCAST_FLAG:
+                if self._admit_query(message, source, now) and not message.flags & NO_REBROADCAST_FLAG:
                     queue = self._broadcasts.queries
             case QueryResponse():
                 self._outstanding.answer(message, now)
@@ -127,14 +130,14 @@ class Intake:
     def ask(self, query: Query, data: bytes, now: float, to: Sequence[Endpoint] | None) -> None:
         """Take up a query of our own, and send it there; None: spread it."""
         self._queries.admit(query.ltime, query.id, 1)
-        self._answers.handle(query, now)
+        self._answers.handle(query, query.source_node, now)
         if to is None:
             self._broadcasts.add(self._broadcasts.queries, data, now)
             return
         for endpoint in to:
             self._memberlist.send_user(data, endpoint)
 
-    def _admit_query(self, query: Query, now: float) -> bool:
+    def _admit_query(self, query: Query, source: Endpoint | None, now: float) -> bool:
         verdict = self._queries.admit(query.ltime, query.id, 1)
         if verdict is Verdict.NEW:
             try:
@@ -142,7 +145,7 @@ class Intake:
             except PeerError:
                 self._counters.refuse("query: nowhere to answer")
             else:
-                self._answers.handle(query, now)
+                self._answers.handle(query, self._speakers.at(source), now)
             return True
         if verdict is not Verdict.SEEN:
             self._counters.refuse(f"query: {verdict.value}")

@@ -169,7 +169,7 @@ class Memberlist:
                 ):
                     self.counters.refuse("ack: not asked for, or late")
             case UserMessage():
-                self._delegate.user_message(message.payload, now)
+                self._delegate.user_message(message.payload, source, now)
             case Alive():
                 self._remind(message)
                 if self.membership.is_no_news(message):
@@ -211,7 +211,9 @@ class Memberlist:
         ack = encode(Ack(ping.seq_no, self._delegate.ack_payload()))
         self.transmitter.send_with_broadcasts(ack, reply_endpoint(ping, source))
 
-    def _respond(self, message: Message, now: float) -> tuple[Message | None, Callable[[float], None] | None]:
+    def _respond(
+        self, message: Message, source: Endpoint | None, now: float
+    ) -> tuple[Message | None, Callable[[float], None] | None]:
         if isinstance(message, PushPull):
             return self._exchange.answer(message)
         if isinstance(message, Ping):
@@ -220,7 +222,7 @@ class Memberlist:
                 return None, None
             return Ack(message.seq_no), None
         if isinstance(message, UserMessage):
-            self._delegate.user_message(message.payload, now)
+            self._delegate.user_message(message.payload, source, now)
             return None, None
         raise PeerError(f"a stream may not begin with {type(message).__name__}")
 

@@ -121,7 +121,7 @@ class Membership:
         if message.incarnation <= record.incarnation and not moved:
             return
         if moved:
-            record.move(message.addr, port)
+            self._table.move(record, message.addr, port)
         self._accept_alive(record, message, now, tell=tell)
 
     def is_no_news(self, message: Alive | NodeState) -> bool:

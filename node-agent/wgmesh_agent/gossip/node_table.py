@@ -10,9 +10,9 @@ once in n intervals, at a time others cannot guess (SWIM §4.3).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from .endpoint import Endpoint, endpoint_of
+from .endpoint import Endpoint, IPAddress, endpoint_of
 from .messages import NodeStateKind
 from .suspicion import Suspicion
 from .timers import Timer
@@ -87,6 +87,7 @@ class NodeTable:
         self._buried_seconds = buried_seconds
         self._buried: dict[str, NodeRecord] = {}
         self._by_name: dict[str, NodeRecord] = {}
+        self._by_address: dict[IPAddress, list[NodeRecord]] = {}
         self._order: list[NodeRecord] = []
         self._cursor = 0
         self._circle: list[NodeRecord] = []
@@ -112,6 +113,18 @@ class NodeTable:
         """The record of `name`."""
         return self._by_name.get(name)
 
+    def at(self, address: IPAddress) -> Sequence[NodeRecord]:
+        """The records of this address, the buried ones too."""
+        return self._by_address.get(address, ())
+
+    def move(self, record: NodeRecord, addr: bytes, port: int) -> None:
+        """Give a node of this table another address. Raises PeerError if the bytes are none."""
+        before = record.endpoint.address
+        record.move(addr, port)
+        if record.endpoint.address != before and record.name in self._by_name:
+            self._leave_address(record, before)
+            self._by_address.setdefault(record.endpoint.address, []).append(record)
+
     def buried(self, record: NodeRecord) -> bool:
         """Whether a node is gone for so long that it only serves as a memory."""
         return record.name in self._buried
@@ -119,9 +132,9 @@ class NodeTable:
     def add(self, record: NodeRecord) -> None:
         """Enter a node (dead until its state is set) at a random place in the probe order."""
         if self._buried and len(self._by_name) >= self._max_nodes:
-            oldest = next(iter(self._buried))
-            del self._buried[oldest], self._by_name[oldest]
+            self._forget(next(iter(self._buried.values())))
         self._by_name[record.name] = record
+        self._by_address.setdefault(record.endpoint.address, []).append(record)
         self._enter(record)
 
     def _enter(self, record: NodeRecord) -> None:
@@ -200,12 +213,22 @@ class NodeTable:
         self._circle = list(self._order)
         self._rng.shuffle(self._circle)
 
+    def _forget(self, record: NodeRecord) -> None:
+        del self._buried[record.name], self._by_name[record.name]
+        self._leave_address(record, record.endpoint.address)
+
+    def _leave_address(self, record: NodeRecord, address: IPAddress) -> None:
+        there = self._by_address[address]
+        there.remove(record)
+        if not there:
+            del self._by_address[address]
+
     def _wrap(self, now: float, bury_after_seconds: float) -> None:
         self._cursor = 0
-        for name, record in list(self._buried.items()):
+        for record in list(self._buried.values()):
             if now - record.changed <= self._buried_seconds:
                 break
-            del self._buried[name], self._by_name[name]
+            self._forget(record)
         if self._gone:
             kept = []
             for record in self._order:

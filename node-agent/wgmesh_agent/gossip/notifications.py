@@ -88,7 +88,11 @@ class NameConflict:
 
 @dataclass(frozen=True, slots=True)
 class QueryReceived:
-    """A query for this node; answer with `Serf.respond(id, payload)` before `deadline` (monotonic)."""
+    """A query for this node; answer with `Serf.respond(id, payload)` before `deadline` (monotonic).
+
+    `source_node` is what the query says of its asker. `source_member` is the member from whose address its datagram
+    came: the asker, if it asked directly, or a member that passed the query on; None if no member has that address.
+    """
 
     ltime: int
     id: int
@@ -96,6 +100,7 @@ class QueryReceived:
     name: str
     payload: bytes
     deadline: float
+    source_member: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

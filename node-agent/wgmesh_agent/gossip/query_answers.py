@@ -58,8 +58,8 @@ class QueryAnswers:
         self._memberlist = memberlist
         self._open: dict[tuple[int, int], tuple[Query, float]] = {}
 
-    def handle(self, query: Query, now: float) -> None:
-        """Take up a query that was not seen before, if it is meant for us."""
+    def handle(self, query: Query, source_member: str | None, now: float) -> None:
+        """Take up a query that was not seen before, if it is meant for us; `source_member` brought it."""
         own = self._members.get(self._config.node_name)
         if own is None or not addressed(query.filters, self._config.node_name, own.tags):
             return
@@ -78,7 +78,15 @@ class QueryAnswers:
         deadline = now + min(query.timeout_ns / 1e9, _LONGEST_OPEN_SECONDS)
         self._open[query.ltime, query.id] = (query, deadline)
         self._emit(
-            QueryReceived(query.ltime, query.id, query.source_node, query.name, query.payload, deadline)
+            QueryReceived(
+                query.ltime,
+                query.id,
+                query.source_node,
+                query.name,
+                query.payload,
+                deadline,
+                source_member,
+            )
         )
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:

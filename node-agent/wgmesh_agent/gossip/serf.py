@@ -46,6 +46,7 @@ from .serf_messages import (
     encode_tags,
 )
 from .serf_state import EventKey, SerfState
+from .speakers import NoVouching, Speakers, Vouching
 from .streams import StreamAction, StreamFailure
 from .timers import Timers
 from .transmission import Datagram
@@ -66,7 +67,13 @@ class Serf:
     """
 
     def __init__(
-        self, config: SerfConfig, *, keyring: Keyring | None, rng: random.Random, nonces: NonceSource
+        self,
+        config: SerfConfig,
+        *,
+        keyring: Keyring | None,
+        rng: random.Random,
+        nonces: NonceSource,
+        vouching: Vouching | None = None,
     ) -> None:
         self.config = config
         self._timers = Timers()
@@ -75,6 +82,8 @@ class Serf:
         emit = self._emit
         memberlist = Memberlist(config, self, self._timers, rng, keyring=keyring, nonces=nonces)
         self._memberlist = memberlist
+        vouching = vouching or NoVouching()
+        speakers = Speakers(memberlist.table, vouching)
         self.counters: Counters = memberlist.counters
         members = MemberTable(
             config, self._clock, self.counters, emit, self._broadcast_join, self._prune_later, self._changed
@@ -97,7 +106,15 @@ class Serf:
             config, members, memberlist.table, keyring, self.counters, emit, self._send_response, memberlist
         )
         self._intake = Intake(
-            members, memberlist, self._broadcasts, events, queries, self._answers, self._outstanding, emit
+            members,
+            memberlist,
+            self._broadcasts,
+            events,
+            queries,
+            self._answers,
+            self._outstanding,
+            emit,
+            speakers,
         )
         self._state = SerfState(
             self._clock, self._event_clock, query_clock, members, events, self._intake.admit_event
@@ -165,9 +182,9 @@ class Serf:
         """Datagrams that are due; each is given out once."""
         return self._memberlist.take_datagrams()
 
-    def stream_accepted(self) -> int | None:
-        """A peer opened a stream: its id, or None to close it at once."""
-        return self._memberlist.streams.accepted()
+    def stream_accepted(self, source: Endpoint | None = None) -> int | None:
+        """A peer at `source` (port 0) opened a stream: its id, or None to close it at once."""
+        return self._memberlist.streams.accepted(source)
 
     def stream_received(self, stream_id: int, data: bytes, now: float) -> None:
         """Bytes came on a stream."""
@@ -304,9 +321,9 @@ class Serf:
         )
         self._is_new = self._is_new and not ours
 
-    def user_message(self, payload: bytes, now: float) -> None:
-        """A serf message came. Raises PeerError."""
-        self._intake.receive(payload, now)
+    def user_message(self, payload: bytes, source: Endpoint | None, now: float) -> None:
+        """A serf message came from `source`. Raises PeerError."""
+        self._intake.receive(payload, source, now)
 
     # Inside
 

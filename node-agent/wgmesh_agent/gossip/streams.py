@@ -78,13 +78,14 @@ class _Opened:
 @dataclass(slots=True)
 class _Accepted:
     decoder: StreamDecoder
+    source: Endpoint | None
     received_bytes: int = 0
     going_on: bool = False
     ended: StreamFailure | None = None
 
 
-Responder = Callable[[Message, float], tuple[Message | None, Callable[[float], None] | None]]
-"""From a request to its reply, and to what is to be done after the reply is on its way."""
+Responder = Callable[[Message, Endpoint | None, float], tuple[Message | None, Callable[[float], None] | None]]
+"""From a request, and the address it came from (port 0; None: unknown), to its reply and what is done afterwards."""
 
 
 class Streams:
@@ -136,13 +137,13 @@ class Streams:
         taken, self._actions = self._actions, []
         return taken
 
-    def accepted(self) -> int | None:
-        """A peer connected; the id of its stream, or None to hang up at once."""
+    def accepted(self, source: Endpoint | None = None) -> int | None:
+        """A peer connected from `source` (port 0); the id of its stream, or None to hang up at once."""
         if len(self._accepted) >= self._max_accepted:
             self._counters.refuse("stream: too many at once")
             return None
         self._next_id += 1
-        self._accepted[self._next_id] = _Accepted(self._codec.decoder(False))
+        self._accepted[self._next_id] = _Accepted(self._codec.decoder(False), source)
         self._counters.streams_in += 1
         return self._next_id
 
@@ -199,7 +200,7 @@ class Streams:
             if message is None:
                 self._go_on(stream_id, stream, now)
                 return
-            reply, afterwards = self._responder(message, now)
+            reply, afterwards = self._responder(message, stream.source, now)
         except PeerError as error:
             self._counters.refuse("stream: unreadable request")
             reply, afterwards = StreamError(str(error)), None
