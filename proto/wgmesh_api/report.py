@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from wgmesh_api.fields import read_int, read_list, read_text, read_time, write_time
+from wgmesh_api.fields import read_int, read_list, read_mapping, read_text, read_time, write_time
+
+BOOTSTRAP_MESSAGE_LIMIT = 512
+"""Characters, as the definition of the resource allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,19 @@ class ExternalReport:
     endpoint: str
     heard: bool
     secret_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapReport:
+    """Whether a node's Mesh service accepts joiners, and why not.
+
+    An agent reports `serving` False once it has tried for some seconds, and keeps reporting it after the duty has moved
+    to another node, so that the operator does not return the duty to a node that cannot do it. A node that was never
+    chosen, or whose service has not been tried yet, reports nothing.
+    """
+
+    serving: bool
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +74,18 @@ class NodeReport:
     externals: tuple[ExternalReport, ...] = ()
     gossip_keys: tuple[str, ...] = ()
     secret_ids: tuple[str, ...] = ()
+    bootstrap: BootstrapReport | None = None
     ready: bool = False
     ready_reason: str = ""
     ready_message: str = ""
     ready_since: datetime | None = None
+
+    @property
+    def not_serving(self) -> str:
+        """Why its service for joiners does not run; empty if it runs, or if nothing is known of it."""
+        if self.bootstrap is None or self.bootstrap.serving:
+            return ""
+        return self.bootstrap.message or "its service for joiners does not run"
 
     def to_status(self) -> dict[str, Any]:
         """The status to apply: every field that has a value."""
@@ -106,6 +130,11 @@ class NodeReport:
                 for peer in self.externals
             ],
         }
+        if self.bootstrap is not None:
+            status["bootstrap"] = {
+                "serving": self.bootstrap.serving,
+                "message": self.bootstrap.message[:BOOTSTRAP_MESSAGE_LIMIT],
+            }
         if self.public_key_since is not None:
             status["publicKeySince"] = write_time(self.public_key_since)
         if self.certificate_not_after is not None:
@@ -174,11 +203,18 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
             for item in read_list(status, "externals")
             if isinstance(item, Mapping) and read_text(item, "node")
         ),
+        bootstrap=_bootstrap(status),
         ready=ready.get("status") == "True",
         ready_reason=read_text(ready, "reason"),
         ready_message=read_text(ready, "message"),
         ready_since=read_time(ready.get("lastTransitionTime")),
     )
+
+
+def _bootstrap(status: Mapping[str, Any]) -> BootstrapReport | None:
+    said = read_mapping(status, "bootstrap")
+    serving = said.get("serving")
+    return BootstrapReport(serving, read_text(said, "message")) if isinstance(serving, bool) else None
 
 
 def _ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any]:

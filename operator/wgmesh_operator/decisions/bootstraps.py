@@ -15,7 +15,11 @@ GONE_AFTER = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node that could admit others. `alive`: ready, or not ready for less than GONE_AFTER."""
+    """A node that could admit others.
+
+    `alive`: ready, or not ready for less than GONE_AFTER. `serving`: False if its agent reports that its service for
+    joiners does not run.
+    """
 
     name: str
     zone: str
@@ -23,6 +27,7 @@ class Candidate:
     ready: bool
     joined: bool
     current: bool
+    serving: bool = True
 
 
 def gone_at(node: ClusterNode) -> datetime | None:
@@ -38,18 +43,21 @@ def is_alive(node: ClusterNode, now: datetime) -> bool:
 def choose(candidates: Iterable[Candidate], replicas: int) -> frozenset[str]:
     """The names of at most `replicas` bootstrap nodes.
 
-    Those there are stay while alive. New ones are taken where the zone has fewest, members before others. Dead ones
-    stay only if nobody alive is left to take over: when they return, the mesh is as it was.
+    Those there are stay while alive and serving. New ones are taken where the zone has fewest, members before others.
+    Those that do not serve, and dead ones after them, are chosen only if no other node is left: when they recover, the
+    mesh is as it was.
     """
     pool = list(candidates)
     chosen = sorted(
-        (c for c in pool if c.current and c.alive), key=lambda c: (not c.joined, not c.ready, c.name)
+        (c for c in pool if c.current and c.alive and c.serving),
+        key=lambda c: (not c.joined, not c.ready, c.name),
     )[:replicas]
     zones = Counter(c.zone for c in chosen)
-    rest = {c.name: c for c in pool if c.alive and not c.current}
+    rest = {c.name: c for c in pool if c.alive and c.serving and not c.current}
     while len(chosen) < replicas and rest:
         best = min(rest.values(), key=lambda c: (not c.ready, zones[c.zone], not c.joined, c.name))
         chosen.append(rest.pop(best.name))
         zones[best.zone] += 1
+    failing = sorted((c for c in pool if c.alive and not c.serving), key=lambda c: (not c.current, c.name))
     dead = sorted((c for c in pool if c.current and not c.alive), key=lambda c: c.name)
-    return frozenset(c.name for c in [*chosen, *dead][:replicas])
+    return frozenset(c.name for c in [*chosen, *failing, *dead][:replicas])

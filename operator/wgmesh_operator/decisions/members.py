@@ -61,6 +61,7 @@ def plan_members(
     routes, overlapping = plan_routes(mesh, nodes, nameable | externals)
     plan.problems.extend(overlapping)
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
+    plan.problems.extend(_idle_bootstraps(members, chosen))
     holders = _holders(members)
     taken = set(holders)
     for name in sorted(nameable | externals):
@@ -102,6 +103,7 @@ def _choose_bootstraps(
                 ready=node.ready,
                 joined=member is not None and member.roster.report.phase == "Joined",
                 current=current,
+                serving=member is None or not member.roster.report.not_serving,
             )
         )
         gone = bootstraps.gone_at(node) if current else None
@@ -141,9 +143,22 @@ def _plan_member(
     plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, wanted)))
     if member is not None and member.roster.bootstrap != bootstrap:
         verb = "admits others from now on" if bootstrap else "admits others no more"
+        reason = member.roster.report.not_serving
+        why = f": {reason}" if reason and not bootstrap else ""
         plan.actions.append(
-            Emit(Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{name} {verb}", warning=False)
+            Emit(Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{name} {verb}{why}", warning=False)
         )
+
+
+def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) -> list[Problem]:
+    return [
+        Problem(
+            "BootstrapNotServing",
+            f"bootstrap node {name} admits no joiners: {reason}: free the port, or set spec.bootstrap.port",
+        )
+        for name in sorted(chosen & members.keys())
+        if (reason := members[name].roster.report.not_serving)
+    ]
 
 
 def _holders(members: Mapping[str, Member]) -> dict[IPAddress, Member]:

@@ -28,6 +28,7 @@ from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.drift import is_applied
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.externals import plan_external_statuses
+from wgmesh_operator.decisions.faults import Border, Fault, Faults
 from wgmesh_operator.decisions.gossip_key import MemberRing, first_keyring, made_at, plan_key_rotation
 from wgmesh_operator.decisions.leaving import plan_leaving
 from wgmesh_operator.decisions.members import plan_members
@@ -43,13 +44,14 @@ from wgmesh_operator.decisions.wireguard_keys import sum_up
 class Plan:
     """`status` is what the mesh's should be (None: no mesh), with `events` to tell when it is written.
 
-    `again_at`: when to look again though nothing has changed.
+    `again_at`: when to look again though nothing has changed. `faults`: what was passed over.
     """
 
     actions: list[Action] = field(default_factory=list)
     status: Json | None = None
     events: list[Action] = field(default_factory=list)
     again_at: datetime | None = None
+    faults: list[Fault] = field(default_factory=list)
 
 
 def plan_mesh(
@@ -107,6 +109,7 @@ class _Look:
         self.members = state.members.get(mesh.name, {})
         self.actions: list[Action] = []
         self.again: list[datetime] = []
+        self.faults = Faults()
         self.live = state.daemon_sets.get(names.agent_daemon_set(mesh.name))
         self.live_tunnel = state.daemon_sets.get(names.tunnel_daemon_set(mesh.name))
 
@@ -228,11 +231,18 @@ class _Look:
     def _requests(self, authority: Authority) -> None:
         mesh, now = self.mesh, self.now
         for request in _open(self.state.requests.get(mesh.name, {}).values()):
-            verdict = requests.judge(request, mesh, self.members, self.state.nodes, self.deployment.namespace)
-            if isinstance(verdict, requests.Denial):
-                self.actions += requests.plan_denial(request, verdict, mesh, now)
-            else:
-                self.actions += requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
+            with self.faults.fence(Border.REQUEST, request.name) as item:
+                self.actions += self._answer(request, authority)
+            if item.error is not None:
+                with self.faults.fence(Border.REQUEST, request.name):
+                    self.actions += requests.plan_denial(request, requests.unreadable(item.error), mesh, now)
+
+    def _answer(self, request: SigningRequest, authority: Authority) -> list[Action]:
+        mesh, now = self.mesh, self.now
+        verdict = requests.judge(request, mesh, self.members, self.state.nodes, self.deployment.namespace)
+        if isinstance(verdict, requests.Denial):
+            return requests.plan_denial(request, verdict, mesh, now)
+        return requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
 
     def _bundles(self, authority: Authority, bootstraps: frozenset[str]) -> None:
         self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
@@ -260,11 +270,12 @@ class _Look:
             node, member = self.state.nodes.get(name), self.members.get(name)
             if node is None or not node.addresses:
                 continue
-            joined = member is not None and member.roster.report.phase == "Joined"
+            report = member.roster.report if member is not None else None
+            joined = report is not None and report.phase == "Joined" and not report.not_serving
             host = str(node.addresses[0])
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             found.append((not joined, name, {"node": name, "address": address}))
-        # whoever enters tries them in this order: members first
+        # joiners try them in this order: those that serve first
         return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]
 
     def _finish(
@@ -319,7 +330,7 @@ class _Look:
             "conditions": conditions,
         }
         events: list[Action] = [*news(mesh, conditions), *keys.news]
-        return Plan(self.actions, status, events, min(self.again, default=None))
+        return Plan(self.actions, status, events, min(self.again, default=None), self.faults.found)
 
 
 def _no_such_mesh(name: str) -> str:

@@ -23,11 +23,14 @@ from wgmesh_api.identity import IdentityError, NodeIdentity, Role
 from wgmesh_api.roster import NODE_NAME_EXTRA, agent_service_account, bootstrap_dns_name
 from wgmesh_operator.decisions.actions import Action, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.faults import explained
 from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject, SigningRequest
 
 _USAGES = frozenset({"digital signature", "key encipherment", "client auth", "server auth"})
 _ACCOUNT = "system:serviceaccount:{namespace}:{account}"
 MINIMUM_LIFETIME = timedelta(minutes=5)
+DENIAL_LIMIT = 1024
+"""Characters of a denial's message: a request may carry a megabyte of names, which the message would quote."""
 PER_PASS = 200
 """Requests handled in one pass: signing takes time that other decisions wait for."""
 
@@ -94,8 +97,11 @@ def _judge_content(
         csr = x509.load_pem_x509_csr(request.request)
         key, signed = csr.public_key(), csr.is_signature_valid
         asked = _subject_names(csr)
-    except ValueError as error:
-        return Denial("Unreadable", f"the request cannot be read: {error}")
+        common_names = [str(a.value) for a in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    except Exception as error:
+        # cryptography reads lazily, and raises what no base class joins: UnsupportedGeneralNameType for an X.400
+        # name, DuplicateExtension, UnsupportedAlgorithm, ValueError for a NULL in the subject
+        return unreadable(error)
     if not signed:
         return Denial("Unreadable", "the request is not signed with the key it names")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -105,7 +111,6 @@ def _judge_content(
     identity = NodeIdentity(mesh.name, roster.node, role)
     own = (*roster.addresses, *(node.addresses if roster.bootstrap and node is not None else ()))
     dns_names = (bootstrap_dns_name(mesh.name),) if roster.bootstrap else ()
-    common_names = [str(a.value) for a in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if common_names != [roster.node]:
         return Denial("WrongName", f"the subject's common name is {common_names}, not {roster.node}")
     for uri in asked.uris:
@@ -127,6 +132,13 @@ def _judge_content(
             f"{', '.join([*foreign, *asked.others])} are not {roster.node}'s: ask for its own names alone",
         )
     return Grant(identity, key, own, dns_names, roster.created, _lifetime(request, mesh))
+
+
+def unreadable(error: Exception) -> Denial:
+    """The denial of a request that handling fails on."""
+    return Denial(
+        "Unreadable", f"the request cannot be read: {explained(error)}: create it again without that"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +199,7 @@ def plan_denial(
 ) -> list[Action]:
     """Deny `request`; tell it on `mesh`, if there is one."""
     # an approval cannot be taken back, but it need not be signed
+    denial = Denial(denial.reason, denial.message[:DENIAL_LIMIT])
     kind, subresource = ("Failed", "status") if request.approved else ("Denied", "approval")
     body = _with_condition(request, kind, denial.reason, denial.message, now)
     actions: list[Action] = [Replace(Kind.REQUEST, body, subresource)]

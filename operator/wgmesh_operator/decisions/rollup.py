@@ -78,7 +78,7 @@ def tally(
             total.without_certificate.add(name)
             continue
         _count(total, member, nodes.get(name), now)
-        if name in bootstraps and is_ready(member, nodes.get(name)):
+        if name in bootstraps and is_ready(member, nodes.get(name)) and not member.roster.report.not_serving:
             total.ready_bootstraps += 1
     return total
 

@@ -109,6 +109,17 @@ class ExternalPeer(ResourceModel):
     )
 
 
+class BootstrapService(ResourceModel):
+    """The service by which nodes join, on this node."""
+
+    serving: bool = Field(description="Whether it accepts joiners.")
+    message: str = Field(
+        default="",
+        max_length=512,
+        description="Why it does not, such as `port 5000 is in use by registry (process 812)`.",
+    )
+
+
 class WgMeshNodeStatus(ResourceModel):
     """The member as it is."""
 
@@ -204,6 +215,11 @@ class WgMeshNodeStatus(ResourceModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
         ),
     ] = Field(default=[], description="On bootstrap nodes: machines outside the cluster they know.")
+    bootstrap: BootstrapService | None = Field(
+        default=None,
+        description="On nodes that are or were bootstrap nodes: the service by which nodes join. The operator moves"
+        " the duty from a node that does not serve.",
+    )
     conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
         "Ready: it has joined the mesh and carries traffic."
     )

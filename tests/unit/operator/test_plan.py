@@ -266,6 +266,36 @@ def test_bootstrap_duty_moves_when_its_node_is_gone_for_good_and_not_before() ->
     assert bootstraps(api) == moved
 
 
+def test_bootstrap_duty_moves_from_a_node_whose_port_is_taken_and_says_why() -> None:
+    api = cluster_of(4)
+    settle(api)
+    all_ready(api)
+    failing = min(bootstraps(api))
+    taken = {"serving": False, "message": "port 5000 is in use by registry (process 812)"}
+    api.report_ready(f"blue.{failing}", 3, bootstrap=taken)
+    settle(api)
+    assert failing not in bootstraps(api)
+    assert len(bootstraps(api)) == 2
+    told = [event.message for event in api.events if event.reason == "BootstrapMoved"]
+    assert f"{failing} admits others no more: port 5000 is in use by registry (process 812)" in told
+
+
+def test_a_bootstrap_node_that_no_other_can_replace_is_reported_and_tried_last() -> None:
+    api = cluster_of(2)
+    settle(api)
+    for name in ("n0", "n1"):
+        api.report_ready(f"blue.{name}", 1)
+    api.report_ready("blue.n0", 1, bootstrap={"serving": False, "message": "port 5000 is in use"})
+    settle(api)
+    assert [item["node"] for item in status(api)["bootstraps"]] == ["n1", "n0"]
+    assert condition(api, "Degraded")["reason"] == "BootstrapNotServing"
+    assert "bootstrap node n0 admits no joiners: port 5000 is in use" in condition(api, "Degraded")["message"]
+    assert condition(api, "Ready")["status"] == "True"
+    api.report_ready("blue.n1", 1, bootstrap={"serving": False})
+    settle(api)
+    assert condition(api, "Ready")["reason"] == "NoBootstrap"
+
+
 def test_those_who_have_joined_are_first_to_be_asked() -> None:
     api = cluster_of()
     settle(api)

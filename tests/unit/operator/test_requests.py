@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -11,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.unit.operator.ground import (
+    DEPLOYMENT,
     NAMESPACE,
     NOW,
     MemoryApi,
@@ -22,12 +24,16 @@ from tests.unit.operator.ground import (
     node_body,
     settle,
 )
+from tests.unit.operator.odd_requests import odd_requests
 
 from wgmesh_api.identity import Role, identity_of
 from wgmesh_api.roster import SIGNER
+from wgmesh_operator.decisions.actions import Replace
 from wgmesh_operator.decisions.authority import read_authority
+from wgmesh_operator.decisions.faults import Border
 from wgmesh_operator.decisions.model import SigningRequest, read_signing_request
-from wgmesh_operator.decisions.requests import Denial, Grant, judge, mesh_of_requester, sign
+from wgmesh_operator.decisions.plan import plan_mesh
+from wgmesh_operator.decisions.requests import DENIAL_LIMIT, Denial, Grant, judge, mesh_of_requester, sign
 
 
 @pytest.fixture
@@ -159,6 +165,53 @@ def test_nobody_gets_what_is_not_theirs(
     denial = judged(api, csr_body("r", request_pem, **({"nodes": ["beta"]} | more)))
     assert isinstance(denial, Denial)
     assert denial.reason == reason
+
+
+ODD = odd_requests("beta")
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_request_is_denied_and_the_next_is_signed(api: MemoryApi, what: str) -> None:
+    api.put(csr_body("odd", ODD[what], nodes=["beta"]))
+    api.put(csr_body("proper", beta_pem(), nodes=["beta"]))
+    settle(api)
+    body = api.get("CertificateSigningRequest", "odd")
+    assert body is not None
+    (verdict,) = body["status"]["conditions"]
+    assert verdict["type"] == "Denied"
+    assert 0 < len(verdict["message"]) <= DENIAL_LIMIT
+    assert kinds(api, "proper") == ["Approved"]
+
+
+class Unforeseen(Exception):
+    """Of no family that handlers catch."""
+
+
+class _Raising(tuple[str, ...]):
+    def __iter__(self) -> Iterator[str]:
+        raise Unforeseen("usages that cannot be listed")
+
+
+def test_whatever_a_request_raises_denies_that_request_and_is_counted(api: MemoryApi) -> None:
+    api.put(csr_body("broken", beta_pem(), nodes=["beta"]))
+    api.put(csr_body("proper", beta_pem(), nodes=["beta"]))
+    state = api.state()
+    requests = dict(state.requests["blue"])
+    requests["broken"] = replace(requests["broken"], usages=_Raising())
+    plan = plan_mesh("blue", replace(state, requests={"blue": requests}), DEPLOYMENT, NOW, entropy())
+    answers = {
+        action.name: action.manifest["status"]["conditions"][0]
+        for action in plan.actions
+        if isinstance(action, Replace)
+    }
+    assert {name: answer["type"] for name, answer in answers.items()} == {
+        "broken": "Denied",
+        "proper": "Approved",
+    }
+    assert "usages that cannot be listed" in answers["broken"]["message"]
+    assert [(fault.border, fault.subject, type(fault.error)) for fault in plan.faults] == [
+        (Border.REQUEST, "broken", Unforeseen)
+    ]
 
 
 def test_a_tampered_request_is_denied(api: MemoryApi) -> None:

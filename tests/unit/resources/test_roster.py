@@ -16,6 +16,7 @@ from wgmesh_api.resources.base import Condition
 from wgmesh_api.resources.mesh import WgMesh, WgMeshSpec
 from wgmesh_api.resources.mesh_status import BootstrapStatus, WgMeshStatus
 from wgmesh_api.resources.node import (
+    BootstrapService,
     ExternalPeer,
     NarrowPath,
     PeerProblem,
@@ -124,6 +125,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
                     node="laptop", uid="u", public_key="l", endpoint="x:1", heard=True, secret_ids=["0a"]
                 )
             ],
+            bootstrap=BootstrapService(serving=False, message="port 5000 is in use"),
             conditions=[
                 Condition(
                     type="Ready",
@@ -173,6 +175,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             next_public_key="n",
             agent_version="1",
             last_change=MOMENT,
+            bootstrap=report.BootstrapReport(False, "port 5000 is in use"),
             externals=(report.ExternalReport("laptop", "u", "l", "x:1", heard=True, secret_ids=("0a",)),),
             ready=True,
             ready_reason="Joined",
@@ -223,6 +226,7 @@ REPORTS = st.builds(
         ),
         max_size=3,
     ).map(tuple),
+    bootstrap=st.none() | st.builds(report.BootstrapReport, st.booleans(), TEXT),
     ready=st.booleans(),
     ready_reason=st.sampled_from(["Joined", "Leaving"]),
     ready_message=TEXT,
