@@ -68,7 +68,7 @@ class Bootstrap:
             denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
         )
         self._server = await serve(service, bind, tls)
-        node.tasks.start(self._sweep(), "sweep")
+        node.tasks.keep(self._sweep, "sweep")
 
     async def stop(self) -> None:
         if self._server is not None:

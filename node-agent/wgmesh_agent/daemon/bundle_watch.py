@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import stat
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.join.bundle import FETCH, BundleError, credentials_of, ends_soon, files_of, read_bundle
+from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import Bundle, HostPort
 
 log = structlog.get_logger()
@@ -41,11 +41,11 @@ class BundleWatch:
         self._seen = _signature(bundle.path)
         self._reminded_at: float | None = None
 
-    def beside(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
+    def beside(self, session: Session) -> Iterable[tuple[str, Run]]:
         """What runs beside each session."""
         given = session.named_bootstraps
         session.named_bootstraps = lambda: list(dict.fromkeys((*given(), *self.bootstraps())))
-        return (("bundle", self.run()),)
+        return (("bundle", self.run),)
 
     def bootstraps(self) -> tuple[HostPort, ...]:
         return self.bundle.bootstraps

@@ -27,13 +27,14 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT
 from wgmesh_agent.membership.wandering import Wandering
+from wgmesh_agent.runtime.supervisor import FatalError
 
 log = structlog.get_logger()
 COUNT_SECONDS = 5.0
 EVENTS_AT_ONCE = 32
 
 
-class NameLost(Exception):
+class NameLost(FatalError):
     """The mesh decided that this node's name is another's."""
 
 

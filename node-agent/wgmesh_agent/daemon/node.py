@@ -34,7 +34,6 @@ from wgmesh_agent.daemon.relaying import Relaying
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.snapshot import Writer, calm_seconds
-from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.endpoint.address_changes import address_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
@@ -49,6 +48,7 @@ from wgmesh_agent.membership.vouching import LedgerVouching
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
+from wgmesh_agent.runtime.supervisor import Run, Supervisor
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
@@ -188,7 +188,7 @@ class MeshNode:
         """Awaited before this node takes another WireGuard key; raises `daemon.gossip_rotation.NotRotated`."""
         self.rtts = RTTs(self.gossip, record.node)
         self.clamping = Clamping(identity.interface)
-        self.tasks = Tasks()
+        self.tasks = Supervisor()
         heralding = Heralding(
             self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
         )
@@ -258,23 +258,32 @@ class MeshNode:
         self.kept.keep()
         await self.gossip.start()
         await self.prober.start()
-        self.tasks.start(self.reconciler.run(), "reconcile")
-        self.tasks.start(self.listening.run(), "events")
-        self.tasks.start(self._snapshot.run(), "snapshot")
-        self.tasks.start(self._refresh(), "refresh")
-        self.tasks.start(self.prober.run(), "probe")
-        self.tasks.start(self.beyond.run(), "routes beyond nodes")
-        self.tasks.start(self.clamping.run(self.interface_spec, self.changes), "clamping")
-        self.tasks.start(self.meeting.reconnect(), "reconnect")
-        self.tasks.start(self.listening.count(), "count gossip")
-        self.tasks.start(self._watch_addresses(), "addresses")
-        self.tasks.start(self.location.run(), "location")
-        self.tasks.start(self.paths.run(self.changes), "paths")
-        self.tasks.start(self.relaying.run(), "relaying")
-        self.tasks.start(self.preshared.follow(self.tags.tell_secrets), "pre-shared secrets")
-        self.tasks.start(
-            self.admissions.run(self.changes, self.gossip, self.bootstraps_alive, self.membership.accept),
-            "admissions",
+        for name, run in self._components():
+            self.tasks.keep(run, name)
+
+    def _components(self) -> Iterable[tuple[str, Run]]:
+        """What runs for as long as this node does, by the name that log and metrics have for it."""
+        return (
+            ("reconcile", self.reconciler.run),
+            ("events", self.listening.run),
+            ("snapshot", self._snapshot.run),
+            ("refresh", self._refresh),
+            ("probe", self.prober.run),
+            ("routes beyond nodes", self.beyond.run),
+            ("clamping", lambda: self.clamping.run(self.interface_spec, self.changes)),
+            ("reconnect", self.meeting.reconnect),
+            ("count gossip", self.listening.count),
+            ("addresses", self._watch_addresses),
+            ("location", self.location.run),
+            ("paths", lambda: self.paths.run(self.changes)),
+            ("relaying", self.relaying.run),
+            ("pre-shared secrets", lambda: self.preshared.follow(self.tags.tell_secrets)),
+            (
+                "admissions",
+                lambda: self.admissions.run(
+                    self.changes, self.gossip, self.bootstraps_alive, self.membership.accept
+                ),
+            ),
         )
 
     def members(self) -> list[Member]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import structlog
 
+from wgmesh_agent.runtime.log_limit import LogLimit
+
 log = structlog.get_logger()
-REPEAT_SECONDS = 3600.0
-MAX_REMEMBERED = 1024
-WINDOW_SECONDS = 60.0
-LINES_A_WINDOW = 10
 IMPOSSIBLE = (
     "intent: implausible Lamport time",
     "user event: from an impossible time",
@@ -21,15 +18,6 @@ IMPOSSIBLE = (
     "accusation: incarnation far ahead",
     "alive: incarnation far ahead",
 )
-
-
-@dataclass(slots=True)
-class _Window:
-    """What was logged of one reason since `began`."""
-
-    began: float
-    logged: int = 0
-    silent: int = 0
 
 
 class Refusals:
@@ -40,8 +28,7 @@ class Refusals:
         self._clock = clock
         self._overtaken: Counter[str] = Counter()
         self._last: dict[str, tuple[str, float]] = {}
-        self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._windows: dict[str, _Window] = {}
+        self._limit = LogLimit(clock)
 
     def overtake(self, refused: Mapping[str, int]) -> None:
         """Counts what the gossip core refused of claims about times that no honest member makes."""
@@ -60,22 +47,9 @@ class Refusals:
 
     def count(self, reason: str, message: str, times: int = 1) -> None:
         self.counts[reason] += times
-        now = self._clock()
-        self._last[reason] = (message, now)
-        last = self._logged.get((reason, message))
-        if last is not None and now - last < REPEAT_SECONDS:
-            return
-        window = self._windows.get(reason)
-        if window is None or now - window.began >= WINDOW_SECONDS:
-            if window is not None and window.silent:
-                log.warning("claims refused, not shown", reason=reason, how_many=window.silent)
-            window = self._windows[reason] = _Window(now)
-        if window.logged >= LINES_A_WINDOW:
-            window.silent += 1
-            return
-        window.logged += 1
-        self._logged[(reason, message)] = now
-        self._logged.move_to_end((reason, message))
-        if len(self._logged) > MAX_REMEMBERED:
-            self._logged.popitem(last=False)
-        log.warning("claim refused", reason=reason, why=message)
+        self._last[reason] = (message, self._clock())
+        permission = self._limit.ask(reason, message)
+        if permission.suppressed:
+            log.warning("claims refused, not shown", reason=reason, how_many=permission.suppressed)
+        if permission.granted:
+            log.warning("claim refused", reason=reason, why=message)

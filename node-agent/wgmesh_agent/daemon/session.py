@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import enum
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import grpc
 import structlog
@@ -35,6 +34,7 @@ from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, pee
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
@@ -103,7 +103,7 @@ class Start:
     fresh: bool = False
 
 
-Companions = Callable[["Session"], Iterable[tuple[str, Coroutine[Any, Any, None]]]]
+Companions = Callable[["Session"], Iterable[tuple[str, Run]]]
 
 
 class Session:
@@ -186,19 +186,21 @@ class Session:
         servers.push_async_callback(self._stop_agent, server)
         if settings.memberlist_file is not None:
             writer = Writer(node.changes, self._collect_memberlist, "memberlist file")
-            node.tasks.start(writer.run(), "memberlist")
+            node.tasks.keep(writer.run, "memberlist")
         if fresh:
             await self._enter_gossip()
         else:
             node.tasks.start(self._enter_gossip(), "enter gossip")
         if role.door is not None:
-            node.tasks.start(self._enter_again(role.door), "enter again")
+            door = role.door
+            node.tasks.keep(lambda: self._enter_again(door), "enter again")
         else:
             # Nobody is to be asked: the others ask this node which key it has.
             await asyncio.to_thread(node.folder.forget_earlier_key)
-        node.tasks.start(self._confirming().run(node.changes), "confirming")
-        for name, companion in self._companions(self):
-            node.tasks.start(companion, name)
+        confirming = self._confirming()
+        node.tasks.keep(lambda: confirming.run(node.changes), "confirming")
+        for name, run in self._companions(self):
+            node.tasks.keep(run, name)
         # A log that programs read has no place for lines to a person at a terminal.
         if settings.log_format is LogFormat.TEXT:
             text = banner(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from wgmesh_agent.daemon.session import Session, Start
 from wgmesh_agent.join.tls import Credentials
@@ -15,6 +14,7 @@ from wgmesh_agent.kube.renewal import Renewal
 from wgmesh_agent.kube.ring import RingFollowing
 from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.runtime.supervisor import Run
 
 
 class Companions:
@@ -42,16 +42,16 @@ class Companions:
         )
         self._status = StatusWriter(api, view, identity, credentials, self._following.entered_by)
 
-    def around(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
+    def around(self, session: Session) -> Iterable[tuple[str, Run]]:
         session.node.assigned = self._following.assigned
         session.node.before_rekeying = lambda key: self._status.announce_key(session, key)
         session.named_bootstraps = self._view.bootstraps
         return (
-            ("roster", self._following.follow(session)),
-            ("status", self._status.write(session)),
-            ("certificate", self._renewal.run()),
-            ("gossip keys", self._ring.follow(session)),
-            ("WireGuard key", self._rekeying.run(session)),
+            ("roster", lambda: self._following.follow(session)),
+            ("status", lambda: self._status.write(session)),
+            ("certificate", self._renewal.run),
+            ("gossip keys", lambda: self._ring.follow(session)),
+            ("WireGuard key", lambda: self._rekeying.run(session)),
         )
 
     async def left(self, mesh: str, node: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
@@ -32,6 +31,7 @@ from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.status import tell_left
 from wgmesh_agent.kube.view import RosterView, until
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
@@ -82,11 +82,11 @@ class KubeAgent:
     def entry(self) -> Entry:
         return self._enter_unless_deleted
 
-    def companions(self, session: Session) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
+    def companions(self, session: Session) -> Iterable[tuple[str, Run]]:
         self._session = session
         self._health.is_member = True
         assert self._companions is not None
-        return (*self._companions.around(session), ("health", self._health.beat()))
+        return (*self._companions.around(session), ("health", self._health.beat))
 
     async def after_leaving(self) -> None:
         """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""

@@ -16,11 +16,11 @@ from wgmesh_agent.daemon import heralding as module
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.heralding import AGREED, MOST_AT_ONCE, REFUSED, Heralding
 from wgmesh_agent.daemon.refusals import Refusals
-from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.membership.admission_record import AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.runtime.supervisor import Supervisor
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.meshservice_pb2 import Admission
 
@@ -42,7 +42,7 @@ class Ground:
         self.believes = True
         self.accepted: list[Claim] = []
         self.announced: list[Claim] = []
-        self.tasks = Tasks()
+        self.tasks = Supervisor()
         self.refusals = Refusals()
         admissions = SimpleNamespace(judge=self._judge, vouch=lambda said: said)
         self.heralding = Heralding(

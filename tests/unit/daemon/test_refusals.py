@@ -6,13 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from wgmesh_agent.daemon.refusals import (
-    LINES_A_WINDOW,
-    MAX_REMEMBERED,
-    REPEAT_SECONDS,
-    WINDOW_SECONDS,
-    Refusals,
-)
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.runtime.log_limit import LINES_A_WINDOW, REPEAT_SECONDS, WINDOW_SECONDS
 
 
 class Clock:
@@ -74,10 +69,3 @@ def test_a_flood_of_one_reason_hides_no_other(refusals: Refusals, lines: list[Ev
         refusals.count("malformed_tags", f"claim {number}")
     refusals.count("own_key", "somebody claims this node's own key")
     assert lines[-1]["reason"] == "own_key"
-
-
-def test_what_is_remembered_of_a_flood_is_bounded(refusals: Refusals, clock: Clock) -> None:
-    for number in range(3 * MAX_REMEMBERED):
-        clock.now += WINDOW_SECONDS
-        refusals.count("bad_name", f"claim {number}")
-    assert len(refusals._logged) <= MAX_REMEMBERED

@@ -1,0 +1,1 @@
+"""Building blocks for programs that run on: fences, supervision, bounded logging. Nothing of meshes."""

@@ -1,0 +1,63 @@
+"""Bounded logging of what others can cause: each distinct line once an hour, of each kind a few a minute."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+REPEAT_SECONDS = 3600.0
+MAX_REMEMBERED = 1024
+WINDOW_SECONDS = 60.0
+LINES_A_WINDOW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether a line may be logged.
+
+    Attributes:
+        granted: log it.
+        suppressed: how many lines of this kind were suppressed in the minute before; to be logged once.
+    """
+
+    granted: bool
+    suppressed: int = 0
+
+
+@dataclass(slots=True)
+class _Window:
+    began: float
+    logged: int = 0
+    suppressed: int = 0
+
+
+class LogLimit:
+    """Memory is bounded by the number of kinds, which the code fixes, and `MAX_REMEMBERED` lines."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: monotonic seconds."""
+        self._clock = clock
+        self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._windows: dict[str, _Window] = {}
+
+    def ask(self, kind: str, line: str) -> Permission:
+        """Whether `line`, of a kind from a fixed set, may be logged now."""
+        now = self._clock()
+        last = self._logged.get((kind, line))
+        if last is not None and now - last < REPEAT_SECONDS:
+            return Permission(False)
+        window = self._windows.get(kind)
+        suppressed = 0
+        if window is None or now - window.began >= WINDOW_SECONDS:
+            suppressed = window.suppressed if window is not None else 0
+            window = self._windows[kind] = _Window(now)
+        if window.logged >= LINES_A_WINDOW:
+            window.suppressed += 1
+            return Permission(False, suppressed)
+        window.logged += 1
+        self._logged[(kind, line)] = now
+        self._logged.move_to_end((kind, line))
+        if len(self._logged) > MAX_REMEMBERED:
+            self._logged.popitem(last=False)
+        return Permission(True, suppressed)

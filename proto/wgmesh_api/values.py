@@ -1,0 +1,182 @@
+"""Values that other machines, the API server or files provide: each parsed to one that every consumer can use.
+
+The functions are total: they return such a value or raise `UnusableValue`, for every input of the named type.
+`ipaddress` accepts more than a socket, WireGuard or JSON can take (a zone with any text behind `%`), `datetime` parses
+moments that it cannot convert to UTC (year 1 with an offset), `float` accepts `inf`. The parsers stand between.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+from wgmesh_api.names import is_node_name
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+MAX_ADDRESS_CHARACTERS = 45
+"""The longest text of an IPv6 address, with an IPv4 address inside (RFC 4291, 2.2)."""
+MAX_NETWORK_CHARACTERS = MAX_ADDRESS_CHARACTERS + 4
+MAX_MOMENT_CHARACTERS = 64
+MAX_PORT = 65535
+
+_THIS_HOST = IPv4Network("0.0.0.0/8")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class UnusableValue(ValueError):
+    """A value that at least one of its consumers cannot use; one sentence that quotes at most 40 characters."""
+
+
+def parse_address(text: object) -> IPAddress:
+    """Parses a unicast address that packets can be sent to; an IPv4-mapped IPv6 address becomes the IPv4 address.
+
+    Raises:
+        UnusableValue: not an address, one with a zone, or one that `check_address` rejects.
+    """
+    if not isinstance(text, str) or len(text) > MAX_ADDRESS_CHARACTERS:
+        raise UnusableValue(f"{_quoted(text)} is not an IP address")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise UnusableValue(f"{_quoted(text)} is not an IP address") from None
+    return check_address(address)
+
+
+def check_address(address: IPAddress) -> IPAddress:
+    """Returns `address`, or the IPv4 address that it maps, if packets can be sent to it.
+
+    Raises:
+        UnusableValue: it has a zone, or is unspecified, loopback, link-local, multicast, broadcast or reserved, or an
+            IPv6 address that translates to such an IPv4 address.
+    """
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise UnusableValue(f"{_quoted(str(address))} has a zone, which only its own machine knows")
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+    inner = embedded_ipv4(address)
+    if _is_unusable(address) or (inner is not None and _is_unusable(inner)):
+        raise UnusableValue(f"{address} is not the address of one other machine")
+    return address
+
+
+def usable_address(address: IPAddress) -> bool:
+    """Whether `check_address` accepts the address."""
+    try:
+        check_address(address)
+    except UnusableValue:
+        return False
+    return True
+
+
+def embedded_ipv4(address: IPAddress) -> IPv4Address | None:
+    """The IPv4 address that packets to this IPv6 address end at: mapped, 6to4 (RFC 3056) or NAT64 (RFC 6052)."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.sixtofour
+
+
+def parse_port(value: object) -> int:
+    """Parses a port, 1 to 65535, from an integer or decimal ASCII text. Raises UnusableValue."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 5:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_PORT:
+        raise UnusableValue(f"{_quoted(value)} is not a port from 1 to {MAX_PORT}")
+    return value
+
+
+def parse_host_port(address: object, port: object) -> tuple[IPAddress, int]:
+    """Parses where packets of others can be sent to: a usable address and a port. Raises UnusableValue."""
+    return parse_address(address), parse_port(port)
+
+
+def parse_network(text: object, *, cut_host_bits: bool = False) -> IPNetwork:
+    """Parses a network such as `10.0.0.0/8`, without a zone.
+
+    Args:
+        cut_host_bits: accept host bits and clear them, instead of rejecting them.
+
+    Raises:
+        UnusableValue: not a network.
+    """
+    if not isinstance(text, str) or len(text) > MAX_NETWORK_CHARACTERS or "%" in text:
+        raise UnusableValue(f"{_quoted(text)} is not a network such as 10.0.0.0/8")
+    try:
+        return ip_network(text, strict=not cut_host_bits)
+    except ValueError:
+        raise UnusableValue(f"{_quoted(text)} is not a network such as 10.0.0.0/8") from None
+
+
+def parse_moment(text: object) -> datetime:
+    """Parses an RFC 3339 time between 1970 and 9000; aware, in UTC. A time without an offset is UTC.
+
+    Raises:
+        UnusableValue: not such a time, or one that `datetime` cannot convert.
+    """
+    if not isinstance(text, str) or len(text) > MAX_MOMENT_CHARACTERS:
+        raise UnusableValue(f"{_quoted(text)} is not an RFC 3339 time")
+    try:
+        parsed = datetime.fromisoformat(text)
+        moment = parsed.astimezone(UTC) if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise UnusableValue(f"{_quoted(text)} is not an RFC 3339 time") from None
+    return check_moment(moment)
+
+
+def check_moment(moment: datetime) -> datetime:
+    """Returns `moment` (aware) if it lies between 1970 and 9000. Raises UnusableValue."""
+    if not _FIRST_MOMENT <= moment < _LAST_MOMENT:
+        raise UnusableValue("a time before 1970 or after 9000 is not a time of a mesh")
+    return moment
+
+
+def bounded(value: object, low: float, high: float) -> float:
+    """Returns `value` as a float if it is finite and within `low` and `high`. Raises UnusableValue."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UnusableValue(f"{_quoted(value)} is not a number")
+    # An int may be too large for a float: it is compared first.
+    if not low <= value <= high or not math.isfinite(value):
+        raise UnusableValue(f"{_quoted(value)} is not within {low:g} and {high:g}")
+    return float(value)
+
+
+def parse_node_name(value: object) -> str:
+    """Returns `value` if it is a name that a node may have (`names.is_node_name`). Raises UnusableValue."""
+    if not isinstance(value, str) or not is_node_name(value):
+        raise UnusableValue(f"{_quoted(value)} is not a node name")
+    return value
+
+
+def _is_unusable(address: IPAddress) -> bool:
+    if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local:
+        return True
+    if isinstance(address, IPv4Address):
+        # 240.0.0.0/4, the broadcast address in it, and "this host on this network" (RFC 6890).
+        return address.is_reserved or address in _THIS_HOST
+    # `is_reserved` of IPv6 counts NAT64 and all that is not yet assigned, such as 0::/8 with IPv4-compatible addresses.
+    return address.is_reserved and address not in _NAT64
+
+
+def _quoted(value: object) -> str:
+    # `repr` of a huge int would raise (sys.set_int_max_str_digits), and one of a container may be large.
+    if isinstance(value, str):
+        return ascii(value[:40])
+    if isinstance(value, float) or (isinstance(value, int) and -(1 << 63) <= value < 1 << 64):
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
