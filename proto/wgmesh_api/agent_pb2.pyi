@@ -12,8 +12,15 @@ class AgentEmpty(_message.Message):
     def __init__(self) -> None: ...
 
 class MeshInfo(_message.Message):
-    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap", "behindNat", "secretIds")
+    __slots__ = ("name", "nodeCount", "nodeName", "meshCeationTS", "nodeJoinTS", "interface", "backend", "pubkey", "meshCidrs", "meshIPs", "gossipProfile", "gossipEncrypted", "tls", "mtu", "version", "endpoint", "refusals", "bootstrap", "behindNat", "rejectedInput", "secretIds")
     class RefusalsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class RejectedInputEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +46,7 @@ class MeshInfo(_message.Message):
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
     BEHINDNAT_FIELD_NUMBER: _ClassVar[int]
+    REJECTEDINPUT_FIELD_NUMBER: _ClassVar[int]
     SECRETIDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     nodeCount: int
@@ -59,8 +67,9 @@ class MeshInfo(_message.Message):
     refusals: _containers.ScalarMap[str, int]
     bootstrap: bool
     behindNat: bool
+    rejectedInput: _containers.ScalarMap[str, int]
     secretIds: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ..., behindNat: _Optional[bool] = ..., secretIds: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., nodeCount: _Optional[int] = ..., nodeName: _Optional[str] = ..., meshCeationTS: _Optional[int] = ..., nodeJoinTS: _Optional[int] = ..., interface: _Optional[str] = ..., backend: _Optional[str] = ..., pubkey: _Optional[str] = ..., meshCidrs: _Optional[_Iterable[str]] = ..., meshIPs: _Optional[_Iterable[str]] = ..., gossipProfile: _Optional[str] = ..., gossipEncrypted: _Optional[bool] = ..., tls: _Optional[bool] = ..., mtu: _Optional[int] = ..., version: _Optional[str] = ..., endpoint: _Optional[str] = ..., refusals: _Optional[_Mapping[str, int]] = ..., bootstrap: _Optional[bool] = ..., behindNat: _Optional[bool] = ..., rejectedInput: _Optional[_Mapping[str, int]] = ..., secretIds: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class MemberInfoTag(_message.Message):
     __slots__ = ("key", "value")

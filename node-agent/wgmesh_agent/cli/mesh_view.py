@@ -130,6 +130,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
             "version": info.version,
             "secretIds": [id_.hex() for id_ in info.secretIds],
             "refusals": dict(sorted(info.refusals.items())),
+            "rejectedInput": dict(sorted(info.rejectedInput.items())),
         },
         "members": [_member_json(member) for member in view.members],
     }

@@ -18,6 +18,7 @@ from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.own_tags import TagRefused
+from wgmesh_agent.daemon.rejected_input import rejected_input
 from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import Member
@@ -95,6 +96,10 @@ class AgentService(AgentServicer):
             version=version("wgmesh"),
             endpoint=str(identity.endpoint),
             refusals=node.refusals.counts,
+            rejectedInput={
+                f"{border}: {reason}": count
+                for (border, reason), count in rejected_input(node.gossip.counters).items()
+            },
             bootstrap=record.bootstrap,
             behindNat=node.behind_nat,
             secretIds=node.preshared.ids,

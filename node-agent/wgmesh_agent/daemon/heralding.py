@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Claim, Origin
-from wgmesh_agent.runtime.supervisor import Supervisor
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class Heralding:
         refusals: Refusals,
         accept: Callable[[Claim, Origin], bool],
         announce: Callable[[Claim], None],
-        tasks: Supervisor,
+        tasks: Tasks,
     ) -> None:
         self._admissions = admissions
         self._refusals = refusals

@@ -34,6 +34,7 @@ from wgmesh_agent.daemon.relaying import Relaying
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.snapshot import Writer, calm_seconds
+from wgmesh_agent.daemon.tasks import Run, Tasks
 from wgmesh_agent.endpoint.address_changes import address_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
@@ -48,7 +49,6 @@ from wgmesh_agent.membership.vouching import LedgerVouching
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
-from wgmesh_agent.runtime.supervisor import Run, Supervisor
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.forwarding import Forwarding
 from wgmesh_agent.state.records import MeshRecord
@@ -188,7 +188,7 @@ class MeshNode:
         """Awaited before this node takes another WireGuard key; raises `daemon.gossip_rotation.NotRotated`."""
         self.rtts = RTTs(self.gossip, record.node)
         self.clamping = Clamping(identity.interface)
-        self.tasks = Supervisor()
+        self.tasks = Tasks()
         heralding = Heralding(
             self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
         )

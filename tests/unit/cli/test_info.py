@@ -221,6 +221,7 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "version": "0.1.0",
         "secretIds": [],
         "refusals": {"key_taken": 2},
+        "rejectedInput": {},
     }
     alpha, beta, gamma = document["members"]
     assert (alpha["name"], alpha["local"], alpha["rttMs"]) == ("alpha", True, None)
