@@ -45,6 +45,7 @@ class Door:
         routes: networks behind this node to ask for.
         secrets: those for pre-shared keys, of which the bootstrap node is told what this node holds.
         replaces: the key that this machine was a member with before this one, until a bootstrap node has accepted that.
+        own_key: that of `public_key`, for a proof where the certificate does not name this node.
     """
 
     bootstraps: tuple[HostPort, ...]
@@ -55,6 +56,7 @@ class Door:
     routes: tuple[Network, ...] = ()
     replaces: PrivateKey | None = None
     secrets: SecretSource | None = None
+    own_key: PrivateKey | None = None
 
 
 async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: float | None) -> Admitted:
@@ -100,7 +102,7 @@ async def enter_by(
     admitted = await enter(
         str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
         routes=door.routes, secret_ids=door.secrets.held.ids if door.secrets else (), replaces=door.replaces,
-        before_joining=before_joining,
+        own_key=door.own_key, before_joining=before_joining,
     )  # fmt: skip
     given = admitted.admission.routes if admitted.admission else ()
     for route in door.routes:

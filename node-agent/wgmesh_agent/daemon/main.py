@@ -281,7 +281,14 @@ def _door(
     if not bootstraps:
         return None
     return Door(
-        bootstraps, tls, node.mesh_name, node.node_name or "", key.public(), node.routes, secrets=secrets
+        bootstraps,
+        tls,
+        node.mesh_name,
+        node.node_name or "",
+        key.public(),
+        node.routes,
+        secrets=secrets,
+        own_key=key,
     )
 
 

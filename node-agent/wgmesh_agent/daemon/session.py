@@ -290,7 +290,8 @@ class Session:
                 continue
             for bootstrap in self._bootstraps():
                 try:
-                    own = replace(door, public_key=self.node.identity.private_key.public())
+                    held = self.node.identity.private_key
+                    own = replace(door, public_key=held.public(), own_key=held)
                     admitted = await enter_by(own, bootstrap, self._endpoint)
                 except (JoinRefused, JoinUnreachable, NoEndpoint) as error:
                     log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))

@@ -26,14 +26,23 @@ class Caller:
     Attributes:
         holder: what tokens are bound to: the certificate's SHA-256, or without TLS the caller's address.
         identity: the wgmesh identity in the certificate; None without TLS or with certificates of another kind.
-        name: the identity as text, the certificate's subject, or empty without TLS; kept with the binding.
+        name: the identity as text, or the certificate's subject; kept with the binding. Empty without TLS, and for a
+            certificate without a subject: an empty name is no identity, and never equals another.
         not_before: from when the certificate is valid; None without TLS.
+        is_anonymous: whether it called without TLS, where the mesh authenticates no caller.
     """
 
     holder: str
     identity: NodeIdentity | None = None
     name: str = ""
     not_before: datetime | None = None
+    is_anonymous: bool = False
+
+    def is_holder_of(self, binding: Binding) -> bool:
+        """Whether the certificate is of the identity that was admitted with this binding."""
+        if self.identity is not None:
+            return self.identity.node == binding.claim.node
+        return bool(self.name) and self.name == binding.identity
 
 
 class DenialReason(enum.StrEnum):
@@ -125,6 +134,13 @@ def examine(
                 DenialReason.KEY_IN_USE,
                 f"the public key is already held by {known.claim.node}: give this machine a state directory of its own",
             )
+        # A public key is public: repeating it proves nothing.
+        if not (caller.is_anonymous or caller.is_holder_of(known) or proven == public_key):
+            raise Denied(
+                DenialReason.KEY_IN_USE,
+                f"the public key is held by {known.claim.node or 'a member'}, which was admitted with another "
+                "certificate: use that one, or a wgmesh that proves possession of the key",
+            )
         return Applicant(node or known.claim.node, public_key, endpoint, known, None, routes, secret_ids)
     named = ledger.by_name(node) if node else None
     is_same = named is not None and named.claim.public_key == proven
@@ -140,7 +156,7 @@ def _may_replace(named: Binding, caller: Caller, alive: bool) -> bool:
     """A certificate made out to this very node proves it; another kind only together with the old node's silence."""
     if caller.identity is not None:
         return True
-    return not alive and caller.name == named.identity
+    return not alive and (caller.is_anonymous or caller.is_holder_of(named))
 
 
 def _node_name(request: JoinRequest, identity: NodeIdentity | None, mesh_name: str) -> str:

@@ -27,6 +27,7 @@ from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
 from wgmesh_api.names import is_node_name
+from wgmesh_api.parsed_certificate import parse_pem
 
 log = structlog.get_logger()
 ORIGINAL_GOSSIP_PORT = 5353
@@ -86,6 +87,7 @@ async def enter(
     routes: Sequence[IPv4Network | IPv6Network] = (),
     secret_ids: Sequence[bytes] = (),
     replaces: PrivateKey | None = None,
+    own_key: PrivateKey | None = None,
     before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
     """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
@@ -93,6 +95,8 @@ async def enter(
     Args:
         secret_ids: of the secrets for pre-shared keys that this node holds, the newest first.
         replaces: the key that this machine was a member with, which `public_key` takes the place of.
+        own_key: that of `public_key`, to prove possession of it where the certificate does not name this node: the
+            bootstrap node may have bound the key already, and a public key alone proves nothing.
         before_joining: awaited when the bootstrap node has begun, right before it is asked to admit.
 
     Raises:
@@ -114,14 +118,15 @@ async def enter(
                 routes=[str(route) for route in routes],
                 secretIds=b"".join(secret_ids),
             )
-            bootstrap_key = await _own_key(stub, handshake) if replaces is not None else None
+            held = replaces or _to_prove(own_key, tls, handshake)
+            bootstrap_key = await _own_key(stub, handshake) if held is not None else None
             if before_joining is not None:
                 await before_joining()
             authorization = sign(handshake.joinToken, time.time())
-            if replaces is not None and bootstrap_key is not None:
-                request.replaces = replaces.public().raw
+            if held is not None and bootstrap_key is not None:
+                request.replaces = held.public().raw
                 request.replacesProof = proof(
-                    replaces, bootstrap_key, public_key, mesh=mesh, node=node, authorization=authorization
+                    held, bootstrap_key, public_key, mesh=mesh, node=node, authorization=authorization
                 )
             metadata = (("authorization", authorization),)
             response = await stub.Join(request, metadata=metadata, timeout=CALL_SECONDS)
@@ -131,6 +136,14 @@ async def enter(
         except grpc.aio.AioRpcError as error:
             raise JoinUnreachable(explain(error, tls)) from error
     return _admitted(response, mesh, node, peers)
+
+
+def _to_prove(
+    own_key: PrivateKey | None, tls: Credentials | None, handshake: HandshakeResponse
+) -> PrivateKey | None:
+    """The key to prove possession of; None if the certificate names this node, or the bootstrap node takes no proof."""
+    is_named = tls is not None and parse_pem(tls.files.certificate)[0].identity is not None
+    return None if is_named or not handshake.replacesKeys else own_key
 
 
 async def _own_key(stub: MeshStub, handshake: HandshakeResponse) -> PublicKey:

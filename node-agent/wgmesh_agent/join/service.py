@@ -30,6 +30,7 @@ from wgmesh_api.meshservice_pb2 import (
     Peer,
 )
 from wgmesh_api.meshservice_pb2_grpc import MeshServicer, add_MeshServicer_to_server
+from wgmesh_api.parsed_certificate import UnreadableCertificate
 
 log = structlog.get_logger()
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -168,10 +169,8 @@ class MeshService(MeshServicer):
 def _caller(context: Context) -> Caller:
     try:
         return caller_of(context.auth_context(), context.peer())
-    except IdentityError as error:
-        raise Denied(
-            DenialReason.WRONG_IDENTITY, f"the certificate's identity makes no sense: {error}"
-        ) from error
+    except (IdentityError, UnreadableCertificate) as error:
+        raise Denied(DenialReason.WRONG_IDENTITY, f"the certificate is malformed: {error}") from error
 
 
 def _authorization(context: Context) -> str | None:

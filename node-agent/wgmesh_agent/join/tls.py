@@ -9,11 +9,27 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from wgmesh_agent.bounded_file import FileFault, read_bounded
 from wgmesh_agent.join.admission import Caller
-from wgmesh_api.identity import identity_of
+from wgmesh_api.identity import IdentityError
+from wgmesh_api.parsed_certificate import (
+    ParsedCertificate,
+    UnreadableCertificate,
+    load_certificates,
+    parse_certificate,
+    parse_pem,
+)
+
+MAX_FILE_BYTES = 1024 * 1024
+"""Of a key, a certificate chain or a bundle of authorities: a full set of public authorities is 220 KiB."""
+MAX_AUTHORITIES = 1024
+USABLE_CURVES = ("secp256r1", "secp384r1")
+USABLE_KEYS = "RSA of at least 2048 bits, or elliptic curve P-256 or P-384"
+"""What gRPC completes TLS handshakes with, measured with 1.85: P-521 and Ed25519 end in NO_COMMON_SIGNATURE_ALGORITHMS
+(grpc/grpc#24252, #41089). Admission records are verified with RSA keys of 2048 bits or more only."""
 
 
 class TLSFileError(Exception):
@@ -29,7 +45,8 @@ class TLSFiles:
     authorities: bytes
 
     def leaf(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificates(self.certificate)[0]
+        """This node's own certificate. Raises UnreadableCertificate (a ValueError)."""
+        return load_certificates(self.certificate)[0]
 
 
 class Credentials:
@@ -83,11 +100,14 @@ def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, fold
         folder: a folder whose `*.pem` and `*.crt` files are CA certificates.
 
     Raises:
-        TLSFileError: a file is missing, is no PEM, or key and certificate don't belong together.
+        TLSFileError: a file is missing, too large, is no PEM, is of a kind that gRPC cannot use, or key and certificate
+            don't belong together.
     """
     key_pem, certificate_pem = _read(key), _read(certificate)
     if folder is not None:
         names = sorted(p for p in _listing(folder) if p.suffix in (".pem", ".crt"))
+        if len(names) > MAX_AUTHORITIES:
+            raise TLSFileError(f"{folder} holds {len(names)} certificate files, more than {MAX_AUTHORITIES}")
         authorities = b"\n".join(_read(name) for name in names)
         source = folder
     else:
@@ -108,20 +128,35 @@ def checked(files: TLSFiles, *, key: str, certificate: str, authorities: str) ->
     Raises:
         TLSFileError: one is no PEM, or key and certificate don't belong together.
     """
-    leaf = _certificates(files.certificate, certificate)[0]
-    _certificates(files.authorities, authorities)
+    leaf = _parsed(files.certificate, certificate)
+    try:
+        load_certificates(files.authorities)
+    except UnreadableCertificate as error:
+        raise TLSFileError(f"{authorities} holds no PEM certificate: {error}") from error
     try:
         private = serialization.load_pem_private_key(files.key, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        spki = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except Exception as error:
+        # What the library raises depends on what the bytes happen to be.
         raise TLSFileError(f"{key} is no unencrypted PEM private key: {error}") from error
-    spki = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    try:
-        certified = leaf.public_key().public_bytes(*spki)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise TLSFileError(f"{certificate} holds a key of an unknown kind: {error}") from error
-    if private.public_key().public_bytes(*spki) != certified:
+    if spki != leaf.spki:
         raise TLSFileError(f"{key} is not the private key of {certificate}")
+    kind = _unusable_kind(leaf)
+    if kind is not None:
+        raise TLSFileError(f"{certificate} has {kind}, which gRPC cannot use: create one with {USABLE_KEYS}")
     return files
+
+
+def _unusable_kind(certificate: ParsedCertificate) -> str | None:
+    """The kind of key that gRPC completes no handshake with; None for a usable one."""
+    key = certificate.public_key
+    if isinstance(key, rsa.RSAPublicKey):
+        return None if key.key_size >= 2048 else f"an RSA key of {key.key_size} bits"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return None if key.curve.name in USABLE_CURVES else f"an elliptic curve key on {key.curve.name}"
+    return f"a key of the kind {type(key).__name__.removesuffix('PublicKey').lstrip('_')}"
 
 
 def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
@@ -132,27 +167,28 @@ def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
         peer: gRPC's name of the other end, `ipv4:10.0.0.2:4711`.
 
     Raises:
-        wgmesh_api.identity.IdentityError: the certificate carries an identity that makes no sense.
+        wgmesh_api.identity.IdentityError: the certificate carries a malformed identity.
+        UnreadableCertificate: a part of it cannot be read.
     """
     pem = list(auth_context.get("x509_pem_cert", ()))
     if not pem:
-        return Caller(holder=peer.rpartition(":")[0])
-    certificate = x509.load_pem_x509_certificate(pem[0])
-    identity = identity_of(certificate)
-    name = str(identity) if identity else certificate.subject.rfc4514_string()
+        return Caller(holder=peer.rpartition(":")[0], is_anonymous=True)
+    certificate = parse_pem(pem[0])[0]
+    if certificate.identity_fault:
+        raise IdentityError(certificate.identity_fault)
     return Caller(
-        holder=certificate.fingerprint(hashes.SHA256()).hex(),
-        identity=identity,
-        name=name,
-        not_before=certificate.not_valid_before_utc,
+        holder=certificate.fingerprint.hex(),
+        identity=certificate.identity,
+        name=str(certificate.identity) if certificate.identity else certificate.subject,
+        not_before=certificate.not_before,
     )
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TLSFileError(f"cannot read {path}: {error.strerror}") from error
+        return read_bounded(path, MAX_FILE_BYTES)
+    except FileFault as error:
+        raise TLSFileError(str(error)) from error
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -162,8 +198,8 @@ def _listing(folder: Path) -> list[Path]:
         raise TLSFileError(f"cannot read the folder {folder}: {error.strerror}") from error
 
 
-def _certificates(pem: bytes, source: str) -> list[x509.Certificate]:
+def _parsed(pem: bytes, source: str) -> ParsedCertificate:
     try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+        return parse_certificate(load_certificates(pem)[0])
+    except UnreadableCertificate as error:
         raise TLSFileError(f"{source} holds no PEM certificate: {error}") from error

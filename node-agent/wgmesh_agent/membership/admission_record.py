@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     Criticality,
     ExtensionPolicy,
@@ -28,9 +27,16 @@ from cryptography.x509.verification import (
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
-from wgmesh_api.identity import IdentityError, Role, identity_of
+from wgmesh_api.identity import Role
 from wgmesh_api.meshservice_pb2 import Admission as AdmissionMessage
 from wgmesh_api.meshservice_pb2 import AdmissionRecord as RecordMessage
+from wgmesh_api.parsed_certificate import (
+    ParsedCertificate,
+    UnreadableCertificate,
+    load_certificates,
+    parse_der,
+    parse_pem,
+)
 
 LIFETIME = timedelta(hours=24)
 SKEW = timedelta(minutes=5)
@@ -166,7 +172,7 @@ class Signer:
         if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             raise ValueError("admission records are signed with elliptic curve or RSA keys only")
         self._key: SigningKey = key
-        self.chain = x509.load_pem_x509_certificates(certificate_pem)
+        self.chain = parse_pem(certificate_pem)
 
     def sign(
         self,
@@ -179,9 +185,7 @@ class Signer:
     ) -> AdmissionRecord:
         """Vouches from `now` for a day, or for as long as its own certificate lasts."""
         leaf = self.chain[0]
-        not_before, not_after = (
-            _microseconds(t) for t in (now, min(now + LIFETIME, leaf.not_valid_after_utc))
-        )
+        not_before, not_after = (_microseconds(t) for t in (now, min(now + LIFETIME, leaf.not_after)))
         blob = AdmissionMessage(
             mesh=mesh, node=node, publicKey=public_key.raw, addresses=[a.packed for a in addresses],
             notBefore=not_before, notAfter=not_after,
@@ -194,8 +198,8 @@ class Signer:
             signature = self._key.sign(data, ec.ECDSA(hashes.SHA256()))
         return AdmissionRecord(
             mesh, node, public_key, tuple(addresses), not_before, not_after, blob, signature,
-            leaf.fingerprint(hashes.SHA256()),
-            tuple(c.public_bytes(serialization.Encoding.DER) for c in self.chain[:MAX_CERTIFICATES]),
+            leaf.fingerprint,
+            tuple(one.der for one in self.chain[:MAX_CERTIFICATES]),
             tuple(routes),
         )  # fmt: skip
 
@@ -206,8 +210,8 @@ class Verifier:
     def __init__(self, mesh: str, authorities_pem: bytes) -> None:
         """Raises ValueError if there is no certificate of an authority."""
         self._mesh = mesh
-        self._store = Store(x509.load_pem_x509_certificates(authorities_pem))
-        self._signers: dict[bytes, tuple[x509.Certificate, ...]] = {}
+        self._store = Store(load_certificates(authorities_pem))
+        self._signers: dict[bytes, tuple[ParsedCertificate, ...]] = {}
 
     def knows(self, signer: bytes) -> bool:
         """Whether records of this signer need no certificates."""
@@ -217,8 +221,19 @@ class Verifier:
         """The record with its certificates, whether or not it came with them.
 
         Raises:
-            AdmissionFault: it is not believed.
+            AdmissionFault: it is not believed, whatever the reason: certificates of others are parsed by the library
+                as they are used, and raise what they like.
         """
+        try:
+            return self._verified(record, now)
+        except AdmissionFault:
+            raise
+        except Exception as error:
+            raise AdmissionFault(
+                Fault.MALFORMED, f"an admission record cannot be verified: {type(error).__name__}: {error}"
+            ) from error
+
+    def _verified(self, record: AdmissionRecord, now: datetime) -> AdmissionRecord:
         if record.mesh != self._mesh:
             raise AdmissionFault(
                 Fault.OTHER_MESH, f"{record.node} was admitted to the mesh {record.mesh!r:.40}"
@@ -236,44 +251,45 @@ class Verifier:
         self.check_signer(chain, now)
         _check_signature(chain[0], record)
         self._remember(record.signer, chain)
-        return replace(record, certificates=tuple(c.public_bytes(serialization.Encoding.DER) for c in chain))
+        return replace(record, certificates=tuple(one.der for one in chain))
 
-    def _chain(self, record: AdmissionRecord) -> tuple[x509.Certificate, ...]:
+    def _chain(self, record: AdmissionRecord) -> tuple[ParsedCertificate, ...]:
         known = self._signers.get(record.signer)
         if known is not None:
             return known
         try:
-            chain = tuple(x509.load_der_x509_certificate(der) for der in record.certificates)
-        except ValueError as error:
-            raise AdmissionFault(
-                Fault.MALFORMED, f"a signer's certificate makes no sense: {error}"
-            ) from error
-        if not chain or chain[0].fingerprint(hashes.SHA256()) != record.signer:
+            chain = tuple(parse_der(der) for der in record.certificates)
+        except UnreadableCertificate as error:
+            raise AdmissionFault(Fault.MALFORMED, f"a signer's certificate is malformed: {error}") from error
+        if not chain or chain[0].fingerprint != record.signer:
             raise AdmissionFault(
                 Fault.UNKNOWN_SIGNER, f"the signer of {record.node}'s admission record is not known here"
             )
         return chain
 
-    def check_signer(self, chain: Sequence[x509.Certificate], now: datetime) -> None:
+    def check_signer(self, chain: Sequence[ParsedCertificate], now: datetime) -> None:
         """Raises AdmissionFault unless whoever has the first certificate's key may admit."""
-        who = chain[0].subject.rfc4514_string()
+        leaf = chain[0]
+        who = leaf.subject
         builder = PolicyBuilder().store(self._store).time(now)
         anything = ExtensionPolicy.permit_all()
         authority = anything.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)
         verifier = builder.extension_policies(ca_policy=authority, ee_policy=anything).build_client_verifier()
         try:
-            verifier.verify(chain[0], list(chain[1:]))
+            verifier.verify(leaf.certificate, [one.certificate for one in chain[1:]])
         except VerificationError as error:
             raise AdmissionFault(
                 Fault.UNKNOWN_SIGNER,
                 f"{who} signed an admission record, and is no certificate of this mesh: {error}",
             ) from error
-        try:
-            identity = identity_of(chain[0])
-        except IdentityError as error:
-            raise AdmissionFault(Fault.MAY_NOT_ADMIT, f"{who} signed an admission record: {error}") from error
+        if leaf.identity_fault:
+            raise AdmissionFault(
+                Fault.MAY_NOT_ADMIT, f"{who} signed an admission record: {leaf.identity_fault}"
+            )
+        # A certificate that names no role of ours may admit if it is made for servers.
+        identity = leaf.identity
         if identity is None:
-            may = _may_serve(chain[0])
+            may = leaf.is_for_servers
         else:
             may = identity.mesh == self._mesh and identity.role is Role.BOOTSTRAP
         if not may:
@@ -281,7 +297,7 @@ class Verifier:
                 Fault.MAY_NOT_ADMIT, f"{identity or who} signed an admission record, and may not admit"
             )
 
-    def _remember(self, signer: bytes, chain: tuple[x509.Certificate, ...]) -> None:
+    def _remember(self, signer: bytes, chain: tuple[ParsedCertificate, ...]) -> None:
         self._signers.pop(signer, None)
         self._signers[signer] = chain
         if len(self._signers) > MAX_SIGNERS:
@@ -293,17 +309,8 @@ def _is_authority(policy: Policy, certificate: x509.Certificate, extension: x509
         raise ValueError("it is no authority's")
 
 
-def _may_serve(certificate: x509.Certificate) -> bool:
-    """A certificate that names no role of ours may admit if it is made for servers."""
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    return ExtendedKeyUsageOID.SERVER_AUTH in usage
-
-
-def _check_signature(certificate: x509.Certificate, record: AdmissionRecord) -> None:
-    key, data = certificate.public_key(), _CONTEXT + record.blob
+def _check_signature(certificate: ParsedCertificate, record: AdmissionRecord) -> None:
+    key, data = certificate.public_key, _CONTEXT + record.blob
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(record.signature, data, ec.ECDSA(hashes.SHA256()))

@@ -14,7 +14,7 @@ from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
 OWN_KEY = PublicKey(bytes([9]) * 32)
-ANYONE = Caller("holder")
+ANYONE = Caller("holder", is_anonymous=True)
 
 
 def key(number: int) -> PublicKey:

@@ -118,6 +118,41 @@ async def test_a_failed_nodes_name_goes_only_to_the_same_identity(
     assert replaced.claim.public_key == key(2)
 
 
+async def test_a_repeated_public_key_admits_no_other_identity(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    first = await admit(registrar, request(1, "gate"), Caller("h1", None, "CN=gate"))
+    mesh.alive.add("gate")
+    for other in (Caller("h2", None, "CN=mallory"), Caller("h3", None, ""), certified("mallory")):
+        asked = request(1, "" if other.identity else "gate", endpointIP="198.51.100.66")
+        assert (await denial(registrar, asked, other)).reason is DenialReason.KEY_IN_USE
+    assert ledger.by_name("gate") == first
+    again = await admit(registrar, request(1, "gate", endpointIP="192.0.2.9"), Caller("h4", None, "CN=gate"))
+    assert again.claim.endpoints[0].address == ip_address("192.0.2.9")
+
+
+async def test_possession_of_a_bound_key_is_proof_enough(registrar: Registrar, ledger: Ledger) -> None:
+    elsewhere = Claim("gate", key(1), (ip_address("10.232.0.7"),), ())
+    assert ledger.accept(elsewhere, Origin.RECORD, 1.0) is None
+    caller = Caller("h1", None, "CN=gate")
+    assert (await denial(registrar, request(1, "gate"), caller)).reason is DenialReason.KEY_IN_USE
+    proven = await registrar.admit(request(1, "gate"), caller, now=0.0, now_unix=1000.0, proven=key(1))
+    assert proven.claim.addresses == elsewhere.addresses
+    assert (await admit(registrar, request(1, "gate"), caller)).identity == "CN=gate"
+
+
+async def test_a_nameless_binding_is_not_taken_by_a_certificate(registrar: Registrar, ledger: Ledger) -> None:
+    assert ledger.accept(Claim("", key(1), (ip_address("10.232.0.7"),), ()), Origin.ANNOUNCED, 1.0) is None
+    denied = await denial(registrar, request(1), certified("mallory"))
+    assert denied.reason is DenialReason.KEY_IN_USE
+
+
+async def test_certificates_without_a_subject_share_no_identity(registrar: Registrar, ledger: Ledger) -> None:
+    await admit(registrar, request(1, "db"), Caller("h1", None, ""), now=-9000.0)
+    denied = await denial(registrar, request(2, "db"), Caller("h2", None, ""))
+    assert denied.reason is DenialReason.NAME_IN_USE
+
+
 async def test_a_certificate_for_the_node_replaces_a_lost_key_and_keeps_the_address(
     registrar: Registrar, ledger: Ledger, mesh: FakeMesh
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.materials import make_authority
+from tests.unit.materials import make_authority, version_2
 
 from wgmesh_agent.membership.admission_record import (
     LIFETIME,
@@ -243,6 +244,30 @@ def test_certificates_that_name_no_role_may_admit_if_they_are_for_servers(
         assert verifier.verify(record, NOW) == record
     else:
         assert fault(verifier, record) is Fault.MAY_NOT_ADMIT
+
+
+def test_a_certificate_that_the_library_cannot_read_is_a_fault(
+    authority: Authority, record: AdmissionRecord
+) -> None:
+    der = version_2(record.certificates[0])
+    with pytest.raises(x509.InvalidVersion):
+        x509.load_der_x509_certificate(der)
+    changed = replace(record, certificates=(der,), signer=hashlib.sha256(der).digest())
+    assert fault(authority.verifier(), changed) is Fault.MALFORMED
+
+
+def test_whatever_path_validation_raises_is_a_fault(
+    authority: Authority, record: AdmissionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NobodyForesawError(Exception):
+        pass
+
+    def fail(*_: object) -> None:
+        raise NobodyForesawError
+
+    verifier = authority.verifier()
+    monkeypatch.setattr(verifier, "check_signer", fail)
+    assert fault(verifier, record) is Fault.MALFORMED
 
 
 @given(st.binary(max_size=300))

@@ -1,0 +1,47 @@
+"""Files that people and other programs write, read up to a limit.
+
+Every reader of such a file goes through here, so that a directory, a device or 10 GB in its place costs one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+
+class FileFault(Exception):
+    """A file that cannot be read; one sentence that names it."""
+
+
+def read_bounded(
+    path: Path, most_bytes: int, *, check: Callable[[os.stat_result], None] | None = None
+) -> bytes:
+    """Returns the content of a file of at most `most_bytes`.
+
+    Args:
+        check: called with the status of the open file, before it is read; what it raises passes.
+
+    Raises:
+        FileFault: it is missing, unreadable, a directory, or larger; the cause is the OSError, if there was one.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size > most_bytes:
+                raise FileFault(f"{path} is larger than {_size(most_bytes)}")
+            if check is not None:
+                check(status)
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise FileFault(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise FileFault(f"cannot read {str(path)!r:.80}: the name is malformed") from error
+    if len(data) > most_bytes:
+        raise FileFault(f"{path} is larger than {_size(most_bytes)}")
+    return data
+
+
+def _size(count: int) -> str:
+    return f"{count // 1024} KiB" if count >= 1024 else f"{count} bytes"
