@@ -37,12 +37,17 @@ from wgmesh_agent.gossip.outstanding_queries import OutstandingQuery
 from wgmesh_agent.gossip.query_asking import Question
 from wgmesh_agent.gossip.serf import Serf
 from wgmesh_agent.gossip.speakers import Vouching
-from wgmesh_agent.gossip.streams import CloseStream, OpenStream, WriteStream
+from wgmesh_agent.gossip.streams import CloseStream, OpenStream, StreamAction, WriteStream
 from wgmesh_agent.gossip_feed import EventStream
 from wgmesh_agent.gossip_links import StreamLinks, sockaddr
+from wgmesh_agent.runtime.borders import border
 
 _log = structlog.get_logger(__name__)
 
+DATAGRAMS = border("gossip datagram", "UDP on the mesh address")
+QUERIES = border("gossip query", "a query of a member, handled by the agent")
+OUTPUT = border("gossip output", "what gossip sends, opens and reports")
+WORK = border("gossip work", "an exchange with a member, or an answer that takes a while")
 _RECEIVE_BUFFER_BYTES = 256 << 10
 """A burst's worth. What waits longer than its sender does is work for nothing, and makes what comes after it late."""
 _LARGEST_DATAGRAM_BYTES = 65536
@@ -274,38 +279,51 @@ class GossipNode:
         udp, core = self._udp, self._core
         if udp is None:
             return
-        for _ in range(_DATAGRAMS_A_TURN):
-            try:
-                data, source = udp.recvfrom(_LARGEST_DATAGRAM_BYTES)
-            except BlockingIOError:
-                break
-            except OSError:
-                core.counters.refuse("socket: receive error")
-                break
-            core.receive_datagram(data, _endpoint(source[0], source[1]), self._clock())
-        self._flush()
+        try:
+            for _ in range(_DATAGRAMS_A_TURN):
+                try:
+                    data, source = udp.recvfrom(_LARGEST_DATAGRAM_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    core.counters.refuse("socket: receive error")
+                    break
+                with DATAGRAMS.fence(source[0]):
+                    core.receive_datagram(data, _endpoint(source[0], source[1]), self._clock())
+        finally:
+            self._flush()
 
     def _on_timer(self) -> None:
         self._timer = self._timer_due = None
-        self._core.handle_timers(self._clock())
-        self._flush()
+        try:
+            self._core.handle_timers(self._clock())
+        finally:
+            self._flush()
 
     def _flush(self) -> None:
-        """Carry out whatever the core asks for now."""
+        """Carry out whatever the core asks for now; whatever becomes of that, the timer is armed."""
         core = self._core
-        for data, endpoint in core.datagrams_to_send():
-            self._send(data, endpoint)
-        for action in core.stream_actions():
-            match action:
-                case OpenStream():
-                    self._spawn(self._links.open(action))
-                case WriteStream(stream_id, payload):
-                    self._links.end(stream_id, payload)
-                case CloseStream(stream_id):
-                    self._links.end(stream_id, b"")
-        for notification in core.events():
-            self._notify(notification)
-        self._arm(core.next_timer())
+        try:
+            for data, endpoint in core.datagrams_to_send():
+                with OUTPUT.fence(endpoint):
+                    self._send(data, endpoint)
+            for action in core.stream_actions():
+                with OUTPUT.fence():
+                    self._act(action)
+            for notification in core.events():
+                with OUTPUT.fence(type(notification).__name__):
+                    self._notify(notification)
+        finally:
+            self._arm(core.next_timer())
+
+    def _act(self, action: StreamAction) -> None:
+        match action:
+            case OpenStream():
+                self._spawn(self._links.open(action), action.endpoint)
+            case WriteStream(stream_id, payload):
+                self._links.end(stream_id, payload)
+            case CloseStream(stream_id):
+                self._links.end(stream_id, b"")
 
     def _send(self, data: bytes, endpoint: Endpoint) -> None:
         if self._udp is None:
@@ -343,15 +361,16 @@ class GossipNode:
                     _resolve(self._left, None)
             case QueryReceived():
                 if notification.name in self._handlers:
-                    self._spawn(self._answer(notification))
+                    self._spawn(self._answer(notification), notification.source_member)
             case _:
                 self.events.put(notification)
 
     async def _answer(self, query: QueryReceived) -> None:
+        answer: bytes | None = None
+        with QUERIES.fence(query.source_member):
+            found = self._handlers[query.name](query)
+            answer = await found if isawaitable(found) else found
         try:
-            answer = self._handlers[query.name](query)
-            if isawaitable(answer):
-                answer = await answer
             if answer is not None:
                 self._core.respond(query.ltime, query.id, answer, self._clock())
                 self._flush()
@@ -360,14 +379,17 @@ class GossipNode:
             _log.debug("query answered too late", query=query.name, asker=query.source_node)
         except GossipError as error:
             self.counters.refuse("query: our answer could not be sent")
-            _log.warning("query not answered", query=query.name, asker=query.source_node, reason=str(error))
-        except Exception:
-            _log.exception("query handler failed", query=query.name, asker=query.source_node)
+            QUERIES.reject("unanswered", query.source_member, str(error))
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Awaitable[None], with_whom: object) -> None:
+        task = asyncio.ensure_future(_fenced(work, with_whom))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _fenced(work: Awaitable[None], with_whom: object) -> None:
+    with WORK.fence(with_whom):
+        await work
 
 
 def _resolve(future: asyncio.Future[str | None] | asyncio.Future[None], value: str | None) -> None:

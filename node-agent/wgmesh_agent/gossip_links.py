@@ -14,21 +14,36 @@ from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint
 from wgmesh_agent.gossip.serf import Serf
 from wgmesh_agent.gossip.streams import OpenStream
+from wgmesh_agent.gossip_quota import Quota
+from wgmesh_agent.runtime.borders import border
 
+CONNECTIONS = border("gossip connection", "TCP on the mesh address: a connection as such")
 _READ_BYTES = 1 << 16
+_CLOSING_SECONDS = 1.0
+"""How long a connection may take to flush and close before it is aborted."""
+_MOST_FROM_ONE = 32
+"""Connections of one address at the same time, of those that all together may have: eight times an honest member's."""
+_MOST_WAITING_BYTES = 32 << 20
+"""Answers that wait to be read by peers, all together."""
+_MOST_WAITING_BYTES_OF_ONE = 8 << 20
+"""Two whole states of the largest mesh."""
 
 
 @dataclass(slots=True)
 class _Link:
     """A connection as the core sees it; `reply` is written before it is closed."""
 
+    source: str = ""
     done: bool = False
     reply: bytes = b""
     reading: asyncio.Task[bytes] | None = None
 
 
 class StreamLinks:
-    """All connections of a node; `flush` has the shell carry out what the core asks for."""
+    """All connections of a node; `flush` has the shell carry out what the core asks for.
+
+    A connection of a peer counts, against what its address and all together may have, until it is closed.
+    """
 
     def __init__(
         self, core: Serf, config: SerfConfig, clock: Callable[[], float], flush: Callable[[], None]
@@ -40,11 +55,14 @@ class StreamLinks:
         self._flush = flush
         self._links: dict[int, _Link] = {}
         self._serving: set[asyncio.StreamWriter] = set()
+        self._connections = Quota(config.max_streams, _MOST_FROM_ONE)
+        self._waiting = Quota(_MOST_WAITING_BYTES, _MOST_WAITING_BYTES_OF_ONE)
 
     async def open(self, action: OpenStream) -> None:
         """Carry out one exchange of ours."""
         link = self._links[action.stream_id] = _Link()
         refused = False
+        reason = "failed"
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(max(0.0, action.deadline - self._clock())):
@@ -62,18 +80,43 @@ class StreamLinks:
             if writer is not None:
                 writer.transport.abort()
             raise
+        except Exception:
+            if writer is not None:
+                writer.transport.abort()
+            self._finish(action.stream_id, reason)
+            raise
         self._finish(action.stream_id, reason, refused)
         if writer is not None:
             await _close(writer)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection of a peer."""
-        stream_id = self._core.stream_accepted(_source(writer))
-        if stream_id is None:
-            await _close(writer)
+        source = _source(writer)
+        host = "" if source is None else str(source.address)
+        if not self._connections.take(host, 1):
+            CONNECTIONS.reject("too_many", host, "too many connections at once: of this address, or of all")
+            writer.transport.abort()
             return
-        link = self._links[stream_id] = _Link()
+        try:
+            with CONNECTIONS.fence(host):
+                await self._serve(source, host, reader, writer)
+        finally:
+            writer.transport.abort()
+            self._connections.give_back(host, 1)
+
+    async def _serve(
+        self,
+        source: Endpoint | None,
+        host: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        stream_id = self._core.stream_accepted(source)
+        if stream_id is None:
+            return
+        link = self._links[stream_id] = _Link(host)
         self._serving.add(writer)
+        reason = "failed"
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 reason = await self._read(stream_id, link, reader)
@@ -86,15 +129,24 @@ class StreamLinks:
         except OSError as error:
             reason = _reason(error)
         finally:
-            self._serving.discard(writer)
-        self._finish(stream_id, reason)
-        await _close(writer)
+            self._finish(stream_id, reason)
+            try:
+                await _close(writer)
+            finally:
+                self._serving.discard(writer)
+                self._waiting.give_back(host, len(link.reply))
 
     def end(self, stream_id: int, reply: bytes) -> None:
         """Expect nothing more on a connection; write `reply` and close it."""
         link = self._links.get(stream_id)
         if link is not None:
-            link.done, link.reply = True, reply
+            link.done = True
+            if reply and self._waiting.take(link.source, len(reply)):
+                link.reply = reply
+            elif reply:
+                CONNECTIONS.reject(
+                    "unread_answers", link.source, "too many bytes wait to be read by this peer"
+                )
             if link.reading is not None:
                 link.reading.cancel()
 
@@ -117,14 +169,18 @@ class StreamLinks:
                 link.reading = None
             if not data:
                 return "closed by the peer"
-            self._core.stream_received(stream_id, data, self._clock())
-            self._flush()
+            try:
+                self._core.stream_received(stream_id, data, self._clock())
+            finally:
+                self._flush()
         return ""
 
     def _finish(self, stream_id: int, reason: str, refused: bool = False) -> None:
         if not self._links.pop(stream_id).done:
-            self._core.stream_closed(stream_id, reason, self._clock(), refused=refused)
-            self._flush()
+            try:
+                self._core.stream_closed(stream_id, reason, self._clock(), refused=refused)
+            finally:
+                self._flush()
 
 
 def _reason(error: OSError) -> str:
@@ -138,9 +194,15 @@ def _source(writer: asyncio.StreamWriter) -> Endpoint | None:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection; one whose peer does not take what is written is aborted."""
     writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    try:
+        # A deadline that has passed is an OSError, too.
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 @lru_cache(maxsize=8192)

@@ -26,6 +26,7 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.links.path_mtu import Path as PathMTU
 from wgmesh_agent.membership.tags import is_reserved
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device, Network
 from wgmesh_api.agent_pb2 import (
@@ -50,6 +51,7 @@ from wgmesh_api.agent_pb2_grpc import AgentServicer, add_AgentServicer_to_server
 
 log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
+REPORTED = border("reported member", "what other members say of themselves, as the agent socket reports it")
 MAX_WAIT_SECONDS = 3600
 
 
@@ -113,7 +115,12 @@ class AgentService(AgentServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
         links, paths = self._node.prober.links(), self._node.prober.paths()
         for member in self._node.members():
-            yield self._member_info(member, device, links, paths)
+            # A member that cannot be reported is left out, and only that one.
+            found: MemberInfo | None = None
+            with REPORTED.fence(member.name):
+                found = self._member_info(member, device, links, paths)
+            if found is not None:
+                yield found
 
     async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:
         generation = self._node.changes.generation
@@ -135,10 +142,12 @@ class AgentService(AgentServicer):
 
     async def RTT(self, request: AgentEmpty, context: Context) -> AsyncIterator[RTTInfo]:
         async for found in self._node.rtts.ask():
-            infos = [
-                RTTNodeInfo(nodeName=name, rttMsec=msec, rttUsec=self._rtt_usec(name, found.node))
-                for name, msec in sorted(found.rtts.items())
-            ]
+            infos = []
+            for name, msec in sorted(found.rtts.items()):
+                with REPORTED.fence(name):
+                    infos.append(
+                        RTTNodeInfo(nodeName=name, rttMsec=msec, rttUsec=self._rtt_usec(name, found.node))
+                    )
             yield RTTInfo(nodeName=found.node, rtts=infos)
 
     async def Leave(self, request: LeaveRequest, context: Context) -> LeaveResult:

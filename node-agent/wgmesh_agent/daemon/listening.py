@@ -21,15 +21,18 @@ from wgmesh_agent.gossip.notifications import (
     MemberReaped,
     MemberUpdated,
     NameConflict,
+    Notification,
     UserEventReceived,
 )
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT
 from wgmesh_agent.membership.wandering import Wandering
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.supervisor import FatalError
 
 log = structlog.get_logger()
+EVENTS = border("gossip event", "news of a member, or a user event of one")
 COUNT_SECONDS = 5.0
 EVENTS_AT_ONCE = 32
 
@@ -70,21 +73,25 @@ class Listening:
             if handled % EVENTS_AT_ONCE == 0:
                 # Thousands wait when a mesh is met: none of them may keep the rest of the agent waiting.
                 await asyncio.sleep(0)
-            match event:
-                case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
-                    self._member_news(member)
-                case MemberReaped(member):
-                    self._membership.reaped(member)
-                    self._wandering.forget(member.name)
-                    self._changes.bump()
-                case UserEventReceived(name=name, payload=payload):
-                    if name in self._user_events:
-                        self._user_events[name](payload)
-                case NameConflict():
-                    self._name_conflict(event)
-                case KeyringChanged():
-                    log.info("gossip keys changed")
-                    self._changes.bump()
+            with EVENTS.fence(type(event).__name__, passing=(NameLost,)):
+                self._handle(event)
+
+    def _handle(self, event: Notification) -> None:
+        match event:
+            case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
+                self._member_news(member)
+            case MemberReaped(member):
+                self._membership.reaped(member)
+                self._wandering.forget(member.name)
+                self._changes.bump()
+            case UserEventReceived(name=name, payload=payload):
+                if name in self._user_events:
+                    self._user_events[name](payload)
+            case NameConflict():
+                self._name_conflict(event)
+            case KeyringChanged():
+                log.info("gossip keys changed")
+                self._changes.bump()
 
     async def count(self) -> None:
         """Counts what the gossip core refused among this node's refusals, until it is cancelled."""

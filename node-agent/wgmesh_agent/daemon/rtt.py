@@ -14,9 +14,11 @@ from wgmesh_agent.daemon import roll
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.runtime.borders import border
 from wgmesh_api.meshservice_pb2 import RTTRequest, RTTResponse, RTTResponseInfo
 
 log = structlog.get_logger()
+MEASURED = border("measured member", "round trips to members, by the coordinates that they report")
 REQUEST, RESPONSE = "_rtt0", "_rtt1"
 EVENT_BYTES = 512 - len(RESPONSE) - 38
 """What an event of 512 bytes has room for beside its name, at the latest Lamport time there is."""
@@ -112,7 +114,11 @@ def split(own: str, rtts: Iterable[tuple[str, float]]) -> list[RTTResponse]:
     """The answer in parts that fit a user event; the original sends one part and loses it when it is too big."""
     parts = [RTTResponse(node=own)]
     for node, seconds in rtts:
-        info = RTTResponseInfo(node=node, rttMsec=round(seconds * 1000))
+        info: RTTResponseInfo | None = None
+        with MEASURED.fence(node):
+            info = RTTResponseInfo(node=node, rttMsec=round(seconds * 1000))
+        if info is None:
+            continue
         if parts[-1].ByteSize() + info.ByteSize() + 2 > EVENT_BYTES:
             parts.append(RTTResponse(node=own))
         parts[-1].rtts.append(info)

@@ -34,6 +34,7 @@ from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, pee
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
@@ -41,8 +42,11 @@ from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_api.values import bounded
 
 log = structlog.get_logger()
+LISTED = border("listed member", "what other members say of themselves, as the memberlist file has it")
+MAX_MILLISECONDS = 1e9
 ALONE_SECONDS = 15.0
 LOOK_SECONDS = 2.0
 SERVICE_PORT = 5000
@@ -376,19 +380,21 @@ class Session:
         records: list[MemberRecord] = []
 
         def add(member: Member) -> None:
-            records.append(
-                MemberRecord(
-                    name=member.name,
-                    addr=str(member.address),
-                    status=member.status.name.lower(),
-                    rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
-                    tags=dict(member.tags),
+            with LISTED.fence(member.name):
+                records.append(
+                    MemberRecord(
+                        name=member.name,
+                        addr=str(member.address),
+                        status=member.status.name.lower(),
+                        rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
+                        tags=dict(member.tags),
+                    )
                 )
-            )
 
         await in_slices(self.node.members(), add)
         return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)
+    """Raises UnusableValue for what no file can say."""
+    return None if seconds is None else round(bounded(seconds * 1000, 0.0, MAX_MILLISECONDS), 3)

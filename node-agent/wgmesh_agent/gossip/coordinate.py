@@ -25,6 +25,9 @@ LATENCY_FILTER_SIZE: Final = 3
 GRAVITY_RHO: Final = 150.0
 ZERO_THRESHOLD: Final = 1e-6
 MAX_RTT_SECONDS: Final = 10.0
+MAX_PLACE_SECONDS: Final = 120.0
+"""Of each dimension, and of the rest of a coordinate: no network has such round trips, and estimates made of such
+places fit into every number they are reported as."""
 _PAYLOAD_VERSION: Final = 1
 _NANOSECONDS: Final = 1e9
 
@@ -39,13 +42,16 @@ class Coordinate:
     height: float = HEIGHT_MIN
 
     def is_valid(self) -> bool:
-        """Eight dimensions, and finite throughout."""
-        return len(self.vec) == DIMENSIONS and all(
-            map(math.isfinite, (*self.vec, self.error, self.adjustment, self.height))
+        """Eight dimensions, each number within two minutes, and no negative height."""
+        numbers = (*self.vec, self.error, self.adjustment, self.height)
+        return (
+            len(self.vec) == DIMENSIONS
+            and self.height >= 0.0
+            and all(-MAX_PLACE_SECONDS <= number <= MAX_PLACE_SECONDS for number in numbers)
         )
 
     def distance_to(self, other: Coordinate) -> float:
-        """Estimated round trip in seconds, cut to nanoseconds; not finite only for absurd places."""
+        """Estimated round trip in seconds, cut to nanoseconds; at most half an hour for valid places."""
         raw = _raw_distance(self, other)
         adjusted = raw + self.adjustment + other.adjustment
         return _whole_nanoseconds(adjusted if adjusted > 0.0 else raw)
@@ -66,12 +72,12 @@ def encode_coordinate(coordinate: Coordinate) -> bytes:
 
 
 def decode_coordinate(payload: bytes) -> Coordinate:
-    """The coordinate in an ack's payload. Raises PeerError for another version or dimension, NaN and Inf."""
+    """The coordinate in an ack's payload. Raises PeerError for another version, and out of bounds."""
     if not payload or payload[0] != _PAYLOAD_VERSION:
         raise DecodeError("an ack payload of an unknown version")
     coordinate = _LAYOUT.unpack(payload[1:])
     if not coordinate.is_valid():
-        raise DecodeError(f"a coordinate that is not {DIMENSIONS} finite dimensions")
+        raise DecodeError(f"a coordinate that is not {DIMENSIONS} dimensions within {MAX_PLACE_SECONDS:g} s")
     return coordinate
 
 
@@ -100,7 +106,7 @@ class CoordinateClient:
         if not 0.0 <= rtt_seconds <= MAX_RTT_SECONDS:
             raise GossipError(f"a round trip of {rtt_seconds} s is outside 0..{MAX_RTT_SECONDS:.0f} s")
         if not other.is_valid():
-            raise GossipError("the other's coordinate is not finite or has the wrong dimensions")
+            raise GossipError("the other's coordinate is out of bounds or has the wrong dimensions")
         rtt = self._filtered(node, rtt_seconds)
         self._apply_vivaldi(other, rtt)
         self._apply_adjustment(other, rtt)

@@ -12,6 +12,7 @@ from .errors import PeerError
 from .member_table import MemberTable
 from .memberlist import Memberlist
 from .messages import UserMessage, encode
+from .names import is_member_name
 from .notifications import Notification, UserEventReceived
 from .outstanding_queries import NO_REBROADCAST_FLAG, OutstandingQueries
 from .query_answers import QueryAnswers
@@ -138,6 +139,9 @@ class Intake:
             self._memberlist.send_user(data, endpoint)
 
     def _admit_query(self, query: Query, source: Endpoint | None, now: float) -> bool:
+        if not is_member_name(query.source_node):
+            self._counters.refuse("query: of a name that no member has")
+            return False
         verdict = self._queries.admit(query.ltime, query.id, 1)
         if verdict is Verdict.NEW:
             try:

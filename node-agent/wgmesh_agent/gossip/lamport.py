@@ -1,8 +1,9 @@
 """Lamport clocks (gossip-wire §8.2), with the far future cut off.
 
-A Go peer takes any 64-bit time; one message near the end would then stop a clock for good. Times in the upper
-half are refused here, and so are leaps that no honest cluster makes: 2^40 messages are more than it sends in its
-life, and one member gone bad would have to send millions of leaps, each seen and counted, to use the clock up.
+Clocks start at 1, so no message carries 0. A Go peer takes any 64-bit time; one message near the end would then stop a
+clock for good. Times in the upper half are refused here, and so are leaps that no honest cluster makes: 2^40 messages
+are more than it sends in its life, and one member gone bad would have to send millions of leaps, each seen and counted,
+to use the clock up.
 """
 
 from __future__ import annotations
@@ -35,4 +36,4 @@ class LamportClock:
 
 def plausible(time: int) -> bool:
     """Whether a time can be any cluster's."""
-    return 0 <= time < LATEST
+    return 0 < time < LATEST

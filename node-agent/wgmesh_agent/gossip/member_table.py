@@ -11,6 +11,7 @@ from .counters import Counters
 from .errors import PeerError
 from .intents import IntentBuffer
 from .lamport import LamportClock
+from .names import is_member_name, is_text
 from .node_state import NodeStateKind
 from .node_table import NodeRecord
 from .notifications import (
@@ -119,7 +120,7 @@ class MemberTable:
 
     def join_intent(self, intent: JoinIntent, now: float) -> bool:
         """Apply a join intent; True if it is news to pass on."""
-        if not self._witness(intent.ltime):
+        if not self._witness(intent):
             return False
         member = self._members.get(intent.node)
         if member is None:
@@ -133,7 +134,7 @@ class MemberTable:
 
     def leave_intent(self, intent: LeaveIntent, now: float) -> bool:
         """Apply a leave intent, ours, another's or a forced one; True if it is news to pass on."""
-        if not self._witness(intent.ltime):
+        if not self._witness(intent):
             return False
         member = self._members.get(intent.node)
         if member is None:
@@ -208,11 +209,14 @@ class MemberTable:
             self._gone(name, None)
             self._emit(MemberReaped(member.view()))
 
-    def _witness(self, ltime: int) -> bool:
-        if not self._clock.believes(ltime):
+    def _witness(self, intent: JoinIntent | LeaveIntent) -> bool:
+        if not is_member_name(intent.node):
+            self._counters.refuse("intent: a name that no member has")
+            return False
+        if not self._clock.believes(intent.ltime):
             self._counters.refuse("intent: implausible Lamport time")
             return False
-        self._clock.witness(ltime)
+        self._clock.witness(intent.ltime)
         return True
 
     def _set_status(self, member: SerfMember, status: MemberStatus, now: float) -> None:
@@ -240,4 +244,7 @@ class MemberTable:
         except PeerError:
             self._counters.refuse("tags: malformed")
             tags = {}
-        member.tags = MappingProxyType({intern(name): value for name, value in tags.items()})
+        readable = {intern(name): value for name, value in tags.items() if is_text(name) and is_text(value)}
+        if len(readable) < len(tags):
+            self._counters.refuse("tags: not text")
+        member.tags = MappingProxyType(readable)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from wgmesh_agent.runtime.borders import border
+
 from .awareness import Awareness
 from .broadcast_queue import BroadcastQueue
 from .config import SerfConfig
@@ -40,6 +42,8 @@ from .stream import StreamCodec
 from .streams import Purpose, StreamFailure, Streams
 from .timers import Timers
 from .transmission import Datagram, Transmitter
+
+MESSAGES = border("gossip message", "one message of a datagram, UDP on the mesh address")
 
 
 class Memberlist:
@@ -149,10 +153,11 @@ class Memberlist:
             counters.refuse(f"datagram: {type(error).__name__}")
             return
         for part in parts:
-            try:
-                self._handle(decode(part), source, now)
-            except PeerError as error:
-                counters.refuse(f"message: {type(error).__name__}")
+            with MESSAGES.fence(source):
+                try:
+                    self._handle(decode(part), source, now)
+                except PeerError as error:
+                    counters.refuse(f"message: {type(error).__name__}")
 
     def take_datagrams(self) -> list[Datagram]:
         """Datagrams to send since last asked."""

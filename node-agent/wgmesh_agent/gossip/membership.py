@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from wgmesh_agent.runtime.borders import border
+
 from .awareness import Awareness
 from .config import SerfConfig
 from .counters import Counters
@@ -13,16 +15,17 @@ from .delegate import MembershipDelegate
 from .endpoint import endpoint_of
 from .errors import PeerError
 from .messages import Alive, Dead, NodeState, NodeStateKind, Suspect, encode
+from .names import is_member_name
 from .node_table import NodeRecord, NodeTable
 from .suspicion import Suspicion
 from .tags import MAX_META_BYTES
 from .timers import Timers
-from .versions import OWN_VERSIONS, acceptable_alive
+from .versions import OWN_VERSIONS, speaks_with_us
 
+MERGED = border("gossip node state", "one member in a peer's push-pull, by TCP on the mesh address")
 _LAST_INCARNATION = (1 << 32) - 1
 _MOST_AT_ONCE = 1 << 31
 _MAX_LEAP = 1 << 16
-_MOST_NAME_BYTES = 512
 
 
 class Broadcaster(Protocol):
@@ -93,11 +96,11 @@ class Membership:
         """
         if self.is_no_news(message):
             return
-        if not acceptable_alive(message.vsn):
+        if not speaks_with_us(message.vsn):
             self._counters.refuse("alive: impossible versions")
             return
-        if len(message.meta) > MAX_META_BYTES or len(message.node) > _MOST_NAME_BYTES:
-            self._counters.refuse("alive: name or metadata too long")
+        if len(message.meta) > MAX_META_BYTES or not is_member_name(message.node):
+            self._counters.refuse("alive: name or metadata that no member has")
             return
         if message.node == self.own.name:
             self._alive_self(message, now)
@@ -189,10 +192,11 @@ class Membership:
         `tell`: whether others are told of the living who are news.
         """
         for node in nodes:
-            try:
-                self._merge_one(node, now, tell)
-            except PeerError:
-                self._counters.refuse("push-pull: malformed node")
+            with MERGED.fence(node.name):
+                try:
+                    self._merge_one(node, now, tell)
+                except PeerError:
+                    self._counters.refuse("push-pull: malformed node")
 
     def _accused(self, message: Suspect | Dead) -> NodeRecord | None:
         record = self._table.get(message.node)
@@ -223,8 +227,8 @@ class Membership:
             self.suspect(Suspect(node.incarnation, node.name, self.own.name), now)
 
     def _new_record(self, message: Alive, port: int) -> NodeRecord | None:
-        if not message.node or message.incarnation < 1:
-            self._counters.refuse("alive: no name or no incarnation")
+        if message.incarnation < 1:
+            self._counters.refuse("alive: no incarnation")
             return None
         if message.incarnation > _MOST_AT_ONCE:
             self._counters.refuse("alive: incarnation far ahead")

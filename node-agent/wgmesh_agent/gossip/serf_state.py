@@ -14,7 +14,7 @@ EventKey = tuple[str, bytes]
 
 def _told(member: SerfMember) -> int:
     """What a peer takes for the time of a join intent: a leave's own time would make it deaf to that leave."""
-    return member.status_ltime - (member.status is MemberStatus.LEAVING)
+    return max(0, member.status_ltime - (member.status is MemberStatus.LEAVING))
 
 
 class SerfState:
@@ -57,14 +57,14 @@ class SerfState:
             (self._event_clock, state.event_ltime),
             (self._query_clock, state.query_ltime),
         ):
-            if seen > 0 and (first or clock.believes(seen - 1)):
+            if seen > 1 and (first or clock.believes(seen - 1)):
                 clock.witness(seen - 1)
         left = set(state.left_members)
         for name in state.left_members:
             ltime = state.status_ltimes.get(name, 0) + 1
             self._members.leave_intent(LeaveIntent(min(ltime, LATEST), name), now)
         for name, ltime in state.status_ltimes.items():
-            if name not in left:
+            if ltime and name not in left:
                 self._members.join_intent(JoinIntent(ltime, name), now)
         if ignore_old_events and plausible(state.event_ltime):
             self._events.ignore_before(state.event_ltime)

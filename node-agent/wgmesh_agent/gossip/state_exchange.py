@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from wgmesh_agent.runtime.borders import border
+
 from .config import Profile
 from .counters import Counters
 from .delegate import SerfDelegate
@@ -16,8 +18,9 @@ from .node_table import NodeRecord, NodeTable
 from .push_pull import NODES_AT_ONCE, pack_state
 from .streams import Purpose, Streams
 from .timers import Timer, Timers
-from .versions import OWN_VERSIONS, merge_refusal
+from .versions import speaks_with_us
 
+STATES = border("gossip state", "serf's share of a push-pull, by TCP on the mesh address")
 _FOLLOW_UP_GOSSIP_INTERVALS = 10
 _LOOK_GOSSIP_INTERVALS = 2
 _MOST_FOLLOW_UPS = 16
@@ -123,17 +126,23 @@ class StateExchange:
             # Who joins alone hears of members from those who have told each other: it would only repeat it.
             self._merge(message, join, outcome, now, tell=not join or len(self._table) > 1)
 
-        try:
-            streams.open(
-                endpoint,
-                self._state(join),
-                purpose,
-                now + self._profile.tcp_timeout_seconds,
-                replied,
-                lambda failure, now: outcome(failure.reason, now),
-            )
-        except GossipError as error:
-            outcome(str(error), now)
+        reason: str | None = None
+        with STATES.fence(endpoint) as item:
+            try:
+                streams.open(
+                    endpoint,
+                    self._state(join),
+                    purpose,
+                    now + self._profile.tcp_timeout_seconds,
+                    replied,
+                    lambda failure, now: outcome(failure.reason, now),
+                )
+            except GossipError as error:
+                reason = str(error)
+        if item.rejected is not None:
+            reason = "this node's state cannot be told"
+        if reason is not None:
+            outcome(reason, now)
 
     def answer(self, request: PushPull) -> tuple[PackedPushPull, Callable[[float], None]]:
         """The reply to a peer's exchange, which goes out before its state is even looked at."""
@@ -157,12 +166,8 @@ class StateExchange:
             self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, outcome or self._count_failure, now)
 
     def _state(self, join: bool) -> PackedPushPull:
-        # The buried are in it, so that one who comes back learns of it; but what they spoke must not bar a merge.
-        states = tuple(
-            record.packed or pack(record)
-            for record in self._table
-            if record.vsn == OWN_VERSIONS or not self._table.buried(record)
-        )
+        # The buried are in it, so that one who comes back learns of it.
+        states = tuple(record.packed or pack(record) for record in self._table)
         return PackedPushPull(join, states, self._delegate.local_state())
 
     def _merge(
@@ -172,9 +177,9 @@ class StateExchange:
 
         `tell`: whether what is news goes on to others.
         """
-        refusal = self._refusal(message)
-        if refusal is not None:
-            outcome(f"versions do not fit: {refusal}", now)
+        living = [node for node in message.nodes if node.state is NodeStateKind.ALIVE]
+        if living and not any(speaks_with_us(node.vsn) for node in living):
+            outcome(f"versions do not fit: none of its {len(living)} living members speaks with us", now)
             return
         self._merging += 1
         # What waits is bounded: of many at once the later ones are merged in one step each.
@@ -182,13 +187,16 @@ class StateExchange:
 
         def finish(now: float) -> None:
             self._merging -= 1
-            try:
-                if message.user_state:
-                    self._delegate.merge_remote_state(message.user_state, join=join, now=now)
-            except PeerError as error:
-                outcome(str(error), now)
-            else:
-                outcome(None, now)
+            reason: str | None = None
+            with STATES.fence() as item:
+                try:
+                    if message.user_state:
+                        self._delegate.merge_remote_state(message.user_state, join=join, now=now)
+                except PeerError as error:
+                    reason = str(error)
+            if item.rejected is not None:
+                reason = "its state could not be merged"
+            outcome(reason, now)
 
         def merge(nodes: tuple[NodeState, ...], now: float) -> None:
             self._membership.merge(nodes, now, tell=tell)
@@ -215,23 +223,6 @@ class StateExchange:
             self._timers.at(now + _STEP_SECONDS, finish)
         else:
             finish(now)
-
-    def _refusal(self, message: PushPull) -> str | None:
-        if all(node.vsn == OWN_VERSIONS for node in message.nodes) and self._all_speak_as_we_do():
-            return None
-        remote = [(node.name, node.vsn) for node in message.nodes]
-        # A local node that never said what it speaks must not block every merge; a remote one does, as in Go.
-        local = [(record.name, record.vsn) for record in self._table if record.vsn]
-        alive = [(node.name, node.vsn) for node in message.nodes if node.state is NodeStateKind.ALIVE]
-        alive += [
-            (record.name, record.vsn)
-            for record in self._table
-            if record.vsn and record.state is NodeStateKind.ALIVE
-        ]
-        return merge_refusal(alive, remote + local)
-
-    def _all_speak_as_we_do(self) -> bool:
-        return all(record.vsn == OWN_VERSIONS or not record.vsn for record in self._table)
 
     def _count_failure(self, error: str | None, _now: float) -> None:
         if error is not None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from wgmesh_agent.runtime.borders import border
+
 from .counters import Counters
 from .endpoint import Endpoint
 from .errors import GossipError, PeerError
@@ -16,6 +18,8 @@ from .messages import Message, StreamError
 from .stream import StreamCodec, StreamDecoder, stream_message
 from .timers import Timers
 
+REQUESTS = border("gossip stream", "TCP on the mesh address: what a peer asks")
+REPLIES = border("gossip stream reply", "TCP to a member: what it answers")
 _STEP_SECONDS = 0.001
 """Between two steps of reading one message, for whatever else is due."""
 
@@ -67,6 +71,7 @@ class StreamFailure:
 
 @dataclass(slots=True)
 class _Opened:
+    endpoint: Endpoint
     decoder: StreamDecoder
     on_message: Callable[[Message, float], None]
     on_failure: Callable[[StreamFailure, float], None]
@@ -127,7 +132,7 @@ class Streams:
         """
         payload = self._codec.encode(stream_message(message), False)
         self._next_id += 1
-        self._opened[self._next_id] = _Opened(self._codec.decoder(True), on_message, on_failure)
+        self._opened[self._next_id] = _Opened(endpoint, self._codec.decoder(True), on_message, on_failure)
         self._actions.append(OpenStream(self._next_id, endpoint, payload, purpose, deadline))
         self._counters.streams_out += 1
         self._counters.stream_bytes_out += len(payload)
@@ -172,15 +177,21 @@ class Streams:
             self._counters.refuse("stream: ended early")
 
     def _read_reply(self, stream_id: int, stream: _Opened, data: bytes, now: float) -> None:
-        try:
-            self._grow(stream, data)
-            message = stream.decoder.feed(data)
-        except PeerError as error:
-            self._counters.refuse("stream: unreadable reply")
+        message: Message | None = None
+        reason = ""
+        with REPLIES.fence(stream.endpoint) as item:
+            try:
+                self._grow(stream, data)
+                message = stream.decoder.feed(data)
+            except PeerError as error:
+                self._counters.refuse("stream: unreadable reply")
+                reason = str(error)
+        if item.rejected is not None:
+            reason = "its answer could not be read"
+        if reason:
             self._actions.append(CloseStream(stream_id))
-            self._fail(stream_id, StreamFailure(str(error)), now)
-            return
-        if message is None:
+            self._fail(stream_id, StreamFailure(reason), now)
+        elif message is None:
             self._go_on(stream_id, stream, now)
         else:
             del self._opened[stream_id]
@@ -192,21 +203,28 @@ class Streams:
                 stream.on_message(message, now)
 
     def _read_request(self, stream_id: int, stream: _Accepted, data: bytes, now: float) -> None:
-        reply: Message | None
-        afterwards: Callable[[float], None] | None
-        try:
-            self._grow(stream, data)
-            message = stream.decoder.feed(data)
-            if message is None:
-                self._go_on(stream_id, stream, now)
-                return
-            reply, afterwards = self._responder(message, stream.source, now)
-        except PeerError as error:
-            self._counters.refuse("stream: unreadable request")
-            reply, afterwards = StreamError(str(error)), None
-        del self._accepted[stream_id]
-        self._buffered_bytes -= stream.received_bytes
-        self._actions.append(self._answer(stream_id, reply))
+        reply: Message | None = None
+        afterwards: Callable[[float], None] | None = None
+        with REQUESTS.fence(stream.source or "") as item:
+            try:
+                self._grow(stream, data)
+                message = stream.decoder.feed(data)
+                if message is None:
+                    self._go_on(stream_id, stream, now)
+                    return
+                reply, afterwards = self._responder(message, stream.source, now)
+            except PeerError as error:
+                self._counters.refuse("stream: unreadable request")
+                reply = StreamError(str(error))
+        if item.rejected is not None:
+            self._counters.refuse("stream: request failed")
+            reply = StreamError("this node cannot answer")
+        if self._accepted.pop(stream_id, None) is not None:
+            self._buffered_bytes -= stream.received_bytes
+        action: StreamAction = CloseStream(stream_id)
+        with REQUESTS.fence(stream.source or ""):
+            action = self._answer(stream_id, reply)
+        self._actions.append(action)
         if afterwards is not None:
             afterwards(now)
 

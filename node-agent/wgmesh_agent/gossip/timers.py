@@ -5,6 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
+from wgmesh_agent.runtime.borders import border
+
+TIMERS = border("gossip timer", "what gossip does when a deadline has passed")
+
 Callback = Callable[[float], None]
 
 
@@ -57,7 +61,8 @@ class Timers:
             timer = heapq.heappop(self._heap)[2]
             callback, timer.callback = timer.callback, None
             if callback is not None:
-                callback(now)
+                with TIMERS.fence(getattr(callback, "__qualname__", "")):
+                    callback(now)
 
     def note_cancelled(self) -> None:
         """Called by a timer; rebuilds the heap once most of it is dead."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 OWN_VERSIONS = bytes([1, 5, 2, 2, 5, 4])
 """Memberlist lowest, highest, spoken; then the same of serf."""
 
@@ -38,34 +36,19 @@ def relays(vsn: bytes) -> bool:
     return highest_protocol(vsn) >= _RELAY
 
 
-def acceptable_alive(vsn: bytes) -> bool:
-    """The sanity check on an alive message; no vector at all passes.
+def speaks_with_us(vsn: bytes) -> bool:
+    """Whether a member with this vector and this node understand each other; the one rule for datagrams and merges.
 
-    Any length but six is refused: passed on, a vector of one to five bytes would end old Go peers.
+    Any length but six is refused: passed on, a vector of one to five bytes would end old Go peers, and none at all
+    would have them refuse every push-pull.
     """
+    if vsn == OWN_VERSIONS:
+        return True
     if len(vsn) != 6:
-        return not vsn
-    return vsn[0] != 0 and vsn[1] != 0 and vsn[0] <= vsn[1]
-
-
-def merge_refusal(alive: Iterable[tuple[str, bytes]], every: Iterable[tuple[str, bytes]]) -> str | None:
-    """Why two sides must not merge, or None.
-
-    `alive` are name and vector of the members alive on either side: they set the range all can speak.
-    `every` are all members of both sides: what each speaks must lie in that range.
-    """
-    lowest, highest, serf_lowest, serf_highest = 0, 255, 0, 255
-    for _, vsn in alive:
-        if len(vsn) < 6:
-            vsn = bytes(6)
-        lowest = max(lowest, vsn[0])
-        highest = min(highest, vsn[1])
-        serf_lowest = max(serf_lowest, vsn[3])
-        serf_highest = min(serf_highest, vsn[4])
-    for name, vsn in every:
-        spoken, serf_spoken = (vsn[2], vsn[5]) if len(vsn) >= 6 else (0, 0)
-        if not lowest <= spoken <= highest:
-            return f"{name} speaks memberlist protocol {spoken}, the others {lowest} to {highest}"
-        if not serf_lowest <= serf_spoken <= serf_highest:
-            return f"{name} speaks serf protocol {serf_spoken}, the others {serf_lowest} to {serf_highest}"
-    return None
+        return False
+    return all(
+        0 < theirs[0] <= theirs[2] <= theirs[1]
+        and theirs[0] <= ours[2] <= theirs[1]
+        and ours[0] <= theirs[2] <= ours[1]
+        for theirs, ours in ((vsn[:3], OWN_VERSIONS[:3]), (vsn[3:], OWN_VERSIONS[3:]))
+    )

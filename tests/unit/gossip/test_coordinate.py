@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from wgmesh_agent.gossip.coordinate import (
     HEIGHT_MIN,
+    MAX_PLACE_SECONDS,
     Coordinate,
     CoordinateClient,
     decode_coordinate,
@@ -18,14 +19,14 @@ from wgmesh_agent.gossip.coordinate import (
 from wgmesh_agent.gossip.errors import DecodeError, GossipError, PeerError
 from wgmesh_agent.gossip.packing import pack
 
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-AXES = st.lists(FLOATS, min_size=8, max_size=8).map(tuple)
-COORDINATES = st.builds(Coordinate, AXES, FLOATS, FLOATS, FLOATS)
+NUMBERS = st.floats(-MAX_PLACE_SECONDS, MAX_PLACE_SECONDS)
+AXES = st.lists(NUMBERS, min_size=8, max_size=8).map(tuple)
+COORDINATES = st.builds(Coordinate, AXES, NUMBERS, NUMBERS, st.floats(0, MAX_PLACE_SECONDS))
 START = {"Vec": [0.0] * 8, "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5}
 
 
 @given(COORDINATES)
-def test_every_finite_coordinate_comes_back(coordinate: Coordinate) -> None:
+def test_every_coordinate_within_bounds_comes_back(coordinate: Coordinate) -> None:
     assert decode_coordinate(encode_coordinate(coordinate)) == coordinate
 
 
@@ -55,9 +56,14 @@ def test_no_coordinate_of_a_peer_makes_ours_invalid(steps: list[tuple[Coordinate
         {"Adjustment": -math.inf},
         {"Height": math.nan},
         {"Height": b"1"},
+        {"Height": -0.1},
+        {"Vec": [1e10, *[0.0] * 7]},
+        {"Vec": [0.0] * 7 + [-1e200]},
+        {"Height": 121.0},
+        {"Error": 1e308},
     ],
 )
-def test_a_coordinate_of_other_dimensions_or_not_finite_is_refused(fields: dict[str, object]) -> None:
+def test_a_coordinate_of_other_dimensions_or_out_of_bounds_is_refused(fields: dict[str, object]) -> None:
     assert decode_coordinate(b"\x01" + pack(START)) == Coordinate()
     with pytest.raises(DecodeError):
         decode_coordinate(b"\x01" + pack({**START, **fields}))
@@ -118,11 +124,18 @@ def test_a_round_trip_out_of_bounds_is_our_error_and_moves_nothing(rtt: float) -
     assert client.coordinate == Coordinate()
 
 
-def test_an_absurd_coordinate_resets_ours_to_the_start() -> None:
-    client = CoordinateClient(random.Random(1))
-    client.update("peer", Coordinate((1e300, *[0.0] * 7)), 0.1)
+def test_a_coordinate_driven_out_of_bounds_returns_to_the_start() -> None:
+    client = CoordinateClient(random.Random(1), Coordinate((MAX_PLACE_SECONDS, *[0.0] * 7)))
+    client.update("peer", Coordinate((MAX_PLACE_SECONDS - 1, *[0.0] * 7)), 10.0)
     assert client.resets == 1
     assert client.coordinate == Coordinate()
+
+
+@given(COORDINATES, COORDINATES)
+def test_round_trips_between_any_coordinates_fit_the_numbers_they_are_told_in(
+    one: Coordinate, other: Coordinate
+) -> None:
+    assert 0 <= round(one.distance_to(other) * 1e6) < 2**31
 
 
 def test_estimates_approach_the_real_distances_of_a_small_network() -> None:

@@ -196,17 +196,40 @@ async def test_a_connection_that_says_nothing_is_closed_at_its_deadline(start: S
     assert node.counters.refused["stream: ended early"] == 1
 
 
+async def connect(node: GossipNode, source: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", node.port, local_addr=(f"127.0.0.{source}", 0))
+
+
+async def hung_up(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(5):
+        try:
+            return await reader.read() == b""
+        except ConnectionResetError:
+            return True
+
+
+async def test_connections_past_32_of_one_address_are_closed_and_those_of_others_are_not(
+    start: Start,
+) -> None:
+    node = await start("a")
+    idle = [await connect(node, 2) for _ in range(32)]
+    await eventually(lambda: node.counters.streams_in == 32)
+    reader, writer = await connect(node, 2)
+    assert await hung_up(reader)
+    other = await connect(node, 3)
+    await eventually(lambda: node.counters.streams_in == 33)
+    for _, open_writer in [*idle, (reader, writer), other]:
+        open_writer.transport.abort()
+
+
 async def test_connections_past_128_are_closed_and_the_others_live(start: Start) -> None:
     node = await start("a")
-    idle = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(128)]
+    idle = [await connect(node, source) for source in range(2, 6) for _ in range(32)]
     await eventually(lambda: node.counters.streams_in == 128)
-    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    async with asyncio.timeout(5):
-        assert await reader.read() == b""
-    assert node.counters.refused["stream: too many at once"] == 1
+    reader, writer = await connect(node, 7)
+    assert await hung_up(reader)
     for _, open_writer in [*idle, (reader, writer)]:
-        open_writer.close()
-        await open_writer.wait_closed()
+        open_writer.transport.abort()
     b = await start("b")
     await eventually(lambda: node.counters.refused["stream: ended early"] == 128)
     assert await b.join([(node.config.address, node.port)]) == 1

@@ -31,4 +31,5 @@ def test_a_leap_that_no_cluster_makes_is_not_believed() -> None:
     assert clock.believes(clock.time + MAX_LEAP)
     assert not clock.believes(clock.time + MAX_LEAP + 1)
     assert not clock.believes(LATEST)
-    assert clock.believes(0)
+    assert not clock.believes(0)
+    assert clock.believes(1)

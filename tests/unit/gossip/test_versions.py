@@ -15,43 +15,29 @@ def vector(*numbers: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("others", "refused"),
-    [
-        ([AGENT], None),
-        ([vector(1, 1, 2, 2, 5, 4)], "memberlist protocol"),
-        ([vector(3, 5, 3, 2, 5, 4)], "memberlist protocol 2"),
-        ([vector(1, 5, 2, 5, 5, 5)], "serf protocol 4"),
-        ([vector(1, 5, 0, 2, 5, 4)], "memberlist protocol 0"),
-        ([b""], "memberlist protocol"),
-    ],
-)
-def test_all_must_speak_what_all_alive_understand(others: list[bytes], refused: str | None) -> None:
-    nodes = [("ours", OURS), *((f"other{index}", vsn) for index, vsn in enumerate(others))]
-    refusal = versions.merge_refusal(nodes, nodes)
-    assert refusal is None if refused is None else refusal is not None and refused in refusal
-
-
-def test_a_dead_node_narrows_nothing_but_must_fit_itself() -> None:
-    narrow_but_fitting = ("dead", vector(2, 2, 2, 4, 4, 4))
-    assert versions.merge_refusal([("ours", OURS)], [("ours", OURS), narrow_but_fitting]) is None
-    unfit = ("dead", vector(1, 9, 7, 2, 5, 4))
-    assert versions.merge_refusal([("ours", OURS)], [("ours", OURS), unfit]) is not None
-
-
-@pytest.mark.parametrize(
-    ("vsn", "acceptable"),
+    ("vsn", "understood"),
     [
         (OURS, True),
-        (b"", True),
+        (AGENT, True),
+        (vector(1, 5, 2, 2, 5, 2), True),
+        (vector(1, 1, 1, 2, 5, 4), False),
+        (vector(1, 1, 2, 2, 5, 4), False),
+        (vector(3, 5, 3, 2, 5, 4), False),
+        (vector(5, 5, 5, 5, 5, 5), False),
+        (vector(1, 5, 2, 5, 5, 5), False),
+        (vector(1, 5, 0, 2, 5, 4), False),
+        (vector(1, 9, 7, 2, 5, 4), False),
         (vector(0, 5, 2, 2, 5, 4), False),
         (vector(1, 0, 2, 2, 5, 4), False),
         (vector(5, 1, 2, 2, 5, 4), False),
-        *((OURS[:length], False) for length in range(1, 6)),
+        *((OURS[:length], False) for length in range(6)),
         (OURS + b"\x01", False),
     ],
 )
-def test_an_alive_message_may_lack_versions_but_not_lie_about_them(vsn: bytes, acceptable: bool) -> None:
-    assert versions.acceptable_alive(vsn) is acceptable
+def test_members_speak_with_us_if_each_speaks_what_the_other_understands(
+    vsn: bytes, understood: bool
+) -> None:
+    assert versions.speaks_with_us(vsn) is understood
 
 
 @pytest.mark.parametrize(

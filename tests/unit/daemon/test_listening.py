@@ -1,0 +1,56 @@
+"""Events of gossip are handled one by one: one that cannot be handled costs itself."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from typing import Any, cast
+
+import pytest
+
+from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.listening import Listening, NameLost
+from wgmesh_agent.daemon.refusals import Refusals
+from wgmesh_agent.gossip.config import SerfConfig
+from wgmesh_agent.gossip.endpoint import Endpoint
+from wgmesh_agent.gossip.notifications import NameConflict, UserEventReceived
+from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.membership.wandering import Wandering
+
+
+class Odd(Exception):
+    """Raised where nobody foresees it."""
+
+
+@pytest.fixture
+def gossip() -> GossipNode:
+    return GossipNode(SerfConfig("own", ip_address("127.0.0.1"), 0), keyring=None)
+
+
+def listening(gossip: GossipNode, **user_events: Any) -> Listening:
+    nobody = cast(Any, None)
+    return Listening("own", gossip, nobody, nobody, Wandering(), Refusals(), Changes(), user_events)
+
+
+def event(name: str) -> UserEventReceived:
+    return UserEventReceived(1, name, b"payload", False)
+
+
+async def test_an_event_that_cannot_be_handled_costs_itself(gossip: GossipNode) -> None:
+    def odd(payload: bytes) -> None:
+        raise Odd
+
+    handled = asyncio.Event()
+    work = asyncio.create_task(listening(gossip, odd=odd, even=lambda payload: handled.set()).run())
+    for name in ("odd", "even"):
+        gossip.events.put(event(name))
+    async with asyncio.timeout(5):
+        await handled.wait()
+    work.cancel()
+
+
+async def test_a_lost_name_ends_the_agent(gossip: GossipNode) -> None:
+    here, there = Endpoint(ip_address("10.0.0.1"), 1), Endpoint(ip_address("10.0.0.2"), 1)
+    gossip.events.put(NameConflict("own", here, there, True))
+    with pytest.raises(NameLost):
+        await listening(gossip).run()
