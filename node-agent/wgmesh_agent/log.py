@@ -10,11 +10,12 @@ import sys
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from wgmesh_agent.log_output import LogOutput
 from wgmesh_agent.settings.model import LogFormat, Verbosity
 
 REDACTED = "[redacted]"
@@ -31,18 +32,22 @@ _LEVEL_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "c
 _LIBRARIES_LEVEL = logging.INFO
 
 
-def configure(verbosity: Verbosity, log_format: LogFormat, stream: TextIO) -> None:
-    """Send this process's log records to `stream` from now on. Colour only if `stream` is a terminal."""
+def configure(verbosity: Verbosity, log_format: LogFormat, stream: TextIO) -> LogOutput:
+    """Sends this process's log records to `stream` from now on, where they never raise; returns that output.
+
+    Colour only if `stream` is a terminal.
+    """
     level = _LEVELS[verbosity]
     shared = _shared_processors(log_format)
-    renderer = _renderer(log_format, colour=stream.isatty())
+    output = LogOutput(stream)
+    renderer = _renderer(log_format, colour=output.isatty())
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, output)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
@@ -51,6 +56,7 @@ def configure(verbosity: Verbosity, log_format: LogFormat, stream: TextIO) -> No
         )
     )
     logging.basicConfig(level=max(level, _LIBRARIES_LEVEL), handlers=[handler], force=True)
+    return output
 
 
 def redact_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

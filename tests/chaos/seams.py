@@ -40,6 +40,7 @@ from wgmesh_agent.daemon import (
     paths,
     prober,
     reconciler,
+    waiting,
 )
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint as GossipEndpoint
@@ -219,9 +220,13 @@ def _error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
 
 
-async def _no_address_is_lost() -> AsyncIterator[None]:
+async def _nothing_changes() -> AsyncIterator[None]:
     await asyncio.get_running_loop().create_future()
     yield None
+
+
+async def _never(*_: object) -> bool:
+    return False
 
 
 async def _own_endpoint(*_: object) -> Endpoint:
@@ -287,7 +292,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
                 yield module, "datetime", moment
     yield jwt.api_jwt, "datetime", moment
     yield node, "GossipNode", VirtualGossip
-    yield node, "address_changes", _no_address_is_lost
+    yield node, "host_changes", _nothing_changes
     yield node, "Clamping", _Clamping
     yield beyond, "connected_networks", _no_networks
     yield location, "reachable_addresses", _interfaces
@@ -298,7 +303,10 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield agent_service, "serve", _serve_agent
     yield client, "_channel", _Channel
     yield client, "MeshStub", _Stub
-    yield entering, "resolve", _resolve
+    yield waiting, "host_changes", _nothing_changes
+    yield entering, "_takes_connections", _never
+    yield entering, "addresses_of", _resolve
+    yield entering, "has_route_to", lambda address: True
     yield main, "endpoint_of", _own_endpoint
     yield reconciler, "knock", _knock
     yield meeting, "knock", _knock

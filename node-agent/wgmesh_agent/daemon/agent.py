@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from wgmesh_agent.daemon.garbage import relieve_garbage_collector
 from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.listening import NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
+from wgmesh_agent.daemon.waiting import Waiting, is_passing, sentence
 from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, resolve, underlay_mtu
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.join.tls import TLSFileError
@@ -76,7 +77,7 @@ def run_agent(
         held_tunnel: a wireguard-go is run by somebody else, who is asked for it; and nobody will miss the key of a
             node that never entered.
     """
-    configure(settings.verbosity, settings.log_format, sys.stderr)
+    output = configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
         relieve_garbage_collector()
@@ -84,7 +85,7 @@ def run_agent(
             _agent(settings, prepare(), companions, after_leaving, before_stopping, held_tunnel=held_tunnel)
         )
     except FORESEEABLE as error:
-        print(f"wgmesh: {_sentence(error)}", file=sys.stderr)  # noqa: T201
+        output.write(f"wgmesh: {sentence(error)}\n")
         return 1
 
 
@@ -93,12 +94,6 @@ def _require_net_admin() -> None:
     effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
     if not effective & CAP_NET_ADMIN:
         raise Conflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"cannot use {error.filename}: {error.strerror.lower()}"
-    return str(error) or repr(error)
 
 
 async def _agent(
@@ -112,26 +107,74 @@ async def _agent(
 ) -> int:
     stop, leave, stopping = _signals(before_stopping)
     agent_service.clear(settings.agent_socket)
-    folder = StateFolder(settings.state_dir, settings.mesh_name)
+    folder: StateFolder | None = None
     try:
-        key, is_new_key = _private_key(folder)
+        folder = await _unless_ended(_opened(settings), stop, leave)
+        if folder is None:
+            return 0
+        opened = folder
+        keys = await _unless_ended(_until_possible(lambda: _private_key(opened)), stop, leave)
+        if keys is None:
+            return 0
+        key, is_new_key = keys
         start = await _unless_ended(entry(folder, key, is_new_key), stop, leave)
         if start is None and not (stop.is_set() or leave.is_set()):
             await _clear_up(settings, folder, held_tunnel=held_tunnel)
             await _unless_ended(after_leaving(), stop, leave)
         while start is not None:
-            session = await _session(settings, folder, key, start, companions, held_tunnel=held_tunnel)
-            end = await session.run(stop, leave, start.peers, fresh=start.fresh)
-            key = session.node.identity.private_key
+            begun = start
+
+            async def session(begun: Start = begun, key: PrivateKey = key) -> Session:
+                return await _session(settings, opened, key, begun, companions, held_tunnel=held_tunnel)
+
+            ended = await _run(session, begun, stop, leave)
+            if ended is None:
+                return 0
+            run, end = ended
+            key = run.node.identity.private_key
             if end is End.LEFT:
                 await _unless_ended(after_leaving(), stop, leave)
-            start = session.moved_to if end is End.MOVED else None
+            start = run.moved_to if end is End.MOVED else None
         return 0
     finally:
         stopping.cancel()
-        if held_tunnel and folder.is_blank():
-            folder.forget()
-        folder.close()
+        if folder is not None:
+            if held_tunnel and folder.is_blank():
+                folder.forget()
+            folder.close()
+
+
+async def _until_possible(attempt: Callable[[], T]) -> T:
+    """What `attempt` answers, tried until this machine allows it."""
+
+    async def tried() -> T:
+        return attempt()
+
+    async with Waiting() as waiting:
+        return await waiting.until(tried)
+
+
+async def _opened(settings: NodeSettings) -> StateFolder:
+    return await _until_possible(lambda: StateFolder(settings.state_dir, settings.mesh_name))
+
+
+async def _run(
+    session: Callable[[], Awaitable[Session]], start: Start, stop: asyncio.Event, leave: asyncio.Event
+) -> tuple[Session, End] | None:
+    """A session from its start to its end, as soon as this machine allows it; None: the agent is to end before that."""
+    async with Waiting() as waiting:
+        while True:
+            made = await _unless_ended(waiting.until(session), stop, leave)
+            if made is None:
+                return None
+            try:
+                return made, await made.run(stop, leave, start.peers, fresh=start.fresh)
+            except FORESEEABLE as error:
+                if made.has_started or not is_passing(error):
+                    raise
+                waiting.say(sentence(error))
+            if await _unless_ended(waiting.pause(), stop, leave) is None:
+                return None
 
 
 async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:

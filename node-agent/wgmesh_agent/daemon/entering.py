@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.secret_source import SecretSource
-from wgmesh_agent.endpoint.own import resolve
+from wgmesh_agent.daemon.waiting import Waiting
+from wgmesh_agent.endpoint.own import NameServiceAway, addresses_of, has_route_to
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import IPAddress
@@ -24,10 +26,18 @@ from wgmesh_agent.wireguard.model import Endpoint, Network
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
+KNOCK_SECONDS = 1.0
+"""Between two looks whether a bootstrap node takes connections at all, and for how long each may take."""
+EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+"""A clock that says less was never set: this program is younger."""
 
 
 class CannotEnter(Exception):
     """No bootstrap node let this node in; says what each answered."""
+
+
+class CannotTryYet(JoinUnreachable):
+    """This machine lacks what it takes to ask: a route, a name server, the time of day."""
 
 
 class EndpointTowards(Protocol):
@@ -63,29 +73,65 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
     """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
 
     Raises:
-        CannotEnter: all refused, or the time ran out.
+        CannotEnter: all refused, or the time ran out, which begins when this machine could ask first. With a
+            timeout of 0 there is one round.
         wgmesh_agent.endpoint.own.NoEndpoint: this node's own address cannot be told.
     """
     answers: dict[HostPort, str] = {}
     waiting = list(door.bootstraps)
     pause = FIRST_PAUSE_SECONDS
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    while waiting:
-        for bootstrap in list(waiting):
-            try:
-                return await enter_by(door, bootstrap, endpoint)
-            except JoinRefused as error:
-                waiting.remove(bootstrap)
-                answers[bootstrap] = f"refused: {error}"
-            except JoinUnreachable as error:
-                answers[bootstrap] = str(error)
-            log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=answers[bootstrap])
-        if not waiting or (deadline is not None and time.monotonic() + pause > deadline):
-            break
-        await asyncio.sleep(jittered(pause))
-        pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+    deadline: float | None = None
+    async with Waiting() as host:
+        while waiting:
+            began, could_try = time.monotonic(), False
+            for bootstrap in list(waiting):
+                try:
+                    return await enter_by(door, bootstrap, endpoint)
+                except JoinRefused as error:
+                    waiting.remove(bootstrap)
+                    said, could_try = f"refused: {error}", True
+                except JoinUnreachable as error:
+                    said, could_try = str(error), could_try or not isinstance(error, CannotTryYet)
+                if answers.get(bootstrap) != said:
+                    log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=said)
+                answers[bootstrap] = said
+            if could_try and deadline is None and timeout_seconds is not None:
+                deadline = began + timeout_seconds
+            if not waiting or timeout_seconds == 0:
+                break
+            if deadline is not None and time.monotonic() + pause > deadline:
+                break
+            await _until_worth_a_try(waiting, host, jittered(pause))
+            # What a machine waits for at its boot may come at any moment.
+            pause = min(LONGEST_PAUSE_SECONDS, pause * 2) if could_try else FIRST_PAUSE_SECONDS
     said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
     raise CannotEnter(f"cannot join the mesh {door.mesh}: {said}")
+
+
+async def _until_worth_a_try(bootstraps: Sequence[HostPort], host: Waiting, seconds: float) -> None:
+    """Returns after so long, at once when this machine's addresses or routes change, and within a second when a
+    bootstrap node that took no connections does.
+    """
+    deadline = time.monotonic() + seconds
+    closed: set[HostPort] | None = None
+    while (left := deadline - time.monotonic()) > 0:
+        if await host.pause(min(left, KNOCK_SECONDS)) or left <= KNOCK_SECONDS:
+            return
+        opened = await asyncio.gather(*(_takes_connections(bootstrap) for bootstrap in bootstraps))
+        still = {bootstrap for bootstrap, is_open in zip(bootstraps, opened, strict=True) if not is_open}
+        if closed is not None and closed - still:
+            return
+        closed = still
+
+
+async def _takes_connections(bootstrap: HostPort) -> bool:
+    try:
+        async with asyncio.timeout(KNOCK_SECONDS):
+            _, writer = await asyncio.open_connection(bootstrap.host, bootstrap.port)
+    except (OSError, UnicodeError):
+        return False
+    writer.close()
+    return True
 
 
 async def enter_by(
@@ -95,9 +141,17 @@ async def enter_by(
     before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
     """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, NoEndpoint."""
-    towards = await resolve(bootstrap.host, bootstrap.port)
+    problem = clock_trouble(datetime.now(UTC)) if door.tls is not None else None
+    if problem is not None:
+        raise CannotTryYet(problem)
+    try:
+        towards = await addresses_of(bootstrap.host, bootstrap.port)
+    except NameServiceAway as error:
+        raise CannotTryYet(str(error)) from error
     if not towards:
         raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
+    if not any(map(has_route_to, towards)):
+        raise CannotTryYet(f"this machine has no route to {bootstrap.host}")
     own = await endpoint(towards)
     admitted = await enter(
         str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
@@ -112,6 +166,21 @@ async def enter_by(
                 next="set -allow-routes on the bootstrap nodes, restart them, then this agent",
             )  # fmt: skip
     return admitted
+
+
+def clock_trouble(now: datetime) -> str | None:
+    """Why nobody can be asked at this time of day: no certificate is valid before a clock is set."""
+    if now >= EARLIEST:
+        return None
+    return f"this machine's clock was never set: it says {now:%Y-%m-%d %H:%M}, when no certificate is valid"
+
+
+async def until_the_clock_is_set() -> None:
+    """Waits for as long as no certificate can be valid, and what is signed would be of another age."""
+    async with Waiting() as waiting:
+        while (problem := clock_trouble(datetime.now(UTC))) is not None:
+            waiting.say(problem)
+            await waiting.pause()
 
 
 def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:

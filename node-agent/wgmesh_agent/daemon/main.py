@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +14,20 @@ import structlog
 
 from wgmesh_agent.daemon.agent import Conflict, Entry, endpoint_of, run_agent
 from wgmesh_agent.daemon.bundle_watch import BundleWatch
-from wgmesh_agent.daemon.entering import CannotEnter, Door, enter_mesh, record_of
+from wgmesh_agent.daemon.entering import (
+    EARLIEST,
+    CannotEnter,
+    Door,
+    enter_mesh,
+    record_of,
+    until_the_clock_is_set,
+)
+from wgmesh_agent.daemon.other_bootstraps import other_bootstraps
 from wgmesh_agent.daemon.secret_source import SecretSource, from_file
 from wgmesh_agent.daemon.session import Role, Start
+from wgmesh_agent.daemon.waiting import Waiting, is_passing
+from wgmesh_agent.endpoint.interfaces import has_addresses
+from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.join.bundle import out_of_time, read_bundle
 from wgmesh_agent.join.tls import Credentials, load_tls_files
 from wgmesh_agent.membership.binding import IPAddress
@@ -66,7 +76,7 @@ class Plan:
 
 def run_bootstrap(settings: BootstrapSettings) -> int:
     """Runs a bootstrap node until it is stopped; the exit status."""
-    return run_agent(settings.node, lambda: _entry(_bootstrap_plan(settings)))
+    return run_agent(settings.node, lambda: _bootstrap_entry(settings))
 
 
 def run_join(settings: JoinSettings) -> int:
@@ -79,6 +89,22 @@ def run_join(settings: JoinSettings) -> int:
 
 def _entry(plan: Plan) -> Entry:
     return functools.partial(_start, plan)
+
+
+def _bootstrap_entry(settings: BootstrapSettings) -> Entry:
+    """What it is made of is read at once, so that a mistake is told at once."""
+    tls, client, secrets = _tls(settings.tls), _tls(settings.client_tls), secrets_of(settings.node, None)
+
+    async def entry(folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
+        if tls is not None and folder.is_blank():
+            await until_the_clock_is_set()
+        others = await other_bootstraps(
+            settings.bootstrap_addrs, settings.grpc_bind_port, founds=folder.is_blank()
+        )
+        plan = _bootstrap_plan(settings, others, tls, client, secrets)
+        return await _start(plan, folder, key, is_new_key)
+
+    return entry
 
 
 async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
@@ -94,13 +120,14 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
             door = replace(role.door, node=remembered.node, replaces=folder.earlier_private_key())
             try:
                 return await _entered(plan, role, door, folder, remembered, 0.0)
-            except CannotEnter as error:
+            except (CannotEnter, NoEndpoint) as error:
                 log.warning("not admitted anew yet", why=str(error), next="trying on")
                 role = replace(role, door=door)
         return Start(role, remembered)
     if plan.founds is not None:
         return Start(role, plan.founds, fresh=True)
-    problem = out_of_time(plan.bundle, datetime.now(UTC)) if plan.bundle is not None else None
+    now = datetime.now(UTC)
+    problem = out_of_time(plan.bundle, now) if plan.bundle is not None and now >= EARLIEST else None
     if problem is not None:
         raise SettingsError(problem)
     if role.door is None:
@@ -130,6 +157,8 @@ async def _entered(
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
         return await endpoint_of(plan.node, towards, ())
 
+    if timeout_seconds != 0:
+        await _until_it_has_an_endpoint(lambda: endpoint(()), timeout_seconds)
     admitted = await enter_mesh(door, endpoint, timeout_seconds)
     record = record_of(admitted, plan.node.mesh_name, earlier, bootstrap=role.bind is not None)
     record = replace(
@@ -142,6 +171,33 @@ async def _entered(
     folder.save_mesh(record)
     folder.forget_earlier_key()
     return Start(role, record, admitted.peers, fresh=True)
+
+
+async def _until_it_has_an_endpoint(
+    endpoint: Callable[[], Awaitable[Endpoint]], timeout_seconds: float | None
+) -> None:
+    """Waits until others could reach this node. A machine that has addresses, but not the one that was asked for, is
+    waited for as long as for a bootstrap node. Raises NoEndpoint.
+    """
+    addressed_since: float | None = None
+    async with Waiting() as waiting:
+        while True:
+            try:
+                await endpoint()
+                return
+            except NoEndpoint as error:
+                if not is_passing(error):
+                    raise
+                if addressed_since is None and await has_addresses():
+                    addressed_since = time.monotonic()
+                if (
+                    timeout_seconds is not None
+                    and addressed_since is not None
+                    and time.monotonic() - addressed_since >= timeout_seconds
+                ):
+                    raise
+                waiting.say(str(error))
+            await waiting.pause()
 
 
 def _remembered(plan: Plan, folder: StateFolder) -> MeshRecord | None:
@@ -168,13 +224,15 @@ def _remembered(plan: Plan, folder: StateFolder) -> MeshRecord | None:
     return record
 
 
-def _bootstrap_plan(settings: BootstrapSettings) -> Plan:
-    tls = _tls(settings.tls)
-    client = _tls(settings.client_tls)
+def _bootstrap_plan(
+    settings: BootstrapSettings,
+    others: tuple[HostPort, ...],
+    tls: Credentials | None,
+    client: Credentials | None,
+    secrets: SecretSource,
+) -> Plan:
     bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
-    others = tuple(b for b in settings.bootstrap_addrs if not _is_self(b, settings.grpc_bind_port))
     founds = None if others else _founded(settings)
-    secrets = secrets_of(settings.node, None)
     return Plan(
         node=settings.node,
         role=lambda key: Role(
@@ -225,26 +283,6 @@ def _join_plan(settings: JoinSettings, client: Credentials | None) -> Plan:
         gossip_port=settings.gossip_port,
         bundle=settings.bundle,
     )
-
-
-def _is_self(bootstrap: HostPort, port: int) -> bool:
-    """Whether this is the node that reads it: one list of bootstrap nodes serves all of them, the founder too."""
-    if bootstrap.port != port:
-        return False
-    try:
-        found = socket.getaddrinfo(bootstrap.host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return any(_is_local(family, address[0]) for family, _, _, _, address in found)
-
-
-def _is_local(family: int, address: object) -> bool:
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError:
-            return False
-    return True
 
 
 def _founded(settings: BootstrapSettings) -> MeshRecord:

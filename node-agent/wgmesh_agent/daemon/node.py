@@ -35,15 +35,15 @@ from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.snapshot import Writer, calm_seconds
 from wgmesh_agent.daemon.tasks import Run, Tasks
-from wgmesh_agent.endpoint.address_changes import address_changes
+from wgmesh_agent.endpoint.address_changes import host_changes
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
-from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
 from wgmesh_agent.membership.vouching import LedgerVouching
 from wgmesh_agent.membership.wandering import Wandering
@@ -361,11 +361,12 @@ class MeshNode:
             self.changes.bump()
 
     async def _watch_addresses(self) -> None:
-        async for lost in address_changes():
-            if lost:
+        async for change in host_changes():
+            if change.lost_address:
                 log.info("this machine lost an address")
                 self.reconciler.source_lost()
-            self.location.moved()
+            if change.addresses or change.routes:
+                self.location.moved()
 
     async def _seen_by_others(self) -> list[Endpoint]:
         learned, _ = await self.paths.where_others_see(self.record.node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.other_keys import OtherKeys
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
 from wgmesh_agent.join.tls import Credentials
+from wgmesh_agent.log_output import LogOutput
 from wgmesh_agent.memberlist_file import MemberRecord, render
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.runtime.borders import border
@@ -144,6 +146,7 @@ class Session:
         )
         """Where whoever told this node of its mesh says that bootstrap nodes serve, now."""
         self.moved_to: Start | None = None
+        self.has_started = False
 
     async def run(
         self, stop: asyncio.Event, leave: asyncio.Event, peers: tuple[Claim, ...], *, fresh: bool
@@ -158,6 +161,7 @@ class Session:
             # The servers go first: what they answer with is the node.
             async with contextlib.AsyncExitStack() as servers:
                 await self._start(servers, peers, fresh=fresh)
+                self.has_started = True
                 return await self._until_ended(stop, leave)
         finally:
             if not self._ended.done() or self._ended.result() is not End.LEFT:
@@ -215,7 +219,7 @@ class Session:
                 joined=role.door is not None,
                 backend_reason=self._choice.reason,
             )
-            print(text, flush=True)  # noqa: T201
+            LogOutput(sys.stdout).write(f"{text}\n")
 
     def _confirming(self) -> Confirming:
         node, tls = self.node, self._role.asking_tls

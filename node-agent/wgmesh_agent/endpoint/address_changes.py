@@ -1,47 +1,109 @@
-"""Tells when this machine gets or loses an address: a new lease, a cable moved to another network."""
+"""Tells when this machine gets or loses an address, a link or a route: a new lease, a cable in another network."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 
+import structlog
+
+log = structlog.get_logger()
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port (netlink(7))
+_ROUTE = struct.Struct("=8BI")  # family, two lengths, TOS, table, protocol, scope, type, flags (rtnetlink(7))
 _ALIGNMENT = 4
-_RTM_NEWADDR, _RTM_DELADDR = 20, 21
-_IPV4_ADDRESSES, _IPV6_ADDRESSES = 0x10, 0x100
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 16, 17, 20, 21, 24, 25
+_LINKS, _IPV4_ADDRESSES, _IPV4_ROUTES, _IPV6_ADDRESSES, _IPV6_ROUTES = 0x1, 0x10, 0x40, 0x100, 0x400
+_MAIN_TABLE, _UNICAST = 254, 1
 _RECEIVE_BYTES = 1 << 16
+REOPEN_SECONDS = 1.0
 
 
-async def address_changes() -> AsyncIterator[bool]:
-    """One item for each time the kernel tells of addresses come or gone, of whatever interface: whether any may have
-    gone. Raises OSError.
+@dataclass(frozen=True, slots=True)
+class HostChange:
+    """What may have changed since the last one.
+
+    Attributes:
+        addresses: one came or went, of whatever interface.
+        lost_address: one may have gone.
+        links: an interface came, went, or changed its state.
+        routes: a unicast route of the main table came or went.
     """
-    with socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-    ) as news:
-        news.bind((0, _IPV4_ADDRESSES | _IPV6_ADDRESSES))
-        while True:
-            try:
-                data = await asyncio.get_running_loop().sock_recv(news, _RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                # More news than the socket holds: among what was lost may be just this.
-                yield True
-                continue
-            kinds = set(message_types(data))
-            if kinds & {_RTM_NEWADDR, _RTM_DELADDR}:
-                yield _RTM_DELADDR in kinds
+
+    addresses: bool = False
+    lost_address: bool = False
+    links: bool = False
+    routes: bool = False
+
+    def __bool__(self) -> bool:
+        return self.addresses or self.links or self.routes
 
 
-def message_types(data: bytes) -> Iterator[int]:
-    """The types of the netlink messages in a datagram, as far as it is whole."""
+ANYTHING = HostChange(addresses=True, lost_address=True, links=True, routes=True)
+
+
+async def host_changes() -> AsyncIterator[HostChange]:
+    """One item for each time the kernel tells of something. Raises nothing: where the kernel is not heard, that
+    is tried again each second, and anything may have changed.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            with socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+            ) as news:
+                news.bind((0, _LINKS | _IPV4_ADDRESSES | _IPV4_ROUTES | _IPV6_ADDRESSES | _IPV6_ROUTES))
+                while True:
+                    try:
+                        change = change_in(await loop.sock_recv(news, _RECEIVE_BYTES))
+                    except BlockingIOError:
+                        continue
+                    except OSError as error:
+                        if error.errno != errno.ENOBUFS:
+                            raise
+                        # More news than the socket holds: among what was lost may be anything.
+                        change = ANYTHING
+                    if change:
+                        yield change
+        except OSError as error:
+            log.debug("cannot listen to the kernel's news of this machine", why=str(error))
+        await asyncio.sleep(REOPEN_SECONDS)
+        yield ANYTHING
+
+
+def change_in(data: bytes) -> HostChange:
+    """What the messages of a datagram tell, as far as it is whole."""
+    kinds = set()
+    for kind, body in messages(data):
+        if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
+            if len(body) < _ROUTE.size:
+                continue
+            table, route_type = body[4], body[7]
+            if table != _MAIN_TABLE or route_type != _UNICAST:
+                continue
+        kinds.add(kind)
+    return HostChange(
+        addresses=bool(kinds & {_RTM_NEWADDR, _RTM_DELADDR}),
+        lost_address=_RTM_DELADDR in kinds,
+        links=bool(kinds & {_RTM_NEWLINK, _RTM_DELLINK}),
+        routes=bool(kinds & {_RTM_NEWROUTE, _RTM_DELROUTE}),
+    )
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of the netlink messages in a datagram, as far as it is whole."""
     position = 0
     while len(data) - position >= _HEADER.size:
         length, kind, *_ = _HEADER.unpack_from(data, position)
         if length < _HEADER.size:
             return
-        yield kind
+        yield kind, data[position + _HEADER.size : position + length]
         position += (length + _ALIGNMENT - 1) & -_ALIGNMENT
+
+
+def message_types(data: bytes) -> Iterator[int]:
+    """The types of the netlink messages in a datagram, as far as it is whole."""
+    return (kind for kind, _ in messages(data))

@@ -7,6 +7,7 @@ import socket
 import struct
 
 from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.underlay import addresses_by_interface
 
 _SIOCGIFMTU = 0x8921
@@ -21,6 +22,14 @@ async def reachable_addresses() -> list[tuple[str, IPAddress]]:
         for one in addresses
         if not (one.ip.is_loopback or one.ip.is_link_local)
     ]
+
+
+async def has_addresses() -> bool:
+    """Whether this machine has any address that others could reach; where the kernel does not tell, it may."""
+    try:
+        return bool(await reachable_addresses())
+    except KernelError:
+        return True
 
 
 def interface_mtu(name: str) -> int:

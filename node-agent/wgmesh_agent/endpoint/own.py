@@ -27,7 +27,11 @@ ELSEWHERE = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
 
 
 class NoEndpoint(Exception):
-    """This node's address cannot be told; one sentence with what to set."""
+    """This node's address cannot be told, or not yet; one sentence with what to set."""
+
+
+class UnusableEndpoint(NoEndpoint):
+    """What was set can never be this node's address."""
 
 
 async def own_endpoint(
@@ -51,6 +55,9 @@ async def own_endpoint(
     if stun is not None:
         try:
             return _checked(await ask(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
+        except UnusableEndpoint as error:
+            # Another answer may be better.
+            raise NoEndpoint(str(error)) from error
         except StunError as error:
             raise NoEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
     # Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have.
@@ -81,14 +88,37 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
     return DEFAULT_UNDERLAY_MTU, endpoint.address.version
 
 
+class NameServiceAway(Exception):
+    """A name could not be looked up for now, which says nothing about the name."""
+
+
+async def addresses_of(host: str, port: int) -> list[IPAddress]:
+    """The addresses of a host name or address; empty if there is no such name. Raises NameServiceAway."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise NameServiceAway(f"no name server answers for {host}: {error.strerror}") from error
+        return []
+    except (OSError, UnicodeError):
+        return []
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
 async def resolve(host: str, port: int) -> list[IPAddress]:
     """The addresses of a host name or address; empty if it does not resolve."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        log.warning("name does not resolve", host=host, why=str(error))
-        return []
-    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        found = await addresses_of(host, port)
+    except NameServiceAway:
+        found = []
+    if not found:
+        log.debug("name does not resolve", host=host)
+    return found
+
+
+def has_route_to(address: IPAddress) -> bool:
+    """Whether this machine can send anything there."""
+    return bool(_sources_of((address,)))
 
 
 def _sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:
@@ -124,7 +154,7 @@ async def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> 
 def _checked(endpoint: Endpoint, ranges: Ranges, source: str) -> Endpoint:
     if usable_endpoint(endpoint, ranges):
         return endpoint
-    raise NoEndpoint(
+    raise UnusableEndpoint(
         f"{source} gives {endpoint.address}, which lies inside the mesh's own range, or is a loopback, multicast or "
         "unspecified address: others cannot reach this node there"
     )

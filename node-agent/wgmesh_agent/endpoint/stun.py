@@ -129,8 +129,15 @@ async def ask(host: str, port: int, local_port: int) -> Endpoint:
     """
     try:
         return await asyncio.to_thread(_ask, host, port, local_port)
+    except StunError:
+        raise
     except OSError as error:
         raise StunError(f"cannot ask the STUN server {host}:{port}: {error.strerror or error}") from error
+    except Exception as error:
+        # pystun3 raises whatever comes, and the resolver does for names that it cannot encode.
+        raise StunError(
+            f"the STUN server {host}:{port} gave no answer that makes sense: {error!r}"
+        ) from error
 
 
 def _ask(host: str, port: int, local_port: int) -> Endpoint:
@@ -144,7 +151,7 @@ def _ask(host: str, port: int, local_port: int) -> Endpoint:
         stun._initialize()  # type: ignore[no-untyped-call]
         try:
             answer = stun.stun_test(guarded, *address, "", local_port)  # type: ignore[no-untyped-call]
-        except (_DeadlineOver, KeyError, ValueError, IndexError) as error:
+        except _DeadlineOver as error:
             raise StunError(f"the STUN server {host}:{port} gave no answer that makes sense") from error
     if not answer["Resp"]:
         raise StunError(f"the STUN server {host}:{port} does not answer, or not as one does")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,14 +13,13 @@ from typing import Any
 import grpc
 import structlog
 
-from wgmesh_agent.join.admission import DenialReason, Denied
+from wgmesh_agent.join.admission import Caller, DenialReason, Denied
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.replacing import is_proof
 from wgmesh_agent.join.tls import Credentials, caller_of
 from wgmesh_agent.join.tokens import TokenError, TokenStore
 from wgmesh_agent.membership.binding import Claim
-from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.meshservice_pb2 import (
@@ -203,6 +203,8 @@ async def serve(service: MeshService, bind: str, tls: Credentials | None) -> grp
         else:
             server.add_secure_port(bind, tls.server())
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {bind}: is something else using that port?") from error
+        raise OSError(
+            errno.EADDRINUSE, f"cannot listen on {bind}: is something else using that port?"
+        ) from error
     await server.start()
     return server

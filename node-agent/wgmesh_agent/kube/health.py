@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from wgmesh_agent.kube.metrics import Look, build, metrics
+from wgmesh_agent.log_output import lost_lines
 
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
@@ -109,7 +110,7 @@ class _Once(Collector):
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
-        yield from build(version("wgmesh"))
+        yield from build(version("wgmesh"), lost_lines())
         if self._look is not None:
             yield from metrics(self._look)
 

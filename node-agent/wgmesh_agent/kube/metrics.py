@@ -55,9 +55,12 @@ class Look:
     probe_period_seconds: float = 0.0
 
 
-def build(version: str) -> Iterator[Metric]:
+def build(version: str, lost_lines: int) -> Iterator[Metric]:
     """What is known before there is a session."""
     yield InfoMetricFamily("wgmesh_build", "The agent's version.", {"version": version})
+    yield CounterMetricFamily(
+        "wgmesh_log_lines_lost", "Lines of log that standard error did not take.", lost_lines
+    )
 
 
 def metrics(look: Look) -> Iterator[Metric]:

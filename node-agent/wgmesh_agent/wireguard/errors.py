@@ -7,6 +7,18 @@ class BackEndError(Exception):
     """
 
 
+def number_of(error: BaseException) -> int | None:
+    """The number (errno) of the first system error among an error and its causes; None if there is none."""
+    current: BaseException | None = error
+    while current is not None:
+        # pyroute2 has it as `code`.
+        number = current.errno if isinstance(current, OSError) else getattr(current, "code", None)
+        if isinstance(number, int):
+            return number
+        current = current.__cause__
+    return None
+
+
 class KernelError(BackEndError):
     """The kernel refused a netlink request, or answered what its interface does not allow. Chains the
     `OSError`.

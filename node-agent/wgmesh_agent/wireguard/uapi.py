@@ -192,7 +192,7 @@ def _check_errno(operation: str, code: int) -> None:
         advice = ": choose another WireGuard port" if abs(code) == errno.EADDRINUSE else ""
         raise UapiError(
             f"the {operation} was refused: {errno.errorcode.get(abs(code), f'error {code}')}{advice}"
-        )
+        ) from OSError(abs(code), f"errno={code}")
 
 
 def _hex_key(key: str, value: str) -> bytes:

@@ -2,13 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
 import pytest
 from tests.unit.materials import mesh_record
 
 from wgmesh_agent.daemon import entering
-from wgmesh_agent.daemon.entering import CannotEnter, Door, EndpointTowards, enter_mesh, record_of
+from wgmesh_agent.daemon.entering import (
+    EARLIEST,
+    CannotEnter,
+    CannotTryYet,
+    Door,
+    EndpointTowards,
+    clock_trouble,
+    enter_mesh,
+    record_of,
+)
 from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable
 from wgmesh_agent.membership.binding import IPAddress
@@ -108,6 +118,28 @@ async def test_a_node_that_cannot_tell_its_own_address_asks_nobody_further(
     with pytest.raises(NoEndpoint):
         await enter(monkeypatch, bootstraps)
     assert bootstraps.asked == [A]
+
+
+async def test_the_time_does_not_run_while_this_machine_cannot_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_route = CannotTryYet("this machine has no route to a")
+    bootstraps = Bootstraps({A: [*[no_route] * 30, JoinUnreachable("gone"), ADMITTED]})
+    assert await enter(monkeypatch, bootstraps, 0.02) is ADMITTED
+
+
+async def test_a_machine_that_cannot_ask_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootstraps = Bootstraps(
+        {A: [*[CannotTryYet("no route")] * 5, *[CannotTryYet("no name server")] * 5, ADMITTED]}
+    )
+    await enter(monkeypatch, bootstraps)
+    said = [line for line in capsys.readouterr().out.splitlines() if "did not let us in" in line]
+    assert len(said) == 2
+
+
+def test_a_clock_that_was_never_set_is_told_from_one_that_was() -> None:
+    assert clock_trouble(datetime(1970, 1, 1, tzinfo=UTC)) is not None
+    assert clock_trouble(EARLIEST) is None
 
 
 def test_a_second_admission_keeps_tags_and_the_time_of_joining() -> None:

@@ -167,3 +167,8 @@ async def test_a_server_that_keeps_silent_is_not_waited_for_long() -> None:
 async def test_a_name_that_does_not_resolve_is_said() -> None:
     with pytest.raises(StunError, match=r"cannot ask the STUN server no-such-host\.invalid"):
         await ask("no-such-host.invalid", 3478, 0)
+
+
+async def test_a_name_that_no_resolver_can_be_asked_for_is_said() -> None:
+    with pytest.raises(StunError, match=r"the STUN server a{64}\.example"):
+        await ask("a" * 64 + ".example", 3478, 0)

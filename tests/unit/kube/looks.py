@@ -52,7 +52,7 @@ class Once(Collector):
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
-        yield from build("1.2.3")
+        yield from build("1.2.3", 0)
         yield from metrics(self._look)
 
 

@@ -20,6 +20,7 @@ wgblues: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9
 def test_everything_there_is_to_tell_is_told() -> None:
     assert samples(LOOK) == {
         "wgmesh_build_info version=1.2.3": 1,
+        "wgmesh_log_lines_lost_total": 0,
         "wgmesh_interface_info backend=kernel interface=wgblue": 1,
         "wgmesh_peers_expected": 4,
         "wgmesh_peers": 3,

@@ -11,6 +11,7 @@ import pytest
 from wgmesh_agent.wireguard.backends import userspace
 from wgmesh_agent.wireguard.backends.held import HeldProcess, request_path
 from wgmesh_agent.wireguard.backends.userspace import UserspaceBackend
+from wgmesh_agent.wireguard.errors import UapiError
 from wgmesh_agent.wireguard.model import InterfaceSpec
 
 NAME = "wgtest"
@@ -58,3 +59,49 @@ async def test_an_agent_that_waits_for_a_holder_that_has_gone_ends_at_once(
         await getattr(backend, end)()
     assert request_path(NAME, tmp_path).exists() == (end == "close")
     assert process.socket_path.exists() == (end == "close")
+
+
+class Stumbling(HeldProcess):
+    """Answers when first asked for; watching it and finding it again fail in ways that nobody foresaw."""
+
+    watched = 0
+    stood = 0
+
+    async def connect(self) -> bool:
+        return self.stood > 0
+
+    async def start(self) -> None:
+        self.stood += 1
+        if self.stood == 2:
+            raise RuntimeError("not foreseen either")
+
+    async def ended(self) -> None:
+        self.watched += 1
+        if self.watched == 1:
+            raise ValueError("not foreseen")
+        self.stood = max(self.stood, 1)
+        await asyncio.sleep(3600 if self.watched > 3 else 0)
+
+
+async def test_supervision_outlives_whatever_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(userspace.UserspaceBackend, "_link", lambda self: None)
+    monkeypatch.setattr(userspace.UserspaceBackend, "_settle", lambda self, spec: None)
+    told: list[str] = []
+    process = Stumbling(NAME, "wireguard-go", tmp_path)
+    backend = UserspaceBackend(NAME, process=process, on_trouble=lambda error: told.append(str(error)))
+    await backend.open(SPEC)
+    async with asyncio.timeout(10):
+        while len(told) < 2:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+    assert "ValueError('not foreseen')" in told[0]
+    await backend.close()
+
+
+async def test_a_folder_that_takes_no_request_is_an_error_of_the_back_end(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    process = HeldProcess(NAME, "wireguard-go", tmp_path / "file")
+    for call in (process.start, process.stop):
+        with pytest.raises(UapiError):
+            await call()

@@ -1,6 +1,7 @@
 """`wgmesh_agent.wireguard.backends.process` with stand-ins for `wireguard-go`."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from wgmesh_agent.wireguard.backends.process import LOG_BYTES, Process, last_wor
 from wgmesh_agent.wireguard.errors import BackEndUnavailableError, UapiError
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def process(directory: Path, program: str = "/nonexistent/wireguard-go") -> Process:
@@ -138,3 +147,28 @@ def test_only_what_a_process_of_ours_left_is_cleared(tmp_path: Path) -> None:
     one.log_path.touch()
     one.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["a file", "a file in the way"])
+async def test_a_folder_of_sockets_that_is_none_is_an_error_of_the_back_end(
+    tmp_path: Path, state: str
+) -> None:
+    folder = tmp_path / "sockets"
+    folder.touch()
+    broken = process(folder if state == "a file" else folder / "deeper")
+    with pytest.raises(UapiError, match="Not a directory"):
+        await broken.connect()
+    with pytest.raises(UapiError, match="cannot write in"):
+        await broken.start()
+
+
+async def test_a_program_whose_socket_cannot_be_used_is_ended(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 60\n")
+    program.chmod(0o755)
+    started = process(tmp_path, str(program))
+    # A link that leads to itself: ELOOP, neither missing nor refused.
+    started.socket_path.symlink_to(started.socket_path)
+    with pytest.raises(UapiError, match="cannot use"):
+        await started.start()
+    assert not has_children()

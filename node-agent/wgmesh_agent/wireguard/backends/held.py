@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from wgmesh_agent.wireguard.backends.process import SOCKETS, Process
+from wgmesh_agent.wireguard.backends.process import SOCKETS, Process, writing
 from wgmesh_agent.wireguard.errors import UapiError
 
 START_SECONDS = 60.0
@@ -31,8 +31,9 @@ class HeldProcess(Process):
     async def start(self) -> None:
         """Asks, and waits until the socket answers; raises `UapiError` if nobody holds tunnels here."""
         request = request_path(self._name, self.socket_path.parent)
-        request.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        request.touch(mode=0o600)
+        with writing(request.parent):
+            request.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            request.touch(mode=0o600)
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not await self.connect():  # noqa: ASYNC110 - the other end is another process
@@ -43,8 +44,9 @@ class HeldProcess(Process):
             ) from error
 
     def renounce(self) -> None:
-        """Asks no longer."""
-        request_path(self._name, self.socket_path.parent).unlink(missing_ok=True)
+        """Asks no longer. Raises `UapiError`."""
+        with writing(self.socket_path.parent):
+            request_path(self._name, self.socket_path.parent).unlink(missing_ok=True)
 
     async def stop(self) -> None:
         """Asks no longer, and waits until the process has gone."""
@@ -56,7 +58,8 @@ class HeldProcess(Process):
     def clear(self) -> None:
         """Removes what it left behind: one that was killed leaves its socket."""
         self.renounce()
-        self.socket_path.unlink(missing_ok=True)
+        with writing(self.socket_path.parent):
+            self.socket_path.unlink(missing_ok=True)
 
 
 def hold(name: str, program: str, directory: Path = SOCKETS) -> None:

@@ -12,7 +12,8 @@ import re
 import signal
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BackEndUnavailableError, UapiError
@@ -47,14 +48,24 @@ class Process:
         self._log_start = 0
 
     async def connect(self) -> bool:
-        """Hold a connection to the process; False if none answers there."""
+        """Hold a connection to the process; False if none answers there. Raises `UapiError` for what is no place for
+        a socket, and where there are no descriptors left.
+        """
         self.let_go()
-        watch = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            watch = socket.socket(
+                socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            )
+        except OSError as error:
+            raise UapiError(f"cannot look for {PROGRAM} {self._name}: {error.strerror}") from error
         try:
             await asyncio.get_running_loop().sock_connect(watch, str(self.socket_path))
         except (FileNotFoundError, ConnectionRefusedError):
             watch.close()
             return False
+        except OSError as error:
+            watch.close()
+            raise UapiError(f"cannot use {self.socket_path}: {error.strerror}") from error
         except BaseException:
             watch.close()
             raise
@@ -64,21 +75,28 @@ class Process:
 
     async def start(self) -> None:
         """Start it and wait until its socket answers; raises `UapiError` with its last words if it ends instead."""
-        pid = self._spawn()
+        pid, has_ended = self._spawn(), False
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while not await self.connect():
-                    if _has_ended(pid):
+                    if has_ended := _has_ended(pid):
                         raise UapiError(f"{PROGRAM} {self._name} ended at once: {self._last_words()}")
                     await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError as error:
-            _kill_child(pid)
+        except (TimeoutError, UapiError) as error:
+            if not has_ended:
+                _kill_child(pid)
+            if isinstance(error, UapiError):
+                raise
             raise UapiError(f"{PROGRAM} {self._name} made no socket in {_START_SECONDS} s") from error
 
     def _spawn(self) -> int:
-        self.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self.trim_log()
-        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        """Raises `UapiError` where its folder or output file cannot be written, `BackEndUnavailableError` without the
+        program.
+        """
+        with writing(self.socket_path.parent):
+            self.socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self.trim_log()
+            self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -107,7 +125,7 @@ class Process:
         watch, descriptor = self._watch, self._descriptor
         if watch is None:
             return
-        with suppress(ConnectionError):
+        with suppress(OSError):
             # It never speaks unasked: whatever comes, comes at its end.
             while await loop.sock_recv(watch, 4096):
                 continue
@@ -139,11 +157,12 @@ class Process:
 
     def clear(self) -> None:
         """Remove what a process that is gone left behind; `start` made the output file, so without it:
-        nothing.
+        nothing. Raises `UapiError`.
         """
-        if self.log_path.exists():
-            self.socket_path.unlink(missing_ok=True)
-            self.log_path.unlink(missing_ok=True)
+        with writing(self.socket_path.parent):
+            if self.log_path.exists():
+                self.socket_path.unlink(missing_ok=True)
+                self.log_path.unlink(missing_ok=True)
 
     def let_go(self) -> None:
         """Watch no longer; the process goes on."""
@@ -176,7 +195,7 @@ class Process:
 
     def trim_log(self) -> None:
         """Empty the output file if it has grown too long; what is written next starts it anew."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if self.log_path.stat().st_size > LOG_BYTES:
                 os.truncate(self.log_path, 0)
 
@@ -193,6 +212,15 @@ class Process:
         # It may end just now, and be no child of ours that waits for us to see it.
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises `UapiError` where the folder of the sockets is none, read-only or full."""
+    try:
+        yield
+    except OSError as error:
+        raise UapiError(f"cannot write in {folder}, where {PROGRAM} listens: {error.strerror}") from error
 
 
 def last_words(said: str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..diff import Change
-from ..errors import BackEndError, ForeignInterfaceError, InterfaceGoneError
+from ..errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, UapiError
 from ..keys import KEY_BYTES, PublicKey
 from ..model import Device, InterfaceSpec, check_interface_name
 from ..outcome import written_endpoints
@@ -166,12 +166,17 @@ class UserspaceBackend:
         return PublicKey(self._random_bytes(KEY_BYTES))
 
     async def _supervise(self) -> None:
-        """Start the process anew whenever it dies, with the interface as it was last asked for."""
+        """Start the process anew whenever it dies, with the interface as it was last asked for. Whatever fails is told,
+        and supervision goes on.
+        """
         loop = asyncio.get_running_loop()
         pause = 0.0
         while True:
             began = loop.time()
-            await self._process.ended()
+            try:
+                await self._process.ended()
+            except Exception as error:
+                self._tell(error)
             if loop.time() - began > _STEADY_SECONDS:
                 pause = 0.0
             while True:
@@ -179,17 +184,22 @@ class UserspaceBackend:
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
                 if await self._restand():
                     break
-            self._on_restarted()
 
     async def _restand(self) -> bool:
         try:
             async with self._lock:
                 if self._spec is not None:
                     await self._stand(self._spec)
-        except BackEndError as error:
-            self._on_trouble(error)
+            self._on_restarted()
+        except Exception as error:
+            self._tell(error)
             return False
         return True
+
+    def _tell(self, error: Exception) -> None:
+        if not isinstance(error, BackEndError):
+            error = UapiError(f"supervising {PROGRAM} {self.name}: {error!r}")
+        self._on_trouble(error)
 
     async def _end_supervision(self) -> None:
         task, self._supervision = self._supervision, None
