@@ -26,9 +26,10 @@ from wgmesh_agent.daemon.garbage import relieve_garbage_collector
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.kube.api import Api, Object, nodes_path
+from wgmesh_agent.kube.api import Api, nodes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import Following
+from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.binding import Claim
@@ -87,7 +88,7 @@ class _Feed(Api):
         read: Callable[[Object], T],
         replace: Callable[[list[T]], None],
         change: Callable[[str, T], None],
-    ) -> threading.Thread:
+    ) -> Freshness:
         bodies, loop = [self._mesh], asyncio.get_running_loop()
         if path == nodes_path():
             bodies = self._nodes
@@ -96,9 +97,8 @@ class _Feed(Api):
         def work() -> None:
             loop.call_soon_threadsafe(replace, [read(body) for body in bodies])
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        return thread
+        threading.Thread(target=work, daemon=True).start()
+        return Freshness()
 
     def write_statuses(self, a_second: int) -> threading.Thread:
         """As many agents as that write their status in each second, each a little changed."""

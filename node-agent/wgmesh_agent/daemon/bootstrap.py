@@ -17,13 +17,13 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.query_answers import PING_QUERY
 from wgmesh_agent.join.addresses import AddressAllocator
-from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
 from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.meshservice_pb2 import Peer

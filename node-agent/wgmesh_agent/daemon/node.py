@@ -41,9 +41,9 @@ from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip_io import GossipNode
-from wgmesh_agent.join.admission import Caller
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
 from wgmesh_agent.membership.vouching import LedgerVouching
 from wgmesh_agent.membership.wandering import Wandering

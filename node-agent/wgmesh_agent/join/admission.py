@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from wgmesh_agent.membership.admission_record import MAX_ROUTES
 from wgmesh_agent.membership.binding import Binding, IPAddress
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger, usable_endpoint
 from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
@@ -17,32 +17,6 @@ from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.identity import NodeIdentity
 from wgmesh_api.meshservice_pb2 import JoinRequest
 from wgmesh_api.names import is_node_name
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as TLS has it.
-
-    Attributes:
-        holder: what tokens are bound to: the certificate's SHA-256, or without TLS the caller's address.
-        identity: the wgmesh identity in the certificate; None without TLS or with certificates of another kind.
-        name: the identity as text, or the certificate's subject; kept with the binding. Empty without TLS, and for a
-            certificate without a subject: an empty name is no identity, and never equals another.
-        not_before: from when the certificate is valid; None without TLS.
-        is_anonymous: whether it called without TLS, where the mesh authenticates no caller.
-    """
-
-    holder: str
-    identity: NodeIdentity | None = None
-    name: str = ""
-    not_before: datetime | None = None
-    is_anonymous: bool = False
-
-    def is_holder_of(self, binding: Binding) -> bool:
-        """Whether the certificate is of the identity that was admitted with this binding."""
-        if self.identity is not None:
-            return self.identity.node == binding.claim.node
-        return bool(self.name) and self.name == binding.identity
 
 
 class DenialReason(enum.StrEnum):

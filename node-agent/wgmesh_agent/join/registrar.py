@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wgmesh_agent.join.addresses import AddressAllocator, RangeExhausted, Share
-from wgmesh_agent.join.admission import Applicant, Caller, DenialReason, Denied, examine
+from wgmesh_agent.join.admission import Applicant, DenialReason, Denied, examine
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.names import default_node_name
 from wgmesh_agent.wireguard.keys import PublicKey

@@ -13,13 +13,14 @@ from typing import Any
 import grpc
 import structlog
 
-from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.replacing import is_proof
 from wgmesh_agent.join.tls import Credentials, caller_of
 from wgmesh_agent.join.tokens import TokenError, TokenStore
 from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.meshservice_pb2 import (

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from wgmesh_agent.bounded_file import FileFault, read_bounded
-from wgmesh_agent.join.admission import Caller
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.parsed_certificate import (
     ParsedCertificate,

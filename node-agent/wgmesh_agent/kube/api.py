@@ -1,27 +1,28 @@
-"""The little an agent asks of the API server. Blocking calls run in threads; watches run in threads of their own."""
+"""The little an agent asks of the API server. Blocking calls run in threads; watches run in threads of their own.
+
+Whatever goes wrong in a call is an ApiError: those who call have nothing else to catch.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import structlog
-
+from wgmesh_agent.kube.list_watch import WATCH_SECONDS, Freshness, ListWatch, Object
 from wgmesh_agent.kube.reach import Reach
 from wgmesh_api import roster
 
-log = structlog.get_logger()
 CALL_SECONDS = 10.0
-WATCH_SECONDS = 240
-RETRY_SECONDS = 2.0
-PAGE = 500
+BODY_SECONDS = 60.0
+"""For the whole answer: a page of 500 members is some 2 MB."""
+SILENCE_SECONDS = WATCH_SECONDS + 30.0
+CHUNK_BYTES = 64 * 1024
+MOST_BYTES = 64 * 1024 * 1024
 
-Object = Mapping[str, Any]
 T = TypeVar("T")
 
 
@@ -82,76 +83,36 @@ class Api:
         read: Callable[[Object], T],
         replace: Callable[[list[T]], None],
         change: Callable[[str, T], None],
-    ) -> threading.Thread:
-        """Lists, then watches, for ever, in a thread that ends with the process.
+    ) -> Freshness:
+        """Lists, then watches, for ever, in a thread of its own; how old what it knows is. `ListWatch` has the rest."""
+        watch = ListWatch(self, path, query, read, replace, change)
+        watch.start()
+        return watch.freshness
 
-        Args:
-            read: called in that thread with each object: reading thousands would hold the event loop. Raises nothing.
-            replace: called on the event loop with everything, after each list.
-            change: called on the event loop with ADDED, MODIFIED or DELETED and what was read.
-        """
-        loop = asyncio.get_running_loop()
+    def read(self, path: str, query: list[tuple[str, str]]) -> Object:
+        """One answer, for a list. Raises ApiError."""
+        return self._call("GET", path, None, query)
 
-        def tell(kind: str, body: Object) -> None:
-            loop.call_soon_threadsafe(change, kind, read(body))
-
-        def work() -> None:
-            while not loop.is_closed():
-                try:
-                    version, items = self._list(path, query)
-                    loop.call_soon_threadsafe(replace, [read(body) for body in items])
-                    while version:
-                        version = self._follow(path, query, version, tell)
-                except ApiError as error:
-                    log.debug("watch interrupted", path=path, why=str(error))
-                except RuntimeError:  # the loop was closed under us
-                    return
-                time.sleep(RETRY_SECONDS)
-
-        thread = threading.Thread(target=work, name=f"watch {path}", daemon=True)
-        thread.start()
-        return thread
-
-    def _list(self, path: str, query: list[tuple[str, str]]) -> tuple[str, list[Object]]:
-        items: list[Object] = []
-        more = ""
-        while True:
-            page = [*query, ("limit", str(PAGE)), *([("continue", more)] if more else [])]
-            answer = self._call("GET", path, None, page)
-            items += answer.get("items") or []
-            metadata = answer.get("metadata") or {}
-            more = metadata.get("continue") or ""
-            if not more:
-                return str(metadata.get("resourceVersion") or ""), items
-
-    def _follow(
-        self, path: str, query: list[tuple[str, str]], version: str, tell: Callable[[str, Object], None]
-    ) -> str:
-        """One watch request; the version to go on from, or empty to list anew."""
-        watching = [
-            *query, ("watch", "true"), ("resourceVersion", version), ("allowWatchBookmarks", "true"),
-            ("timeoutSeconds", str(WATCH_SECONDS)),
-        ]  # fmt: skip
-        response = self._raw("GET", path, None, watching, None, (CALL_SECONDS, WATCH_SECONDS + 30))
+    def stream(self, path: str, query: list[tuple[str, str]]) -> Iterator[bytes]:
+        """One answer that goes on, cut anywhere, for a watch. Raises ApiError."""
         try:
-            pending = b""
-            for chunk in response.stream(None, decode_content=False):
-                pending += chunk
-                *lines, pending = pending.split(b"\n")
-                for line in filter(None, lines):
-                    event = json.loads(line)
-                    kind, body = event.get("type"), event.get("object") or {}
-                    if kind == "ERROR":
-                        return ""
-                    version = str((body.get("metadata") or {}).get("resourceVersion") or version)
-                    if kind != "BOOKMARK":
-                        tell(kind, body)
+            response = self._send("GET", path, None, query, None, (CALL_SECONDS, SILENCE_SECONDS))
+            status = response.status
+            refused = b"" if status < 400 else self._body(response)
+        except Exception as error:
+            raise self._silent("GET", path, error) from error
+        self._reach.answered()
+        if status >= 400:
+            raise ApiError(f"GET {path}: {_reason(refused)}", status)
+        try:
+            yield from response.stream(None, decode_content=False)
         except Exception as error:
             # urllib3 has a dozen ways to say that a connection broke.
             raise ApiError(f"watch of {path} broke: {error}") from error
         finally:
+            # What was not read to its end must not be taken for the next answer.
+            response.close()
             response.release_conn()
-        return version
 
     def _call(
         self,
@@ -161,14 +122,23 @@ class Api:
         query: list[tuple[str, str]] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        response = self._raw(method, path, body, query or [], content_type, CALL_SECONDS)
         try:
-            found: Object = json.loads(response.data)
-        except ValueError as error:
+            response = self._send(method, path, body, query or [], content_type, CALL_SECONDS)
+            status, data = response.status, self._body(response)
+        except Exception as error:
+            raise self._silent(method, path, error) from error
+        self._reach.answered()
+        if status >= 400:
+            raise ApiError(f"{method} {path}: {_reason(data)}", status)
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
             raise ApiError(f"{method} {path}: the answer is no JSON") from error
+        if not isinstance(found, dict):
+            raise ApiError(f"{method} {path}: the answer is no object")
         return found
 
-    def _raw(
+    def _send(
         self,
         method: str,
         path: str,
@@ -180,32 +150,37 @@ class Api:
         headers = {"Accept": "application/json"}
         if content_type is not None:
             headers["Content-Type"] = content_type
-        client = self._client
+        request = self._client.param_serialize(
+            method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        return self._client.call_api(*request, _request_timeout=timeout).response
+
+    def _body(self, response: Any) -> bytes:
+        """The answer to its end, which is part of the call: most that break off do so here."""
+        deadline, parts, size = time.monotonic() + BODY_SECONDS, list[bytes](), 0
         try:
-            request = client.param_serialize(
-                method,
-                path,
-                query_params=query,
-                header_params=headers,
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = client.call_api(*request, _request_timeout=timeout).response
-            self._reach.answered()
-            if response.status < 400:
-                return response
-            data = response.data
-        except Exception as error:
-            # urllib3 and the client have a dozen ways to say that nobody answers.
-            self._reach.silent(str(error))
-            raise ApiError(f"{method} {path}: the API server does not answer: {error}") from error
-        raise ApiError(f"{method} {path}: {_reason(data)}", response.status)
+            for part in response.stream(CHUNK_BYTES, decode_content=True):
+                parts.append(part)
+                size += len(part)
+                if size > MOST_BYTES or time.monotonic() > deadline:
+                    raise ApiError(f"the answer takes more than {MOST_BYTES} bytes or {BODY_SECONDS:g} s")
+        except BaseException:
+            response.close()
+            raise
+        finally:
+            response.release_conn()
+        return b"".join(parts)
+
+    def _silent(self, method: str, path: str, error: Exception) -> ApiError:
+        """urllib3 and the client have a dozen ways to say that nobody answers, or not to the end."""
+        self._reach.silent(str(error))
+        return ApiError(f"{method} {path}: the API server does not answer: {error}")
 
 
 def _reason(data: bytes) -> str:
     try:
         return str(json.loads(data)["message"])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         return data[:300].decode(errors="replace")
 
 

@@ -14,12 +14,13 @@ from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import structlog
 
 from wgmesh_agent.daemon.changes import Changes
-from wgmesh_agent.kube.api import Api, Object, meshes_path, nodes_path
+from wgmesh_agent.kube.api import Api, meshes_path, nodes_path
+from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.kube.standing import Roster, Standing, standing
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_api.fields import UnreadableObject
 from wgmesh_api.roster import (
     MESH_LABEL,
     RosterMesh,
@@ -48,13 +48,28 @@ class RosterView:
         self._unreadable: set[str] = set()
         self._places: dict[str, str] = {}
         self._touched: set[str] = set()
+        self._watches: tuple[Freshness, ...] = ()
 
     def start(self, api: Api) -> None:
         """Begins to watch; `synced` is set when all members were listed once."""
         only = [("fieldSelector", f"metadata.name={self._mesh_name}")]
-        api.watch(meshes_path(), only, _as_it_is, self._replace_mesh, self._change_mesh)
         ours = [("labelSelector", f"{MESH_LABEL}={self._mesh_name}")]
-        api.watch(nodes_path(), ours, _node_of, self._replace_nodes, self._change_node)
+        self._watches = (
+            api.watch(meshes_path(), only, _as_it_is, self._replace_mesh, self._change_mesh),
+            api.watch(nodes_path(), ours, _node_of, self._replace_nodes, self._change_node),
+        )
+
+    @property
+    def age_seconds(self) -> float | None:
+        """For how long the API server has not confirmed what is known here; None: it was never known whole."""
+        ages = [watch.age_seconds for watch in self._watches]
+        known = [age for age in ages if age is not None]
+        return max(known) if known and len(known) == len(ages) else None
+
+    @property
+    def unreadable(self) -> int:
+        """How many objects of this mesh make no sense here."""
+        return len(self._unreadable)
 
     @property
     def own(self) -> RosterNode | None:
@@ -127,8 +142,9 @@ class RosterView:
     def _take_mesh(self, body: Object) -> None:
         try:
             self.mesh = read_mesh(body)
-        except (UnreadableObject, ValueError) as error:
-            log.warning("mesh unreadable", why=str(error))
+        except Exception as error:
+            # Whatever is wrong with it costs this object alone; what it said before counts.
+            log.warning("mesh unreadable", why=repr(error), next="what it said before counts")
 
     def _take_node(self, found: RosterNode | Unreadable, before: RosterNode | None) -> None:
         if isinstance(found, Unreadable):
@@ -149,9 +165,10 @@ def _as_it_is(body: Object) -> Object:
 def _node_of(body: Object) -> RosterNode | Unreadable:
     try:
         return read_node(body)
-    except (UnreadableObject, ValueError) as error:
+    except Exception as error:
+        # Whatever is wrong with it costs this object alone: the rest of the roster counts.
         name = _name_of(body)
-        log.warning("roster entry unreadable", name=name, why=str(error))
+        log.warning("roster entry unreadable", name=name, why=repr(error))
         return Unreadable(name)
 
 

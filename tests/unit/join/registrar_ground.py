@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.identity import NodeIdentity, Role

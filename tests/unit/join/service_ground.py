@@ -10,10 +10,11 @@ from ipaddress import ip_address
 
 from tests.unit.materials import make_authority
 
-from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.join.client import enter
 from wgmesh_agent.join.tls import Credentials, TLSFiles
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Network

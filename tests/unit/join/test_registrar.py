@@ -9,9 +9,10 @@ import pytest
 from tests.unit.join.registrar_ground import ANYONE, OWN_KEY, FakeMesh, admit, certified, key, request
 
 from wgmesh_agent.join.addresses import AddressAllocator
-from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.join.registrar import CLAIM_SECONDS, Registrar
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import JoinRequest

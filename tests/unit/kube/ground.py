@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,8 @@ from wgmesh_agent.daemon.session import Session, Start
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import TLSFiles
-from wgmesh_agent.kube.api import Api, ApiError, Object, meshes_path, nodes_path
+from wgmesh_agent.kube.api import Api, ApiError, meshes_path, nodes_path
+from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
@@ -103,6 +103,7 @@ class MemoryApi(Api):
         self.refusals: list[ApiError] = []
         """What the next calls are answered with instead."""
         self.on_create: Callable[[Object], None] = lambda body: None
+        self.freshness = Freshness()
         self._watches: list[tuple[str, Callable[[list[Object]], None], Callable[[str, Object], None]]] = []
         self._version = 0
 
@@ -146,14 +147,15 @@ class MemoryApi(Api):
         read: Callable[[Object], T],
         replace: Callable[[list[T]], None],
         change: Callable[[str, T], None],
-    ) -> threading.Thread:
+    ) -> Freshness:
         def replace_all(bodies: list[Object]) -> None:
             replace([read(body) for body in bodies])
 
         self._watches.append((path, replace_all, lambda kind, body: change(kind, read(body))))
         if not self.away:
             replace_all(self._all(path))
-        return threading.Thread()
+            self.freshness.confirm()
+        return self.freshness
 
     def put(self, body: dict[str, Any], kind: str = "") -> None:
         """As some other user: create or change."""
@@ -179,6 +181,7 @@ class MemoryApi(Api):
         self.away = False
         for path, replace, _ in self._watches:
             replace(self._all(path))
+        self.freshness.confirm()
 
     def _tell(self, path: str, kind: str, body: Object) -> None:
         for watched, _, change in self._watches:

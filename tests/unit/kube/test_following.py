@@ -24,13 +24,14 @@ from tests.unit.kube.ground import (
 
 from wgmesh_agent.daemon.slices import SLICE
 from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.join.admission import Caller, DenialReason, Denied
+from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.kube.api import ApiError, meshes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import GOODBYE_SECONDS, LOOK_SECONDS, REPORTED_SECONDS, Following
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.admission_record import AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.caller import Caller
 
 BETA, GAMMA, LAPTOP = claim("beta", 2), claim("gamma", 3), claim("laptop", 7)
 

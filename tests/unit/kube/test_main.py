@@ -32,8 +32,8 @@ from wgmesh_agent.daemon.entering import Door
 from wgmesh_agent.daemon.session import Start
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable
 from wgmesh_agent.kube import main as module
-from wgmesh_agent.kube.api import Object
 from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.main import KubeAgent
 from wgmesh_agent.kube.settings import from_environment
 from wgmesh_agent.settings.model import HostPort

@@ -19,8 +19,9 @@ from tests.unit.kube.ground import (
 )
 
 from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.kube.api import ApiError, Object
+from wgmesh_agent.kube.api import ApiError
 from wgmesh_agent.kube.certificate import Identity, RequestDenied
+from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.renewal import Renewal
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_api.certificates import cert_to_pem

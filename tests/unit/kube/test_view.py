@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from tests.unit.kube.ground import BOOTSTRAP, MemoryApi, mesh_body, node_body, node_path
 
+from wgmesh_agent.kube import view as module
 from wgmesh_agent.kube.api import meshes_path
+from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
+from wgmesh_api.roster import RosterNode, read_node
 
 MESH = meshes_path("blue")
 
@@ -85,6 +88,36 @@ async def test_an_object_that_makes_no_sense_any_more_counts_as_it_did(
     assert str(view.own.addresses[0]) == "10.232.0.1"
     api.put(node_body(deleting=True))
     assert view.standing("uid-alpha") is Standing.DELETED
+
+
+@pytest.mark.parametrize("by_list", [True, False], ids=["listed", "watched"])
+async def test_an_object_whose_reader_fails_leaves_the_others(
+    api: MemoryApi, view: RosterView, monkeypatch: pytest.MonkeyPatch, by_list: bool
+) -> None:
+    def read_all_but_gamma(body: Object) -> RosterNode:
+        if body["spec"]["node"] == "gamma":
+            raise OverflowError("date value out of range")
+        return read_node(body)
+
+    monkeypatch.setattr(module, "read_node", read_all_but_gamma)
+    api.away = by_list
+    api.put(node_body("gamma", 3))
+    api.put(node_body("delta", 4))
+    if by_list:
+        api.back()
+    assert set(view.nodes) == {"alpha", "beta", "delta"}
+    assert view.lists("gamma")
+    assert view.unreadable == 1
+
+
+async def test_age_is_that_of_the_older_watch_and_none_before_both_have_listed(api: MemoryApi) -> None:
+    api.away = True
+    view = RosterView("blue", "alpha")
+    assert view.age_seconds is None
+    view.start(api)
+    assert view.age_seconds is None
+    api.back()
+    assert view.age_seconds is not None
 
 
 async def test_an_object_that_never_made_sense_is_not_one_that_is_gone(api: MemoryApi) -> None:
