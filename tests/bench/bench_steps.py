@@ -30,6 +30,7 @@ from wgmesh_agent.kube.api import Api, nodes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import Following
 from wgmesh_agent.kube.list_watch import Freshness, Object
+from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.binding import Claim
@@ -163,7 +164,9 @@ class _Bench:
 
         feed.apply = applied  # type: ignore[method-assign]
         credentials = Credentials(tls_files(make_authority()))
-        following = Following(feed, view, identity, lambda own: True, lambda session: None)
+        following = Following(
+            feed, view, identity, RosterPolicy(view, identity), lambda own: True, lambda session: None
+        )
         statuses = StatusWriter(feed, view, identity, credentials, following.entered_by)
         session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event()))
         tasks = [

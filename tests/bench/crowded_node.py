@@ -15,6 +15,8 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
 
+from tests.unit.policies import standalone
+
 from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.keyring import Keyring
@@ -164,4 +166,6 @@ def node(folder: Path, port: int) -> MeshNode:
     async def locate() -> Endpoint:
         return identity.endpoint
 
-    return MeshNode(record, identity, StateFolder(folder, MESH), cast(Choice, _Choice()), locate=locate)
+    return MeshNode(
+        record, identity, StateFolder(folder, MESH), cast(Choice, _Choice()), standalone(), locate=locate
+    )

@@ -45,6 +45,7 @@ from wgmesh_agent.daemon import (
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint as GossipEndpoint
 from wgmesh_agent.gossip.keyring import Keyring
+from wgmesh_agent.gossip.speakers import Vouching
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join import client
 from wgmesh_agent.join.service import MeshService
@@ -63,11 +64,17 @@ UNDERLAY_MTU = 1500
 class VirtualGossip(GossipNode):
     """The real node on a virtual socket."""
 
-    def __init__(self, config: SerfConfig, *, keyring: Keyring | None) -> None:
+    def __init__(
+        self, config: SerfConfig, *, keyring: Keyring | None, vouching: Vouching | None = None
+    ) -> None:
         life = current()
         ground = life.machine.ground
         super().__init__(
-            config, keyring=keyring, clock=ground.loop.time, rng=random.Random(ground.rng.getrandbits(64))
+            config,
+            keyring=keyring,
+            clock=ground.loop.time,
+            rng=random.Random(ground.rng.getrandbits(64)),
+            vouching=vouching,
         )
         self._life = life
         self._virtual = VirtualStreams(

@@ -8,6 +8,7 @@ import os
 import random
 import tempfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -26,10 +27,14 @@ from tests.chaos.virtual_loop import EPOCH_UNIX, VirtualLoop
 from wgmesh_agent.daemon.agent import FORESEEABLE
 from wgmesh_agent.daemon.entering import Door
 from wgmesh_agent.daemon.identity import Identity
+from wgmesh_agent.daemon.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.daemon.main import Plan
+from wgmesh_agent.daemon.policies import Policies
 from wgmesh_agent.daemon.session import Role as SessionRole
 from wgmesh_agent.daemon.session import Session, Start
+from wgmesh_agent.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.membership.policy import StandalonePolicy
 from wgmesh_agent.settings.model import BackendChoice, HostPort, LogFormat, NodeSettings, Verbosity
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
@@ -106,12 +111,20 @@ class World:
         self.onlooker.record.entered(machine.name, key.public(), record.addresses)
         identity = Identity(key, PORT, machine.endpoint, 1420, f"wg{MESH}")
 
-        async def endpoint(_towards: object) -> Endpoint:
+        async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
             return machine.endpoint
 
         return Session(
-            life.plan.node, start.role, folder, identity, _Choice(life), record, endpoint, lambda session: ()  # type: ignore[arg-type]
-        )  # fmt: skip
+            life.plan.node,
+            start.role,
+            start.policies,
+            folder,
+            identity,
+            _Choice(life),  # type: ignore[arg-type]
+            record,
+            endpoint,
+            lambda session: (),
+        )
 
     def made(self, life: Life, key: PrivateKey) -> None:
         self.onlooker.record.made(life.machine.name, key.public())
@@ -219,8 +232,13 @@ class World:
             profile="lan", gossip_port=7946, bootstrap=True, tags={}, requires_admission=True,
         )  # fmt: skip
         return Plan(
-            self._settings(name), lambda key: SessionRole(BIND, tls, None, SERVICE_PORT), record, (), None, None, None
+            self._settings(name), lambda key: SessionRole(BIND, tls, None, SERVICE_PORT), self.policies_of(name, ()),
+            record, (), None, None, None,
         )  # fmt: skip
+
+    def policies_of(self, name: str, bootstraps: tuple[HostPort, ...]) -> Policies:
+        """What decides for the agent of this machine."""
+        return Policies(StandalonePolicy(()), StandaloneKeyPolicy(), StaticBootstraps(bootstraps))
 
     def joining(self, name: str, doors: list[str], *, bootstrap: bool = False) -> Plan:
         """An agent that enters by the nodes of `doors`."""
@@ -232,7 +250,7 @@ class World:
             return SessionRole(BIND if bootstrap else None, tls if bootstrap else None, door, SERVICE_PORT)
 
         ranges = (RANGE,) if bootstrap else ()
-        return Plan(self._settings(name), role, None, ranges, None, None, None)
+        return Plan(self._settings(name), role, self.policies_of(name, asked), None, ranges, None, None, None)
 
     def add(self, name: str) -> Machine:
         """A new machine, up and without an agent."""

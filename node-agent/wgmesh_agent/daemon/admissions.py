@@ -28,9 +28,8 @@ from wgmesh_agent.membership.admission_record import (
 )
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, same_addresses
+from wgmesh_agent.membership.policy import MembershipPolicy
 from wgmesh_agent.state.records import MeshRecord
-from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Network
 
 log = structlog.get_logger()
 QUERY = "_admission"
@@ -66,6 +65,7 @@ class Admissions:
         signer: Credentials | None,
         ledger: Ledger,
         refusals: Refusals,
+        policy: MembershipPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """
@@ -79,17 +79,12 @@ class Admissions:
         self._signs_as = signer
         self._ledger = ledger
         self._refusals = refusals
+        self._policy = policy
         self._clock = clock
         self._verifier: tuple[bytes, Verifier] | None = None
         self._signer: tuple[TLSFiles, Signer | None] | None = None
         self._missing: dict[str, _Missing] = {}
         self._news = Changes()
-        self.permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
-        """Of the routes a member asks for, or has: those this node vouches for."""
-        self.expected: Callable[[str], PublicKey | None] = lambda node: None
-        """Where a roster binds members: the key that it says a member is about to have in the place of its own."""
-        self.made: Callable[[str], datetime | None] = lambda node: None
-        """Where a roster binds members: since when there is one of that name."""
         may = signer is None or self._own_signer() is not None
         self.required = trust is not None and record.requires_admission and may
         for binding in ledger:
@@ -144,7 +139,7 @@ class Admissions:
         if claim.node:
             routes = claim.routes or ()
             if claim.node != self._ledger.own.node:
-                routes = self.permitted(claim.node, routes)
+                routes = self._policy.allowed_routes(claim.node, routes)
             if record is None or not record.is_fresh(self._clock()) or record.routes != routes:
                 signed = self.sign(replace(claim, routes=routes))
                 if signed is not None:
@@ -166,7 +161,7 @@ class Admissions:
         if signer is None:
             return None
         # A clock here that is behind that of the roster makes nobody older than its own entry.
-        now, made = self._clock(), self.made(claim.node)
+        now, made = self._clock(), self._policy.member_since(claim.node)
         now = now if made is None else max(now, made)
         return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, now, claim.routes or ())
 
@@ -283,14 +278,14 @@ class Admissions:
                 Fault.MISMATCH,
                 f"{claim.node or claim.public_key} shows a record that vouches for something else",
             )
-        made = self.made(record.node)
+        made = self._policy.member_since(record.node)
         if made is not None and not record.is_since(made):
             raise AdmissionFault(
                 Fault.REPLAYED,
                 f"{record.node} shows a record that is older than the member of that name, which was made anew",
             )
         for rival in rivals:
-            is_expected = self.expected(record.node) == record.public_key
+            is_expected = self._policy.announced_key(record.node) == record.public_key
             if (rival.origin is Origin.ROSTER and not is_expected) or _holds(rival, record):
                 raise AdmissionFault(
                     Fault.REPLAYED,

@@ -243,7 +243,7 @@ async def _session(
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
         return await endpoint_of(settings, towards, record.ranges)
 
-    return Session(settings, role, folder, identity, choice, record, endpoint, companions)
+    return Session(settings, role, start.policies, folder, identity, choice, record, endpoint, companions)
 
 
 async def endpoint_of(

@@ -42,6 +42,7 @@ class Bootstrap:
 
     def __init__(self, node: MeshNode, ranges: tuple[IPv4Network | IPv6Network, ...]) -> None:
         self._node = node
+        self._policy = node.policies.membership
         self._server: grpc.aio.Server | None = None
         self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
         node.gossip.on_query(CLAIM_QUERY, self._answer_claim)
@@ -99,10 +100,10 @@ class Bootstrap:
         return (self._node.record.node, *others)
 
     def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
-        return None if self._node.assigned is None else self._node.assigned(node, caller)
+        return self._policy.assigned_addresses(node, caller)
 
     def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
-        given = self._node.admissions.permitted(node, asked)
+        given = self._policy.allowed_routes(node, asked)
         for route in asked:
             if route not in given:
                 self._node.refusals.count(
@@ -167,7 +168,10 @@ class Bootstrap:
         for binding in list(self._node.ledger):
             claim = binding.claim
             record = claim.admission
-            if record is not None and admissions.permitted(claim.node, claim.routes or ()) != record.routes:
+            if (
+                record is not None
+                and self._policy.allowed_routes(claim.node, claim.routes or ()) != record.routes
+            ):
                 vouched = admissions.vouch(claim)
                 if vouched.admission is not record:
                     log.info("routes changed", node=claim.node, routes=[str(r) for r in vouched.routes or ()])

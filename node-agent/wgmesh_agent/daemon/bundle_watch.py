@@ -43,8 +43,6 @@ class BundleWatch:
 
     def beside(self, session: Session) -> Iterable[tuple[str, Run]]:
         """What runs beside each session."""
-        given = session.named_bootstraps
-        session.named_bootstraps = lambda: list(dict.fromkeys((*given(), *self.bootstraps())))
         return (("bundle", self.run),)
 
     def bootstraps(self) -> tuple[HostPort, ...]:

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+from wgmesh_agent.daemon.key_policy import KeyPolicy
 from wgmesh_agent.gossip.errors import KeyringError
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
@@ -14,10 +15,9 @@ from wgmesh_agent.state.records import MeshRecord
 class KeptRecord:
     """`value` is what is so now; `save` may be called from the loop or a thread."""
 
-    def __init__(self, folder: StateFolder, value: MeshRecord) -> None:
+    def __init__(self, folder: StateFolder, value: MeshRecord, keys: KeyPolicy) -> None:
         self.value = value
-        self.ring_is_decided_by = ""
-        """Who else decides on the gossip keys, as a sentence that says how to ask; empty: members do."""
+        self._keys = keys
         self._folder = folder
         self._writing = threading.Lock()
 
@@ -47,8 +47,8 @@ class KeptRecord:
         Raises:
             KeyringError: it cannot be kept, or is not for members to decide.
         """
-        if self.ring_is_decided_by:
-            raise KeyringError(self.ring_is_decided_by)
+        if self._keys.gossip_keys_managed_by:
+            raise KeyringError(self._keys.gossip_keys_managed_by)
         since = self.value.gossip_keys_since
         if keys[0] != self.value.gossip_keys[0]:
             # Later than the last one, whatever the clock says.

@@ -22,16 +22,20 @@ from wgmesh_agent.daemon.entering import (
     record_of,
     until_the_clock_is_set,
 )
+from wgmesh_agent.daemon.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.daemon.other_bootstraps import other_bootstraps
+from wgmesh_agent.daemon.policies import Policies
 from wgmesh_agent.daemon.secret_source import SecretSource, from_file
 from wgmesh_agent.daemon.session import Role, Start
 from wgmesh_agent.daemon.waiting import Waiting, is_passing
 from wgmesh_agent.endpoint.interfaces import has_addresses
 from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.join.bootstrap_directory import BootstrapDirectory, CombinedBootstraps, StaticBootstraps
 from wgmesh_agent.join.bundle import out_of_time, read_bundle
 from wgmesh_agent.join.tls import Credentials, load_tls_files
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.names import default_node_name
+from wgmesh_agent.membership.policy import StandalonePolicy
 from wgmesh_agent.membership.preshared import parse_secrets
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
@@ -48,7 +52,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()
@@ -66,6 +70,7 @@ class Plan:
 
     node: NodeSettings
     role: Callable[[PrivateKey], Role]
+    policies: Policies
     founds: MeshRecord | None
     ipam_ranges: tuple[Any, ...]
     join_timeout_seconds: float | None
@@ -84,7 +89,9 @@ def run_join(settings: JoinSettings) -> int:
     if settings.bundle is None:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
     watch = BundleWatch(settings.bundle)
-    return run_agent(settings.node, lambda: _entry(_join_plan(settings, watch.credentials)), watch.beside)
+    return run_agent(
+        settings.node, lambda: _entry(_join_plan(settings, watch.credentials, watch)), watch.beside
+    )
 
 
 def _entry(plan: Plan) -> Entry:
@@ -123,9 +130,9 @@ async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: b
             except (CannotEnter, NoEndpoint) as error:
                 log.warning("not admitted anew yet", why=str(error), next="trying on")
                 role = replace(role, door=door)
-        return Start(role, remembered)
+        return Start(role, plan.policies, remembered)
     if plan.founds is not None:
-        return Start(role, plan.founds, fresh=True)
+        return Start(role, plan.policies, plan.founds, fresh=True)
     now = datetime.now(UTC)
     problem = out_of_time(plan.bundle, now) if plan.bundle is not None and now >= EARLIEST else None
     if problem is not None:
@@ -170,7 +177,7 @@ async def _entered(
     )
     folder.save_mesh(record)
     folder.forget_earlier_key()
-    return Start(role, record, admitted.peers, fresh=True)
+    return Start(role, plan.policies, record, admitted.peers, fresh=True)
 
 
 async def _until_it_has_an_endpoint(
@@ -240,8 +247,10 @@ def _bootstrap_plan(
             tls,
             _door(settings.node, others, client, key, secrets),
             settings.grpc_bind_port,
-            functools.partial(allowed, settings.allow_routes),
             secrets,
+        ),
+        policies=Policies(
+            StandalonePolicy(settings.allow_routes), StandaloneKeyPolicy(), StaticBootstraps(others)
         ),
         founds=founds,
         ipam_ranges=settings.cidr_ipam,
@@ -251,22 +260,12 @@ def _bootstrap_plan(
     )
 
 
-def allowed(
-    pairs: tuple[tuple[str, Network], ...], node: str, asked: tuple[Network, ...]
-) -> tuple[Network, ...]:
-    """The networks a node asks for that lie within what it may announce."""
-    return tuple(
-        route
-        for route in asked
-        if any(
-            name == node and route.version == given.version and route.subnet_of(given)  # type: ignore[arg-type]
-            for name, given in pairs
-        )
-    )
-
-
-def _join_plan(settings: JoinSettings, client: Credentials | None) -> Plan:
+def _join_plan(settings: JoinSettings, client: Credentials | None, *directories: BootstrapDirectory) -> Plan:
+    """Args:
+    directories: what else than the settings says where bootstrap nodes serve.
+    """
     secrets = secrets_of(settings.node, settings.bundle)
+    given = StaticBootstraps(settings.bootstrap_addrs)
     return Plan(
         node=settings.node,
         role=lambda key: Role(
@@ -275,6 +274,9 @@ def _join_plan(settings: JoinSettings, client: Credentials | None) -> Plan:
             _door(settings.node, settings.bootstrap_addrs, client, key, secrets),
             settings.bootstrap_addrs[0].port,
             secrets=secrets,
+        ),
+        policies=Policies(
+            StandalonePolicy(()), StandaloneKeyPolicy(), CombinedBootstraps((given, *directories))
         ),
         founds=None,
         ipam_ranges=(),

@@ -19,6 +19,7 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.membership.policy import MembershipPolicy
 from wgmesh_agent.membership.preshared import read_ids
 from wgmesh_agent.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
 from wgmesh_agent.wireguard.model import Network
@@ -39,17 +40,15 @@ class Membership:
         refusals: Refusals,
         members: Callable[[], Mapping[str, Member]],
         admissions: Admissions,
+        policy: MembershipPolicy,
         changed: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._refusals = refusals
         self._admissions = admissions
         self._members = members
+        self._policy = policy
         self._changed = changed
-        self.is_listed: Callable[[str], bool] = lambda node: True
-        """Whether there may be a member of this name, where a roster decides that."""
-        self.routes_by_roster = False
-        """Whether only the roster says which networks are behind members."""
 
     def heard(self, member: Member) -> None:
         """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
@@ -79,7 +78,7 @@ class Membership:
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
         """Takes a claim into the ledger, or counts and logs why not; a bootstrap node overrides what is bound."""
-        if claim.node and not self.is_listed(claim.node):
+        if claim.node and not self._policy.admits(claim.node):
             self._refusals.count("not_listed", f"{claim.node} is no member: the roster does not have it")
             return False
         if origin in (Origin.PEERS, Origin.ROSTER):
@@ -90,7 +89,7 @@ class Membership:
                 return False
             claim, overrides = judged
             origin = Origin.RECORD if overrides else origin
-        if self.routes_by_roster and origin is not Origin.ROSTER:
+        if not self._policy.takes_routes_from_claims() and origin is not Origin.ROSTER:
             claim = replace(claim, routes=None)
         if origin is not Origin.GOSSIP:
             claim = self._with_own_word(claim)

@@ -25,6 +25,7 @@ from wgmesh_agent.daemon.meeting import RECONNECT_SECONDS, Meeting
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.own_tags import OwnTags
 from wgmesh_agent.daemon.paths import Paths
+from wgmesh_agent.daemon.policies import Policies
 from wgmesh_agent.daemon.preshared import Preshared
 from wgmesh_agent.daemon.prober import Prober
 from wgmesh_agent.daemon.reconciler import Reconciler
@@ -42,8 +43,7 @@ from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.membership.binding import Claim, IPAddress, Origin
-from wgmesh_agent.membership.caller import Caller
+from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
 from wgmesh_agent.membership.vouching import LedgerVouching
 from wgmesh_agent.membership.wandering import Wandering
@@ -56,7 +56,6 @@ from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.clock_steps import ClockSteps
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
-from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
 
@@ -64,10 +63,6 @@ log = structlog.get_logger()
 REFRESH_SECONDS = 60.0
 SHARED_SECONDS = 0.5
 """For so long one look at WireGuard answers all who ask where others are."""
-
-
-async def _at_once(key: PublicKey) -> None:
-    """Nobody is to be told first."""
 
 
 class MeshNode:
@@ -79,6 +74,7 @@ class MeshNode:
         identity: Identity,
         folder: StateFolder,
         choice: Choice,
+        policies: Policies,
         *,
         locate: Callable[[], Awaitable[Endpoint]],
         trust: Credentials | None = None,
@@ -87,6 +83,7 @@ class MeshNode:
     ) -> None:
         """
         Args:
+            policies: who may be a member, who decides on keys, where bootstrap nodes serve.
             locate: where others reach this node, by its settings and routes; raises `endpoint.own.NoEndpoint`.
             trust: whose authorities say who may admit; None without TLS.
             signer: with which this node signs what it admits; None on a plain node.
@@ -94,6 +91,7 @@ class MeshNode:
         """
         self.identity = identity
         self.folder = folder
+        self.policies = policies
         self.backend = choice.backend(
             identity.interface,
             on_restarted=lambda: self.reconciler.poke(),
@@ -107,8 +105,10 @@ class MeshNode:
             Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
         )
         self.preshared = Preshared(secrets or SecretSource(), self.ledger)
-        self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals)
-        self.kept = KeptRecord(folder, replace(record, requires_admission=self.admissions.required))
+        self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals, policies.membership)
+        self.kept = KeptRecord(
+            folder, replace(record, requires_admission=self.admissions.required), policies.keys
+        )
         self.tags = OwnTags(
             self.kept, self.own_claim, self.probe_port, self.preshared, self._ledger_changed,
             lambda tags: self.gossip.set_tags(tags),
@@ -158,7 +158,12 @@ class MeshNode:
             paths_changed=self._ledger_changed,
         )  # fmt: skip
         self.membership = Membership(
-            self.ledger, self.refusals, self.gossip.members, self.admissions, self._ledger_changed
+            self.ledger,
+            self.refusals,
+            self.gossip.members,
+            self.admissions,
+            policies.membership,
+            self._ledger_changed,
         )
         self.meeting = Meeting(
             self.gossip, record.gossip_port, self.ledger, self.membership.absent, self.reconciler.read
@@ -182,10 +187,6 @@ class MeshNode:
         self.gossip.on_query(WHERE_QUERY, self.paths.answer)
         self.gossip.on_query(RELAY_QUERY, self.relaying.answer)
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
-        self.assigned: Callable[[str, Caller], tuple[IPAddress, ...]] | None = None
-        """Where a roster decides who may join, at which addresses: what it says; raises `join.admission.Denied`."""
-        self.before_rekeying: Callable[[PublicKey], Awaitable[None]] = _at_once
-        """Awaited before this node takes another WireGuard key; raises `daemon.gossip_rotation.NotRotated`."""
         self.rtts = RTTs(self.gossip, record.node)
         self.clamping = Clamping(identity.interface)
         self.tasks = Tasks()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from wgmesh_agent.daemon.gossip_rotation import GossipRotation, NotRotated
+from wgmesh_agent.daemon.key_policy import KeyPolicy
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.wireguard_rotation import Enter, WireGuardRotation
 from wgmesh_agent.settings.model import HostPort
@@ -16,9 +17,12 @@ KEY_BYTES = 32
 class Rotations:
     """One instance a session; each method answers a sentence on what was done, or raises NotRotated."""
 
-    def __init__(self, node: MeshNode, bootstraps: Callable[[], Sequence[HostPort]], enter: Enter) -> None:
+    def __init__(
+        self, node: MeshNode, keys: KeyPolicy, bootstraps: Callable[[], Sequence[HostPort]], enter: Enter
+    ) -> None:
         self._node = node
-        self._wireguard = WireGuardRotation(node, bootstraps, enter)
+        self._keys = keys
+        self._wireguard = WireGuardRotation(node, keys, bootstraps, enter)
         self._gossip = (
             GossipRotation(node.gossip, node.keyring, self._bootstraps_away)
             if node.keyring is not None
@@ -28,8 +32,8 @@ class Rotations:
     async def gossip(self) -> str:
         if self._gossip is None:
             raise NotRotated("gossip of this mesh is not encrypted: there is no key to rotate")
-        if self._node.kept.ring_is_decided_by:
-            raise NotRotated(self._node.kept.ring_is_decided_by)
+        if self._keys.gossip_keys_managed_by:
+            raise NotRotated(self._keys.gossip_keys_managed_by)
         done = await self._gossip.rotate(os.urandom(KEY_BYTES))
         away = len({binding.claim.node for binding in self._node.membership.lost()})
         sentence = f"the new gossip key is used by all {done.members} members"

@@ -24,6 +24,7 @@ from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.node import MeshNode
+from wgmesh_agent.daemon.policies import Policies
 from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.slices import in_slices
@@ -43,7 +44,7 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.values import bounded
 
 log = structlog.get_logger()
@@ -72,7 +73,6 @@ class Role:
         bind: where the Mesh service listens, `address:port`; None on a plain node.
         server_tls: None with `-dev`, and on a plain node.
         door: how to enter again when nobody else is left; None for the mesh's first node.
-        permitted: of the routes a member asks for, or has: those this node vouches for, as a bootstrap node.
         service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
         secrets: for pre-shared keys.
     """
@@ -81,7 +81,6 @@ class Role:
     server_tls: Credentials | None
     door: Door | None
     service_port: int = SERVICE_PORT
-    permitted: Callable[[str, tuple[Network, ...]], tuple[Network, ...]] = lambda node, routes: ()
     secrets: SecretSource | None = None
 
     @property
@@ -99,11 +98,13 @@ class Start:
     """What a session begins with.
 
     Attributes:
+        policies: what decides for the node; the same object for all sessions of an agent.
         peers: who was told of at an admission just now.
         fresh: the record is new on this node, so the first gossip is waited for.
     """
 
     role: Role
+    policies: Policies
     record: MeshRecord
     peers: tuple[Claim, ...] = ()
     fresh: bool = False
@@ -119,6 +120,7 @@ class Session:
         self,
         settings: NodeSettings,
         role: Role,
+        policies: Policies,
         folder: StateFolder,
         identity: Identity,
         choice: Choice,
@@ -128,23 +130,19 @@ class Session:
     ) -> None:
         self._settings = settings
         self._role = role
+        self._policies = policies
         self._choice = choice
         self._endpoint = endpoint
         self._companions = companions
         self.node = MeshNode(
-            record, identity, folder, choice, locate=self._locate,
+            record, identity, folder, choice, policies, locate=self._locate,
             trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
             secrets=role.secrets,
         )  # fmt: skip
-        self.node.admissions.permitted = role.permitted
-        self.rotations = Rotations(self.node, self._bootstraps, self._enter_with)
+        self.rotations = Rotations(self.node, policies.keys, self._bootstraps, self._enter_with)
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()
-        self.named_bootstraps: Callable[[], Sequence[HostPort]] = lambda: (
-            self._role.door.bootstraps if self._role.door else ()
-        )
-        """Where whoever told this node of its mesh says that bootstrap nodes serve, now."""
         self.moved_to: Start | None = None
         self.has_started = False
 
@@ -234,7 +232,7 @@ class Session:
 
     def _bootstraps(self) -> list[HostPort]:
         """Where bootstrap nodes serve: as told, then where members that are bootstrap nodes say they live."""
-        found = dict.fromkeys(self.named_bootstraps())
+        found = dict.fromkeys(self._policies.bootstraps.bootstraps())
         for binding in self.node.ledger:
             if binding.claim.bootstrap:
                 found.update(
@@ -313,7 +311,7 @@ class Session:
                     log.warning(
                         "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
                     )
-                    self.move(Start(self._role, record, admitted.peers, fresh=True))
+                    self.move(Start(self._role, self._policies, record, admitted.peers, fresh=True))
                     return
                 await self._meet(admitted.peers)
                 break

@@ -19,6 +19,7 @@ import structlog
 
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
 from wgmesh_agent.daemon.heralding import AGREED, QUERY
+from wgmesh_agent.daemon.key_policy import KeyPolicy
 from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.own_key import settle_key, use_key
@@ -49,8 +50,11 @@ admitted, when it has seen that the other knows how. Raises JoinRefused or JoinU
 class WireGuardRotation:
     """One instance a session; one rotation at a time."""
 
-    def __init__(self, node: MeshNode, bootstraps: Callable[[], Sequence[HostPort]], enter: Enter) -> None:
+    def __init__(
+        self, node: MeshNode, keys: KeyPolicy, bootstraps: Callable[[], Sequence[HostPort]], enter: Enter
+    ) -> None:
         self._node = node
+        self._keys = keys
         self._bootstraps = bootstraps
         self._enter = enter
         self._lock = asyncio.Lock()
@@ -66,7 +70,7 @@ class WireGuardRotation:
                     "say they may admit"
                 )
             new = PrivateKey.generate(os.urandom)
-            await self._node.before_rekeying(new.public())
+            await self._keys.before_new_key(new.public())
             return await self._rotate(new)
 
     async def _rotate(self, new: PrivateKey) -> str:

@@ -12,6 +12,7 @@ from wgmesh_agent.kube.following import Following
 from wgmesh_agent.kube.rekeying import Rekeying
 from wgmesh_agent.kube.renewal import Renewal
 from wgmesh_agent.kube.ring import RingFollowing
+from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.status import StatusWriter
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.runtime.supervisor import Run
@@ -25,6 +26,7 @@ class Companions:
         api: Api,
         view: RosterView,
         identity: Identity,
+        policy: RosterPolicy,
         credentials: Credentials,
         ring: RingFollowing,
         next_start: Callable[[Session], Start],
@@ -33,22 +35,23 @@ class Companions:
         Args:
             next_start: what a session is followed by when this node's role or addresses changed.
         """
-        self._view = view
         self._ring = ring
         self._rekeying = Rekeying(view)
         self._renewal = Renewal(api, view, identity, credentials)
         self._following = Following(
-            api, view, identity, self._renewal.is_certified, lambda session: session.move(next_start(session))
+            api,
+            view,
+            identity,
+            policy,
+            self._renewal.is_certified,
+            lambda session: session.move(next_start(session)),
         )
-        self._status = StatusWriter(api, view, identity, credentials, self._following.entered_by)
+        self.status = StatusWriter(api, view, identity, credentials, self._following.entered_by)
 
     def around(self, session: Session) -> Iterable[tuple[str, Run]]:
-        session.node.assigned = self._following.assigned
-        session.node.before_rekeying = lambda key: self._status.announce_key(session, key)
-        session.named_bootstraps = self._view.bootstraps
         return (
             ("roster", lambda: self._following.follow(session)),
-            ("status", lambda: self._status.write(session)),
+            ("status", lambda: self.status.write(session)),
             ("certificate", self._renewal.run),
             ("gossip keys", lambda: self._ring.follow(session)),
             ("WireGuard key", lambda: self._rekeying.run(session)),
@@ -56,4 +59,4 @@ class Companions:
 
     async def left(self, mesh: str, node: str) -> None:
         """Tells the operator that nothing of this member is left on its node."""
-        await self._status.left(mesh, node)
+        await self.status.left(mesh, node)

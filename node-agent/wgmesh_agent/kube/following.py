@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 
 import structlog
 
@@ -14,13 +13,12 @@ from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.kube.api import Api, ApiError, nodes_path
 from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
-from wgmesh_agent.membership.caller import Caller
+from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
@@ -43,6 +41,7 @@ class Following:
         api: Api,
         view: RosterView,
         identity: Identity,
+        policy: RosterPolicy,
         is_certified: Callable[[RosterNode], bool],
         move: Callable[[Session], None],
         *,
@@ -57,61 +56,23 @@ class Following:
         self._api = api
         self._view = view
         self._identity = identity
+        self._policy = policy
         self._is_certified = is_certified
         self._move = move
         self._clock = clock
         self._now_unix = now_unix
         self._standing = Standing.UNKNOWN
         self._deleted_at: dict[str, tuple[float, str]] = {}
-        self._over: set[str] = set()
         self._entered_by: dict[str, str] = {}
         self._compare_whole_at = -math.inf
-
-    def is_member(self, node: str) -> bool:
-        """Whether there may be a member of this name; yes while the roster is not known, or cannot be right."""
-        if self._standing is not Standing.MEMBER:
-            return True
-        entry = self._view.nodes.get(node)
-        return self._view.lists(node) if entry is None else entry.uid not in self._over
 
     def entered_by(self, node: str) -> str:
         """The uid of the WgMeshNode by which there is a member of this name here; empty: by none yet."""
         return self._entered_by.get(node, "")
 
-    def made(self, node: str) -> datetime | None:
-        """Since when there may be a member of this name: earlier ones were others."""
-        entry = self._view.nodes.get(node)
-        return entry.created if entry is not None else None
-
-    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
-        """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
-        entry = self._view.nodes.get(node)
-        if entry is None and not self._view.synced:
-            raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
-        if entry is None or entry.deleting or not entry.addresses:
-            raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
-        if caller.not_before is not None and caller.not_before < entry.created:
-            raise Denied(
-                DenialReason.REVOKED,
-                f"the certificate is older than the member {node}, which was made anew: a new one is needed",
-            )
-        return entry.addresses
-
-    def expected(self, node: str) -> PublicKey | None:
-        """The key that a member says in the roster that it is about to have."""
-        entry = self._view.nodes.get(node)
-        try:
-            return PublicKey.from_base64(entry.report.next_public_key) if entry is not None else None
-        except InvalidKeyError:
-            return None
-
     async def follow(self, session: Session) -> None:
         """Until this node is to leave, or to go on as something else; tells the session which."""
-        session.node.membership.is_listed = self.is_member
-        session.node.membership.routes_by_roster = True
         self._compare_whole_at = -math.inf
-        session.node.admissions.expected = self.expected
-        session.node.admissions.made = self.made
         while True:
             generation = self._view.changes.generation
             if await self.look(session):
@@ -174,7 +135,7 @@ class Following:
 
     def _everybody(self, session: Session) -> set[str]:
         there = {entry.uid for entry in self._view.nodes.values()}
-        self._over &= there
+        self._policy.keep_expired(there)
         self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
         bound = {binding.claim.node for binding in session.node.ledger if binding.claim.node}
         return {*self._view.nodes, *bound, *session.node.gossip.members()}
@@ -184,7 +145,7 @@ class Following:
         bound = session.node.ledger.by_name(name)
         if entry is not None:
             self._note_deleted(session, entry)
-        if bound is not None and not self.is_member(name):
+        if bound is not None and not self._policy.admits(name):
             membership.remove(name, "removed from the roster")
         elif bound is not None and entry is not None and not self._is_of(bound, entry):
             membership.remove(name, "made anew in the roster")
@@ -211,31 +172,31 @@ class Following:
             if entry is not None:
                 session.node.beyond.announce(entry.routes)
             return
-        if entry is not None and not entry.deleting and entry.uid not in self._over:
+        if entry is not None and not entry.deleting and not self._policy.is_expired(entry.uid):
             claim = None if _says_the_same(entry, ledger.by_name(name)) else claim_of(entry)
             if claim is not None and self._knows_better(entry, claim, ledger):
                 membership.accept(claim, Origin.ROSTER)
         if entry is not None:
             membership.route(name, entry.routes)
-        if ledger.by_name(name) is None and self.is_member(name):
+        if ledger.by_name(name) is None and self._policy.admits(name):
             member = session.node.gossip.member(name)
             if member is not None and member.status is not MemberStatus.LEFT:
                 membership.heard(member)
 
     def _note_deleted(self, session: Session, entry: RosterNode) -> None:
         if entry.report.phase == "Left":
-            self._over.add(entry.uid)
+            self._policy.expire(entry.uid)
         if not entry.deleting:
             return
-        if entry.uid not in self._over:
+        if not self._policy.is_expired(entry.uid):
             now = self._clock()
             since, _ = self._deleted_at.setdefault(entry.uid, (now, entry.node))
             member = session.node.gossip.member(entry.node)
             # A machine outside does not see the roster, so it has no goodbye to say.
             may_speak = not entry.external and member is not None and member.status in PRESENT
             if not may_speak or now >= since + GOODBYE_SECONDS:
-                self._over.add(entry.uid)
-        if entry.uid in self._over:
+                self._policy.expire(entry.uid)
+        if self._policy.is_expired(entry.uid):
             self._deleted_at.pop(entry.uid, None)
 
     def _knows_better(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:

@@ -12,6 +12,7 @@ import structlog
 
 from wgmesh_agent.daemon.agent import Entry, endpoint_of, run_agent
 from wgmesh_agent.daemon.entering import CannotEnter, Door, enter_by, record_of
+from wgmesh_agent.daemon.policies import Policies
 from wgmesh_agent.daemon.secret_source import SecretSource, from_mount
 from wgmesh_agent.daemon.session import Role as SessionRole
 from wgmesh_agent.daemon.session import Session, Start
@@ -26,6 +27,7 @@ from wgmesh_agent.kube.looking import look_at
 from wgmesh_agent.kube.metrics import Look
 from wgmesh_agent.kube.renewal import wanted_of
 from wgmesh_agent.kube.ring import Ring, RingFollowing, read_ring
+from wgmesh_agent.kube.roster_policy import RosterKeyPolicy, RosterPolicy
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.status import tell_left
@@ -37,7 +39,6 @@ from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
@@ -73,6 +74,7 @@ class KubeAgent:
         self._companions: Companions | None = None
         self._session: Session | None = None
         self._credentials: Credentials | None = None
+        self._policies: Policies | None = None
         self._identity: Identity | None = None
         self._key: PrivateKey | None = None
         self._secrets = SecretSource()
@@ -226,10 +228,14 @@ class KubeAgent:
 
     def _use(self, identity: Identity, files: TLSFiles) -> None:
         self._credentials = Credentials(files)
-        ring = RingFollowing(self.settings.keyring, self.settings.mesh, self._view.externals)
-        self._companions = Companions(
-            self._api, self._view, identity, self._credentials, ring, self._next_start
+        ring = RingFollowing(self.settings.keyring, self._view.externals)
+        policy = RosterPolicy(self._view, identity)
+        self._companions = companions = Companions(
+            self._api, self._view, identity, policy, self._credentials, ring, self._next_start
         )
+        keys = RosterKeyPolicy(self.settings.mesh, companions.status)
+        # In force before the first session, and the same for all of them.
+        self._policies = Policies(policy, keys, self._view)
 
     async def _found(self, identity: Identity, own: RosterNode) -> Start:
         """A bootstrap node needs nobody to let it in: roster and key ring say all there is to know."""
@@ -286,13 +292,9 @@ class KubeAgent:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
         credentials = self._credentials if bind else None
-        role = SessionRole(bind, credentials, self._door(record.node), port, self._routes_of, self._secrets)
-        return Start(role, record, peers, fresh)
-
-    def _routes_of(self, node: str, routes: tuple[Network, ...]) -> tuple[Network, ...]:
-        """What the roster says is behind a member; what it has, while the roster does not know it."""
-        entry = self._view.nodes.get(node)
-        return routes if entry is None else entry.routes
+        role = SessionRole(bind, credentials, self._door(record.node), port, self._secrets)
+        assert self._policies is not None
+        return Start(role, self._policies, record, peers, fresh)
 
     def _next_start(self, session: Session) -> Start:
         """The role changed: the same member, with or without the Mesh service; or it was away and another has its

@@ -62,21 +62,16 @@ def _since(path: Path) -> int:
 class RingFollowing:
     """One instance an agent; `follow` runs beside each session."""
 
-    def __init__(self, path: Path, mesh: str, externals: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, path: Path, externals: Callable[[], Sequence[str]]) -> None:
         """
         Args:
             externals: the members outside the cluster, which have no Secret.
         """
         self._path = path
-        self._mesh = mesh
         self._externals = externals
 
     async def follow(self, session: Session) -> None:
         """Looks again and again, until it is cancelled: a kubelet replaces the files some time after the Secret."""
-        session.node.kept.ring_is_decided_by = (
-            "the operator decides on the gossip key of this mesh; to have it changed: kubectl annotate wgmesh "
-            f'{self._mesh} wgmesh.dev/rotate-gossip-key="$(date +%s)" --overwrite'
-        )
         while True:
             await self.look(session.node)
             await asyncio.sleep(LOOK_SECONDS)

@@ -96,14 +96,13 @@ class StatusWriter:
         else:
             self._calm.wrote(stamp, self._clock())
 
-    async def announce_key(self, session: Session, key: PublicKey) -> None:
+    async def announce_key(self, key: PublicKey) -> None:
         """Says in the roster which key is to come, and returns when others have had time to see that.
 
         Raises:
             NotRotated: the roster could not be told.
         """
         self._next_key = str(key)
-        session.node.changes.bump()
         try:
             async with asyncio.timeout(ANNOUNCE_SECONDS):
                 await until(self._view, self._is_announced)

@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 from tests.unit.materials import make_authority, mesh_record
+from tests.unit.policies import ScriptedPolicy
 
 from wgmesh_agent.daemon.admissions import FIRST_PAUSE_SECONDS, Admissions
 from wgmesh_agent.daemon.changes import Changes
@@ -77,10 +78,13 @@ class Node:
         )
         self.ledger = Ledger(Own(name, self.own.public_key, self.own.addresses, (RANGE,)))
         self.refusals = Refusals()
-        self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals, lambda: self.now)
+        self.policy = ScriptedPolicy()
+        self.admissions = Admissions(
+            record, trust, signer, self.ledger, self.refusals, self.policy, lambda: self.now
+        )
         self.gossip: dict[str, Member] = {}
         self.membership = Membership(
-            self.ledger, self.refusals, lambda: self.gossip, self.admissions, lambda: None
+            self.ledger, self.refusals, lambda: self.gossip, self.admissions, self.policy, lambda: None
         )
 
     def announced(self, told: Claim) -> None:
@@ -209,7 +213,7 @@ def test_a_record_of_a_namesake_that_was_deleted_binds_nobody(boot: Node, node: 
     old = boot.admissions.vouch(claim("beta", 3))
     boot.now += timedelta(seconds=10)
     node.now = boot.now
-    node.admissions.made = boot.admissions.made = {"beta": boot.now}.get
+    node.policy.since = boot.policy.since = {"beta": boot.now}
     node.announced(old)
     assert node.key_of("beta") is None
     assert node.refusals.counts["admission_replayed"] == 1
@@ -219,7 +223,7 @@ def test_a_record_of_a_namesake_that_was_deleted_binds_nobody(boot: Node, node: 
 
 
 def test_what_a_slow_clock_signs_is_not_older_than_the_member(boot: Node, node: Node) -> None:
-    node.admissions.made = boot.admissions.made = {"beta": boot.now + timedelta(seconds=30)}.get
+    node.policy.since = boot.policy.since = {"beta": boot.now + timedelta(seconds=30)}
     beta = boot.admissions.vouch(claim("beta", 3))
     node.announced(beta)
     assert node.key_of("beta") == beta.public_key
@@ -242,7 +246,7 @@ def test_a_record_for_the_key_that_the_roster_expects_takes_the_earlier_ones_pla
     node.membership.accept(beta, Origin.ROSTER)
     boot.now += timedelta(days=1)
     node.now = boot.now
-    node.admissions.expected = {"beta": coming.public_key}.get
+    node.policy.announced = {"beta": coming.public_key}
     node.announced(boot.admissions.vouch(other))
     assert node.key_of("beta") == beta.public_key
     node.announced(boot.admissions.vouch(coming))
@@ -278,7 +282,7 @@ def test_a_bootstrap_node_renews_what_grows_old(boot: Node) -> None:
 
 
 def test_a_revoked_node_is_not_announced_into_the_mesh(boot: Node, node: Node) -> None:
-    node.membership.is_listed = lambda name: name != "beta"
+    node.policy.unlisted = {"beta"}
     node.announced(boot.admissions.vouch(claim("beta", 3)))
     assert node.key_of("beta") is None
     assert node.refusals.counts["not_listed"] == 1
@@ -344,7 +348,7 @@ SITE, OTHER = ip_network("192.168.7.0/24"), ip_network("192.168.8.0/24")
 
 
 def test_routes_come_from_records_and_never_from_what_a_member_says_of_itself(boot: Node, node: Node) -> None:
-    boot.admissions.permitted = lambda name, routes: routes
+    boot.policy.signed_routes = None
     vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE,)))
     boastful = replace(vouched, routes=(SITE, OTHER))
     assert node.membership.accept(boastful, Origin.GOSSIP)
@@ -360,10 +364,10 @@ def test_routes_come_from_records_and_never_from_what_a_member_says_of_itself(bo
 def test_a_bootstrap_node_vouches_for_no_route_that_it_does_not_permit_any_more(
     boot: Node, node: Node
 ) -> None:
-    boot.admissions.permitted = lambda name, routes: routes
+    boot.policy.signed_routes = None
     vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE, OTHER)))
     node.membership.accept(vouched, Origin.GOSSIP)
-    boot.admissions.permitted = lambda name, routes: tuple(r for r in routes if r == SITE)
+    boot.policy.signed_routes = (SITE,)
     boot.now += timedelta(seconds=1)
     later = boot.admissions.vouch(vouched)
     assert later.admission is not None
@@ -377,8 +381,8 @@ def test_a_bootstrap_node_vouches_for_no_route_that_it_does_not_permit_any_more(
 
 
 def test_where_the_roster_says_who_routes_what_a_record_does_not(boot: Node, node: Node) -> None:
-    boot.admissions.permitted = lambda name, routes: routes
-    node.membership.routes_by_roster = True
+    boot.policy.signed_routes = None
+    node.policy.routes_from_claims = False
     vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE,)))
     node.membership.accept(vouched, Origin.GOSSIP)
     bound = node.ledger.by_name("beta")

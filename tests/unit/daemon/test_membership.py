@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from tests.unit.materials import mesh_record
+from tests.unit.policies import ScriptedPolicy
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.membership import ABSENT_SECONDS, NEVER_SEEN_SECONDS, Membership
@@ -52,11 +53,12 @@ class Ground:
         own = Own("n9", key(9), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),))
         self.ledger = Ledger(own, bindings)
         self.refusals = Refusals()
+        self.policy = ScriptedPolicy()
         self.gossip: dict[str, Member] = {}
         self.changes = 0
-        admissions = Admissions(mesh_record(), None, None, self.ledger, self.refusals)
+        admissions = Admissions(mesh_record(), None, None, self.ledger, self.refusals, self.policy)
         self.membership = Membership(
-            self.ledger, self.refusals, lambda: self.gossip, admissions, self._changed
+            self.ledger, self.refusals, lambda: self.gossip, admissions, self.policy, self._changed
         )
 
     def _changed(self) -> None:
@@ -282,7 +284,7 @@ def test_bound_members_that_gossip_does_not_know_are_absent() -> None:
 
 
 def test_a_roster_decides_who_may_be_a_member(ground: Ground) -> None:
-    ground.membership.is_listed = {"n1"}.__contains__
+    ground.policy.unlisted = {"n2"}
     ground.hear(member(claim(1)))
     ground.hear(member(claim(2)))
     assert ground.keys() == {key(1)}

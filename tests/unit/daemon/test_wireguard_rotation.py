@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,9 +67,6 @@ class Node:
     def bind(self) -> None:
         assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
 
-    async def before_rekeying(self, key: PublicKey) -> None:
-        self.steps.append("told")
-
     def own_claim(self) -> Any:
         return claim("alpha", 1)
 
@@ -95,13 +93,25 @@ class Node:
         return QueryResult(frozenset(nodes), frozenset(), dict.fromkeys(nodes, answer))
 
 
+@dataclass
+class Announced:
+    """Notes when others were told of the key to come."""
+
+    steps: list[str]
+    gossip_keys_managed_by: str = ""
+
+    async def before_new_key(self, key: PublicKey) -> None:
+        self.steps.append("told")
+
+
 class Ground:
     def __init__(self, folder: Path) -> None:
         self.node = Node(folder)
         self.node.bind()
+        self.keys = Announced(self.node.steps)
         self.answers: list[Exception | None] = [None]
         self.admits = True
-        self.rotation = WireGuardRotation(cast(MeshNode, self.node), lambda: [A, B], self._enter)
+        self.rotation = WireGuardRotation(cast(MeshNode, self.node), self.keys, lambda: [A, B], self._enter)
 
     async def _enter(
         self, bootstrap: HostPort, old: PrivateKey, new: PrivateKey, before: Callable[[], Awaitable[None]]
@@ -184,7 +194,7 @@ async def test_the_key_before_is_kept_until_the_mesh_has_accepted_the_new_one(gr
         seen.append(ground.on_disk)
         return admitted
 
-    ground.rotation = WireGuardRotation(cast(MeshNode, ground.node), lambda: [A], look)
+    ground.rotation = WireGuardRotation(cast(MeshNode, ground.node), ground.keys, lambda: [A], look)
     await ground.rotation.rotate()
     assert seen == [(ground.node.identity.private_key, OLD)]
 

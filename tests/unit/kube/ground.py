@@ -27,6 +27,7 @@ from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.membership.policy import MembershipPolicy, StandalonePolicy
 from wgmesh_agent.membership.tags import own_tags
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -223,7 +224,8 @@ class Gossip:
 class SessionGround:
     """Stands for a session of the node alpha."""
 
-    def __init__(self, *, bootstrap: bool = False) -> None:
+    def __init__(self, policy: MembershipPolicy | None = None, *, bootstrap: bool = False) -> None:
+        policy = policy or StandalonePolicy(())
         record = mesh_record(node=OWN, addresses=(ip_address("10.232.0.1"),), bootstrap=bootstrap)
         self.ledger = Ledger(Own(OWN, OWN_KEY.public(), record.addresses, record.ranges))
         self.gossip = Gossip()
@@ -232,9 +234,9 @@ class SessionGround:
         self.moved: list[Start] = []
         self.announced: list[tuple[Network, ...]] = []
         refusals = Refusals()
-        admissions = Admissions(record, None, None, self.ledger, refusals)
+        admissions = Admissions(record, None, None, self.ledger, refusals, policy)
         self.membership = Membership(
-            self.ledger, refusals, self.gossip.members, admissions, self.changes.bump
+            self.ledger, refusals, self.gossip.members, admissions, policy, self.changes.bump
         )
         self.leave_wanted = asyncio.Event()
         node = SimpleNamespace(
@@ -256,7 +258,6 @@ class SessionGround:
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
             is_alone=lambda: not self.gossip.table,
             device=self._device,
-            assigned=None,
             beyond=SimpleNamespace(refused=(), announce=self.announced.append),
         )
         session = SimpleNamespace(node=node, leave_wanted=self.leave_wanted, move=self.moved.append)

@@ -28,6 +28,7 @@ from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.kube.api import ApiError, meshes_path
 from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.following import GOODBYE_SECONDS, LOOK_SECONDS, REPORTED_SECONDS, Following
+from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.admission_record import AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, Origin
@@ -59,18 +60,18 @@ class Ground:
         self.view.start(self.api)
         self.identity = Identity(folder)
         self.identity.save_uid("uid-alpha")
+        self.policy = RosterPolicy(self.view, self.identity)
         self.clock, self.now = 1000.0, 5_000_000.0
         self.certified = True
         self.moved = 0
         self.following = Following(
-            self.api, self.view, self.identity, lambda own: self.certified, self._move,
+            self.api, self.view, self.identity, self.policy, lambda own: self.certified, self._move,
             clock=lambda: self.clock, now_unix=lambda: self.now,
         )  # fmt: skip
-        self.session = SessionGround()
+        self.session = SessionGround(self.policy)
         for member in (BETA, GAMMA, LAPTOP):
             self.session.bind(member)
             self.session.gossips(member)
-        self.session.membership.is_listed = self.following.is_member
 
     def _move(self, session: object) -> None:
         self.moved += 1
@@ -218,10 +219,10 @@ class TestKeys:
         assert ground.session.bound()["beta"] == public_key(2)
 
     async def test_the_key_that_is_to_come_is_what_the_member_itself_says(self, ground: Ground) -> None:
-        assert ground.following.expected("beta") is None
+        assert ground.policy.announced_key("beta") is None
         ground.api.put(node_body("beta", 2, key=public_key(2), status={"nextPublicKey": str(public_key(22))}))
-        assert ground.following.expected("beta") == public_key(22)
-        assert ground.following.expected("nobody") is None
+        assert ground.policy.announced_key("beta") == public_key(22)
+        assert ground.policy.announced_key("nobody") is None
 
     async def test_a_machine_outside_keeps_its_new_key_though_the_roster_still_tells_the_old_one(
         self, ground: Ground
@@ -317,19 +318,21 @@ class TestAdmission:
     CERTIFICATE = Caller("holder", not_before=MADE)
 
     def test_a_machine_outside_gets_the_address_of_the_roster(self, ground: Ground) -> None:
-        assert [str(a) for a in ground.following.assigned("laptop", self.CERTIFICATE)] == ["10.232.0.7"]
+        assert [str(a) for a in ground.policy.assigned_addresses("laptop", self.CERTIFICATE)] == [
+            "10.232.0.7"
+        ]
 
     def test_a_certificate_of_a_deleted_namesake_is_revoked(self, ground: Ground) -> None:
         older = Caller("holder", not_before=MADE - timedelta(seconds=1))
         with pytest.raises(Denied) as caught:
-            ground.following.assigned("laptop", older)
+            ground.policy.assigned_addresses("laptop", older)
         assert caught.value.reason is DenialReason.REVOKED
 
     def test_who_is_deleted_or_unknown_is_not_admitted(self, ground: Ground) -> None:
         ground.api.put(node_body("laptop", 7, external=True, deleting=True))
         for node in ("laptop", "stranger"):
             with pytest.raises(Denied) as caught:
-                ground.following.assigned(node, self.CERTIFICATE)
+                ground.policy.assigned_addresses(node, self.CERTIFICATE)
             assert caught.value.reason is DenialReason.NOT_LISTED
 
 

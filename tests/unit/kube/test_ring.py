@@ -7,13 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from tests.unit.materials import mesh_record
+from tests.unit.policies import ScriptedKeyPolicy
 
 from wgmesh_agent.daemon.kept_record import KeptRecord
+from wgmesh_agent.daemon.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.key_queries import KeyOperation, KeyResult
@@ -62,7 +63,6 @@ class Node:
         self.taken: list[tuple[bytes, ...]] = []
         self.asked: list[tuple[KeyOperation, bytes, tuple[str, ...]]] = []
         self.gossip = self
-        self.kept = SimpleNamespace(ring_is_decided_by="")
         self.fault: Exception | None = None
 
     def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
@@ -77,7 +77,7 @@ class Node:
 
 
 async def follow(node: Node, path: Path, *externals: str) -> None:
-    await RingFollowing(path, "blue", lambda: externals).look(cast(MeshNode, node))
+    await RingFollowing(path, lambda: externals).look(cast(MeshNode, node))
 
 
 async def test_what_was_decided_later_is_taken_over_once(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ async def test_others_tell_nobody_and_none_is_told_where_there_is_none(tmp_path:
 
 
 def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None:
-    folder = StateFolder(tmp_path, "blue")
-    kept = KeptRecord(folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100))
+    folder, keys = StateFolder(tmp_path, "blue"), ScriptedKeyPolicy()
+    kept = KeptRecord(folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100), keys)
     kept.keep_ring((OLD, NEW))
-    kept.ring_is_decided_by = "the operator decides"
+    keys.gossip_keys_managed_by = "the operator decides"
     with pytest.raises(KeyringError, match="the operator decides"):
         kept.keep_ring((NEW, OLD))
     stored = folder.mesh()
@@ -141,7 +141,9 @@ def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None
 
 def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_path(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path, "blue")
-    kept = KeptRecord(folder, replace(mesh_record(), gossip_keys=(OLD, NEW), gossip_keys_since=100))
+    kept = KeptRecord(
+        folder, replace(mesh_record(), gossip_keys=(OLD, NEW), gossip_keys_since=100), StandaloneKeyPolicy()
+    )
     kept.keep_ring((NEW, OLD))
     stored = folder.mesh()
     assert stored is not None

@@ -252,7 +252,7 @@ async def test_a_key_that_is_to_come_is_told_before_it_comes(
     await ground.look()
     assert "nextPublicKey" not in ground.status()
     coming = public_key(99)
-    announcing = asyncio.create_task(ground.writer.announce_key(ground.session.session, coming))
+    announcing = asyncio.create_task(ground.writer.announce_key(coming))
     await asyncio.sleep(0)
     assert not announcing.done()
     ground.clock += SECONDS * JITTER
@@ -267,7 +267,7 @@ async def test_a_key_that_cannot_be_told_is_not_to_come(
     monkeypatch.setattr(module, "ANNOUNCE_SECONDS", 0.05)
     await ground.look()
     with pytest.raises(NotRotated, match="could not be told to the API server"):
-        await ground.writer.announce_key(ground.session.session, public_key(99))
+        await ground.writer.announce_key(public_key(99))
     ground.clock += SECONDS * JITTER
     await ground.look()
     assert "nextPublicKey" not in ground.status()

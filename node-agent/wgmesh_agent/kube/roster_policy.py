@@ -1,0 +1,105 @@
+"""The membership policy of a cluster: the roster decides, from the cache, at each question."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from wgmesh_agent.join.admission import DenialReason, Denied
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.standing import Standing
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.membership.caller import Caller
+from wgmesh_agent.membership.policy import Routes
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+
+
+class RosterPolicy:
+    """Made once an agent, before its first session, and shared with the comparison of roster and ledger.
+
+    While the roster is not known, or cannot be right, signed records bind members as they do outside a cluster, and
+    nobody joins: docs/security.md, "Revocation".
+    """
+
+    def __init__(self, view: RosterView, identity: Identity) -> None:
+        self._view = view
+        self._identity = identity
+        self._expired: set[str] = set()
+
+    def admits(self, node: str) -> bool:
+        if self._view.standing(self._identity.uid()) is not Standing.MEMBER:
+            return True
+        entry = self._view.nodes.get(node)
+        return self._view.lists(node) if entry is None else entry.uid not in self._expired
+
+    def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
+        """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
+        entry = self._view.nodes.get(node)
+        if entry is None and not self._view.synced:
+            raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
+        if entry is None or entry.deleting or not entry.addresses:
+            raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
+        if caller.not_before is not None and caller.not_before < entry.created:
+            raise Denied(
+                DenialReason.REVOKED,
+                f"the certificate is older than the member {node}, which was made anew: a new one is needed",
+            )
+        return entry.addresses
+
+    def allowed_routes(self, node: str, requested: Routes) -> Routes:
+        """What the roster says is behind a member; what it has, while the roster does not know it."""
+        entry = self._view.nodes.get(node)
+        return requested if entry is None else entry.routes
+
+    def takes_routes_from_claims(self) -> bool:
+        return False
+
+    def announced_key(self, node: str) -> PublicKey | None:
+        entry = self._view.nodes.get(node)
+        try:
+            return PublicKey.from_base64(entry.report.next_public_key) if entry is not None else None
+        except InvalidKeyError:
+            return None
+
+    def member_since(self, node: str) -> datetime | None:
+        entry = self._view.nodes.get(node)
+        return entry.created if entry is not None else None
+
+    def expire(self, uid: str) -> None:
+        """The member of this WgMeshNode is one no more, though the object is still there."""
+        self._expired.add(uid)
+
+    def is_expired(self, uid: str) -> bool:
+        return uid in self._expired
+
+    def keep_expired(self, there: Set[str]) -> None:
+        """Forgets the uids of objects that are gone."""
+        self._expired &= there
+
+
+class KeyAnnouncer(Protocol):
+    """Tells the roster which key is to come."""
+
+    async def announce_key(self, key: PublicKey) -> None:
+        """Returns when others have had time to see it. Raises NotRotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class RosterKeyPolicy:
+    """The operator decides on gossip keys, and a WireGuard key stands in the roster before it is used."""
+
+    mesh: str
+    announcer: KeyAnnouncer
+
+    @property
+    def gossip_keys_managed_by(self) -> str:
+        return (
+            "the operator decides on the gossip key of this mesh; to have it changed: kubectl annotate wgmesh "
+            f'{self.mesh} wgmesh.dev/rotate-gossip-key="$(date +%s)" --overwrite'
+        )
+
+    async def before_new_key(self, key: PublicKey) -> None:
+        await self.announcer.announce_key(key)

@@ -1,0 +1,241 @@
+"""The roster's policy is in force as soon as there is a node, whatever runs beside it: nothing here compares rosters.
+
+Each test has its counterpart with a policy that admits everybody, which is what a hook not yet set came to.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from tests.unit.kube.ground import (
+    MADE,
+    OWN_KEY,
+    MemoryApi,
+    claim,
+    make_authority,
+    mesh_body,
+    node_body,
+    node_path,
+)
+from tests.unit.materials import mesh_record
+from tests.unit.policies import ScriptedKeyPolicy, standalone
+
+from wgmesh_agent.daemon.admissions import Admissions
+from wgmesh_agent.daemon.bootstrap import Bootstrap
+from wgmesh_agent.daemon.identity import Identity as NodeSelf
+from wgmesh_agent.daemon.kept_record import KeptRecord
+from wgmesh_agent.daemon.key_policy import KeyPolicy
+from wgmesh_agent.daemon.membership import Membership
+from wgmesh_agent.daemon.node import MeshNode
+from wgmesh_agent.daemon.policies import Policies
+from wgmesh_agent.daemon.rotations import Rotations
+from wgmesh_agent.daemon.session import Session, Start
+from wgmesh_agent.daemon.wireguard_rotation import WireGuardRotation
+from wgmesh_agent.gossip.key_queries import KeyOperation, answer_key_query
+from wgmesh_agent.gossip.keyring import encode_key
+from wgmesh_agent.gossip.serf_messages import KeyRequest, KeyResponse, decode_serf, encode_serf
+from wgmesh_agent.join.admission import DenialReason, Denied
+from wgmesh_agent.join.bootstrap_directory import BootstrapDirectory
+from wgmesh_agent.join.tls import Credentials, TLSFiles
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.following import Following
+from wgmesh_agent.kube.roster_policy import RosterKeyPolicy, RosterPolicy
+from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.membership.admission_record import Signer
+from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.membership.caller import Caller
+from wgmesh_agent.membership.policy import MembershipPolicy, StandalonePolicy
+from wgmesh_agent.state.folder import StateFolder
+from wgmesh_agent.wireguard.backends.protocol import BackendKind
+from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.certificates import cert_to_pem, generate_key, issue, key_to_pem
+from wgmesh_api.identity import NodeIdentity, Role
+from wgmesh_api.meshservice_pb2 import JoinRequest
+
+GOSSIP_KEY, ANOTHER_KEY = bytes(range(32)), bytes([7]) * 32
+SITE, OTHER = ip_network("192.168.7.0/24"), ip_network("192.168.8.0/24")
+BETA, STRANGER = claim("beta", 2), claim("stranger", 9)
+
+
+class Ground:
+    """The bootstrap node alpha as a cluster's agent is made: with a roster that lists alpha and beta."""
+
+    def __init__(self, folder: Path) -> None:
+        self.api = MemoryApi()
+        for body in (mesh_body(), node_body(), node_body("beta", 2, routes=[str(SITE)])):
+            self.api.put(body)
+        self.view = RosterView("blue", "alpha")
+        self.identity = Identity(folder)
+        self.identity.save_uid("uid-alpha")
+        self.policy = RosterPolicy(self.view, self.identity)
+        authority = make_authority()
+        key = generate_key()
+        certificate = issue(
+            authority, NodeIdentity("blue", "alpha", Role.BOOTSTRAP), key.public_key(),
+            now=datetime.now(UTC), lifetime=timedelta(days=1), serial=7,
+        )  # fmt: skip
+        pem = key_to_pem(key), cert_to_pem(certificate)
+        self.credentials = Credentials(TLSFiles(*pem, cert_to_pem(authority.cert)))
+        self.signer = Signer(*pem)
+        self._folder = folder
+
+    def sync(self) -> None:
+        self.view.start(self.api)
+
+    def node(self, membership: MembershipPolicy, keys: KeyPolicy | None = None) -> MeshNode:
+        """A node that is made, and not started."""
+        record = mesh_record(
+            node="alpha", addresses=(ip_address("10.232.0.1"),), bootstrap=True, requires_admission=True,
+            gossip_keys=(GOSSIP_KEY,),
+        )  # fmt: skip
+        endpoint = Endpoint(ip_address("192.0.2.1"), 54540)
+
+        async def locate() -> Endpoint:
+            return endpoint
+
+        return MeshNode(
+            record,
+            NodeSelf(OWN_KEY, 54540, endpoint, 1420, "wgblue"),
+            StateFolder(self._folder, "blue"),
+            Choice(BackendKind.KERNEL, "a test"),
+            replace(standalone(), membership=membership, keys=keys or standalone().keys),
+            locate=locate,
+            trust=self.credentials,
+            signer=self.credentials,
+        )
+
+    def recorded(self, member: Claim, moment: datetime) -> Claim:
+        """With a record that a bootstrap node signed then."""
+        record = self.signer.sign("blue", member.node, member.public_key, member.addresses, moment, ())
+        return replace(member, admission=record)
+
+
+@pytest.fixture
+async def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+def certified(node: str) -> Caller:
+    return Caller(f"certificate of {node}", NodeIdentity("blue", node, Role.NODE), node, MADE)
+
+
+def request(member: Claim) -> JoinRequest:
+    return JoinRequest(
+        pubkey=str(member.public_key), endpointIP="192.0.2.9", endpointPort=54540, meshName="blue",
+        nodeName=member.node,
+    )  # fmt: skip
+
+
+async def test_whoever_is_not_listed_may_neither_begin_nor_join_when_the_port_opens(ground: Ground) -> None:
+    ground.sync()
+    registrar = Bootstrap(ground.node(ground.policy), (ip_network("10.232.0.0/16"),)).registrar
+    with pytest.raises(Denied) as begun:
+        registrar.screen(certified("stranger"))
+    with pytest.raises(Denied) as joined:
+        await registrar.admit(request(STRANGER), certified("stranger"), now=0.0, now_unix=1000.0)
+    assert [begun.value.reason, joined.value.reason] == [DenialReason.NOT_LISTED] * 2
+
+
+async def test_a_standalone_policy_lets_it_begin(ground: Ground) -> None:
+    node = ground.node(StandalonePolicy(()))
+    Bootstrap(node, (ip_network("10.232.0.0/16"),)).registrar.screen(certified("stranger"))
+
+
+async def test_a_record_older_than_its_member_binds_nobody(ground: Ground) -> None:
+    ground.sync()
+    node = ground.node(ground.policy)
+    assert not node.membership.accept(ground.recorded(BETA, MADE - timedelta(seconds=1)), Origin.GOSSIP)
+    assert node.refusals.counts["admission_replayed"] == 1
+    assert node.membership.accept(ground.recorded(BETA, MADE + timedelta(seconds=1)), Origin.GOSSIP)
+
+
+async def test_a_standalone_policy_takes_it(ground: Ground) -> None:
+    node = ground.node(StandalonePolicy(()))
+    assert node.membership.accept(ground.recorded(BETA, MADE - timedelta(seconds=1)), Origin.GOSSIP)
+
+
+def installed(node: MeshNode) -> KeyResponse:
+    """The answer to another member's query to install a gossip key."""
+    payload = encode_serf(KeyRequest(ANOTHER_KEY))
+    answer = answer_key_query(
+        KeyOperation.INSTALL, payload, node.keyring, lambda answer: True, changed=lambda: None
+    )
+    response = decode_serf(answer)
+    assert isinstance(response, KeyResponse)
+    return response
+
+
+async def test_no_member_installs_a_gossip_key_before_the_keys_are_first_read(ground: Ground) -> None:
+    node = ground.node(ground.policy, RosterKeyPolicy("blue", ScriptedAnnouncer()))
+    response = installed(node)
+    assert not response.result
+    assert "kubectl annotate wgmesh blue wgmesh.dev/rotate-gossip-key" in response.message
+    assert node.keyring is not None
+    assert encode_key(ANOTHER_KEY) not in node.keyring.list()
+
+
+async def test_with_the_members_own_policy_it_is_installed(ground: Ground) -> None:
+    assert installed(ground.node(ground.policy)).result
+
+
+class ScriptedAnnouncer(ScriptedKeyPolicy):
+    """Notes which keys were told to the roster."""
+
+    async def announce_key(self, key: object) -> None:
+        self.announced.append(OWN_KEY.public())
+
+
+async def test_a_key_is_announced_to_the_roster_before_it_is_used() -> None:
+    announcer = ScriptedAnnouncer()
+    await RosterKeyPolicy("blue", announcer).before_new_key(OWN_KEY.public())
+    assert announcer.announced == [OWN_KEY.public()]
+
+
+async def test_while_the_roster_is_not_known_nobody_joins_and_records_bind(ground: Ground) -> None:
+    node = ground.node(ground.policy)
+    registrar = Bootstrap(node, (ip_network("10.232.0.0/16"),)).registrar
+    with pytest.raises(Denied, match="try again later") as denied:
+        await registrar.admit(request(BETA), certified("beta"), now=0.0, now_unix=1000.0)
+    assert denied.value.reason is DenialReason.NOT_LISTED
+    assert node.membership.accept(ground.recorded(STRANGER, datetime.now(UTC)), Origin.GOSSIP)
+
+
+async def test_an_answer_is_never_older_than_the_roster(ground: Ground) -> None:
+    ground.sync()
+    assert ground.policy.admits("beta")
+    ground.api.remove(node_path("beta"))
+    assert not ground.policy.admits("beta")
+    ground.api.put(node_body("beta", 2))
+    assert ground.policy.admits("beta")
+
+
+async def test_routes_are_those_of_the_roster_or_for_the_unknown_those_there_were(ground: Ground) -> None:
+    ground.sync()
+    assert ground.policy.allowed_routes("beta", (OTHER,)) == (SITE,)
+    assert ground.policy.allowed_routes("nobody", (OTHER,)) == (OTHER,)
+    assert not ground.policy.takes_routes_from_claims()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Session.__init__, MeshNode.__init__, Start.__init__, Policies.__init__, Admissions.__init__,
+        Membership.__init__, KeptRecord.__init__, Rotations.__init__, WireGuardRotation.__init__,
+        Following.__init__,
+    ],
+    ids=lambda made: made.__qualname__,
+)  # fmt: skip
+def test_no_policy_has_a_default(made: Callable[..., object]) -> None:
+    kinds = {MembershipPolicy, KeyPolicy, BootstrapDirectory, Policies, RosterPolicy}
+    hints = typing.get_type_hints(made)
+    parameters = [p for p in inspect.signature(made).parameters.values() if hints.get(p.name) in kinds]
+    assert parameters
+    assert all(parameter.default is inspect.Parameter.empty for parameter in parameters)
