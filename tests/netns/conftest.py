@@ -7,6 +7,18 @@ from typing import Any
 import pytest
 from tests.netns import mesh_ground
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--host-seeds", type=int, default=3, help="how many hosts are made by chance (tests/netns)"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "host_seed" in metafunc.fixturenames:
+        metafunc.parametrize("host_seed", range(1, metafunc.config.getoption("--host-seeds") + 1))
+
+
 _SHOWN_CHARACTERS = 6000
 _INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 _NEEDED_INSTANCES = 1024

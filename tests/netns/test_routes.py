@@ -53,9 +53,12 @@ def mesh() -> Iterator[Mesh]:
 
 
 def routed(host: Host) -> set[str]:
-    """The destinations in the mesh's own table."""
-    shown = host.run(["ip", "-j", "route", "show", "table", TABLE], check=False).stdout
-    return {route["dst"] for route in json.loads(shown or "[]")}
+    """The destinations in the mesh's own table, each with its barrier behind it."""
+    shown = json.loads(host.run(["ip", "-j", "route", "show", "table", TABLE], check=False).stdout or "[]")
+    barriers = {route["dst"] for route in shown if route.get("type") == "unreachable"}
+    destinations = {route["dst"] for route in shown if route.get("type") != "unreachable"}
+    assert barriers == destinations
+    return destinations
 
 
 def rules(host: Host) -> list[str]:
@@ -99,12 +102,15 @@ def test_a_network_like_one_s_own_is_refused_there_and_taken_elsewhere(mesh: Mes
 def test_the_main_table_holds_none_of_it_and_rules_lead_to_ours(mesh: Mesh) -> None:
     host = mesh.network.hosts["n1"]
     assert SITE not in host.run(["ip", "route", "show"]).stdout
+    first = priority_of("wglab")
     assert rules(host) == [
-        f"from all ipproto udp sport 54540 goto {priority_of('wglab') + 4} proto 87",
+        f"from all ipproto udp sport 54540 lookup {TABLE} goto {first + 2} proto 87",
         f"from {mesh.mesh_address('n1')} lookup {TABLE} proto 87",
-        "from all iif lo lookup main suppress_prefixlength 0 proto 87",
-        f"from all iif lo lookup {TABLE} proto 87",
-        "from all nop proto 87",
+        f"from all lookup {TABLE} nop proto 87",
+        f"from all ipproto udp sport 54540 lookup {TABLE} goto 32766 proto 87",
+        f"from 0.0.0.0 iif lo lookup main suppress_prefixlength 0 suppress_ifgroup {TABLE} proto 87",
+        f"from 0.0.0.0 iif lo lookup {TABLE} proto 87",
+        f"from all lookup {TABLE} nop proto 87",
     ]
 
 

@@ -1,6 +1,7 @@
 """Where packets that come out of the tunnel may go on this machine: by rules that name the interface they came in by.
 
-Routing rules, since nftables may be missing. Packets for this machine itself never reach them. Blocking, like `links`.
+Routing rules, since nftables may be missing. What is for this machine itself is looked up first: elsewhere too, on most
+machines, but not where somebody has moved the rule for that. Blocking, like `links`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from ..model import ROUTE_PROTOCOL, Network
 from .links import rtnetlink
 
 PRIORITY = 8787
-"""Of the rules: before the main table's 32766, behind that of this machine's own addresses."""
-_AF_INET, _MAIN_TABLE = 2, 254
+"""Of the rules, with the ones before and after: before the main table's 32766. Others may have rules there, too."""
+_AF_INET, _LOCAL_TABLE, _MAIN_TABLE = 2, 255, 254
 _TO_TABLE, _UNREACHABLE = 1, 7
 
 Rule = dict[str, Any]
@@ -28,7 +29,10 @@ def confine(name: str, networks: Iterable[Network], *, only_add: bool = False) -
     Raises:
         KernelError: a rule cannot be made.
     """
-    wanted = [_rule(name, PRIORITY + 1, action=_UNREACHABLE)]
+    wanted = [
+        _rule(name, PRIORITY - 1, action=_TO_TABLE, table=_LOCAL_TABLE),
+        _rule(name, PRIORITY + 1, action=_UNREACHABLE),
+    ]
     wanted += [
         _rule(
             name,
@@ -71,11 +75,8 @@ def _found(name: str) -> list[Rule]:
                 name,
                 one.get_attr("FRA_PRIORITY"),
                 action=one["action"],
-                **(
-                    {"dst": one.get_attr("FRA_DST"), "dst_len": one["dst_len"], "table": _MAIN_TABLE}
-                    if one["action"] == _TO_TABLE
-                    else {}
-                ),
+                **({"table": one.get_attr("FRA_TABLE")} if one["action"] == _TO_TABLE else {}),
+                **({"dst": one.get_attr("FRA_DST"), "dst_len": one["dst_len"]} if one["dst_len"] else {}),
             )
             for one in ipr.rule("dump", family=_AF_INET)
             if one.get_attr("FRA_IIFNAME") == name and one.get_attr("FRA_PROTOCOL") == ROUTE_PROTOCOL

@@ -81,8 +81,8 @@ class KernelBackend:
                 links.require_kind(link, "wireguard")
                 if link.alias != links.ALIAS and not self._is_bare():
                     raise links.refuse_unmarked(link)
-            links.settle(ipr, link, spec)
-        return Opened(adopted)
+            differed = links.settle(ipr, link, spec)
+        return Opened(adopted, differed if adopted else ("it was gone",))
 
     def _is_bare(self) -> bool:
         """Nobody uses it yet: also what is left when this program died between making and marking it."""
@@ -117,6 +117,7 @@ class KernelBackend:
 
     def _destroy(self) -> None:
         with links.rtnetlink(f"removing interface {self.name}") as ipr:
+            links.clear(ipr, self.name)
             link = links.find(ipr, self.name)
             if link is not None and link.kind == "wireguard" and link.alias == links.ALIAS:
                 links.remove(ipr, link)

@@ -23,7 +23,8 @@ ALIAS = "wgmesh"
 """The interface alias that says who made it."""
 
 _AF_INET, _AF_INET6 = 2, 10
-_MAIN_TABLE, _UNICAST = 254, 1
+_MAIN_TABLE, _UNICAST, _UNREACHABLE = 254, 1, 7
+_LAST_METRIC = 0xFFFFFFFE
 _LINK_SCOPE, _LINK_LOCAL_SCOPE = 253, 253
 _UP = 0x1
 _NO_DUPLICATE_DETECTION = 0x02
@@ -111,18 +112,26 @@ def refuse_unmarked(link: Link) -> ForeignInterfaceError:
     )
 
 
-def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> None:
-    """Give `link` the mark, MTU, addresses, state and routes of `spec`, touching only what differs."""
+def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> tuple[str, ...]:
+    """Give `link` the mark, MTU, addresses, state and routes of `spec`, touching only what differs.
+
+    Returns what differed, in words: `it was down`.
+    """
+    differed = []
     if link.alias != ALIAS:
         ipr.link("set", index=link.index, ifalias=ALIAS)
+        differed.append("it was not marked as ours")
     if link.mtu != spec.mtu:
         ipr.link("set", index=link.index, mtu=spec.mtu)
+        differed.append(f"its MTU was {link.mtu}")
     if any(one.version == 6 for one in spec.addresses):
         _allow_ipv6(link.name)
-    _settle_addresses(ipr, link.index, spec)
+    differed += _settle_addresses(ipr, link.index, spec)
     if not link.up:
         ipr.link("set", index=link.index, state="up")
-    _settle_routes(ipr, link.index, spec)
+        differed.append("it was down")
+    differed += _settle_routes(ipr, link.index, spec)
+    return tuple(differed)
 
 
 def _allow_ipv6(name: str) -> None:
@@ -138,7 +147,7 @@ def _allow_ipv6(name: str) -> None:
         ) from error
 
 
-def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
+def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
     wanted: set[tuple[Address, int]] = {(one.ip, one.max_prefixlen) for one in spec.addresses}
     found: set[tuple[Address, int]] = {
         (ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")), one["prefixlen"])
@@ -152,21 +161,65 @@ def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
     for address, length in sorted(wanted - found, key=_order):
         extra: dict[str, int] = {"flags": _NO_DUPLICATE_DETECTION} if address.version == 6 else {}
         ipr.addr("add", index=index, address=str(address), prefixlen=length, **extra)
+        yield f"the address {address} was missing"
     for address, length in sorted(found - wanted - blocking, key=_order):
         ipr.addr("del", index=index, address=str(address), prefixlen=length)
+        yield f"it had the address {address}"
 
 
 def _order(one: tuple[Address, int]) -> tuple[int, int, int]:
     return one[0].version, int(one[0]), one[1]
 
 
-def _settle_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> None:
-    _settle_table(ipr, index, _MAIN_TABLE, (*map(Route, spec.ranges), *spec.paths))
-    rules.settle(ipr, spec)
-    _settle_table(ipr, index, rules.table_of(spec.name), spec.beyond)
+def _settle_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
+    yield from _settle_table(ipr, index, _MAIN_TABLE, (*map(Route, spec.ranges), *spec.paths))
+    table = rules.table_of(spec.name)
+    yield from _settle_fence(ipr, table, {route.destination for route in spec.beyond})
+    yield from _settle_table(ipr, index, table, spec.beyond)
+    if rules.settle(ipr, spec):
+        yield "routing rules were missing"
 
 
-def _settle_table(ipr: Rtnetlink, index: int, table: int, routes: Iterable[Route]) -> None:
+def _settle_fence(ipr: Rtnetlink, table: int, networks: set[Network]) -> Iterator[str]:
+    """What goes to these networks and finds no interface goes nowhere, and in clear least of all."""
+    found = {_destination(message, family) for family, message in _fence(ipr, table)}
+    for network in sorted(networks - found, key=str):
+        _if_not_there(ipr, "add", **_barrier(table, network))
+        yield f"the barrier behind the route to {network} was missing"
+    for network in found - networks:
+        _if_not_there(ipr, "del", **_barrier(table, network))
+
+
+def _fence(ipr: Rtnetlink, table: int) -> list[tuple[int, Any]]:
+    return [
+        (family, message)
+        for family in (_AF_INET, _AF_INET6)
+        for message in ipr.route("dump", family=family, table=table)
+        if message["type"] == _UNREACHABLE and message["proto"] == ROUTE_PROTOCOL
+    ]
+
+
+def _barrier(table: int, network: Network) -> dict[str, Any]:
+    return {
+        "family": _AF_INET if network.version == 4 else _AF_INET6,
+        "dst": str(network),
+        "type": "unreachable",
+        "priority": _LAST_METRIC,
+        "table": table,
+        "proto": ROUTE_PROTOCOL,
+    }
+
+
+def _if_not_there(ipr: Rtnetlink, command: str, **route: Any) -> None:
+    """Adds or deletes a route, unless somebody has just done it."""
+    try:
+        ipr.route(command, **route)
+    except NetlinkError as error:
+        if error.code not in (errno.EEXIST, errno.ESRCH, errno.ENOENT):
+            raise
+
+
+def _settle_table(ipr: Rtnetlink, index: int, table: int, routes: Iterable[Route]) -> Iterator[str]:
     found: dict[Network, tuple[Route, int]] = {}
     for family in (_AF_INET, _AF_INET6):
         for message in ipr.route("dump", family=family, oif=index, table=table):
@@ -177,8 +230,10 @@ def _settle_table(ipr: Rtnetlink, index: int, table: int, routes: Iterable[Route
     for destination, route in wanted.items():
         if destination not in found:
             _add_route(ipr, index, table, route)
+            yield f"the route to {destination} was missing"
         elif found[destination] != (route, ROUTE_PROTOCOL) and found[destination][1] == ROUTE_PROTOCOL:
             ipr.route("replace", **_route(index, table, route))
+            yield f"the route to {destination} was another"
     for stale, (route, protocol) in found.items():
         if protocol == ROUTE_PROTOCOL and stale not in wanted:
             ipr.route("del", **_route(index, table, route))
@@ -224,9 +279,16 @@ def _route(index: int, table: int, route: Route) -> dict[str, Any]:
     }
 
 
+def clear(ipr: Rtnetlink, name: str) -> None:
+    """Remove what stays when an interface of ours has gone: the rules for its table, and what is left in that."""
+    rules.clear(ipr, name)
+    table = rules.table_of(name)
+    for family, message in _fence(ipr, table):
+        _if_not_there(ipr, "del", **_barrier(table, _destination(message, family)))
+
+
 def remove(ipr: Rtnetlink, link: Link) -> None:
-    """Remove an interface; its addresses and routes go with it, and the rules for its table."""
-    rules.clear(ipr, link.name)
+    """Remove an interface; its addresses and routes go with it."""
     try:
         ipr.link("del", index=link.index)
     except NetlinkError as error:

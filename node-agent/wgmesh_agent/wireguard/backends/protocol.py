@@ -18,9 +18,12 @@ class BackendKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """How `open` found things: `adopted` if the interface was there and is used as it is."""
+    """How `open` found things: `adopted` if the interface was there and is used as it is, `differed` what of it was not
+    as it is to be, in words.
+    """
 
     adopted: bool
+    differed: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

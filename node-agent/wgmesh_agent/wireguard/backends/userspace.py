@@ -66,10 +66,10 @@ class UserspaceBackend:
             raise ValueError(f"this back end is for {self.name}, not {spec.name}")
         async with self._lock:
             await self._end_supervision()
-            adopted = await self._stand(spec)
+            adopted, differed = await self._stand(spec)
             self._spec = spec
             self._supervision = asyncio.create_task(self._supervise(), name=f"supervising {self.name}")
-        return Opened(adopted)
+        return Opened(adopted, differed if adopted else ("it was gone",))
 
     async def read(self) -> Device:
         async with self._lock:
@@ -102,14 +102,13 @@ class UserspaceBackend:
             self._process.let_go()
             self._written = {}
 
-    async def _stand(self, spec: InterfaceSpec) -> bool:
-        """Find or start the process, and settle its interface; whether it was found."""
+    async def _stand(self, spec: InterfaceSpec) -> tuple[bool, tuple[str, ...]]:
+        """Find or start the process, and settle its interface; whether it was found, and what differed."""
         found = await self._find()
         if not found:
             await self._process.start()
             self._written = {}
-        await self._worker.run(self._settle, spec)
-        return found
+        return found, await self._worker.run(self._settle, spec)
 
     async def _find(self) -> bool:
         """Whether a process of ours stands; raises `ForeignInterfaceError` for what is not ours."""
@@ -146,16 +145,17 @@ class UserspaceBackend:
         with links.rtnetlink(f"looking for interface {self.name}") as ipr:
             return links.find(ipr, self.name)
 
-    def _settle(self, spec: InterfaceSpec) -> None:
+    def _settle(self, spec: InterfaceSpec) -> tuple[str, ...]:
         with links.rtnetlink(f"setting up interface {self.name}") as ipr:
             link = links.find(ipr, self.name)
             if link is None:
                 raise InterfaceGoneError(f"interface {self.name} is gone: {PROGRAM} has just ended")
-            links.settle(ipr, link, spec)
+            return links.settle(ipr, link, spec)
 
     def _remove_link(self) -> bool:
         """Whether there was an interface of ours; its process ends with it."""
         with links.rtnetlink(f"removing interface {self.name}") as ipr:
+            links.clear(ipr, self.name)
             link = links.find(ipr, self.name)
             ours = link is not None and link.kind == "tun" and link.alias == links.ALIAS
             if link is not None and ours:
