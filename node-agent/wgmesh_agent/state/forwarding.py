@@ -3,7 +3,8 @@
 Both say what they need, and one mechanism does it: the mesh's interface forwards, and what comes out of it may go to
 the networks needed and nowhere else; a gateway's interface to its network forwards into the mesh. A machine that
 forwards from an interface anyway is left as it is. What was switched on is noted in the state folder before it is done,
-so that it is undone also after a power cut.
+so that it is undone also after a power cut: unless somebody has switched on forwarding of the whole machine since, that
+was off then. What is on is theirs from that moment on.
 """
 
 from __future__ import annotations
@@ -85,17 +86,25 @@ class Forwarding:
     def _settle(self, *, all_known: bool) -> None:
         names = {name for need in self._needs.values() for name in need.interfaces}
         if exits.is_confined(self._tunnel):
-            self._ours.add(self._tunnel)
+            self._ours.setdefault(self._tunnel, "0")
         if not all_known:
-            names |= self._ours
-        ours = {name for name in names if name in self._ours or self._read("ipv4", name) == "0"}
-        for name in sorted(self._ours - ours):
-            self._write(name, "0")
+            names |= self._ours.keys()
+        machine = self._read("ipv4", "all")
+        ours = {
+            name: self._ours.get(name, machine)
+            for name in sorted(names)
+            if name in self._ours or self._read("ipv4", name) == "0"
+        }
+        for name in sorted(self._ours.keys() - ours.keys()):
+            if machine == "1" and self._ours[name] == "0":
+                log.info("forwarding stays on: somebody switched it on for the whole machine", interface=name)
+            else:
+                self._write(name, "0")
             if name == self._tunnel:
                 exits.free(name)
         if ours != self._ours:
             self._ours = ours
-            sealed_file.save(self._path, sorted(ours))
+            sealed_file.save(self._path, ours)
         if self._tunnel in ours:
             networks = {network for need in self._needs.values() for network in need.networks}
             exits.confine(self._tunnel, sorted(networks, key=str), only_add=not all_known)
@@ -123,9 +132,13 @@ class Forwarding:
             ) from error
         log.info("forwarding switched", interface=name, on=value == "1")
 
-    def _load(self) -> set[str]:
+    def _load(self) -> dict[str, str]:
+        """What was switched on, and whether the whole machine forwarded then; earlier releases noted names alone."""
         try:
-            return {str(name) for name in sealed_file.load(self._path) or []}
-        except (DamagedFile, TypeError) as error:
+            noted = sealed_file.load(self._path) or {}
+            if isinstance(noted, list):
+                return {str(name): "0" for name in noted}
+            return {str(name): str(machine) for name, machine in noted.items()}
+        except (DamagedFile, TypeError, AttributeError) as error:
             log.error("what was set for forwarding is forgotten", why=str(error))
-            return set()
+            return {}

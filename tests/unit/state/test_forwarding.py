@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from wgmesh_agent.state import forwarding as module
+from wgmesh_agent.state import sealed_file
 from wgmesh_agent.state.forwarding import Forwarding, Role
 from wgmesh_agent.wireguard.model import Network
 
 TUNNEL = "wgblue"
 MESH, SITE, OTHER = (ip_network(one) for one in ("10.232.0.0/16", "192.168.7.0/24", "192.168.8.0/24"))
-OFF = {"wgblue": "0", "lan0": "0", "lan1": "1", "eth0": "0"}
+OFF = {"all": "0", "wgblue": "0", "lan0": "0", "lan1": "1", "eth0": "0"}
 
 
 class Exits:
@@ -152,3 +153,69 @@ def test_ipv6_is_left_alone_and_said(net: Path, tmp_path: Path, exits: Exits) ->
     forwarding.need(Role.GATEWAY, networks, ["lan0"])
     assert values(net) == OFF
     assert (net / "ipv6/conf/all/forwarding").read_text() == "0\n"
+
+
+def somebody_switches_all(net: Path, value: str) -> None:
+    """As `ip_forward` does, of which `all` is another name."""
+    for path in net.glob("ipv4/conf/*/forwarding"):
+        path.write_text(f"{value}\n")
+
+
+ON = dict.fromkeys(OFF, "1")
+
+
+def test_what_somebody_switched_on_for_the_whole_machine_since_stays_on(
+    net: Path, tmp_path: Path, exits: Exits
+) -> None:
+    forwarding = agent(tmp_path, net)
+    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.need(Role.RELAY, [MESH])
+    somebody_switches_all(net, "1")
+    forwarding.need(Role.GATEWAY)
+    forwarding.need(Role.RELAY)
+    assert values(net) == ON
+    assert exits.allowed is None
+
+
+def test_it_stays_on_also_where_the_route_is_taken_away_by_a_restart_without_it(
+    net: Path, tmp_path: Path, exits: Exits
+) -> None:
+    agent(tmp_path, net).need(Role.GATEWAY, [SITE], ["lan0"])
+    somebody_switches_all(net, "1")
+    successor = agent(tmp_path, net)
+    successor.need(Role.RELAY)
+    successor.need(Role.GATEWAY)
+    assert values(net) == ON
+    assert exits.allowed is None
+
+
+def test_a_machine_that_forwarded_before_gets_its_one_interface_back(
+    net: Path, tmp_path: Path, exits: Exits
+) -> None:
+    (net / "ipv4/conf/all/forwarding").write_text("1\n")
+    forwarding = agent(tmp_path, net)
+    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.need(Role.RELAY)
+    forwarding.need(Role.GATEWAY)
+    assert values(net) == OFF | {"all": "1"}
+
+
+def test_whoever_switched_on_and_off_again_leaves_it_to_us(net: Path, tmp_path: Path, exits: Exits) -> None:
+    forwarding = agent(tmp_path, net)
+    forwarding.need(Role.RELAY)
+    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    somebody_switches_all(net, "1")
+    somebody_switches_all(net, "0")
+    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    assert values(net)["lan0"] == "1"
+    forwarding.need(Role.GATEWAY)
+    assert values(net)["lan0"] == "0"
+
+
+def test_a_note_of_an_earlier_release_is_read(net: Path, tmp_path: Path, exits: Exits) -> None:
+    (net / "ipv4/conf/lan0/forwarding").write_text("1\n")
+    sealed_file.save(tmp_path / "forwarding.json", ["lan0"])
+    successor = agent(tmp_path, net)
+    for role in Role:
+        successor.need(role)
+    assert values(net) == OFF
