@@ -279,10 +279,11 @@ def knock(addresses: Iterable[IPAddress]) -> None:
     with contextlib.ExitStack() as stack:
         for address in addresses:
             family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-            if family not in sockets:
-                sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-                sockets[family].setblocking(False)
             try:
+                # Descriptors may have run out, or the machine may lack the family: a knock that is not sent is nothing.
+                if family not in sockets:
+                    sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    sockets[family].setblocking(False)
                 sockets[family].sendto(b"\0", (str(address), DISCARD_PORT))
             except OSError as error:
                 log.debug("knock not sent", address=str(address), why=error.strerror)

@@ -14,9 +14,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.values import UnusableValue, parse_host_port
 
 ANSWER_SECONDS = 1.0
 TOTAL_SECONDS = 5.0
@@ -177,11 +178,11 @@ def judge(server: str, address: str, port: int) -> Endpoint:
         StunError: nobody could be reached there.
     """
     try:
-        seen = ip_address(address)
-    except ValueError as error:
-        raise StunError(f"the STUN server {server} says {address!r:.40}, which is no address") from error
-    if not isinstance(seen, IPv4Address) or seen.is_unspecified or seen.is_loopback or seen.is_multicast:
-        raise StunError(f"the STUN server {server} says {seen}, where nobody can be reached")
-    if not 0 < port < 65536:
-        raise StunError(f"the STUN server {server} says port {port}")
-    return Endpoint(seen, port)
+        seen, seen_port = parse_host_port(address, port)
+    except UnusableValue as error:
+        raise StunError(
+            f"the STUN server {server} reports an endpoint that cannot be used: {error}"
+        ) from error
+    if not isinstance(seen, IPv4Address):
+        raise StunError(f"the STUN server {server} reports {seen}, which is not an IPv4 address")
+    return Endpoint(seen, seen_port)

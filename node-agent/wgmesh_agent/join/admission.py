@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 from wgmesh_agent.membership.admission_record import MAX_ROUTES
 from wgmesh_agent.membership.binding import Binding, IPAddress
@@ -17,6 +17,7 @@ from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.identity import NodeIdentity
 from wgmesh_api.meshservice_pb2 import JoinRequest
 from wgmesh_api.names import is_node_name
+from wgmesh_api.values import UnusableValue, parse_network
 
 
 class DenialReason(enum.StrEnum):
@@ -168,19 +169,14 @@ def _secret_ids(raw: bytes) -> tuple[bytes, ...]:
 
 
 def _endpoint(address: str, port: int, ranges: tuple[IPv4Network | IPv6Network, ...]) -> Endpoint:
-    if not 0 < port < 65536:
-        raise Denied(DenialReason.BAD_ENDPOINT, f"{port} is no UDP port for the endpoint: 1 to 65535")
     try:
-        endpoint = Endpoint(ip_address(address), port)
-    except ValueError as error:
-        raise Denied(
-            DenialReason.BAD_ENDPOINT, f"{address!r:.60} is no IP address for the endpoint"
-        ) from error
+        endpoint = Endpoint.reported(address, port)
+    except UnusableValue as error:
+        raise Denied(DenialReason.BAD_ENDPOINT, f"the endpoint cannot be used: {error}") from error
     if not usable_endpoint(endpoint, ranges):
         raise Denied(
             DenialReason.BAD_ENDPOINT,
-            f"nobody can reach an endpoint at {address}: it lies inside the mesh ({join_ranges(ranges)}), "
-            "or is a loopback, multicast or unspecified address",
+            f"an endpoint at {endpoint.address} cannot be reached: it lies inside the mesh ({join_ranges(ranges)})",
         )
     return endpoint
 
@@ -189,9 +185,9 @@ def _routes(texts: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     if len(texts) > MAX_ROUTES:
         raise Denied(DenialReason.BAD_ROUTE, f"{len(texts)} routes are more than {MAX_ROUTES}")
     try:
-        return tuple(dict.fromkeys(ip_network(text) for text in texts))
-    except ValueError as error:
-        raise Denied(DenialReason.BAD_ROUTE, f"a route makes no sense: {error}") from error
+        return tuple(dict.fromkeys(parse_network(text) for text in texts))
+    except UnusableValue as error:
+        raise Denied(DenialReason.BAD_ROUTE, f"a route is malformed: {error}") from error
 
 
 def join_ranges(ranges: tuple[IPv4Network | IPv6Network, ...]) -> str:

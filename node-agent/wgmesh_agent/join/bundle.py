@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ from wgmesh_agent.settings.model import Bundle, HostPort, IPAddress
 from wgmesh_api.certificates import is_issued_by
 from wgmesh_api.identity import IdentityError, NodeIdentity, Role, identity_of
 from wgmesh_api.names import is_mesh_name, is_node_name
+from wgmesh_api.parsed_certificate import load_certificates
 from wgmesh_api.preshared import MOST_SECRETS
 from wgmesh_api.roster import bootstrap_dns_name
+from wgmesh_api.values import parse_address
 
 MAX_BYTES = 256 * 1024
 MAX_BOOTSTRAPS = 64
@@ -120,7 +121,7 @@ def _check_certificate(bundle: Bundle) -> None:
     wanted = NodeIdentity(bundle.mesh, bundle.node, Role.NODE)
     if identity != wanted:
         raise BundleError(f"the certificate in {bundle.path} is for {identity or 'nobody'}, not for {wanted}")
-    if not any(is_issued_by(leaf, ca) for ca in x509.load_pem_x509_certificates(bundle.authorities)):
+    if not any(is_issued_by(leaf, ca) for ca in load_certificates(bundle.authorities)):
         raise BundleError(f"the certificate in {bundle.path} is not by the ca in it")
 
 
@@ -155,7 +156,7 @@ def _addresses(content: Mapping[str, Any], path: Path) -> tuple[IPAddress, ...]:
     if "addresses" not in content:
         return ()
     try:
-        return tuple(ip_address(text) for text in _list(content, path, "addresses", MAX_ADDRESSES))
+        return tuple(parse_address(text) for text in _list(content, path, "addresses", MAX_ADDRESSES))
     except ValueError as error:
         raise BundleError(f"{path}: addresses: {error}") from error
 

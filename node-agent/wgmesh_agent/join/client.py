@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 import grpc
 import structlog
@@ -28,12 +28,15 @@ from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeRespons
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
 from wgmesh_api.names import is_node_name
 from wgmesh_api.parsed_certificate import parse_pem
+from wgmesh_api.values import bounded, parse_address, parse_network
 
 log = structlog.get_logger()
 ORIGINAL_GOSSIP_PORT = 5353
 PROFILES = ("lan", "wan", "local")
 MAX_PEERS = 20_000
 CALL_SECONDS = 10.0
+LAST_UNIX_SECONDS = 221_845_392_000
+"""The year 9000: what is later, `datetime` and the command line cannot print."""
 CLOSED = ("socket closed", "connection reset", "broken pipe", "eof")
 
 
@@ -200,8 +203,12 @@ async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
 
 def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Claim, ...]) -> Admitted:
     try:
-        addresses = tuple(ip_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
-        ranges = tuple(ip_network(c, strict=False) for c in response.meshCidrs or [response.meshCidr])
+        addresses = tuple(parse_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
+        ranges = tuple(
+            parse_network(c, cut_host_bits=True) for c in response.meshCidrs or [response.meshCidr]
+        )
+        for seconds in (response.creationTS, response.gossipKeysSince):
+            bounded(seconds, 0, LAST_UNIX_SECONDS)
         texts = dict.fromkeys(text for text in (response.serfEncryptionKey, *response.gossipKeys) if text)
         keys = tuple(base64.b64decode(text, validate=True) for text in texts)
         admission = admission_in(response)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import JoinResponse, Peer
+from wgmesh_api.values import parse_address
 
 MAX_ADDRESSES = 8
 
@@ -49,8 +48,8 @@ def claim_from(peer: Peer) -> Claim:
     if len(texts) > MAX_ADDRESSES:
         raise PeerMessageError(f"{len(texts)} mesh addresses, more than {MAX_ADDRESSES}")
     try:
-        addresses = tuple(ip_address(text) for text in texts)
-        endpoints = (Endpoint(ip_address(peer.endpointIP), peer.endpointPort),) if peer.endpointIP else ()
+        addresses = tuple(parse_address(text) for text in texts)
+        endpoints = (Endpoint.reported(peer.endpointIP, peer.endpointPort),) if peer.endpointIP else ()
         admission = admission_in(peer)
         secret_ids = split_ids(peer.secretIds) if peer.HasField("secretIds") else None
     except (ValueError, AdmissionFault) as error:

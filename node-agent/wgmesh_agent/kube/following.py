@@ -236,7 +236,7 @@ def claim_of(entry: RosterNode) -> Claim | None:
     if not entry.addresses:
         return None
     try:
-        endpoints: tuple[Endpoint, ...] = (Endpoint.parse(entry.report.endpoint),)
+        endpoints: tuple[Endpoint, ...] = (Endpoint.parse_reported(entry.report.endpoint),)
     except ValueError:
         endpoints = ()
     return Claim(

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -37,6 +37,7 @@ from wgmesh_api.parsed_certificate import (
     parse_der,
     parse_pem,
 )
+from wgmesh_api.values import check_address
 
 LIFETIME = timedelta(hours=24)
 SKEW = timedelta(minutes=5)
@@ -327,13 +328,14 @@ def _check_signature(certificate: ParsedCertificate, record: AdmissionRecord) ->
 def _address(raw: bytes) -> IPAddress:
     if len(raw) not in (4, 16):
         raise ValueError(f"an address of {len(raw)} bytes")
-    return ip_address(raw)
+    return check_address(IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw))
 
 
 def _route(raw: bytes) -> IPNetwork:
     if len(raw) not in (5, 17):
         raise ValueError(f"a route of {len(raw)} bytes")
-    return ip_network((raw[:-1], raw[-1]))
+    kind = IPv4Network if len(raw) == 5 else IPv6Network
+    return kind((raw[:-1], raw[-1]))
 
 
 def _microseconds(time: datetime) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from wgmesh_agent.membership.admission_record import newest
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.names import is_node_name
+from wgmesh_api.values import UnusableValue, check_address, embedded_ipv4
 
 MAX_ENDPOINTS = 8
 MAX_FORMER = 4096
@@ -246,7 +247,12 @@ class Ledger:
 
 
 def usable_host(address: IPAddress, network: IPv4Network | IPv6Network) -> bool:
-    """Whether a member may have this address: in the range, and neither its network nor its broadcast address."""
+    """Whether a member may have this address: in the range, and neither its network nor its broadcast address.
+
+    An address with a zone is another object for a dict and the same one for WireGuard: no member may have one.
+    """
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        return False
     if address.version != network.version or address not in network:
         return False
     if network.num_addresses <= 2:
@@ -264,12 +270,18 @@ def usable_endpoints(
 
 
 def usable_endpoint(endpoint: Endpoint, ranges: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Whether WireGuard may be told to send there."""
-    address = endpoint.address
-    return (
-        0 < endpoint.port < 65536
-        and not (address.is_unspecified or address.is_multicast or address.is_loopback)
-        and not any(address.version == n.version and address in n for n in ranges)
+    """Whether WireGuard may send there: one other machine, outside the mesh, also where packets are translated to."""
+    try:
+        if endpoint.port == 0 or check_address(endpoint.address) != endpoint.address:
+            return False
+    except UnusableValue:
+        return False
+    inner = embedded_ipv4(endpoint.address)
+    addresses = (endpoint.address,) if inner is None else (endpoint.address, inner)
+    return not any(
+        address.version == network.version and address in network
+        for address in addresses
+        for network in ranges
     )
 
 

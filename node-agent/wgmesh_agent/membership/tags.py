@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 from wgmesh_agent.membership.binding import Claim
 from wgmesh_agent.membership.preshared import read_ids, write_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.values import parse_address
 
 PUBLIC_KEY = "_pk"
 ENDPOINT_ADDRESS = "_addr"
@@ -56,15 +56,15 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
     """What a member says of itself; None while it has set no key yet, as at its very start.
 
     Raises:
-        TagsError: a tag is malformed.
+        TagsError: a tag is malformed, or an address is not usable by other machines.
     """
     if PUBLIC_KEY not in tags:
         return None
     try:
         key = PublicKey.from_base64(tags[PUBLIC_KEY])
-        addresses = tuple(ip_address(tags[tag]) for tag in (MESH_ADDRESS, MESH_ADDRESS_2) if tag in tags)
+        addresses = tuple(parse_address(tags[tag]) for tag in (MESH_ADDRESS, MESH_ADDRESS_2) if tag in tags)
         endpoint = (
-            (Endpoint(ip_address(tags[ENDPOINT_ADDRESS]), _port(tags[ENDPOINT_PORT])),)
+            (Endpoint.reported(tags[ENDPOINT_ADDRESS], tags[ENDPOINT_PORT]),)
             if ENDPOINT_ADDRESS in tags and ENDPOINT_PORT in tags
             else ()
         )
@@ -74,9 +74,3 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
     if not addresses:
         raise TagsError(f"the tags of {node} name no mesh address")
     return Claim(node, key, addresses, endpoint, tags.get(ROLE) == BOOTSTRAP, secret_ids=secret_ids)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5):
-        raise ValueError(f"{text!r:.20} is no port")
-    return int(text)

@@ -7,13 +7,14 @@ believed: an answer is a candidate, and only who holds the peer's key can shake 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.membership.ledger import MAX_ENDPOINTS, usable_endpoints
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Whereabouts
+from wgmesh_api.values import UnusableValue, check_address
 
 QUERY = "_where"
 MAX_ANSWER_BYTES = 512
@@ -45,10 +46,12 @@ def decode(answer: bytes, ranges: Sequence[IPv4Network | IPv6Network]) -> tuple[
         raise WhereaboutsError(f"no list of endpoints: {error}") from error
     if any(len(one) not in _LENGTHS for one in packed):
         raise WhereaboutsError("an endpoint that is neither of IPv4 nor of IPv6")
-    return usable_endpoints(
-        (
-            Endpoint(ip_address(bytes(one[:-_PORT_BYTES])), int.from_bytes(one[-_PORT_BYTES:], "big"))
-            for one in packed
-        ),
-        ranges,
-    )
+    return usable_endpoints((found for one in packed if (found := _endpoint(one)) is not None), ranges)
+
+
+def _endpoint(packed: bytes) -> Endpoint | None:
+    raw, port = packed[:-_PORT_BYTES], int.from_bytes(packed[-_PORT_BYTES:], "big")
+    try:
+        return Endpoint(check_address(IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)), port)
+    except UnusableValue:
+        return None

@@ -11,12 +11,13 @@ import binascii
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import TypeVar
 
 from wgmesh_agent.settings.model import HostPort, IPAddress, IPNetwork, ListenAddress
 from wgmesh_api.names import is_mesh_name, is_node_name
+from wgmesh_api.values import UnusableValue, parse_network, usable_address
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -127,7 +128,12 @@ def address(text: str) -> IPAddress:
         raise ValueError(f'"{text}" is not an IP address') from None
     if isinstance(parsed, IPv6Address) and parsed.scope_id is not None:
         raise ValueError(f'"{text}" names an interface, which only means something on this machine')
-    return parsed
+    return _unmapped(parsed)
+
+
+def _unmapped(value: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one stands for (`::ffff:192.0.2.1`): sockets and WireGuard use that."""
+    return (value.ipv4_mapped or value) if isinstance(value, IPv6Address) else value
 
 
 def addresses(text: str) -> tuple[IPAddress, ...]:
@@ -146,8 +152,8 @@ def ranges(text: str) -> tuple[IPNetwork, ...]:
 
 def _range(text: str) -> IPNetwork:
     try:
-        network = ip_network(text, strict=False)
-    except ValueError:
+        network = parse_network(text, cut_host_bits=True)
+    except UnusableValue:
         network = None
     if network is None or "/" not in text:
         raise ValueError(f'"{text}" is not an address range such as 10.232.0.0/16')
@@ -183,8 +189,8 @@ def allowed_routes(text: str) -> tuple[tuple[str, IPNetwork], ...]:
 
 def _route(text: str) -> IPNetwork:
     try:
-        network = ip_network(text)
-    except ValueError as error:
+        network = parse_network(text)
+    except UnusableValue as error:
         raise ValueError(f'"{text}" is not a network such as 192.168.7.0/24: {error}') from None
     if "/" not in text or network.prefixlen == 0 or _is_special(network.network_address):
         raise ValueError(f'"{text}" is not a network that a node can announce')
@@ -194,11 +200,11 @@ def _route(text: str) -> IPNetwork:
 def listen_address(text: str) -> ListenAddress:
     """An IP address, an interface's name, or `name%n`, its n-th address counted from 0."""
     try:
-        literal = ip_address(text)
+        literal = _unmapped(ip_address(text))
     except ValueError:
         literal = None
     if literal is not None:
-        if _is_special(literal):
+        if not usable_address(literal):
             raise ValueError(f'"{text}" is not an address other nodes could reach')
         return ListenAddress(address=literal)
     name, percent, index = text.partition("%")
@@ -251,7 +257,7 @@ def _split_host_port(text: str) -> tuple[str, str | None]:
 
 def _host(host: str, text: str) -> str:
     if _is_ipv6(host):
-        return str(IPv6Address(host))
+        return str(_unmapped(IPv6Address(host)))
     if _LOOKS_LIKE_IPV4.fullmatch(host) is not None:
         try:
             return str(IPv4Address(host))
@@ -270,7 +276,13 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_special(value: IPv4Address | IPv6Address) -> bool:
-    return value.is_multicast or value.is_loopback or value.is_unspecified or value.is_link_local
+    return (
+        value.is_multicast
+        or value.is_loopback
+        or value.is_unspecified
+        or value.is_link_local
+        or (isinstance(value, IPv6Address) and value.ipv4_mapped is not None)
+    )
 
 
 def _items(text: str) -> list[str]:

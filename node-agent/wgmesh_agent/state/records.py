@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from wgmesh_agent.gossip.config import PROFILES
+from wgmesh_agent.gossip.keyring import KEY_LENGTHS, MOST_KEYS
 from wgmesh_agent.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.preshared import read_ids, write_ids
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.names import is_mesh_name
+from wgmesh_api.values import (
+    UnusableValue,
+    bounded,
+    parse_address,
+    parse_network,
+    parse_node_name,
+    parse_port,
+)
+
+LAST_UNIX_SECONDS = 221_845_392_000
+"""The year 9000: what is later, `datetime` and the command line cannot print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +98,39 @@ def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
 
 
 def mesh_from_json(content: Any) -> MeshRecord:
-    """Raises KeyError, TypeError or ValueError if the content is not what `mesh_to_json` makes."""
+    """Raises KeyError, TypeError or ValueError if the content is not what `mesh_to_json` makes.
+
+    Every value is one that an agent can start with: a file with another one is quarantined, and the agent joins again.
+    """
+    mesh, profile = content["mesh"], content["profile"]
+    if not (isinstance(mesh, str) and is_mesh_name(mesh)):
+        raise ValueError(f"{mesh!r:.40} is not a mesh name")
+    if profile not in PROFILES:
+        raise ValueError(f"{profile!r:.40} is not a gossip profile")
+    keys = tuple(base64.b64decode(key, validate=True) for key in content["gossipKeys"])
+    if len(keys) > MOST_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
+        raise ValueError("a gossip key of odd length, or too many of them")
+    addresses, ranges = _addresses(content["addresses"]), _networks(content["ranges"])
+    if not addresses or not ranges:
+        raise ValueError("it names no mesh address, or no range")
     return MeshRecord(
-        mesh=str(content["mesh"]),
-        node=str(content["node"]),
-        addresses=tuple(ip_address(a) for a in content["addresses"]),
-        ranges=tuple(ip_network(n) for n in content["ranges"]),
-        ipam_ranges=tuple(ip_network(n) for n in content["ipamRanges"]),
-        created_unix=int(content["created"]),
-        joined_unix=int(content["joined"]),
-        gossip_keys=tuple(base64.b64decode(key, validate=True) for key in content["gossipKeys"]),
-        profile=str(content["profile"]),
-        gossip_port=int(content["gossipPort"]),
+        mesh=mesh,
+        node=parse_node_name(content["node"]),
+        addresses=addresses,
+        ranges=ranges,
+        ipam_ranges=_networks(content["ipamRanges"]),
+        created_unix=_unix(content["created"]),
+        joined_unix=_unix(content["joined"]),
+        gossip_keys=keys,
+        profile=profile,
+        gossip_port=parse_port(content["gossipPort"]),
         bootstrap=bool(content["bootstrap"]),
-        tags={str(k): str(v) for k, v in content["tags"].items()},
+        tags=_tags(content["tags"]),
         requires_admission=bool(content.get("requiresAdmission", False)),
         admission=_admission_from_json(content),
-        routes=tuple(ip_network(n) for n in content.get("routes", [])),
-        gossip_keys_since=int(content.get("gossipKeysSince", 0)),
-        wireguard_key_since=int(content.get("wireguardKeySince", 0)),
+        routes=_networks(content.get("routes", [])),
+        gossip_keys_since=_unix(content.get("gossipKeysSince", 0)),
+        wireguard_key_since=_unix(content.get("wireguardKeySince", 0)),
         wireguard_key_token=str(content.get("wireguardKeyToken", "")),
     )
 
@@ -127,26 +156,64 @@ def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
 
 
 def members_from_json(content: Any) -> list[Binding]:
-    """Raises KeyError, TypeError or ValueError if the content is not what `members_to_json` makes."""
-    return [
-        Binding(
-            Claim(
-                node=str(item["node"]),
-                public_key=PublicKey.from_base64(item["pubkey"]),
-                addresses=tuple(ip_address(a) for a in item["addresses"]),
-                endpoints=tuple(Endpoint.parse(e) for e in item["endpoints"]),
-                bootstrap=bool(item["bootstrap"]),
-                admission=_admission_from_json(item),
-                routes=tuple(ip_network(n) for n in item.get("routes", [])) or None,
-                secret_ids=read_ids(item.get("secretIds", "")) or None,
-            ),
-            origin=Origin(item["origin"]),
-            since=float(item["since"]),
-            last_seen=float(item["lastSeen"]),
-            identity=str(item["identity"]),
-        )
-        for item in content
-    ]
+    """The members in a snapshot, less those with an address that no member may have: earlier versions took such.
+
+    Raises:
+        KeyError, TypeError, ValueError: the content is not what `members_to_json` makes.
+    """
+    found = []
+    for item in content:
+        try:
+            addresses = _addresses(item["addresses"])
+        except UnusableValue:
+            continue
+        found.append(_binding(item, addresses))
+    return found
+
+
+def _binding(item: Any, addresses: tuple[IPAddress, ...]) -> Binding:
+    return Binding(
+        Claim(
+            node=str(item["node"]),
+            public_key=PublicKey.from_base64(item["pubkey"]),
+            addresses=addresses,
+            endpoints=tuple(_endpoints(item["endpoints"])),
+            bootstrap=bool(item["bootstrap"]),
+            admission=_admission_from_json(item),
+            routes=_networks(item.get("routes", [])) or None,
+            secret_ids=read_ids(item.get("secretIds", "")) or None,
+        ),
+        origin=Origin(item["origin"]),
+        since=bounded(item["since"], 0, LAST_UNIX_SECONDS),
+        last_seen=bounded(item["lastSeen"], 0, LAST_UNIX_SECONDS),
+        identity=str(item["identity"]),
+    )
+
+
+def _endpoints(texts: Iterable[str]) -> Iterator[Endpoint]:
+    """Without those that earlier versions took from others, and no packet can be sent to."""
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            yield Endpoint.parse_reported(text)
+
+
+def _addresses(texts: Iterable[object]) -> tuple[IPAddress, ...]:
+    return tuple(parse_address(text) for text in texts)
+
+
+def _networks(texts: Iterable[object]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(parse_network(text) for text in texts)
+
+
+def _unix(value: object) -> int:
+    return int(bounded(value, 0, LAST_UNIX_SECONDS))
+
+
+def _tags(content: Any) -> dict[str, str]:
+    tags = dict(content.items())
+    if not all(isinstance(text, str) for pair in tags.items() for text in pair):
+        raise ValueError("a tag that is not text")
+    return tags
 
 
 def _admission_to_json(record: AdmissionRecord | None) -> str:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from wgmesh_agent.runtime.borders import border
+
 from .diff import Change, RemovePeer, SetDevice, SetPeer
 from .errors import KernelError
 from .keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
 from .model import Device, Endpoint, Network, Peer
 
+PEERS = border("peer for the kernel", "a peer of a change, encoded for the kernel back end")
 FAMILY = "wireguard"
 VERSION = 1
 GET_DEVICE = 0
@@ -99,7 +102,7 @@ def encode_set(name: str, changes: Iterable[Change], throwaway: Callable[[], Pub
 
     Kernels before 6.16 cannot take a range from a peer and refuse the attribute that asks for it, so on all
     of them a removed range moves to a peer of key `throwaway()` that goes again, in the same message, last
-    of all.
+    of all. A peer that cannot be encoded is left out: the rest of the change is applied.
     """
     message = _Message(_name(name))
     removed: list[Network] = []
@@ -114,7 +117,10 @@ def encode_set(name: str, changes: Iterable[Change], throwaway: Callable[[], Pub
             entry = _Entry(change.public_key, _REMOVE_ME, b"", ())
         else:
             removed.extend(change.remove_allowed_ips)
-            entry = _entry(change)
+            with PEERS.fence(change.public_key) as item:
+                entry = _entry(change)
+            if item.rejected is not None:
+                continue
         yield from _fill(message, entry)
     # Two of each message's 32 peers: the throwaway with its ranges, and its end.
     for start in range(0, len(removed), MAX_ALLOWED_IPS):
@@ -193,8 +199,8 @@ def _socket_address(endpoint: Endpoint) -> bytes:
     if isinstance(address, IPv4Address):
         return _U16.pack(_AF_INET) + port + address.packed + bytes(8)
     scope = address.scope_id or "0"
-    if not scope.isdecimal():
-        raise ValueError(f"the zone of {address} must be an interface's number here")
+    if not (scope.isascii() and scope.isdecimal() and int(scope) <= 0xFFFF_FFFF):
+        raise ValueError("the zone of an endpoint must be an interface's number for the kernel")
     return _U16.pack(_AF_INET6) + port + bytes(4) + address.packed + _U32.pack(int(scope))
 
 

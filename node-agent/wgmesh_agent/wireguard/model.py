@@ -14,6 +14,8 @@ from ipaddress import (
 )
 from typing import Self
 
+from wgmesh_api.values import check_address, parse_host_port
+
 from .keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 
 Address = IPv4Address | IPv6Address
@@ -28,12 +30,16 @@ are removed.
 MAX_KEEPALIVE_SECONDS = 65535
 _MAX_PORT = 65535
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.=+-]{1,15}")
+_MAX_ENDPOINT_CHARACTERS = 80
+"""Of an IPv6 address with a zone, in brackets, and a port."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a peer's UDP packets go. An IPv6 address may carry a zone (`fe80::1%2`). Port 0 only as read
-    back.
+    """Where a peer's UDP packets go. Port 0 only as read back.
+
+    An IPv6 address may carry a zone (`fe80::1%2`): the number or name of an interface of this machine, as its own
+    device reports it. Endpoints that other machines report have none: see `reported`.
     """
 
     address: Address
@@ -42,10 +48,30 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _MAX_PORT:
             raise ValueError(f"port {self.port} is not within 0 and {_MAX_PORT}")
+        scope = self.address.scope_id if isinstance(self.address, IPv6Address) else None
+        if scope is not None and not _INTERFACE_NAME.fullmatch(scope):
+            raise ValueError("the zone of an endpoint is not the number or name of an interface")
+
+    @classmethod
+    def reported(cls, address: object, port: object) -> Self:
+        """From what another machine reports: an address that packets can be sent to, without a zone, and a port.
+
+        Raises:
+            wgmesh_api.values.UnusableValue: packets cannot be sent there.
+        """
+        return cls(*parse_host_port(address, port))
+
+    @classmethod
+    def parse_reported(cls, text: str) -> Self:
+        """As `reported`, from `192.0.2.1:51820` or `[2001:db8::1]:51820`. Raises ValueError."""
+        endpoint = cls.parse(text)
+        return cls(check_address(endpoint.address), endpoint.port)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """From `192.0.2.1:51820` or `[2001:db8::1]:51820`, port 1 to 65535; raises `ValueError`."""
+        if len(text) > _MAX_ENDPOINT_CHARACTERS:
+            raise ValueError(f"{text[:40]!r} is too long for ADDRESS:PORT")
         host, colon, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         if (

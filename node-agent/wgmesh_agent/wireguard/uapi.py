@@ -6,8 +6,11 @@ import errno
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
+
+from wgmesh_agent.runtime.borders import border
+from wgmesh_api.values import parse_network
 
 from .diff import Change, RemovePeer, SetDevice, SetPeer
 from .errors import UapiError
@@ -18,6 +21,7 @@ GET = b"get=1\n\n"
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """Room for well over 100,000 peers; a reply longer than this is no reply."""
 MAX_LINE_CHARACTERS = 256
+PEERS = border("peer for wireguard-go", "a peer of a change, written for the userspace back end")
 T = TypeVar("T")
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -26,7 +30,8 @@ def encode_set(changes: Iterable[Change], throwaway: Callable[[], PublicKey]) ->
     """One `set` operation for `changes`, in order.
 
     The protocol of installed versions cannot take a range from a peer, so a removed range moves to a peer
-    of key `throwaway()` (called at most once) that is removed in the same operation.
+    of key `throwaway()` (called at most once) that is removed in the same operation. A peer that cannot be
+    written is left out: the rest of the change is applied.
     """
     lines = ["set=1"]
     for change in changes:
@@ -39,7 +44,8 @@ def encode_set(changes: Iterable[Change], throwaway: Callable[[], PublicKey]) ->
             case RemovePeer(key):
                 lines += [f"public_key={key.raw.hex()}", "remove=true"]
             case SetPeer():
-                lines.extend(_peer_lines(change))
+                with PEERS.fence(change.public_key):
+                    lines.extend(list(_peer_lines(change)))
     removed = [
         one
         for change in changes
@@ -48,7 +54,7 @@ def encode_set(changes: Iterable[Change], throwaway: Callable[[], PublicKey]) ->
     ]
     if removed:
         key_line = f"public_key={throwaway().raw.hex()}"
-        lines += [key_line, *(f"allowed_ip={one}" for one in removed), key_line, "remove=true"]
+        lines += [key_line, *(f"allowed_ip={_network_text(one)}" for one in removed), key_line, "remove=true"]
     return ("\n".join(lines) + "\n\n").encode("ascii")
 
 
@@ -59,11 +65,26 @@ def _peer_lines(change: SetPeer) -> Iterator[str]:
     if change.preshared_key is not None:
         yield f"preshared_key={change.preshared_key.raw.hex()}"
     if change.endpoint is not None:
-        yield f"endpoint={change.endpoint}"
+        yield f"endpoint={_endpoint_text(change.endpoint)}"
     if change.keepalive_seconds is not None:
         yield f"persistent_keepalive_interval={change.keepalive_seconds}"
     for one in _ordered(change.add_allowed_ips):
-        yield f"allowed_ip={one}"
+        yield f"allowed_ip={_network_text(one)}"
+
+
+def _endpoint_text(endpoint: Endpoint) -> str:
+    """Written from the packed address and the port, never from text that others provided."""
+    if isinstance(endpoint.address, IPv4Address):
+        return f"{IPv4Address(endpoint.address.packed)}:{endpoint.port:d}"
+    scope = endpoint.address.scope_id
+    # `Endpoint` takes the name or number of an interface only.
+    zone = "" if scope is None else f"%{scope}"
+    return f"[{IPv6Address(endpoint.address.packed)}{zone}]:{endpoint.port:d}"
+
+
+def _network_text(network: Network) -> str:
+    kind = IPv4Network if network.version == 4 else IPv6Network
+    return str(kind((network.network_address.packed, network.prefixlen)))
 
 
 def _ordered(networks: Iterable[Network]) -> list[Network]:
@@ -150,7 +171,7 @@ def decode_get(reply: bytes, name: str, written: Mapping[PublicKey, float]) -> D
 
 def _read_peer_line(draft: _PeerDraft, key: str, value: str) -> None:
     if key == "allowed_ip":
-        draft.allowed_ips.append(_parsed(key, value, ip_network))
+        draft.allowed_ips.append(_parsed(key, value, parse_network))
     elif key == "endpoint":
         draft.endpoint = _unmapped(_parsed(key, value, Endpoint.parse))
     elif key == "preshared_key":

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
-from wgmesh_agent.membership.ledger import MAX_ENDPOINTS, Ledger, Own, Reason
+from wgmesh_agent.membership.ledger import MAX_ENDPOINTS, Ledger, Own, Reason, usable_endpoint, usable_host
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -170,3 +170,29 @@ def test_who_says_nothing_of_routes_changes_none_and_who_does_changes_them(ledge
     binding = ledger.by_key(key(1))
     assert binding is not None
     assert binding.claim.routes == ()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.232.0.5",
+        "::ffff:10.232.0.5",
+        "64:ff9b::10.232.0.5",
+        "2002:ae8:5::1",
+        "::ffff:127.0.0.1",
+        "127.0.0.1",
+        "255.255.255.255",
+        "0.0.0.1",
+        "240.0.0.1",
+        "fe80::1",
+        "fe80::1%2",
+        "ff02::1",
+        "::",
+    ],
+)
+def test_no_packet_goes_to_an_endpoint_inside_the_mesh_or_of_no_single_machine(address: str) -> None:
+    assert not usable_endpoint(Endpoint(ip_address(address), 1), (ip_network("10.232.0.0/16"),))
+
+
+def test_an_address_with_a_zone_is_nobody_s() -> None:
+    assert not usable_host(ip_address("fd00::5%1"), ip_network("fd00::/64"))

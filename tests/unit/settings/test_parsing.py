@@ -55,7 +55,34 @@ def test_bootstrap_nodes_are_named_by_address_or_name_with_or_without_port(
 )
 def test_a_printed_host_and_port_reads_back_as_itself(host: str, port: int) -> None:
     written = HostPort(host, port)
-    assert BOOTSTRAPS(str(written)) == (written,)
+    assert BOOTSTRAPS(str(written)) == (HostPort(host_without_mapping(host), port),)
+
+
+def host_without_mapping(host: str) -> str:
+    if not host.startswith("::ffff:"):
+        return host
+    return str(IPv6Address(host).ipv4_mapped or host)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("::ffff:192.0.2.11", "192.0.2.11"), ("::ffff:c000:20b", "192.0.2.11")]
+)
+def test_an_ipv4_mapped_address_of_a_setting_is_the_ipv4_address(text: str, wanted: str) -> None:
+    assert parsing.listen_address(text).address == ip_address(wanted)
+    assert parsing.address(text) == ip_address(wanted)
+    assert BOOTSTRAPS(f"[{text}]:5000") == (HostPort(wanted, 5000),)
+
+
+@pytest.mark.parametrize("text", ["::ffff:127.0.0.1", "255.255.255.255", "240.0.0.1", "0.0.0.1", "fe80::1"])
+def test_a_listen_address_that_others_cannot_reach_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="could reach"):
+        parsing.listen_address(text)
+
+
+@pytest.mark.parametrize("text", ["::ffff:10.232.0.0/112", "fe80::%eth0/64"])
+def test_a_range_in_other_clothes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="range"):
+        parsing.ranges(text)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.state import sealed_file
 from wgmesh_agent.state.folder import CLOCK, MEMBERS, MESH, MeshInUse, StateFolder
-from wgmesh_agent.state.records import MeshRecord, members_from_json, members_to_json
+from wgmesh_agent.state.records import MeshRecord, members_from_json, members_to_json, mesh_to_json
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.values import usable_address
 
 RECORD = MeshRecord(
     mesh="blue",
@@ -113,6 +114,67 @@ def test_a_whole_file_with_a_wrong_field_is_set_aside(folder: StateFolder) -> No
         folder.mesh()
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mesh", "../x"),
+        ("mesh", 5),
+        ("node", "-5"),
+        ("node", None),
+        ("profile", "moon"),
+        ("profile", ["lan"]),
+        ("gossipPort", -5),
+        ("gossipPort", "7946x"),
+        ("gossipPort", 10**30),
+        ("created", 10**30),
+        ("created", float("nan")),
+        ("joined", "yesterday"),
+        ("gossipKeys", ["AAAA"]),
+        ("gossipKeys", 7),
+        ("addresses", []),
+        ("addresses", ["10.232.0.5%eth0"]),
+        ("ranges", ["10.232.0.5/16"]),
+        ("ranges", []),
+        ("tags", ["x"]),
+        ("tags", {"a": 1}),
+        ("routes", ["nowhere"]),
+        ("gossipKeysSince", -1),
+        ("admission", "AAAA"),
+        ("admission", 1),
+    ],
+)
+def test_an_odd_value_with_a_right_checksum_is_quarantined(
+    folder: StateFolder, field: str, value: object
+) -> None:
+    sealed_file.save(folder.path / MESH, {**mesh_to_json(RECORD), field: value})
+    with pytest.raises(DamagedFile, match="field") as caught:
+        folder.mesh()
+    assert "\n" not in str(caught.value)
+    assert folder.mesh() is None
+
+
+def test_a_directory_in_place_of_the_mesh_file_is_an_os_error(folder: StateFolder) -> None:
+    (folder.path / MESH).mkdir()
+    with pytest.raises(IsADirectoryError):
+        folder.mesh()
+
+
+def test_endpoints_and_addresses_that_earlier_versions_took_are_left_out_of_a_snapshot() -> None:
+    content = members_to_json([BINDING])
+    other = {**content[0], "node": "gamma", "addresses": ["fd00::5%1"]}
+    content[0]["endpoints"] = [
+        "[2001:db8::9%eth0]:51820",
+        "192.0.2.1:1",
+        "[::ffff:192.0.2.2]:2",
+        "255.255.255.255:3",
+    ]
+    (found,) = members_from_json([*content, other])
+    assert found.claim.endpoints == (
+        Endpoint(ip_address("192.0.2.1"), 1),
+        Endpoint(ip_address("192.0.2.2"), 2),
+    )
+
+
 def test_damaged_members_count_as_none_and_are_kept_aside(folder: StateFolder) -> None:
     (folder.path / MEMBERS).write_bytes(b"half a fi")
     assert folder.members() == []
@@ -158,6 +220,7 @@ def test_members_survive_json(values: list[tuple[int, int, int, str]]) -> None:
             since=float(p),
         )
         for k, a, p, text in values
+        if usable_address(ip_address(a))
     ]
     assert members_from_json(json.loads(json.dumps(members_to_json(bindings)))) == bindings
 

@@ -31,6 +31,7 @@ from wgmesh_agent.wireguard.outcome import applied
 
 THROWAWAY = PublicKey(b"\xee" * 32)
 A = KEYS[0]
+B, C = KEYS[1], KEYS[2]
 
 
 def encoded(changes: Sequence[Change]) -> list[bytes]:
@@ -134,9 +135,11 @@ def test_no_change_is_no_message() -> None:
     assert encoded([]) == []
 
 
-def test_a_zone_must_be_a_number() -> None:
-    with pytest.raises(ValueError, match="zone"):
-        encoded([SetPeer(A, Endpoint(ip_address("fe80::1%eth0"), 1))])
+@pytest.mark.parametrize("zone", ["eth0", "99999999999"])
+def test_a_peer_that_cannot_be_encoded_costs_no_other_peer(zone: str) -> None:
+    broken = SetPeer(A, Endpoint(ip_address(f"fe80::1%{zone}"), 1))
+    others: list[Change] = [RemovePeer(B), SetPeer(C, Endpoint(ip_address("192.0.2.1"), 1))]
+    assert encoded([others[0], broken, others[1]]) == encoded(others)
 
 
 def test_a_request_names_its_device() -> None:
