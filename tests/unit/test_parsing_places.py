@@ -34,7 +34,10 @@ KERNEL = {
     )
 }
 """Read what the kernel or the resolver says of this machine and of the sources of packets."""
-OWN = {f"{AGENT}/settings/parsing.py", f"{AGENT}/settings/bootstrap_table.py", f"{AGENT}/cli/ca.py"}
+OWN = {
+    f"{AGENT}/{name}.py"
+    for name in ("settings/parsing", "settings/bootstrap_table", "cli/ca", "kube/settings")
+}
 """Settings and arguments of this machine's user, verified in the same function."""
 TYPED = {f"{AGENT}/membership/desired.py", f"{AGENT}/wireguard/mtu.py"}
 """Networks of addresses that are parsed already."""
