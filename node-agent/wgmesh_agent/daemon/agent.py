@@ -21,13 +21,15 @@ from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.listening import NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
 from wgmesh_agent.daemon.waiting import Waiting, is_passing, sentence
-from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, resolve, underlay_mtu
+from wgmesh_agent.endpoint.look_up import resolve
+from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, underlay_mtu
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.join.tls import TLSFileError
 from wgmesh_agent.log import configure
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import NodeSettings
-from wgmesh_agent.state.folder import MeshInUse, StateFolder
+from wgmesh_agent.state.folder import MACHINE, MeshInUse, StateFolder
+from wgmesh_agent.state.machine import this_machine
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.backends.select import choose
 from wgmesh_agent.wireguard.errors import BackEndError
@@ -66,6 +68,7 @@ def run_agent(
     *,
     before_stopping: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
     held_tunnel: bool = False,
+    founds: bool = False,
 ) -> int:
     """Runs until it is stopped or has left; the exit status. Foreseeable faults are one sentence, not a traceback.
 
@@ -76,13 +79,22 @@ def run_agent(
         before_stopping: what is waited for when the agent is told to stop; all goes on meanwhile.
         held_tunnel: a wireguard-go is run by somebody else, who is asked for it; and nobody will miss the key of a
             node that never entered.
+        founds: without anything remembered it makes the mesh.
     """
     output = configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
         relieve_garbage_collector()
         return asyncio.run(
-            _agent(settings, prepare(), companions, after_leaving, before_stopping, held_tunnel=held_tunnel)
+            _agent(
+                settings,
+                prepare(),
+                companions,
+                after_leaving,
+                before_stopping,
+                held_tunnel=held_tunnel,
+                founds=founds,
+            )
         )
     except FORESEEABLE as error:
         output.write(f"wgmesh: {sentence(error)}\n")
@@ -104,6 +116,7 @@ async def _agent(
     before_stopping: Callable[[], Coroutine[Any, Any, None]],
     *,
     held_tunnel: bool,
+    founds: bool,
 ) -> int:
     stop, leave, stopping = _signals(before_stopping)
     agent_service.clear(settings.agent_socket)
@@ -113,6 +126,11 @@ async def _agent(
         if folder is None:
             return 0
         opened = folder
+        if (
+            await _unless_ended(_until_possible(lambda: _own_state(opened, founds=founds)), stop, leave)
+            is None
+        ):
+            return 0
         keys = await _unless_ended(_until_possible(lambda: _private_key(opened)), stop, leave)
         if keys is None:
             return 0
@@ -145,17 +163,33 @@ async def _agent(
 
 
 async def _until_possible(attempt: Callable[[], T]) -> T:
-    """What `attempt` answers, tried until this machine allows it."""
-
-    async def tried() -> T:
-        return attempt()
-
+    """What `attempt`, which may block, answers: tried until this machine allows it."""
     async with Waiting() as waiting:
-        return await waiting.until(tried)
+        return await waiting.until(lambda: asyncio.to_thread(attempt))
 
 
 async def _opened(settings: NodeSettings) -> StateFolder:
     return await _until_possible(lambda: StateFolder(settings.state_dir, settings.mesh_name))
+
+
+def _own_state(folder: StateFolder, *, founds: bool) -> bool:
+    """True, once what is remembered is this machine's. Raises Conflict."""
+    machine = this_machine()
+    if not folder.is_of_another(machine):
+        return True
+    why = "the state folder was written on another machine: this one is a copy of it, or has its disk"
+    keep = f"if the other machine is gone for good, remove {folder.path / MACHINE} to go on as it"
+    if founds and not folder.is_blank():
+        raise Conflict(
+            f"{why}. It founded the mesh {folder.path.name}, and would found a second one: give this machine the "
+            f"other's -bootstrap-addr and a certificate of its own, or remove {folder.path}; {keep}"
+        )
+    aside = folder.set_aside()
+    folder.is_of_another(machine)
+    log.error(
+        "state of another machine set aside", why=why, kept=str(aside), next=f"entering as itself; {keep}"
+    )
+    return True
 
 
 async def _run(

@@ -14,7 +14,8 @@ import structlog
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.waiting import Waiting
-from wgmesh_agent.endpoint.own import NameServiceAway, addresses_of, has_route_to
+from wgmesh_agent.endpoint.look_up import NameServiceAway, addresses_of
+from wgmesh_agent.endpoint.own import has_route_to
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import IPAddress

@@ -81,7 +81,7 @@ class Plan:
 
 def run_bootstrap(settings: BootstrapSettings) -> int:
     """Runs a bootstrap node until it is stopped; the exit status."""
-    return run_agent(settings.node, lambda: _bootstrap_entry(settings))
+    return run_agent(settings.node, lambda: _bootstrap_entry(settings), founds=not settings.bootstrap_addrs)
 
 
 def run_join(settings: JoinSettings) -> int:
@@ -220,8 +220,8 @@ def _remembered(plan: Plan, folder: StateFolder) -> MeshRecord | None:
     name = plan.node.node_name
     if name is not None and name != record.node:
         raise Conflict(
-            f"this machine is the member {record.node} of the mesh {record.mesh}, and cannot become {name}: "
-            "run `wgmesh leave` first"
+            f"this machine is the member {record.node} of the mesh {record.mesh}, and cannot become {name}: start it "
+            f"as {record.node} and run `wgmesh leave`; if its state is another machine's, remove {folder.path}"
         )
     founds = plan.founds
     if founds is not None and founds.ranges != record.ranges:

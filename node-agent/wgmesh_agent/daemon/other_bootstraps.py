@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from wgmesh_agent.daemon.waiting import Waiting
 from wgmesh_agent.endpoint.interfaces import has_addresses
-from wgmesh_agent.endpoint.own import NameServiceAway, addresses_of
+from wgmesh_agent.endpoint.look_up import NameServiceAway, addresses_of
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import HostPort
 

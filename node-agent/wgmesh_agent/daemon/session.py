@@ -29,7 +29,8 @@ from wgmesh_agent.daemon.rotations import Rotations
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.daemon.snapshot import Writer
-from wgmesh_agent.endpoint.own import NoEndpoint, resolve
+from wgmesh_agent.endpoint.look_up import resolve
+from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.other_keys import OtherKeys
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of

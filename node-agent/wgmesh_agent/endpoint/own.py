@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -86,34 +84,6 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
             with contextlib.suppress(OSError):
                 return interface_mtu(interfaces[source]), source.version
     return DEFAULT_UNDERLAY_MTU, endpoint.address.version
-
-
-class NameServiceAway(Exception):
-    """A name could not be looked up for now, which says nothing about the name."""
-
-
-async def addresses_of(host: str, port: int) -> list[IPAddress]:
-    """The addresses of a host name or address; empty if there is no such name. Raises NameServiceAway."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_AGAIN:
-            raise NameServiceAway(f"no name server answers for {host}: {error.strerror}") from error
-        return []
-    except (OSError, UnicodeError):
-        return []
-    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-
-
-async def resolve(host: str, port: int) -> list[IPAddress]:
-    """The addresses of a host name or address; empty if it does not resolve."""
-    try:
-        found = await addresses_of(host, port)
-    except NameServiceAway:
-        found = []
-    if not found:
-        log.debug("name does not resolve", host=host)
-    return found
 
 
 def has_route_to(address: IPAddress) -> bool:

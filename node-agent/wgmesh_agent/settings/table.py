@@ -131,7 +131,7 @@ JOIN_TIMEOUT: Setting[float | None] = Setting(
     default=60.0,
     default_text="60",
     metavar="SECONDS",
-    help="how long to keep trying to join; 0: for ever",
+    help="how long to keep trying to join, from when this machine can ask; 0: for ever",
 )
 LISTEN_ADDR: Setting[ListenAddress | None] = Setting(
     commands=NODE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import structlog
 from wgmesh_agent.atomic_file import remove_leftovers, write_atomically
 from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.state import records, sealed_file
+from wgmesh_agent.state.machine import Machine, from_json
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.clock_steps import Span
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
@@ -24,6 +26,9 @@ MESH = "mesh.json"
 MEMBERS = "members.json"
 EARLIER_MEMBERS = "members.json.earlier"
 CLOCK = "clock.json"
+MACHINE = "machine.json"
+LOCK = "lock"
+COPIED = "of-another-machine"
 
 
 class MeshInUse(Exception):
@@ -42,7 +47,7 @@ class StateFolder:
         """
         self.path = base / mesh
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -178,6 +183,38 @@ class StateFolder:
             log.debug("steps of the clock not saved", why=str(error))
             return False
         return True
+
+    def is_of_another(self, machine: Machine) -> bool:
+        """Whether this folder was written on another machine; one that does not say becomes this machine's. Raises
+        OSError.
+        """
+        path = self.path / MACHINE
+        try:
+            content = sealed_file.load(path)
+            before = from_json(content) if content is not None else Machine()
+        except (DamagedFile, KeyError, TypeError, ValueError) as error:
+            log.warning(
+                "not known whose state this is", why=str(error), next="it is taken for this machine's"
+            )
+            before = Machine()
+        if before.is_other(machine):
+            return True
+        now = before.with_news(machine)
+        if now != before:
+            try:
+                sealed_file.save(path, now.to_json())
+            except OSError as error:
+                log.debug("machine not remembered", why=str(error))
+        return False
+
+    def set_aside(self) -> Path:
+        """Moves all that is here into a folder within, which is returned: this machine begins anew. Raises OSError."""
+        aside = self.path / f"{COPIED}-{time.time_ns()}"
+        aside.mkdir(mode=0o700)
+        for entry in self.path.iterdir():
+            if entry.name != LOCK and not entry.name.startswith(COPIED):
+                entry.rename(aside / entry.name)
+        return aside
 
     def is_blank(self) -> bool:
         """Whether the folder is there, and no mesh was ever entered from it."""
