@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from wgmesh_api.fields import write_time
+from wgmesh_api.fields import read_list, read_mapping, read_text, write_time
 from wgmesh_api.roster import API_VERSION, OPERATOR_MANAGER
 from wgmesh_operator.decisions.actions import (
     Action,
@@ -167,8 +167,11 @@ class KubernetesCluster:
                 "apiVersion": page.get("apiVersion"),
                 "kind": str(page.get("kind")).removesuffix("List"),
             }
-            items += [of_kind | item for item in page.get("items") or []]
-            metadata = page.get("metadata") or {}
+            metadata = read_mapping(page, "metadata")
+            if not read_text(metadata, "resourceVersion") or not isinstance(page.get("items") or [], list):
+                # taken for an empty list, it would say that all objects are gone
+                raise Unreachable(f"GET {resource.plural}: the answer is not a list")
+            items += [of_kind | item for item in read_list(page, "items") if isinstance(item, dict)]
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
             query["continue"] = metadata["continue"]
@@ -180,7 +183,8 @@ class KubernetesCluster:
             if error.status == 404:
                 return []
             raise
-        return [text for item in page.get("items") or [] for text in item["spec"].get("cidrs") or []]
+        items = (item for item in read_list(page, "items") if isinstance(item, dict))
+        return [text for item in items for text in read_list(read_mapping(item, "spec"), "cidrs")]
 
     def _forced(self, action: Apply) -> dict[str, str]:
         return {"fieldManager": OPERATOR_MANAGER, "force": "true"}
@@ -255,6 +259,11 @@ class KubernetesCluster:
         content_type: str = "application/json",
     ) -> Json:
         try:
+            identity = self._authorization()
+        except Exception as error:
+            # kubelet replaces the token's file: for a moment it may be absent or empty, and the client raises at will
+            raise Unreachable(f"the service account's token cannot be read: {error}") from error
+        try:
             answer = self._pool.request(
                 method,
                 f"{self._server}{path}" + (f"?{urlencode(query)}" if query else ""),
@@ -263,12 +272,12 @@ class KubernetesCluster:
                     "Accept": "application/json",
                     "Content-Type": content_type,
                     "User-Agent": OPERATOR_MANAGER,
-                    **self._authorization(),
+                    **identity,
                 },
                 timeout=REQUEST_SECONDS,
                 retries=False,
             )
-        except urllib3.exceptions.HTTPError as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(f"{method} {path}: {error}") from error
         content = _decoded(answer.data)
         if answer.status in (429, 502, 503, 504):
@@ -281,7 +290,7 @@ class KubernetesCluster:
 def _decoded(data: bytes) -> Json:
     try:
         content: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"message": data[:200].decode(errors="replace")}
     return content if isinstance(content, dict) else {}
 

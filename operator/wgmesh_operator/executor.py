@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wgmesh_operator.cluster import CONNECTIONS, ApiError, Cluster
+from wgmesh_operator.cluster import CONNECTIONS, ApiError, Cluster, Unreachable
 from wgmesh_operator.decisions.actions import Action, Emit
+from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.progress import Progress
+from wgmesh_operator.rejections import Rejections
 from wgmesh_operator.resources import WATCHED_KINDS
 from wgmesh_operator.store import Store
 
@@ -33,10 +35,11 @@ class Outcome:
 class Executor:
     """Calls of the API block, so they are made in threads; everything else happens in the loop's."""
 
-    def __init__(self, cluster: Cluster, store: Store, progress: Progress) -> None:
+    def __init__(self, cluster: Cluster, store: Store, progress: Progress, rejections: Rejections) -> None:
         self._cluster = cluster
         self._store = store
         self._progress = progress
+        self._rejections = rejections
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="api")
 
     def close(self) -> None:
@@ -46,7 +49,7 @@ class Executor:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def do_all(self, actions: Sequence[Action]) -> Outcome:
-        """Do them all, also if some are refused. Raises Unreachable: then some are done, and some are not."""
+        """Does them all, also if some are refused or fail. Raises Unreachable: some are done then, some are not."""
         outcome = Outcome()
         for _, group in itertools.groupby(actions, key=lambda action: (type(action), action.kind)):
             same = list(group)
@@ -54,7 +57,7 @@ class Executor:
                 batch = same[start : start + _BATCH]
                 results = await asyncio.gather(*map(self._do, batch), return_exceptions=True)
                 for action, result in zip(batch, results, strict=True):
-                    _add(outcome, action, result)
+                    self._add(outcome, action, result)
         return outcome
 
     async def _do(self, action: Action) -> bool:
@@ -73,20 +76,24 @@ class Executor:
             return True
         return self._store.put(watched, body)
 
-
-def _add(outcome: Outcome, action: Action, result: bool | BaseException) -> None:
-    if isinstance(result, bool):
-        outcome.changed |= result
-    elif not isinstance(result, ApiError):
-        raise result
-    elif isinstance(action, Emit):
-        log.warning("%s was refused: %s", described(action), result)
-    elif result.is_conflict:
-        # what they did comes by the watch, or by the next look
-        log.debug("%s: %s", described(action), result)
-        outcome.conflict = True
-    else:
-        outcome.trouble = f"{described(action)} was refused: {result}"
+    def _add(self, outcome: Outcome, action: Action, result: bool | BaseException) -> None:
+        match result:
+            case bool():
+                outcome.changed |= result
+            case ApiError() if isinstance(action, Emit):
+                log.warning("%s was refused: %s", described(action), result)
+            case ApiError() if result.is_conflict:
+                # the watch, or the next pass, brings what the other writer did
+                log.debug("%s: %s", described(action), result)
+                outcome.conflict = True
+            case ApiError():
+                outcome.trouble = f"{described(action)} was refused: {result}"
+            case Exception() if not isinstance(result, Unreachable):
+                # one action's fault: it must not undo the pass for all that follow
+                self._rejections.count(Fault(Border.ACTION, described(action), result))
+                outcome.trouble = f"{described(action)} failed: {explained(result)}"
+            case _:
+                raise result
 
 
 def described(action: Action) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kopf
 
+from wgmesh_operator.decisions.faults import Border
 from wgmesh_operator.progress import Progress
 from wgmesh_operator.resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, Watched
 from wgmesh_operator.worker import Worker
@@ -68,9 +69,13 @@ def registry(worker: Worker, progress: Progress) -> kopf.OperatorRegistry:
                 task.result()
         return progress.check()
 
+    async def rejected(**_: Any) -> dict[str, int]:
+        return dict(worker.rejections.counts())
+
     kopf.on.startup(registry=made)(start)
     kopf.on.cleanup(registry=made)(stop)
     kopf.on.probe(registry=made, id="progress")(is_alive)
+    kopf.on.probe(registry=made, id="rejected")(rejected)
     for watched in Watched:
         _watch(made, worker, watched)
     return made
@@ -78,16 +83,22 @@ def registry(worker: Worker, progress: Progress) -> kopf.OperatorRegistry:
 
 def _watch(made: kopf.OperatorRegistry, worker: Worker, watched: Watched) -> None:
     async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:
-        raw = dict(body)
-        if type == "DELETED":
-            worker.store.remove(watched, raw["metadata"]["name"], raw)
-        else:
-            worker.store.put(watched, raw)
+        deliver(worker, watched, type, body)
 
     resource = WATCHED[watched]
     kopf.on.event(resource.group, resource.version, resource.plural, registry=made, id=watched.name.lower())(
         tell
     )
+
+
+def deliver(worker: Worker, watched: Watched, type: str | None, body: Mapping[str, Any]) -> None:
+    """Passes one watch event to the store."""
+    with worker.rejections.fence(Border.WATCH, str(watched)):
+        raw = dict(body)
+        if type == "DELETED":
+            worker.store.remove(watched, raw["metadata"]["name"], raw)
+        else:
+            worker.store.put(watched, raw)
 
 
 def _selector(watched: Watched) -> Any:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from wgmesh_api.roster import GROUP, MESHES, NODES, SIGNER, VERSION
 from wgmesh_operator.decisions.actions import Kind
+from wgmesh_operator.decisions.model import NODE_KIND
 from wgmesh_operator.decisions.names import MANAGED_SELECTOR
 
 
@@ -61,6 +62,10 @@ WATCHED_KINDS: dict[Kind, Watched] = {
     Kind.SECRET: Watched.SECRETS,
     Kind.DAEMON_SET: Watched.DAEMON_SETS,
     Kind.REQUEST: Watched.REQUESTS,
+}
+KIND_NAMES: dict[Watched, str] = {
+    Watched.NODES: NODE_KIND,
+    **{watched: kind.value for kind, watched in WATCHED_KINDS.items()},
 }
 LABEL_SELECTORS: dict[Watched, str] = {
     Watched.SECRETS: MANAGED_SELECTOR,

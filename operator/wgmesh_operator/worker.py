@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_network
 
 from wgmesh_api.roster import API_VERSION
+from wgmesh_api.values import parse_network
 from wgmesh_operator.cluster import ApiError, Cluster, Unreachable
 from wgmesh_operator.decisions.actions import Apply, Json, Kind
 from wgmesh_operator.decisions.calm import write_at
+from wgmesh_operator.decisions.conditions import failed_pass
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.plan import Plan, plan_mesh
 from wgmesh_operator.executor import Executor, Outcome, described
 from wgmesh_operator.progress import Progress
+from wgmesh_operator.rejections import Rejections
 from wgmesh_operator.resources import Watched
 from wgmesh_operator.store import Store
 
@@ -57,6 +61,7 @@ class _Mesh:
     streak: int = 0
     rest_until: float = 0.0
     status_written: datetime | None = None
+    failed: str = ""
     refreshed: bool = False
 
 
@@ -85,8 +90,11 @@ class Worker:
         self._pace = pace or Pace()
         self._meshes: dict[str, _Mesh] = {}
         self._marked = asyncio.Event()
-        self.store = Store(deployment.namespace, self.mark)
-        self._executor = Executor(cluster, self.store, progress)
+        self._failed_turns = 0
+        self._next_sweep = self._next_resync = math.inf
+        self.rejections = Rejections(clock)
+        self.store = Store(deployment.namespace, self.mark, self.rejections)
+        self._executor = Executor(cluster, self.store, progress, self.rejections)
 
     def mark(self, names: Iterable[str], delay: float | None = None) -> None:
         """Look at these meshes soon."""
@@ -97,23 +105,34 @@ class Worker:
         self._marked.set()
 
     async def run(self) -> None:
-        """Work until cancelled. Begins with a list of everything: decisions on half of it would be wrong."""
+        """Works until cancelled. Begins with a list of everything: decisions on half of it would be wrong."""
         try:
             await self._first_lists()
-            next_sweep = self._clock() + self._pace.sweep
-            next_resync = self._clock() + self._pace.resync
+            self._next_sweep = self._clock() + self._pace.sweep
+            self._next_resync = self._clock() + self._pace.resync
             while True:
-                self._progress.beat()
-                if self._clock() >= next_resync:
-                    await self._attempt(self._resync(), "comparing with full lists")
-                    next_resync = self._clock() + self._pace.resync
-                elif self._clock() >= next_sweep:
-                    await self._attempt(self._take_list(Watched.REQUESTS), "sweeping requests")
-                    next_sweep = self._clock() + self._pace.sweep
-                await self._pass()
-                await self._wait(min(next_sweep, next_resync))
+                await self._turn()
         finally:
             self._executor.close()
+
+    async def _turn(self) -> None:
+        """One turn of the loop. Nothing that it raises ends the loop, which serves all meshes."""
+        failures = self._failed_turns
+        self._failed_turns += 1
+        with self.rejections.fence(Border.LOOP, "the worker's loop"):
+            self._progress.beat()
+            if self._clock() >= self._next_resync:
+                self._next_resync = self._clock() + self._pace.resync
+                await self._attempt(self._resync(), "comparing with full lists")
+            elif self._clock() >= self._next_sweep:
+                self._next_sweep = self._clock() + self._pace.sweep
+                await self._attempt(self._take_list(Watched.REQUESTS), "sweeping requests")
+            await self._pass()
+            await self._wait(min(self._next_sweep, self._next_resync))
+            self._failed_turns = 0
+            return
+        # a turn that failed at once must not make the loop spin
+        await asyncio.sleep(self._retry_after(failures))
 
     async def _first_lists(self) -> None:
         for attempt in itertools.count():
@@ -151,10 +170,12 @@ class Worker:
         except Unreachable as error:
             self._retry(name, mesh, str(error))
             return
-        except Exception:
-            log.exception("mesh %s: looking at it failed", name)
+        except Exception as error:
+            self.rejections.count(Fault(Border.PASS, f"mesh {name}", error))
+            await self._report_failure(name, mesh, error)
             self._retry(name, mesh, "")
             return
+        mesh.failed = ""
         mesh.refreshed = True
         trouble = outcome.trouble or told.trouble
         if trouble or outcome.conflict or told.conflict:
@@ -177,6 +198,8 @@ class Worker:
             refresh=not mesh.refreshed,
             trouble=mesh.trouble,
         )
+        for fault in plan.faults:
+            self.rejections.count(fault)
         # a large mesh that changes all the time must leave time for others, and for the watches
         took = self._processor() - began
         mesh.rest_until = self._clock() + took * (1 / self._pace.load - 1)
@@ -223,11 +246,25 @@ class Worker:
             mesh.status_written = now
         return outcome
 
+    async def _report_failure(self, name: str, mesh: _Mesh, error: Exception) -> None:
+        """Reports on the mesh that a pass ends with `error`; once for each sentence."""
+        current = self.store.state.meshes.get(name)
+        said = explained(error)
+        if current is None or mesh.failed == said:
+            return
+        mesh.failed = said
+        with self.rejections.fence(Border.PASS, f"mesh {name}"):
+            status, event = failed_pass(current, said, self._now())
+            await self._executor.do_all([Apply(Kind.MESH, _status_manifest(name, status), "status"), event])
+
     async def _resync(self) -> None:
         for watched in Watched:
             await self._take_list(watched)
-        cidrs = await self._executor.in_thread(self._cluster.service_cidrs)
-        self.store.set_service_cidrs(tuple(ip_network(text) for text in cidrs))
+        networks = []
+        for text in await self._executor.in_thread(self._cluster.service_cidrs):
+            with self.rejections.fence(Border.SERVICE_CIDR, "ServiceCIDR"):
+                networks.append(parse_network(text))
+        self.store.set_service_cidrs(tuple(networks))
         for mesh in self._meshes.values():
             mesh.refreshed = False
         self.mark(self.store.mesh_names)
@@ -244,6 +281,9 @@ class Worker:
             await work
         except (ApiError, Unreachable) as error:
             log.warning("%s failed: %s", what, error)
+            return False
+        except Exception as error:
+            self.rejections.count(Fault(Border.LIST, what, error))
             return False
         return True
 

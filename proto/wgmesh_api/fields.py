@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
+from wgmesh_api.values import (
+    IPAddress,
+    IPNetwork,
+    UnusableValue,
+    bounded,
+    parse_address,
+    parse_moment,
+    parse_network,
+)
 
+__all__ = [
+    "IPAddress",
+    "IPNetwork",
+    "UnreadableObject",
+    "read_address",
+    "read_duration",
+    "read_int",
+    "read_list",
+    "read_mapping",
+    "read_network",
+    "read_required",
+    "read_text",
+    "read_time",
+    "write_time",
+]
+MAX_DURATION_SECONDS = 100 * 366 * 86400.0
+"""A century: what is longer cannot be added to a moment, and is meant for ever."""
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -40,26 +63,27 @@ def read_text(mapping: Mapping[str, Any], key: str) -> str:
 
 
 def read_int(mapping: Mapping[str, Any], key: str) -> int | None:
+    """The integer; None if it is none that 64 bits hold."""
     value = mapping.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if -(1 << 63) <= value < 1 << 63 else None
 
 
 def read_network(text: object) -> IPNetwork | None:
+    """The network; None if it is none that routes can be set for."""
     try:
-        return ip_network(text) if isinstance(text, str) else None
-    except ValueError:
+        return parse_network(text)
+    except UnusableValue:
         return None
 
 
 def read_time(text: object) -> datetime | None:
-    """An RFC 3339 time, aware and in UTC; None if it is none."""
-    if not isinstance(text, str):
-        return None
+    """An RFC 3339 time, aware and in UTC; None if it is no time between 1970 and 9000."""
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return parse_moment(text)
+    except UnusableValue:
         return None
-    return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def write_time(moment: datetime) -> str:
@@ -68,16 +92,15 @@ def write_time(moment: datetime) -> str:
 
 
 def read_address(text: object) -> IPAddress | None:
-    if not isinstance(text, str):
-        return None
+    """The address; None if it is none that packets can be sent to."""
     try:
-        return ip_address(text)
-    except ValueError:
+        return parse_address(text)
+    except UnusableValue:
         return None
 
 
 def read_duration(text: str) -> float:
-    """Seconds of a Go duration such as `720h` or `1h30m`. Raises ValueError."""
+    """Seconds of a Go duration such as `720h` or `1h30m`, at most MAX_DURATION_SECONDS. Raises ValueError."""
     total, number, rest = 0.0, "", text
     while rest:
         if rest[0].isdigit() or rest[0] == ".":
@@ -90,4 +113,7 @@ def read_duration(text: str) -> float:
         number, rest = "", rest[len(unit) :]
     if rest or number or not text:
         raise ValueError(f"{text!r} is not a duration: write one such as 720h or 90m")
-    return total
+    try:
+        return bounded(total, 0.0, MAX_DURATION_SECONDS)
+    except UnusableValue as error:
+        raise ValueError(f"{text[:40]!r} is too long a duration: write at most 100 years") from error

@@ -7,7 +7,7 @@ roster. `wgmesh_api.resources` is the schema; a test feeds its models through th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from wgmesh_api.fields import (
     read_time,
 )
 from wgmesh_api.report import NodeReport, read_report
+from wgmesh_api.values import UnusableValue, parse_host_port
 
 GROUP = "wgmesh.dev"
 VERSION = "v1alpha1"
@@ -181,6 +182,21 @@ def read_node(body: Mapping[str, Any]) -> RosterNode:
     )
 
 
+def address_holders(nodes: Iterable[RosterNode]) -> dict[IPAddress, RosterNode]:
+    """The member that has each address: of several that name it, the one whose object is oldest.
+
+    Objects have a creation time in whole seconds; of two of the same second the first by name counts, so that the
+    operator and all agents conclude the same.
+    """
+    holders: dict[IPAddress, RosterNode] = {}
+    for node in nodes:
+        for address in node.addresses:
+            holder = holders.setdefault(address, node)
+            if (node.created, node.name) < (holder.created, holder.name):
+                holders[address] = node
+    return holders
+
+
 _DEFAULT_LIFETIME_SECONDS = 720 * 3600.0
 
 
@@ -206,7 +222,9 @@ def _bootstrap(item: object) -> RosterBootstrap | None:
     if not isinstance(item, Mapping):
         return None
     host, _, port = read_text(item, "address").rpartition(":")
-    address = read_address(host.removeprefix("[").removesuffix("]"))
-    if address is None or not port.isdigit() or not read_text(item, "node"):
+    try:
+        address, number = parse_host_port(host.removeprefix("[").removesuffix("]"), port)
+    except UnusableValue:
         return None
-    return RosterBootstrap(read_text(item, "node"), address, int(port))
+    node = read_text(item, "node")
+    return RosterBootstrap(node, address, number) if node else None

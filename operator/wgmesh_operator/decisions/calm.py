@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from wgmesh_api.fields import read_list, read_text
+
 CALM_FOR = timedelta(seconds=3)
 _NEEDED_AT_ONCE = ("observedGeneration", "bootstraps", "trustBundle", "createdAt")
 
@@ -28,4 +30,5 @@ def is_urgent(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _judgements(status: Mapping[str, Any]) -> set[tuple[str, str, str]]:
-    return {(c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ()}
+    conditions = [one for one in read_list(status, "conditions") if isinstance(one, Mapping)]
+    return {(read_text(c, "type"), read_text(c, "status"), read_text(c, "reason")) for c in conditions}

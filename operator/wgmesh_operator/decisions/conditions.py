@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from wgmesh_api.fields import write_time
+from wgmesh_api.fields import read_list, read_text, write_time
 from wgmesh_operator.decisions.actions import Emit, Json, Kind
 from wgmesh_operator.decisions.model import MeshObject
 from wgmesh_operator.decisions.overlaps import Problem
@@ -151,15 +151,20 @@ def _mtu_mismatch(outlook: Outlook) -> Judgement:
     return Judgement(kind, False, "PathsWhole")
 
 
+def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The condition of type `kind` in a status; empty if there is none."""
+    found = (one for one in read_list(status, "conditions") if isinstance(one, Mapping))
+    return next((one for one in found if one.get("type") == kind), {})
+
+
 def with_times(
     judgements: Sequence[Judgement], before: Mapping[str, Any], generation: int, now: datetime
 ) -> list[Json]:
     """Conditions as the API has them: the time of those whose status has not changed is kept."""
-    old = {condition["type"]: condition for condition in before.get("conditions") or ()}
     conditions = []
     for judgement in judgements:
         status = "True" if judgement.holds else "False"
-        previous = old.get(judgement.type, {})
+        previous = condition_of(before, judgement.type)
         since = previous.get("lastTransitionTime") if previous.get("status") == status else None
         conditions.append(
             {
@@ -176,10 +181,9 @@ def with_times(
 
 def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     """Events on what changed since the status the mesh has: from it alone, so a restart repeats nothing."""
-    old = {condition["type"]: condition for condition in mesh.status.get("conditions") or ()}
     events: dict[str, Emit] = {}
     for condition in conditions:
-        previous = old.get(condition["type"], {})
+        previous = condition_of(mesh.status, condition["type"])
         is_bad = condition["type"] in _BAD
         good = (condition["status"] == "True") != is_bad
         same_status = previous.get("status") == condition["status"]
@@ -193,6 +197,30 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
         warning = not good and condition["reason"] not in _EXPECTED
         events.setdefault(reason, Emit(Kind.MESH, mesh.name, mesh.uid, reason, message, warning))
     return list(events.values())
+
+
+def failed_pass(mesh: MeshObject, why: str, now: datetime) -> tuple[Json, Emit]:
+    """The status and the Event of a mesh whose pass ends with an exception: all else in the status stays."""
+    message = f"the operator cannot look after this mesh: {why}: report this, with the operator's log"
+    judgement = Judgement("Degraded", True, "PassFailed", message)
+    others = [
+        one
+        for one in read_list(mesh.status, "conditions")
+        if isinstance(one, Mapping) and one.get("type") != judgement.type
+    ]
+    conditions = [*others, *with_times([judgement], mesh.status, mesh.generation, now)]
+    event = Emit(Kind.MESH, mesh.name, mesh.uid, judgement.reason, message[:_MESSAGE_LIMIT], warning=True)
+    return {**mesh.status, "conditions": conditions}, event
+
+
+def member_news(mesh: MeshObject, problems: Sequence[Problem]) -> list[Emit]:
+    """Events on the WgMeshNodes at fault, unless the condition that the mesh has names them already."""
+    before = read_text(condition_of(mesh.status, "Degraded"), "message")
+    return [
+        Emit(Kind.MEMBER, one.member, one.uid, one.reason, one.message[:_MESSAGE_LIMIT], warning=True)
+        for one in problems
+        if one.member and one.uid and one.message not in before
+    ]
 
 
 _BAD = frozenset({"Degraded", "MTUMismatch"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,17 @@ from wgmesh_api.fields import write_time
 from wgmesh_api.report import ExternalReport, NodeReport
 from wgmesh_api.roster import API_VERSION
 from wgmesh_operator.decisions.actions import Apply, Kind
+from wgmesh_operator.decisions.faults import Border, Faults
 from wgmesh_operator.decisions.model import Member
+from wgmesh_operator.decisions.overlaps import Problem
+
+MESSAGE_LIMIT = 1024
 
 
-def plan_external_statuses(members: Mapping[str, Member], now: datetime) -> list[Apply]:
-    """The statuses that differ from what is known now."""
+def plan_external_statuses(
+    members: Mapping[str, Member], refused: Mapping[str, Problem], now: datetime, faults: Faults
+) -> list[Apply]:
+    """The statuses that differ from what is known now. `refused`: those that are no members, and why."""
     outside = [member for member in members.values() if member.roster.external and not member.roster.deleting]
     if not outside:
         return []
@@ -29,28 +36,39 @@ def plan_external_statuses(members: Mapping[str, Member], now: datetime) -> list
     actions = []
     for member in outside:
         name = member.roster.node
-        report = _report(member, known.get(name, []), joined, unheard.get(name, 0), now)
-        status = _status(report)
-        if status != _status(member.roster.report):
-            actions.append(
-                Apply(
-                    Kind.MEMBER,
-                    {
-                        "apiVersion": API_VERSION,
-                        "kind": Kind.MEMBER.value,
-                        "metadata": {"name": member.roster.name},
-                        "status": status,
-                    },
-                    "status",
+        with faults.fence(Border.EXTERNAL_STATUS, member.roster.name):
+            report = _report(member, known.get(name, []), joined, unheard.get(name, 0), now)
+            if name in refused:
+                why = refused[name]
+                report = replace(
+                    report, ready=False, ready_reason=why.reason, ready_message=why.message[:MESSAGE_LIMIT]
                 )
-            )
+            status = _status(report)
+            if status != _status(member.roster.report):
+                actions.append(_apply(member.roster.name, status))
     return actions
 
 
+def _apply(name: str, status: dict[str, Any]) -> Apply:
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": Kind.MEMBER.value,
+        "metadata": {"name": name},
+        "status": status,
+    }
+    return Apply(Kind.MEMBER, manifest, "status")
+
+
 def reports_on_externals(members: Mapping[str, Member]) -> dict[str, list[ExternalReport]]:
-    """What bootstrap nodes say of each machine outside. What they say of an earlier one of its name is not of it."""
+    """What bootstrap nodes report of each external member; a report about an earlier one of its name is passed over.
+
+    The spec, which the operator alone writes for nodes of the cluster, says which members may report: the status is
+    the word of an agent, and any agent can write one.
+    """
     known: dict[str, list[ExternalReport]] = {}
     for member in members.values():
+        if not member.roster.bootstrap or member.roster.external or member.roster.deleting:
+            continue
         for peer in member.roster.report.externals:
             about = members.get(peer.node)
             if about is not None and about.roster.uid == peer.uid:

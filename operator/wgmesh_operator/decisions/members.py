@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from wgmesh_api.fields import IPAddress, IPNetwork
 from wgmesh_api.names import is_node_name
-from wgmesh_api.roster import API_VERSION, LEAVE_FINALIZER, MESH_LABEL, node_object_name
+from wgmesh_api.roster import (
+    API_VERSION,
+    LEAVE_FINALIZER,
+    MESH_LABEL,
+    RosterNode,
+    address_holders,
+    node_object_name,
+)
 from wgmesh_operator.decisions import bootstraps
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
 from wgmesh_operator.decisions.addresses import RangeExhausted, allocate, usable
-from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject
+from wgmesh_operator.decisions.faults import Border, Faults
+from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, MeshObject
 from wgmesh_operator.decisions.overlaps import Problem
 from wgmesh_operator.decisions.routes import plan_routes
 
 
 @dataclass(frozen=True, slots=True)
 class MembersPlan:
-    """What to do about WgMeshNodes. `bootstraps` are the names chosen to admit others."""
+    """What to do about WgMeshNodes.
+
+    `bootstraps` are the names chosen to admit others; `refused` those whose WgMeshNode has what is another's, and why.
+    """
 
     actions: list[Action] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     bootstraps: frozenset[str] = frozenset()
     again_at: datetime | None = None
+    refused: dict[str, Problem] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +52,21 @@ class _Wanted:
 
 def plan_members(
     mesh: MeshObject,
-    nodes: Mapping[str, ClusterNode],
+    state: ClusterState,
     members: Mapping[str, Member],
     selected: AbstractSet[str],
     now: datetime,
+    faults: Faults,
 ) -> MembersPlan:
-    """Make those missing, mend those that differ, delete those without a node. `selected`: the mesh's nodes."""
-    plan = MembersPlan()
+    """Creates missing members, corrects those that differ, deletes those without a node.
+
+    Members whose own object or node cannot be read stay as they are.
+
+    Args:
+        members: those of `mesh`.
+        selected: the nodes of `mesh`.
+    """
+    plan, nodes = MembersPlan(), state.nodes
     nameable = {name for name in selected if is_node_name(name)}
     if nameable != selected:
         odd = sorted(selected - nameable)
@@ -62,23 +82,32 @@ def plan_members(
     plan.problems.extend(overlapping)
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
     plan.problems.extend(_idle_bootstraps(members, chosen))
-    holders = _holders(members)
+    holders = address_holders(member.roster for member in members.values())
     taken = set(holders)
+    unread = state.unread(Kind.MEMBER)
     for name in sorted(nameable | externals):
-        member = members.get(name)
-        if member is not None and member.roster.deleting:
+        object_name = node_object_name(mesh.name, name)
+        if name not in members and object_name in unread:
             continue
-        if member is not None and member.roster.external:
-            problem = _problem_of_external(mesh, member, holders, is_node=name in nameable)
-            if problem is not None:
-                plan.problems.append(problem)
+        with faults.fence(Border.MEMBER, object_name):
+            member = members.get(name)
+            if member is not None and member.roster.deleting:
                 continue
-        _plan_member(plan, mesh, nodes.get(name), name, member, name in chosen, taken, routes.get(name, ()))
+            problem = _problem_of(mesh, member, holders, is_node=name in nameable) if member else None
+            if member is not None and problem is not None:
+                plan.problems.append(problem)
+                plan.refused[name] = problem
+                _plan_refused(plan, mesh, member)
+                continue
+            _plan_member(
+                plan, mesh, nodes.get(name), name, member, name in chosen, taken, routes.get(name, ())
+            )
+    unread_nodes = state.unread(NODE_KIND)
     for name, member in members.items():
-        if member.roster.external or member.roster.deleting or name in nameable:
+        if member.roster.external or member.roster.deleting or name in nameable or name in unread_nodes:
             continue
         plan.actions.append(Delete(Kind.MEMBER, member.roster.name, member.roster.uid))
-    return MembersPlan(plan.actions, plan.problems, chosen, again_at)
+    return MembersPlan(plan.actions, plan.problems, chosen, again_at, plan.refused)
 
 
 def _choose_bootstraps(
@@ -161,37 +190,44 @@ def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) ->
     ]
 
 
-def _holders(members: Mapping[str, Member]) -> dict[IPAddress, Member]:
-    """Who has each address: whoever had it first."""
-    holders: dict[IPAddress, Member] = {}
-    for member in members.values():
-        for address in member.roster.addresses:
-            other = holders.setdefault(address, member)
-            if (member.roster.created, member.roster.name) < (other.roster.created, other.roster.name):
-                holders[address] = member
-    return holders
-
-
-def _problem_of_external(
-    mesh: MeshObject, member: Member, holders: Mapping[IPAddress, Member], *, is_node: bool
-) -> Problem | None:
-    """What keeps a machine outside, which people write, from being a member."""
+def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
+    """Takes its routes away: a person may have written them, and nothing is to go to what is not a member."""
     roster = member.roster
-    fix = f"delete WgMeshNode {roster.name} and make it with another"
-    if is_node:
-        return Problem("NameTaken", f"{roster.node} is also a node of the cluster: {fix} name")
+    if not roster.routes:
+        return
+    manifest = member_manifest(mesh, _Wanted(roster.node, roster.addresses, False, roster.external, None))
+    if LEAVE_FINALIZER not in member.finalizers:
+        # the finalizer would say that it was accepted
+        manifest["metadata"] = {"name": roster.name}
+    plan.actions.append(Apply(Kind.MEMBER, manifest))
+
+
+def _problem_of(
+    mesh: MeshObject, member: Member, holders: Mapping[IPAddress, RosterNode], *, is_node: bool
+) -> Problem | None:
+    """What keeps a WgMeshNode, which people may write as well, from being a member."""
+    roster = member.roster
+    found: Problem | None = None
+    if roster.external and is_node:
+        found = Problem("NameTaken", f"{roster.node} is also a node of the cluster")
     for address in roster.addresses:
+        if found is not None:
+            break
+        holder = holders[address]
         if not any(usable(address, network) for network in mesh.cidrs):
             ranges = " or ".join(str(network) for network in mesh.cidrs)
-            return Problem(
-                "AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}: {fix} address"
-            )
-        holder = holders[address]
-        if holder is not member:
-            return Problem(
-                "AddressTaken", f"{roster.node} asks for {address} of {holder.roster.node}: {fix} address"
-            )
-    return None
+            found = Problem("AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}")
+        elif holder is not roster:
+            found = Problem("AddressTaken", f"{roster.node} asks for {address} of {holder.node}")
+    if found is None:
+        return None
+    otherwise = "name" if found.reason == "NameTaken" else "address"
+    remedy = f"delete WgMeshNode {roster.name}" + (
+        f" and create it with another {otherwise}"
+        if roster.external
+        else ": it is created again with a free address"
+    )
+    return replace(found, message=f"{found.message}: {remedy}", member=roster.name, uid=roster.uid)
 
 
 def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:

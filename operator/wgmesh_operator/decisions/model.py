@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from ipaddress import ip_network
 from typing import Any
 
-from pydantic import ValidationError
-
-from wgmesh_api.fields import IPAddress, IPNetwork, read_address, read_duration, read_time
+from wgmesh_api.fields import (
+    IPAddress,
+    IPNetwork,
+    read_address,
+    read_duration,
+    read_int,
+    read_list,
+    read_mapping,
+    read_required,
+    read_text,
+    read_time,
+)
 from wgmesh_api.resources.mesh import WgMeshSpec, spec_of
-from wgmesh_api.roster import MESH_LABEL, RosterNode, read_node
+from wgmesh_api.roster import MESH_LABEL, NODE_NAME_EXTRA, RosterNode, read_node
+from wgmesh_api.values import UnusableValue, check_address, parse_network
 
 Json = dict[str, Any]
 
+NODE_KIND = "Node"
+INTERNAL_IP, EXTERNAL_IP = "InternalIP", "ExternalIP"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -32,7 +42,7 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class ClusterNode:
-    """A Kubernetes node. `changed` is when it last became ready or not ready."""
+    """A Kubernetes node. `changed` is when it last became ready or not ready; `addresses` are its InternalIPs."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +50,7 @@ class ClusterNode:
     ready: bool = True
     changed: datetime = _EPOCH
     addresses: tuple[IPAddress, ...] = ()
+    external_addresses: tuple[IPAddress, ...] = ()
     pod_cidrs: tuple[IPNetwork, ...] = ()
 
     @property
@@ -65,7 +76,7 @@ class MeshObject:
 
     @cached_property
     def cidrs(self) -> tuple[IPNetwork, ...]:
-        return tuple(ip_network(text) for text in self.spec.cidrs) if self.spec else ()
+        return tuple(parse_network(text) for text in self.spec.cidrs) if self.spec else ()
 
     @cached_property
     def lifetime_seconds(self) -> float:
@@ -133,6 +144,26 @@ class SigningRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that reading fails on.
+
+    `mesh` is the one it belongs to; empty for an object of all meshes, such as a node. `partly`: it is read without its
+    status, which is what fails; else the last version that could be read counts, or none.
+    """
+
+    kind: str
+    name: str
+    uid: str
+    mesh: str
+    why: str
+    partly: bool = False
+
+    def __str__(self) -> str:
+        what = f"the status of {self.kind} {self.name}" if self.partly else f"{self.kind} {self.name}"
+        return f"{what} cannot be read: {self.why}: correct it, or delete the object"
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterState:
     """Everything decisions look at. Members and requests by mesh; the rest by name."""
 
@@ -143,103 +174,125 @@ class ClusterState:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     daemon_sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     service_cidrs: tuple[IPNetwork, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def unread(self, kind: str) -> frozenset[str]:
+        """The names of objects of which nothing may be concluded: they exist, and their content is unknown."""
+        return frozenset(one.name for one in self.unreadable if one.kind == kind and not one.partly)
 
 
 def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
-    metadata = body["metadata"]
+    """Raises wgmesh_api.fields.UnreadableObject; whatever is wrong with the spec is `spec_error`."""
+    metadata = read_mapping(body, "metadata")
     spec: WgMeshSpec | None = None
     spec_error = ""
     try:
-        spec = spec_of(body)
-        for text in spec.cidrs:
-            ip_network(text)
-        read_duration(spec.certificates.lifetime)
-        for interval in (spec.rotation.gossip_keys, spec.rotation.wireguard_keys):
-            if interval is not None:
-                read_duration(interval)
-    except (ValidationError, ValueError) as error:
+        spec = _checked(spec_of(body))
+    except Exception as error:
         spec, spec_error = None, " ".join(str(error).split())
     return MeshObject(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        generation=metadata.get("generation", 0),
+        name=read_required(metadata, "name"),
+        uid=read_required(metadata, "uid"),
+        generation=read_int(metadata, "generation") or 0,
         created=read_time(metadata.get("creationTimestamp")) or _EPOCH,
-        deleting_since=read_time(metadata.get("deletionTimestamp")),
-        finalizers=tuple(metadata.get("finalizers") or ()),
-        resource_version=metadata.get("resourceVersion", ""),
-        annotations=metadata.get("annotations") or {},
+        deleting_since=_deleting_since(metadata),
+        finalizers=_texts(metadata, "finalizers"),
+        resource_version=read_text(metadata, "resourceVersion"),
+        annotations=_labels(metadata, "annotations"),
         spec=spec,
         spec_error=spec_error,
-        status=body.get("status") or {},
+        status=read_mapping(body, "status"),
     )
+
+
+def _checked(spec: WgMeshSpec) -> WgMeshSpec:
+    """Raises ValueError for what the definition cannot express, or did not in an earlier release."""
+    for text in spec.cidrs:
+        network = parse_network(text)
+        if network.num_addresses > 1:
+            check_address(network.network_address + 1)
+    read_duration(spec.certificates.lifetime)
+    for interval in (spec.rotation.gossip_keys, spec.rotation.wireguard_keys):
+        if interval is not None:
+            read_duration(interval)
+    for entry in spec.routes.nodes:
+        for text in entry.cidrs:
+            parse_network(text)
+    return spec
 
 
 def read_member(body: Mapping[str, Any]) -> Member:
     """Raises wgmesh_api.fields.UnreadableObject."""
-    metadata = body["metadata"]
+    metadata = read_mapping(body, "metadata")
+    owners = (owner for owner in read_list(metadata, "ownerReferences") if isinstance(owner, Mapping))
     return Member(
         roster=read_node(body),
-        resource_version=metadata.get("resourceVersion", ""),
-        finalizers=tuple(metadata.get("finalizers") or ()),
-        owners=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
-        labels=metadata.get("labels") or {},
+        resource_version=read_text(metadata, "resourceVersion"),
+        finalizers=_texts(metadata, "finalizers"),
+        owners=tuple(read_text(owner, "uid") for owner in owners),
+        labels=_labels(metadata, "labels"),
     )
 
 
 def read_cluster_node(body: Mapping[str, Any]) -> ClusterNode:
-    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    ready, changed = False, _EPOCH
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "Ready":
-            ready = condition.get("status") == "True"
-            changed = read_time(condition.get("lastTransitionTime")) or _EPOCH
-    addresses = (
-        read_address(item.get("address"))
-        for item in status.get("addresses") or ()
-        if item.get("type") == "InternalIP"
-    )
-    cidrs = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    """Raises wgmesh_api.fields.UnreadableObject."""
+    metadata, spec = read_mapping(body, "metadata"), read_mapping(body, "spec")
+    status = read_mapping(body, "status")
+    ready = next((one for one in _items(status, "conditions") if one.get("type") == "Ready"), {})
+    addresses = [
+        (kind, address)
+        for item in _items(status, "addresses")
+        if (kind := read_text(item, "type")) in (INTERNAL_IP, EXTERNAL_IP)
+        if (address := read_address(item.get("address"))) is not None
+    ]
+    cidrs = read_list(spec, "podCIDRs") or [spec.get("podCIDR")]
     return ClusterNode(
-        name=metadata["name"],
-        labels=metadata.get("labels") or {},
+        name=read_required(metadata, "name"),
+        labels=_labels(metadata, "labels"),
         taints=tuple(
-            Taint(taint["key"], taint.get("value", ""), taint["effect"]) for taint in spec.get("taints") or ()
+            Taint(read_required(taint, "key"), read_text(taint, "value"), read_required(taint, "effect"))
+            for taint in _items(spec, "taints")
         ),
-        ready=ready,
-        changed=changed,
-        addresses=tuple(address for address in addresses if address is not None),
-        pod_cidrs=tuple(ip_network(text, strict=False) for text in cidrs),
+        ready=ready.get("status") == "True",
+        changed=read_time(ready.get("lastTransitionTime")) or _EPOCH,
+        addresses=tuple(address for kind, address in addresses if kind == INTERNAL_IP),
+        external_addresses=tuple(address for kind, address in addresses if kind == EXTERNAL_IP),
+        pod_cidrs=tuple(network for text in cidrs if (network := _pod_cidr(text)) is not None),
     )
 
 
 def read_secret(body: Mapping[str, Any]) -> Secret:
-    metadata = body["metadata"]
+    """Raises wgmesh_api.fields.UnreadableObject, or ValueError for data that is not base64."""
+    metadata = read_mapping(body, "metadata")
+    data = read_mapping(body, "data")
     return Secret(
-        name=metadata["name"],
-        uid=metadata.get("uid", ""),
-        resource_version=metadata.get("resourceVersion", ""),
-        data={key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()},
-        annotations=metadata.get("annotations") or {},
-        mesh=(metadata.get("labels") or {}).get(MESH_LABEL, ""),
+        name=read_required(metadata, "name"),
+        uid=read_text(metadata, "uid"),
+        resource_version=read_text(metadata, "resourceVersion"),
+        data={key: base64.b64decode(read_text(data, key)) for key in data},
+        annotations=_labels(metadata, "annotations"),
+        mesh=read_text(read_mapping(metadata, "labels"), MESH_LABEL),
     )
 
 
 def read_signing_request(body: Mapping[str, Any]) -> SigningRequest:
-    metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
-    conditions = {condition.get("type") for condition in status.get("conditions") or ()}
+    """Raises wgmesh_api.fields.UnreadableObject. What is wrong with the request itself is for `judge`."""
+    metadata, spec = read_mapping(body, "metadata"), read_mapping(body, "spec")
+    status = read_mapping(body, "status")
+    conditions = {read_text(one, "type") for one in _items(status, "conditions")}
     try:
-        request = base64.b64decode(spec.get("request", ""), validate=True)
-    except binascii.Error:
+        request = base64.b64decode(read_text(spec, "request"), validate=True)
+    except ValueError:
         request = b""
     return SigningRequest(
-        name=metadata["name"],
-        uid=metadata.get("uid", ""),
+        name=read_required(metadata, "name"),
+        uid=read_text(metadata, "uid"),
         created=read_time(metadata.get("creationTimestamp")) or _EPOCH,
-        signer=spec.get("signerName", ""),
-        username=spec.get("username", ""),
-        node_names=tuple((spec.get("extra") or {}).get("authentication.kubernetes.io/node-name") or ()),
-        usages=tuple(spec.get("usages") or ()),
-        expiration_seconds=spec.get("expirationSeconds"),
+        signer=read_text(spec, "signerName"),
+        username=read_text(spec, "username"),
+        node_names=_texts(read_mapping(spec, "extra"), NODE_NAME_EXTRA),
+        usages=_texts(spec, "usages"),
+        expiration_seconds=read_int(spec, "expirationSeconds"),
         request=request,
         approved="Approved" in conditions,
         denied="Denied" in conditions,
@@ -247,3 +300,28 @@ def read_signing_request(body: Mapping[str, Any]) -> SigningRequest:
         signed=bool(status.get("certificate")),
         body=body,
     )
+
+
+def _items(mapping: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    return [item for item in read_list(mapping, key) if isinstance(item, Mapping)]
+
+
+def _texts(mapping: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(item for item in read_list(mapping, key) if isinstance(item, str))
+
+
+def _labels(metadata: Mapping[str, Any], key: str) -> dict[str, str]:
+    return {name: text for name, text in read_mapping(metadata, key).items() if isinstance(text, str)}
+
+
+def _deleting_since(metadata: Mapping[str, Any]) -> datetime | None:
+    """An object that is being deleted is so whatever the time says."""
+    moment = metadata.get("deletionTimestamp")
+    return None if moment is None else read_time(moment) or _EPOCH
+
+
+def _pod_cidr(text: object) -> IPNetwork | None:
+    try:
+        return parse_network(text, cut_host_bits=True)
+    except UnusableValue:
+        return None

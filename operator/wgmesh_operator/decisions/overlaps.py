@@ -14,11 +14,16 @@ from wgmesh_operator.decisions.scheduling import selected
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something a person must see to. A `blocking` one keeps a mesh that is not deployed yet from being so."""
+    """Something a person must see to. A `blocking` one keeps a mesh that is not deployed yet from being so.
+
+    `member` and `uid` are name and uid of the WgMeshNode at fault, which gets an Event; empty: none.
+    """
 
     reason: str
     message: str
     blocking: bool = False
+    member: str = ""
+    uid: str = ""
 
 
 def problems(mesh: MeshObject, state: ClusterState, members: AbstractSet[str]) -> list[Problem]:

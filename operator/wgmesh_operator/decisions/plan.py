@@ -23,7 +23,14 @@ from wgmesh_operator.decisions.authority import (
     read_authority,
 )
 from wgmesh_operator.decisions.bundles import plan_bundle, plan_stale_bundles
-from wgmesh_operator.decisions.conditions import STARTING_FOR, Outlook, judge, news, with_times
+from wgmesh_operator.decisions.conditions import (
+    STARTING_FOR,
+    Outlook,
+    judge,
+    member_news,
+    news,
+    with_times,
+)
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.drift import is_applied
 from wgmesh_operator.decisions.entropy import Entropy
@@ -69,6 +76,9 @@ def plan_mesh(
     `refresh`: apply also what is not watched. `trouble`: what the API server refused at the last look.
     """
     mesh = state.meshes.get(name)
+    if mesh is None and name in state.unread(Kind.MESH):
+        # it exists: its members are not orphans
+        return Plan()
     if mesh is None:
         orphans = plan_orphans(name, state.members.get(name, {}), state, now)
         denial = requests.Denial("NoSuchMesh", _no_such_mesh(name))
@@ -119,7 +129,7 @@ class _Look:
             invalid = Problem("InvalidSpec", f"the spec cannot be read: {mesh.spec_error}", blocking=True)
             return self._finish([invalid], set(), frozenset(), None, "", blocked=True)
         selected = scheduling.selected(mesh.spec, state.nodes)
-        found = problems(mesh, state, selected)
+        found = [*problems(mesh, state, selected), *self._unreadable()]
         # a mesh that carries traffic is not taken away because a newcomer clashes with it
         blocked = any(problem.blocking for problem in found) and self.live is None and not self.members
         if blocked:
@@ -127,16 +137,17 @@ class _Look:
         authority, error = self._authority()
         self._gossip_key()
         self._preshared()
-        member_plan = plan_members(mesh, state.nodes, self.members, selected, now)
+        member_plan = plan_members(mesh, state, self.members, selected, now, self.faults)
         self.actions += member_plan.actions
         leaving = plan_leaving(self.members.values(), state.nodes, has_agents=self.live is not None, now=now)
         self.actions += leaving.actions
         self._deploy(keep_selector=self._some_have_still_to_leave(selected))
         self.again += [at for at in (member_plan.again_at, leaving.again_at) if at is not None]
-        self.actions += plan_external_statuses(self.members, now)
+        refused = member_plan.refused
+        self.actions += plan_external_statuses(self.members, refused, now, self.faults)
         if authority is not None:
-            self._requests(authority)
-            self._bundles(authority, member_plan.bootstraps)
+            self._requests(authority, refused)
+            self._bundles(authority, member_plan.bootstraps, refused)
         return self._finish(
             [*found, *member_plan.problems],
             selected,
@@ -144,6 +155,14 @@ class _Look:
             authority,
             error,
         )
+
+    def _unreadable(self) -> list[Problem]:
+        found = []
+        for one in self.state.unreadable:
+            member = one.name if one.kind == Kind.MEMBER else ""
+            if one.mesh in ("", self.mesh.name):
+                found.append(Problem("ObjectUnreadable", str(one), member=member, uid=one.uid))
+        return found
 
     def _authority(self) -> tuple[Authority | None, str]:
         secret = self.state.secrets.get(names.ca_secret(self.mesh.name))
@@ -228,28 +247,34 @@ class _Look:
             if not is_applied(manifest, live):
                 self.actions.append(Apply(Kind.DAEMON_SET, manifest))
 
-    def _requests(self, authority: Authority) -> None:
+    def _requests(self, authority: Authority, refused: Mapping[str, Problem]) -> None:
         mesh, now = self.mesh, self.now
         for request in _open(self.state.requests.get(mesh.name, {}).values()):
             with self.faults.fence(Border.REQUEST, request.name) as item:
-                self.actions += self._answer(request, authority)
+                self.actions += self._answer(request, authority, refused)
             if item.error is not None:
                 with self.faults.fence(Border.REQUEST, request.name):
                     self.actions += requests.plan_denial(request, requests.unreadable(item.error), mesh, now)
 
-    def _answer(self, request: SigningRequest, authority: Authority) -> list[Action]:
-        mesh, now = self.mesh, self.now
-        verdict = requests.judge(request, mesh, self.members, self.state.nodes, self.deployment.namespace)
+    def _answer(
+        self, request: SigningRequest, authority: Authority, refused: Mapping[str, Problem]
+    ) -> list[Action]:
+        mesh, now, namespace = self.mesh, self.now, self.deployment.namespace
+        verdict = requests.judge(request, mesh, self.members, self.state.nodes, namespace, refused)
         if isinstance(verdict, requests.Denial):
             return requests.plan_denial(request, verdict, mesh, now)
         return requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
 
-    def _bundles(self, authority: Authority, bootstraps: frozenset[str]) -> None:
+    def _bundles(
+        self, authority: Authority, bootstraps: frozenset[str], refused: Mapping[str, Problem]
+    ) -> None:
         self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
         where = [item["address"] for item in self._bootstrap_statuses(bootstraps)]
         secrets = preshared.bundled(self.state.secrets.get(names.psk_secret(self.mesh.name)))
         for name, member in self.members.items():
-            if member.roster.external and not member.roster.deleting:
+            if not member.roster.external or member.roster.deleting or name in refused:
+                continue
+            with self.faults.fence(Border.BUNDLE, member.roster.name):
                 self.actions += plan_bundle(
                     self.mesh,
                     member,
@@ -329,7 +354,7 @@ class _Look:
             "worstLinks": list(counted.broken.names),
             "conditions": conditions,
         }
-        events: list[Action] = [*news(mesh, conditions), *keys.news]
+        events: list[Action] = [*news(mesh, conditions), *member_news(mesh, found), *keys.news]
         return Plan(self.actions, status, events, min(self.again, default=None), self.faults.found)
 
 

@@ -25,6 +25,7 @@ from wgmesh_operator.decisions.actions import Action, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import explained
 from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject, SigningRequest
+from wgmesh_operator.decisions.overlaps import Problem
 
 _USAGES = frozenset({"digital signature", "key encipherment", "client auth", "server auth"})
 _ACCOUNT = "system:serviceaccount:{namespace}:{account}"
@@ -67,8 +68,9 @@ def judge(
     members: Mapping[str, Member],
     nodes: Mapping[str, ClusterNode],
     namespace: str,
+    refused: Mapping[str, Problem] | None = None,
 ) -> Grant | Denial:
-    """What `request` gets from the CA of `mesh`."""
+    """What `request` gets from the CA of `mesh`. `refused`: members that have what is another's, and why."""
     account = _ACCOUNT.format(namespace=namespace, account=agent_service_account(mesh.name))
     if request.username != account:
         return Denial("WrongRequester", f"{request.username} is not the agents' account {account}")
@@ -82,6 +84,8 @@ def judge(
         return Denial("NotAMember", f"node {name} is no member of mesh {mesh.name}: it has no WgMeshNode")
     if member.roster.deleting:
         return Denial("MemberLeaves", f"WgMeshNode {member.roster.name} is being deleted")
+    if refused and name in refused:
+        return Denial(refused[name].reason, refused[name].message)
     odd = [usage for usage in request.usages if usage not in _USAGES]
     if odd or "client auth" not in request.usages:
         return Denial(

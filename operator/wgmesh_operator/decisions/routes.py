@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from ipaddress import ip_network
 
 from wgmesh_api.fields import IPNetwork
+from wgmesh_api.values import parse_network
 from wgmesh_operator.decisions.model import ClusterNode, MeshObject
 from wgmesh_operator.decisions.overlaps import Problem
 
@@ -49,4 +49,4 @@ def _asked(
             yield from ((name, network) for network in nodes[name].pod_cidrs)
     for entry in mesh.spec.routes.nodes:
         if entry.node in names:
-            yield from ((entry.node, ip_network(text)) for text in entry.cidrs)
+            yield from ((entry.node, parse_network(text)) for text in entry.cidrs)

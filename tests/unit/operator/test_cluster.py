@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import urllib3
+from kubernetes.config import ConfigException
 
 from wgmesh_operator.cluster import ApiError, KubernetesCluster, Unreachable
 from wgmesh_operator.decisions.actions import (
@@ -206,6 +207,34 @@ def test_nobody_answering_is_told() -> None:
             nowhere.list_all(Watched.NODES)
 
 
+@pytest.mark.parametrize(
+    "fault", [ConfigException("Token file exists but empty."), FileNotFoundError("token")]
+)
+def test_a_token_that_cannot_be_read_is_a_server_that_cannot_be_reached(
+    server: Server, fault: Exception
+) -> None:
+    def authorization() -> dict[str, str]:
+        raise fault
+
+    with urllib3.PoolManager() as pool:
+        cluster = KubernetesCluster(pool, f"http://127.0.0.1:{server.server_port}", "ns", authorization)
+        with pytest.raises(Unreachable, match="the service account's token cannot be read"):
+            cluster.list_all(Watched.NODES)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000, b"\xff\xfe", b"[1]", b"{}", b'{"items": 5, "metadata": {"resourceVersion": "5"}}'],
+)
+def test_an_answer_that_is_not_a_list_is_no_empty_list(
+    server: Server, cluster: KubernetesCluster, body: bytes
+) -> None:
+    server.answers = [(200, body)]
+    with pytest.raises(Unreachable, match="GET nodes: the answer is not a list"):
+        cluster.list_all(Watched.NODES)
+
+
 def test_lists_are_read_page_by_page(server: Server, cluster: KubernetesCluster) -> None:
     what = {"apiVersion": "apps/v1", "kind": "DaemonSetList"}
     server.answers = [
@@ -222,9 +251,9 @@ def test_what_is_listed_says_what_it_is_as_what_is_asked_for_by_name_does(
 ) -> None:
     # Items of the API server's own kinds do not say it themselves.
     page = {"kind": "DaemonSetList", "apiVersion": "apps/v1", "items": [{"metadata": {"name": "a"}}]}
-    server.answers = [(200, page)]
+    server.answers = [(200, page | {"metadata": {"resourceVersion": "5"}})]
     assert cluster.list_all(Watched.DAEMON_SETS) == (
-        [{"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": {"name": "a"}}], "",
+        [{"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": {"name": "a"}}], "5",
     )  # fmt: skip
 
 

@@ -158,6 +158,83 @@ def test_an_object_that_cannot_be_read_harms_no_other(store: Store) -> None:
     assert store.put(Watched.MEMBERS, versioned(member(), 2))
 
 
+class Odd(Exception):
+    """Of no family that handlers catch."""
+
+
+class OddStatus(dict[str, Any]):
+    def get(self, *_: Any) -> Any:
+        raise Odd("a status that cannot be read")
+
+
+def test_an_object_that_cannot_be_read_is_listed_with_the_reason_until_it_can(
+    store: Store, marks: Marks
+) -> None:
+    store.put(Watched.MESHES, versioned(mesh_body("blue"), 1))
+    store.put(Watched.MEMBERS, versioned(member("n1"), 2))
+    marks.taken()
+    nameless = versioned(member("n1"), 3) | {"spec": {"mesh": "blue"}}
+    assert not store.put(Watched.MEMBERS, nameless)
+    (unreadable,) = store.state.unreadable
+    assert (unreadable.kind, unreadable.name, unreadable.mesh) == ("WgMeshNode", "blue.n1", "blue")
+    assert "the object has no node" in str(unreadable)
+    assert store.state.unread("WgMeshNode") == {"blue.n1"}
+    assert "n1" in store.state.members["blue"]
+    assert marks.taken() == {"blue"}
+    assert not store.put(Watched.MEMBERS, nameless)
+    assert marks.taken() == set()
+    assert store.put(Watched.MEMBERS, versioned(member("n1"), 4))
+    assert store.state.unreadable == ()
+    assert marks.taken() == {"blue"}
+
+
+def test_an_object_that_was_never_read_is_forgotten_with_it(store: Store) -> None:
+    store.take_list(Watched.NODES, [versioned({"metadata": {"name": "n0"}, "spec": OddStatus()}, 1)], "1")
+    assert store.state.unread("Node") == {"n0"}
+    store.take_list(Watched.NODES, [], "2")
+    assert store.state.unreadable == ()
+    store.take_list(Watched.NODES, [versioned({"metadata": {"name": "n0"}, "spec": OddStatus()}, 3)], "3")
+    store.remove(Watched.NODES, "n0")
+    assert store.state.unreadable == ()
+
+
+def test_an_odd_status_leaves_what_the_operator_wrote(store: Store) -> None:
+    odd = versioned(member("n0"), 1)
+    assert store.put(Watched.MEMBERS, odd | {"status": OddStatus()})
+    assert store.state.members["blue"]["n0"].roster.report.phase == ""
+    (unreadable,) = store.state.unreadable
+    assert str(unreadable).startswith("the status of WgMeshNode blue.n0 cannot be read: Odd: ")
+    assert store.state.unread("WgMeshNode") == frozenset()
+
+
+@pytest.mark.parametrize("watched", Watched)
+def test_of_a_list_with_an_odd_object_the_rest_counts(store: Store, watched: Watched) -> None:
+    bodies = {
+        Watched.MESHES: [mesh_body("blue"), mesh_body("red")],
+        Watched.MEMBERS: [member("n0"), member("n1")],
+        Watched.NODES: [node_body("n0"), node_body("n1")],
+        Watched.REQUESTS: [csr_body("a"), csr_body("b")],
+        Watched.SECRETS: [labelled("a"), labelled("b")],
+        Watched.DAEMON_SETS: [labelled("a"), labelled("b")],
+    }[watched]
+    odd, whole = versioned(bodies[0], 1), versioned(bodies[1], 2)
+    odd = odd | {"metadata": OddStatus(odd["metadata"])}
+    assert store.take_list(watched, [odd, {"metadata": 5}, whole], "2") == 1
+    assert store.version(watched, whole["metadata"]["name"]) == 2
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1969-12-31T23:59:59Z", "²"]
+)
+@pytest.mark.parametrize("field", ["publicKeySince", "certificateNotAfter", "lastChange"])
+def test_an_odd_moment_costs_that_field_alone(store: Store, moment: str, field: str) -> None:
+    assert store.put(Watched.MEMBERS, versioned(member(phase="Joined", **{field: moment}), 1))
+    report = store.state.members["blue"]["n0"].roster.report
+    assert report.phase == "Joined"
+    assert (report.public_key_since, report.certificate_not_after, report.last_change) == (None, None, None)
+    assert store.state.unreadable == ()
+
+
 def test_versions_are_numbers_not_words(store: Store) -> None:
     store.put(Watched.MEMBERS, versioned(member(phase="a"), 9))
     assert store.put(Watched.MEMBERS, versioned(member(phase="b"), 10))
