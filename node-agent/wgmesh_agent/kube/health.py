@@ -1,15 +1,11 @@
-"""Health and metrics over HTTP, in threads of their own: health must be answered when the event loop does not turn."""
+"""Health and metrics of an agent, answered when its event loop does not turn too."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -17,53 +13,111 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from wgmesh_agent.kube.metrics import Look, build, metrics
+from wgmesh_agent.kube.http_server import Answer, HTTPServer
+from wgmesh_agent.kube.metrics import Look, build, metrics, rejected_input
 from wgmesh_agent.log_output import lost_lines
+from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.port_holder import listener
 
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
 STUCK_SECONDS = 30.0
 LOOK_SECONDS = 5.0
-
-Answer = tuple[int, str, bytes]
-TEXT = "text/plain; charset=utf-8"
+SHARED_SECONDS = 2.0
+"""For so long one look answers all who ask for metrics: reading a device of thousands of peers is no small work."""
+RETRY_SECONDS = 10.0
+STALE_SECONDS = 300.0
+"""A watch confirms what is known each minute, and is begun again after 240 s at the latest: a roster that is older
+is one that nobody keeps up to date."""
 
 
 class Health:
-    """`/healthz`: the event loop turns. `/readyz`: this node is a member. `/metrics`: in Prometheus' format."""
+    """`/healthz`: the event loop turns. `/readyz`: this node is a member, and all that must run does. `/metrics`: in
+    Prometheus' format.
+    """
 
-    def __init__(self, port: int, look: Callable[[], Coroutine[Any, Any, Look | None]]) -> None:
+    def __init__(
+        self,
+        port: int,
+        look: Callable[[], Coroutine[object, object, Look | None]],
+        roster_age: Callable[[], float | None],
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         """
         Args:
             port: TCP, on all addresses; 0: any that is free.
-            look: run on the event loop for each reading of metrics; None while there is no session.
+            look: run on the event loop for a reading of metrics; None while there is no session.
+            roster_age: seconds since the API server has confirmed what is known; None: not known yet.
         """
-        self.is_member = False
-        self._port = port
+        self._is_member = False
+        self._wanted_port = port
         self._look = look
+        self._roster_age = roster_age
+        self._retry_seconds = retry_seconds
+        self._down: Callable[[], Mapping[str, str]] = dict
         self._last_beat = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: ThreadingHTTPServer | None = None
+        self._server: HTTPServer | None = None
+        self._reading: asyncio.Task[Answer] | None = None
+        self._read: tuple[float, Answer] | None = None
+        self._said = ""
 
     @property
     def port(self) -> int:
         """The port it listens on, once started."""
-        return self._port if self._server is None else int(self._server.server_address[1])
+        return self._wanted_port if self._server is None else self._server.port
 
-    def start(self) -> None:
-        """Listens on all addresses, of IPv6 too where the machine has it. Raises OSError if the port is taken."""
+    @property
+    def is_serving(self) -> bool:
+        return self._server is not None
+
+    def start(self) -> bool:
+        """Listens, or logs who has the port: an agent without metrics keeps its tunnels. Whether it listens."""
         if self._server is not None:
-            return
+            return True
         self._loop = asyncio.get_running_loop()
-        self._server = _server(self._port, self.answer)
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        server = HTTPServer(self.answer)
+        try:
+            server.start(self._wanted_port)
+        except OSError as error:
+            self._say(f"{error.strerror or error!r}: held by {listener(self._wanted_port)}")
+            return False
+        self._server = server
         self._last_beat = time.monotonic()
+        return True
+
+    def _say(self, why: str) -> None:
+        said, self._said = self._said, why
+        if why != said:
+            log.error(
+                "health and metrics are not served", port=self._wanted_port, why=why,
+                retry_seconds=self._retry_seconds, next="stop that program, or set agent.metricsPort in the WgMesh",
+            )  # fmt: skip
+
+    async def serve(self) -> None:
+        """Listens as soon as the port is free; until then it says who has it, at each change."""
+        while True:
+            if self.start():
+                return
+            await asyncio.sleep(self._retry_seconds)
 
     def stop(self) -> None:
         """Listens no more."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
+
+    @property
+    def is_member(self) -> bool:
+        return self._is_member
+
+    def joined(self, down: Callable[[], Mapping[str, str]]) -> None:
+        """This node is a member from now on. `down`: the components that should run and do not, and why."""
+        self._is_member, self._down = True, down
+
+    def left(self) -> None:
+        """It is none any more."""
+        self._is_member, self._down = False, dict
 
     async def beat(self) -> None:
         """Says once a second that the event loop turns."""
@@ -71,36 +125,62 @@ class Health:
             self._last_beat = time.monotonic()
             await asyncio.sleep(BEAT_SECONDS)
 
-    def answer(self, path: str) -> Answer:
-        """Status, content type and body for a path. Called in threads, not on the event loop."""
+    async def answer(self, path: str) -> Answer:
+        """Called on the server's loop, not on the agent's."""
         if path == "/healthz":
-            stuck = self.is_member and time.monotonic() - self._last_beat > STUCK_SECONDS
-            return (503, TEXT, b"the event loop is stuck\n") if stuck else (200, TEXT, b"ok\n")
+            stuck = self._is_member and time.monotonic() - self._last_beat > STUCK_SECONDS
+            return Answer(503, b"the event loop is stuck\n") if stuck else Answer(200, b"ok\n")
         if path == "/readyz":
-            return (200, TEXT, b"ok\n") if self.is_member else (503, TEXT, b"not joined yet\n")
+            problem = self._problem()
+            return Answer(503, f"{problem}\n".encode()) if problem else Answer(200, b"ok\n")
         if path == "/metrics":
-            return self._metrics()
-        return 404, TEXT, b"/healthz, /readyz or /metrics\n"
+            return await self._shared_metrics()
+        return Answer(404, b"/healthz, /readyz or /metrics\n")
 
-    def _metrics(self) -> Answer:
+    def _problem(self) -> str:
+        """Why this node is not ready; empty if it is."""
+        if not self._is_member:
+            return "not joined yet"
+        age = self._roster_age()
+        if age is not None and age > STALE_SECONDS:
+            return f"the roster is {age:.0f} s old: the API server cannot be watched"
+        down = self._down()
+        return f"not running: {', '.join(sorted(down))}" if down else ""
+
+    async def _shared_metrics(self) -> Answer:
+        """One reading for all who ask within seconds, and while it lasts."""
+        now = time.monotonic()
+        if self._read is not None and now - self._read[0] < SHARED_SECONDS:
+            return self._read[1]
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._metrics(), name="metrics")
+        answer = await asyncio.shield(self._reading)
+        self._read = (time.monotonic(), answer)
+        return answer
+
+    async def _metrics(self) -> Answer:
         assert self._loop is not None
         if self._loop.is_closed():
-            return 503, TEXT, b"the agent is ending\n"
+            return Answer(503, b"the agent is ending\n")
         # What a session holds may be read on its own event loop only.
-        asked = asyncio.run_coroutine_threadsafe(self._look(), self._loop)
+        asked = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._look(), self._loop))
         try:
-            look = asked.result(LOOK_SECONDS)
+            async with asyncio.timeout(LOOK_SECONDS):
+                look = await asked
         except TimeoutError:
-            asked.cancel()
-            return 503, TEXT, b"the event loop does not answer\n"
+            return Answer(503, b"the event loop does not answer\n")
         except Exception as error:
             # A session that ends while it is looked at has many ways to say so.
             log.warning("metrics not read", why=repr(error))
-            return 503, TEXT, b"no metrics now: see the agent's log\n"
+            return Answer(503, b"no metrics now: see the agent's log\n")
+        # Thousands of peers take a while to write; probes are answered meanwhile.
+        return await asyncio.to_thread(self._written, look)
+
+    def _written(self, look: Look | None) -> Answer:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Once(look))
-        return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+        return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
 
 class _Once(Collector):
@@ -113,31 +193,5 @@ class _Once(Collector):
         yield from build(version("wgmesh"), lost_lines())
         if self._look is not None:
             yield from metrics(self._look)
-
-
-def _server(port: int, answer: Callable[[str], Answer]) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10
-
-        def do_GET(self) -> None:
-            status, kind, body = answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            log.debug("health asked", request=format % args)
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        # The kubelet asks at the node's own address, which may be one of IPv6.
-        address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-
-        def server_bind(self) -> None:
-            if self.address_family == socket.AF_INET6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            super().server_bind()
-
-    return Server(("", port), Handler)
+        else:
+            yield rejected_input(borders.rejected())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from wgmesh_agent.daemon.rejected_input import rejected_input
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
@@ -51,6 +52,11 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
         certificate_not_after=credentials.files.leaf().not_valid_after_utc,
         traffic=await asyncio.to_thread(_traffic, node.identity.interface),
         probe_period_seconds=node.prober.period_seconds,
+        rejected=rejected_input(node.gossip.counters),
+        components=node.tasks.components(),
+        down=node.tasks.down().keys(),
+        restarts=dict(node.tasks.restarts),
+        roster_age_seconds=view.age_seconds,
     )
 
 

@@ -79,20 +79,24 @@ class KubeAgent:
         self._key: PrivateKey | None = None
         self._secrets = SecretSource()
         self._has_left = asyncio.Event()
-        self._health = Health(settings.metrics_port, self._look)
+        self._health = Health(settings.metrics_port, self._look, lambda: self._view.age_seconds)
 
     def entry(self) -> Entry:
         return self._enter_unless_deleted
 
     def companions(self, session: Session) -> Iterable[tuple[str, Run]]:
         self._session = session
-        self._health.is_member = True
+        self._health.joined(session.node.tasks.down)
         assert self._companions is not None
-        return (*self._companions.around(session), ("health", self._health.beat))
+        return (
+            *self._companions.around(session),
+            ("health", self._health.beat),
+            ("metrics", self._health.serve),
+        )
 
     async def after_leaving(self) -> None:
         """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""
-        self._health.is_member = False
+        self._health.left()
         mesh, node = self.settings.mesh, self.settings.kube_node
         if self._companions is not None:
             await self._companions.left(mesh, node)

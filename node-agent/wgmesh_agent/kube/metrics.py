@@ -6,8 +6,8 @@ heard stands in the WgMeshNode's status, all else in `wgmesh info`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -39,6 +39,10 @@ class Look:
         refused: claims of other members, by reason.
         traffic: None while the interface is not there.
         probe_period_seconds: how often each peer is probed.
+        rejected: units of input from outside, by border and reason.
+        components: those that should run; `down` are those of them that do not.
+        restarts: how often each has been started again.
+        roster_age_seconds: since the API server has confirmed the roster; None: it is not known.
     """
 
     backend: str
@@ -53,6 +57,11 @@ class Look:
     certificate_not_after: datetime | None
     traffic: Traffic | None
     probe_period_seconds: float = 0.0
+    rejected: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    components: Set[str] = frozenset()
+    down: Set[str] = frozenset()
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    roster_age_seconds: float | None = None
 
 
 def build(version: str, lost_lines: int) -> Iterator[Metric]:
@@ -86,6 +95,14 @@ def metrics(look: Look) -> Iterator[Metric]:
     for reason, count in sorted(look.refused.items()):
         refused.add_metric([reason], count)
     yield refused
+    yield rejected_input(look.rejected)
+    yield from _components(look)
+    if look.roster_age_seconds is not None:
+        yield _gauge(
+            "wgmesh_roster_age_seconds",
+            "How long ago the API server confirmed what this node knows of the mesh's members.",
+            look.roster_age_seconds,
+        )
     yield _gauge("wgmesh_bootstrap", "1 if this node admits others.", int(look.bootstrap))
     yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
     paths = [peer.path for peer in look.peers if peer.path is not None]
@@ -102,6 +119,18 @@ def metrics(look: Look) -> Iterator[Metric]:
         )
     if look.traffic is not None:
         yield from _traffic(look.traffic)
+
+
+def rejected_input(counts: Mapping[tuple[str, str], int]) -> Metric:
+    """Counted whether or not there is a session."""
+    family = CounterMetricFamily(
+        "wgmesh_rejected_input",
+        "Units of input from outside that were rejected.",
+        labels=["border", "reason"],
+    )
+    for (border, reason), count in sorted(counts.items()):
+        family.add_metric([border, reason], count)
+    return family
 
 
 def read_traffic(table: str, interface: str) -> Traffic | None:
@@ -132,6 +161,21 @@ def _hearing(look: Look) -> Iterator[Metric]:
             "How long ago the peer was heard that was heard longest ago; those never heard left out.",
             max(ages),
         )
+
+
+def _components(look: Look) -> Iterator[Metric]:
+    yield _by(
+        "wgmesh_component_up",
+        "1 for a component of the agent that runs, 0 for one that is to be started again.",
+        "component",
+        {name: int(name not in look.down) for name in look.components},
+    )
+    family = CounterMetricFamily(
+        "wgmesh_component_restarts", "How often a component was started again.", labels=["component"]
+    )
+    for name in sorted(look.components):
+        family.add_metric([name], look.restarts.get(name, 0))
+    yield family
 
 
 def _handshakes(peers: Iterable[Seen]) -> Iterator[Metric]:

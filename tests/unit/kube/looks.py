@@ -44,6 +44,11 @@ LOOK = Look(
     certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
     traffic=Traffic(1000, 10, 2, 3000, 30, 5),
     probe_period_seconds=2.0,
+    rejected={("gossip datagram", "DecodeError"): 3},
+    components=frozenset({"probe", "reconcile"}),
+    down=frozenset({"reconcile"}),
+    restarts={"reconcile": 4},
+    roster_age_seconds=12.0,
 )
 
 

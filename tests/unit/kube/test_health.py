@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from wgmesh_agent.kube import health as module
 from wgmesh_agent.kube.health import Health
@@ -40,8 +42,11 @@ class Looker:
         self.threads: set[int] = set()
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.roster_age: float | None = 1.0
+        self.looks = 0
 
     async def __call__(self) -> Look | None:
+        self.looks += 1
         self.threads.add(threading.get_ident())
         await self.may_end.wait()
         if self.error is not None:
@@ -56,7 +61,7 @@ def looker() -> Looker:
 
 @pytest.fixture
 async def health(looker: Looker) -> AsyncIterator[Health]:
-    made = Health(0, looker)
+    made = Health(0, looker, lambda: looker.roster_age, retry_seconds=0.01)
     made.start()
     yield made
     await asyncio.to_thread(made.stop)
@@ -77,23 +82,45 @@ async def ask(health: Health, path: str, host: str = "127.0.0.1") -> tuple[int, 
 async def test_a_node_is_alive_before_it_is_ready(health: Health) -> None:
     assert await ask(health, "/healthz") == (200, "ok\n")
     assert (await ask(health, "/readyz"))[0] == 503
-    health.is_member = True
+    health.joined(dict)
     assert await ask(health, "/readyz") == (200, "ok\n")
+    health.left()
+    assert (await ask(health, "/readyz"))[0] == 503
+
+
+async def test_a_component_that_is_down_is_named_by_readiness(health: Health) -> None:
+    down = {"reconcile": "OSError()"}
+    health.joined(lambda: down)
+    assert await ask(health, "/readyz") == (503, "not running: reconcile\n")
+    down.clear()
+    assert (await ask(health, "/readyz"))[0] == 200
+
+
+async def test_a_roster_that_nobody_confirms_makes_a_node_not_ready(health: Health, looker: Looker) -> None:
+    health.joined(dict)
+    looker.roster_age = module.STALE_SECONDS + 1
+    assert await ask(health, "/readyz") == (
+        503,
+        "the roster is 301 s old: the API server cannot be watched\n",
+    )
+    # One that starts while the API server is away is a member by what it remembers.
+    looker.roster_age = None
+    assert (await ask(health, "/readyz"))[0] == 200
 
 
 async def test_a_loop_that_turns_no_more_is_told(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
-    health.is_member = True
+    health.joined(dict)
     monkeypatch.setattr(module, "STUCK_SECONDS", 0.0)
     assert (await ask(health, "/healthz"))[0] == 503
 
 
 async def test_a_beat_says_that_the_loop_turns(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
-    health.is_member = True
+    health.joined(dict)
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
-    assert health.answer("/healthz")[0] == 503
+    assert (await health.answer("/healthz")).status == 503
     beat = asyncio.create_task(health.beat())
     await asyncio.sleep(0)
-    assert health.answer("/healthz")[0] == 200
+    assert (await health.answer("/healthz")).status == 200
     beat.cancel()
 
 
@@ -124,6 +151,32 @@ async def test_a_busy_event_loop_is_not_waited_for_for_ever(
     looker.may_end.clear()
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
     assert await ask(health, "/metrics") == (503, "the event loop does not answer\n")
+
+
+async def test_whoever_asks_within_seconds_shares_one_look(health: Health, looker: Looker) -> None:
+    looker.look = LOOK
+    answers = await asyncio.gather(*(ask(health, "/metrics") for _ in range(20)))
+    assert {status for status, _ in answers} == {200}
+    assert looker.looks == 1
+
+
+async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(looker: Looker) -> None:
+    with socket.create_server(("", 0), family=socket.AF_INET) as holder:
+        port = holder.getsockname()[1]
+        health = Health(port, looker, lambda: None, retry_seconds=0.01)
+        with capture_logs() as logs:
+            assert not health.start()
+            serving = asyncio.create_task(health.serve())
+            await asyncio.sleep(0)
+        assert [(line["event"], line["port"]) for line in logs] == [
+            ("health and metrics are not served", port)
+        ]
+        assert f"(process {os.getpid()})" in logs[0]["why"]
+        assert "agent.metricsPort" in logs[0]["next"]
+    async with asyncio.timeout(10):
+        await serving
+    assert await ask(health, "/healthz") == (200, "ok\n")
+    await asyncio.to_thread(health.stop)
 
 
 async def test_other_paths_are_not_there(health: Health) -> None:
