@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tests.sim.simulator import Node, Simulator
 
 from wgmesh_agent.gossip.member_table import SerfMember
@@ -43,5 +45,6 @@ def _record(other: Node, packed: bytes) -> NodeRecord:
     record.name, record.addr, record.port, record.endpoint = own.name, own.addr, own.port, own.endpoint
     record.meta, record.vsn, record.incarnation = own.meta, OWN_VERSIONS, own.incarnation
     record.state, record.changed, record.packed = NodeStateKind.ALIVE, own.changed, packed
-    record.suspicion = record.suspicion_timer = None
+    record.suspicion = record.suspicion_timer = record.goodbye = None
+    record.own_word, record.own_word_at, record.last_asked = own.incarnation, 0.0, -math.inf
     return record

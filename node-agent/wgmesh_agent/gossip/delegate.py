@@ -33,8 +33,10 @@ class SerfDelegate(MembershipDelegate, Protocol):
     def local_state(self) -> bytes:
         """The user state for a push-pull."""
 
-    def merge_remote_state(self, state: bytes, *, join: bool, now: float) -> None:
-        """The user state of a peer's push-pull; `join` if either side is joining by it."""
+    def merge_remote_state(
+        self, state: bytes, *, join: bool, now: float, source: Endpoint | None = None
+    ) -> None:
+        """The user state of the push-pull of a peer at `source`; `join` if either side is joining by it."""
 
     def ack_payload(self) -> bytes:
         """What this node's acks carry."""

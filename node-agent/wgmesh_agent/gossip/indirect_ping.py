@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .counters import Counters
 from .endpoint import Endpoint, endpoint_of
 from .messages import Ack, IndirectPing, Nack, Ping, encode
+from .speakers import Speakers
 from .timers import Timer, Timers
 from .transmission import Transmitter
 
@@ -31,12 +32,14 @@ class IndirectPings:
         transmitter: Transmitter,
         counters: Counters,
         own_ping: Callable[[str], Ping],
+        speakers: Speakers,
     ) -> None:
         self._probe_timeout_seconds = probe_timeout_seconds
         self._timers = timers
         self._transmitter = transmitter
         self._counters = counters
         self._own_ping = own_ping
+        self._speakers = speakers
         self._errands: dict[int, _Errand] = {}
 
     def request(self, message: IndirectPing, source: Endpoint, default_port: int, now: float) -> None:
@@ -45,7 +48,10 @@ class IndirectPings:
             self._counters.refuse("indirect ping: too many pending")
             return
         target = endpoint_of(message.target, message.port or default_port)
-        requester = reply_endpoint(message, source)
+        if not self._speakers.is_member(target):
+            self._counters.refuse("indirect ping: of no member")
+            return
+        requester = reply_endpoint(message, source, self._speakers)
         ping = self._own_ping(message.node)
 
         def give_up(now: float) -> None:
@@ -67,8 +73,10 @@ class IndirectPings:
         return True
 
 
-def reply_endpoint(message: Ping | IndirectPing, source: Endpoint) -> Endpoint:
-    """Where the answer goes: the address the sender names, else the datagram's source."""
+def reply_endpoint(message: Ping | IndirectPing, source: Endpoint, speakers: Speakers) -> Endpoint:
+    """Where the answer goes: the address the sender names, if a member has it, else the datagram's source."""
     if message.source_addr and message.source_port:
-        return endpoint_of(message.source_addr, message.source_port)
+        named = endpoint_of(message.source_addr, message.source_port)
+        if speakers.is_member(named):
+            return named
     return source

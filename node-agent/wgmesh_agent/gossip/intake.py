@@ -105,10 +105,13 @@ class Intake:
                 if self._admit_query(message, source, now) and not message.flags & NO_REBROADCAST_FLAG:
                     queue = self._broadcasts.queries
             case QueryResponse():
-                self._outstanding.answer(message, now)
+                self._outstanding.answer(message, self._speakers.at(source), now)
             case Relay():
                 endpoint = endpoint_of(message.dest_addr, message.dest_port)
-                self._memberlist.send_user(message.inner, endpoint)
+                if self._speakers.is_member(endpoint):
+                    self._memberlist.send_user(message.inner, endpoint)
+                else:
+                    self._counters.refuse("relay: to no member")
             case _:
                 self._counters.refuse("serf message: has no place in a datagram")
         if queue is not None:
@@ -144,12 +147,15 @@ class Intake:
             return False
         verdict = self._queries.admit(query.ltime, query.id, 1)
         if verdict is Verdict.NEW:
+            asker: Endpoint | None
             try:
-                endpoint_of(query.addr, query.port)
+                asker = endpoint_of(query.addr, query.port)
             except PeerError:
-                self._counters.refuse("query: nowhere to answer")
-            else:
+                asker = None
+            if asker is not None and (asker == source or self._speakers.is_member(asker)):
                 self._answers.handle(query, self._speakers.at(source), now)
+            else:
+                self._counters.refuse("query: nowhere to answer")
             return True
         if verdict is not Verdict.SEEN:
             self._counters.refuse(f"query: {verdict.value}")

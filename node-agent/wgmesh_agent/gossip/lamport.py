@@ -1,24 +1,24 @@
 """Lamport clocks (gossip-wire §8.2), with the far future cut off.
 
 Clocks start at 1, so no message carries 0. A Go peer takes any 64-bit time; one message near the end would then stop a
-clock for good. Times in the upper half are refused here, and so are leaps that no honest cluster makes: 2^40 messages
-are more than it sends in its life, and one member gone bad would have to send millions of leaps, each seen and counted,
-to use the clock up.
+clock for good. Times in the upper half are refused here, and so are leaps beyond the budget of who makes them.
 """
 
 from __future__ import annotations
 
+from .leaps import Leaps
+
 LATEST = 1 << 63
-MAX_LEAP = 1 << 40
 
 
 class LamportClock:
     """Starts at 1; `time` is what the next message of this node carries."""
 
-    __slots__ = ("time",)
+    __slots__ = ("_leaps", "time")
 
-    def __init__(self) -> None:
+    def __init__(self, leaps: Leaps | None = None) -> None:
         self.time = 1
+        self._leaps = leaps or Leaps()
 
     def increment(self) -> None:
         """Step once."""
@@ -30,8 +30,8 @@ class LamportClock:
             self.time = seen + 1
 
     def believes(self, seen: int) -> bool:
-        """Whether a received time may be acted on, now that this clock knows its cluster's time."""
-        return plausible(seen) and seen - self.time <= MAX_LEAP
+        """Whether a received time may be acted on; one far ahead is taken from its speaker's budget."""
+        return plausible(seen) and self._leaps.allows(seen - self.time)
 
 
 def plausible(time: int) -> bool:

@@ -154,7 +154,7 @@ class MemberTable:
             if member.status is MemberStatus.LEAVING:
                 self._prune_later(intent.node, now)
             else:
-                self.erase(intent.node)
+                self.prune(member)
         return True
 
     def node_joined(self, record: NodeRecord, now: float) -> None:
@@ -174,13 +174,15 @@ class MemberTable:
         self._read_tags(member)
         self._emit(MemberJoined(member.view()))
 
-    def node_updated(self, record: NodeRecord, _now: float) -> None:
+    def node_updated(self, record: NodeRecord, now: float) -> None:
         """memberlist has other metadata for it."""
         member = self._members.get(record.name)
-        if member is not None:
-            member.record = record
-            self._read_tags(member)
-            self._emit(MemberUpdated(member.view()))
+        if member is None:
+            self.node_joined(record, now)
+            return
+        member.record = record
+        self._read_tags(member)
+        self._emit(MemberUpdated(member.view()))
 
     def node_left(self, record: NodeRecord, now: float) -> None:
         """memberlist has it dead or left: failed, unless it said goodbye, to serf or to memberlist.
@@ -199,6 +201,13 @@ class MemberTable:
         elif member.status is MemberStatus.ALIVE:
             self._set_status(member, MemberStatus.FAILED, now)
             self._emit(MemberFailed(member.view()))
+
+    def prune(self, member: SerfMember) -> None:
+        """Forget a member that memberlist has dead or left: of a living one nobody's word is enough."""
+        if member.record.gone:
+            self.erase(member.record.name)
+        else:
+            self._counters.refuse("intent: prunes a living member")
 
     def erase(self, name: str) -> None:
         """Forget a member."""

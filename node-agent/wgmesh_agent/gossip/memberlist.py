@@ -14,7 +14,7 @@ from .counters import Counters
 from .delegate import SerfDelegate
 from .dissemination import Dissemination
 from .encryption import NonceSource
-from .endpoint import Endpoint, endpoint_of
+from .endpoint import Endpoint
 from .errors import GossipError, PeerError
 from .indirect_ping import IndirectPings, reply_endpoint
 from .keyring import Keyring
@@ -37,6 +37,7 @@ from .messages import (
 from .node_table import NodeRecord, NodeTable
 from .packet import PacketCodec
 from .probe import Prober
+from .speakers import Speakers, Vouching
 from .state_exchange import Outcome, StateExchange
 from .stream import StreamCodec
 from .streams import Purpose, StreamFailure, Streams
@@ -61,6 +62,7 @@ class Memberlist:
         *,
         keyring: Keyring | None,
         nonces: NonceSource,
+        vouching: Vouching,
     ) -> None:
         profile = config.profile
         self._delegate = delegate
@@ -69,6 +71,7 @@ class Memberlist:
         self.counters = Counters()
         memory = max(config.reconnect_timeout_seconds, config.tombstone_timeout_seconds)
         self.table = NodeTable(rng, config.max_members, memory)
+        self.speakers = Speakers(self.table, vouching)
         self._queue = BroadcastQueue(2 * config.max_members)
         self._packets = PacketCodec(keyring, config.label, nonces=nonces)
         self.transmitter = Transmitter(self._packets, config.datagram_bytes, self.counters)
@@ -76,7 +79,16 @@ class Memberlist:
         self._dissemination = Dissemination(profile, self.table, timers, self.transmitter)
         self.awareness = Awareness(profile.awareness_max_multiplier)
         self.membership = Membership(
-            config, self.table, timers, self.awareness, self.counters, rng, delegate, self._broadcast
+            config,
+            self.table,
+            timers,
+            self.awareness,
+            self.counters,
+            rng,
+            delegate,
+            self._broadcast,
+            self.speakers,
+            self._ask,
         )
         self.streams = Streams(
             StreamCodec(keyring, config.label, nonces=nonces),
@@ -87,7 +99,12 @@ class Memberlist:
             config.max_stream_buffer_bytes,
         )
         self._indirect = IndirectPings(
-            profile.probe_timeout_seconds, timers, self.transmitter, self.counters, self._own_ping
+            profile.probe_timeout_seconds,
+            timers,
+            self.transmitter,
+            self.counters,
+            self._own_ping,
+            self.speakers,
         )
         self._prober = Prober(
             profile,
@@ -177,16 +194,13 @@ class Memberlist:
                 self._delegate.user_message(message.payload, source, now)
             case Alive():
                 self._remind(message)
-                if self.membership.is_no_news(message):
-                    return
-                own_word = source.address == endpoint_of(message.addr, source.port).address
-                self.membership.alive(message, now, own_word=own_word)
+                self.membership.alive(message, now, source=source)
             case Suspect():
-                self._correct(message, source)
                 self.membership.suspect(message, now)
-            case Dead():
                 self._correct(message, source)
-                self.membership.dead(message, now)
+            case Dead():
+                self.membership.dead(message, now, source=source)
+                self._correct(message, source)
             case IndirectPing():
                 self._indirect.request(message, source, self.membership.own.port, now)
             case Nack():
@@ -195,7 +209,7 @@ class Memberlist:
                 self.counters.refuse("message: has no place in a datagram")
 
     def _correct(self, accusation: Suspect | Dead, source: Endpoint) -> None:
-        """Tell a node directly that it repeats what we have refuted: it missed that, and may convict us."""
+        """Tell a node directly that we have refuted what it says: it missed that, or asks."""
         own = self.membership.own
         if accusation.node == own.name and accusation.incarnation < own.incarnation and not own.gone:
             self.transmitter.send([self.membership.own_statement()], source)
@@ -214,13 +228,13 @@ class Memberlist:
             self.counters.refuse("ping: for another node")
             return
         ack = encode(Ack(ping.seq_no, self._delegate.ack_payload()))
-        self.transmitter.send_with_broadcasts(ack, reply_endpoint(ping, source))
+        self.transmitter.send_with_broadcasts(ack, reply_endpoint(ping, source, self.speakers))
 
     def _respond(
         self, message: Message, source: Endpoint | None, now: float
     ) -> tuple[Message | None, Callable[[float], None] | None]:
         if isinstance(message, PushPull):
-            return self._exchange.answer(message)
+            return self._exchange.answer(message, source)
         if isinstance(message, Ping):
             if message.node and message.node != self.membership.own.name:
                 self.counters.refuse("ping: for another node")
@@ -256,6 +270,10 @@ class Memberlist:
             self.streams.open(endpoint, ping, Purpose.PING, deadline, replied, failed)
         except GossipError:
             self.counters.refuse("stream: ping could not be built")
+
+    def _ask(self, record: NodeRecord, claim: bytes) -> None:
+        """Show a member what is said of it: alive, it answers at once."""
+        self.transmitter.send([claim], record.endpoint)
 
     def _broadcast(
         self, about: str, message: bytes, now: float, on_finished: Callable[[], None] | None = None

@@ -12,11 +12,12 @@ from .awareness import Awareness
 from .config import SerfConfig
 from .counters import Counters
 from .delegate import MembershipDelegate
-from .endpoint import endpoint_of
+from .endpoint import Endpoint, endpoint_of
 from .errors import PeerError
 from .messages import Alive, Dead, NodeState, NodeStateKind, Suspect, encode
 from .names import is_member_name
 from .node_table import NodeRecord, NodeTable
+from .speakers import Speakers
 from .suspicion import Suspicion
 from .tags import MAX_META_BYTES
 from .timers import Timers
@@ -25,7 +26,15 @@ from .versions import OWN_VERSIONS, speaks_with_us
 MERGED = border("gossip node state", "one member in a peer's push-pull, by TCP on the mesh address")
 _LAST_INCARNATION = (1 << 32) - 1
 _MOST_AT_ONCE = 1 << 31
-_MAX_LEAP = 1 << 16
+_HEARSAY_AHEAD = 32
+"""How far others may be ahead of what a member has said itself: it refutes that in two seconds' room."""
+_HEARSAY_AHEAD_A_SECOND = 0.2
+"""And for each second since: real serf agents do not answer when they are asked."""
+_REFUTING_ROOM = 1 << 20
+_REFUTING_ROOM_A_SECOND = 16
+"""Of steps past the middle: the rest of all incarnations then lasts for four years of accusations."""
+_ASK_SECONDS = 1.0
+_GOODBYE_GOSSIP_INTERVALS = 5
 
 
 class Broadcaster(Protocol):
@@ -49,7 +58,10 @@ class Membership:
         rng: random.Random,
         delegate: MembershipDelegate,
         broadcast: Broadcaster,
+        speakers: Speakers,
+        ask: Callable[[NodeRecord, bytes], None],
     ) -> None:
+        """`ask` shows a member directly what is said of it."""
         self._config = config
         self._table = table
         self._timers = timers
@@ -58,6 +70,9 @@ class Membership:
         self._rng = rng
         self._delegate = delegate
         self._broadcast = broadcast
+        self._speakers = speakers
+        self._ask = ask
+        self._room, self._room_at = float(_REFUTING_ROOM), 0.0
         self.leaving = False
         self.own = NodeRecord(config.node_name, config.address.packed, config.port)
 
@@ -89,11 +104,15 @@ class Membership:
         self._broadcast(own.name, encode(message), now, on_finished)
         self._delegate.node_left(own, now)
 
-    def alive(self, message: Alive, now: float, *, own_word: bool = False, tell: bool = True) -> None:
-        """A node is said to be alive, with `own_word` by itself; news of it is told on if `tell`.
+    def alive(self, message: Alive, now: float, *, source: Endpoint | None = None, tell: bool = True) -> None:
+        """A node is said to be alive, by whoever is at `source`; news of it is told on if `tell`.
 
         Raises PeerError for a malformed address.
         """
+        record = self._table.get(message.node)
+        own_word = record is not None and self._is_its_own_word(record, message, source)
+        if record is not None and own_word:
+            record.note_own_word(max(record.own_word, message.incarnation), now)
         if self.is_no_news(message):
             return
         if not speaks_with_us(message.vsn):
@@ -109,10 +128,10 @@ class Membership:
         record = self._table.get(message.node)
         moved = False
         if record is None:
-            record = self._new_record(message, port)
+            record = self._new_record(message, port, now)
             if record is None:
                 return
-        elif not own_word and self._is_far_ahead(message.incarnation, record):
+        elif not own_word and self._is_far_ahead(message.incarnation, record, now):
             self._counters.refuse("alive: incarnation far ahead")
             return
         elif record.addr != message.addr or record.port != port:
@@ -125,6 +144,7 @@ class Membership:
             return
         if moved:
             self._table.move(record, message.addr, port)
+            record.note_own_word(message.incarnation, now)
         self._accept_alive(record, message, now, tell=tell)
 
     def is_no_news(self, message: Alive | NodeState) -> bool:
@@ -140,7 +160,7 @@ class Membership:
 
     def suspect(self, message: Suspect, now: float) -> None:
         """A node is accused of silence."""
-        record = self._accused(message)
+        record = self._accused(message, now)
         if record is None:
             return
         if record.suspicion is not None:
@@ -171,22 +191,49 @@ class Membership:
         if message.from_node != self.own.name and self._rng.random() * nodes < 2 * (wanted + 1):
             self._table.hasten(record)
 
-    def dead(self, message: Dead, now: float) -> None:
-        """A node is said to be dead, or by itself to leave."""
-        record = self._accused(message)
+    def dead(self, message: Dead, now: float, *, source: Endpoint | None = None) -> None:
+        """A node is said to be dead, or by itself to leave, by whoever is at `source`.
+
+        A goodbye that comes by others is told on, and counts unless the member, asked about it, says that it lives.
+        """
+        record = self._accused(message, now)
         if record is None or record.gone:
             return
         if record is self.own:
             self._refute(message.incarnation, now)
             return
-        record.end_suspicion()
+        is_goodbye = message.node == message.from_node
+        if is_goodbye and not self.leaving and self._speakers.at(source) != record.name:
+            self._doubt_goodbye(record, message, now)
+            return
         self._broadcast(record.name, encode(message), now)
+        self._bury(record, message, now)
+
+    def _doubt_goodbye(self, record: NodeRecord, message: Dead, now: float) -> None:
+        if record.goodbye is not None:
+            return
+        encoded = encode(message)
+        self._broadcast(record.name, encoded, now)
+        self._ask(record, encoded)
+
+        def believe(now: float) -> None:
+            record.goodbye = None
+            if not record.gone and record.incarnation <= message.incarnation:
+                self._bury(record, message, now)
+
+        patience = _GOODBYE_GOSSIP_INTERVALS * self._config.profile.gossip_interval_seconds
+        record.goodbye = self._timers.at(now + patience, believe)
+
+    def _bury(self, record: NodeRecord, message: Dead, now: float) -> None:
+        record.end_suspicion()
         record.incarnation = message.incarnation
         left = message.node == message.from_node
         self._table.set_state(record, NodeStateKind.LEFT if left else NodeStateKind.DEAD, now)
         self._delegate.node_left(record, now)
 
-    def merge(self, nodes: Iterable[NodeState], now: float, *, tell: bool = True) -> None:
+    def merge(
+        self, nodes: Iterable[NodeState], now: float, *, tell: bool = True, source: Endpoint | None = None
+    ) -> None:
         """Apply a peer's table: nobody is taken for dead on hearsay, only suspected.
 
         `tell`: whether others are told of the living who are news.
@@ -194,39 +241,57 @@ class Membership:
         for node in nodes:
             with MERGED.fence(node.name):
                 try:
-                    self._merge_one(node, now, tell)
+                    self._merge_one(node, now, tell, source)
                 except PeerError:
                     self._counters.refuse("push-pull: malformed node")
 
-    def _accused(self, message: Suspect | Dead) -> NodeRecord | None:
+    def _accused(self, message: Suspect | Dead, now: float) -> NodeRecord | None:
         record = self._table.get(message.node)
         if record is None or message.incarnation < record.incarnation:
             return None
-        if self._is_far_ahead(message.incarnation, record):
+        if self._is_far_ahead(message.incarnation, record, now):
             self._counters.refuse("accusation: incarnation far ahead")
             return None
         return record
 
-    def _is_far_ahead(self, incarnation: int, record: NodeRecord) -> bool:
-        """No honest node refutes so often. Believed, it would bring the last incarnation near, which nobody can refute.
+    def _is_its_own_word(self, record: NodeRecord, message: Alive, source: Endpoint | None) -> bool:
+        return record.addr == message.addr and self._speakers.at(source) == record.name
 
-        This node believes more of itself, since it may have lived before; others then believe its own word.
+    def _is_far_ahead(self, incarnation: int, record: NodeRecord, now: float) -> bool:
+        """Whether others say more of a member than it can have said.
+
+        Believed, it would bring the last incarnation near, which nobody can refute. The member is asked, since this
+        node may have missed much. Of itself this node believes more, since it may have lived before: half of all
+        incarnations at once, and then as time goes by.
         """
-        known = max(record.incarnation, _MOST_AT_ONCE) if record is self.own else record.incarnation
-        return incarnation > known + _MAX_LEAP
+        if record is self.own:
+            ahead = incarnation - max(record.incarnation, _MOST_AT_ONCE)
+            return ahead > 0 and ahead > self._refuting_room(now)
+        believed = _HEARSAY_AHEAD + (now - record.own_word_at) * _HEARSAY_AHEAD_A_SECOND
+        if incarnation <= record.own_word + believed:
+            return False
+        if now - record.last_asked >= _ASK_SECONDS:
+            record.last_asked = now
+            self._ask(record, encode(Suspect(record.incarnation, record.name, self.own.name)))
+        return True
 
-    def _merge_one(self, node: NodeState, now: float, tell: bool) -> None:
+    def _refuting_room(self, now: float) -> float:
+        filled = self._room + (now - self._room_at) * _REFUTING_ROOM_A_SECOND
+        self._room, self._room_at = min(float(_REFUTING_ROOM), filled), now
+        return self._room
+
+    def _merge_one(self, node: NodeState, now: float, tell: bool, source: Endpoint | None) -> None:
         if node.state is NodeStateKind.ALIVE:
-            if self.is_no_news(node):
+            if self.is_no_news(node) and source is None:
                 return
             said = Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn)
-            self.alive(said, now, tell=tell)
+            self.alive(said, now, tell=tell, source=source)
         elif node.state is NodeStateKind.LEFT:
-            self.dead(Dead(node.incarnation, node.name, node.name), now)
+            self.dead(Dead(node.incarnation, node.name, node.name), now, source=source)
         else:
             self.suspect(Suspect(node.incarnation, node.name, self.own.name), now)
 
-    def _new_record(self, message: Alive, port: int) -> NodeRecord | None:
+    def _new_record(self, message: Alive, port: int, now: float) -> NodeRecord | None:
         if message.incarnation < 1:
             self._counters.refuse("alive: no incarnation")
             return None
@@ -237,6 +302,7 @@ class Membership:
             self._counters.refuse("alive: too many members")
             return None
         record = NodeRecord(message.node, message.addr, port)
+        record.note_own_word(message.incarnation, now)
         self._table.add(record)
         return record
 
@@ -267,7 +333,7 @@ class Membership:
             return
         if message.incarnation < own.incarnation:
             return
-        if self._is_far_ahead(message.incarnation, own):
+        if self._is_far_ahead(message.incarnation, own, now):
             self._counters.refuse("alive: incarnation far ahead")
             return
         if message.incarnation == own.incarnation and message.meta == own.meta and message.vsn == own.vsn:
@@ -277,9 +343,16 @@ class Membership:
     def _refute(self, accused: int, now: float) -> None:
         if self.leaving:
             return
+        incarnation = max(self.own.incarnation, accused) + 1
+        if incarnation > _MOST_AT_ONCE:
+            room = self._refuting_room(now)
+            if room < 1:
+                self._counters.refuse("accusation: refuted too often")
+                return
+            self._room = max(0.0, room - (incarnation - max(self.own.incarnation, _MOST_AT_ONCE)))
         self._counters.refutations += 1
         self._awareness.apply(1)
-        self._revive_self(max(self.own.incarnation, accused) + 1, self.own.meta, now)
+        self._revive_self(incarnation, self.own.meta, now)
 
     def _revive_self(self, incarnation: int, meta: bytes, now: float) -> None:
         own = self.own

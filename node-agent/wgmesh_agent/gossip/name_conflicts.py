@@ -13,6 +13,7 @@ from .node_table import NodeRecord
 from .notifications import NameConflict, Notification
 from .outstanding_queries import OutstandingQuery
 from .serf_messages import ConflictResponse, decode_serf
+from .speakers import Speakers
 
 _QUIET_SECONDS = 30.0
 
@@ -25,10 +26,12 @@ class NameConflicts:
         own: NodeRecord,
         emit: Callable[[Notification], None],
         ask: Callable[[Callable[[OutstandingQuery, float], None], float], None],
+        speakers: Speakers,
     ) -> None:
         self._own = own
         self._emit = emit
         self._ask = ask
+        self._speakers = speakers
         self._reported: dict[str, float] = {}
         self._asking = False
 
@@ -39,7 +42,8 @@ class NameConflicts:
             return
         self._reported[record.name] = now
         self._emit(NameConflict(record.name, record.endpoint, claimant))
-        if record is not self._own or self._asking:
+        # A name that this node was admitted under is lost by no vote.
+        if record is not self._own or self._asking or self._speakers.is_vouched_for(record.name):
             return
         self._asking = True
 

@@ -9,6 +9,7 @@ once in n intervals, at a time others cannot guess (SWIM §4.3).
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,6 +24,9 @@ _SAMPLE_ALL_BELOW = 32
 class NodeRecord:
     """What is known of one node; `addr` and `meta` are bytes as received.
 
+    `own_word` is the highest incarnation that it has stated itself, or that was first heard of it. `goodbye`
+    runs while it is asked whether it has really left.
+
     `packed` is what a push-pull says of it, if that was made since the last change: whoever changes it forgets that.
     """
 
@@ -30,9 +34,13 @@ class NodeRecord:
         "addr",
         "changed",
         "endpoint",
+        "goodbye",
         "incarnation",
+        "last_asked",
         "meta",
         "name",
+        "own_word",
+        "own_word_at",
         "packed",
         "port",
         "state",
@@ -49,6 +57,10 @@ class NodeRecord:
         self.meta = b""
         self.vsn = b""
         self.incarnation = 0
+        self.own_word = 0
+        self.own_word_at = 0.0
+        self.last_asked = -math.inf
+        self.goodbye: Timer | None = None
         self.state = NodeStateKind.DEAD
         self.changed = 0.0
         self.packed: bytes | None = None
@@ -59,6 +71,10 @@ class NodeRecord:
     def gone(self) -> bool:
         """Dead or left."""
         return self.state is NodeStateKind.DEAD or self.state is NodeStateKind.LEFT
+
+    def note_own_word(self, incarnation: int, now: float) -> None:
+        """It has stated this incarnation itself, or is heard of for the first time."""
+        self.own_word, self.own_word_at = incarnation, now
 
     def move(self, addr: bytes, port: int) -> None:
         """Take another address. Raises PeerError if the bytes are none."""
@@ -73,6 +89,9 @@ class NodeRecord:
         if self.suspicion_timer is not None:
             self.suspicion_timer.cancel()
             self.suspicion_timer = None
+        if self.goodbye is not None:
+            self.goodbye.cancel()
+            self.goodbye = None
 
 
 class NodeTable:

@@ -13,9 +13,15 @@ from .timers import Timer, Timers
 ACK_FLAG, NO_REBROADCAST_FLAG = 1, 2
 
 
+def _everybody(_name: str) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class OutstandingQuery:
-    """One query; `expected` are the members that should answer.
+    """One query; `expected` are the members that should answer, `asked` tells of any whether it was meant.
+
+    With `takes_relayed` an answer counts that came by another member, on that one's word, until the member's own comes.
 
     Finished once all did, in time, or as soon as an answer is `enough`.
     """
@@ -25,6 +31,9 @@ class OutstandingQuery:
     expected: frozenset[str]
     wants_acks: bool
     enough: Callable[[bytes], bool] | None = None
+    asked: Callable[[str], bool] = _everybody
+    takes_relayed: bool = False
+    relayed: set[str] = field(default_factory=set)
     acks: set[str] = field(default_factory=set)
     responses: dict[str, bytes] = field(default_factory=dict)
     finished: bool = False
@@ -60,8 +69,8 @@ class OutstandingQueries:
             self._callbacks[query.id] = then
         query.timer = self._timers.at(deadline, lambda now: self._finish(query, now))
 
-    def answer(self, response: QueryResponse, now: float) -> None:
-        """Take an answer; the first of each member and kind counts."""
+    def answer(self, response: QueryResponse, source_member: str | None, now: float) -> None:
+        """Take an answer that came from the address of `source_member`; the first of each member and kind counts."""
         query = self._queries.get((response.ltime, response.id))
         if query is None:
             self._counters.refuse("query response: nothing was asked, or too late")
@@ -70,10 +79,18 @@ class OutstandingQueries:
         if not self._is_member(name):
             self._counters.refuse("query response: from no member")
             return
+        if not query.asked(name):
+            self._counters.refuse("query response: of a member that was not asked")
+            return
+        relayed = source_member != name
+        if relayed and not query.takes_relayed:
+            self._counters.refuse("query response: in another's name")
+            return
         if response.flags & ACK_FLAG:
             query.acks.add(name)
-        elif name not in query.responses:
+        elif name not in query.responses or (name in query.relayed and not relayed):
             query.responses[name] = response.payload
+            (query.relayed.add if relayed else query.relayed.discard)(name)
             if query.enough is not None and query.enough(response.payload):
                 self._finish(query, now)
                 return

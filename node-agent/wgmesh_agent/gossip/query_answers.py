@@ -29,6 +29,7 @@ from .versions import relays
 INTERNAL_PREFIX = "_serf_"
 PING_QUERY = "_serf_ping"
 CONFLICT_QUERY = "_serf_conflict"
+_MOST_RELAYS = 5
 _MOST_OPEN = 1024
 _LONGEST_OPEN_SECONDS = 300.0
 _KEY_OPERATIONS = {operation.value: operation for operation in KeyOperation}
@@ -123,7 +124,7 @@ class QueryAnswers:
             named = record.name in (self._config.node_name, query.source_node)
             return record.state is NodeStateKind.ALIVE and relays(record.vsn) and not named
 
-        for record in self._table.sample(min(query.relay_factor, 16), can_relay):
+        for record in self._table.sample(min(query.relay_factor, _MOST_RELAYS), can_relay):
             self._memberlist.send_user(relay, record.endpoint)
 
     def _internal(self, query: Query) -> bytes | None:

@@ -101,10 +101,22 @@ class QueryAsking:
         if len(data) > self._config.query_bytes:
             raise GossipError(f"a query of {len(data)} bytes; {self._config.query_bytes} is the most")
         expected = self._expected(filters, question.expect_self)
-        outstanding = OutstandingQuery(query.id, query.ltime, expected, question.ack, question.enough)
+        outstanding = OutstandingQuery(
+            query.id,
+            query.ltime,
+            expected,
+            question.ack,
+            question.enough,
+            lambda name: name in expected or self._is_meant(filters, name),
+            question.relay_factor > 0,
+        )
         self._outstanding.open(outstanding, now + timeout, then)
         self._asked(query, data, now, self._places(expected) if question.direct else None)
         return outstanding
+
+    def _is_meant(self, filters: list[Filter], name: str) -> bool:
+        member = self._members.get(name)
+        return member is not None and all(matches(filter_, name, member.tags) for filter_ in filters)
 
     def _places(self, names: frozenset[str]) -> list[Endpoint]:
         others = map(self._members.get, names - {self._own.name})

@@ -21,6 +21,7 @@ from .intake import Broadcasts, Intake
 from .key_queries import KeyOperation
 from .keyring import Keyring
 from .lamport import LamportClock
+from .leaps import Leaps
 from .member_table import MemberTable
 from .memberlist import Memberlist
 from .name_conflicts import NameConflicts
@@ -46,7 +47,7 @@ from .serf_messages import (
     encode_tags,
 )
 from .serf_state import EventKey, SerfState
-from .speakers import NoVouching, Speakers, Vouching
+from .speakers import NoVouching, Vouching
 from .streams import StreamAction, StreamFailure
 from .timers import Timers
 from .transmission import Datagram
@@ -78,12 +79,20 @@ class Serf:
         self.config = config
         self._timers = Timers()
         self._notifications: list[Notification] = []
-        self._clock, self._event_clock, query_clock = LamportClock(), LamportClock(), LamportClock()
+        self._leaps = (Leaps(), Leaps(), Leaps())
+        self._clock, self._event_clock, query_clock = map(LamportClock, self._leaps)
         emit = self._emit
-        memberlist = Memberlist(config, self, self._timers, rng, keyring=keyring, nonces=nonces)
+        memberlist = Memberlist(
+            config,
+            self,
+            self._timers,
+            rng,
+            keyring=keyring,
+            nonces=nonces,
+            vouching=vouching or NoVouching(),
+        )
         self._memberlist = memberlist
-        vouching = vouching or NoVouching()
-        speakers = Speakers(memberlist.table, vouching)
+        speakers = memberlist.speakers
         self.counters: Counters = memberlist.counters
         members = MemberTable(
             config, self._clock, self.counters, emit, self._broadcast_join, self._prune_later, self._changed
@@ -98,7 +107,7 @@ class Serf:
         queries: RecentWindow[int] = RecentWindow(query_clock, _MOST_QUERY_IDS, _MOST_QUERY_IDS)
         self._round_trips = RoundTrips(config.node_name, self.counters, rng)
         self._reconnection = Reconnection(config, members, self._timers, rng, self._reconnect)
-        self._conflicts = NameConflicts(memberlist.own, emit, self._ask_conflict)
+        self._conflicts = NameConflicts(memberlist.own, emit, self._ask_conflict, speakers)
         self._outstanding = OutstandingQueries(
             self._timers, self.counters, emit, lambda name: members.get(name) is not None
         )
@@ -307,8 +316,11 @@ class Serf:
         """serf's share of a push-pull."""
         return encode_serf(self._state.local())
 
-    def merge_remote_state(self, state: bytes, *, join: bool, now: float) -> None:
-        """A peer's share of a push-pull. Raises PeerError."""
+    def merge_remote_state(
+        self, state: bytes, *, join: bool, now: float, source: Endpoint | None = None
+    ) -> None:
+        """The share of a peer at `source` of a push-pull. Raises PeerError."""
+        self._hear(source, now)
         message = decode_serf(state)
         if not isinstance(message, SerfPushPull):
             raise PeerError("the user state of a push-pull is no serf push-pull")
@@ -323,9 +335,16 @@ class Serf:
 
     def user_message(self, payload: bytes, source: Endpoint | None, now: float) -> None:
         """A serf message came from `source`. Raises PeerError."""
+        self._hear(source, now)
         self._intake.receive(payload, source, now)
 
     # Inside
+
+    def _hear(self, source: Endpoint | None, now: float) -> None:
+        # By address: who changes ports, or invents members there, speaks for one all the same.
+        speaker = "" if source is None else str(source.address)
+        for leaps in self._leaps:
+            leaps.hear(speaker, now)
 
     def _broadcast_join(self, now: float) -> None:
         intent = JoinIntent(self._clock.time, self.config.node_name)
@@ -352,7 +371,7 @@ class Serf:
         if query.source_node == own.name and query.addr == own.addr and query.port == own.port:
             response = decode_serf(payload)
             if isinstance(response, QueryResponse):
-                self._outstanding.answer(response, now)
+                self._outstanding.answer(response, own.name, now)
         else:
             self._memberlist.send_user(payload, endpoint_of(query.addr, query.port))
 
@@ -371,7 +390,7 @@ class Serf:
         def prune(_now: float) -> None:
             member = self._members.get(name)
             if member is not None and member.status in (MemberStatus.LEAVING, MemberStatus.LEFT):
-                self._members.erase(name)
+                self._members.prune(member)
 
         self._timers.at(now + _PRUNE_AFTER_SECONDS, prune)
 

@@ -41,6 +41,14 @@ class Speakers:
         self._table = table
         self._vouching = vouching
 
+    def is_member(self, endpoint: Endpoint) -> bool:
+        """Whether a member says to live there: nobody else is sent anything on somebody's word."""
+        return any(record.port == endpoint.port for record in self._table.at(endpoint.address))
+
+    def is_vouched_for(self, name: str) -> bool:
+        """Whether the name is bound to a member that was admitted."""
+        return self._vouching.is_vouched_for(name)
+
     def at(self, source: Endpoint | None) -> str | None:
         """The member at `source` (port 0: any); None where no single member is.
 

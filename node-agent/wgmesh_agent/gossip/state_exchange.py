@@ -124,7 +124,7 @@ class StateExchange:
                 outcome(f"answered a push-pull with {type(message).__name__}", now)
                 return
             # Who joins alone hears of members from those who have told each other: it would only repeat it.
-            self._merge(message, join, outcome, now, tell=not join or len(self._table) > 1)
+            self._merge(message, join, outcome, now, endpoint, tell=not join or len(self._table) > 1)
 
         reason: str | None = None
         with STATES.fence(endpoint) as item:
@@ -144,7 +144,9 @@ class StateExchange:
         if reason is not None:
             outcome(reason, now)
 
-    def answer(self, request: PushPull) -> tuple[PackedPushPull, Callable[[float], None]]:
+    def answer(
+        self, request: PushPull, source: Endpoint | None
+    ) -> tuple[PackedPushPull, Callable[[float], None]]:
         """The reply to a peer's exchange, which goes out before its state is even looked at."""
 
         def merged(error: str | None, _now: float) -> None:
@@ -152,7 +154,7 @@ class StateExchange:
                 self._counters.refuse("push-pull: not merged")
 
         def merge(now: float) -> None:
-            self._merge(request, request.join, merged, now)
+            self._merge(request, request.join, merged, now, source)
 
         return self._state(request.join), merge
 
@@ -171,7 +173,14 @@ class StateExchange:
         return PackedPushPull(join, states, self._delegate.local_state())
 
     def _merge(
-        self, message: PushPull, join: bool, outcome: Outcome, now: float, *, tell: bool = True
+        self,
+        message: PushPull,
+        join: bool,
+        outcome: Outcome,
+        now: float,
+        source: Endpoint | None,
+        *,
+        tell: bool = True,
     ) -> None:
         """Some nodes at once, the rest in steps of their own: thousands would keep everything else waiting.
 
@@ -191,7 +200,9 @@ class StateExchange:
             with STATES.fence() as item:
                 try:
                     if message.user_state:
-                        self._delegate.merge_remote_state(message.user_state, join=join, now=now)
+                        self._delegate.merge_remote_state(
+                            message.user_state, join=join, now=now, source=source
+                        )
                 except PeerError as error:
                     reason = str(error)
             if item.rejected is not None:
@@ -199,7 +210,7 @@ class StateExchange:
             outcome(reason, now)
 
         def merge(nodes: tuple[NodeState, ...], now: float) -> None:
-            self._membership.merge(nodes, now, tell=tell)
+            self._membership.merge(nodes, now, tell=tell, source=source)
 
         self._merge_in_steps(message.nodes, step, merge, finish, now)
 

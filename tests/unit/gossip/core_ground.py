@@ -11,12 +11,13 @@ from typing import Any
 from wgmesh_agent.gossip.awareness import Awareness
 from wgmesh_agent.gossip.config import LAN, SerfConfig
 from wgmesh_agent.gossip.counters import Counters
-from wgmesh_agent.gossip.endpoint import Endpoint
+from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
 from wgmesh_agent.gossip.membership import Membership
 from wgmesh_agent.gossip.messages import Alive, Message, NodeStateKind, decode, encode
 from wgmesh_agent.gossip.node_table import NodeRecord, NodeTable
 from wgmesh_agent.gossip.packet import PacketCodec
 from wgmesh_agent.gossip.serf import Serf
+from wgmesh_agent.gossip.speakers import NoVouching, Speakers, Vouching
 from wgmesh_agent.gossip.timers import Timers
 from wgmesh_agent.gossip.versions import OWN_VERSIONS
 
@@ -40,11 +41,28 @@ def alive(name: str, incarnation: int = 1, index: int | None = None, **changes: 
     return Alive(incarnation, name, **{**values, **changes})
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Vouches for one name at one address."""
+
+    name: str
+    address: IPAddress
+
+    def is_vouched_for(self, name: str) -> bool:
+        """Whether it is that name."""
+        return name == self.name
+
+    def holder(self, address: IPAddress) -> str | None:
+        """The name, for that address."""
+        return self.name if address == self.address else None
+
+
 @dataclass(slots=True)
 class Bench:
     """The membership of n1, with the delegate's reports in `told` and the broadcasts in `said`."""
 
     told: list[tuple[str, str]] = field(default_factory=list)
+    asked: list[tuple[str, Message]] = field(default_factory=list)
     said: list[Message] = field(default_factory=list)
     now: float = 0.0
     timers: Timers = field(default_factory=Timers)
@@ -59,7 +77,16 @@ class Bench:
         self.table = NodeTable(rng, 64, 3600.0)
         config = SerfConfig("n1", IPv4Address("10.0.0.1"), PORT, LAN, max_members=64)
         self.membership = Membership(
-            config, self.table, self.timers, self.awareness, self.counters, rng, self, self._broadcast
+            config,
+            self.table,
+            self.timers,
+            self.awareness,
+            self.counters,
+            rng,
+            self,
+            self._broadcast,
+            Speakers(self.table, NoVouching()),
+            lambda record, claim: self.asked.append((record.name, decode(claim))),
         )
         self.membership.announce(PORT, b"", 0.0)
         self.clear()
@@ -118,10 +145,10 @@ class Bench:
 class Loner:
     """A whole core n1, whose peers are played by the test: what it sends is decoded and kept by destination."""
 
-    def __init__(self, seed: int = 1, **settings: Any) -> None:
+    def __init__(self, seed: int = 1, vouching: Vouching | None = None, **settings: Any) -> None:
         rng = random.Random(seed)
         config = SerfConfig("n1", IPv4Address("10.0.0.1"), PORT, **{"profile": LAN, **settings})
-        self.core = Serf(config, keyring=None, rng=rng, nonces=rng.randbytes)
+        self.core = Serf(config, keyring=None, rng=rng, nonces=rng.randbytes, vouching=vouching)
         self.codec = PacketCodec(None)
         self.now = 0.0
         self.wakes = 0

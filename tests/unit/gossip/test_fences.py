@@ -49,7 +49,9 @@ class OddSerf(Serf):
     def local_state(self) -> bytes:
         raise Odd
 
-    def merge_remote_state(self, state: bytes, *, join: bool, now: float) -> None:
+    def merge_remote_state(
+        self, state: bytes, *, join: bool, now: float, source: Endpoint | None = None
+    ) -> None:
         raise Odd
 
 

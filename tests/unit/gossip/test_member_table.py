@@ -227,14 +227,20 @@ class TestForceLeave:
         assert isinstance(core.events[-1], MemberReaped)
 
     @pytest.mark.parametrize("objects", [False, True])
-    def test_pruning_a_living_one_waits_for_its_objection(self, objects: bool) -> None:
+    def test_a_living_one_is_pruned_by_nobody(self, objects: bool) -> None:
         core = in_status(ALIVE)
         core.hear(intent(LeaveIntent(20, "n2", True)))
         assert status(core, "n2") is LEAVING
         if objects:
             core.hear(intent(JoinIntent(21, "n2")))
         core.pass_time(6.1)
-        assert (status(core, "n2") is None) is not objects
+        assert status(core, "n2") is (ALIVE if objects else LEAVING)
+
+    def test_a_living_one_that_was_forgotten_enters_again(self) -> None:
+        core = in_status(ALIVE)
+        core.core._members.erase("n2")
+        core.hear(alive("n2", core.core.members()["n1"].incarnation + 9, meta=b"\xff\x80"))
+        assert status(core, "n2") is ALIVE
 
     def test_we_cannot_force_ourselves(self) -> None:
         with pytest.raises(GossipError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from tests.unit.gossip.core_ground import PORT, Bench, address, alive
+from tests.unit.gossip.core_ground import PORT, Bench, Loner, address, alive, endpoint
 
 from wgmesh_agent.gossip.errors import PeerError
 from wgmesh_agent.gossip.messages import Alive, Dead, NodeState, NodeStateKind, Suspect
@@ -29,7 +29,7 @@ def in_state(state: NodeStateKind, nodes: int = 6, incarnation: int = 5) -> Benc
     elif state is DEAD:
         bench.membership.dead(Dead(incarnation, "n2", "n3"), 0.0)
     elif state is LEFT:
-        bench.membership.dead(Dead(incarnation, "n2", "n2"), 0.0)
+        bench.membership.dead(Dead(incarnation, "n2", "n2"), 0.0, source=endpoint(2))
     bench.clear()
     return bench
 
@@ -102,7 +102,7 @@ def test_dead_counts_once_and_from_the_node_itself_means_left(
     before: NodeStateKind, incarnation: int, accuser: str, after: NodeStateKind
 ) -> None:
     bench = in_state(before)
-    bench.membership.dead(Dead(incarnation, "n2", accuser), 1.0)
+    bench.membership.dead(Dead(incarnation, "n2", accuser), 1.0, source=endpoint(int(accuser[1:])))
     assert bench.state("n2") is after
     changed = after is not before
     assert bench.told == ([("left", "n2")] if changed else [])
@@ -316,7 +316,7 @@ class TestOurselves:
 
     def test_incarnations_that_nobody_reaches_are_refused_but_for_a_node_s_own_word(self) -> None:
         bench = Bench().with_nodes(3)
-        far = 1 + 2**16 + 1
+        far = 1 + 34
         bench.membership.alive(alive("n2", far), 1.0)
         bench.membership.suspect(Suspect(far, "n2", "n3"), 1.0)
         bench.membership.dead(Dead(far, "n2", "n3"), 1.0)
@@ -324,7 +324,8 @@ class TestOurselves:
         bench.membership.alive(alive("n1", LAST), 1.0)
         assert bench.said == []
         assert bench.record("n2").incarnation == 1
-        bench.membership.alive(alive("n2", far), 1.0, own_word=True)
+        assert bench.asked == [("n2", Suspect(1, "n2", "n1"))]
+        bench.membership.alive(alive("n2", far), 1.0, source=endpoint(2))
         assert bench.record("n2").incarnation == far
 
     def test_a_node_that_lived_before_outdoes_what_is_said_of_it(self) -> None:
@@ -332,10 +333,72 @@ class TestOurselves:
         bench.membership.suspect(Suspect(2**20, "n1", "n3"), 1.0)
         assert bench.said == [alive("n1", 2**20 + 1)]
 
+    def test_accusations_do_not_walk_a_node_to_its_last_incarnation(self) -> None:
+        bench = Bench().with_nodes(3)
+        for step in range(100_000):
+            own = bench.membership.own.incarnation
+            bench.membership.suspect(Suspect(own + 2**15, "n1", "n3"), step / 1000)
+            bench.membership.suspect(Suspect(own, "n1", "n3"), step / 1000)
+        assert bench.membership.own.incarnation < 2**31 + 2**22
+        # What others can believe of it by then it still refutes.
+        own = bench.membership.own.incarnation
+        bench.membership.suspect(Suspect(own + 32, "n1", "n3"), 103.0)
+        assert bench.membership.own.incarnation == own + 33
+
+    def test_hearsay_does_not_walk_another_to_its_last_incarnation(self) -> None:
+        bench = Bench().with_nodes(3)
+        for step in range(100_000):
+            known = bench.record("n2").incarnation
+            bench.membership.alive(alive("n2", known + 30), step / 1000, source=endpoint(3))
+            bench.membership.suspect(Suspect(known + 30, "n2", "n3"), step / 1000)
+        assert bench.record("n2").incarnation < 100
+        assert len(bench.asked) < 110
+        bench.membership.alive(alive("n2", 200), 101.0, source=endpoint(2))
+        assert bench.state("n2") is ALIVE
+
+    def test_hearsay_may_be_ahead_by_what_a_member_says_in_time(self) -> None:
+        bench = Bench().with_nodes(3)
+        bench.membership.alive(alive("n2", 700), 3600.0, source=endpoint(3))
+        assert bench.record("n2").incarnation == 700
+
+
+class TestGoodbyes:
+    def test_one_that_comes_by_others_is_asked_about_and_told_on(self) -> None:
+        bench = Bench().with_nodes(6)
+        goodbye = Dead(1, "n2", "n2")
+        bench.membership.dead(goodbye, 1.0, source=endpoint(3))
+        assert bench.state("n2") is ALIVE
+        assert (bench.asked, bench.said) == ([("n2", goodbye)], [goodbye])
+        bench.pass_time(3.0)
+        assert bench.state("n2") is LEFT
+        assert bench.told == [("left", "n2")]
+
+    def test_one_that_is_denied_is_nothing(self) -> None:
+        bench = Bench().with_nodes(6)
+        bench.membership.dead(Dead(1, "n2", "n2"), 1.0, source=endpoint(3))
+        bench.membership.alive(alive("n2", 2), 1.2, source=endpoint(2))
+        bench.pass_time(3.0)
+        assert (bench.state("n2"), bench.told) == (ALIVE, [])
+
+    def test_one_from_its_own_address_counts_at_once(self) -> None:
+        bench = Bench().with_nodes(6)
+        bench.membership.dead(Dead(1, "n2", "n2"), 1.0, source=endpoint(3))
+        bench.membership.dead(Dead(1, "n2", "n2"), 1.1, source=endpoint(2))
+        assert bench.state("n2") is LEFT
+        bench.pass_time(3.0)
+        assert bench.told == [("left", "n2")]
+
+    def test_a_living_member_denies_its_goodbye_to_who_asks(self) -> None:
+        core = Loner().know(3)
+        core.clear()
+        core.hear(Dead(1, "n1", "n1"), source=3)
+        answers = [(to, said.incarnation) for to, said, _ in core.of(Alive) if said.node == "n1"]
+        assert answers == [(endpoint(3), 2)]
+
 
 class TestMerge:
     @pytest.mark.parametrize(
-        ("remote", "after"), [(ALIVE, ALIVE), (SUSPECT, SUSPECT), (DEAD, SUSPECT), (LEFT, LEFT)]
+        ("remote", "after"), [(ALIVE, ALIVE), (SUSPECT, SUSPECT), (DEAD, SUSPECT), (LEFT, ALIVE)]
     )
     def test_a_peers_table_is_applied_but_its_dead_are_only_suspected(
         self, remote: NodeStateKind, after: NodeStateKind
@@ -343,6 +406,8 @@ class TestMerge:
         bench = Bench().with_nodes(6)
         bench.membership.merge([NodeState("n2", address(2), PORT, b"", 2, remote, OWN_VERSIONS)], 1.0)
         assert bench.state("n2") is after
+        bench.pass_time(2.0)
+        assert bench.state("n2") is (LEFT if remote is LEFT else after)
         accusers = [said.from_node for said in bench.said if isinstance(said, Suspect)]
         assert accusers == (["n1"] if after is SUSPECT else [])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
-from tests.unit.gossip.core_ground import PORT, Loner, address, alive, endpoint
+from tests.unit.gossip.core_ground import PORT, Bound, Loner, address, alive, endpoint
 from tests.unit.gossip.serf_ground import query, said, user
 
 from wgmesh_agent.gossip.notifications import NameConflict
@@ -28,7 +30,7 @@ class TestConflicts:
         for index, place in enumerate(known_as, start=2):
             member = ConflictMember("n1", address(place), PORT, {}, MemberStatus.ALIVE)
             payload = encode_serf(ConflictResponse(member))
-            core.hear(user(QueryResponse(asked.ltime, asked.id, f"n{index}", 0, payload)))
+            core.hear(user(QueryResponse(asked.ltime, asked.id, f"n{index}", 0, payload)), source=index)
         core.pass_time(20)
         return [event for event in core.events if isinstance(event, NameConflict)]
 
@@ -39,6 +41,27 @@ class TestConflicts:
         first, second = self.conflict(Loner().know(4), *known_as)
         assert (first.lost, first.theirs) == (None, endpoint(77))
         assert (second.lost, second.ours) == (lost, endpoint(1))
+
+    def test_one_member_s_answers_for_all_are_one_vote(self) -> None:
+        core = Loner().know(4)
+        core.hear(alive("n1", 9, 77))
+        core.pass_time(0.3)
+        asked = said(core, Query)[0][1]
+        forged = encode_serf(ConflictResponse(None))
+        for index in (2, 3, 4):
+            core.hear(user(QueryResponse(asked.ltime, asked.id, f"n{index}", 0, forged)), source=4)
+        honest = encode_serf(ConflictResponse(ConflictMember("n1", address(1), PORT)))
+        for index in (2, 3):
+            core.hear(user(QueryResponse(asked.ltime, asked.id, f"n{index}", 0, honest)), source=index)
+        core.pass_time(20)
+        assert [event.lost for event in core.events if isinstance(event, NameConflict)] == [None, False]
+
+    def test_a_name_under_which_this_node_was_admitted_is_lost_by_no_vote(self) -> None:
+        core = Loner(vouching=Bound("n1", IPv4Address("10.0.0.1"))).know(4)
+        core.hear(alive("n1", 9, 77))
+        core.pass_time(20)
+        assert said(core, Query) == []
+        assert [event.lost for event in core.events if isinstance(event, NameConflict)] == [None]
 
     def test_without_any_answer_the_name_is_lost(self) -> None:
         assert self.conflict(Loner().know(2))[-1].lost is True

@@ -240,11 +240,18 @@ def test_the_accused_that_stays_silent_is_failed_after_the_formulas_time() -> No
 class TestAnswering:
     def test_a_ping_is_acknowledged_with_our_coordinate_where_it_says(self) -> None:
         core = Loner().know(2)
+        core.hear(alive("n5", port=1234))
         core.clear()
         core.hear(Ping(77, "n1", address(5), 1234, "n5"), source=2)
         [(destination, ack, _)] = core.of(Ack)
         assert (destination.address.packed, destination.port) == (address(5), 1234)
         assert (ack.seq_no, ack.payload[:1]) == (77, b"\x01")
+
+    def test_an_address_of_no_member_gets_nothing_on_somebody_s_word(self) -> None:
+        core = Loner().know(2)
+        core.hear(Ping(77, "n1", address(5), PORT, "n5"), source=2)
+        core.hear(Ping(78, "n1", address(2), 53, "n2"), source=2)
+        assert [to for to, _, _ in core.of(Ack)] == [endpoint(2), endpoint(2)]
 
     def test_without_a_source_it_goes_to_where_it_came_from(self) -> None:
         core = Loner()
@@ -318,6 +325,7 @@ class TestIndirectPings:
 
     def test_the_target_is_pinged_in_our_name_and_its_ack_passed_on_empty(self) -> None:
         core = Loner()
+        core.hear(alive("n9"))
         core.hear(self.request())
         [(destination, ping, _)] = core.of(Ping)
         assert (destination, ping.node, ping.source_node) == (endpoint(9), "n9", "n1")
@@ -329,6 +337,7 @@ class TestIndirectPings:
 
     def test_silence_is_reported_after_the_probe_timeout(self) -> None:
         core = Loner()
+        core.hear(alive("n9"))
         core.hear(self.request())
         core.pass_time(0.49)
         assert core.of(Nack) == []
@@ -337,6 +346,7 @@ class TestIndirectPings:
 
     def test_a_late_ack_is_not_passed_on(self) -> None:
         core = Loner()
+        core.hear(alive("n9"))
         core.hear(self.request(nack=False))
         [(_, ping, _)] = core.of(Ping)
         core.pass_time(0.6)
@@ -345,6 +355,7 @@ class TestIndirectPings:
 
     def test_a_thousand_and_more_errands_are_not_taken_on(self) -> None:
         core = Loner()
+        core.hear(alive("n9"))
         for _ in range(1100):
             core.hear(self.request())
         assert len(core.of(Ping)) == 1024
@@ -352,3 +363,9 @@ class TestIndirectPings:
         core.clear()
         core.hear(self.request())
         assert len(core.of(Ping)) == 1
+
+    def test_nobody_is_pinged_who_is_no_member(self) -> None:
+        core = Loner().know(2)
+        core.hear(self.request())
+        assert core.of(Ping) == []
+        assert core.core.counters.refused["indirect ping: of no member"] == 1

@@ -146,9 +146,10 @@ def test_an_expression_that_backtracks_for_ever_elsewhere_is_done_at_once() -> N
 
 
 class TestAsking:
-    def answer(self, core: Loner, asked: Query, name: str, payload: bytes | None) -> None:
+    def answer(self, core: Loner, asked: Query, name: str, payload: bytes | None, source: int = 0) -> None:
         flags = 1 if payload is None else 0
-        core.hear(user(QueryResponse(asked.ltime, asked.id, name, flags, payload or b"")))
+        response = QueryResponse(asked.ltime, asked.id, name, flags, payload or b"")
+        core.hear(user(response), source=source or int(name[1:]))
 
     def ask(self, core: Loner, **changes: Any) -> tuple[Any, Query]:
         outstanding = core.do(lambda serf: serf.query(Question("q", b"p", **changes), core.now))
@@ -181,6 +182,27 @@ class TestAsking:
         for name in ("n2", "n5"):
             self.answer(core, sent[0][1], name, b"yes")
         assert outstanding.finished
+
+    def test_an_answer_in_another_s_name_does_not_count(self) -> None:
+        core = Loner().know(4)
+        outstanding, asked = self.ask(core, nodes=["n2", "n3"], timeout=5)
+        self.answer(core, asked, "n2", b"forged", source=3)
+        self.answer(core, asked, "n2", None, source=3)
+        self.answer(core, asked, "n4", b"not asked")
+        assert (outstanding.responses, outstanding.acks) == ({}, set())
+        self.answer(core, asked, "n2", b"true")
+        assert outstanding.responses == {"n2": b"true"}
+
+    def test_what_a_relay_brings_counts_where_relays_were_asked_for_until_the_member_s_own_comes(
+        self,
+    ) -> None:
+        core = Loner().know(4)
+        outstanding, asked = self.ask(core, nodes=["n2", "n3"], relay_factor=1, timeout=5)
+        self.answer(core, asked, "n2", b"relayed", source=4)
+        assert outstanding.responses == {"n2": b"relayed"}
+        self.answer(core, asked, "n2", b"own")
+        self.answer(core, asked, "n2", b"relayed", source=4)
+        assert outstanding.responses == {"n2": b"own"}
 
     def test_with_acks_wanted_it_waits_for_them_too(self) -> None:
         core = Loner().know(2)
@@ -236,3 +258,34 @@ class TestAsking:
     def test_what_cannot_be_asked_is_our_error(self, question: Question) -> None:
         with pytest.raises(GossipError):
             Loner().core.query(question, 0.0)
+
+
+class TestTargets:
+    """Nobody is sent anything on somebody's word but members, and who asks."""
+
+    def test_a_query_that_names_a_stranger_s_address_is_not_answered(self) -> None:
+        core = Loner().know(2)
+        core.hear(user(query(name="_serf_conflict", id=4, addr=address(77))))
+        core.hear(user(query(name="_serf_conflict", id=9, port=53)))
+        assert said(core, QueryResponse) == []
+        assert core.core.counters.refused["query: nowhere to answer"] == 2
+
+    def test_who_asks_from_where_it_wants_the_answer_gets_it(self) -> None:
+        core = Loner().know(2)
+        core.hear(user(query(name="_serf_conflict", addr=address(77))), source=77)
+        assert [to for to, _ in said(core, QueryResponse)] == [endpoint(77)]
+
+    def test_a_relay_hands_on_to_members_only(self) -> None:
+        core = Loner().know(3)
+        inner = encode_serf(QueryResponse(1, 1, "n2"))
+        core.clear()
+        core.hear(
+            user(Relay(address(77), PORT, "", "n77", inner)), user(Relay(address(3), PORT, "", "n3", inner))
+        )
+        assert [to for to, _ in said(core, QueryResponse)] == [endpoint(3)]
+
+    def test_an_answer_is_relayed_by_five_at_most(self) -> None:
+        core = Loner().know(40)
+        core.clear()
+        core.hear(user(query(name="_serf_conflict", relay_factor=30)))
+        assert len(said(core, Relay)) == 5

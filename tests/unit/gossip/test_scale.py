@@ -175,7 +175,7 @@ def test_what_is_said_of_a_member_is_packed_once_as_long_as_it_is_so(monkeypatch
     assert packed == []
     core.hear(Alive(2, "n5", address(5), PORT, b"\xff\x80", OWN_VERSIONS))
     core.hear(Suspect(1, "n6", "n7"))
-    core.hear(Dead(1, "n8", "n8"))
+    core.hear(Dead(1, "n8", "n8"), source=8)
     core.do(lambda serf: serf.set_tags({"a": "b"}, core.now))
     exchange._state(False)
     assert sorted(packed) == ["n1", "n5", "n6", "n8"]

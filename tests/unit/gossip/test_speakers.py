@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from tests.unit.gossip.core_ground import PORT, Loner, address, alive, endpoint
+from tests.unit.gossip.core_ground import PORT, Bound, Loner, address, alive, endpoint
 from tests.unit.gossip.serf_ground import query, user
 
-from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
+from wgmesh_agent.gossip.endpoint import Endpoint
 from wgmesh_agent.gossip.messages import NodeStateKind
 from wgmesh_agent.gossip.node_table import NodeRecord, NodeTable
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.speakers import NoVouching, Speakers
 from wgmesh_agent.gossip.stream import StreamCodec, stream_message
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Vouches for one name at one address."""
-
-    name: str
-    address: IPAddress
-
-    def is_vouched_for(self, name: str) -> bool:
-        return name == self.name
-
-    def holder(self, address: IPAddress) -> str | None:
-        return self.name if address == self.address else None
 
 
 def table_of(*records: tuple[str, int, int, NodeStateKind]) -> NodeTable:
