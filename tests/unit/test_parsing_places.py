@@ -26,7 +26,7 @@ KERNEL = {
         "wireguard/backends/links",
         "endpoint/local_networks",
         "endpoint/own",
-        "endpoint/own_addresses",
+        "endpoint/look_up",
         "daemon/prober",
         "gossip_io",
         "gossip_links",

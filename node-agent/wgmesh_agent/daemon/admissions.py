@@ -90,6 +90,19 @@ class Admissions:
         for binding in ledger:
             self.introduced(binding.claim)
 
+    def may_admit(self, node: str) -> bool:
+        """Whether a member is known to be a bootstrap node: by a record that it signed, where there are records.
+
+        Its own tags say it, too, and prove nothing. A bootstrap node that has not admitted anybody yet is not known.
+        """
+        binding = self._ledger.by_name(node)
+        if binding is None or not binding.claim.bootstrap:
+            return False
+        if not self.required or self._trust is None:
+            return True
+        admitting = self._verifier_of(self._trust).admitting()
+        return admitting is None or node in admitting
+
     def judge(self, claim: Claim) -> tuple[Claim, bool] | None:
         """What to make of hearsay: the claim to accept, and whether it overrides what is bound.
 

@@ -9,15 +9,14 @@ from ipaddress import IPv4Network, IPv6Network
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 
+from wgmesh_agent.daemon.address_claims import QUERY as CLAIM_QUERY
+from wgmesh_agent.daemon.address_claims import AddressClaims
 from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip.query_answers import PING_QUERY
 from wgmesh_agent.join.addresses import AddressAllocator
-from wgmesh_agent.join.messages import PeerMessageError, claim_from, peer_message
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
 from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials
@@ -29,9 +28,6 @@ from wgmesh_agent.wireguard.model import Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-CLAIM_QUERY = "_claim"
-FREE, TAKEN = b"\x01", b"\x00"
-CLAIM_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 SWEEP_SECONDS = 10.0
 STOP_GRACE_SECONDS = 1.0
@@ -45,7 +41,8 @@ class Bootstrap:
         self._policy = node.policies.membership
         self._server: grpc.aio.Server | None = None
         self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
-        node.gossip.on_query(CLAIM_QUERY, self._answer_claim)
+        self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.promise)
+        node.gossip.on_query(CLAIM_QUERY, self._claims.answer)
 
     async def start(self, bind: str, tls: Credentials | None) -> None:
         """Serves gRPC on `bind` (`address:port`). Raises OSError if it cannot."""
@@ -113,21 +110,7 @@ class Bootstrap:
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         others = [name for name in self.bootstraps()[1:] if self.is_alive(name)]
-        if not others:
-            return True
-        try:
-            result = await self._node.gossip.query(
-                CLAIM_QUERY, peer_message(claim).SerializeToString(), nodes=others, timeout=CLAIM_SECONDS
-            )
-        except GossipError as error:
-            log.warning("other bootstrap nodes could not be asked", why=str(error))
-            return True
-        silent = set(others) - set(result.responses)
-        if silent:
-            log.warning(
-                "bootstrap nodes did not answer", nodes=sorted(silent), address=str(claim.addresses[0])
-            )
-        return TAKEN not in result.responses.values()
+        return await self._claims.ask(claim, others)
 
     async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
         node = self._node
@@ -147,14 +130,6 @@ class Bootstrap:
         self._node.announce(binding.claim, Peer.LEAVE)
         self._node.reconciler.poke()
         self._node.changes.bump()
-
-    def _answer_claim(self, request: QueryReceived) -> bytes | None:
-        try:
-            claim = claim_from(Peer.FromString(request.payload))
-        except (DecodeError, PeerMessageError) as error:
-            self._node.refusals.count("malformed_claim", str(error))
-            return None
-        return FREE if self.registrar.promise(claim, time.monotonic()) else TAKEN
 
     async def _sweep(self) -> None:
         while True:

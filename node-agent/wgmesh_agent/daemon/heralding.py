@@ -18,10 +18,12 @@ from wgmesh_agent.daemon.tasks import Tasks
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Claim, Origin
+from wgmesh_agent.runtime.borders import border
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 QUERY = "_herald"
+HERALDS = border("herald query", "`_herald`: a bootstrap node's new key, from its own mesh address")
 AGREED, REFUSED = b"\x01", b"\x00"
 PAUSE_SECONDS = 0.3
 """From agreeing to announcing: the other uses its key by then. Its packets wait for the announcement, not for long."""
@@ -53,7 +55,10 @@ class Heralding:
         except (DecodeError, PeerMessageError) as error:
             self._refusals.count("malformed_announcement", str(error))
             return REFUSED
-        if claim.node != request.source_node or claim.admission is None or len(self._open) >= MOST_AT_ONCE:
+        if claim.node != request.source_node or request.source_member != request.source_node:
+            HERALDS.reject("not_the_asker", request.source_member or "", "it asks to announce another member")
+            return REFUSED
+        if claim.admission is None or len(self._open) >= MOST_AT_ONCE:
             return REFUSED
         judged = self._admissions.judge(claim)
         if judged is None or not judged[1]:

@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.daemon import roll
+from wgmesh_agent.daemon.answer_limit import AnswerLimit
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
@@ -47,23 +48,18 @@ class Answer:
 
 
 class Views:
-    """One instance a session; answers others at most ten times a second."""
+    """Queries for and answers about single links, of one session; answers each asker at most ten times a second."""
 
     def __init__(self, node: MeshNode, credentials: Credentials | None) -> None:
         self._node = node
         self._credentials = credentials
-        self._may_answer = ANSWERS_A_SECOND
-        self._answered = time.monotonic()
+        self._limit = AnswerLimit(ANSWERS_A_SECOND)
         node.gossip.on_query(QUERY, self.answer)
 
     async def answer(self, request: QueryReceived) -> bytes | None:
         """To the query `_doctor`: what this node sees of the member named."""
-        now = time.monotonic()
-        earned = (now - self._answered) * ANSWERS_A_SECOND
-        self._may_answer, self._answered = min(ANSWERS_A_SECOND, self._may_answer + earned), now
-        if self._may_answer < 1.0:
+        if not self._limit.allows(request, time.monotonic()):
             return None
-        self._may_answer -= 1.0
         view = self._own(request.payload.decode("ascii", "replace"), (await read(self._node))[0])
         return view.SerializeToString()
 

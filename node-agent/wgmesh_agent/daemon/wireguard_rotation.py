@@ -141,7 +141,9 @@ class WireGuardRotation:
         """Whether one of them agreed to announce it; they are asked in turn."""
         for herald in heralds:
             try:
-                told = await self._node.gossip.query(QUERY, message, nodes=[herald], timeout=HERALD_SECONDS)
+                told = await self._node.gossip.query(
+                    QUERY, message, nodes=[herald], direct=True, timeout=HERALD_SECONDS
+                )
             except GossipError as error:
                 raise NotRotated(f"no member could be asked to announce the new key: {error}") from error
             if told.responses.get(herald) == AGREED:

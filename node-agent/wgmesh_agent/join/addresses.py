@@ -18,6 +18,14 @@ from wgmesh_agent.membership.ledger import usable_host
 IPNetwork = IPv4Network | IPv6Network
 
 
+MAX_FOREIGN = 4096
+"""How many free addresses of other bootstrap nodes' shares are passed over before one of them is taken.
+
+With n bootstrap nodes, k in a row have probability (1 - 1/n)^k unless the own share is used up. Each costs n hashes on
+the event loop.
+"""
+
+
 class RangeExhausted(Exception):
     """No address is left in one of the mesh's ranges."""
 
@@ -59,11 +67,13 @@ class AddressAllocator:
         self, network: IPNetwork, taken: Callable[[IPAddress], bool], share: Share
     ) -> IPAddress:
         fallback: tuple[int, IPAddress] | None = None
-        for offset, address in self._free(network, taken):
+        for passed, (offset, address) in enumerate(self._free(network, taken), 1):
             if share.holds(address):
                 self._cursor[network] = offset + 1
                 return address
             fallback = fallback or (offset, address)
+            if passed >= MAX_FOREIGN:
+                break
         if fallback is None:
             raise RangeExhausted(f"no address is left in {network}, which has {network.num_addresses} in all")
         return fallback[1]

@@ -7,6 +7,7 @@ same name, key or address as free. What is bound but not yet agreed with the oth
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +16,7 @@ from wgmesh_agent.join.addresses import AddressAllocator, RangeExhausted, Share
 from wgmesh_agent.join.admission import Applicant, DenialReason, Denied, examine
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.caller import Caller
-from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.membership.ledger import Ledger, usable_host
 from wgmesh_agent.membership.names import default_node_name
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Network
@@ -23,6 +24,9 @@ from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16
 CLAIM_SECONDS = 30.0
+MAX_PROMISES = 4096
+MAX_PROMISES_AN_ASKER = 1024
+"""Far above what a bootstrap node admits in CLAIM_SECONDS, and far below the addresses of a mesh of common size."""
 ARRIVAL_SECONDS = 60.0
 
 
@@ -58,6 +62,7 @@ class Mesh(Protocol):
 class _Promise:
     public_key: PublicKey
     expires: float
+    asker: str
 
 
 class Registrar:
@@ -69,7 +74,8 @@ class Registrar:
         self._allocator = allocator
         self._mesh = mesh
         self._tentative: set[PublicKey] = set()
-        self._promises: dict[IPAddress, _Promise] = {}
+        self._promises: OrderedDict[IPAddress, _Promise] = OrderedDict()
+        self._promised_to: Counter[str] = Counter()
 
     async def admit(
         self,
@@ -98,17 +104,21 @@ class Registrar:
                 DenialReason.NAME_IN_USE, "a join under this name is under way: try again in a second"
             )
         assigned = self._mesh.assigned(applicant.node, caller)
-        if applicant.replaces is not None:
-            self._ledger.withdraw(applicant.replaces.claim.public_key)
-        if (
-            assigned is not None
-            and applicant.known is not None
-            and applicant.known.claim.addresses != assigned
-        ):
-            self._ledger.withdraw(applicant.public_key)
+        earlier = applicant.replaces
+        if applicant.known is not None and assigned not in (None, applicant.known.claim.addresses):
+            earlier = applicant.known
+        if earlier is not None:
+            self._ledger.withdraw(earlier.claim.public_key)
         self._tentative.add(applicant.public_key)
         try:
-            binding = await self._bind(applicant, assigned, caller, now, now_unix)
+            try:
+                binding = await self._bind(applicant, assigned, caller, now, now_unix)
+            except BaseException:
+                # The earlier member keeps its tunnel. Nothing was awaited since it was withdrawn: its addresses are
+                # those to be bound, which no other bootstrap node is asked for.
+                if earlier is not None:
+                    self._ledger.restore(earlier)
+                raise
             await self._mesh.admitted(binding, applicant.replaces)
         finally:
             self._tentative.discard(applicant.public_key)
@@ -156,17 +166,44 @@ class Registrar:
         """The bindings a joiner may be told of."""
         return (binding for binding in self._ledger if binding.claim.public_key not in self._tentative)
 
-    def promise(self, claim: Claim, now: float) -> bool:
+    def promise(self, claim: Claim, now: float, asker: str = "") -> bool:
         """Answers another bootstrap node's question whether these addresses are free for this key.
 
-        A yes keeps them for half a minute, by when the announcement of the new member has arrived.
+        A yes keeps them for half a minute, by when the announcement of the new member has arrived. Addresses outside
+        the mesh are not promised, and no asker has more promises than MAX_PROMISES_AN_ASKER.
         """
-        self._promises = {a: p for a, p in self._promises.items() if p.expires > now}
-        if any(self._is_taken(address, claim.public_key) for address in claim.addresses):
+        self._drop_expired(now)
+        count = len(claim.addresses)
+        if (
+            self._promised_to[asker] + count > MAX_PROMISES_AN_ASKER
+            or len(self._promises) + count > MAX_PROMISES
+            or not all(self._may_be_had(address) for address in claim.addresses)
+            or any(self._is_taken(address, claim.public_key) for address in claim.addresses)
+        ):
             return False
         for address in claim.addresses:
-            self._promises[address] = _Promise(claim.public_key, now + CLAIM_SECONDS)
+            self._forget_promise(address)
+            self._promises[address] = _Promise(claim.public_key, now + CLAIM_SECONDS, asker)
+            self._promised_to[asker] += 1
         return True
+
+    def _may_be_had(self, address: IPAddress) -> bool:
+        return any(usable_host(address, network) for network in self._ledger.own.ranges)
+
+    def _forget_promise(self, address: IPAddress) -> None:
+        promise = self._promises.pop(address, None)
+        if promise is not None:
+            self._promised_to[promise.asker] -= 1
+            if not self._promised_to[promise.asker]:
+                del self._promised_to[promise.asker]
+
+    def _drop_expired(self, now: float) -> None:
+        """In the order in which they were made, which is that in which they expire."""
+        while self._promises:
+            address, promise = next(iter(self._promises.items()))
+            if promise.expires > now:
+                return
+            self._forget_promise(address)
 
     async def sweep(self, now_unix: float) -> None:
         """Takes back what was admitted here and did not show up in gossip within ARRIVAL_SECONDS."""
@@ -235,7 +272,7 @@ class Registrar:
         return () if any(self._is_taken(address, applicant.public_key) for address in former) else former
 
     def _allocate(self, public_key: PublicKey, now: float) -> tuple[IPAddress, ...]:
-        self._promises = {a: p for a, p in self._promises.items() if p.expires > now}
+        self._drop_expired(now)
         share = Share(self._ledger.own.node, self._mesh.bootstraps())
         try:
             return self._allocator.allocate(lambda address: self._is_taken(address, public_key), share)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -19,7 +20,7 @@ from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.replacing import is_proof
 from wgmesh_agent.join.tls import Credentials, caller_of
 from wgmesh_agent.join.tokens import TokenError, TokenStore
-from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.binding import Binding, Claim
 from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
 from wgmesh_api.identity import IdentityError
@@ -83,6 +84,7 @@ class MeshService(MeshServicer):
         self._gossip_keys = gossip_keys
         self._denied = denied
         self._own_key = own_key
+        self._admissions: set[asyncio.Task[Binding]] = set()
 
     async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
         try:
@@ -102,8 +104,11 @@ class MeshService(MeshServicer):
             caller = _caller(context)
             self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
             proven = self._proven(request, _authorization(context) or "")
-            binding = await self._registrar.admit(
-                request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
+            # An admission that was begun is ended, whether or not the caller waits: it binds, programs and announces.
+            binding = await self._to_its_end(
+                self._registrar.admit(
+                    request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
+                )
             )
         except (Denied, TokenError) as error:
             self._refuse(error, context.peer(), request.nodeName)
@@ -144,6 +149,18 @@ class MeshService(MeshServicer):
         yield peer_message(self._own())
         for binding in list(self._registrar.members()):
             yield peer_message(self._vouch(binding.claim))
+
+    async def _to_its_end(self, admission: Coroutine[Any, Any, Binding]) -> Binding:
+        task = asyncio.create_task(admission, name="admission")
+        self._admissions.add(task)
+        task.add_done_callback(self._admission_done)
+        return await asyncio.shield(task)
+
+    def _admission_done(self, task: asyncio.Task[Binding]) -> None:
+        self._admissions.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Denied):
+            log.error("admission failed", error=repr(error), exc_info=error)
 
     def _proven(self, request: JoinRequest, authorization: str) -> PublicKey | None:
         """The key that the caller shows to have been a member with; None if it shows none. Raises Denied."""

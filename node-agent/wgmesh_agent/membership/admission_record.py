@@ -218,6 +218,13 @@ class Verifier:
         """Whether records of this signer need no certificates."""
         return signer in self._signers
 
+    def admitting(self) -> frozenset[str] | None:
+        """The names of the bootstrap nodes whose records were verified; None if one of them has no wgmesh identity."""
+        identities = [chain[0].identity for chain in self._signers.values()]
+        if any(identity is None for identity in identities):
+            return None
+        return frozenset(identity.node for identity in identities if identity is not None)
+
     def verify(self, record: AdmissionRecord, now: datetime) -> AdmissionRecord:
         """The record with its certificates, whether or not it came with them.
 

@@ -163,6 +163,11 @@ class Ledger:
                 self._remember_former(binding.claim)
         return binding
 
+    def restore(self, binding: Binding) -> None:
+        """Takes back a `withdraw`, unless another binding stands against it by now."""
+        if self._refusal(binding.claim) is None:
+            self._put(binding)
+
     def _remember_former(self, claim: Claim) -> None:
         self._former.pop(claim.node, None)
         self._former[claim.node] = claim.addresses

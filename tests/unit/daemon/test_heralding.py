@@ -56,9 +56,10 @@ class Ground:
         self.accepted.append(said)
         return True
 
-    def ask(self, said: Claim, by: str = "n1") -> bytes:
+    def ask(self, said: Claim, by: str = "n1", brought_by: str | None = None) -> bytes:
         payload = peer_message(said).SerializeToString()
-        return self.heralding.answer(QueryReceived(1, 1, by, "_herald", payload, 0.0))
+        request = QueryReceived(1, 1, by, "_herald", payload, 0.0, source_member=brought_by or by)
+        return self.heralding.answer(request)
 
 
 @pytest.fixture
@@ -95,6 +96,11 @@ async def test_what_is_not_believed_is_not_announced(ground: Ground) -> None:
 
 async def test_nobody_speaks_for_another(ground: Ground) -> None:
     assert ground.ask(vouched("n1"), by="n2") == REFUSED
+
+
+async def test_a_query_that_another_member_brings_is_of_nobody(ground: Ground) -> None:
+    assert ground.ask(vouched("n1"), by="n1", brought_by="n2") == REFUSED
+    assert ground.ask(vouched("n1"), by="n1", brought_by="n1") == AGREED
 
 
 async def test_what_nobody_vouches_for_is_not_announced(ground: Ground) -> None:

@@ -86,7 +86,10 @@ class Node:
     def _sign(self, said: Any) -> Any:
         return SimpleNamespace(without_certificates=lambda: None) if self.signs else None
 
-    async def _query(self, name: str, payload: bytes, *, nodes: list[str], timeout: float) -> QueryResult:
+    async def _query(
+        self, name: str, payload: bytes, *, nodes: list[str], direct: bool, timeout: float
+    ) -> QueryResult:
+        assert direct
         self.steps.append("herald")
         answer = self.herald if self.refusals == 0 else REFUSED
         self.refusals = max(0, self.refusals - 1)

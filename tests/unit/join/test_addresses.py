@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.join.addresses import AddressAllocator, RangeExhausted, Share
+from wgmesh_agent.join.addresses import MAX_FOREIGN, AddressAllocator, RangeExhausted, Share
 
 ALONE = Share("a", ("a",))
 
@@ -63,3 +63,16 @@ def test_another_ones_share_is_used_when_the_own_is_full() -> None:
     for _ in range(14):
         taken.update(allocator.allocate(taken.__contains__, share))
     assert len(taken) == 14
+
+
+def test_the_search_for_an_own_share_ends_when_it_is_used_up() -> None:
+    asked = 0
+
+    def taken(_: object) -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    share = Share("none of them", ("a", "b"))
+    AddressAllocator((ip_network("10.0.0.0/8"),)).allocate(taken, share)
+    assert asked <= MAX_FOREIGN

@@ -10,7 +10,7 @@ from tests.unit.join.registrar_ground import ANYONE, OWN_KEY, FakeMesh, admit, c
 
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import DenialReason, Denied
-from wgmesh_agent.join.registrar import CLAIM_SECONDS, Registrar
+from wgmesh_agent.join.registrar import CLAIM_SECONDS, MAX_PROMISES_AN_ASKER, Registrar
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.caller import Caller
 from wgmesh_agent.membership.ledger import Ledger, Own
@@ -289,6 +289,33 @@ async def test_a_promise_keeps_an_address_for_its_key_until_it_ends(registrar: R
     assert not registrar.promise(Claim("y", key(8), wanted.addresses, ()), 1.0)
     assert (await admit(registrar, request(1), now=2.0)).claim.addresses == (ip_address("10.232.0.2"),)
     assert registrar.promise(Claim("y", key(8), wanted.addresses, ()), 2.0 + CLAIM_SECONDS)
+
+
+async def test_one_asker_is_promised_no_more_than_some_addresses(registrar: Registrar) -> None:
+    first = ip_address("10.232.16.1")
+    asked = [Claim("x", key(n), (first + n,), ()) for n in range(1, MAX_PROMISES_AN_ASKER + 2)]
+    promised = [registrar.promise(one, 0.0, "evil") for one in asked]
+    assert sum(promised) == MAX_PROMISES_AN_ASKER
+    assert registrar.promise(asked[-1], 0.0, "boot2")
+    assert registrar.promise(asked[0], 0.0, "boot3") is True
+    later = Claim("y", key(9), (first + 5000,), ())
+    assert registrar.promise(later, CLAIM_SECONDS + 1.0, "evil")
+
+
+async def test_an_address_outside_the_mesh_is_promised_to_nobody(registrar: Registrar) -> None:
+    assert not registrar.promise(Claim("x", key(7), (ip_address("192.0.2.1"),), ()), 0.0)
+
+
+async def test_a_member_whose_replacement_is_denied_stays_bound(
+    registrar: Registrar, ledger: Ledger, mesh: FakeMesh
+) -> None:
+    first = await admit(registrar, request(1, "alpha"), certified("alpha"))
+    mesh.roster = {"alpha": (ip_address("10.232.99.1"),)}
+    assert ledger.accept(Claim("gamma", key(7), mesh.roster["alpha"], ()), Origin.PEERS, 1.0) is None
+    for number in (1, 2):
+        denied = await denial(registrar, request(number, "alpha"), certified("alpha"))
+        assert denied.reason is DenialReason.NAME_IN_USE
+        assert ledger.by_name("alpha") == first
 
 
 async def test_a_joiner_that_never_came_is_taken_back(

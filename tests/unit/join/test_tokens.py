@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hmac
 import itertools
+import json
 import time
 
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wgmesh_agent.join.tokens import (
+    MAX_JWT_SECONDS,
+    MAX_TOKENS,
     MAX_TOKENS_A_HOLDER,
     TOKEN_SECONDS,
     TokenError,
@@ -95,6 +103,64 @@ def test_a_token_that_ran_out_is_unknown(store: TokenStore) -> None:
     signed = sign(store.issue(HOLDER, 0.0), time.time())
     assert fault(store, signed, now=TOKEN_SECONDS + 0.1) is TokenFault.FORGED
     assert len(store) == 0
+
+
+def original_sign(token: str) -> str:
+    """As peers of the original do, without the token's id."""
+    now = int(time.time())
+    claims = {"iat": now, "nbf": now, "exp": now + 10, "sub": ""}
+    return "Bearer: " + jwt.encode(claims, token, algorithm="HS256")
+
+
+def test_peers_of_the_original_name_no_token(store: TokenStore) -> None:
+    tokens = [store.issue(HOLDER, 0.0) for _ in range(MAX_TOKENS_A_HOLDER)]
+    store.redeem(original_sign(tokens[-1]), HOLDER, 1.0)
+    assert fault(store, original_sign(tokens[-1])) is TokenFault.REUSED
+    assert fault(store, original_sign(tokens[0]), holder="b" * 64) is TokenFault.FORGED
+
+
+def test_a_named_token_costs_one_comparison(store: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = [store.issue(HOLDER, 0.0) for _ in range(MAX_TOKENS_A_HOLDER)]
+    compared: list[bytes] = []
+
+    def digest(key: bytes, message: bytes, algorithm: object) -> bytes:
+        compared.append(key)
+        return hashlib_digest(key, message, algorithm)  # type: ignore[arg-type]
+
+    hashlib_digest = hmac.digest
+    monkeypatch.setattr(hmac, "digest", digest)
+    store.redeem(sign(tokens[300], time.time()), HOLDER, 1.0)
+    assert compared == [tokens[300].encode()]
+    compared.clear()
+    assert fault(store, sign("y" * 43, time.time())) is TokenFault.FORGED
+    assert compared == []
+
+
+def test_a_jwt_that_is_valid_for_long_is_refused(store: TokenStore) -> None:
+    token, now = store.issue(HOLDER, 0.0), int(time.time())
+    claims = {"iat": now, "nbf": now, "exp": now + MAX_JWT_SECONDS + 1, "sub": ""}
+    long = "Bearer: " + jwt.encode(claims, token, algorithm="HS256")
+    assert fault(store, long) is TokenFault.TOO_LONG
+
+
+def test_whatever_many_holders_do_another_gets_a_token(store: TokenStore) -> None:
+    for number in range(64):
+        with contextlib.suppress(TokenError):
+            for _ in range(MAX_TOKENS_A_HOLDER):
+                store.issue(f"{number:064}", 0.0)
+    assert len(store) < MAX_TOKENS
+    store.issue("c" * 64, 0.0)
+
+
+@given(
+    st.text(max_size=60), st.dictionaries(st.text(max_size=5), st.one_of(st.none(), st.integers(), st.text()))
+)
+def test_whatever_is_presented_is_a_fault(text: str, header: dict[str, object]) -> None:
+    store = TokenStore(lambda: "x" * 43)
+    store.issue(HOLDER, 0.0)
+    head = base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    for authorization in (f"Bearer: {text}", f"Bearer: {head}.{text}.{text}"):
+        assert fault(store, authorization) in (TokenFault.MALFORMED, TokenFault.FORGED)
 
 
 def test_one_holder_cannot_fill_the_store(store: TokenStore) -> None:
