@@ -33,6 +33,7 @@ from wgmesh_agent.daemon import (
     beyond,
     bootstrap,
     entering,
+    interface_watch,
     location,
     main,
     meeting,
@@ -227,7 +228,7 @@ def _error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
 
 
-async def _nothing_changes() -> AsyncIterator[None]:
+async def _nothing_changes(*_: object) -> AsyncIterator[None]:
     await asyncio.get_running_loop().create_future()
     yield None
 
@@ -300,6 +301,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield jwt.api_jwt, "datetime", moment
     yield node, "GossipNode", VirtualGossip
     yield node, "host_changes", _nothing_changes
+    yield interface_watch, "interface_news", _nothing_changes
     yield node, "Clamping", _Clamping
     yield beyond, "connected_networks", _no_networks
     yield location, "reachable_addresses", _interfaces

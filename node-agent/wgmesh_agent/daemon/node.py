@@ -18,6 +18,7 @@ from wgmesh_agent.daemon.clamping import Clamping
 from wgmesh_agent.daemon.heralding import QUERY as HERALD
 from wgmesh_agent.daemon.heralding import Heralding
 from wgmesh_agent.daemon.identity import Identity
+from wgmesh_agent.daemon.interface_watch import InterfaceWatch
 from wgmesh_agent.daemon.kept_record import KeptRecord
 from wgmesh_agent.daemon.listening import Listening
 from wgmesh_agent.daemon.location import Location
@@ -32,6 +33,7 @@ from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.relaying import QUERY as RELAY_QUERY
 from wgmesh_agent.daemon.relaying import Relaying
+from wgmesh_agent.daemon.repairs import Repairs
 from wgmesh_agent.daemon.rtt import REQUEST, RESPONSE, RTTs
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.snapshot import Writer, calm_seconds
@@ -123,6 +125,7 @@ class MeshNode:
             forwarding,
             self._ledger_changed,
         )
+        self.repairs = Repairs(identity.interface)
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
             ages=HandshakeAges(ClockSteps(folder.clock(), folder.keep_clock)),
@@ -130,7 +133,7 @@ class MeshNode:
             shape=lambda desired, actual, now_unix: self.preshared.shape(
                 self.relaying.shape(self.paths.shape(desired, actual, now_unix), actual), actual, now_unix
             ),
-            seen=self.preshared.look,
+            seen=self.preshared.look, repairs=self.repairs,
         )  # fmt: skip
         self.keyring = (
             Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
@@ -188,6 +191,7 @@ class MeshNode:
         self.gossip.on_query(RELAY_QUERY, self.relaying.answer)
         self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
         self.rtts = RTTs(self.gossip, record.node)
+        self.watch = InterfaceWatch(identity.interface, self.reconciler, self.repairs, forwarding.again)
         self.clamping = Clamping(identity.interface)
         self.tasks = Tasks()
         heralding = Heralding(
@@ -266,6 +270,7 @@ class MeshNode:
         """What runs for as long as this node does, by the name that log and metrics have for it."""
         return (
             ("reconcile", self.reconciler.run),
+            ("interface", self.watch.run),
             ("events", self.listening.run),
             ("snapshot", self._snapshot.run),
             ("refresh", self._refresh),

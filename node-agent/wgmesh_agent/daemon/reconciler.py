@@ -13,6 +13,7 @@ import structlog
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.first_handshakes import FirstHandshakes
+from wgmesh_agent.daemon.repairs import Repairs, changed_by_others
 from wgmesh_agent.daemon.slices import SLICE
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
@@ -53,6 +54,7 @@ class Reconciler:
             desired
         ),
         seen: Callable[[Device], None] = lambda device: None,
+        repairs: Repairs | None = None,
     ) -> None:
         """
         Args:
@@ -60,6 +62,7 @@ class Reconciler:
             routes: the networks behind peers, by key.
             shape: what to make of the desired device, given what the device holds and unix seconds.
             seen: called with the device as read, at the beginning of each pass.
+            repairs: told what others had changed.
         """
         self._routes = routes
         self._backend = backend
@@ -79,6 +82,9 @@ class Reconciler:
         self._looked: tuple[float, Device] | None = None
         self._opened: InterfaceSpec | None = None
         self._source_lost = False
+        self._left: Device | None = None
+        self._check_wanted = self._checked = False
+        self._repairs = repairs or Repairs(backend.name)
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
         self.first_handshakes = FirstHandshakes(self._public)
@@ -92,6 +98,16 @@ class Reconciler:
     def poke(self) -> None:
         """The ledger changed: reconcile soon."""
         self._wanted.bump()
+
+    def check_soon(self) -> None:
+        """Somebody may have changed the interface: look at all of it soon."""
+        self._check_wanted = True
+        self.poke()
+
+    async def is_changed(self) -> bool:
+        """Whether the device is not as the last pass left it. Raises BackEndError."""
+        async with self._lock:
+            return self._left is not None and bool(changed_by_others(self._left, await self._backend.read()))
 
     def source_lost(self) -> None:
         """This machine lost an address, which wireguard-go may go on sending from: every send then fails, for ever.
@@ -117,9 +133,16 @@ class Reconciler:
             try:
                 await self.reconcile(check_interface=check)
             except BackEndError as error:
-                log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
-                await asyncio.sleep(RETRY_SECONDS)
-                self._wanted.bump()
+                if not self._checked:
+                    # Somebody may have taken the interface away, or is just about to: that is mended by a look at it.
+                    log.debug(
+                        "cannot program WireGuard", why=str(error), next="looking at the whole interface"
+                    )
+                    self._check_wanted = True
+                else:
+                    log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
+                self.check_soon()
             # What changes together, like all that is told of a newcomer, is programmed together.
             await asyncio.sleep(min(LONGEST_BREATH_SECONDS, SECONDS_A_PEER * len(self._ledger)))
 
@@ -136,10 +159,19 @@ class Reconciler:
                 return self._device
             served, self._looked = self._asked, None
             spec = self._spec()
-            if check_interface or spec != self._opened:
-                await self._backend.open(spec)
+            found_changed: list[str] = []
+            self._checked = check_interface or self._check_wanted or spec != self._opened
+            if self._checked:
+                self._check_wanted = False
+                differed = (await self._backend.open(spec)).differed
+                found_changed += differed if spec == self._opened else ()
                 self._opened = spec
             held = await self._backend.read()
+            if self._left is not None:
+                found_changed += changed_by_others(self._left, held)
+            # What an error leaves half done is nobody else's doing.
+            self._left = None
+            self._repairs.note(found_changed, time.monotonic())
             self._seen(held)
             found = self._ages.look(held, time.time(), time.monotonic())
             # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
@@ -161,7 +193,7 @@ class Reconciler:
                 await asyncio.sleep(DRAIN_SECONDS)
                 await self._backend.apply(late)
             device = await self._backend.read() if changes else actual
-            self._device, self._served = device, served
+            self._device, self._left, self._served = device, device, served
             self.first_handshakes.made(created, time.monotonic())
         if self._source_lost:
             self._source_lost = False

@@ -74,6 +74,15 @@ class Forwarding:
             self._needs[role] = _Need(ipv4, frozenset((self._tunnel, *interfaces) if ipv4 else ()))
             self._settle(all_known=len(self._needs) == len(Role))
 
+    def again(self) -> None:
+        """Puts right what others may have changed, the interface that was made anew above all. Logs what cannot be."""
+        with self._lock:
+            try:
+                if self._needs:
+                    self._settle(all_known=len(self._needs) == len(Role))
+            except (KernelError, OSError) as error:
+                log.warning("forwarding not put right", why=str(error))
+
     def unable(self, networks: Iterable[Network]) -> str | None:
         """Why some of the networks cannot be forwarded to, in a sentence; None: they can."""
         if any(one.version == 6 for one in networks) and self._read("ipv6", "all") == "0":

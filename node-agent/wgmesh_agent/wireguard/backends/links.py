@@ -15,10 +15,13 @@ from typing import Any, Protocol, cast
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ..errors import ForeignInterfaceError, KernelError
+from wgmesh_agent.runtime.borders import border
+
+from ..errors import BackEndError, ForeignInterfaceError, KernelError
 from ..model import ROUTE_PROTOCOL, Address, InterfaceSpec, Network, Route
 from . import rules
 
+ROUTING = border("routing netlink", "the kernel's answers about links, addresses, routes and rules")
 ALIAS = "wgmesh"
 """The interface alias that says who made it."""
 
@@ -69,6 +72,12 @@ def rtnetlink(doing: str) -> Iterator[Rtnetlink]:
         raise KernelError(f"{doing}: the kernel refused: {reason}{advice}") from error
     except OSError as error:
         raise KernelError(f"{doing}: {error.strerror or error}") from error
+    except BackEndError:
+        raise
+    except Exception as error:
+        # An answer in a shape that nobody foresaw, of a kernel that is newer than this program.
+        ROUTING.reject(type(error).__name__, "the kernel", f"{doing}: {error}")
+        raise KernelError(f"{doing}: the kernel's answer was not understood: {error!r}") from error
 
 
 def find(ipr: Rtnetlink, name: str) -> Link | None:

@@ -23,6 +23,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 """Before a process that died is started anew; the pause doubles with each failure and each death within a
 minute.
 """
+END_SECONDS = 2.0
 _STEADY_SECONDS = 60.0
 
 
@@ -115,6 +116,8 @@ class UserspaceBackend:
         link = await self._worker.run(self._link)
         answers = await self._process.connect()
         if link is None:
+            if answers and self._spec is not None and await self._has_ended():
+                return False
             if answers:
                 # The directory of sockets is shared by all network namespaces of a host.
                 raise ForeignInterfaceError(
@@ -130,6 +133,15 @@ class UserspaceBackend:
             )
         if link.alias != links.ALIAS and not await self._is_bare():
             raise links.refuse_unmarked(link)
+        return True
+
+    async def _has_ended(self) -> bool:
+        """Somebody removed the interface: the process ends after it, which takes a moment."""
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.ended()
+        except TimeoutError:
+            return False
         return True
 
     async def _is_bare(self) -> bool:

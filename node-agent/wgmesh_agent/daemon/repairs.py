@@ -1,0 +1,99 @@
+"""Repairs of what others changed of ours: at once, then ever more seldom where somebody keeps undoing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from wgmesh_agent.wireguard.model import Device
+
+log = structlog.get_logger()
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+AGAIN_SECONDS = 30.0
+"""What was put right is undone if it is found again within so long, and the pause before that repair."""
+OFTEN, MANY = 3, 5
+"""Undone so often in a row: the pause grows; it is said, for the last time."""
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Undone:
+    times: int
+    at: float
+
+
+class Repairs:
+    """Times are monotonic seconds. Pure but for the log."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._pause = 0.0
+        self._last = float("-inf")
+        self._found: dict[str, _Undone] = {}
+
+    def due(self, now: float) -> float:
+        """How many seconds the next look is to wait for, so that repairs are not more often than they may be."""
+        return max(0.0, self._last + self._pause - now)
+
+    def note(self, what: Sequence[str], now: float) -> None:
+        """What was found, in words, and has been put right."""
+        if not what:
+            return
+        self._forget(now)
+        for one in what:
+            before = self._found.get(one)
+            self._found[one] = _Undone(before.times + 1 if before else 1, now)
+        most = max(self._found[one].times for one in what)
+        self._pause = min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2 ** min(max(0, most - OFTEN), 10))
+        self._last = now
+        if most < MANY:
+            log.warning(
+                "others changed the mesh's interface; put right",
+                interface=self._interface,
+                found=_words(what),
+            )
+        elif most == MANY:
+            log.error(
+                "what is put right at the mesh's interface is undone again and again",
+                interface=self._interface,
+                found=_words(what),
+                next="find out who does it (a network manager, most often); it is put right ever more seldom",
+            )
+
+    def _forget(self, now: float) -> None:
+        self._found = {
+            one: undone
+            for one, undone in self._found.items()
+            if now - undone.at <= AGAIN_SECONDS + self._pause
+        }
+
+    def undone(self, now: float) -> str:
+        """What is undone again and again; empty if nothing is."""
+        self._forget(now)
+        return _words([one for one, undone in self._found.items() if undone.times >= MANY])
+
+
+def _words(what: Sequence[str]) -> str:
+    more = [f"and {len(what) - _SHOWN} more"] if len(what) > _SHOWN else []
+    return "; ".join([*what[:_SHOWN], *more])
+
+
+def changed_by_others(before: Device, now: Device) -> list[str]:
+    """How the device differs from what this program left, in words. Endpoints are WireGuard's own to change."""
+    found = []
+    if now.public_key != before.public_key:
+        found.append(f"it had {'another' if now.public_key else 'no'} private key")
+    if now.listen_port != before.listen_port:
+        found.append(f"its port was {now.listen_port}")
+    for key, peer in before.peers.items():
+        other = now.peers.get(key)
+        if other is None:
+            found.append(f"the peer {key} was missing")
+        elif other.allowed_ips != peer.allowed_ips:
+            found.append(f"the peer {key} had other allowed IPs")
+        elif other.preshared_key != peer.preshared_key:
+            found.append(f"the peer {key} had another pre-shared key")
+    found += [f"it had the peer {key}" for key in now.peers.keys() - before.peers.keys()]
+    return found
