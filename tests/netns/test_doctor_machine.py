@@ -5,7 +5,9 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.netns
 WRONG_CLOCK = Path(__file__).with_name("wrong_clock.py")
 NODES = ["n1", "n2", "n3"]
 ATTEMPTS = 6
+PROVOKE_SECONDS = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +47,32 @@ def is_whole(mesh: Mesh) -> bool:
     )
 
 
+@contextmanager
+def again_and_again(provoke: Callable[[], object]) -> Iterator[None]:
+    """Provokes at once, and until the block ends."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(PROVOKE_SECONDS):
+            provoke()
+
+    provoke()
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def at_once(
     mesh: Mesh, node: str, provoke: Callable[[], object], about: str, code: str, *arguments: str
 ) -> dict[str, str]:
-    """The finding that a run right after `provoke` makes. The agent repairs such things every 15 s: if it does just
-    then, they are provoked anew."""
+    """The finding of a run while somebody provokes it again and again: the agent repairs such things within a second."""
     for _ in range(ATTEMPTS):
-        provoke()
-        status, document = doctor(mesh.network.hosts[node], *arguments)
+        with again_and_again(provoke):
+            status, document = doctor(mesh.network.hosts[node], *arguments)
         finding = found(document, about).get(code)
         if finding is not None:
             assert status == 1

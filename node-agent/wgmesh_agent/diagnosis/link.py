@@ -91,7 +91,7 @@ def _identity(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Ite
             name,
             f"WireGuard on this node has not what it needs for {name}.",
             f"{name} {lacks} {interface}, though it is a member",
-            "The agent repairs it within 15 s. If it comes back, find out who else changes the interface: "
+            "The agent repairs it within a second. If it comes back, find out who else changes the interface: "
             f"`wg show {interface}`, and the agent's log.",
         )
         return
@@ -117,7 +117,7 @@ def _other_key(name: str, seen: str) -> Finding:
         f"{name} has another WireGuard key than the one others hold it to.",
         seen,
         f"If {name} was set up anew: `wgmesh leave {name}` on a bootstrap node while it is off, then let it join "
-        "again. If somebody changed the key of its interface: its agent puts it back within 15 s.",
+        "again. If somebody changed the key of its interface: its agent puts it back within a second.",
     )
 
 

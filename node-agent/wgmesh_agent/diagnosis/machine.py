@@ -146,7 +146,9 @@ def _wireguard(machine: Machine) -> Iterator[Finding]:
 
 def _interface(machine: Machine) -> Iterator[Finding]:
     name, state = machine.interface, machine.state
-    repair = "The agent repairs it within 15 s if it runs. If it comes back, find out who else changes it."
+    repair = (
+        "The agent repairs it within a second if it runs. If it comes back, find out who else changes it."
+    )
     if state is None:
         yield Finding(
             Code.INTERFACE_GONE,

@@ -28,7 +28,7 @@ def own_findings(
             interface,
             f"The agent cannot read its WireGuard interface {interface}.",
             own.interfaceTrouble,
-            "The agent makes it anew within 15 s; if not, its log says why.",
+            "The agent makes it anew within a second; if not, its log says why.",
         )
     elif own.interfacePubkey != own.pubkey:
         yield Finding(
@@ -36,7 +36,7 @@ def own_findings(
             interface,
             f"{interface} has another key than this node's.",
             f"it has {own.interfacePubkey or 'none'}, and {own.pubkey} is this node's",
-            "The agent puts it back within 15 s. If it comes back, find out who else changes the interface.",
+            "The agent puts it back within a second. If it comes back, find out who else changes the interface.",
         )
     yield from _twins(own)
     yield from _clocks(links)
