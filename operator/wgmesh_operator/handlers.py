@@ -1,4 +1,4 @@
-"""kopf's part: watches that tell the store, the worker's start and end, and the liveness probe.
+"""kopf's part: watches that tell the store, credentials, and the worker's start and end.
 
 Handlers decide nothing and write nothing; kopf's own writing to objects stays switched off.
 """
@@ -14,12 +14,12 @@ from typing import Any
 import kopf
 
 from wgmesh_operator.decisions.faults import Border
-from wgmesh_operator.progress import Progress
 from wgmesh_operator.resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, Watched
 from wgmesh_operator.worker import Worker
 
 SERVER_TIMEOUT_SECONDS = 300
 CLIENT_TIMEOUT_SECONDS = 330
+LOGIN_SECONDS = 2.0
 
 
 class ReconnectAfter:
@@ -49,9 +49,20 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-def registry(worker: Worker, progress: Progress) -> kopf.OperatorRegistry:
+def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """Reads the credentials. For a moment the service account's token may be absent or empty: kopf asks again then.
+
+    Without this, kopf would end the operator.
+    """
+    try:
+        return kopf.login_via_client(**arguments)
+    except Exception as error:
+        raise kopf.TemporaryError(f"the credentials cannot be read: {error}", delay=LOGIN_SECONDS) from error
+
+
+def registry(worker: Worker) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
-    kopf.on.login(registry=made)(kopf.login_via_client)
+    kopf.on.login(registry=made)(login)
     tasks: list[asyncio.Task[None]] = []
 
     async def start(**_: Any) -> None:
@@ -63,19 +74,8 @@ def registry(worker: Worker, progress: Progress) -> kopf.OperatorRegistry:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def is_alive(**_: Any) -> dict[str, float | int]:
-        for task in tasks:
-            if task.done():
-                task.result()
-        return progress.check()
-
-    async def rejected(**_: Any) -> dict[str, int]:
-        return dict(worker.rejections.counts())
-
     kopf.on.startup(registry=made)(start)
     kopf.on.cleanup(registry=made)(stop)
-    kopf.on.probe(registry=made, id="progress")(is_alive)
-    kopf.on.probe(registry=made, id="rejected")(rejected)
     for watched in Watched:
         _watch(made, worker, watched)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import secrets
@@ -15,7 +16,7 @@ import click
 from cryptography import x509
 
 from wgmesh_api.certificates import generate_key
-from wgmesh_operator import waiting
+from wgmesh_operator import probes, waiting
 from wgmesh_operator.cluster import KubernetesCluster, Unreachable
 from wgmesh_operator.decisions.deployment import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
@@ -101,20 +102,29 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
         processor=time.thread_time,
         now=lambda: datetime.now(UTC),
     )
-    try:
-        with waiting.answering(health_port):
+    health = probes.Health(progress, worker.rejections.counts)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(probes.answering(health_port, health.answer))
+        except OSError as error:
+            log.error(
+                "cannot answer probes on port %d: %s: free the port, or set --health-port",
+                health_port,
+                error.strerror,
+            )
+            return 1
+        with waiting.ended_by_sigterm():
             waiting.until_served(cluster)
-    except OSError as error:
-        log.error("cannot answer probes on port %d: %s", health_port, error.strerror)
-        return 1
-    log.info("wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image)
-    kopf.run(
-        registry=handlers.registry(worker, progress),
-        settings=handlers.settings(),
-        standalone=True,
-        namespaces=[deployment.namespace],
-        liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz",
-    )
+        health.start()
+        log.info(
+            "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image
+        )
+        kopf.run(
+            registry=handlers.registry(worker),
+            settings=handlers.settings(),
+            standalone=True,
+            namespaces=[deployment.namespace],
+        )
     return 0
 
 

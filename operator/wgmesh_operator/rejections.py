@@ -21,7 +21,7 @@ LINES_A_WINDOW = 10
 
 
 class Rejections:
-    """`clock` gives monotonic seconds. Used from one thread."""
+    """`clock` gives monotonic seconds. Counted from one thread; `counts` may be asked from any."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -64,4 +64,5 @@ class Rejections:
 
     def counts(self) -> Mapping[str, int]:
         """How many units were rejected since the start, as `border: reason`."""
-        return {f"{border}: {reason}": count for (border, reason), count in self._counts.items()}
+        # a copy at once: the probe's thread asks
+        return {f"{border}: {reason}": count for (border, reason), count in self._counts.copy().items()}

@@ -43,6 +43,8 @@ AGENT_MANAGER = "wgmesh-agent"
 """Field managers of server-side apply."""
 ROTATE_WIREGUARD_KEYS = f"{GROUP}/rotate-wireguard-keys"
 """Annotation of a WgMesh: any new value gives all its nodes new WireGuard keys, one after another."""
+ENDPOINT = f"{GROUP}/endpoint"
+"""Annotation of a Kubernetes node: the address at which machines beyond its network reach it."""
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 """Key of a token's bound node in a CertificateSigningRequest's `spec.extra`."""
 
@@ -74,7 +76,7 @@ def token_id(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RosterBootstrap:
-    """A node that admits others, and where."""
+    """A node that admits others, and where; one that is reached at two addresses is listed twice."""
 
     node: str
     address: IPAddress
@@ -141,8 +143,9 @@ def read_mesh(body: Mapping[str, Any]) -> RosterMesh:
         ),
         bootstraps=tuple(
             bootstrap
+            for key in ("address", "outerAddress")
             for item in read_list(status, "bootstraps")
-            if (bootstrap := _bootstrap(item)) is not None
+            if (bootstrap := _bootstrap(item, key)) is not None
         ),
         trust_bundle=read_text(status, "trustBundle"),
         bootstrap_port=read_int(read_mapping(spec, "bootstrap"), "port") or 5000,
@@ -218,10 +221,10 @@ def _metadata(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return read_mapping(body, "metadata")
 
 
-def _bootstrap(item: object) -> RosterBootstrap | None:
+def _bootstrap(item: object, key: str) -> RosterBootstrap | None:
     if not isinstance(item, Mapping):
         return None
-    host, _, port = read_text(item, "address").rpartition(":")
+    host, _, port = read_text(item, key).rpartition(":")
     try:
         address, number = parse_host_port(host.removeprefix("[").removesuffix("]"), port)
     except UnusableValue:

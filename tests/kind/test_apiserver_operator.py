@@ -122,7 +122,7 @@ def test_a_mesh_gets_all_it_needs(api: Client, operator: Operator, mesh: str, wo
     assert set(found) == set(workers)
     assert len({m["spec"]["addresses"][0] for m in found.values()}) == 3
     assert sum(m["spec"]["bootstrap"] for m in found.values()) == 2
-    assert {m["spec"]["endpointHint"] for m in found.values()} == {"192.0.2.10", "192.0.2.11", "192.0.2.12"}
+    assert not any(m["spec"].get("endpointHint") for m in found.values())
     for path in (
         f"{OWN}/secrets/wgmesh-blue-ca",
         f"{OWN}/secrets/wgmesh-blue-gossip",

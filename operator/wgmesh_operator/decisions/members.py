@@ -11,6 +11,7 @@ from wgmesh_api.fields import IPAddress, IPNetwork
 from wgmesh_api.names import is_node_name
 from wgmesh_api.roster import (
     API_VERSION,
+    ENDPOINT,
     LEAVE_FINALIZER,
     MESH_LABEL,
     RosterNode,
@@ -82,6 +83,11 @@ def plan_members(
     plan.problems.extend(overlapping)
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
     plan.problems.extend(_idle_bootstraps(members, chosen))
+    plan.problems.extend(
+        Problem("EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}")
+        for name in sorted(nameable)
+        if nodes[name].endpoint_error
+    )
     holders = address_holders(member.roster for member in members.values())
     taken = set(holders)
     unread = state.unread(Kind.MEMBER)
@@ -165,7 +171,7 @@ def _plan_member(
             )
             return
         taken.update(addresses)
-    hint = node.addresses[0] if node is not None and node.addresses else None
+    hint = node.outer if node is not None else None
     wanted = _Wanted(name, addresses, bootstrap, external, hint, routes)
     if member is not None and _as_wanted(mesh, member, wanted):
         return

@@ -22,8 +22,8 @@ from wgmesh_api.fields import (
     read_time,
 )
 from wgmesh_api.resources.mesh import WgMeshSpec, spec_of
-from wgmesh_api.roster import MESH_LABEL, NODE_NAME_EXTRA, RosterNode, read_node
-from wgmesh_api.values import UnusableValue, check_address, parse_network
+from wgmesh_api.roster import ENDPOINT, MESH_LABEL, NODE_NAME_EXTRA, RosterNode, read_node
+from wgmesh_api.values import UnusableValue, check_address, parse_address, parse_network
 
 Json = dict[str, Any]
 
@@ -42,7 +42,12 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class ClusterNode:
-    """A Kubernetes node. `changed` is when it last became ready or not ready; `addresses` are its InternalIPs."""
+    """A Kubernetes node.
+
+    `changed` is when it last became ready or not ready. `addresses` are its InternalIPs; `outer` is where machines
+    beyond its network reach it: the annotation `wgmesh.dev/endpoint`, or else an ExternalIP. `endpoint_error` says what
+    is wrong with the annotation.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +55,8 @@ class ClusterNode:
     ready: bool = True
     changed: datetime = _EPOCH
     addresses: tuple[IPAddress, ...] = ()
-    external_addresses: tuple[IPAddress, ...] = ()
+    outer: IPAddress | None = None
+    endpoint_error: str = ""
     pod_cidrs: tuple[IPNetwork, ...] = ()
 
     @property
@@ -246,6 +252,14 @@ def read_cluster_node(body: Mapping[str, Any]) -> ClusterNode:
         if (address := read_address(item.get("address"))) is not None
     ]
     cidrs = read_list(spec, "podCIDRs") or [spec.get("podCIDR")]
+    internal = tuple(address for kind, address in addresses if kind == INTERNAL_IP)
+    outer = next((a for kind, a in addresses if kind == EXTERNAL_IP and a not in internal), None)
+    endpoint_error, annotated = "", _labels(metadata, "annotations").get(ENDPOINT, "")
+    if annotated:
+        try:
+            outer = parse_address(annotated)
+        except UnusableValue as error:
+            endpoint_error = str(error)
     return ClusterNode(
         name=read_required(metadata, "name"),
         labels=_labels(metadata, "labels"),
@@ -255,8 +269,9 @@ def read_cluster_node(body: Mapping[str, Any]) -> ClusterNode:
         ),
         ready=ready.get("status") == "True",
         changed=read_time(ready.get("lastTransitionTime")) or _EPOCH,
-        addresses=tuple(address for kind, address in addresses if kind == INTERNAL_IP),
-        external_addresses=tuple(address for kind, address in addresses if kind == EXTERNAL_IP),
+        addresses=internal,
+        outer=outer,
+        endpoint_error=endpoint_error,
         pod_cidrs=tuple(network for text in cidrs if (network := _pod_cidr(text)) is not None),
     )
 

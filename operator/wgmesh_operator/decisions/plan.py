@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from wgmesh_api.certificates import CertificateError
-from wgmesh_api.fields import write_time
+from wgmesh_api.fields import IPAddress, write_time
 from wgmesh_operator.decisions import names, preshared, requests, scheduling
 from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
 from wgmesh_operator.decisions.authority import (
@@ -269,7 +269,10 @@ class _Look:
         self, authority: Authority, bootstraps: frozenset[str], refused: Mapping[str, Problem]
     ) -> None:
         self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
-        where = [item["address"] for item in self._bootstrap_statuses(bootstraps)]
+        found = self._bootstrap_statuses(bootstraps)
+        # an external machine is beyond the nodes' network more often than in it
+        where = [item["outerAddress"] for item in found if "outerAddress" in item]
+        where += [item["address"] for item in found if item["address"] not in where]
         secrets = preshared.bundled(self.state.secrets.get(names.psk_secret(self.mesh.name)))
         for name, member in self.members.items():
             if not member.roster.external or member.roster.deleting or name in refused:
@@ -293,13 +296,13 @@ class _Look:
         found = []
         for name in bootstraps:
             node, member = self.state.nodes.get(name), self.members.get(name)
-            if node is None or not node.addresses:
+            if node is None or not (node.addresses or node.outer):
                 continue
             report = member.roster.report if member is not None else None
             joined = report is not None and report.phase == "Joined" and not report.not_serving
-            host = str(node.addresses[0])
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            found.append((not joined, name, {"node": name, "address": address}))
+            reached = [_host_port(a, port) for a in (*node.addresses[:1], node.outer) if a is not None]
+            outer = {"outerAddress": reached[1]} if len(reached) > 1 else {}
+            found.append((not joined, name, {"node": name, "address": reached[0], **outer}))
         # joiners try them in this order: those that serve first
         return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]
 
@@ -356,6 +359,10 @@ class _Look:
         }
         events: list[Action] = [*news(mesh, conditions), *member_news(mesh, found), *keys.news]
         return Plan(self.actions, status, events, min(self.again, default=None), self.faults.found)
+
+
+def _host_port(address: IPAddress, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def _no_such_mesh(name: str) -> str:

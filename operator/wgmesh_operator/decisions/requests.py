@@ -113,7 +113,8 @@ def _judge_content(
     roster = member.roster
     role = Role.BOOTSTRAP if roster.bootstrap else Role.NODE
     identity = NodeIdentity(mesh.name, roster.node, role)
-    own = (*roster.addresses, *(node.addresses if roster.bootstrap and node is not None else ()))
+    reached_at = _reached_at(node) if node is not None else ()
+    own = (*roster.addresses, *(reached_at if roster.bootstrap else ()))
     dns_names = (bootstrap_dns_name(mesh.name),) if roster.bootstrap else ()
     if common_names != [roster.node]:
         return Denial("WrongName", f"the subject's common name is {common_names}, not {roster.node}")
@@ -127,7 +128,7 @@ def _judge_content(
         if claimed.role is Role.BOOTSTRAP and role is not Role.BOOTSTRAP:
             return Denial("NotABootstrap", f"{roster.node} is not to admit others: ask for {identity.uri}")
     # all addresses of the node are its own, also where its role gives it no use for them in a certificate
-    permitted = {*roster.addresses, *(node.addresses if node is not None else ())}
+    permitted = {*roster.addresses, *reached_at}
     foreign = [str(address) for address in asked.addresses if address not in permitted]
     foreign += [name for name in asked.dns_names if name not in dns_names]
     if foreign or asked.others:
@@ -136,6 +137,10 @@ def _judge_content(
             f"{', '.join([*foreign, *asked.others])} are not {roster.node}'s: ask for its own names alone",
         )
     return Grant(identity, key, own, dns_names, roster.created, _lifetime(request, mesh))
+
+
+def _reached_at(node: ClusterNode) -> tuple[IPAddress, ...]:
+    return (*node.addresses, *([node.outer] if node.outer is not None else []))
 
 
 def unreadable(error: Exception) -> Denial:

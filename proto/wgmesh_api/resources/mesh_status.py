@@ -17,6 +17,12 @@ class BootstrapStatus(ResourceModel):
         description="Where it answers: address and port, such as 192.0.2.7:5000 or [2001:db8::7]:5000.",
         max_length=64,
     )
+    outer_address: str | None = Field(
+        default=None,
+        description="Where it answers machines beyond its network: its Node's annotation `wgmesh.dev/endpoint`, or else"
+        " an ExternalIP, and the port.",
+        max_length=64,
+    )
 
 
 class WgMeshStatus(ResourceModel):

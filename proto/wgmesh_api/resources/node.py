@@ -64,7 +64,9 @@ class WgMeshNodeSpec(ResourceModel):
     )
     bootstrap: bool = Field(default=False, description="Whether it admits others. Set by the operator.")
     endpoint_hint: Annotated[str, Field(max_length=39)] | None = Field(
-        default=None, description="The node's own address as Kubernetes has it. Set by the operator."
+        default=None,
+        description="Where machines beyond its network reach it, if that is another address than its own: the Node's"
+        " annotation `wgmesh.dev/endpoint`, or else an ExternalIP. Set by the operator.",
     )
     routes: Annotated[
         list[Annotated[str, Field(max_length=43)]],

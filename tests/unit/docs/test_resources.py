@@ -11,7 +11,7 @@ import pytest
 
 from wgmesh_api.resources.crd import KINDS, object_schema
 from wgmesh_api.resources.reference import reference, renewed, rows
-from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS
+from wgmesh_api.roster import ENDPOINT, ROTATE_WIREGUARD_KEYS
 from wgmesh_operator.decisions import authority, bundles, gossip_key, names, preshared
 from wgmesh_operator.decisions.rendering import tunnel
 
@@ -110,7 +110,7 @@ def test_annotations_are_those_the_operator_knows() -> None:
         names.ROTATE_CA, names.ROTATE_GOSSIP_KEY, ROTATE_WIREGUARD_KEYS, names.RESTART_TUNNELS, names.RENDERED,
         tunnel.RESTARTED, authority.ROTATED,
         authority.SINCE, bundles.MEMBER_UID, gossip_key.PHASE, gossip_key.SINCE, gossip_key.MADE, gossip_key.ROTATED,
-        names.ROTATE_PSK, preshared.ROTATED,
+        names.ROTATE_PSK, preshared.ROTATED, ENDPOINT,
     }  # fmt: skip
     told = set(re.findall(r"`(wgmesh\.dev/[a-z-]+)`", TEXT))
     assert told == own | {names.MESH_FINALIZER, "wgmesh.dev/leave"}

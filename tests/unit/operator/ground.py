@@ -70,6 +70,8 @@ def node_body(
     labels: dict[str, str] | None = None,
     taints: Iterable[Json] = (),
     pod_cidr: str = "",
+    external: str = "",
+    annotations: dict[str, str] | None = None,
 ) -> Json:
     zones = {"topology.kubernetes.io/zone": zone} if zone else {}
     condition = {
@@ -79,11 +81,15 @@ def node_body(
     }
     return {
         "kind": NODE_KIND,
-        "metadata": {"name": name, "labels": zones | (labels or {})},
+        "metadata": {"name": name, "labels": zones | (labels or {}), "annotations": annotations or {}},
         "spec": {"taints": list(taints)} | ({"podCIDRs": [pod_cidr]} if pod_cidr else {}),
         "status": {
             "conditions": [condition],
-            "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+            "addresses": [
+                *([{"type": "InternalIP", "address": address}] if address else []),
+                *([{"type": "ExternalIP", "address": external}] if external else []),
+                {"type": "Hostname", "address": name},
+            ],
         },
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -53,7 +54,7 @@ def test_standing_still_for_long_is_told() -> None:
 
 
 async def test_kopf_watches_what_the_store_holds_and_nothing_else() -> None:
-    registry = handlers.registry(worker_of(MemoryApi()), Progress(time.monotonic))
+    registry = handlers.registry(worker_of(MemoryApi()))
     selectors = {(s.group, s.version, s.any_name or s.plural) for s in registry._watching.get_all_selectors()}
     assert selectors == {(r.group, r.version, r.plural) for r in WATCHED.values()}
     assert not registry._changing.get_all_selectors()
@@ -62,7 +63,7 @@ async def test_kopf_watches_what_the_store_holds_and_nothing_else() -> None:
 
 async def test_events_reach_the_store() -> None:
     worker = worker_of(MemoryApi())
-    registry = handlers.registry(worker, Progress(time.monotonic))
+    registry = handlers.registry(worker)
     tell = {
         handler.selector.any_name: handler.fn
         for handler in registry._watching.get_all_handlers()
@@ -83,6 +84,13 @@ async def test_events_reach_the_store() -> None:
     gone = {**node, "metadata": node["metadata"] | {"resourceVersion": "3"}}
     await event("nodes", "DELETED", gone)
     assert worker.store.state.nodes == {}
+
+
+def test_credentials_that_cannot_be_read_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(kopf.TemporaryError, match="the credentials cannot be read"):
+        handlers.login(logger=logging.getLogger(), settings=handlers.settings())
 
 
 def test_kopf_writes_nothing_of_its_own() -> None:

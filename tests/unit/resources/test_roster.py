@@ -47,7 +47,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
     )
     status = WgMeshStatus(
         bootstraps=[
-            BootstrapStatus(node="a", address="192.0.2.1:6000"),
+            BootstrapStatus(node="a", address="192.0.2.1:6000", outer_address="203.0.113.7:6000"),
             BootstrapStatus(node="b", address="[2001:db8::1]:6000"),
         ],
         trust_bundle="PEM",
@@ -62,6 +62,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
         bootstraps=(
             roster.RosterBootstrap("a", ip_address("192.0.2.1"), 6000),
             roster.RosterBootstrap("b", ip_address("2001:db8::1"), 6000),
+            roster.RosterBootstrap("a", ip_address("203.0.113.7"), 6000),
         ),
         trust_bundle="PEM",
         bootstrap_port=6000,

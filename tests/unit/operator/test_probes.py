@@ -1,0 +1,104 @@
+"""Probes of the operator, over both address families, in both phases."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wgmesh_operator import probes
+from wgmesh_operator.progress import STUCK_AFTER_SECONDS, Progress
+
+CHART = Path(__file__).resolve().parents[3] / "charts" / "wgmesh"
+HOSTS = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> probes.Health:
+    return probes.Health(Progress(clock), lambda: {"object: ValueError": 2})
+
+
+@pytest.fixture
+def port(health: probes.Health) -> Iterator[int]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    with probes.answering(port, health.answer):
+        yield port
+
+
+def asked(host: str, port: int, path: str) -> tuple[int, bytes]:
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_before_the_api_server_is_found_the_operator_is_alive_and_not_ready(port: int, host: str) -> None:
+    assert asked(host, port, probes.LIVENESS) == (200, b"waiting for the API server\n")
+    assert asked(host, port, probes.READINESS)[0] == 503
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_afterwards_its_progress_and_what_it_rejected_are_shown(
+    port: int, host: str, health: probes.Health, clock: Clock
+) -> None:
+    clock.now = 10 * STUCK_AFTER_SECONDS
+    health.start()
+    assert asked(host, port, probes.READINESS)[0] == 200
+    status, body = asked(host, port, probes.LIVENESS)
+    assert (status, json.loads(body)["rejected"]) == (200, {"object: ValueError": 2})
+    clock.now += STUCK_AFTER_SECONDS + 1
+    assert asked(host, port, probes.LIVENESS) == (503, b"no progress for 121 s\n")
+    assert asked(host, port, "/other")[0] == 404
+
+
+def test_where_ipv6_is_switched_off_it_answers_over_ipv4(
+    monkeypatch: pytest.MonkeyPatch, health: probes.Health
+) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with probes.answering(port, health.answer):
+        assert asked("127.0.0.1", port, probes.LIVENESS)[0] == 200
+
+
+def test_connections_that_are_held_open_keep_no_probe_out(port: int) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(3 * probes.MAX_CONNECTIONS):
+            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert asked("127.0.0.1", port, probes.LIVENESS)[0] == 200
+
+
+def test_a_port_that_is_taken_is_an_error(health: probes.Health) -> None:
+    with (
+        socket.create_server(("", 0)) as taken,
+        pytest.raises(OSError, match="in use"),
+        probes.answering(taken.getsockname()[1], health.answer),
+    ):
+        pass
+
+
+def test_the_chart_requests_what_is_answered() -> None:
+    template = (CHART / "templates" / "operator" / "deployment.yaml").read_text()
+    for kind, path in (("liveness", probes.LIVENESS), ("readiness", probes.READINESS)):
+        assert path in template.partition(f"{kind}Probe:")[2].splitlines()[1]
