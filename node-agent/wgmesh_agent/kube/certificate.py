@@ -6,7 +6,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from wgmesh_agent.join.tls import TLSFiles
 from wgmesh_agent.kube.api import Api, ApiError, requests_path, signing_request
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_api.certificates import generate_key, key_to_pem
+from wgmesh_api.fields import read_list, read_mapping, read_text
 from wgmesh_api.identity import NodeIdentity, Role, identity_of
 from wgmesh_api.roster import node_object_name
 
@@ -30,6 +31,10 @@ RENEW_AT = 2 / 3
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 120.0
 CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+class UnusableCertificate(ValueError):
+    """A certificate or its authorities cannot be used with this node's key; says why."""
 
 
 class RequestDenied(Exception):
@@ -55,12 +60,15 @@ class Identity:
 
     def uid(self) -> str:
         """The uid of the WgMeshNode this node became a member by, also when the folder is gone by now; empty if it is
-        not known. Raises OSError.
+        not known.
         """
         if self._uid is None:
             try:
                 self._uid = (self._folder / MEMBER).read_text("ascii", "replace").strip()
             except FileNotFoundError:
+                self._uid = ""
+            except OSError as error:
+                log.error("uid of the WgMeshNode unreadable", why=str(error), next="the present one is noted")
                 self._uid = ""
         return self._uid
 
@@ -74,37 +82,64 @@ class Identity:
         path = self._folder / KEY
         try:
             found = serialization.load_pem_private_key(path.read_bytes(), password=None)
+            if isinstance(found, ec.EllipticCurvePrivateKey):
+                return found
+            why = f"it is no key of an elliptic curve but {type(found).__name__}"
         except FileNotFoundError:
-            found = None
-        except (ValueError, TypeError):
-            log.error("identity key damaged", next="a new one is made and a certificate asked for")
+            why = ""
+        except Exception as error:
+            # Unreadable, a directory, or of a kind that the library does not know: with it nobody could go on.
+            why = repr(error)
+        if why:
+            log.error("identity key damaged", why=why, next="a new one is made and a certificate requested")
             path.rename(path.with_name(f"{KEY}.damaged-{time.time_ns()}"))
-            found = None
-        if isinstance(found, ec.EllipticCurvePrivateKey):
-            return found
         made = generate_key()
         write_atomically(path, key_to_pem(made))
         return made
 
     def load(self) -> TLSFiles | None:
-        """What is on disk, if certificate and key belong together. Raises OSError."""
+        """What is on disk, if certificate and key belong together; None: it is requested again."""
         try:
             certificate = (self._folder / CERTIFICATE).read_bytes()
             authorities = (self._folder / AUTHORITIES).read_bytes()
-            leaf = x509.load_pem_x509_certificate(certificate)
-            x509.load_pem_x509_certificates(authorities)
-        except (FileNotFoundError, ValueError):
+            key = self.key()
+            require_usable(key, certificate, authorities)
+        except FileNotFoundError:
             return None
-        key = self.key()
-        if leaf.public_key() != key.public_key():
+        except (OSError, UnusableCertificate) as error:
+            log.error("certificate unusable", why=str(error), next="another is requested")
             return None
         return TLSFiles(key_to_pem(key), certificate, authorities)
 
     def save(self, certificate: bytes, authorities: bytes) -> TLSFiles:
-        """Keeps a new certificate. Raises OSError."""
+        """Keeps a new certificate.
+
+        Raises:
+            UnusableCertificate: nothing has changed: with it this node would have no TLS until the next one.
+            OSError: it cannot be kept.
+        """
+        require_usable(self.key(), certificate, authorities)
         write_atomically(self._folder / CERTIFICATE, certificate)
         write_atomically(self._folder / AUTHORITIES, authorities)
         return TLSFiles(key_to_pem(self.key()), certificate, authorities)
+
+
+def require_usable(key: ec.EllipticCurvePrivateKey, certificate: bytes, authorities: bytes) -> None:
+    """Raises UnusableCertificate: not PEM, or for another key."""
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate)
+        fits = leaf.public_key() == key.public_key()
+        # All that is asked of it later: the library parses late.
+        identity_of(leaf), leaf.not_valid_before_utc, leaf.not_valid_after_utc, addresses_of(leaf)
+    except Exception as error:
+        raise UnusableCertificate(f"the certificate cannot be read: {error!r:.200}") from error
+    if not fits:
+        raise UnusableCertificate("the certificate is for another key than this node's")
+    try:
+        for authority in x509.load_pem_x509_certificates(authorities):
+            authority.subject.rfc4514_string(), authority.public_key()
+    except Exception as error:
+        raise UnusableCertificate(f"the authorities cannot be read: {error!r:.200}") from error
 
 
 def is_good(files: TLSFiles | None, wanted: Wanted, not_before: datetime | None, now: datetime) -> bool:
@@ -165,6 +200,7 @@ async def ask(api: Api, identity: Identity, wanted: Wanted, authorities: bytes) 
 
     Raises:
         RequestDenied: with the operator's reason.
+        ValueError: what was signed cannot be used.
         ApiError: the API server is away, or nobody signed within two minutes.
         OSError: it cannot be kept.
     """
@@ -182,14 +218,13 @@ async def ask(api: Api, identity: Identity, wanted: Wanted, authorities: bytes) 
     await api.create(requests_path(), request)
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
-        status = (await api.get(requests_path(name))).get("status") or {}
-        for condition in status.get("conditions") or []:
-            if condition.get("type") in ("Denied", "Failed"):
-                raise RequestDenied(
-                    f"certificate {condition['type'].lower()}: {condition.get('message', '')}"
-                )
-        if status.get("certificate"):
-            certificate = base64.b64decode(status["certificate"])
+        status = read_mapping(await api.get(requests_path(name)), "status")
+        for condition in read_list(status, "conditions"):
+            kind = read_text(condition, "type") if isinstance(condition, Mapping) else ""
+            if kind in ("Denied", "Failed"):
+                raise RequestDenied(f"certificate {kind.lower()}: {read_text(condition, 'message')}")
+        if text := read_text(status, "certificate"):
+            certificate = base64.b64decode(text)
             return await asyncio.to_thread(identity.save, certificate, authorities)
         await asyncio.sleep(POLL_SECONDS)
     raise ApiError(f"nobody signed {name} within {ANSWER_SECONDS:g} s: is the operator running?")

@@ -225,7 +225,7 @@ class KubeAgent:
                 return files
             try:
                 return await ask(self._api, identity, wanted, authorities)
-            except (ApiError, RequestDenied, ValueError) as error:
+            except (ApiError, RequestDenied, ValueError, OSError) as error:
                 log.warning("no certificate yet", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
                 own = await self._own_entry()

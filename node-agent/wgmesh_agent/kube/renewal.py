@@ -8,7 +8,15 @@ import structlog
 
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import Api, ApiError
-from wgmesh_agent.kube.certificate import Identity, RequestDenied, Wanted, ask, is_good, now
+from wgmesh_agent.kube.certificate import (
+    Identity,
+    RequestDenied,
+    UnusableCertificate,
+    Wanted,
+    ask,
+    is_good,
+    now,
+)
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import RosterNode
@@ -27,6 +35,7 @@ class Renewal:
         self._view = view
         self._identity = identity
         self._credentials = credentials
+        self._unusable = b""
 
     async def run(self) -> None:
         """Renews when it is due, until it is cancelled."""
@@ -56,16 +65,28 @@ class Renewal:
         authorities = mesh.trust_bundle.encode()
         files = self._credentials.files
         if files.authorities != authorities:
-            self._credentials.files = await asyncio.to_thread(
-                self._identity.save, files.certificate, authorities
-            )
-            log.info("authorities renewed")
+            authorities = await self._take_over(authorities)
         if not self.is_certified(own):
             wanted = wanted_of(own, self._view)
             self._credentials.files = await ask(self._api, self._identity, wanted, authorities)
             until = self._credentials.files.leaf().not_valid_after_utc
             log.info("certificate renewed", until=until.isoformat())
             self._view.changes.bump()
+
+    async def _take_over(self, authorities: bytes) -> bytes:
+        """The authorities in use from now on: those that can be read. Raises OSError."""
+        files = self._credentials.files
+        try:
+            self._credentials.files = await asyncio.to_thread(
+                self._identity.save, files.certificate, authorities
+            )
+        except UnusableCertificate as error:
+            if authorities != self._unusable:
+                self._unusable = authorities
+                log.error("authorities not taken over", why=str(error), next="those in use stay")
+            return files.authorities
+        log.info("authorities renewed")
+        return authorities
 
     def is_certified(self, own: RosterNode) -> bool:
         """Whether the certificate in use says what it must, and will for a while."""

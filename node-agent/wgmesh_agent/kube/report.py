@@ -94,7 +94,11 @@ def report(
 
 def certified(base: NodeReport, leaf: x509.Certificate, authorities: bytes) -> NodeReport:
     """The report with what the certificate says."""
-    trusted = x509.load_pem_x509_certificates(authorities)
+    try:
+        trusted = x509.load_pem_x509_certificates(authorities)
+    except ValueError:
+        # What is not readable is trusted by nobody, and that is what the report says.
+        trusted = []
     issuer = next((ca for ca in trusted if ca.subject == leaf.issuer and is_issued_by(leaf, ca)), None)
     return replace(
         base,

@@ -11,11 +11,24 @@ from typing import Any, cast
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from tests.unit.materials import make_authority
 
 from wgmesh_agent.join.tls import TLSFiles
 from wgmesh_agent.kube.api import Api
-from wgmesh_agent.kube.certificate import Identity, Wanted, ask, is_good, make_request, renewal_time
+from wgmesh_agent.kube.certificate import (
+    AUTHORITIES,
+    CERTIFICATE,
+    KEY,
+    MEMBER,
+    Identity,
+    Wanted,
+    ask,
+    is_good,
+    make_request,
+    renewal_time,
+)
 from wgmesh_api.certificates import (
     CertificateAuthority,
     cert_to_pem,
@@ -124,8 +137,9 @@ def test_a_damaged_identity_key_is_set_aside_and_its_certificate_unused(
 class Signer:
     """An API server beside an operator that signs at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: bytes) -> None:
         self.created: dict[str, Any] = {}
+        self._answer = answer
 
     async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.created = body
@@ -133,15 +147,42 @@ class Signer:
 
     async def get(self, path: str) -> dict[str, Any]:
         assert path.endswith(self.created["metadata"]["name"])
-        return {"status": {"certificate": base64.b64encode(b"signed").decode()}}
+        return {"status": {"certificate": base64.b64encode(self._answer).decode()}}
 
 
 async def test_a_request_goes_when_its_member_goes_and_its_answer_is_kept(tmp_path: Path) -> None:
-    api = Signer()
-    files = await ask(cast(Api, api), Identity(tmp_path), WANTED, b"authorities")
-    assert (files.certificate, files.authorities) == (b"signed", b"authorities")
+    expected = files(authority())
+    (tmp_path / KEY).write_bytes(expected.key)
+    api = Signer(expected.certificate)
+    found = await ask(cast(Api, api), Identity(tmp_path), WANTED, expected.authorities)
+    assert (found.certificate, found.authorities) == (expected.certificate, expected.authorities)
     metadata = api.created["metadata"]
     assert metadata["name"].startswith("wgmesh-blue-alpha-")
     assert metadata["ownerReferences"] == [
         {"apiVersion": "wgmesh.dev/v1alpha1", "kind": "WgMeshNode", "name": "blue.alpha", "uid": "uid-1"}
     ]
+
+
+@pytest.mark.parametrize("name", [KEY, CERTIFICATE, AUTHORITIES, MEMBER])
+def test_a_file_that_cannot_be_read_costs_a_request_and_no_start(tmp_path: Path, name: str) -> None:
+    identity = Identity(tmp_path)
+    found = files(authority())
+    (tmp_path / KEY).write_bytes(found.key)
+    identity.save(found.certificate, found.authorities)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    again = Identity(tmp_path)
+    assert (again.load() is None) is (name != MEMBER)
+    assert again.uid() == ""
+    key = again.key()
+    assert again.key().private_numbers() == key.private_numbers()
+
+
+def test_a_key_of_another_kind_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / KEY).write_bytes(
+        ed25519.Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    Identity(tmp_path).key()
+    assert any("damaged" in file.name for file in tmp_path.iterdir())

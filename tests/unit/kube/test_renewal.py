@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
+from structlog.testing import capture_logs
 from tests.unit.kube.ground import (
     MemoryApi,
     certificate,
@@ -20,11 +22,11 @@ from tests.unit.kube.ground import (
 
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube.api import ApiError
-from wgmesh_agent.kube.certificate import Identity, RequestDenied
+from wgmesh_agent.kube.certificate import CERTIFICATE, KEY, Identity, RequestDenied, UnusableCertificate
 from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.renewal import Renewal
 from wgmesh_agent.kube.view import RosterView
-from wgmesh_api.certificates import cert_to_pem
+from wgmesh_api.certificates import cert_to_pem, generate_key
 from wgmesh_api.identity import Role, identity_of
 
 
@@ -38,13 +40,16 @@ class Ground:
         self.api.put(node_body())
         self.api.on_create = self._sign
         self.denies = False
+        self.signed_key: Any = None
         self.role = Role.NODE
         self.view = RosterView("blue", "alpha")
         self.view.start(self.api)
         self.identity = Identity(folder)
         self.identity.save_uid("uid-alpha")
         more = {} if begun is None else {"begun": begun}
-        self.credentials = Credentials(tls_files(self.authority, **more))
+        files = tls_files(self.authority, **more)
+        (folder / KEY).write_bytes(files.key)
+        self.credentials = Credentials(files)
         self.renewal = Renewal(self.api, self.view, self.identity, self.credentials)
 
     def trust(self) -> str:
@@ -62,7 +67,7 @@ class Ground:
         if self.denies:
             status: dict[str, object] = {"conditions": [{"type": "Denied", "message": "not you"}]}
         else:
-            pem = certificate(self.authority, request, role=self.role)
+            pem = certificate(self.authority, self.signed_key or request, role=self.role)
             status = {"certificate": base64.b64encode(pem).decode()}
         self.api.objects[path]["status"] = status
 
@@ -153,3 +158,24 @@ async def test_nothing_is_asked_for_a_member_this_node_is_not(ground: Ground, ch
             ground.api.put(mesh_body(""))
     await ground.renewal.look()
     assert ground.asked == 0
+
+
+@pytest.mark.parametrize("bundle", ["moon", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+async def test_authorities_that_cannot_be_read_leave_those_in_use(ground: Ground, bundle: str) -> None:
+    before = ground.credentials.files
+    ground.api.put(mesh_body(bundle))
+    with capture_logs() as logs:
+        await ground.renewal.look()
+        await ground.renewal.look()
+    assert ground.credentials.files is before
+    assert [line["event"] for line in logs] == ["authorities not taken over"]
+
+
+async def test_a_certificate_for_another_key_is_not_used(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, begun=datetime.now(UTC) - timedelta(minutes=41))
+    ground.signed_key = generate_key()
+    before = ground.credentials.files
+    with pytest.raises(UnusableCertificate, match="for another key"):
+        await ground.renewal.look()
+    assert ground.credentials.files is before
+    assert not (tmp_path / CERTIFICATE).exists()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from wgmesh_agent.kube.report import Seen, differs, report, stamped, wanted_peers
+from tests.unit.kube.ground import make_authority, tls_files
+
+from wgmesh_agent.kube.report import Seen, certified, differs, report, stamped, wanted_peers
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.links.path_mtu import Path
 from wgmesh_api.report import NodeReport, read_report
@@ -94,3 +96,8 @@ def test_what_is_written_reads_back_the_same() -> None:
 
 def test_this_node_expects_everybody_but_itself() -> None:
     assert wanted_peers({"a": False, "b": False, "x": True}, "a") == (frozenset({"b", "x"}), frozenset({"x"}))
+
+
+def test_authorities_that_cannot_be_read_are_reported_as_none() -> None:
+    leaf = tls_files(make_authority()).leaf()
+    assert certified(NodeReport(), leaf, b"moon").trusted == ()
