@@ -27,6 +27,7 @@ KERNEL = {
         "endpoint/local_networks",
         "endpoint/own",
         "endpoint/look_up",
+        "kube/http_server",
         "daemon/prober",
         "gossip_io",
         "gossip_links",
