@@ -69,7 +69,7 @@ def again_and_again(provoke: Callable[[], object]) -> Iterator[None]:
 def at_once(
     mesh: Mesh, node: str, provoke: Callable[[], object], about: str, code: str, *arguments: str
 ) -> dict[str, str]:
-    """The finding of a run while somebody provokes it again and again: the agent repairs such things within a second."""
+    """The finding of a run while somebody provokes it again and again: agents repair such things within a second."""
     for _ in range(ATTEMPTS):
         with again_and_again(provoke):
             status, document = doctor(mesh.network.hosts[node], *arguments)
