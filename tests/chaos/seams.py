@@ -305,6 +305,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield node, "Clamping", _Clamping
     yield beyond, "connected_networks", _no_networks
     yield location, "reachable_addresses", _interfaces
+    yield location, "candidate_addresses", _interfaces
     yield prober, "route_to", _route
     no_rules = {"is_confined": lambda _: False, "confine": lambda *_, **__: None, "free": lambda _: None}
     yield forwarding, "exits", SimpleNamespace(**no_rules)

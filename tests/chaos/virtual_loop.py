@@ -82,5 +82,8 @@ def virtual_clocks(loop: VirtualLoop) -> tuple[SimpleNamespace, type[datetime]]:
         def now(cls, tz: tzinfo | None = None) -> Self:
             return cls.fromtimestamp(unix(), tz or UTC)
 
-    stand_in = SimpleNamespace(monotonic=loop.time, time=unix, time_ns=lambda: int(unix() * 1e9))
+    stand_in = SimpleNamespace(
+        monotonic=loop.time, time=unix, time_ns=lambda: int(unix() * 1e9),
+        CLOCK_BOOTTIME=7, clock_gettime=lambda _: loop.time(),
+    )  # fmt: skip
     return stand_in, VirtualDatetime

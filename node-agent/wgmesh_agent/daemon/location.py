@@ -11,7 +11,7 @@ import structlog
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.jitter import jittered
-from wgmesh_agent.endpoint.interfaces import reachable_addresses
+from wgmesh_agent.endpoint.interfaces import candidate_addresses, reachable_addresses
 from wgmesh_agent.endpoint.own import NoEndpoint
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.paths.crowd import stretch
@@ -67,11 +67,14 @@ class Location:
         self._doubted = -math.inf
         self._is_doubtful = False
         self._addresses: Sequence[IPAddress] | None = None
+        self._candidates: Sequence[IPAddress] | None = None
+        self.known: frozenset[IPAddress] = frozenset()
+        """This machine's addresses as they were last read."""
         self._reading = asyncio.Lock()
 
     def moved(self) -> None:
         """An address came or went: look again soon."""
-        self._addresses = None
+        self._addresses = self._candidates = None
         self._news.bump()
 
     def doubt(self) -> None:
@@ -91,9 +94,21 @@ class Location:
                 return self._addresses
             generation = self._news.generation
             found = [address for _, address in await reachable_addresses()]
+            self.known = frozenset(found)
             # What changed while it was read is not kept.
             if generation == self._news.generation:
                 self._addresses = found
+            return found
+
+    async def candidates(self) -> Sequence[IPAddress]:
+        """Those of them that others could use, best first, as of the last look or change. Raises KernelError."""
+        async with self._reading:
+            if self._candidates is not None:
+                return self._candidates
+            generation = self._news.generation
+            found = [address for _, address in await candidate_addresses()]
+            if generation == self._news.generation:
+                self._candidates = found
             return found
 
     async def run(self) -> None:
@@ -142,7 +157,7 @@ class Location:
         """Whether a translator stands before this node; None if nobody answered."""
         try:
             base = await self._locate()
-            self._addresses = None
+            self._addresses = self._candidates = None
             addresses = await self.addresses()
         except (NoEndpoint, BackEndError) as error:
             log.warning(

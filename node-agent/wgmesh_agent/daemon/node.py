@@ -181,7 +181,7 @@ class MeshNode:
         self.paths = Paths(
             self.gossip, self.ledger, self.prober, self.refusals,
             lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
-            self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt,
+            self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt, lambda: self.location.known,
         )  # fmt: skip
         self.relaying = Relaying(
             identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
@@ -380,7 +380,7 @@ class MeshNode:
 
     async def _own_endpoints(self) -> list[Endpoint]:
         port = self.identity.listen_port
-        found = [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.addresses())]
+        found = [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.candidates())]
         return list(usable_endpoints(found, self.record.ranges))
 
     def _publish(self, outside: Outside) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
 import structlog
@@ -18,11 +18,11 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.notifications import QueryReceived
 from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.links.living import living
-from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.seeking import ANSWER_SECONDS, Seeking
 from wgmesh_agent.paths.whereabouts import QUERY, WhereaboutsError, decode, encode
-from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS
+from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
@@ -52,6 +52,7 @@ class Paths:
         own: Callable[[], Awaitable[Sequence[Endpoint]]],
         told: Callable[[], Endpoint],
         silenced: Callable[[], None],
+        here: Callable[[], Collection[IPAddress]] = frozenset,
     ) -> None:
         """
         Args:
@@ -60,6 +61,7 @@ class Paths:
             own: where this node itself says that it can be reached, best first.
             told: what it tells others now.
             silenced: called when a peer that was heard is heard no more.
+            here: addresses of this machine's interfaces, where no other member is.
         """
         self._gossip = gossip
         self._ledger = ledger
@@ -72,6 +74,7 @@ class Paths:
         self._seeking = Seeking(random.Random())  # noqa: S311
         self._troubled: dict[PublicKey, float] = {}
         self._silenced = silenced
+        self._here = here
 
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
@@ -85,7 +88,7 @@ class Paths:
             claim = binding.claim
             link = links.get(claim.node)
             ago = link.heard_seconds_ago if link else None
-            order = self._seeking.candidates(claim, self._told())
+            order = elsewhere(self._seeking.candidates(claim, self._told()), self._here())
             now = self._seeking.next(claim, held, order, ago, now_unix) if held else None
             changed[key] = replace(peer, endpoints=order, try_now=now)
         if not changed:

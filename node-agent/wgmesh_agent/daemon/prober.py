@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import time
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
@@ -16,6 +15,7 @@ from wgmesh_agent.daemon.padded import Padded
 from wgmesh_agent.links.hearing import Hearing, Link
 from wgmesh_agent.links.path_mtu import Path, PathMTUs
 from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import Device, Endpoint
 from wgmesh_agent.wireguard.mtu import OVERHEAD_BYTES
@@ -24,6 +24,8 @@ from wgmesh_agent.wireguard.underlay import route_to
 log = structlog.get_logger()
 MAX_PROBE_BYTES = 64
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
+RESUME_SECONDS = 5.0
+"""At most so long after a machine was suspended, peers are probed."""
 
 
 class Prober(asyncio.DatagramProtocol):
@@ -85,7 +87,7 @@ class Prober(asyncio.DatagramProtocol):
         """Probes until it is cancelled."""
         seen = -1
         while True:
-            now = time.monotonic()
+            now = boot_clock.seconds()
             if seen != self._changes.generation:
                 seen = self._changes.generation
                 peers = self._peers()
@@ -96,11 +98,12 @@ class Prober(asyncio.DatagramProtocol):
                 self._send(address, payload)
             self._search(now)
             dues = [due for due in (self._hearing.next_due(), self._mtus.next_due()) if due is not None]
-            await self._changes.after(seen, max(0.0, min(dues) - now) if dues else None)
+            # After suspend all are due, and this timer does not know it: it stood still.
+            await self._changes.after(seen, min(max(0.0, min(dues) - now), RESUME_SECONDS) if dues else None)
 
     def ask(self, addresses: Iterable[IPAddress]) -> None:
         """Probes these peers at once, and has them answer at once."""
-        now = time.monotonic()
+        now = boot_clock.seconds()
         for address in addresses:
             self._hearing.ask(address, now)
         for address, payload in self._hearing.due(now):
@@ -108,7 +111,7 @@ class Prober(asyncio.DatagramProtocol):
 
     def links(self) -> dict[str, Link]:
         """Every probed peer by name."""
-        return self._hearing.links(time.monotonic())
+        return self._hearing.links(boot_clock.seconds())
 
     def paths(self) -> dict[str, Path]:
         """What passes to every probed peer, by name."""
@@ -120,7 +123,7 @@ class Prober(asyncio.DatagramProtocol):
 
     def news(self, address: IPAddress, *, failed: bool) -> None:
         """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
-        self._hearing.news(address, time.monotonic(), failed=failed)
+        self._hearing.news(address, boot_clock.seconds(), failed=failed)
 
     @property
     def period_seconds(self) -> float:
@@ -132,7 +135,7 @@ class Prober(asyncio.DatagramProtocol):
             self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        source, now = ip_address(addr[0]), time.monotonic()
+        source, now = ip_address(addr[0]), boot_clock.seconds()
         probe = data[:MAX_PROBE_BYTES]
         if self._hearing.received(source, probe, now):
             answer = self._hearing.answer(source, probe, now)
@@ -169,7 +172,7 @@ class Prober(asyncio.DatagramProtocol):
     def _ceiling(self, address: IPAddress) -> int | None:
         """What this machine's own routes leave, a path MTU they have learned included; None while nothing is heard."""
         endpoint = self._ways.get(address)
-        if endpoint is None or not self._hearing.hears(address, time.monotonic()):
+        if endpoint is None or not self._hearing.hears(address, boot_clock.seconds()):
             return None
         try:
             return route_to(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]

@@ -18,6 +18,7 @@ from wgmesh_agent.daemon.slices import SLICE
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
+from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
 from wgmesh_agent.wireguard.errors import BackEndError
@@ -123,7 +124,10 @@ class Reconciler:
         checked = time.monotonic()
         while True:
             check_due = checked + INTERVAL_SECONDS
-            deadlines = (self.first_handshakes.next_deadline(), self._ages.next_deadline(time.time()))
+            ages_due = self._ages.next_deadline(time.time())
+            if ages_due is not None:
+                ages_due += time.monotonic() - boot_clock.seconds()
+            deadlines = (self.first_handshakes.next_deadline(), ages_due)
             due = min([check_due, *(deadline for deadline in deadlines if deadline is not None)])
             await self._wanted.after(seen, max(0.0, due - time.monotonic()))
             seen = self._wanted.generation
@@ -173,7 +177,7 @@ class Reconciler:
             self._left = None
             self._repairs.note(found_changed, time.monotonic())
             self._seen(held)
-            found = self._ages.look(held, time.time(), time.monotonic())
+            found = self._ages.look(held, time.time(), boot_clock.seconds())
             # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
             desired = await asyncio.to_thread(self._wanted_of, list(self._ledger), self._routes())
             desired = self._shape(desired, found, time.time())
@@ -231,7 +235,7 @@ class Reconciler:
         )
         if silent:
             log.debug("no first handshake, beginning anew", peers=[str(key) for key in sorted(silent)])
-        lost = {key for key in self._ages.lost(time.time(), time.monotonic()) if key in device.peers}
+        lost = {key for key in self._ages.lost(time.time(), boot_clock.seconds()) if key in device.peers}
         if lost:
             log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
                         peers=[str(key) for key in sorted(lost)])  # fmt: skip

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
-from wgmesh_agent.endpoint.interfaces import interface_mtu, reachable_addresses
+from wgmesh_agent.endpoint.interfaces import ELSEWHERE, interface_mtu, reachable_addresses, sources_of, ways
 from wgmesh_agent.endpoint.stun import StunError, ask
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.ledger import usable_endpoint
 from wgmesh_agent.settings.model import HostPort, ListenAddress
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import Endpoint
-from wgmesh_agent.wireguard.underlay import local_addresses, route_to
+from wgmesh_agent.wireguard.underlay import local_addresses
 
 log = structlog.get_logger()
 Ranges = Sequence[IPv4Network | IPv6Network]
-# Documentation addresses (RFC 5737, RFC 3849): a route lookup towards them finds the default route; nothing is sent.
 DEFAULT_UNDERLAY_MTU = 1500
-ELSEWHERE = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
 
 
 class NoEndpoint(Exception):
@@ -58,15 +56,22 @@ async def own_endpoint(
             raise NoEndpoint(str(error)) from error
         except StunError as error:
             raise NoEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
+    try:
+        here = await ways()
+    except KernelError as error:
+        raise NoEndpoint(f"this machine's addresses cannot be read: {error}") from error
     # Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have.
-    for source in _sources_of((*towards, *ELSEWHERE)):
-        if usable_endpoint(Endpoint(source, port), ranges):
-            return Endpoint(source, port)
-    with contextlib.suppress(KernelError):
-        for _, address in await reachable_addresses():
-            if usable_endpoint(Endpoint(address, port), ranges):
-                return Endpoint(address, port)
-    raise NoEndpoint("this machine has no address that others could reach: set -listen-addr")
+    for target in towards:
+        for source in sources_of((target,)):
+            if here.leads_towards(target, source) and usable_endpoint(Endpoint(source, port), ranges):
+                return Endpoint(source, port)
+    for _, address in here.candidates():
+        if usable_endpoint(Endpoint(address, port), ranges):
+            return Endpoint(address, port)
+    raise NoEndpoint(
+        "this machine has no address that others could reach (link-local ones, those of bridges, VPNs and other meshes "
+        "are none): give it one, or set -listen-addr"
+    )
 
 
 async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tuple[int, int]:
@@ -79,7 +84,7 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
     interfaces: dict[IPAddress, str] = {}
     with contextlib.suppress(KernelError):
         interfaces = {address: name for name, address in await reachable_addresses()}
-    for source in (*_sources_of(towards), endpoint.address, *_sources_of(ELSEWHERE)):
+    for source in (*sources_of(towards), endpoint.address, *sources_of(ELSEWHERE)):
         if source in interfaces:
             with contextlib.suppress(OSError):
                 return interface_mtu(interfaces[source]), source.version
@@ -88,15 +93,7 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
 
 def has_route_to(address: IPAddress) -> bool:
     """Whether this machine can send anything there."""
-    return bool(_sources_of((address,)))
-
-
-def _sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:
-    found: list[IPAddress] = []
-    for target in targets:
-        with contextlib.suppress(KernelError):
-            found.append(route_to(target).source)
-    return found
+    return bool(sources_of((address,)))
 
 
 async def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> Endpoint:

@@ -1,6 +1,6 @@
 """Which of a peer's endpoint candidates to use, and when to try another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv6Address
 
 from .model import Address, Endpoint, Network, Peer
@@ -22,6 +22,14 @@ def outside(candidates: Iterable[Endpoint], ranges: Sequence[Network]) -> tuple[
     """
     kept = dict.fromkeys(candidates)
     return tuple(one for one in kept if not any(one.address in network for network in ranges))
+
+
+def elsewhere(candidates: Sequence[Endpoint], here: Collection[Address]) -> tuple[Endpoint, ...]:
+    """The candidates at addresses that this machine does not have itself: many hosts have the same address on a bridge
+    of their own. All of them, if no other is left.
+    """
+    kept = tuple(one for one in candidates if one.address not in here)
+    return kept or tuple(candidates)
 
 
 def is_stale(peer: Peer, now_unix: float) -> bool:

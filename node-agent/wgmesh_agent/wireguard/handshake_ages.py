@@ -33,7 +33,7 @@ class HandshakeAges:
         self._looked: float | None = None
 
     def look(self, device: Device, now_unix: float, now: float) -> Device:
-        """The device with stamps that today's wall clock would have made; `now` is monotonic seconds."""
+        """The device with stamps that today's wall clock would have made; `now` is seconds since boot."""
         self._clock.look(now_unix, now)
         earliest = float("-inf") if self._looked is None else self._looked
         seen = {}
