@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 from tests.netns.mesh_ground import eventually, lab_network, stays, wireguard
 
+from wgmesh_agent.lab.command import run
 from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.lab.network import Network
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 BRIDGES = 9
@@ -26,13 +28,33 @@ def mesh() -> Iterator[Mesh]:
         yield Mesh(network)
 
 
+def plug_second(network: Network, name: str) -> None:
+    """Another cable from the host to the same switch."""
+    port = f"second-{name}"
+    command = [
+        "ip",
+        "link",
+        "add",
+        port,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth1",
+        "netns",
+        str(network.hosts[name].pid),
+    ]
+    run(["nsenter", f"--target={network.switch.pid}", "--net", "--", *command])
+    network.switch.run(["ip", "link", "set", port, "master", "br0", "up"])
+
+
 def test_a_second_card_is_found_behind_nine_bridges(mesh: Mesh) -> None:
     network = mesh.network
     for number, name in enumerate(("n1", "n2"), start=1):
         host = network.hosts[name]
-        host.run(["ip", "link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7"])
-        host.run(["ip", "address", "add", f"192.168.7.{number}/24", "dev", "eth0.7"])
-        host.run(["ip", "link", "set", "eth0.7", "up"])
+        plug_second(network, name)
+        host.run(["ip", "address", "add", f"192.168.7.{number}/24", "dev", "eth1"])
+        host.run(["ip", "link", "set", "eth1", "up"])
     mesh.bootstrap("n1").wait_until_ready()
     key = mesh.join("n2").wait_until_ready().pubkey
     mesh.wait_until_full()

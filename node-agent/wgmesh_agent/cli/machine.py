@@ -14,8 +14,10 @@ from cryptography import x509
 
 from wgmesh_agent.diagnosis.machine import CertificateFile, InterfaceState, LocalNetwork, Machine, Network
 from wgmesh_agent.endpoint.local_networks import LocalInterface
+from wgmesh_agent.endpoint.port_holders import holders
 from wgmesh_agent.join.tls import TLSFileError, load_tls_files
 from wgmesh_agent.settings import bootstrap_table, table
+from wgmesh_agent.settings.build import DEFAULT_GOSSIP_PORT
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.resolve import Resolved
 from wgmesh_agent.state import records, sealed_file
@@ -80,7 +82,7 @@ def look(
         networks=tuple(_networks(found, known.interface)),
         own_addresses=frozenset(str(address) for one in found for address in one.addresses),
         certificates=tuple(_certificates(resolved)),
-        ports_taken=tuple(_ports_taken(resolved)) if not agent_runs and own is None else (),
+        ports_taken=(() if agent_runs else tuple(_ports_taken(resolved, has_interface=own is not None))),
     )
 
 
@@ -162,14 +164,19 @@ def _times(path: Path, pem: bytes) -> CertificateFile:
     )
 
 
-def _ports_taken(resolved: Resolved) -> Iterator[str]:
-    port = resolved.value(table.LISTEN_PORT)
-    if _is_taken(port, socket.SOCK_DGRAM):
-        yield f"UDP port {port}"
-    serves = resolved.value(bootstrap_table.SERVER_CERT) is not None
-    port = resolved.value(bootstrap_table.GRPC_BIND_PORT)
-    if serves and _is_taken(port, socket.SOCK_STREAM):
-        yield f"TCP port {port}"
+def _ports_taken(resolved: Resolved, *, has_interface: bool) -> Iterator[str]:
+    """`has_interface`: the mesh's own WireGuard runs, and has its port by right."""
+    wanted = []
+    if not has_interface:
+        wanted.append((resolved.value(table.LISTEN_PORT), socket.SOCK_DGRAM))
+    if resolved.value(bootstrap_table.SERVER_CERT) is not None:
+        wanted.append((resolved.value(bootstrap_table.GRPC_BIND_PORT), socket.SOCK_STREAM))
+    gossip = resolved.value(table.GOSSIP_PORT) or DEFAULT_GOSSIP_PORT
+    wanted += [(gossip, socket.SOCK_STREAM), (gossip, socket.SOCK_DGRAM)]
+    for port, kind in wanted:
+        if _is_taken(port, kind):
+            protocol = "udp" if kind is socket.SOCK_DGRAM else "tcp"
+            yield f"{protocol.upper()} port {port} ({holders(port, (protocol,))})"
 
 
 def _is_taken(port: int, kind: socket.SocketKind) -> bool:

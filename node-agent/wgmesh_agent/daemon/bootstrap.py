@@ -14,6 +14,7 @@ from wgmesh_agent.daemon.address_claims import QUERY as CLAIM_QUERY
 from wgmesh_agent.daemon.address_claims import AddressClaims
 from wgmesh_agent.daemon.membership import PRESENT
 from wgmesh_agent.daemon.node import MeshNode
+from wgmesh_agent.endpoint.port_holders import needing
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.query_answers import PING_QUERY
 from wgmesh_agent.join.addresses import AddressAllocator
@@ -65,7 +66,9 @@ class Bootstrap:
             own_key=lambda: node.identity.private_key,
             denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
         )
-        self._server = await serve(service, bind, tls)
+        port = int(bind.rpartition(":")[2])
+        with needing(port, ("tcp",), "admission of members; -grpc-bind-port, spec.bootstrap.port"):
+            self._server = await serve(service, bind, tls)
         node.tasks.keep(self._sweep, "sweep")
 
     async def stop(self) -> None:

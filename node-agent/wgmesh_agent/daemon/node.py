@@ -39,6 +39,7 @@ from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.snapshot import Writer, calm_seconds
 from wgmesh_agent.daemon.tasks import Run, Tasks
 from wgmesh_agent.endpoint.address_changes import host_changes
+from wgmesh_agent.endpoint.port_holders import needing
 from wgmesh_agent.gossip.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.keyring import Keyring
@@ -261,8 +262,12 @@ class MeshNode:
         await self.beyond.start()
         await self.reconciler.reconcile()
         self.kept.keep()
-        await self.gossip.start()
-        await self.prober.start()
+        with needing(
+            self.record.gossip_port, ("tcp", "udp"), "gossip; -gossip-port of the mesh, spec.gossip.port"
+        ):
+            await self.gossip.start()
+        with needing(self.probe_port, ("udp",), "probes; the gossip port and one"):
+            await self.prober.start()
         for name, run in self._components():
             self.tasks.keep(run, name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,13 +16,15 @@ from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.first_handshakes import FirstHandshakes
 from wgmesh_agent.daemon.repairs import Repairs, changed_by_others
 from wgmesh_agent.daemon.slices import SLICE
+from wgmesh_agent.endpoint.port_holders import taken
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.wireguard.backends.protocol import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
-from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.errors import BackEndError, number_of
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Network, Peer
@@ -90,6 +93,7 @@ class Reconciler:
         self._bound: set[PublicKey] = set()
         self.first_handshakes = FirstHandshakes(self._public)
         self._ages = ages or HandshakeAges()
+        self._reminders = Reminders()
 
     def use_key(self, private_key: PrivateKey) -> None:
         """The interface is to have this key from the next pass on."""
@@ -144,9 +148,13 @@ class Reconciler:
                     )
                     self._check_wanted = True
                 else:
-                    log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
+                    if self._reminders.is_due(str(error), time.monotonic()):
+                        log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
                     await asyncio.sleep(RETRY_SECONDS)
                 self.check_soon()
+            else:
+                if self._reminders.over():
+                    log.info("WireGuard is programmed again")
             # What changes together, like all that is told of a newcomer, is programmed together.
             await asyncio.sleep(min(LONGEST_BREATH_SECONDS, SECONDS_A_PEER * len(self._ledger)))
 
@@ -156,6 +164,15 @@ class Reconciler:
         Raises:
             BackEndError: the interface could not be read or changed; the next pass starts from what is there.
         """
+        try:
+            return await self._reconcile(check_interface=check_interface)
+        except BackEndError as error:
+            if number_of(error) != errno.EADDRINUSE:
+                raise
+            fault = await asyncio.to_thread(taken, self._port, ("udp",), "-listen-port, spec.wireguard.port")
+            raise BackEndError(str(fault.strerror)) from error
+
+    async def _reconcile(self, *, check_interface: bool) -> Device:
         self._asked += 1
         ticket = self._asked
         async with self._lock:

@@ -18,6 +18,7 @@ import structlog
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.endpoint.address_changes import host_changes
 from wgmesh_agent.endpoint.own import NoEndpoint, UnusableEndpoint
+from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.wireguard.errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, number_of
 
 log = structlog.get_logger()
@@ -25,7 +26,6 @@ T = TypeVar("T")
 TRY_SECONDS = 1.0
 LEAST_SECONDS = 0.1
 """Between two tries, whatever happens to the host: a lease brings several changes at once."""
-FIRST_REMINDER_SECONDS, LONGEST_REMINDER_SECONDS = 120.0, 3600.0
 PASSING = frozenset({
     errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EDQUOT, errno.EHOSTUNREACH, errno.EIO, errno.EMFILE,
     errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EROFS,
@@ -44,9 +44,7 @@ class Waiting:
         self._changes = Changes()
         self._seen = 0
         self._task: asyncio.Task[None] | None = None
-        self._said = ""
-        self._remind_at = 0.0
-        self._reminder_seconds = FIRST_REMINDER_SECONDS
+        self._reminders = Reminders()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._follow(), name="host changes")
@@ -81,15 +79,10 @@ class Waiting:
 
     def say(self, why: str) -> None:
         """Logs what is waited for, if that is not what was said last or long ago: ever more seldom."""
-        now = self._clock()
-        if why != self._said:
-            self._reminder_seconds = FIRST_REMINDER_SECONDS
-        elif now < self._remind_at:
-            return
-        else:
-            self._reminder_seconds = min(2 * self._reminder_seconds, LONGEST_REMINDER_SECONDS)
-        self._said, self._remind_at = why, now + self._reminder_seconds
-        log.warning("waiting", why=why, next="tried again as soon as this machine changes, and each second")
+        if self._reminders.is_due(why, self._clock()):
+            log.warning(
+                "waiting", why=why, next="tried again as soon as this machine changes, and each second"
+            )
 
     async def _follow(self) -> None:
         async for _ in host_changes():

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from wgmesh_agent.wireguard.candidates import after, is_stale, outside
+from wgmesh_agent.wireguard.candidates import after, elsewhere, is_stale, outside
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
 
@@ -72,3 +72,9 @@ def test_candidates_inside_the_mesh_are_left_out_and_the_rest_keep_their_order()
     ranges = [ip_network("10.232.0.0/16"), ip_network("fd32::/64")]
     six = Endpoint(ip_address("fd32::5"), 51820)
     assert outside([B, inside, A, six, B], ranges) == (B, A)
+
+
+def test_an_address_of_this_machine_s_own_is_no_way_to_another() -> None:
+    bridge, there = (Endpoint(ip_address(one), 54540) for one in ("172.17.0.1", "10.0.0.2"))
+    assert elsewhere((bridge, there), {bridge.address}) == (there,)
+    assert elsewhere((bridge,), {bridge.address}) == (bridge,)
