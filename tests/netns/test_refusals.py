@@ -109,7 +109,7 @@ def test_the_bootstrap_node_s_own_name_is_refused(mesh: Mesh) -> None:
 def test_an_endpoint_inside_the_mesh_is_refused(mesh: Mesh) -> None:
     status, said = join(mesh, "-listen-addr", "10.232.4.4")
     assert status == 1
-    assert "nobody can reach an endpoint at 10.232.4.4: it lies inside the mesh (10.232.0.0/16)" in said
+    assert "an endpoint at 10.232.4.4 cannot be reached: it lies inside the mesh (10.232.0.0/16)" in said
 
 
 def test_no_bootstrap_node_there_is_said_when_the_time_is_up(mesh: Mesh) -> None:
