@@ -25,7 +25,7 @@ KERNEL = {
         "wireguard/underlay",
         "wireguard/backends/links",
         "endpoint/local_networks",
-        "endpoint/own",
+        "endpoint/interfaces",
         "endpoint/look_up",
         "kube/http_server",
         "daemon/prober",
