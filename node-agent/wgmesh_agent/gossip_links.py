@@ -12,9 +12,9 @@ from ipaddress import ip_address
 
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint
+from wgmesh_agent.gossip.quota import Quota
 from wgmesh_agent.gossip.serf import Serf
 from wgmesh_agent.gossip.streams import OpenStream
-from wgmesh_agent.gossip_quota import Quota
 from wgmesh_agent.runtime.borders import border
 
 CONNECTIONS = border("gossip connection", "TCP on the mesh address: a connection as such")

@@ -18,7 +18,7 @@ PORT = 7946
 RPC_PORT = 7373
 KEY = bytes(range(32))
 KEY_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-PROGRAM = "/usr/bin/serf"
+PROGRAM = os.environ.get("SERF_PROGRAM", "/usr/bin/serf")
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> float:

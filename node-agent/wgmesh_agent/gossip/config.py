@@ -80,7 +80,7 @@ class SerfConfig:
     `reconnect_interval_seconds` is the time between two attempts to reach a failed member (serf: 30 s).
     A failed member is forgotten after `reconnect_timeout_seconds`, unless `keep_failed(name)` says
     otherwise; one that left after `tombstone_timeout_seconds`. Sizes are in bytes. The `max_` fields bound
-    what peers can make this node hold.
+    what peers can make this node hold; `max_strangers` counts members that nobody vouches for.
     """
 
     node_name: str
@@ -102,6 +102,9 @@ class SerfConfig:
     query_response_bytes: int = 1024
     datagram_bytes: int = 1400
     max_members: int = 16384
+    max_strangers: int = 1024
+    max_intents: int = 4096
+    max_queries: int = 1024
     max_queue_depth: int = 4096
     max_streams: int = 128
     max_stream_buffer_bytes: int = 64 << 20

@@ -20,6 +20,9 @@ class MembershipDelegate(Protocol):
     def node_left(self, record: NodeRecord, now: float) -> None:
         """A node is dead or left."""
 
+    def node_forgotten(self, record: NodeRecord, now: float) -> None:
+        """A node left the table to make room."""
+
     def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
         """Somebody at `claimant` says to be the node `record`, which lives elsewhere."""
 

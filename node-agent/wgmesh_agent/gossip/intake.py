@@ -27,9 +27,11 @@ from .serf_messages import (
     decode_serf,
 )
 from .serf_state import EventKey
-from .speakers import Speakers
+from .speakers import Speakers, speaker_of
 
 _MOST_EVENT_BYTES = 9216
+_MOST_QUERY_BYTES = 9216
+"""serf sends queries of 1 KiB unless it is told otherwise; more than a datagram's worth is no query."""
 
 
 class Broadcasts:
@@ -93,16 +95,18 @@ class Intake:
         queue: BroadcastQueue | None = None
         match message:
             case JoinIntent():
-                if self._members.join_intent(message, now):
+                if self._members.join_intent(message, now, speaker_of(source)):
                     queue = self._broadcasts.intents
             case LeaveIntent():
-                if self._members.leave_intent(message, now):
+                if self._members.leave_intent(message, now, speaker_of(source)):
                     queue = self._broadcasts.intents
             case UserEvent():
                 if self.admit_event(message):
                     queue = self._broadcasts.events
             case Query():
-                if self._admit_query(message, source, now) and not message.flags & NO_REBROADCAST_FLAG:
+                if len(payload) > _MOST_QUERY_BYTES:
+                    self._counters.refuse("query: too large")
+                elif self._admit_query(message, source, now) and not message.flags & NO_REBROADCAST_FLAG:
                     queue = self._broadcasts.queries
             case QueryResponse():
                 self._outstanding.answer(message, self._speakers.at(source), now)
@@ -153,7 +157,7 @@ class Intake:
             except PeerError:
                 asker = None
             if asker is not None and (asker == source or self._speakers.is_member(asker)):
-                self._answers.handle(query, self._speakers.at(source), now)
+                self._answers.handle(query, self._speakers.at(source), now, speaker_of(source))
             else:
                 self._counters.refuse("query: nowhere to answer")
             return True

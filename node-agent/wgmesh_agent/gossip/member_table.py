@@ -94,7 +94,7 @@ class MemberTable:
         self._prune_later = prune_later
         self._gone = gone
         self._members: dict[str, SerfMember] = {}
-        self._intents = IntentBuffer(config.recent_intent_seconds, config.max_members)
+        self._intents = IntentBuffer(config.recent_intent_seconds, config.max_intents)
         self.failed: dict[str, SerfMember] = {}
         self.left: dict[str, SerfMember] = {}
         self.leaving_self = False
@@ -118,13 +118,18 @@ class MemberTable:
         """All members, as a copy."""
         return {name: member.view() for name, member in self._members.items()}
 
-    def join_intent(self, intent: JoinIntent, now: float) -> bool:
-        """Apply a join intent; True if it is news to pass on."""
+    def expire(self, now: float) -> bool:
+        """Forget intents that are too old; whether some are left."""
+        self._intents.expire(now)
+        return len(self._intents) > 0
+
+    def join_intent(self, intent: JoinIntent, now: float, speaker: str = "") -> bool:
+        """Apply a join intent that `speaker` told; True if it is news to pass on."""
         if not self._witness(intent):
             return False
         member = self._members.get(intent.node)
         if member is None:
-            return self._intents.add(intent.node, leaving=False, ltime=intent.ltime, now=now)
+            return self._keep(intent, False, now, speaker)
         if intent.ltime <= member.status_ltime:
             return False
         member.status_ltime = intent.ltime
@@ -132,16 +137,18 @@ class MemberTable:
             self._set_status(member, MemberStatus.ALIVE, now)
         return True
 
-    def leave_intent(self, intent: LeaveIntent, now: float) -> bool:
-        """Apply a leave intent, ours, another's or a forced one; True if it is news to pass on."""
+    def leave_intent(self, intent: LeaveIntent, now: float, speaker: str = "") -> bool:
+        """Apply a leave intent that `speaker` told, a forced one as well; True if it is news to pass on."""
         if not self._witness(intent):
             return False
         member = self._members.get(intent.node)
         if member is None:
-            return self._intents.add(intent.node, leaving=True, ltime=intent.ltime, now=now)
-        if intent.ltime <= member.status_ltime:
+            return self._keep(intent, True, now, speaker)
+        about_us = intent.node == self._name and not self.leaving_self
+        # Of the same time as our join: who says so has not heard of that, and will not take it for news.
+        if intent.ltime < member.status_ltime + (not about_us):
             return False
-        if intent.node == self._name and not self.leaving_self:
+        if about_us:
             self._refute_leave(now)
             return False
         member.status_ltime = intent.ltime
@@ -217,6 +224,9 @@ class MemberTable:
             self.left.pop(name, None)
             self._gone(name, None)
             self._emit(MemberReaped(member.view()))
+
+    def _keep(self, intent: JoinIntent | LeaveIntent, leaving: bool, now: float, speaker: str) -> bool:
+        return self._intents.add(intent.node, leaving=leaving, ltime=intent.ltime, now=now, speaker=speaker)
 
     def _witness(self, intent: JoinIntent | LeaveIntent) -> bool:
         if not is_member_name(intent.node):

@@ -63,6 +63,7 @@ class Memberlist:
         keyring: Keyring | None,
         nonces: NonceSource,
         vouching: Vouching,
+        max_strangers: int,
     ) -> None:
         profile = config.profile
         self._delegate = delegate
@@ -89,6 +90,7 @@ class Memberlist:
             self._broadcast,
             self.speakers,
             self._ask,
+            max_strangers,
         )
         self.streams = Streams(
             StreamCodec(keyring, config.label, nonces=nonces),
@@ -120,7 +122,14 @@ class Memberlist:
             delegate.ping_completed,
         )
         self._exchange = StateExchange(
-            profile, self.table, timers, self.membership, self.counters, rng, delegate
+            profile,
+            self.table,
+            timers,
+            self.membership,
+            self.counters,
+            rng,
+            delegate,
+            self.speakers,
         )
         self._retransmits = profile.retransmit_limit
 

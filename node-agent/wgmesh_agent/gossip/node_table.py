@@ -164,6 +164,18 @@ class NodeTable:
         self._circle.insert(self._rng.randrange(len(self._circle) + 1), record)
         self._gone += record.gone
 
+    def remove(self, record: NodeRecord) -> None:
+        """Forget a node at once, and its place in the probe order and in the round of gossip."""
+        if self._buried.pop(record.name, None) is None:
+            at = self._order.index(record)
+            self._order.pop(at)
+            self._cursor -= at < self._cursor
+            self._gone -= record.gone
+            if record in self._circle:
+                self._circle.remove(record)
+        del self._by_name[record.name]
+        self._leave_address(record, record.endpoint.address)
+
     def set_state(self, record: NodeRecord, state: NodeStateKind, now: float) -> None:
         """Change a node's state; the buried rise by it."""
         if self._buried.pop(record.name, None) is not None:

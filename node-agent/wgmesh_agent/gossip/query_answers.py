@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from .config import SerfConfig
 from .counters import Counters
@@ -16,6 +17,7 @@ from .node_table import NodeRecord, NodeTable
 from .notifications import KeyringChanged, Notification, QueryReceived
 from .outstanding_queries import ACK_FLAG
 from .query_filters import addressed
+from .quota import Quota
 from .serf_messages import (
     ConflictMember,
     ConflictResponse,
@@ -30,9 +32,17 @@ INTERNAL_PREFIX = "_serf_"
 PING_QUERY = "_serf_ping"
 CONFLICT_QUERY = "_serf_conflict"
 _MOST_RELAYS = 5
-_MOST_OPEN = 1024
 _LONGEST_OPEN_SECONDS = 300.0
 _KEY_OPERATIONS = {operation.value: operation for operation in KeyOperation}
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A query that waits for an answer."""
+
+    query: Query
+    deadline: float
+    speaker: str
 
 
 class QueryAnswers:
@@ -57,10 +67,14 @@ class QueryAnswers:
         self._emit = emit
         self._send_response = send_response
         self._memberlist = memberlist
-        self._open: dict[tuple[int, int], tuple[Query, float]] = {}
+        self._open: dict[tuple[int, int], _Open] = {}
+        self._quota = Quota(config.max_queries, config.max_queries // 4)
 
-    def handle(self, query: Query, source_member: str | None, now: float) -> None:
-        """Take up a query that was not seen before, if it is meant for us; `source_member` brought it."""
+    def handle(self, query: Query, source_member: str | None, now: float, speaker: str = "") -> None:
+        """Take up a query that was not seen before, if it is meant for us; `source_member` brought it.
+
+        Of what waits for an answer one `speaker` may have a quarter.
+        """
         own = self._members.get(self._config.node_name)
         if own is None or not addressed(query.filters, self._config.node_name, own.tags):
             return
@@ -72,12 +86,15 @@ class QueryAnswers:
                 response = QueryResponse(query.ltime, query.id, self._config.node_name, 0, payload)
                 self._send(query, response, now)
             return
-        self._expire(now)
-        if len(self._open) >= _MOST_OPEN:
-            self._counters.refuse("query: given up for newer ones")
-            del self._open[next(iter(self._open))]
+        self.expire(now)
+        if not self._quota.take(speaker, 1):
+            self._counters.refuse("query: too many wait for an answer")
+            return
         deadline = now + min(query.timeout_ns / 1e9, _LONGEST_OPEN_SECONDS)
-        self._open[query.ltime, query.id] = (query, deadline)
+        self._close(query.ltime, query.id)
+        # What an answer needs of it; the rest is the handler's, for as long as that takes.
+        kept = replace(query, filters=(), payload=b"")
+        self._open[query.ltime, query.id] = _Open(kept, deadline, speaker)
         self._emit(
             QueryReceived(
                 query.ltime,
@@ -94,8 +111,8 @@ class QueryAnswers:
         """Answer a query, once. Raises QueryOverError if it is not open (any more), GossipError if the answer is too
         long.
         """
-        query, deadline = self._open.get((ltime, query_id), (None, 0.0))
-        if query is None or now > deadline:
+        waiting = self._open.get((ltime, query_id))
+        if waiting is None or now > waiting.deadline:
             raise QueryOverError("that query is not open: unknown, answered already, or its time is up")
         response = QueryResponse(ltime, query_id, self._config.node_name, 0, payload)
         size = len(encode_serf(response))
@@ -103,13 +120,20 @@ class QueryAnswers:
             raise GossipError(
                 f"the answer takes {size} bytes; {self._config.query_response_bytes} is the most"
             )
-        del self._open[ltime, query_id]
-        self._send(query, response, now)
+        self._close(ltime, query_id)
+        self._send(waiting.query, response, now)
 
-    def _expire(self, now: float) -> None:
-        for key, (_, deadline) in list(self._open.items()):
-            if now > deadline:
-                del self._open[key]
+    def expire(self, now: float) -> bool:
+        """Forget queries whose time is up; whether some are left."""
+        for key, waiting in list(self._open.items()):
+            if now > waiting.deadline:
+                self._close(*key)
+        return bool(self._open)
+
+    def _close(self, ltime: int, query_id: int) -> None:
+        waiting = self._open.pop((ltime, query_id), None)
+        if waiting is not None:
+            self._quota.give_back(waiting.speaker, 1)
 
     def _send(self, query: Query, response: QueryResponse, now: float) -> None:
         data = encode_serf(response)

@@ -29,7 +29,7 @@ def matches(filter_: Filter, name: str, tags: Mapping[str, str]) -> bool:
     return _compiled(filter_.expr).search(tags.get(filter_.tag, "")) is not None
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _compiled(expression: str) -> Any:
     if len(expression) > _MOST_EXPRESSION_BYTES:
         raise PeerError(f"a tag expression of {len(expression)} characters")

@@ -17,6 +17,7 @@ from .departures import Departure
 from .encryption import NonceSource
 from .endpoint import Endpoint, endpoint_of
 from .errors import GossipError, PeerError
+from .expiry import Expiry
 from .intake import Broadcasts, Intake
 from .key_queries import KeyOperation
 from .keyring import Keyring
@@ -47,7 +48,7 @@ from .serf_messages import (
     encode_tags,
 )
 from .serf_state import EventKey, SerfState
-from .speakers import NoVouching, Vouching
+from .speakers import NoVouching, Vouching, speaker_of
 from .streams import StreamAction, StreamFailure
 from .timers import Timers
 from .transmission import Datagram
@@ -90,6 +91,7 @@ class Serf:
             keyring=keyring,
             nonces=nonces,
             vouching=vouching or NoVouching(),
+            max_strangers=config.max_members if vouching is None else config.max_strangers,
         )
         self._memberlist = memberlist
         speakers = memberlist.speakers
@@ -107,6 +109,7 @@ class Serf:
         queries: RecentWindow[int] = RecentWindow(query_clock, _MOST_QUERY_IDS, _MOST_QUERY_IDS)
         self._round_trips = RoundTrips(config.node_name, self.counters, rng)
         self._reconnection = Reconnection(config, members, self._timers, rng, self._reconnect)
+        self._expiry = Expiry(self._timers, self._forget_old)
         self._conflicts = NameConflicts(memberlist.own, emit, self._ask_conflict, speakers)
         self._outstanding = OutstandingQueries(
             self._timers, self.counters, emit, lambda name: members.get(name) is not None
@@ -300,6 +303,10 @@ class Serf:
         """A node is dead or left."""
         self._members.node_left(record, now)
 
+    def node_forgotten(self, record: NodeRecord, now: float) -> None:
+        """A node that nobody vouches for made room for another."""
+        self._members.erase(record.name)
+
     def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
         """Two nodes use one name."""
         self._conflicts.seen(record, claimant, now)
@@ -330,6 +337,7 @@ class Serf:
             ignore_old_events=ours and self._ignoring_old_events > 0,
             first=ours and self._is_new,
             now=now,
+            speaker=speaker_of(source),
         )
         self._is_new = self._is_new and not ours
 
@@ -341,10 +349,14 @@ class Serf:
     # Inside
 
     def _hear(self, source: Endpoint | None, now: float) -> None:
-        # By address: who changes ports, or invents members there, speaks for one all the same.
-        speaker = "" if source is None else str(source.address)
+        speaker = speaker_of(source)
         for leaps in self._leaps:
             leaps.hear(speaker, now)
+        self._expiry.wake(now)
+
+    def _forget_old(self, now: float) -> bool:
+        intents, queries = self._members.expire(now), self._answers.expire(now)
+        return intents or queries
 
     def _broadcast_join(self, now: float) -> None:
         intent = JoinIntent(self._clock.time, self.config.node_name)

@@ -47,7 +47,15 @@ class SerfState:
             self._query_clock.time,
         )
 
-    def merge(self, state: SerfPushPull, *, ignore_old_events: bool, first: bool = False, now: float) -> None:
+    def merge(
+        self,
+        state: SerfPushPull,
+        *,
+        ignore_old_events: bool,
+        first: bool = False,
+        now: float,
+        speaker: str = "",
+    ) -> None:
         """Take over a peer's share; `ignore_old_events` drops events from before the peer's present.
 
         `first`: it is the answer to this node's first join, and tells it what time it is.
@@ -62,10 +70,10 @@ class SerfState:
         left = set(state.left_members)
         for name in state.left_members:
             ltime = state.status_ltimes.get(name, 0) + 1
-            self._members.leave_intent(LeaveIntent(min(ltime, LATEST), name), now)
+            self._members.leave_intent(LeaveIntent(min(ltime, LATEST), name), now, speaker)
         for name, ltime in state.status_ltimes.items():
             if ltime and name not in left:
-                self._members.join_intent(JoinIntent(ltime, name), now)
+                self._members.join_intent(JoinIntent(ltime, name), now, speaker)
         if ignore_old_events and plausible(state.event_ltime):
             self._events.ignore_before(state.event_ltime)
         for slot in state.events:

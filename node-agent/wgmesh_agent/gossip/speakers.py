@@ -34,6 +34,11 @@ class NoVouching:
         return None
 
 
+def speaker_of(source: Endpoint | None) -> str:
+    """Whose budgets a packet is taken from: its address, since ports and names are for its sender to choose."""
+    return "" if source is None else str(source.address)
+
+
 class Speakers:
     """Finds the member behind a source address, by its binding, or else in the memberlist table."""
 

@@ -16,6 +16,8 @@ from .membership import Membership
 from .messages import Message, NodeState, NodeStateKind, PackedPushPull, PushPull
 from .node_table import NodeRecord, NodeTable
 from .push_pull import NODES_AT_ONCE, pack_state
+from .speakers import Speakers
+from .stream import MAX_FRAME_BYTES
 from .streams import Purpose, Streams
 from .timers import Timer, Timers
 from .versions import speaks_with_us
@@ -27,6 +29,8 @@ _MOST_FOLLOW_UPS = 16
 _STEP_SECONDS = 0.001
 """Between two steps of a merge, for whatever else is due."""
 _MOST_MERGING = 4
+_MOST_STATE_BYTES = MAX_FRAME_BYTES - 1024
+"""Of node states and user state; the rest is for headers and encryption."""
 
 Outcome = Callable[[str | None, float], None]
 """Called with None if the state was merged, else with the reason it was not."""
@@ -44,6 +48,7 @@ class StateExchange:
         counters: Counters,
         rng: random.Random,
         delegate: SerfDelegate,
+        speakers: Speakers,
     ) -> None:
         self._profile = profile
         self._table = table
@@ -52,6 +57,7 @@ class StateExchange:
         self._counters = counters
         self._rng = rng
         self._delegate = delegate
+        self._speakers = speakers
         self._timer: Timer | None = None
         self._following_up: Timer | None = None
         self._merging = 0
@@ -169,8 +175,28 @@ class StateExchange:
 
     def _state(self, join: bool) -> PackedPushPull:
         # The buried are in it, so that one who comes back learns of it.
+        user_state = self._delegate.local_state()
         states = tuple(record.packed or pack(record) for record in self._table)
-        return PackedPushPull(join, states, self._delegate.local_state())
+        room = _MOST_STATE_BYTES - len(user_state)
+        if sum(map(len, states)) > room:
+            states = self._part(room)
+        return PackedPushPull(join, states, user_state)
+
+    def _part(self, room: int) -> tuple[bytes, ...]:
+        """As much as a stream carries: this node, those who are vouched for, then others; each time another choice."""
+        own = self._membership.own
+        records = list(self._table)
+        self._rng.shuffle(records)
+        records.sort(key=lambda one: (one is not own, not self._speakers.is_vouched_for(one.name), one.gone))
+        part = []
+        for record in records:
+            packed = record.packed or pack(record)
+            room -= len(packed)
+            if room < 0:
+                break
+            part.append(packed)
+        self._counters.refuse("push-pull: sent in part")
+        return tuple(part)
 
     def _merge(
         self,

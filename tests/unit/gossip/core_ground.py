@@ -87,6 +87,7 @@ class Bench:
             self._broadcast,
             Speakers(self.table, NoVouching()),
             lambda record, claim: self.asked.append((record.name, decode(claim))),
+            64,
         )
         self.membership.announce(PORT, b"", 0.0)
         self.clear()
@@ -108,6 +109,9 @@ class Bench:
 
     def node_left(self, record: NodeRecord, now: float) -> None:
         self.told.append(("left", record.name))
+
+    def node_forgotten(self, record: NodeRecord, now: float) -> None:
+        self.told.append(("forgotten", record.name))
 
     def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
         self.told.append(("conflict", record.name))

@@ -170,7 +170,7 @@ def test_a_flood_of_made_up_members_events_queries_and_intents_stays_within_boun
         core.clear()
     serf = core.core
     assert len(serf.members()) == 100
-    assert len(serf._members._intents) <= 100
+    assert len(serf._members._intents) <= 1024
     assert all(len(queue) <= 200 for queue in (serf._broadcasts.events, serf._broadcasts.queries))
     state = serf._state.local()
     assert sum(len(slot.events) for slot in state.events if slot is not None) <= 4096

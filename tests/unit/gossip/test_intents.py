@@ -25,7 +25,20 @@ def test_an_intent_is_forgotten_after_five_minutes() -> None:
 def test_a_full_buffer_takes_no_more_until_the_old_expire() -> None:
     intents = IntentBuffer(300, 3)
     for index in range(5):
-        assert intents.add(f"n{index}", leaving=True, ltime=1, now=0) == (index < 3)
+        added = intents.add(f"n{index}", leaving=True, ltime=1, now=0, speaker=f"s{index}")
+        assert added == (index < 3)
     assert len(intents) == 3
     assert intents.add("late", leaving=True, ltime=1, now=301)
     assert len(intents) == 1
+
+
+def test_one_speaker_fills_a_quarter() -> None:
+    intents = IntentBuffer(300, 100)
+    for index in range(100):
+        intents.add(f"n{index}", leaving=True, ltime=1, now=0, speaker="evil")
+    assert len(intents) == 25
+    assert intents.add("n50", leaving=True, ltime=1, now=0, speaker="honest")
+    assert not intents.add("n50", leaving=True, ltime=2, now=0, speaker="evil")
+    taken = intents.take("n50", 1)
+    assert taken is not None
+    assert taken.ltime == 1

@@ -242,6 +242,17 @@ class TestForceLeave:
         core.hear(alive("n2", core.core.members()["n1"].incarnation + 9, meta=b"\xff\x80"))
         assert status(core, "n2") is ALIVE
 
+    def test_a_leave_of_the_time_of_our_own_join_is_refuted(self) -> None:
+        """Who says so has not heard of the join, and will not take it for news."""
+        core = Loner().know(2)
+        core.do(lambda serf: serf._broadcast_join(core.now))
+        joined = core.core._members.get("n1")
+        assert joined is not None
+        told = joined.status_ltime
+        core.hear(intent(LeaveIntent(told, "n1")))
+        assert status(core, "n1") is ALIVE
+        assert joined.status_ltime > told
+
     def test_we_cannot_force_ourselves(self) -> None:
         with pytest.raises(GossipError):
             Loner().core.force_leave("n1", 0.0)

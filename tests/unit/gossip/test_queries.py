@@ -96,11 +96,11 @@ class TestAnswering:
     def test_open_queries_are_bounded(self) -> None:
         core = Loner().know(2)
         for query_id in range(1100):
-            core.hear(user(query(id=query_id, flags=2)))
-        assert core.core.counters.refused["query: given up for newer ones"] == 76
+            core.hear(user(query(id=query_id, flags=2)), source=2 + query_id % 5)
+        assert core.core.counters.refused["query: too many wait for an answer"] == 76
         with pytest.raises(GossipError):
-            core.core.respond(5, 75, b"", core.now)
-        core.core.respond(5, 76, b"", core.now)
+            core.core.respond(5, 1024, b"", core.now)
+        core.core.respond(5, 1023, b"", core.now)
 
     def test_no_query_is_kept_open_for_ever(self) -> None:
         core = Loner().know(2)

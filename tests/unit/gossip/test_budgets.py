@@ -1,0 +1,129 @@
+"""What peers can make a node keep has an end in bytes, in time, and for each of them."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
+from tests.unit.gossip.exchange_ground import PLAIN, push_pull
+from tests.unit.gossip.serf_ground import query, user
+
+from wgmesh_agent.gossip.endpoint import IPAddress
+from wgmesh_agent.gossip.messages import Alive, PushPull
+from wgmesh_agent.gossip.notifications import MemberReaped, QueryReceived
+from wgmesh_agent.gossip.quota import Quota
+from wgmesh_agent.gossip.serf_messages import JoinIntent
+from wgmesh_agent.gossip.stream import MAX_FRAME_BYTES, stream_message
+from wgmesh_agent.gossip.versions import OWN_VERSIONS
+
+MEGABYTE = 1 << 20
+
+
+class Admitted:
+    """Vouches for all names that begin with n."""
+
+    def is_vouched_for(self, name: str) -> bool:
+        return name.startswith("n")
+
+    def holder(self, address: IPAddress) -> str | None:
+        return None
+
+
+@pytest.fixture
+def kept() -> Iterator[list[int]]:
+    gc.collect()
+    tracemalloc.start()
+    yield [tracemalloc.get_traced_memory()[0]]
+    tracemalloc.stop()
+
+
+def growth(kept: list[int]) -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] - kept[0]
+
+
+def test_intents_of_unknown_nodes_are_bounded_in_bytes_and_go_with_time(kept: list[int]) -> None:
+    core = Loner()
+    for number in range(2000):
+        core.hear(user(JoinIntent(5, f"{number:06}" + "\U0001f600" * 30)), user(JoinIntent(5, "x" * 60_000)))
+        core.clear()
+    assert growth(kept) < MEGABYTE
+    assert 0 < len(core.core._members._intents) <= 1024
+    core.pass_time(400)
+    assert len(core.core._members._intents) == 0
+
+
+def test_queries_that_wait_for_an_answer_are_bounded_for_each_speaker_and_go_with_time() -> None:
+    core = Loner().know(3)
+    for number in range(1000):
+        core.hear(user(query(id=number, payload=b"x" * 1000)), source=3)
+    core.hear(user(query(id=2000, payload=b"x" * 60_000)), source=2)
+    core.hear(user(query(id=2001)), source=2)
+    ids = {event.id for event in core.events if isinstance(event, QueryReceived)}
+    assert (len(ids), 2000 in ids, 2001 in ids) == (257, False, True)
+    assert sum(len(waiting.query.payload) for waiting in core.core._answers._open.values()) == 0
+    core.clear()
+    core.pass_time(400)
+    assert core.core._answers._open == {}
+
+
+def test_invented_members_push_out_each_other_and_nobody_who_is_vouched_for() -> None:
+    core = Loner(vouching=Admitted(), max_strangers=50).know(20)
+    for number in range(5000):
+        core.hear(alive(f"x{number}", index=number % 250 + 2))
+        core.clear()
+    members = core.core.members()
+    assert len([name for name in members if name.startswith("x")]) == 50
+    assert "x4999" in members
+    assert len([name for name in members if name.startswith("n")]) == 20
+    core.hear(alive("n21"))
+    assert "n21" in core.core.members()
+    core.pass_time(60)
+    assert core.core._memberlist.table.get("x0") is None
+
+
+def test_who_is_vouched_for_by_now_is_no_stranger() -> None:
+    names: set[str] = set()
+
+    class Ledger(Admitted):
+        def is_vouched_for(self, name: str) -> bool:
+            return name in names
+
+    core = Loner(vouching=Ledger(), max_strangers=2)
+    core.hear(alive("n2"), alive("n3"))
+    names.update(("n2", "n3"))
+    core.hear(alive("x4", index=4), alive("x5", index=5), alive("x6", index=6))
+    assert set(core.core.members()) == {"n1", "n2", "n3", "x5", "x6"}
+    assert [event.member.name for event in core.events if isinstance(event, MemberReaped)] == ["x4"]
+
+
+def test_a_state_that_does_not_fit_is_sent_in_part_with_those_first_who_are_vouched_for() -> None:
+    core = Loner(vouching=Admitted(), max_strangers=16_000).know(20)
+    for number in range(8000):
+        addr = (0x0B000000 + number).to_bytes(4, "big")
+        core.core._memberlist.membership.alive(
+            Alive(1, f"x{number}", addr, PORT, bytes(512), OWN_VERSIONS), 0.0, tell=False
+        )
+    stream = core.do(lambda serf: serf.stream_accepted(endpoint(2)))
+    core.feed(stream, PLAIN.encode(stream_message(push_pull()), False))
+    payload = core.actions.pop().payload
+    assert MAX_FRAME_BYTES // 2 < len(payload) <= MAX_FRAME_BYTES
+    decoder = PLAIN.decoder(True)
+    message = decoder.feed(payload)
+    while message is None:
+        message = decoder.feed(b"")
+    assert isinstance(message, PushPull)
+    assert {node.name for node in message.nodes} >= {f"n{number}" for number in range(1, 21)}
+
+
+def test_a_quota_is_shared_and_given_back() -> None:
+    quota = Quota(10, 4)
+    assert quota.take("a", 4)
+    assert not quota.take("a", 1)
+    assert quota.take("b", 4)
+    assert not quota.take("c", 3)
+    quota.give_back("a", 4)
+    assert quota.take("c", 3)
