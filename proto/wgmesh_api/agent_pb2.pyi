@@ -232,7 +232,7 @@ class ExamineResult(_message.Message):
     def __init__(self, ok: _Optional[bool] = ..., message: _Optional[str] = ..., own: _Optional[_Union[OwnFacts, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkFacts, _Mapping]]] = ..., linkCount: _Optional[int] = ..., badCount: _Optional[int] = ...) -> None: ...
 
 class OwnFacts(_message.Message):
-    __slots__ = ("pubkey", "interfacePubkey", "interfaceTrouble", "listenPort", "gossipPort", "probePort", "clockMsec", "tls", "certificateNotBefore", "certificateNotAfter", "certificateSubject", "refused", "addressChanges", "secretCount")
+    __slots__ = ("pubkey", "interfacePubkey", "interfaceTrouble", "listenPort", "gossipPort", "probePort", "clockMsec", "tls", "certificateNotBefore", "certificateNotAfter", "certificateSubject", "refused", "addressChanges", "undone", "forwards", "secretCount")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     INTERFACEPUBKEY_FIELD_NUMBER: _ClassVar[int]
     INTERFACETROUBLE_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +246,8 @@ class OwnFacts(_message.Message):
     CERTIFICATESUBJECT_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     ADDRESSCHANGES_FIELD_NUMBER: _ClassVar[int]
+    UNDONE_FIELD_NUMBER: _ClassVar[int]
+    FORWARDS_FIELD_NUMBER: _ClassVar[int]
     SECRETCOUNT_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     interfacePubkey: str
@@ -260,8 +262,10 @@ class OwnFacts(_message.Message):
     certificateSubject: str
     refused: _containers.RepeatedCompositeFieldContainer[Refused]
     addressChanges: int
+    undone: str
+    forwards: bool
     secretCount: int
-    def __init__(self, pubkey: _Optional[str] = ..., interfacePubkey: _Optional[str] = ..., interfaceTrouble: _Optional[str] = ..., listenPort: _Optional[int] = ..., gossipPort: _Optional[int] = ..., probePort: _Optional[int] = ..., clockMsec: _Optional[int] = ..., tls: _Optional[bool] = ..., certificateNotBefore: _Optional[int] = ..., certificateNotAfter: _Optional[int] = ..., certificateSubject: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., addressChanges: _Optional[int] = ..., secretCount: _Optional[int] = ...) -> None: ...
+    def __init__(self, pubkey: _Optional[str] = ..., interfacePubkey: _Optional[str] = ..., interfaceTrouble: _Optional[str] = ..., listenPort: _Optional[int] = ..., gossipPort: _Optional[int] = ..., probePort: _Optional[int] = ..., clockMsec: _Optional[int] = ..., tls: _Optional[bool] = ..., certificateNotBefore: _Optional[int] = ..., certificateNotAfter: _Optional[int] = ..., certificateSubject: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., addressChanges: _Optional[int] = ..., undone: _Optional[str] = ..., forwards: _Optional[bool] = ..., secretCount: _Optional[int] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("reason", "message", "secondsAgo")

@@ -40,7 +40,7 @@ def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool
         info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
         if result is not None and not result.ok:
             raise CommandFailed(f"nothing was looked at: {result.message}")
-        machine = look(resolved, interfaces, info, trouble, agent_runs=runs)
+        machine = look(resolved, interfaces, info, trouble, agent_runs=runs, result=result)
     except (BackEndError, OSError) as error:
         raise CommandFailed(f"this machine cannot be looked at: {error}") from error
     found = diagnose(machine, info, result)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from wgmesh_agent.diagnosis.machine import CertificateFile, InterfaceState, LocalNetwork, Machine, Network
+from wgmesh_agent.cli.hindrances import hindrances
+from wgmesh_agent.diagnosis.machine import (
+    CertificateFile,
+    Hindrances,
+    InterfaceState,
+    LocalNetwork,
+    Machine,
+    Network,
+)
 from wgmesh_agent.endpoint.local_networks import LocalInterface
 from wgmesh_agent.endpoint.port_holders import holders
 from wgmesh_agent.join.tls import TLSFileError, load_tls_files
@@ -26,7 +34,7 @@ from wgmesh_agent.wireguard.backends.links import ALIAS
 from wgmesh_agent.wireguard.backends.select import lacking
 
 if TYPE_CHECKING:
-    from wgmesh_api.agent_pb2 import MeshInfo
+    from wgmesh_api.agent_pb2 import ExamineResult, MeshInfo
 
 _PAIRS = (
     (bootstrap_table.SERVER_KEY, bootstrap_table.SERVER_CERT),
@@ -54,14 +62,17 @@ def look(
     agent_trouble: str,
     *,
     agent_runs: bool,
+    result: ExamineResult | None = None,
 ) -> Machine:
     """Args:
         found: the interfaces of this machine.
         info: what the agent says; None where none answers.
         agent_trouble: why it does not answer; else empty.
         agent_runs: whether somebody listens on its socket.
+        result: what it says of its links; None where none answers.
 
     Raises:
+        BackEndError: the kernel cannot be asked.
         OSError: the state folder cannot be read.
     """
     known = _told(info) if info is not None else _remembered(resolved)
@@ -82,8 +93,14 @@ def look(
         networks=tuple(_networks(found, known.interface)),
         own_addresses=frozenset(str(address) for one in found for address in one.addresses),
         certificates=tuple(_certificates(resolved)),
-        ports_taken=(() if agent_runs else tuple(_ports_taken(resolved, has_interface=own is not None))),
+        ports_taken=() if agent_runs else tuple(_ports_taken(resolved, has_interface=own is not None)),
+        hindrances=_hindrances(known.interface, result) if own is not None and own.up else Hindrances(),
     )
+
+
+def _hindrances(interface: str, result: ExamineResult | None) -> Hindrances:
+    peers = [address for link in result.links if link.boundKey for address in link.meshIPs] if result else []
+    return hindrances(interface, peers, forwards=result is not None and result.own.forwards)
 
 
 def _told(info: MeshInfo) -> Remembered:

@@ -169,6 +169,8 @@ class Examiner:
             gossipPort=node.record.gossip_port,
             probePort=node.probe_port,
             secretCount=len(node.preshared.ids),
+            undone=node.repairs.undone(time.monotonic()),
+            forwards=bool(node.beyond.announced) or node.relaying.is_open,
             clockMsec=round(time.time() * 1000),
             refused=[
                 Refused(reason=reason, message=message, secondsAgo=round(ago))

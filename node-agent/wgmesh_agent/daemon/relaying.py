@@ -71,6 +71,11 @@ class Relaying:
         self._is_open = False
         self._complaint = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this node forwards for others."""
+        return self._is_open
+
     def via(self) -> dict[PublicKey, str]:
         """The peers that are relayed, and the names of their relays."""
         found = {}

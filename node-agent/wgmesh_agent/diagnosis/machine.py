@@ -10,6 +10,7 @@ from wgmesh_agent.diagnosis.certificate import certificate_findings
 from wgmesh_agent.diagnosis.finding import Code, Finding
 
 Network = IPv4Network | IPv6Network
+SWARM_PORTS = frozenset({"7946", "4789"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,36 @@ class CertificateFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How packets to a member's mesh address leave this machine, though it should be by the mesh's interface.
+
+    Attributes:
+        interface: by which; empty if by none.
+        table: in which table the route was found.
+        rule: the routing rule that led there; where there is no route, what the kernel says.
+    """
+
+    address: str
+    interface: str
+    table: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrances:
+    """What of the machine's routing and firewall stands in the mesh's way.
+
+    Attributes:
+        forward_drops: what drops forwarded packets on a node that forwards for the mesh, a sentence each.
+        strict: the mesh's interface takes packets only whose senders would be answered by it.
+    """
+
+    ways: tuple[Way, ...] = ()
+    forward_drops: tuple[str, ...] = ()
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What the command looked at itself.
 
@@ -80,6 +111,7 @@ class Machine:
     own_addresses: frozenset[str]
     certificates: tuple[CertificateFile, ...]
     ports_taken: tuple[str, ...]
+    hindrances: Hindrances = Hindrances()
 
 
 def machine_findings(machine: Machine) -> Iterator[Finding]:
@@ -106,10 +138,12 @@ def machine_findings(machine: Machine) -> Iterator[Finding]:
             "",
             f"{taken} is in use by another program.",
             "it could not be bound, though no agent runs",
-            "End that program (`ss -tulpn` names it), or give the agent another port.",
+            f"End that program (`ss -tulpn` names it), or give the agent another port.{_swarm(taken)}",
         )
     if machine.interface:
         yield from _interface(machine)
+        if machine.state is not None and machine.state.up:
+            yield from _hindrances(machine)
     yield from _overlaps(machine.ranges, machine.networks)
     for file in machine.certificates:
         if file.trouble:
@@ -179,6 +213,49 @@ def _interface(machine: Machine) -> Iterator[Finding]:
             f"The interface {name} {what}.",
             "the kernel was asked for it",
             repair,
+        )
+
+
+def _swarm(taken: str) -> str:
+    """Docker Swarm's ports (docs.docker.com/engine/swarm/swarm-tutorial), one of which serf has as well."""
+    if SWARM_PORTS.isdisjoint(taken.split()):
+        return ""
+    return (
+        " It is Docker Swarm's port, too: `--gossip-port` at the mesh's first node gives gossip another, and "
+        "`docker swarm init --data-path-port` moves 4789."
+    )
+
+
+def _hindrances(machine: Machine) -> Iterator[Finding]:
+    name, found = machine.interface, machine.hindrances
+    for way in found.ways:
+        seen = f"the kernel sends packets to {way.address} by {way.interface or 'nothing'}, table {way.table}"
+        yield Finding(
+            Code.ROUTE_TAKEN,
+            way.address,
+            f"Packets to the member at {way.address} do not leave by {name}.",
+            f"{seen}, by the rule `{way.rule}`" if way.table else f"the kernel has no way there: {way.rule}",
+            "Another program's routing rule or route comes before the mesh's (another VPN, most often): have it "
+            f"leave out the mesh's range, or put a rule before it: `ip rule add pref 5000 to {way.address} lookup "
+            "main`.",
+        )
+    for drops in found.forward_drops:
+        yield Finding(
+            Code.FORWARD_DROPPED,
+            name,
+            "This node forwards for the mesh, and its firewall drops what is forwarded.",
+            f"{drops}, and no rule there names {name}",
+            f"Let it pass what comes in and goes out by {name}: `iptables -I DOCKER-USER -i {name} -j ACCEPT` and "
+            f"`iptables -I DOCKER-USER -o {name} -j ACCEPT` where Docker is, else the same in FORWARD.",
+        )
+    if found.strict:
+        yield Finding(
+            Code.RP_FILTER,
+            name,
+            f"{name} drops packets whose sender this machine would answer by another interface.",
+            f"net.ipv4.conf.all.rp_filter or net.ipv4.conf.{name}.rp_filter is 1 (strict), and neither is 2",
+            "Networks behind members may then be out of reach where this machine has another way to them: set sysctl "
+            f"net.ipv4.conf.{name}.rp_filter=2 (loose).",
         )
 
 

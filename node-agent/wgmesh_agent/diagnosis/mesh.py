@@ -38,6 +38,15 @@ def own_findings(
             f"it has {own.interfacePubkey or 'none'}, and {own.pubkey} is this node's",
             "The agent puts it back within a second. If it comes back, find out who else changes the interface.",
         )
+    if own.undone:
+        yield Finding(
+            Code.INTERFACE_UNDONE,
+            interface,
+            f"Somebody undoes again and again what the agent puts right at {interface}.",
+            f"it found: {own.undone}",
+            "Find out who does it (a network manager, most often), and have it leave the interface alone: the "
+            "package's folder `unmanaged` has files for systemd-networkd and NetworkManager.",
+        )
     yield from _twins(own)
     yield from _clocks(links)
     yield from _translated(own, links, endpoint, addresses)

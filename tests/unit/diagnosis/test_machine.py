@@ -10,10 +10,11 @@ import pytest
 from tests.unit.diagnosis.ground import DAY, MACHINE, NOW, RANGE, codes, findings
 
 from wgmesh_agent.diagnosis.doctor import diagnose
-from wgmesh_agent.diagnosis.machine import CertificateFile, InterfaceState, LocalNetwork
+from wgmesh_agent.diagnosis.machine import CertificateFile, Hindrances, InterfaceState, LocalNetwork, Way
 
 STATE = MACHINE.state
 assert STATE is not None
+WAY = Way("10.232.0.1", "ts0", "52", "5270: lookup 52")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,14 @@ assert STATE is not None
         ),
         ({"certificates": (CertificateFile("/a.pem", "", NOW - DAY, NOW + DAY),)}, []),
         ({"certificates": (CertificateFile("/a.pem", "it cannot be read"),)}, [("certificate", "/a.pem")]),
+        ({"hindrances": Hindrances((WAY,))}, [("route_taken", "10.232.0.1")]),
+        ({"hindrances": Hindrances(forward_drops=("x",))}, [("forward_dropped", "wgblue")]),
+        ({"hindrances": Hindrances(strict=True)}, [("rp_filter", "wgblue")]),
+        (
+            {"hindrances": Hindrances((WAY,)), "state": replace(STATE, up=False)},
+            [("interface_down", "wgblue")],
+        ),
+        ({"ports_taken": ("UDP port 4789",)}, [("port_taken", "")]),
     ],
 )
 def test_each_fault_has_its_finding(changed: dict[str, Any], expected: list[tuple[str, str]]) -> None:
