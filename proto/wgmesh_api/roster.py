@@ -179,25 +179,58 @@ def read_node(body: Mapping[str, Any]) -> RosterNode:
         external=spec.get("external") is True,
         endpoint_hint=read_address(spec.get("endpointHint")),
         report=read_report(read_mapping(body, "status")),
-        routes=tuple(
-            route for text in read_list(spec, "routes") if (route := read_network(text)) is not None
-        ),
+        routes=_routes(metadata, spec),
     )
 
 
-def address_holders(nodes: Iterable[RosterNode]) -> dict[IPAddress, RosterNode]:
+def _routes(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[IPNetwork, ...]:
+    """Routes count once the operator has accepted the member, which its finalizer tells.
+
+    People create external members: until the operator has looked at one, its routes are theirs, and may be anybody's.
+    """
+    if LEAVE_FINALIZER not in read_list(metadata, "finalizers"):
+        return ()
+    return tuple(route for text in read_list(spec, "routes") if (route := read_network(text)) is not None)
+
+
+class AddressHolders:
     """The member that has each address: of several that name it, the one whose object is oldest.
 
     Objects have a creation time in whole seconds; of two of the same second the first by name counts, so that the
-    operator and all agents conclude the same.
+    operator and all agents conclude the same, in whatever order they learn of them.
     """
-    holders: dict[IPAddress, RosterNode] = {}
-    for node in nodes:
+
+    def __init__(self, nodes: Iterable[RosterNode] = ()) -> None:
+        self._claims: dict[IPAddress, dict[str, RosterNode]] = {}
+        for node in nodes:
+            self.put(node)
+
+    def put(self, node: RosterNode) -> None:
         for address in node.addresses:
-            holder = holders.setdefault(address, node)
-            if (node.created, node.name) < (holder.created, holder.name):
-                holders[address] = node
-    return holders
+            self._claims.setdefault(address, {})[node.name] = node
+
+    def drop(self, node: RosterNode) -> None:
+        for address in node.addresses:
+            claims = self._claims.get(address, {})
+            claims.pop(node.name, None)
+            if not claims:
+                self._claims.pop(address, None)
+
+    def addresses(self) -> set[IPAddress]:
+        """All that are named by some member."""
+        return set(self._claims)
+
+    def holder(self, address: IPAddress) -> RosterNode | None:
+        claims = self._claims.get(address, {}).values()
+        return min(claims, key=lambda node: (node.created, node.name), default=None)
+
+    def rival(self, node: RosterNode) -> RosterNode | None:
+        """The member that has an address which `node` names; None if all are its own."""
+        for address in node.addresses:
+            holder = self.holder(address)
+            if holder is not None and holder.name != node.name:
+                return holder
+        return None
 
 
 _DEFAULT_LIFETIME_SECONDS = 720 * 3600.0

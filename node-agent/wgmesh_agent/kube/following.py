@@ -172,9 +172,11 @@ class Following:
             if entry is not None:
                 session.node.beyond.announce(entry.routes)
             return
-        if entry is not None and not entry.deleting and not self._policy.is_expired(entry.uid):
+        if entry is not None and not entry.deleting and self._policy.admits(name):
             claim = None if _says_the_same(entry, ledger.by_name(name)) else claim_of(entry)
-            if claim is not None and self._knows_better(entry, claim, ledger):
+            # the key of an external member is its record's: the roster has it from other agents' statuses
+            is_proven = not entry.external or not session.node.record.requires_admission
+            if claim is not None and is_proven and self._knows_better(entry, claim, ledger):
                 membership.accept(claim, Origin.ROSTER)
         if entry is not None:
             membership.route(name, entry.routes)

@@ -318,7 +318,9 @@ class KubeAgent:
 
     def _roster_claims(self, own: str) -> tuple[Claim, ...]:
         claims = (
-            claim_of(entry) for entry in self._view.nodes.values() if entry.node != own and not entry.deleting
+            claim_of(entry)
+            for entry in self._view.nodes.values()
+            if entry.node != own and not (entry.deleting or entry.external or self._view.rival(entry.node))
         )
         return tuple(claim for claim in claims if claim is not None)
 

@@ -33,7 +33,9 @@ class RosterPolicy:
         if self._view.standing(self._identity.uid()) is not Standing.MEMBER:
             return True
         entry = self._view.nodes.get(node)
-        return self._view.lists(node) if entry is None else entry.uid not in self._expired
+        if entry is None:
+            return self._view.lists(node)
+        return entry.uid not in self._expired and self._view.rival(node) is None
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
         """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
@@ -42,6 +44,9 @@ class RosterPolicy:
             raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
         if entry is None or entry.deleting or not entry.addresses:
             raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
+        rival = self._view.rival(node)
+        if rival is not None:
+            raise Denied(DenialReason.NOT_LISTED, f"{node} has an address of {rival.node} in the roster")
         if caller.not_before is not None and caller.not_before < entry.created:
             raise Denied(
                 DenialReason.REVOKED,

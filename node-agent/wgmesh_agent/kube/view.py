@@ -14,6 +14,7 @@ from wgmesh_agent.kube.standing import Roster, Standing, standing
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_api.roster import (
     MESH_LABEL,
+    AddressHolders,
     RosterMesh,
     RosterNode,
     node_object_name,
@@ -48,6 +49,7 @@ class RosterView:
         self._unreadable: set[str] = set()
         self._places: dict[str, str] = {}
         self._touched: set[str] = set()
+        self._holders = AddressHolders()
         self._watches: tuple[Freshness, ...] = ()
 
     def start(self, api: Api) -> None:
@@ -85,6 +87,11 @@ class RosterView:
         """Whether there is a WgMeshNode for a member of this name, readable or not."""
         return node in self.nodes or node_object_name(self._mesh_name, node) in self._unreadable
 
+    def rival(self, node: str) -> RosterNode | None:
+        """The member that has an address which the member `node` names, too; see AddressHolders."""
+        entry = self.nodes.get(node)
+        return self._holders.rival(entry) if entry is not None else None
+
     def take_touched(self) -> frozenset[str]:
         """The members of whom there was news since last asked; each is told once."""
         taken, self._touched = frozenset(self._touched), set()
@@ -118,7 +125,7 @@ class RosterView:
 
     def _replace_nodes(self, items: list[RosterNode | Unreadable]) -> None:
         before, places = self.nodes, self._places
-        self.nodes, self._places = {}, {}
+        self.nodes, self._places, self._holders = {}, {}, AddressHolders()
         self._unreadable.clear()
         for found in items:
             self._take_node(found, before.get(places.get(found.name, "")))
@@ -131,6 +138,7 @@ class RosterView:
         before = self.nodes.get(place)
         if before is not None and before.name == found.name:
             del self.nodes[place]
+            self._holders.drop(before)
             self._touched.add(place)
         else:
             before = None
@@ -154,6 +162,7 @@ class RosterView:
             found = before
         if found.mesh == self._mesh_name:
             self.nodes[found.node] = found
+            self._holders.put(found)
             self._places[found.name] = found.node
             self._touched.add(found.node)
 

@@ -14,8 +14,7 @@ from wgmesh_api.roster import (
     ENDPOINT,
     LEAVE_FINALIZER,
     MESH_LABEL,
-    RosterNode,
-    address_holders,
+    AddressHolders,
     node_object_name,
 )
 from wgmesh_operator.decisions import bootstraps
@@ -88,8 +87,8 @@ def plan_members(
         for name in sorted(nameable)
         if nodes[name].endpoint_error
     )
-    holders = address_holders(member.roster for member in members.values())
-    taken = set(holders)
+    holders = AddressHolders(member.roster for member in members.values())
+    taken = holders.addresses()
     unread = state.unread(Kind.MEMBER)
     for name in sorted(nameable | externals):
         object_name = node_object_name(mesh.name, name)
@@ -209,7 +208,7 @@ def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
 
 
 def _problem_of(
-    mesh: MeshObject, member: Member, holders: Mapping[IPAddress, RosterNode], *, is_node: bool
+    mesh: MeshObject, member: Member, holders: AddressHolders, *, is_node: bool
 ) -> Problem | None:
     """What keeps a WgMeshNode, which people may write as well, from being a member."""
     roster = member.roster
@@ -219,11 +218,11 @@ def _problem_of(
     for address in roster.addresses:
         if found is not None:
             break
-        holder = holders[address]
+        holder = holders.holder(address)
         if not any(usable(address, network) for network in mesh.cidrs):
             ranges = " or ".join(str(network) for network in mesh.cidrs)
             found = Problem("AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}")
-        elif holder is not roster:
+        elif holder is not None and holder.name != roster.name:
             found = Problem("AddressTaken", f"{roster.node} asks for {address} of {holder.node}")
     if found is None:
         return None

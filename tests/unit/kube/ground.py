@@ -41,7 +41,7 @@ from wgmesh_api.certificates import (
 )
 from wgmesh_api.fields import write_time
 from wgmesh_api.identity import NodeIdentity, Role
-from wgmesh_api.roster import API_VERSION
+from wgmesh_api.roster import API_VERSION, LEAVE_FINALIZER
 
 T = TypeVar("T")
 MADE = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
@@ -61,11 +61,17 @@ def node_body(
     uid: str = "",
     key: PublicKey | None = None,
     deleting: bool = False,
+    created: datetime = MADE,
     status: dict[str, Any] | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
     """A WgMeshNode whose agent reports `key`."""
-    metadata = {"name": f"blue.{node}", "uid": uid or f"uid-{node}", "creationTimestamp": write_time(MADE)}
+    metadata: dict[str, Any] = {
+        "name": f"blue.{node}",
+        "uid": uid or f"uid-{node}",
+        "creationTimestamp": write_time(created),
+        "finalizers": [LEAVE_FINALIZER],
+    }
     if deleting:
         metadata["deletionTimestamp"] = write_time(MADE)
     report = {"phase": "Joined", "publicKey": str(key), "endpoint": f"192.0.2.{number}:54540"} if key else {}
@@ -224,9 +230,20 @@ class Gossip:
 class SessionGround:
     """Stands for a session of the node alpha."""
 
-    def __init__(self, policy: MembershipPolicy | None = None, *, bootstrap: bool = False) -> None:
+    def __init__(
+        self,
+        policy: MembershipPolicy | None = None,
+        *,
+        bootstrap: bool = False,
+        requires_admission: bool = False,
+    ) -> None:
         policy = policy or StandalonePolicy(())
-        record = mesh_record(node=OWN, addresses=(ip_address("10.232.0.1"),), bootstrap=bootstrap)
+        record = mesh_record(
+            node=OWN,
+            addresses=(ip_address("10.232.0.1"),),
+            bootstrap=bootstrap,
+            requires_admission=requires_admission,
+        )
         self.ledger = Ledger(Own(OWN, OWN_KEY.public(), record.addresses, record.ranges))
         self.gossip = Gossip()
         self.changes = Changes()

@@ -92,6 +92,40 @@ def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
 
 
+@pytest.mark.parametrize("order", [("aaa", "zzz"), ("zzz", "aaa")])
+async def test_of_two_with_one_address_every_agent_has_the_same(
+    ground: Ground, order: tuple[str, str]
+) -> None:
+    numbers = {"aaa": 8, "zzz": 9}
+    for name in order:
+        body = node_body(name, 8, key=public_key(numbers[name]))
+        ground.api.put(body)
+        await ground.look()
+    assert "aaa" in ground.bound()
+    assert "zzz" not in ground.bound()
+    assert not ground.policy.admits("zzz")
+    with pytest.raises(Denied, match=r"zzz has an address of aaa in the roster"):
+        ground.policy.assigned_addresses("zzz", Caller("zzz"))
+    ground.api.remove(node_path("aaa"))
+    await ground.look()
+    assert ground.policy.admits("zzz")
+
+
+async def test_who_comes_later_with_a_members_address_does_not_take_it(ground: Ground) -> None:
+    ground.api.put(node_body("aaa", 2, key=public_key(8), created=MADE + timedelta(seconds=1)))
+    await ground.look()
+    assert ground.session.bound()["beta"] == public_key(2)
+    assert "aaa" not in ground.bound()
+
+
+async def test_the_key_of_an_external_member_is_its_records_where_records_are_required(
+    ground: Ground,
+) -> None:
+    ground.session = SessionGround(ground.policy, requires_admission=True)
+    assert not await ground.look()
+    assert ground.bound() == {"beta", "gamma"}
+
+
 async def test_members_of_the_roster_are_bound_by_what_they_report(ground: Ground) -> None:
     ground.api.put(node_body("delta", 4, key=public_key(4)))
     assert not await ground.look()

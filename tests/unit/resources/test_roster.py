@@ -138,7 +138,14 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             ],
         ),
     )
-    read = roster.read_node(dumped(node, name="blue.a", deletionTimestamp="2030-01-01T00:00:00Z"))
+    read = roster.read_node(
+        dumped(
+            node,
+            name="blue.a",
+            deletionTimestamp="2030-01-01T00:00:00Z",
+            finalizers=[roster.LEAVE_FINALIZER],
+        )
+    )
     assert read == roster.RosterNode(
         name="blue.a",
         uid="u-1",
@@ -186,6 +193,13 @@ def test_a_member_of_the_models_is_read_whole() -> None:
         routes=(ip_network("10.244.1.0/24"),),
     )
     assert read.deleting
+
+
+def test_routes_count_once_the_operator_has_accepted_the_member() -> None:
+    spec = {"mesh": "blue", "node": "a", "external": True, "routes": ["0.0.0.0/0"]}
+    assert roster.read_node({"metadata": METADATA, "spec": spec}).routes == ()
+    accepted = METADATA | {"finalizers": [roster.LEAVE_FINALIZER]}
+    assert roster.read_node({"metadata": accepted, "spec": spec}).routes == (ip_network("0.0.0.0/0"),)
 
 
 TEXT = st.text(max_size=10)
