@@ -16,12 +16,14 @@ from wgmesh_agent.links.hearing import Hearing, Link
 from wgmesh_agent.links.path_mtu import Path, PathMTUs
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import Device, Endpoint
 from wgmesh_agent.wireguard.mtu import OVERHEAD_BYTES
 from wgmesh_agent.wireguard.underlay import route_to
 
 log = structlog.get_logger()
+PROBES = border("probe", "UDP beside gossip on the mesh address, from whoever has a tunnel")
 MAX_PROBE_BYTES = 64
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
 RESUME_SECONDS = 5.0
@@ -135,7 +137,11 @@ class Prober(asyncio.DatagramProtocol):
             self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        source, now = ip_address(addr[0]), boot_clock.seconds()
+        with PROBES.fence(addr[0]):
+            self._received(data, addr)
+
+    def _received(self, data: bytes, addr: tuple[str, int]) -> None:
+        source, now = ip_address(addr[0].partition("%")[0]), boot_clock.seconds()
         probe = data[:MAX_PROBE_BYTES]
         if self._hearing.received(source, probe, now):
             answer = self._hearing.answer(source, probe, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from sys import intern
 from types import MappingProxyType
+from typing import Final
 
 from .config import SerfConfig
 from .counters import Counters
@@ -25,6 +26,8 @@ from .notifications import (
 )
 from .serf_messages import JoinIntent, LeaveIntent, MemberStatus, decode_tags
 
+LEAVING_SECONDS: Final = 15.0
+"""serf gives each of its two leave messages 5 s and lingers for 1 s (`BroadcastTimeout`, `LeavePropagateDelay`)."""
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -73,7 +76,7 @@ class MemberTable:
     """All members by name, with the failed and the left also apart, the longest gone first.
 
     `refute_leave` answers a leave intent about ourselves, `prune_later` erases a leaving member in a while; `gone` is
-    told of who failed or left at a time, and of who is forgotten (no time).
+    told of who failed, left or is leaving at a time, and of who is forgotten (no time).
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class MemberTable:
         self._intents = IntentBuffer(config.recent_intent_seconds, config.max_intents)
         self.failed: dict[str, SerfMember] = {}
         self.left: dict[str, SerfMember] = {}
+        self.leaving: dict[str, SerfMember] = {}
         self.leaving_self = False
 
     def __len__(self) -> int:
@@ -174,7 +178,8 @@ class MemberTable:
                 ltime = intent.ltime
                 if intent.leaving:
                     status = MemberStatus.LEAVING
-            member = self._members[record.name] = SerfMember(record, status, ltime, now)
+            member = self._members[record.name] = SerfMember(record, MemberStatus.ALIVE, ltime, now)
+            self._set_status(member, status, now)
         else:
             member.record = record
             self._set_status(member, MemberStatus.ALIVE, now)
@@ -209,6 +214,18 @@ class MemberTable:
             self._set_status(member, MemberStatus.FAILED, now)
             self._emit(MemberFailed(member.view()))
 
+    def expire_leaving(self, now: float) -> None:
+        """Return members to alive that should have left: a leave takes seconds, and memberlist has them alive still.
+
+        Such a leave was another member's word, and its refutation was lost.
+        """
+        for member in list(self.leaving.values()):
+            own = member.record.name == self._name and self.leaving_self
+            if now - member.since >= LEAVING_SECONDS and not member.record.gone and not own:
+                self._counters.refuse("intent: leave of a member that stays")
+                self._set_status(member, MemberStatus.ALIVE, now)
+                self._emit(MemberUpdated(member.view()))
+
     def prune(self, member: SerfMember) -> None:
         """Forget a member that memberlist has dead or left: of a living one nobody's word is enough."""
         if member.record.gone:
@@ -220,8 +237,8 @@ class MemberTable:
         """Forget a member."""
         member = self._members.pop(name, None)
         if member is not None:
-            self.failed.pop(name, None)
-            self.left.pop(name, None)
+            for apart in (self.failed, self.left, self.leaving):
+                apart.pop(name, None)
             self._gone(name, None)
             self._emit(MemberReaped(member.view()))
 
@@ -240,16 +257,18 @@ class MemberTable:
 
     def _set_status(self, member: SerfMember, status: MemberStatus, now: float) -> None:
         name = member.record.name
-        self.failed.pop(name, None)
-        self.left.pop(name, None)
+        for apart in (self.failed, self.left, self.leaving):
+            apart.pop(name, None)
         if status is MemberStatus.FAILED:
             self.failed[name] = member
         elif status is MemberStatus.LEFT:
             self.left[name] = member
+        elif status is MemberStatus.LEAVING:
+            self.leaving[name] = member
         member.status = status
         member.since = now
         member.refresh()
-        if member.gone:
+        if member.gone or status is MemberStatus.LEAVING:
             self._gone(name, now)
 
     def _read_tags(self, member: SerfMember) -> None:

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.gossip.core_ground import Loner, alive
 
 from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.member_table import LEAVING_SECONDS
 from wgmesh_agent.gossip.messages import Dead, Message, UserMessage
 from wgmesh_agent.gossip.notifications import (
     LeaveFinished,
@@ -287,3 +288,24 @@ class TestOblivion:
         core.hear(Dead(2, "n2", "n3"))
         core.pass_time(80)
         assert status(core, "n2") is FAILED
+
+
+def test_a_leave_at_the_time_of_the_last_join_of_ourselves_is_refuted_too() -> None:
+    core = Loner().know(4)
+    core.hear(intent(JoinIntent(10, "n1")))
+    core.hear(intent(LeaveIntent(10, "n1")))
+    refutations = [said for said in passed_on(core) if isinstance(said, JoinIntent) and said.node == "n1"]
+    assert refutations
+    assert max(said.ltime for said in refutations) > 10
+    assert status(core, "n1") is ALIVE
+
+
+def test_a_member_said_to_leave_that_stays_alive_is_alive_again_after_a_while() -> None:
+    core = in_status(LEAVING)
+    begun, longest = core.now, 3 * LEAVING_SECONDS
+    while status(core, "n2") is LEAVING and core.now < begun + longest:
+        core.pass_time(1)
+        # It answers to others, which say so.
+        core.hear(alive("n2", 1))
+    assert status(core, "n2") is ALIVE
+    assert core.now >= LEAVING_SECONDS
