@@ -168,7 +168,7 @@ class _Bench:
             feed, view, identity, RosterPolicy(view, identity), lambda own: True, lambda session: None
         )
         statuses = StatusWriter(feed, view, identity, credentials, following.entered_by)
-        session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event()))
+        session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event(), joins=None))
         tasks = [
             asyncio.create_task(following.follow(session), name="following"),
             asyncio.create_task(statuses.write(session), name="status"),

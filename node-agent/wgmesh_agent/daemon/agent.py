@@ -21,6 +21,7 @@ from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.listening import NameLost
 from wgmesh_agent.daemon.session import Companions, End, Session, Start
 from wgmesh_agent.daemon.waiting import Waiting, is_passing, sentence
+from wgmesh_agent.endpoint.interfaces import reachable_addresses
 from wgmesh_agent.endpoint.look_up import resolve
 from wgmesh_agent.endpoint.own import NoEndpoint, own_endpoint, underlay_mtu
 from wgmesh_agent.gossip.errors import GossipError
@@ -32,7 +33,7 @@ from wgmesh_agent.state.folder import MACHINE, MeshInUse, StateFolder
 from wgmesh_agent.state.machine import this_machine
 from wgmesh_agent.state.sealed_file import DamagedFile
 from wgmesh_agent.wireguard.backends.select import choose
-from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, Network
 from wgmesh_agent.wireguard.mtu import tunnel_mtu
@@ -126,8 +127,12 @@ async def _agent(
         if folder is None:
             return 0
         opened = folder
+        # In a cluster the node's name is not for its state to say.
+        name = settings.node_name if held_tunnel else None
         if (
-            await _unless_ended(_until_possible(lambda: _own_state(opened, founds=founds)), stop, leave)
+            await _unless_ended(
+                _until_possible(lambda: _own_state(opened, founds=founds, name=name)), stop, leave
+            )
             is None
         ):
             return 0
@@ -172,10 +177,19 @@ async def _opened(settings: NodeSettings) -> StateFolder:
     return await _until_possible(lambda: StateFolder(settings.state_dir, settings.mesh_name))
 
 
-def _own_state(folder: StateFolder, *, founds: bool) -> bool:
-    """True, once what is remembered is this machine's. Raises Conflict."""
+def _own_state(folder: StateFolder, *, founds: bool, name: str | None) -> bool:
+    """True, once what is remembered is this machine's and, where `name` is given, that member's. Raises Conflict."""
     machine = this_machine()
     if not folder.is_of_another(machine):
+        other = _other_member(folder, name) if name is not None else ""
+        if other:
+            log.error(
+                "state of another node set aside",
+                why=f"it is that of the member {other}, and this node is {name}",
+                kept=str(folder.set_aside()),
+                next="entering as itself",
+            )
+            folder.is_of_another(machine)
         return True
     why = "the state folder was written on another machine: this one is a copy of it, or has its disk"
     keep = f"if the other machine is gone for good, remove {folder.path / MACHINE} to go on as it"
@@ -190,6 +204,16 @@ def _own_state(folder: StateFolder, *, founds: bool) -> bool:
         "state of another machine set aside", why=why, kept=str(aside), next=f"entering as itself; {keep}"
     )
     return True
+
+
+def _other_member(folder: StateFolder, name: str) -> str:
+    """The member whose state this is, if that is not `name`; empty if it is, or if nothing is remembered."""
+    try:
+        record = folder.mesh()
+    except DamagedFile as error:
+        log.error("mesh forgotten", why=str(error), next="entering again")
+        return ""
+    return record.node if record is not None and record.node != name else ""
 
 
 async def _run(
@@ -284,9 +308,20 @@ async def endpoint_of(
     settings: NodeSettings, towards: Sequence[IPAddress], ranges: Sequence[Network]
 ) -> Endpoint:
     """Where others reach this node's WireGuard, by its settings. Raises NoEndpoint."""
+    if settings.own_address is not None and await _has_address(settings.own_address):
+        return Endpoint(settings.own_address, settings.listen_port)
     return await own_endpoint(
         settings.listen_addr, settings.listen_port, settings.stun_server, towards, ranges
     )
+
+
+async def _has_address(address: IPAddress) -> bool:
+    """Whether this machine has it; yes where that cannot be told."""
+    try:
+        return address in {found for _, found in await reachable_addresses()}
+    except KernelError as error:
+        log.debug("addresses not read", why=str(error))
+        return True
 
 
 def _signals(

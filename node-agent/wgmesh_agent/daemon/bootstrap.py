@@ -41,6 +41,7 @@ class Bootstrap:
         self._node = node
         self._policy = node.policies.membership
         self._server: grpc.aio.Server | None = None
+        self._is_sweeping = False
         self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
         self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.promise)
         node.gossip.on_query(CLAIM_QUERY, self._claims.answer)
@@ -69,11 +70,14 @@ class Bootstrap:
         port = int(bind.rpartition(":")[2])
         with needing(port, ("tcp",), "admission of members; -grpc-bind-port, spec.bootstrap.port"):
             self._server = await serve(service, bind, tls)
-        node.tasks.keep(self._sweep, "sweep")
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            node.tasks.keep(self._sweep, "sweep")
 
     async def stop(self) -> None:
-        if self._server is not None:
-            await self._server.stop(STOP_GRACE_SECONDS)
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(STOP_GRACE_SECONDS)
 
     def is_alive(self, node: str) -> bool:
         member = self._node.gossip.members().get(node)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import errno
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 import grpc
 import structlog
@@ -23,6 +25,7 @@ from wgmesh_agent.daemon.entering import Door, EndpointTowards, enter_by, record
 from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.identity import Identity
 from wgmesh_agent.daemon.jitter import jittered
+from wgmesh_agent.daemon.join_serving import JoinServing
 from wgmesh_agent.daemon.node import MeshNode
 from wgmesh_agent.daemon.policies import Policies
 from wgmesh_agent.daemon.rotations import Rotations
@@ -44,6 +47,7 @@ from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.state.records import MeshRecord
 from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.values import bounded
@@ -76,6 +80,7 @@ class Role:
         door: how to enter again when nobody else is left; None for the mesh's first node.
         service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
         secrets: for pre-shared keys.
+        follows_address: once this machine does not have the address of `bind`, the service listens where it is then.
     """
 
     bind: str | None
@@ -83,6 +88,7 @@ class Role:
     door: Door | None
     service_port: int = SERVICE_PORT
     secrets: SecretSource | None = None
+    follows_address: bool = False
 
     @property
     def tls(self) -> bool:
@@ -145,6 +151,7 @@ class Session:
         self._leaving = asyncio.Lock()
         self.leave_wanted = asyncio.Event()
         self.moved_to: Start | None = None
+        self.joins: JoinServing | None = None
         self.has_started = False
 
     async def run(
@@ -185,8 +192,12 @@ class Session:
         await node.start(peers)
         if role.bind is not None:
             bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
-            await bootstrap.start(role.bind, role.server_tls)
+            self.joins = serving = JoinServing(bootstrap, self._bind, role.server_tls)
             servers.push_async_callback(bootstrap.stop)
+            if not await serving.attempt() and fresh and role.door is None:
+                # There is no mesh yet whose tunnels would be lost.
+                raise OSError(errno.EADDRINUSE, serving.state.problem)
+            node.tasks.keep(serving.run, "join service")
         examiner = Examiner(node, role.asking_tls)
         service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
         server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
@@ -243,6 +254,20 @@ class Session:
                     )
                 )
         return list(found)
+
+    async def _bind(self) -> HostPort:
+        """Where the Mesh service is to listen now."""
+        assert self._role.bind is not None
+        host, _, port = self._role.bind.rpartition(":")
+        bind = HostPort(host.removeprefix("[").removesuffix("]"), int(port))
+        if not self._role.follows_address:
+            return bind
+        try:
+            if ip_address(bind.host) not in await self.node.location.addresses():
+                return HostPort(str((await self._endpoint(())).address), bind.port)
+        except (NoEndpoint, BackEndError) as error:
+            log.debug("where this node is cannot be told", why=str(error))
+        return bind
 
     async def _locate(self) -> Endpoint:
         """Where others reach this node now; raises NoEndpoint."""

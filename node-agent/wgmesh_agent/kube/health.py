@@ -43,6 +43,7 @@ class Health:
         roster_age: Callable[[], float | None],
         *,
         retry_seconds: float = RETRY_SECONDS,
+        shared_seconds: float = SHARED_SECONDS,
     ) -> None:
         """
         Args:
@@ -55,6 +56,7 @@ class Health:
         self._look = look
         self._roster_age = roster_age
         self._retry_seconds = retry_seconds
+        self._shared_seconds = shared_seconds
         self._down: Callable[[], Mapping[str, str]] = dict
         self._last_beat = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,7 +152,7 @@ class Health:
     async def _shared_metrics(self) -> Answer:
         """One reading for all who ask within seconds, and while it lasts."""
         now = time.monotonic()
-        if self._read is not None and now - self._read[0] < SHARED_SECONDS:
+        if self._read is not None and now - self._read[0] < self._shared_seconds:
             return self._read[1]
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._metrics(), name="metrics")

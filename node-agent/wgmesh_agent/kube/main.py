@@ -296,7 +296,9 @@ class KubeAgent:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
         credentials = self._credentials if bind else None
-        role = SessionRole(bind, credentials, self._door(record.node), port, self._secrets)
+        role = SessionRole(
+            bind, credentials, self._door(record.node), port, self._secrets, follows_address=True
+        )
         assert self._policies is not None
         return Start(role, self._policies, record, peers, fresh)
 

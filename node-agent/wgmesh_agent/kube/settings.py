@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgmesh_agent.settings.errors import SettingsError
-from wgmesh_agent.settings.model import BackendChoice, ListenAddress, LogFormat, NodeSettings, Verbosity
+from wgmesh_agent.settings.model import BackendChoice, LogFormat, NodeSettings, Verbosity
 from wgmesh_api.names import is_mesh_name, is_node_name
 
 E = TypeVar("E")
@@ -57,7 +57,8 @@ def from_environment(environment: Mapping[str, str]) -> KubeSettings:
         node=NodeSettings(
             mesh_name=mesh,
             node_name=kube_node,
-            listen_addr=ListenAddress(address=address),
+            listen_addr=None,
+            own_address=address,
             listen_port=_number(environment, "WGMESH_WIREGUARD_LISTEN_PORT", 54540),
             memberlist_file=None,
             agent_socket=Path(environment.get("WGMESH_AGENT_BIND_SOCKET") or f"/run/wgmesh/{mesh}.sock"),

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
+from wgmesh_agent.daemon.join_serving import Serving
 from wgmesh_agent.daemon.session import Session
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
@@ -26,7 +27,7 @@ from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.report import NodeReport
+from wgmesh_api.report import BootstrapReport, NodeReport
 from wgmesh_api.roster import API_VERSION, gossip_key_id, node_object_name
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ class StatusWriter:
         self._clock = clock
         self._calm = Calm(random.Random())  # noqa: S311
         self._next_key = ""
+        self._bootstrap: BootstrapReport | None = None
 
     async def write(self, session: Session) -> None:
         """Writes on news until it is cancelled."""
@@ -121,6 +123,11 @@ class StatusWriter:
         """As `tell_left`, with what was said last."""
         await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
 
+    def _bootstrap_report(self, session: Session) -> BootstrapReport | None:
+        serving = session.joins.state if session.joins is not None else None
+        self._bootstrap = bootstrap_report(serving, self._bootstrap)
+        return self._bootstrap
+
     async def _report(self, session: Session) -> NodeReport:
         node = session.node
         record, identity = node.record, node.identity
@@ -146,10 +153,26 @@ class StatusWriter:
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",
         )
+        base = replace(base, bootstrap=self._bootstrap_report(session))
         base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
         device = await node.device()
         told_of = {name: self._entered_by(name) for name in externals} if record.bootstrap else {}
         return await asyncio.to_thread(report, base, looking_at(session, device), expected, told_of)
+
+
+def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) -> BootstrapReport | None:
+    """Whether this node serves joiners.
+
+    Args:
+        serving: None on a node that is no bootstrap node.
+        before: what was reported last. That it could not serve stays reported when the duty has moved to another node,
+            lest it come back.
+    """
+    if serving is None:
+        return before if before is not None and not before.serving else None
+    if serving.is_serving:
+        return BootstrapReport(serving=True)
+    return BootstrapReport(serving=False, message=serving.problem) if serving.is_lasting else before
 
 
 def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:

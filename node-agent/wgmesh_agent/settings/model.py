@@ -102,6 +102,8 @@ class NodeSettings:
     """Networks behind this node that it asks to announce."""
     psk_file: Path | None = None
     """The mesh's secrets for pre-shared keys."""
+    own_address: IPAddress | None = None
+    """This machine's address as whoever started the agent had it; preferred for as long as the machine has it."""
 
 
 @dataclass(frozen=True, slots=True)

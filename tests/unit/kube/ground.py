@@ -277,7 +277,9 @@ class SessionGround:
             device=self._device,
             beyond=SimpleNamespace(refused=(), announce=self.announced.append),
         )
-        session = SimpleNamespace(node=node, leave_wanted=self.leave_wanted, move=self.moved.append)
+        session = SimpleNamespace(
+            node=node, leave_wanted=self.leave_wanted, move=self.moved.append, joins=None
+        )
         self.session = cast(Session, session)
 
     async def _device(self) -> Device:

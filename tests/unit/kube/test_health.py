@@ -61,7 +61,7 @@ def looker() -> Looker:
 
 @pytest.fixture
 async def health(looker: Looker) -> AsyncIterator[Health]:
-    made = Health(0, looker, lambda: looker.roster_age, retry_seconds=0.01)
+    made = Health(0, looker, lambda: looker.roster_age, retry_seconds=0.01, shared_seconds=60.0)
     made.start()
     yield made
     await asyncio.to_thread(made.stop)

@@ -10,7 +10,7 @@ import pytest
 from wgmesh_agent.kube.settings import from_environment
 from wgmesh_agent.settings import table
 from wgmesh_agent.settings.errors import SettingsError
-from wgmesh_agent.settings.model import BackendChoice, ListenAddress
+from wgmesh_agent.settings.model import BackendChoice
 from wgmesh_agent.settings.resolve import resolve
 from wgmesh_agent.settings.setting import Command
 
@@ -24,7 +24,8 @@ TOLD = {
 
 def test_the_least_that_is_told_is_enough() -> None:
     settings = from_environment(TOLD)
-    assert settings.node.listen_addr == ListenAddress(address=ip_address("192.0.2.7"))
+    assert settings.node.own_address == ip_address("192.0.2.7")
+    assert settings.node.listen_addr is None
     assert settings.node.agent_socket == Path("/run/wgmesh/blue.sock")
     assert (settings.node.listen_port, settings.bootstrap_port, settings.metrics_port) == (54540, 5000, 9586)
     assert settings.node.mtu is None

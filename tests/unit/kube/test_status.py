@@ -24,17 +24,18 @@ from tests.unit.kube.ground import (
 )
 
 from wgmesh_agent.daemon.gossip_rotation import NotRotated
+from wgmesh_agent.daemon.join_serving import Serving
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.kube import status as module
 from wgmesh_agent.kube.api import ApiError
 from wgmesh_agent.kube.calm import JITTER, REASSERT_SECONDS, SECONDS, Calm
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.status import StatusWriter
+from wgmesh_agent.kube.status import StatusWriter, bootstrap_report
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.wireguard.model import Device
-from wgmesh_api.report import NodeReport
+from wgmesh_api.report import BootstrapReport, NodeReport
 
 HEARD = Link(1.0, True, True)
 
@@ -271,3 +272,12 @@ async def test_a_key_that_cannot_be_told_is_not_to_come(
     ground.clock += SECONDS * JITTER
     await ground.look()
     assert "nextPublicKey" not in ground.status()
+
+
+def test_what_hinders_joins_is_reported_once_it_lasts_and_after_the_duty_has_moved() -> None:
+    refused = BootstrapReport(serving=False, message="port 5000 is in use")
+    assert bootstrap_report(Serving(False, "port 5000 is in use", is_lasting=False), None) is None
+    assert bootstrap_report(Serving(False, "port 5000 is in use"), None) == refused
+    assert bootstrap_report(None, refused) == refused
+    assert bootstrap_report(Serving(True), refused) == BootstrapReport(serving=True)
+    assert bootstrap_report(None, BootstrapReport(serving=True)) is None
