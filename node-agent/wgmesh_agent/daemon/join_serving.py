@@ -10,8 +10,8 @@ from typing import Protocol
 
 import structlog
 
+from wgmesh_agent.daemon.waiting import sentence
 from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.runtime.port_holder import listener
 from wgmesh_agent.settings.model import HostPort
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Service(Protocol):
     """What is bound: `daemon.bootstrap.Bootstrap`."""
 
     async def start(self, bind: str, tls: Credentials | None) -> None:
-        """Raises OSError: it cannot be bound."""
+        """Raises OSError: it cannot be bound, and why."""
 
     async def stop(self) -> None:
         """Is served no more."""
@@ -50,7 +50,6 @@ class JoinServing:
         tls: Credentials | None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        holder: Callable[[int], str] = listener,
     ) -> None:
         """
         Args:
@@ -60,7 +59,6 @@ class JoinServing:
         self._bind = bind
         self._tls = tls
         self._clock = clock
-        self._holder = holder
         self._bound: HostPort | None = None
         self._problem = ""
         self._failing_since = 0.0
@@ -83,9 +81,8 @@ class JoinServing:
             self._bound = None
         try:
             await self._service.start(str(wanted), self._tls)
-        except OSError:
-            holder = await asyncio.to_thread(self._holder, wanted.port)
-            self._failed(f"port {wanted.port} of {wanted.host} is in use by {holder}")
+        except OSError as error:
+            self._failed(sentence(error))
             return False
         if self._problem:
             log.warning("joiners are served again", bind=str(wanted))
@@ -106,7 +103,4 @@ class JoinServing:
             self._failing_since = self._clock()
         if problem != self._problem:
             self._problem = problem
-            log.error(
-                "joiners are not served", why=problem, retry_seconds=RETRY_SECONDS,
-                next="end that program, or set another port: -grpc-bind-port, in a cluster bootstrap.port",
-            )  # fmt: skip
+            log.error("joiners are not served", why=problem, retry_seconds=RETRY_SECONDS)

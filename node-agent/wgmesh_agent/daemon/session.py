@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import errno
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 
 import grpc
 import structlog
@@ -194,9 +192,7 @@ class Session:
             bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
             self.joins = serving = JoinServing(bootstrap, self._bind, role.server_tls)
             servers.push_async_callback(bootstrap.stop)
-            if not await serving.attempt() and fresh and role.door is None:
-                # There is no mesh yet whose tunnels would be lost.
-                raise OSError(errno.EADDRINUSE, serving.state.problem)
+            await serving.attempt()
             node.tasks.keep(serving.run, "join service")
         examiner = Examiner(node, role.asking_tls)
         service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
@@ -263,7 +259,7 @@ class Session:
         if not self._role.follows_address:
             return bind
         try:
-            if ip_address(bind.host) not in await self.node.location.addresses():
+            if bind.host not in map(str, await self.node.location.addresses()):
                 return HostPort(str((await self._endpoint(())).address), bind.port)
         except (NoEndpoint, BackEndError) as error:
             log.debug("where this node is cannot be told", why=str(error))

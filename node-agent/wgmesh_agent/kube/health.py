@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from importlib.metadata import version
@@ -13,11 +14,11 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from wgmesh_agent.endpoint.port_holders import taken
 from wgmesh_agent.kube.http_server import Answer, HTTPServer
 from wgmesh_agent.kube.metrics import Look, build, metrics, rejected_input
 from wgmesh_agent.log_output import lost_lines
 from wgmesh_agent.runtime import borders
-from wgmesh_agent.runtime.port_holder import listener
 
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
@@ -83,7 +84,7 @@ class Health:
         try:
             server.start(self._wanted_port)
         except OSError as error:
-            self._say(f"{error.strerror or error!r}: held by {listener(self._wanted_port)}")
+            self._say(_sentence(self._wanted_port, error))
             return False
         self._server = server
         self._last_beat = time.monotonic()
@@ -94,7 +95,7 @@ class Health:
         if why != said:
             log.error(
                 "health and metrics are not served", port=self._wanted_port, why=why,
-                retry_seconds=self._retry_seconds, next="stop that program, or set agent.metricsPort in the WgMesh",
+                retry_seconds=self._retry_seconds, next="tunnels are kept",
             )  # fmt: skip
 
     async def serve(self) -> None:
@@ -183,6 +184,12 @@ class Health:
         ProcessCollector(registry=registry)
         registry.register(_Once(look))
         return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+
+
+def _sentence(port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return str(taken(port, ("tcp",), "health and metrics; agent.metricsPort of the WgMesh").strerror)
+    return error.strerror or repr(error)
 
 
 class _Once(Collector):

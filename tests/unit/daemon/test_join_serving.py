@@ -11,6 +11,7 @@ from wgmesh_agent.daemon.join_serving import TRIED_SECONDS, JoinServing, Serving
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.settings.model import HostPort
 
+PROBLEM = "TCP port 5000 is in use by registry (process 812)"
 HERE, ELSEWHERE = HostPort("192.0.2.1", 5000), HostPort("192.0.2.7", 5000)
 
 
@@ -23,7 +24,7 @@ class Service:
 
     async def start(self, bind: str, tls: Credentials | None) -> None:
         if bind in self.taken:
-            raise OSError(errno.EADDRINUSE, "in use")
+            raise OSError(errno.EADDRINUSE, PROBLEM)
         self.bound.append(bind)
 
     async def stop(self) -> None:
@@ -34,13 +35,7 @@ class Ground:
     def __init__(self) -> None:
         self.now, self.where = 0.0, HERE
         self.service = Service()
-        self.serving = JoinServing(
-            self.service,
-            self._bind,
-            None,
-            clock=lambda: self.now,
-            holder=lambda port: "registry (process 812)",
-        )
+        self.serving = JoinServing(self.service, self._bind, None, clock=lambda: self.now)
 
     async def _bind(self) -> HostPort:
         return self.where
@@ -56,11 +51,10 @@ async def test_a_port_that_is_taken_is_reported_with_its_holder_after_some_secon
     with capture_logs() as logs:
         assert not await ground.serving.attempt()
         assert not await ground.serving.attempt()
-    problem = "port 5000 of 192.0.2.1 is in use by registry (process 812)"
-    assert [(line["event"], line["why"]) for line in logs] == [("joiners are not served", problem)]
-    assert ground.serving.state == Serving(False, problem, is_lasting=False)
+    assert [(line["event"], line["why"]) for line in logs] == [("joiners are not served", PROBLEM)]
+    assert ground.serving.state == Serving(False, PROBLEM, is_lasting=False)
     ground.now = TRIED_SECONDS
-    assert ground.serving.state == Serving(False, problem, is_lasting=True)
+    assert ground.serving.state == Serving(False, PROBLEM, is_lasting=True)
 
 
 async def test_it_is_bound_when_the_port_is_free_again(ground: Ground) -> None:

@@ -172,7 +172,7 @@ async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(look
             ("health and metrics are not served", port)
         ]
         assert f"(process {os.getpid()})" in logs[0]["why"]
-        assert "agent.metricsPort" in logs[0]["next"]
+        assert "agent.metricsPort" in logs[0]["why"]
     async with asyncio.timeout(10):
         await serving
     assert await ask(health, "/healthz") == (200, "ok\n")
