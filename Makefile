@@ -1,4 +1,4 @@
-.PHONY: setup demo test kernel-test e2e bench chaos lint stubs
+.PHONY: setup demo test serf-test kernel-test e2e bench chaos lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -13,6 +13,10 @@ demo: setup
 
 test: setup
 	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+serf-test: setup
+	@tests/serf/newer
+	@$(PYTHON) -m pytest tests/serf -q $(PYTEST)
 
 kernel-test: setup
 	@scripts/need-root tests/kernel/run $(PYTEST)

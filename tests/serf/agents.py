@@ -18,7 +18,14 @@ PORT = 7946
 RPC_PORT = 7373
 KEY = bytes(range(32))
 KEY_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-PROGRAM = os.environ.get("SERF_PROGRAM", "/usr/bin/serf")
+DEBIAN = "/usr/bin/serf"
+NEWER = Path(__file__).with_name("newer")
+
+
+def programs() -> list[str]:
+    """Debian's serf, and the newer one where `make serf-test` has built it."""
+    newer = subprocess.run([NEWER, "-n"], capture_output=True, text=True, timeout=30, check=False)
+    return [DEBIAN, *newer.stdout.split()]
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
@@ -47,12 +54,13 @@ class Agent:
     process: subprocess.Popen[bytes]
     log: Path
     events: Path
+    program: str = DEBIAN
 
     def run(self, *command: str, check: bool = True) -> str:
         """A `serf` command against this agent; its output. Raises CalledProcessError if it fails."""
         name, *arguments = command
         done = subprocess.run(
-            [PROGRAM, name, f"-rpc-addr={self.address}:{RPC_PORT}", *arguments],
+            [self.program, name, f"-rpc-addr={self.address}:{RPC_PORT}", *arguments],
             capture_output=True,
             text=True,
             timeout=30,
@@ -84,6 +92,7 @@ class Ground:
     """Starts agents, and ends those it started."""
 
     folder: Path
+    program: str = DEBIAN
     addresses: Iterator[IPv4Address] = field(default_factory=loopback_network)
     agents: list[Agent] = field(default_factory=list)
 
@@ -100,7 +109,7 @@ class Ground:
         log, events = self.folder / f"{name}.log", self.folder / f"{name}.events"
         events.touch()
         command = [
-            PROGRAM,
+            self.program,
             "agent",
             f"-node={name}",
             f"-bind={address}:{PORT}",
@@ -120,7 +129,7 @@ class Ground:
             process = subprocess.Popen(
                 command, stdout=output, stderr=output, env={**os.environ, "EVENTS": str(events)}
             )
-        agent = Agent(name, address, process, log, events)
+        agent = Agent(name, address, process, log, events, self.program)
         self.agents.append(agent)
         until(lambda: self._answers(agent), 15, f"agent {name} answers")
         return agent
@@ -152,9 +161,9 @@ class Ground:
 
 
 @contextmanager
-def ground(folder: Path) -> Iterator[Ground]:
-    """A ground that is cleared in the end."""
-    made = Ground(folder)
+def ground(folder: Path, program: str = DEBIAN) -> Iterator[Ground]:
+    """A ground of agents of this program that is cleared in the end."""
+    made = Ground(folder, program)
     try:
         yield made
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serf.agents import KEY, PORT, Agent, Ground, ground
+from tests.serf.agents import KEY, PORT, Agent, Ground, ground, programs
 
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.keyring import Keyring
@@ -17,9 +17,9 @@ from wgmesh_agent.gossip_io import GossipNode
 OurNode = Callable[..., Awaitable[GossipNode]]
 
 
-@pytest.fixture
-def serf(tmp_path: Path) -> Iterator[Ground]:
-    with ground(tmp_path) as made:
+@pytest.fixture(params=programs(), ids=lambda program: Path(program).name)
+def serf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
+    with ground(tmp_path, request.param) as made:
         yield made
 
 
