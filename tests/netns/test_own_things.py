@@ -2,11 +2,12 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.netns.mesh_ground import lab_network, wgmesh
+from tests.netns.mesh_ground import eventually, has_interface, lab_network, stays, wgmesh
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
@@ -63,7 +64,9 @@ def things(host: Host) -> dict[str, list[str]]:
     """All that a machine's owner could miss."""
     return {
         "links": sorted(line.split()[0] for line in host.run(["ip", "-brief", "link"]).stdout.splitlines()),
-        "addresses": host.run(["ip", "-brief", "-4", "address", "show", "dev", "mine"]).stdout.split(),
+        "addresses": host.run(
+            ["ip", "-brief", "-4", "address", "show", "dev", "mine"], check=False
+        ).stdout.split(),
         "routes": sorted(host.run(["ip", "-4", "route", "show", "table", "all"]).stdout.splitlines()),
         "rules": host.run(["nft", "list", "ruleset"]).stdout.splitlines(),
         "files": sorted(str(path.relative_to(host.disk)) for path in host.disk.rglob("*")),
@@ -90,6 +93,46 @@ def test_sigterm_removes_nothing_but_the_agent_s_socket(machine: Machine) -> Non
     after = things(machine.host)
     assert set(after.pop("files")) >= set(before.pop("files"))
     assert after == before
+
+
+MOMENTS = (0.0, 0.1, 0.25, 0.5, 0.9, 1.4)
+"""Seconds after the interface is there, or after the agent was started where that is sooner."""
+
+
+def test_nothing_is_left_whenever_a_node_leaves() -> None:
+    """A gateway and relay, told to leave while it is being set up: whatever is under way, removal is the last word."""
+    with lab_network() as network:
+        mesh = Mesh(network, options=("-relays", "n2"))
+        network.add_host("n1")
+        mesh.bootstrap("n1", "-allow-routes", "n2=192.168.7.0/24")
+        host = network.add_host("n2")
+        host.run(["sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"])
+        host.run(["ip", "link", "add", "site0", "type", "bridge"])
+        host.run(["ip", "address", "add", "192.168.7.1/24", "dev", "site0"])
+        host.run(["ip", "link", "set", "site0", "up"])
+        before = everything(host)
+        for moment in MOMENTS:
+            agent = mesh.join("n2", "-routes", "192.168.7.0/24")
+            eventually(lambda: has_interface(host), 20, "the interface is made")
+            time.sleep(moment)
+            os.kill(agent.pid, signal.SIGINT)
+            agent.wait()
+            # Whatever went on without its agent would have ended by then.
+            stays(lambda: everything(host) == before, 0.5, f"nothing is left of who left after {moment} s")
+            mesh.agents.pop("n2")
+
+
+def everything(host: Host) -> dict[str, list[str]]:
+    """What an agent makes, of all there is."""
+    found = things(host)
+    found.pop("files")
+    found["routing rules"] = host.run(["ip", "rule", "show"]).stdout.splitlines()
+    found["IPv6 rules"] = host.run(["ip", "-6", "rule", "show"]).stdout.splitlines()
+    found["processes"] = host.run(["pidof", "wireguard-go"], check=False).stdout.split()
+    found["forwarding"] = host.run(
+        ["sh", "-c", "grep . /proc/sys/net/ipv4/conf/*/forwarding"]
+    ).stdout.splitlines()
+    return found
 
 
 FOREIGN_INTERFACES = {

@@ -98,10 +98,6 @@ class Beyond:
                 self._connected = connected
                 self._changed()
 
-    async def undo(self) -> None:
-        """Sets back what was set for forwarding."""
-        await asyncio.to_thread(self._forward, (), ())
-
     def _granted(self) -> Granted:
         return granted(self._ledger, Own(self._ledger.own.ranges, self._connected, self.announced))
 

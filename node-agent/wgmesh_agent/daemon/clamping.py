@@ -100,11 +100,14 @@ async def _nft(*arguments: str, text: str = "") -> str:
     try:
         async with asyncio.timeout(NFT_SECONDS):
             _, said = await process.communicate(text.encode())
-    except TimeoutError:
+    except BaseException as error:
+        # One that goes on alone would put in place what somebody removes meanwhile: removal is the last word.
         # On a machine that is slow enough it has ended by now.
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+        if not isinstance(error, TimeoutError):
+            raise
         return f"{PROGRAM} did not end within {NFT_SECONDS:g} s"
     if process.returncode == 0:
         return ""

@@ -117,7 +117,7 @@ class MeshNode:
             lambda tags: self.gossip.set_tags(tags),
         )  # fmt: skip
         announced = record.admission.routes if record.admission is not None else record.routes
-        forwarding = Forwarding(folder.path, identity.interface)
+        self.forwarding = forwarding = Forwarding(folder.path, identity.interface)
         self.beyond = Beyond(
             identity.interface,
             self.ledger,
@@ -352,14 +352,30 @@ class MeshNode:
         await self.tasks.stop()
         self.prober.close()
         await self.gossip.close()
+        await self._remove_from_host()
+        self.folder.forget()
+
+    async def _remove_from_host(self) -> None:
+        """All that an agent makes on a machine but its files; by now nothing runs any more that could make it anew.
+
+        | what | removed by |
+        |---|---|
+        | nftables table `inet wgmesh-wgNAME` | `Clamping.remove` |
+        | `net.ipv4.conf.*.forwarding`, and rules that confine what comes out of the tunnel | `Forwarding.withdraw` |
+        | the interface with addresses and routes, wireguard-go with its socket and log | `Backend.destroy` |
+        | rules of the mesh's table, and what is in that | `Backend.destroy`, also if the interface has gone |
+        | state folder | `StateFolder.forget` |
+        | the agent's socket | `Session`, when its server has stopped |
+        """
         await self.clamping.remove()
-        await self.beyond.undo()
-        await self.relaying.close_door()
+        try:
+            await asyncio.to_thread(self.forwarding.withdraw)
+        except (BackEndError, OSError) as error:
+            log.error("forwarding not withdrawn", why=str(error))
         try:
             await self.backend.destroy()
         except BackEndError as error:
             log.error("interface not removed", interface=self.identity.interface, why=str(error))
-        self.folder.forget()
 
     def _ledger_changed(self) -> None:
         self.reconciler.poke()

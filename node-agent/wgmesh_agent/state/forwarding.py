@@ -60,6 +60,7 @@ class Forwarding:
         self._needs: dict[Role, _Need] = {}
         self._ours = self._load()
         self._lock = threading.Lock()
+        self._withdrawn = False
 
     def need(self, role: Role, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()) -> None:
         """What comes out of the tunnel is to be forwarded to these networks, and what comes in by these interfaces.
@@ -70,15 +71,28 @@ class Forwarding:
             KernelError: it cannot be done from here; one sentence.
         """
         with self._lock:
+            if self._withdrawn:
+                return
             ipv4 = tuple(one for one in networks if one.version == 4)
             self._needs[role] = _Need(ipv4, frozenset((self._tunnel, *interfaces) if ipv4 else ()))
             self._settle(all_known=len(self._needs) == len(Role))
+
+    def withdraw(self) -> None:
+        """Sets back all there is; a thread that is still on its way to `need` comes too late from now on.
+
+        Raises:
+            KernelError: it cannot be done from here; one sentence.
+        """
+        with self._lock:
+            self._withdrawn = True
+            self._needs = dict.fromkeys(Role, _Need((), frozenset()))
+            self._settle(all_known=True)
 
     def again(self) -> None:
         """Puts right what others may have changed, the interface that was made anew above all. Logs what cannot be."""
         with self._lock:
             try:
-                if self._needs:
+                if self._needs and not self._withdrawn:
                     self._settle(all_known=len(self._needs) == len(Role))
             except (KernelError, OSError) as error:
                 log.warning("forwarding not put right", why=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,33 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
 async def test_one_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(clamping, "PROGRAM", str(tmp_path / "none"))
     assert "does not run here" in await _nft("list", "tables")
+
+
+async def test_one_that_runs_when_the_agent_is_told_to_end_has_ended_before_removal_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It put its table in place after that had been removed."""
+    program, begun, late = tmp_path / "nft", tmp_path / "begun", tmp_path / "late"
+    program.write_text(f"#!/bin/sh\n: >{begun}\nread line\nsleep 0.3\n: >{late}\n")
+    program.chmod(0o755)
+    kept = []
+    start_process = asyncio.create_subprocess_exec
+
+    async def start(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        # The garbage collector would end it, at some time.
+        kept.append(await start_process(*arguments, **options))
+        return kept[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(clamping, "PROGRAM", str(program))
+    task = asyncio.create_task(_nft("-f", "-", text="table"))
+    async with asyncio.timeout(20):
+        while not begun.exists():  # noqa: ASYNC110 - the other end is another process
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    begun.unlink()
+    assert not late.exists()
+    # Whoever comes next finds that it stays so.
+    await asyncio.sleep(0.5)
+    assert not late.exists()

@@ -219,3 +219,16 @@ def test_a_note_of_an_earlier_release_is_read(net: Path, tmp_path: Path, exits: 
     for role in Role:
         successor.need(role)
     assert values(net) == OFF
+
+
+def test_who_comes_after_it_was_withdrawn_switches_nothing_on(
+    net: Path, tmp_path: Path, exits: Exits
+) -> None:
+    """A thread goes on when the task that waits for it is ended."""
+    forwarding = agent(tmp_path, net)
+    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.withdraw()
+    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.again()
+    assert values(net) == OFF
+    assert exits.allowed is None

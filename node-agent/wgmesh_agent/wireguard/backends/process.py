@@ -82,10 +82,11 @@ class Process:
                     if has_ended := _has_ended(pid):
                         raise UapiError(f"{PROGRAM} {self._name} ended at once: {self._last_words()}")
                     await asyncio.sleep(_POLL_SECONDS)
-        except (TimeoutError, UapiError) as error:
+        except BaseException as error:
+            # Also when the agent is told to leave: one that goes on would make its interface after all was removed.
             if not has_ended:
                 _kill_child(pid)
-            if isinstance(error, UapiError):
+            if not isinstance(error, TimeoutError):
                 raise
             raise UapiError(f"{PROGRAM} {self._name} made no socket in {_START_SECONDS} s") from error
 
