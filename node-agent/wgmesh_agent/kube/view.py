@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import structlog
-
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.kube.api import Api, meshes_path, nodes_path
 from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.kube.standing import Roster, Standing, standing
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_api.roster import (
     MESH_LABEL,
@@ -22,7 +21,7 @@ from wgmesh_api.roster import (
     read_node,
 )
 
-log = structlog.get_logger()
+ROSTER = border("roster object", "WgMesh and WgMeshNodes, as the API server has them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ class RosterView:
             self.mesh = read_mesh(body)
         except Exception as error:
             # Whatever is wrong with it costs this object alone; what it said before counts.
-            log.warning("mesh unreadable", why=repr(error), next="what it said before counts")
+            ROSTER.reject("unreadable mesh", self._mesh_name, repr(error))
 
     def _take_node(self, found: RosterNode | Unreadable, before: RosterNode | None) -> None:
         if isinstance(found, Unreadable):
@@ -177,7 +176,7 @@ def _node_of(body: Object) -> RosterNode | Unreadable:
     except Exception as error:
         # Whatever is wrong with it costs this object alone: the rest of the roster counts.
         name = _name_of(body)
-        log.warning("roster entry unreadable", name=name, why=repr(error))
+        ROSTER.reject("unreadable", name, repr(error))
         return Unreadable(name)
 
 

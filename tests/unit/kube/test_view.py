@@ -12,6 +12,7 @@ from wgmesh_agent.kube.api import meshes_path
 from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.runtime import borders
 from wgmesh_api.roster import RosterNode, read_node
 
 MESH = meshes_path("blue")
@@ -108,6 +109,7 @@ async def test_an_object_whose_reader_fails_leaves_the_others(
     assert set(view.nodes) == {"alpha", "beta", "delta"}
     assert view.lists("gamma")
     assert view.unreadable == 1
+    assert borders.rejected()["roster object", "unreadable"] >= 1
 
 
 async def test_age_is_that_of_the_older_watch_and_none_before_both_have_listed(api: MemoryApi) -> None:
