@@ -17,10 +17,10 @@ import structlog
 from wgmesh_agent.membership.binding import IPAddress
 
 log = structlog.get_logger()
-WAIT_SECONDS = 1.5
-MOST_UNDER_WAY = 2
-"""Of one name: an old one that a slow server may answer yet, and one that knows the network as it is now."""
-_threads = ThreadPoolExecutor(4, thread_name_prefix="look up")
+WAIT_SECONDS = 1.0
+MOST_UNDER_WAY = 8
+"""Of one name: old ones that a slow server may answer yet, and always one that knows the network as it is now."""
+_threads = ThreadPoolExecutor(2 * MOST_UNDER_WAY, thread_name_prefix="look up")
 _under_way: dict[tuple[str, int], list[Future[list[IPAddress]]]] = {}
 
 

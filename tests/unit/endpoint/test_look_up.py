@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wgmesh_agent.endpoint import look_up
-from wgmesh_agent.endpoint.look_up import NameServiceAway, addresses_of, resolve
+from wgmesh_agent.endpoint.look_up import MOST_UNDER_WAY, NameServiceAway, addresses_of, resolve
 
 
 class Resolver:
@@ -70,8 +70,8 @@ async def test_a_look_up_that_hangs_does_not_hide_that_the_network_came(resolver
 
 
 async def test_a_slow_server_s_answer_counts_when_it_comes(resolver: Resolver) -> None:
-    resolver.answers, resolver.hanging = {"slow.example": "192.0.2.8"}, 2
-    for _ in range(3):
+    resolver.answers, resolver.hanging = {"slow.example": "192.0.2.8"}, MOST_UNDER_WAY
+    for _ in range(MOST_UNDER_WAY + 1):
         with pytest.raises(NameServiceAway):
             await addresses_of("slow.example", 1)
     assert resolver.hanging == 0
