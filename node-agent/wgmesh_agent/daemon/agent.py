@@ -15,6 +15,7 @@ import structlog
 from wgmesh_agent.daemon import agent_service
 from wgmesh_agent.daemon.agent_service import SocketInUse
 from wgmesh_agent.daemon.clamping import Clamping
+from wgmesh_agent.daemon.descriptors import raise_limit
 from wgmesh_agent.daemon.entering import CannotEnter
 from wgmesh_agent.daemon.garbage import relieve_garbage_collector
 from wgmesh_agent.daemon.identity import Identity
@@ -86,6 +87,7 @@ def run_agent(
     try:
         _require_net_admin()
         relieve_garbage_collector()
+        raise_limit()
         return asyncio.run(
             _agent(
                 settings,

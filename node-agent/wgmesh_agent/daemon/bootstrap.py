@@ -7,7 +7,6 @@ import secrets
 import time
 from ipaddress import IPv4Network, IPv6Network
 
-import grpc
 import structlog
 
 from wgmesh_agent.daemon.address_claims import QUERY as CLAIM_QUERY
@@ -19,7 +18,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.query_answers import PING_QUERY
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS, Registrar
-from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
+from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshServer, MeshService, serve
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress
@@ -40,7 +39,7 @@ class Bootstrap:
     def __init__(self, node: MeshNode, ranges: tuple[IPv4Network | IPv6Network, ...]) -> None:
         self._node = node
         self._policy = node.policies.membership
-        self._server: grpc.aio.Server | None = None
+        self._server: MeshServer | None = None
         self._is_sweeping = False
         self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
         self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.promise)

@@ -177,6 +177,8 @@ async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) 
 def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
     options: list[tuple[str, int | str]] = [
         ("grpc.enable_retries", 0),
+        # A proxy of the host is for its package manager: a bootstrap node is asked straight.
+        ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", 64 * 1024),
     ]
     if tls is None:

@@ -15,6 +15,12 @@ import grpc
 import structlog
 
 from wgmesh_agent.join.admission import DenialReason, Denied
+from wgmesh_agent.join.connection_front import (
+    MAX_CONNECTIONS,
+    ConnectionFront,
+    caller_of_inner,
+    most_connections,
+)
 from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.replacing import is_proof
@@ -37,6 +43,10 @@ from wgmesh_api.parsed_certificate import UnreadableCertificate
 
 log = structlog.get_logger()
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_STREAMS = 64
+"""Of one connection at a time; a join has one."""
+HANDSHAKE_SECONDS = 10.0
+"""For TLS and HTTP/2 settings. A connection without a certificate ends here."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -95,7 +105,7 @@ class MeshService(MeshServicer):
             self._registrar.screen(caller)
             token = self._tokens.issue(caller.holder, time.monotonic())
         except (Denied, TokenError) as error:
-            self._refuse(error, context.peer(), "")
+            self._refuse(error, _peer(context), "")
             return HandshakeResponse(result=HandshakeResponse.ERROR, errorMessage=str(error))
         return HandshakeResponse(result=HandshakeResponse.OK, joinToken=token, replacesKeys=True)
 
@@ -111,7 +121,7 @@ class MeshService(MeshServicer):
                 )
             )
         except (Denied, TokenError) as error:
-            self._refuse(error, context.peer(), request.nodeName)
+            self._refuse(error, _peer(context), request.nodeName)
             return JoinResponse(result=JoinResponse.ERROR, errorMessage=str(error))
         claim = self._vouch(binding.claim)
         log.info(
@@ -144,7 +154,7 @@ class MeshService(MeshServicer):
         try:
             self._registrar.screen(_caller(context))
         except Denied as error:
-            self._refuse(error, context.peer(), "")
+            self._refuse(error, _peer(context), "")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         yield peer_message(self._own())
         for binding in list(self._registrar.members()):
@@ -187,9 +197,14 @@ class MeshService(MeshServicer):
 
 def _caller(context: Context) -> Caller:
     try:
-        return caller_of(context.auth_context(), context.peer())
+        return caller_of(context.auth_context(), _peer(context))
     except (IdentityError, UnreadableCertificate) as error:
         raise Denied(DenialReason.WRONG_IDENTITY, f"the certificate is malformed: {error}") from error
+
+
+def _peer(context: Context) -> str:
+    """The caller's address and port, `ipv4:10.0.0.2:4711`."""
+    return caller_of_inner(context.peer())
 
 
 def _authorization(context: Context) -> str | None:
@@ -200,29 +215,52 @@ def _authorization(context: Context) -> str | None:
     return None
 
 
-async def serve(service: MeshService, bind: str, tls: Credentials | None) -> grpc.aio.Server:
+class MeshServer:
+    """The gRPC server of a bootstrap node, behind the bounds of its port."""
+
+    def __init__(self, server: grpc.aio.Server, front: ConnectionFront) -> None:
+        self._server = server
+        self._front = front
+
+    async def stop(self, grace: float | None) -> None:
+        """Accepts nothing more, gives calls `grace` seconds, and ends what is left."""
+        self._front.stop_listening()
+        await self._server.stop(grace)
+        await self._front.close()
+
+
+async def serve(service: MeshService, bind: str, tls: Credentials | None) -> MeshServer:
     """Starts the server on `address:port`.
 
     Raises:
         OSError: the port cannot be bound.
     """
+    front = ConnectionFront(most_connections())
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_concurrent_streams", 256),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
+            ("grpc.max_allowed_incoming_connections", 2 * MAX_CONNECTIONS),
         ],
         maximum_concurrent_rpcs=1024,
     )
     add_MeshServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     try:
         if tls is None:
-            server.add_insecure_port(bind)
+            server.add_insecure_port(front.inner)
         else:
-            server.add_secure_port(bind, tls.server())
+            server.add_secure_port(front.inner, tls.server())
     except RuntimeError as error:
+        raise OSError(errno.EINVAL, f"gRPC cannot listen behind {bind}: {error}") from error
+    await server.start()
+    try:
+        await front.start(bind)
+    except OSError as error:
+        await server.stop(None)
+        if error.errno != errno.EADDRINUSE:
+            raise
         raise OSError(
             errno.EADDRINUSE, f"cannot listen on {bind}: is something else using that port?"
         ) from error
-    await server.start()
-    return server
+    return MeshServer(server, front)
