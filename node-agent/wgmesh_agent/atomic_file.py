@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 _LEFTOVER_SUFFIX = ".wgmesh-tmp"
@@ -16,27 +17,51 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, replace: boo
     synced. With `replace=False` an existing file is left as it is.
     Raises FileExistsError (only with `replace=False`) and any other OSError; `path` is then unchanged.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}{_LEFTOVER_SUFFIX}"
+    write_together([(path, data, mode)], replace=replace)
+
+
+def write_together(files: Sequence[tuple[Path, bytes, int]], *, replace: bool = True) -> None:
+    """As `write_atomically`, for files (path, content, mode) that are of use together only.
+
+    All of them are complete and synced beside their places before the first is renamed, in the order given. What fails
+    before that, such as a full disk, changes nothing.
+    """
+    staged: list[Path] = []
+    placed: list[Path] = []
+    try:
+        for path, data, mode in files:
+            staged.append(_temporary(path))
+            _stage(staged[-1], data, mode)
+        for temporary, (path, _, _) in zip(staged, files, strict=True):
+            if replace:
+                temporary.replace(path)
+            else:
+                # link(2) is the only way to create a name that refuses to overwrite and is complete at once
+                os.link(temporary, path)
+                placed.append(path)
+                temporary.unlink()
+    except BaseException:
+        for leftover in (*staged, *placed):
+            leftover.unlink(missing_ok=True)
+        raise
+    for folder in dict.fromkeys(path.parent for path, _, _ in files):
+        _sync_directory(folder)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.{secrets.token_hex(6)}{_LEFTOVER_SUFFIX}"
+
+
+def _stage(temporary: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
     try:
-        try:
-            _write_all(descriptor, data)
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if replace:
-            temporary.replace(path)
-        else:
-            # link(2) is the only way to create a name that refuses to overwrite and is complete at once
-            os.link(temporary, path)
-            temporary.unlink()
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+        _write_all(descriptor, data)
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(directory: Path) -> int:

@@ -26,18 +26,18 @@ def read_bounded(
     Raises:
         FileFault: it is missing, unreadable, a directory, or larger; the cause is the OSError, if there was one.
     """
+    if "\0" in str(path):
+        raise FileFault(f"{str(path)!r:.80} cannot be read: the name is malformed")
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size > most_bytes:
-                raise FileFault(f"{path} is larger than {_size(most_bytes)}")
             if check is not None:
                 check(status)
+            if stat.S_ISREG(status.st_mode) and status.st_size > most_bytes:
+                raise FileFault(f"{path} is larger than {_size(most_bytes)}")
             data = file.read(most_bytes + 1)
     except OSError as error:
-        raise FileFault(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except ValueError as error:
-        raise FileFault(f"cannot read {str(path)!r:.80}: the name is malformed") from error
+        raise FileFault(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     if len(data) > most_bytes:
         raise FileFault(f"{path} is larger than {_size(most_bytes)}")
     return data

@@ -29,6 +29,7 @@ KERNEL = {
         "endpoint/look_up",
         "kube/http_server",
         "daemon/prober",
+        "join/connection_front",
         "gossip_io",
         "gossip_links",
         "lab/mesh",

@@ -11,7 +11,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wgmesh_agent.atomic_file import write_atomically
+from wgmesh_agent.atomic_file import write_together
+from wgmesh_agent.bounded_file import FileFault, read_bounded
 from wgmesh_agent.cli.failure import CommandFailed
 from wgmesh_agent.cli.units import printable
 from wgmesh_api.certificates import (
@@ -27,11 +28,13 @@ from wgmesh_api.certificates import (
     summary_of,
 )
 from wgmesh_api.identity import NodeIdentity, Role
+from wgmesh_api.parsed_certificate import UnreadableCertificate, load_certificates, parse_certificate
 
 CA_CERT = "ca.pem"
 CA_KEY = "ca-key.pem"
 _CERT_MODE = 0o644
 _KEY_MODE = 0o600
+MAX_PEM_BYTES = 1024 * 1024
 _PEM_MARK = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -123,9 +126,10 @@ def _write_pair(made: Made, cert: x509.Certificate, key: ec.EllipticCurvePrivate
     _check_free(made, force=force)
     try:
         made.key.parent.mkdir(parents=True, exist_ok=True)
-        # the key first: a certificate without its key would look finished
-        write_atomically(made.key, key_to_pem(key), mode=_KEY_MODE, replace=force)
-        write_atomically(made.cert, cert_to_pem(cert), mode=_CERT_MODE, replace=force)
+        # The certificate last: without its key it would look finished. Both are written before either takes its place,
+        # or a full disk would leave the old certificate with the new key.
+        pair = ((made.key, key_to_pem(key), _KEY_MODE), (made.cert, cert_to_pem(cert), _CERT_MODE))
+        write_together(pair, replace=force)
     except OSError as error:
         raise CommandFailed(f"cannot write into {made.key.parent}: {error.strerror or error}.") from error
 
@@ -143,34 +147,35 @@ def _check_free(made: Made, *, force: bool) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise CommandFailed(f"there is no {path}; `wgmesh ca init` makes a CA.") from error
-    except OSError as error:
-        raise CommandFailed(f"cannot read {path}: {error.strerror}.") from error
+        return read_bounded(path, MAX_PEM_BYTES)
+    except FileFault as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise CommandFailed(f"there is no {path}; `wgmesh ca init` makes a CA.") from error
+        raise CommandFailed(f"{error}.") from error
 
 
 def _pem_files(folder: Path) -> list[Path]:
     try:
         files = sorted(folder.glob("*.pem"), key=lambda file: (file.name != CA_CERT, file.name))
-        return [file for file in files if file.is_file() and _PEM_MARK in file.read_bytes()]
+        return [file for file in files if file.is_file() and _PEM_MARK in _read(file)]
     except OSError as error:
         raise CommandFailed(f"cannot read {folder}: {error.strerror}.") from error
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(file.read_bytes())
-    except OSError as error:
-        raise CommandFailed(f"cannot read {file}: {error.strerror}.") from error
-    except ValueError as error:
+        return load_certificates(read_bounded(file, MAX_PEM_BYTES))
+    except FileFault as error:
+        raise CommandFailed(f"{error}.") from error
+    except UnreadableCertificate as error:
         raise CommandFailed(f"{file} holds no certificate in PEM form.") from error
 
 
 def _described(file: Path, cert: x509.Certificate) -> Iterator[str]:
     try:
+        parse_certificate(cert)
         summary = summary_of(cert)
-    except CertificateError as error:
+    except (CertificateError, UnreadableCertificate) as error:
         raise CommandFailed(f"{file}: {error}.") from error
     identity = summary.identity
     if identity is not None:

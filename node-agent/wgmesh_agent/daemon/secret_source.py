@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from wgmesh_agent.bounded_file import FileFault, read_bounded
 from wgmesh_agent.membership.preshared import Held, MeshSecret, parse_secrets
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_api.preshared import SecretsError
@@ -80,25 +81,32 @@ def from_mount(path: Path, mesh: str) -> SecretSource:
 
     def read() -> tuple[MeshSecret, ...]:
         try:
-            return _parse(path, path.read_bytes()[: MAX_BYTES + 1], mesh)
-        except FileNotFoundError:
-            return ()
+            return _parse(path, read_bounded(path, MAX_BYTES), mesh)
+        except FileFault as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return ()
+            raise SecretsError(f"no secrets: {error}") from error
 
     return SecretSource(read, required=False)
 
 
 def read_file(path: Path, mesh: str) -> tuple[MeshSecret, ...]:
     """Raises OSError, or SecretsError: others may read the file, or it holds something else."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_mode & OTHERS_MAY:
+
+    def check(status: os.stat_result) -> None:
+        if status.st_mode & OTHERS_MAY:
             raise SecretsError(f"others than its owner may read or write {path}: chmod 600 {path}")
-        data = file.read(MAX_BYTES + 1)
+
+    try:
+        data = read_bounded(path, MAX_BYTES, check=check)
+    except FileFault as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise SecretsError(f"no secrets: {error}") from error
     return _parse(path, data, mesh)
 
 
 def _parse(path: Path, data: bytes, mesh: str) -> tuple[MeshSecret, ...]:
-    if len(data) > MAX_BYTES:
-        raise SecretsError(f"{path} holds no secrets: it is larger than {MAX_BYTES} bytes")
     try:
         return parse_secrets(data.decode("ascii"), mesh)
     except UnicodeDecodeError:

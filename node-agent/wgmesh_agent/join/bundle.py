@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography import x509
 
+from wgmesh_agent.bounded_file import FileFault, read_bounded
 from wgmesh_agent.join.tls import Credentials, TLSFileError, TLSFiles, checked
 from wgmesh_agent.settings import parsing
 from wgmesh_agent.settings.errors import SettingsError
@@ -42,10 +43,9 @@ class BundleError(SettingsError):
 def read_bundle(path: Path) -> Bundle:
     """Raises BundleError: it cannot be read, or is not a whole and consistent bundle."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        data = read_bounded(path, MAX_BYTES)
+    except FileFault as error:
+        raise BundleError(f"{error}: a join bundle is one file of some KiB") from error
     return parse_bundle(data, path)
 
 

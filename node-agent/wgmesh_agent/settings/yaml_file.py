@@ -13,10 +13,15 @@ from typing import Any
 
 import yaml
 
+from wgmesh_agent.bounded_file import FileFault, read_bounded
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.setting import Setting
 
 _NULL_TAG = "tag:yaml.org,2002:null"
+
+
+MAX_BYTES = 1024 * 1024
+"""Of a settings file; a full one has some 10 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,9 @@ def read_yaml(path: Path, settings: Sequence[Setting[Any]]) -> Mapping[str, Yaml
     key given twice, or a list or section where there should be a single value.
     """
     try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise SettingsError(f"-config: {path} cannot be read: {error.strerror}") from error
+        text = read_bounded(path, MAX_BYTES).decode()
+    except FileFault as error:
+        raise SettingsError(f"-config: {error}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"-config: {path} is not UTF-8 text") from error
     return parse_yaml(text, str(path), settings)
@@ -51,9 +56,14 @@ def parse_yaml(text: str, file_name: str, settings: Sequence[Setting[Any]]) -> M
         raise SettingsError(
             f"{file_name}{_place_of(error)}: this is not YAML: {_problem_of(error)}"
         ) from error
+    except (RecursionError, ValueError, OverflowError) as error:
+        raise SettingsError(f"{file_name}: this is not a settings file: it is nested too deeply") from error
     values: dict[str, YamlValue] = {}
-    if root is not None and not _is_null(root):
-        _walk(root, "", known, file_name, values)
+    try:
+        if root is not None and not _is_null(root):
+            _walk(root, "", known, file_name, values)
+    except RecursionError as error:
+        raise SettingsError(f"{file_name}: this is not a settings file: a section contains itself") from error
     return values
 
 

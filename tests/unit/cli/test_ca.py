@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import stat
 from datetime import UTC, datetime, timedelta
@@ -92,6 +94,27 @@ def test_nothing_is_overwritten_unless_forced(cli: Any, folder: Path) -> None:
     assert (folder / "ca.pem").read_bytes() != before[folder / "ca.pem"]
 
 
+def test_what_fails_between_key_and_certificate_leaves_the_old_pair(
+    cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("ca", "issue", "--dir", str(folder), "alpha")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    really_write, written = os.write, 0
+
+    def full(descriptor: int, data: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    for args in (("issue", "alpha"), ("init", "--mesh", "blue")):
+        written = 0
+        assert cli("ca", *args, "--dir", str(folder), "--force").code == 1
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("name", ["ca", "alpha-key"])
 def test_a_nodes_name_never_costs_another_its_files_even_if_forced(cli: Any, folder: Path, name: str) -> None:
     cli("ca", "issue", "--dir", str(folder), "alpha")
@@ -153,7 +176,7 @@ def test_a_ca_of_another_tool_needs_to_be_told_the_mesh(cli: Any, tmp_path: Path
         ("ca issue --dir {d} alpha --days 0", 2, "--days"),
         ("ca issue --dir {d} alpha --mesh red", 1, "'blue', not 'red'"),
         ("ca issue --dir /nowhere alpha", 1, "wgmesh ca init"),
-        ("ca show /nowhere.pem", 1, "cannot read /nowhere.pem"),
+        ("ca show /nowhere.pem", 1, "/nowhere.pem cannot be read"),
         ("ca show {d}/ca-key.pem", 1, "holds no certificate"),
         ("ca show x --dir {d}", 2, "not both"),
         ("ca init --mesh blue --dir {d}/ca.pem/x", 1, "cannot write"),

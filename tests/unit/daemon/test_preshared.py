@@ -233,6 +233,14 @@ class TestFile:
         with pytest.raises(SecretsError, match=str(path)):
             from_file(path, "blue")
 
+    def test_a_mounted_file_is_read_up_to_a_bound(self, tmp_path: Path) -> None:
+        path = tmp_path / "psk"
+        assert from_mount(path, "blue").held.ids == ()
+        path.write_bytes(b"#" * 10_000_000)
+        assert from_mount(path, "blue").held.ids == ()
+        path.write_text(write_secrets([OLD.raw]))
+        assert from_mount(path, "blue").held.ids == (OLD.id,)
+
     def test_without_the_file_named_no_agent_starts(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="psk"):
             from_file(tmp_path / "psk", "blue")

@@ -280,7 +280,7 @@ def test_authorities_are_read_from_a_folder(tmp_path: Path, authority: Authority
     (folder / "README").write_text("no certificate")
     loaded = load_tls_files(tmp_path / "key", tmp_path / "cert", authority=None, folder=folder)
     assert loaded.authorities.count(b"BEGIN CERTIFICATE") == 2
-    with pytest.raises(TLSFileError, match="cannot read"):
+    with pytest.raises(TLSFileError, match="cannot be read"):
         load_tls_files(tmp_path / "absent", tmp_path / "cert", authority=None, folder=folder)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.table import SETTINGS
-from wgmesh_agent.settings.yaml_file import parse_yaml, read_yaml
+from wgmesh_agent.settings.yaml_file import MAX_BYTES, parse_yaml, read_yaml
 
 
 def texts(document: str) -> dict[str, str]:
@@ -115,8 +115,38 @@ def test_an_alias_that_contains_itself_is_refused_not_followed_for_ever() -> Non
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"-config: .*/nowhere\.yaml cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"-config: .*/nowhere\.yaml cannot be read: no such file"):
         read_yaml(tmp_path / "nowhere.yaml", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3000,
+        "{" * 3000,
+        "a:\n" + "".join("  " * n + "- \n" for n in range(1, 2000)),
+        "bootstrap: &b\n  bootstrap: *b",
+    ],
+)
+def test_a_file_that_is_nested_without_end_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        read_yaml(path, SETTINGS)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_directory_or_a_large_file_in_place_of_the_settings_is_one_sentence(tmp_path: Path) -> None:
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"#" * 10 * MAX_BYTES)
+    for path, said in (
+        (tmp_path, "is a directory"),
+        (large, "larger than"),
+        (Path("/dev/zero"), "larger than"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            read_yaml(path, SETTINGS)
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
