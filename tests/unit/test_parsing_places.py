@@ -43,8 +43,8 @@ OWN = {
 """Settings and arguments of this machine's user, verified in the same function."""
 TYPED = {f"{AGENT}/membership/desired.py", f"{AGENT}/wireguard/mtu.py"}
 """Networks of addresses that are parsed already."""
-OWN_AGENT = {f"{AGENT}/cli/machine.py"}
-"""What this machine's own agent answers."""
+OWN_AGENT = {f"{AGENT}/cli/machine.py", f"{AGENT}/cli/hindrances.py"}
+"""What this machine's own agent and programs answer."""
 OPERATOR_OBJECTS = {f"{OPERATOR}/decisions/{name}.py" for name in ("model", "routes")} | {
     f"{OPERATOR}/worker.py"
 }
@@ -54,7 +54,7 @@ FIELDS = "proto/wgmesh_api/fields.py"
 """Answers None for what it cannot read."""
 
 PLACES = {
-    "ip_address": {VALUES, FIELDS, *KERNEL, *OWN},
+    "ip_address": {VALUES, FIELDS, *KERNEL, *OWN, *OWN_AGENT},
     "ip_network": {VALUES, FIELDS, *KERNEL, *OWN, *TYPED, *OWN_AGENT, *OPERATOR_OBJECTS},
     "fromisoformat": {VALUES, FIELDS},
     "load_pem_x509_certificate": {
@@ -74,6 +74,7 @@ PLACES = {
     "load_der_x509_certificate": {CERTIFICATES},
     "compose": {f"{AGENT}/settings/yaml_file.py"},
     "loads": {
+        *OWN_AGENT,
         f"{AGENT}/state/sealed_file.py",
         f"{AGENT}/join/bundle.py",
         f"{AGENT}/kube/api.py",
