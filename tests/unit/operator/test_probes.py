@@ -84,9 +84,11 @@ def test_where_ipv6_is_switched_off_it_answers_over_ipv4(
 
 def test_connections_that_are_held_open_keep_no_probe_out(port: int) -> None:
     with contextlib.ExitStack() as held:
-        for _ in range(3 * probes.MAX_CONNECTIONS):
-            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        address, limit = ("127.0.0.1", port), 3 * probes.MAX_CONNECTIONS
+        opened = [held.enter_context(socket.create_connection(address, timeout=5)) for _ in range(limit)]
         assert asked("127.0.0.1", port, probes.LIVENESS)[0] == 200
+        # closed for the next, long before its time for a request is over
+        assert opened[0].recv(1) == b""
 
 
 def test_a_port_that_is_taken_is_an_error(health: probes.Health) -> None:
