@@ -56,7 +56,7 @@ async def test_one_that_runs_when_the_agent_is_told_to_end_has_ended_before_remo
 ) -> None:
     """It put its table in place after that had been removed."""
     program, begun, late = tmp_path / "nft", tmp_path / "begun", tmp_path / "late"
-    program.write_text(f"#!/bin/sh\n: >{begun}\nread line\nsleep 0.3\n: >{late}\n")
+    program.write_text(f"#!/bin/sh\n: >{begun}\nsleep 0.3\n: >{late}\n")
     program.chmod(0o755)
     kept = []
     start_process = asyncio.create_subprocess_exec
