@@ -1,9 +1,9 @@
-.PHONY: setup demo test serf-test kernel-test e2e bench chaos lint stubs
+.PHONY: setup demo test serf-test kernel-test e2e bench chaos fuzz lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
 # Those that wait much come first, and the many short ones fill in what is left.
-TESTS := tests/netns tests/chaos tests/serf tests/sim tests/vectors tests/unit
+TESTS := tests/netns tests/hostile tests/chaos tests/serf tests/sim tests/vectors tests/unit tests/fuzz
 
 setup:
 	@scripts/setup
@@ -29,6 +29,12 @@ bench: setup
 
 chaos: setup
 	@scripts/need-root $(PYTHON) tests/chaos/run.py $(CHAOS)
+
+# Each border with as many odd values as FUZZ says; `make test` tries a few.
+FUZZ := 200000
+fuzz: setup
+	@FUZZ_EXAMPLES=$(FUZZ) $(PYTHON) -m pytest tests/fuzz tests/unit/gossip/test_hostile_input.py tests/unit/test_values.py \
+	  -q -n 2 -o timeout=0 $(PYTEST)
 
 lint: setup
 	@.venv/bin/ruff check .

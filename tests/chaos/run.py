@@ -2,9 +2,9 @@
 """Seeded faults: `make chaos`, or `tests/chaos/run.py GROUND [--seed N | --seeds FIRST-LAST]`.
 
 Grounds: `virtual` (agents in virtual time), `netns` (real agents on hosts of namespaces), `boots` (a machine that boots
-with things missing), `kernel` (the same on kernel
-WireGuard, in weather made by netem: in a guest that has both), `figures` (recovery measured on real agents; `--write`
-puts it into docs/benchmarks.md), `all`. Prints each schedule's outcome, in the end how many
+with things missing), `hostile` (real agents under the attacks of a hostile member and of an outsider), `kernel` (as
+`netns`, on kernel WireGuard, in weather made by netem: in a guest that has both), `figures` (recovery measured on real
+agents; `--write` puts it into docs/benchmarks.md), `all`. Prints each schedule's outcome, in the end how many
 passed and the worst recovery; a schedule that failed prints its seed, itself, and how to run it again.
 Exit status 1 if any failed.
 """
@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[2]
 # pystun3 brings a package `tests` of its own, which would be found instead of this project's.
 sys.modules["tests"] = ModuleType("tests")
 sys.modules["tests"].__path__ = [str(ROOT / "tests")]
-GROUNDS = ("virtual", "netns", "boots", "kernel", "figures", "all")
+GROUNDS = ("virtual", "netns", "boots", "hostile", "kernel", "figures", "all")
 VIRTUAL_SEEDS, NETNS_SEEDS, KERNEL_SEEDS, BOOT_SEEDS = range(1, 301), range(1, 13), range(1, 9), range(1, 21)
+HOSTILE_SEEDS = range(1, 2)
 UML = ROOT / "tests/kernel/uml"
 GUEST_SECONDS = 1500
 WORKERS = 2
@@ -60,6 +61,8 @@ def main() -> int:
         passed &= _report("netns", map(_real, seeds or NETNS_SEEDS))
     if arguments.ground in ("boots", "all"):
         passed &= _report("boots", map(_booted, seeds or BOOT_SEEDS))
+    if arguments.ground in ("hostile", "all"):
+        passed &= _report("hostile", map(_besieged, seeds or HOSTILE_SEEDS))
     if arguments.ground in ("kernel", "all"):
         seeds = seeds or KERNEL_SEEDS
         passed &= _report("kernel", map(_in_kernel, seeds)) if arguments.here else _in_guest(seeds)
@@ -111,6 +114,12 @@ def _booted(seed: int) -> Result:
     from tests.netns import boots
 
     return _result(seed, lambda: boots.run(seed))
+
+
+def _besieged(seed: int) -> Result:
+    from tests.hostile import siege
+
+    return _result(seed, lambda: siege.run(seed))
 
 
 def _in_kernel(seed: int) -> Result:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fuzz.odd_values import fuzzed
 
 from wgmesh_api.fields import write_time
 from wgmesh_api.values import (
@@ -44,6 +45,7 @@ PARSERS: list[Callable[[object], object]] = [
 ]
 
 
+@fuzzed
 @given(ANYTHING, st.sampled_from(PARSERS))
 def test_a_parser_answers_or_rejects(value: object, parse: Callable[[object], object]) -> None:
     try:
@@ -55,6 +57,7 @@ def test_a_parser_answers_or_rejects(value: object, parse: Callable[[object], ob
     assert not said or said.isprintable()
 
 
+@fuzzed
 @given(st.ip_addresses())
 def test_every_address_that_is_accepted_can_be_packed_written_and_sent_to(
     address: IPv4Address | IPv6Address,
@@ -101,6 +104,7 @@ def test_host_bits_are_cut_where_asked() -> None:
     assert parse_network("10.1.2.3/8", cut_host_bits=True) == ip_network("10.0.0.0/8")
 
 
+@fuzzed
 @given(st.datetimes(timezones=st.timezones()))
 def test_every_moment_that_is_accepted_can_be_converted_and_written(moment: datetime) -> None:
     try:

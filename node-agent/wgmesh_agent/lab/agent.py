@@ -34,14 +34,17 @@ class Agent:
         env: Mapping[str, str] | None = None,
         *,
         socket: str = SOCKET,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         """
         Args:
             socket: the agent's own, as the host sees it.
+            program: how the agent is started.
         """
         self.host = host
         self.arguments = tuple(arguments)
         self.socket = socket
+        self._program = tuple(program)
         self.log = host.disk.with_name(f"{host.name}.log")
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +52,7 @@ class Agent:
     def start(self) -> None:
         """Starts the process; `wait_until_ready` waits for it."""
         with self.log.open("ab") as output:
-            self._process = self.host.popen([*PROGRAM, *self.arguments], output, self._env)
+            self._process = self.host.popen([*self._program, *self.arguments], output, self._env)
 
     @property
     def pid(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from wgmesh_agent.lab.agent import SOCKET, Agent, until
+from wgmesh_agent.lab.agent import PROGRAM, SOCKET, Agent, until
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.network import Network
 from wgmesh_api.agent_pb2 import MemberInfo
@@ -53,6 +53,7 @@ class Mesh:
         socket: of every agent; a second mesh on the same hosts needs another.
         service_port: of the bootstrap nodes.
         options: further options for every agent.
+        program: how agents are started.
     """
 
     network: Network
@@ -63,6 +64,7 @@ class Mesh:
     bootstrap_options: tuple[str, ...] = ()
     socket: str = SOCKET
     service_port: int = 5000
+    program: tuple[str, ...] = PROGRAM
     agents: dict[str, Agent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,7 +180,9 @@ class Mesh:
                   "-agent-grpc-bind-socket", self.socket, *self.options]  # fmt: skip
         if command == "bootstrap":
             common += ["-grpc-bind-port", str(self.service_port)]
-        agent = Agent(self.network.hosts[node], [command, *common, *rest], socket=self.socket)
+        agent = Agent(
+            self.network.hosts[node], [command, *common, *rest], socket=self.socket, program=self.program
+        )
         self.agents[node] = agent
         return agent
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.fuzz.odd_values import fuzzed
 from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
 
 from wgmesh_agent.gossip.messages import (
@@ -124,7 +125,7 @@ def check_we_are_ourselves(core: Loner) -> None:
 
 
 @given(st.lists(st.one_of(st.binary(max_size=80), messages.map(encode)), max_size=30), st.integers(0, 3))
-@settings(deadline=None, max_examples=60)
+@fuzzed
 def test_any_datagrams_are_survived(datagrams: list[bytes], seed: int) -> None:
     core = Loner(seed).know(3)
     for datagram in datagrams:
@@ -134,7 +135,7 @@ def test_any_datagrams_are_survived(datagrams: list[bytes], seed: int) -> None:
 
 
 @given(st.one_of(st.binary(max_size=200), push_pulls.map(stream_message)), st.data())
-@settings(deadline=None, max_examples=60)
+@fuzzed
 def test_any_stream_in_any_pieces_is_survived(data: bytes, pieces: Any) -> None:
     core = Loner().know(3)
     cuts = sorted(pieces.draw(st.lists(st.integers(0, len(data)), max_size=5)))
@@ -148,7 +149,7 @@ def test_any_stream_in_any_pieces_is_survived(data: bytes, pieces: Any) -> None:
 
 
 @given(st.one_of(st.binary(max_size=200), push_pulls.map(stream_message)))
-@settings(deadline=None, max_examples=40)
+@fuzzed
 def test_any_answer_to_our_join_is_survived(data: bytes) -> None:
     core = Loner()
     core.do(lambda serf: serf.join(endpoint(2), core.now))

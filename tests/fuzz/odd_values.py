@@ -1,0 +1,63 @@
+"""Values that a type allows and nobody expects, and objects in which some values are such.
+
+`FUZZ_EXAMPLES` says how many are tried of each border: few in `make test`, 200,000 in `make fuzz`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+fuzzed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+TEXTS = (
+    "", " ", "\x00", "\udcff", "\u202e", "é" * 100, "x" * 5000, "../../etc/passwd", "a\nb", "-5", "moon", "%", "[", "{",
+    "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1969-12-31T00:00:00Z", "2030-01-01T00:00:00Z",
+    "2030-13-01T00:00:00Z", "::1%eth0", "2001:db8::9%x]:1\nremove=true", "::ffff:10.232.0.5", "255.255.255.255",
+    "0.0.0.0", "10.232.0.5", "10.232.0.5/16", "fd00::/0", "10.0.0.0/33", "fe80::1", "[::1]:99999", "1.2.3.4:0",
+    "999999999h", "1e999s", "720h", "AAAA", "A" * 43 + "=", "true", "null", "١٢",
+)  # fmt: skip
+INTEGERS = (0, -1, 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**64, -(2**63), 10**400)
+FLOATS = (1.5, 1e308, math.inf, -math.inf, math.nan)
+OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], {"": ""}, [None], ["x"] * 3)
+odd = st.sampled_from((*TEXTS, *INTEGERS, *FLOATS, *OTHERS))
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, the whole of it last."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from paths(inner, (*at, key))
+    yield at
+
+
+def spoiled(value: Any, seed: int, replacements: list[Any]) -> Any:
+    """A copy with one odd value after another in its places, or a place taken out."""
+    rng = random.Random(seed)
+    result = copy.deepcopy(value)
+    for replacement in replacements:
+        places = [place for place in paths(result) if place]
+        if not places:
+            return replacement
+        place = rng.choice(places)
+        inside = result
+        for key in place[:-1]:
+            inside = inside[key]
+        if rng.random() < 0.2:
+            del inside[place[-1]]
+        else:
+            inside[place[-1]] = replacement
+    return result
+
+
+def objects_like(value: Any) -> st.SearchStrategy[Any]:
+    """JSON values like `value`, with one to four odd places."""
+    return st.builds(spoiled, st.just(value), st.integers(0, 2**32), st.lists(odd, min_size=1, max_size=4))

@@ -1,0 +1,213 @@
+"""Honest members under attack: a mesh, a hostile member and an outsider beside it, and what is promised meanwhile."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.netns.mesh_ground import Pinging, eventually, lab_network, wgmesh, wireguard
+
+from wgmesh_agent.lab.agent import until
+from wgmesh_agent.lab.mesh import Mesh
+
+HERE = Path(__file__).parent
+HONEST = ("n1", "n2", "n3", "n4", "n5")
+HOSTILE, NEWCOMER, OUTSIDER = "n6", "n7", "n8"
+PINGS_A_SECOND = 5
+JOIN_SECONDS = 30.0
+CALM_SECONDS = 20.0
+"""What a hostile member makes others believe of a living one for seconds is over after so long."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a run came to.
+
+    Attributes:
+        sent: datagrams and connections, by attack.
+        grown: resident MiB that each honest agent grew by.
+        longest_step: seconds of processor time of the longest step of any honest agent's event loop.
+        joins: seconds that each honest join took meanwhile.
+        pings: answered in all.
+    """
+
+    sent: dict[str, int] = field(default_factory=dict)
+    grown: dict[str, float] = field(default_factory=dict)
+    longest_step: float = 0.0
+    longest_of: str = ""
+    joins: list[float] = field(default_factory=list)
+    pings: int = 0
+
+    def __str__(self) -> str:
+        grown = ", ".join(f"{node} {mib:+.1f}" for node, mib in self.grown.items())
+        joins = ", ".join(f"{seconds:.1f}" for seconds in self.joins)
+        return (
+            f"sent {sum(self.sent.values())}; {self.pings} pings answered, 0 lost; resident MiB {grown}; "
+            f"longest step {1000 * self.longest_step:.0f} ms ({self.longest_of}); joins {joins} s"
+        )
+
+
+class Ground:
+    """Five honest members and what watches them."""
+
+    def __init__(self, mesh: Mesh, folder: Path) -> None:
+        self.mesh = mesh
+        self._socket = folder / "hostile.sock"
+        self._log = folder / "hostile.log"
+        self._names = {node: mesh.mesh_address(node) for node in HONEST}
+        self._keys = {node: wireguard(mesh.network.hosts[node]).public_key for node in HONEST}
+
+    def start_hostile(self, outsider: bool = True) -> None:
+        """Ends the agent of the host that goes bad, and starts what attacks."""
+        hosts = self.mesh.network.hosts
+        setting = {
+            "folder": f"/var/lib/wgmesh/{self.mesh.name}", "name": HOSTILE, "victims": self._names,
+            "keys": self._keys, "socket": str(self._socket),
+        }  # fmt: skip
+        self.mesh.agents[HOSTILE].kill()
+        with self._log.open("wb") as output:
+            hosts[HOSTILE].popen([sys.executable, str(HERE / "member.py"), json.dumps(setting)], output)
+            if outsider:
+                addresses = [self.mesh.network.address(node) for node in HONEST]
+                hosts[OUTSIDER].popen([sys.executable, str(HERE / "outsider.py"), *addresses], output)
+        eventually(self._socket.exists, 30, lambda: f"the hostile member runs: {self._log.read_text()}")
+
+    def attack(self, names: Sequence[str], seconds: float, rate: int, seed: int) -> dict[str, int]:
+        """Has the hostile member attack, and waits for the end of it; what it has sent."""
+        order = {"attacks": list(names), "seconds": seconds, "rate": rate, "seed": seed}
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds + 60)
+            connection.connect(str(self._socket))
+            connection.sendall(json.dumps(order).encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer, f"the hostile member ended: {self._log.read_text()[-2000:]}"
+        sent: dict[str, int] = json.loads(answer)
+        return sent
+
+    def peers(self) -> dict[str, dict[str, frozenset[str]]]:
+        """Keys and allowed IPs of honest members at all honest members."""
+        known = set(self._keys.values())
+        return {
+            node: {
+                key: tunnel.allowed_ips
+                for key, tunnel in wireguard(self.mesh.network.hosts[node]).tunnels.items()
+                if key in known
+            }
+            for node in HONEST
+        }
+
+    def resident_mib(self) -> dict[str, float]:
+        return {node: _resident_mib(self.mesh.agents[node].pid) for node in HONEST}
+
+    def rejected(self) -> dict[str, dict[str, int]]:
+        """What each honest member counts of rejected input and refused claims."""
+        found = {}
+        for node in HONEST:
+            info = self.mesh.agents[node].info()
+            found[node] = {**info.rejectedInput, **{f"claim: {why}": n for why, n in info.refusals.items()}}
+        return found
+
+    def forget_steps(self) -> None:
+        """Has the accounts of the event loops begin again."""
+        for node in HONEST:
+            (self.mesh.network.hosts[node].disk / "loop-watch.json").unlink(missing_ok=True)
+
+    def longest_step(self) -> tuple[float, str]:
+        """Of all honest members' event loops, in seconds of processor time, and whose it was."""
+        longest = (0.0, "")
+        for node in HONEST:
+            told = json.loads((self.mesh.network.hosts[node].disk / "loop-watch.json").read_text())
+            of = max(told["of"], key=told["of"].get, default="")
+            longest = max(longest, (told["longest"], f"{node}: {of}"))
+        return longest
+
+    def join_anew(self) -> float:
+        """Has an honest newcomer enter and leave again; how many seconds it took to be known to all."""
+        agent = self.mesh.join(NEWCOMER)
+        begun = time.monotonic()
+        agent.wait_until_ready()
+        self.mesh.wait_until_full({*HONEST, NEWCOMER}, JOIN_SECONDS)
+        took = time.monotonic() - begun
+        wgmesh(agent.host, "leave")
+        agent.wait(30)
+        del self.mesh.agents[NEWCOMER]
+        return took
+
+    def wait_for_memory(self, most: dict[str, float], seconds: float) -> None:
+        """Waits until each honest agent's resident MiB are at most so many. Raises LabError."""
+        until(
+            lambda: all(mib <= most[node] for node, mib in self.resident_mib().items()),
+            seconds,
+            lambda: f"memory is back at {most}: it is {self.resident_mib()}",
+            every=5.0,
+        )
+
+    def not_alive(self) -> list[str]:
+        """Which honest members do not have which others alive."""
+        return [
+            f"{node} has {other} as {member.status if member else 'unknown'}"
+            for node in HONEST
+            for members in [self.mesh.members(node)]
+            for other in HONEST
+            for member in [members.get(other)]
+            if member is None or member.status != "alive"
+        ]
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"process {pid} has no resident memory")
+
+
+@contextmanager
+def under_attack() -> Iterator[Ground]:
+    """A mesh of honest members with their event loops watched; the one that goes bad is a member still."""
+    with lab_network() as network:
+        program = (sys.executable, str(HERE / "watched_agent.py"))
+        mesh = Mesh(network, program=program)
+        mesh.start(len(HONEST) + 1)
+        for name in (NEWCOMER, OUTSIDER):
+            network.add_host(name)
+        yield Ground(mesh, network.folder)
+
+
+@contextmanager
+def promises_kept(ground: Ground, figures: Figures) -> Iterator[None]:
+    """Holds the honest members to what is promised while the block runs, and fills in the figures."""
+    mesh, before = ground.mesh, ground.peers()
+    resident, pids = ground.resident_mib(), {node: mesh.agents[node].pid for node in HONEST}
+    pairs = [(a, b) for a in HONEST for b in HONEST if a < b]
+    with ExitStack() as stack:
+        pings = []
+        for number, (source, target) in enumerate(pairs):
+            log = mesh.network.folder / f"ping-{number}.log"
+            ping = Pinging(mesh.network.hosts[source], ground._names[target], log, PINGS_A_SECOND)
+            stack.callback(ping.end)
+            pings.append(ping)
+        for ping in pings:
+            ping.go_on()
+        ground.forget_steps()
+        yield
+        for ping in pings:
+            ping.go_on()
+        lost = {ping.name: ping.lost() for ping in pings if ping.lost()}
+        figures.pings = sum(len(ping.answered()) for ping in pings)
+    ended = [node for node in HONEST if not mesh.agents[node].runs() or mesh.agents[node].pid != pids[node]]
+    assert not ended, f"agents ended: {[(node, mesh.agents[node].said(1000)) for node in ended]}"
+    after = ground.peers()
+    assert after == before, f"honest peers changed: {before} became {after}"
+    figures.grown = {node: now - resident[node] for node, now in ground.resident_mib().items()}
+    figures.longest_step, figures.longest_of = ground.longest_step()
+    assert not lost, f"pings between honest members lost: {lost}"
+    eventually(
+        lambda: not ground.not_alive(), CALM_SECONDS, lambda: f"all are alive again: {ground.not_alive()}"
+    )

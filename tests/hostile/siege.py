@@ -1,0 +1,76 @@
+"""A siege: all attacks together while honest newcomers join, then rest; what it must come to."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.ground import Figures, Ground, promises_kept, under_attack
+
+STREAMS = ("slow readers", "slow writers", "merges")
+ALL = (*ATTACKS, *STREAMS)
+MOST_GROWTH_MIB = 20.0
+LEFT_AFTER_REST_MIB = 3.0
+"""What may remain of the growth: the allocator of the C library keeps some of what it was given back."""
+LONGEST_STEP_SECONDS = 0.1
+LONGEST_JOIN_SECONDS = 30.0
+LONG_SECONDS, LONG_RATE, REST_SECONDS = 600.0, 1000, 600.0
+ALONE_SECONDS, ALONE_RATE = 10.0, 500
+
+
+def alone(ground: Ground, seconds: float, rate: int) -> tuple[Figures, dict[str, list[str]]]:
+    """Each attack alone; the figures, and what honest members counted more of during each."""
+    figures, counted = Figures(), {}
+    with promises_kept(ground, figures):
+        for number, name in enumerate(ALL):
+            before = ground.rejected()
+            figures.sent.update(ground.attack([name], seconds, rate, number))
+            counted[name] = sorted(
+                {
+                    what
+                    for node, counts in ground.rejected().items()
+                    for what, count in counts.items()
+                    if count > before[node].get(what, 0)
+                }
+            )
+    return figures, counted
+
+
+def together(ground: Ground, seconds: float, rate: int, seed: int) -> Figures:
+    """All attacks at once, with one honest newcomer after another entering and leaving meanwhile."""
+    figures = Figures()
+    with promises_kept(ground, figures), ThreadPoolExecutor(1) as pool:
+        attacking = pool.submit(ground.attack, ALL, seconds, rate, seed)
+        deadline = time.monotonic() + seconds
+        while True:
+            figures.joins.append(ground.join_anew())
+            if time.monotonic() > deadline - LONGEST_JOIN_SECONDS:
+                break
+        figures.sent = attacking.result()
+    return figures
+
+
+def faults(figures: Figures) -> list[str]:
+    """Which of the promised figures were missed."""
+    missed = [f"{node} grew by {mib:.1f} MiB" for node, mib in figures.grown.items() if mib > MOST_GROWTH_MIB]
+    if figures.longest_step > LONGEST_STEP_SECONDS:
+        missed.append(f"a step of {1000 * figures.longest_step:.0f} ms: {figures.longest_of}")
+    missed += [f"a join of {seconds:.1f} s" for seconds in figures.joins if seconds > LONGEST_JOIN_SECONDS]
+    return missed
+
+
+def run(seed: int) -> tuple[float, str]:
+    """The long siege of `make chaos`. Raises AssertionError; how long a join took at most, and the figures."""
+    with under_attack() as ground:
+        before = ground.resident_mib()
+        ground.start_hostile()
+        _, counted = alone(ground, ALONE_SECONDS, ALONE_RATE)
+        unseen = [name for name, counts in counted.items() if not counts]
+        assert not unseen, f"nobody counts {unseen}"
+        figures = together(ground, LONG_SECONDS, LONG_RATE, seed)
+        assert not faults(figures), f"{faults(figures)}; {figures}"
+        ground.wait_for_memory(
+            {node: mib + LEFT_AFTER_REST_MIB for node, mib in before.items()}, REST_SECONDS
+        )
+        return max(figures.joins), str(figures)
