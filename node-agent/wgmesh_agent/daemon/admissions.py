@@ -197,6 +197,10 @@ class Admissions:
         """Whoever is not bound because nobody asked has shown a record."""
         return [missing.claim for missing in self._missing.values() if missing.asked]
 
+    def is_crowded(self) -> bool:
+        """Whether more members lack a record than are asked about at once."""
+        return len(self._missing) > ASKED_AT_ONCE
+
     def answer(self, request: QueryReceived, own: Claim) -> bytes | None:
         """To the query `_admission`: the record of the member named."""
         node = request.payload.decode("ascii", "replace")

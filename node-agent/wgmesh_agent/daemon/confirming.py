@@ -26,6 +26,8 @@ log = structlog.get_logger()
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 INTERVAL_SECONDS = 15.0
+CROWDED_PAUSE_SECONDS = 4.0
+"""Between requests while gossip names more strangers than can be asked about: newcomers among them wait for this."""
 
 
 class Confirming:
@@ -37,6 +39,7 @@ class Confirming:
         accept: Callable[[Claim, Origin], bool],
         disputed: Callable[[], list[Claim]],
         has_lost_bootstrap: Callable[[], bool],
+        is_crowded: Callable[[], bool],
         bootstraps: Callable[[], Sequence[HostPort]],
         ask: Callable[[HostPort], Awaitable[Sequence[Claim]]],
     ) -> None:
@@ -44,12 +47,14 @@ class Confirming:
         Args:
             disputed: what living members say of themselves and the ledger refuses.
             has_lost_bootstrap: whether a bootstrap node is bound that gossip does not have alive.
+            is_crowded: whether gossip names more members without an admission record than can be asked about at once.
             ask: a bootstrap node's Peers(), itself first; raises JoinUnreachable.
         """
         self._ledger = ledger
         self._accept = accept
         self._disputed = disputed
         self._has_lost_bootstrap = has_lost_bootstrap
+        self._is_crowded = is_crowded
         self._bootstraps = bootstraps
         self._ask = ask
 
@@ -58,8 +63,9 @@ class Confirming:
         pause = FIRST_PAUSE_SECONDS
         while True:
             generation = changes.generation
-            if self._disputed() or self._has_lost_bootstrap():
-                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            if self._disputed() or self._has_lost_bootstrap() or self._is_crowded():
+                longest = CROWDED_PAUSE_SECONDS if self._is_crowded() else LONGEST_PAUSE_SECONDS
+                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(longest, 2 * pause)
             else:
                 pause = FIRST_PAUSE_SECONDS
             await changes.after(generation, INTERVAL_SECONDS)
@@ -74,6 +80,10 @@ class Confirming:
             except JoinUnreachable as error:
                 log.debug("bootstrap node could not be asked", bootstrap=str(bootstrap), why=str(error))
                 continue
+            # Their announcement may have been lost, and among so many strangers their turn to be asked about is far.
+            for claim in told if self._is_crowded() else ():
+                if self._is_new(claim):
+                    settled |= self._bind(claim, bootstrap)
             for claim in confirmed(self._disputed(), told):
                 if self._ledger.by_key(claim.public_key) is None or self._ledger.contradicts(claim):
                     settled |= self._bind(claim, bootstrap)
@@ -84,6 +94,10 @@ class Confirming:
             if not self._disputed() and not self._has_lost_bootstrap():
                 break
         return settled
+
+    def _is_new(self, claim: Claim) -> bool:
+        known = self._ledger.by_key(claim.public_key) or self._ledger.by_name(claim.node)
+        return claim.node != "" and known is None and not self._ledger.contradicts(claim)
 
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
         if not self._accept(claim, Origin.PEERS):

@@ -234,6 +234,7 @@ class Session:
             node.membership.accept,
             node.membership.disputed,
             node.membership.has_lost_bootstrap,
+            node.admissions.is_crowded,
             self._bootstraps,
             lambda bootstrap: peers_of(str(bootstrap), tls, node.identity.private_key.public()),
         )

@@ -40,8 +40,15 @@ class Ground:
         self.asked: list[HostPort] = []
         self.heard: list[Claim] = [ANEW]
         self.lost = False
+        self.crowded = False
         self.confirming = Confirming(
-            self.ledger, self._accept, self._disputed, lambda: self.lost, lambda: list(answers), self._ask
+            self.ledger,
+            self._accept,
+            self._disputed,
+            lambda: self.lost,
+            lambda: self.crowded,
+            lambda: list(answers),
+            self._ask,
         )
 
     def _accept(self, accepted: Claim, origin: Origin) -> bool:
@@ -168,3 +175,13 @@ async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -
             await asyncio.wait([task], timeout=0.001)
     task.cancel()
     assert ground.asked == []
+
+
+async def test_among_many_strangers_a_newcomer_is_bound_that_only_the_bootstrap_node_tells_of() -> None:
+    newcomer = claim(4, "n4", "10.232.0.4")
+    ground = Ground({FIRST: [BOOT, FORMER, newcomer]})
+    await ground.confirming.settle()
+    assert newcomer not in ground.bound()
+    ground.crowded = True
+    assert await ground.confirming.settle()
+    assert newcomer in ground.bound()
