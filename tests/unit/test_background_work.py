@@ -26,7 +26,121 @@ STARTS = frozenset(
 
 AWAITED = "awaited in the same function, with what it raises"
 SUPERVISED = "the supervisor itself"
-OWNERS: dict[str, str] = {}
+_OWNED: dict[str, tuple[str, ...]] = {
+    AWAITED: (
+        "wgmesh_agent/daemon/agent.py:_unless_ended create_task",
+        "wgmesh_agent/daemon/knocking.py:port_answer create_datagram_endpoint",
+        "wgmesh_agent/daemon/session.py:Session._until_ended create_task",
+        "wgmesh_agent/gossip_links.py:StreamLinks._read create_task",
+        "wgmesh_agent/join/connection_front.py:ConnectionFront._pass_on create_task",
+        "wgmesh_agent/kube/health.py:Health._metrics run_coroutine_threadsafe",
+        "wgmesh_agent/kube/main.py:KubeAgent._enter_unless_deleted create_task",
+        "wgmesh_agent/wireguard/backends/worker.py:Worker.run run_in_executor",
+        "wgmesh_operator/executor.py:Executor.in_thread run_in_executor",
+    ),
+    "sets an event and cannot fail": ("wgmesh_agent/daemon/agent.py:_signals add_signal_handler",),
+    "kept by the agent; what it raises is logged, and the stop comes all the same": (
+        "wgmesh_agent/daemon/agent.py:_signals create_task",
+    ),
+    "awaited by who asked; when that goes away, logged by the callback": (
+        "wgmesh_agent/daemon/agent_service.py:AgentService.RotateKeys create_task",
+    ),
+    "takes the exception of a rotation that nobody awaits": (
+        "wgmesh_agent/daemon/agent_service.py:AgentService.RotateKeys add_done_callback",
+    ),
+    "fenced by the gossip node, query by query": (
+        "wgmesh_agent/daemon/bootstrap.py:Bootstrap.__init__ on_query",
+        "wgmesh_agent/daemon/node.py:MeshNode.__init__ on_query",
+        "wgmesh_agent/daemon/views.py:Views.__init__ on_query",
+    ),
+    "a task group, in a component of the supervisor": (
+        "wgmesh_agent/daemon/interface_watch.py:InterfaceWatch.run create_task",
+    ),
+    "each attempt has a fence of its own": ("wgmesh_agent/daemon/meeting.py:Meeting._join create_task",),
+    "each request has a fence of its own": (
+        "wgmesh_agent/daemon/paths.py:Paths.run create_task",
+        "wgmesh_agent/daemon/relaying.py:Relaying.run create_task",
+        "wgmesh_agent/kube/http_server.py:HTTPServer._accept create_task",
+    ),
+    "lets go of a task whose work is fenced": (
+        "wgmesh_agent/daemon/paths.py:Paths.run add_done_callback",
+        "wgmesh_agent/daemon/relaying.py:Relaying.run add_done_callback",
+        "wgmesh_agent/gossip_io.py:GossipNode._spawn add_done_callback",
+        "wgmesh_agent/kube/http_server.py:HTTPServer._accept add_done_callback",
+    ),
+    "each datagram has a fence of its own": (
+        "wgmesh_agent/daemon/prober.py:Prober.start create_datagram_endpoint",
+        "wgmesh_agent/gossip_io.py:GossipNode._bind add_reader",
+    ),
+    "ended by the context manager, which looks at its end": (
+        "wgmesh_agent/daemon/waiting.py:Waiting.__aenter__ create_task",
+    ),
+    "its futures are awaited with a deadline": ("wgmesh_agent/endpoint/look_up.py: ThreadPoolExecutor",),
+    "takes the exception of a look-up that was given up": (
+        "wgmesh_agent/endpoint/look_up.py:addresses_of add_done_callback",
+    ),
+    "a value; run by the gossip node, each inside a fence": (
+        "wgmesh_agent/gossip/timers.py:Timers.at Timer",
+    ),
+    "each connection has a fence of its own": (
+        "wgmesh_agent/gossip_io.py:GossipNode._bind start_server",
+        "wgmesh_agent/join/connection_front.py:ConnectionFront.start start_server",
+        "wgmesh_agent/kube/http_server.py:HTTPServer._run start_server",
+    ),
+    "each timer has a fence of its own, and the next is armed all the same": (
+        "wgmesh_agent/gossip_io.py:GossipNode._arm call_later",
+    ),
+    "queries and streams, each inside a fence": (
+        "wgmesh_agent/gossip_io.py:GossipNode._spawn ensure_future",
+    ),
+    "awaited by the caller; when that goes away, logged by the callback": (
+        "wgmesh_agent/join/service.py:MeshService._to_its_end create_task",
+    ),
+    "takes the exception of an admission that nobody awaits": (
+        "wgmesh_agent/join/service.py:MeshService._to_its_end add_done_callback",
+    ),
+    "awaited by all who asked for metrics within seconds": (
+        "wgmesh_agent/kube/health.py:Health._shared_metrics create_task",
+    ),
+    "its end is noted and shows in the log; started again with the port": (
+        "wgmesh_agent/kube/http_server.py:HTTPServer.start Thread",
+    ),
+    "ends the loop of the thread, which is then joined": (
+        "wgmesh_agent/kube/http_server.py:HTTPServer.stop call_soon_threadsafe",
+    ),
+    "a socket that is made and returned": ("wgmesh_agent/kube/http_server.py:_listening create_server",),
+    "outlives any exception: lists again with growing pauses; its age is in readiness": (
+        "wgmesh_agent/kube/list_watch.py:ListWatch.__init__ Thread",
+    ),
+    "each object has a fence of its own": (
+        "wgmesh_agent/kube/list_watch.py:ListWatch._deliver call_soon_threadsafe",
+    ),
+    SUPERVISED: (
+        "wgmesh_agent/runtime/supervisor.py:Supervisor._spawn create_task",
+        "wgmesh_agent/runtime/supervisor.py:Supervisor._spawn add_done_callback",
+        "wgmesh_agent/runtime/supervisor.py:Supervisor._keep call_later",
+    ),
+    "sets a future that the supervision awaits": (
+        "wgmesh_agent/wireguard/backends/process.py:Process.ended add_reader",
+    ),
+    "outlives any exception: supervision of wireguard-go": (
+        "wgmesh_agent/wireguard/backends/userspace.py:UserspaceBackend.open create_task",
+    ),
+    "its futures are awaited by who asked": (
+        "wgmesh_agent/wireguard/backends/worker.py:Worker.__init__ ThreadPoolExecutor",
+    ),
+    "its futures are awaited by the worker": (
+        "wgmesh_operator/executor.py:Executor.__init__ ThreadPoolExecutor",
+    ),
+    "the worker; its end fails the liveness probe": (
+        "wgmesh_operator/handlers.py:registry.start create_task",
+    ),
+    "each connection has a fence of its own; ends with the context manager": (
+        "wgmesh_operator/probes.py:answering Thread",
+    ),
+}
+"""By whose end is learned of how: the calls."""
+OWNERS = {work: why for why, works in _OWNED.items() for work in works}
 
 
 def background_work(package: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ from wgmesh_agent.membership.admission_record import (
 )
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, same_addresses
-from wgmesh_agent.membership.policy import MembershipPolicy
+from wgmesh_agent.membership.policy import CLOSED, MembershipPolicy
 from wgmesh_agent.state.records import MeshRecord
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class Admissions:
         signer: Credentials | None,
         ledger: Ledger,
         refusals: Refusals,
-        policy: MembershipPolicy,
+        policy: MembershipPolicy = CLOSED,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """

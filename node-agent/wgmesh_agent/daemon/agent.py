@@ -339,6 +339,8 @@ def _signals(
         await told.wait()
         try:
             await before_stopping()
+        except Exception as error:
+            log.error("not all was done before stopping", why=repr(error), exc_info=error)
         finally:
             stop.set()
 

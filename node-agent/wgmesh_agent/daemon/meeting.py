@@ -14,9 +14,11 @@ from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.crowd import stretch
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.model import Device
 
 log = structlog.get_logger()
+ANSWERS = border("gossip join", "what a member answers to our join by TCP")
 HANDSHAKE_SECONDS = 5.0
 RECONNECT_SECONDS = 2.0
 JOIN_AT_ONCE = 3
@@ -95,8 +97,9 @@ class Meeting:
         return False
 
     async def _join_one(self, address: IPAddress) -> bool:
-        try:
-            return await self._gossip.join([(address, self._port)]) > 0
-        except GossipError as error:
-            log.debug("gossip join failed", why=str(error))
-            return False
+        with ANSWERS.fence(address):
+            try:
+                return await self._gossip.join([(address, self._port)]) > 0
+            except GossipError as error:
+                log.debug("gossip join failed", why=str(error))
+        return False

@@ -19,7 +19,7 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
 from wgmesh_agent.membership.binding import Binding, Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger
-from wgmesh_agent.membership.policy import MembershipPolicy
+from wgmesh_agent.membership.policy import CLOSED, MembershipPolicy
 from wgmesh_agent.membership.preshared import read_ids
 from wgmesh_agent.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
 from wgmesh_agent.wireguard.model import Network
@@ -40,8 +40,8 @@ class Membership:
         refusals: Refusals,
         members: Callable[[], Mapping[str, Member]],
         admissions: Admissions,
-        policy: MembershipPolicy,
         changed: Callable[[], None],
+        policy: MembershipPolicy = CLOSED,
     ) -> None:
         self._ledger = ledger
         self._refusals = refusals

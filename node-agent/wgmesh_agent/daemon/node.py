@@ -166,8 +166,8 @@ class MeshNode:
             self.refusals,
             self.gossip.members,
             self.admissions,
-            policies.membership,
             self._ledger_changed,
+            policies.membership,
         )
         self.meeting = Meeting(
             self.gossip, record.gossip_port, self.ledger, self.membership.absent, self.reconciler.read

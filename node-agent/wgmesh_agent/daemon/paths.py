@@ -22,12 +22,14 @@ from wgmesh_agent.membership.binding import Claim, IPAddress
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.seeking import ANSWER_SECONDS, Seeking
 from wgmesh_agent.paths.whereabouts import QUERY, WhereaboutsError, decode, encode
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
 
 log = structlog.get_logger()
+ANSWERS = border("endpoint answers", "to `_where`: where members see another, from those asked")
 ASKED_MEMBERS = 3
 QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
@@ -229,7 +231,10 @@ class Paths:
         if binding is None:
             return
         claim: Claim = binding.claim
-        learned, said = await self.where_others_see(claim.node, *((claim.node,) if widely else ()))
-        if self._seeking.found(key, (*learned, *said)):
-            log.info("other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)])
-            self._poke()
+        with ANSWERS.fence(claim.node):
+            learned, said = await self.where_others_see(claim.node, *((claim.node,) if widely else ()))
+            if self._seeking.found(key, (*learned, *said)):
+                log.info(
+                    "other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)]
+                )
+                self._poke()

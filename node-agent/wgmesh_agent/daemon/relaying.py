@@ -18,6 +18,7 @@ from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.links.living import living
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.paths.relays import Question, Relays
+from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.state.forwarding import Forwarding, Role
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -25,6 +26,7 @@ from wgmesh_agent.wireguard.model import DesiredDevice, Device
 from wgmesh_api.meshservice_pb2 import RelayRequest
 
 log = structlog.get_logger()
+ANSWERS = border("relay answers", "to `_relay`: who agrees to a path through a relay, from those asked")
 QUERY = "_relay"
 YES, NO = b"\x01", b"\x00"
 QUERY_SECONDS = 2.0
@@ -137,7 +139,7 @@ class Relaying:
                     await self._open_door()
                     door_at = now + DOOR_SECONDS
                 for question in await self._look(now):
-                    task = asyncio.create_task(self._ask(question))
+                    task = asyncio.create_task(self._fenced(question))
                     asking.add(task)
                     task.add_done_callback(asking.discard)
                 await asyncio.sleep(TICK_SECONDS)
@@ -180,6 +182,10 @@ class Relaying:
         questions = self._relays.look(self._links(), self._relay_keys(), device, now)
         await self._changed(before)
         return questions
+
+    async def _fenced(self, question: Question) -> None:
+        with ANSWERS.fence(question.peer):
+            await self._ask(question)
 
     async def _ask(self, question: Question) -> None:
         names = [self._ledger.by_key(key) for key in (question.peer, question.relay) if key is not None]

@@ -84,7 +84,7 @@ class Node:
         )
         self.gossip: dict[str, Member] = {}
         self.membership = Membership(
-            self.ledger, self.refusals, lambda: self.gossip, self.admissions, self.policy, lambda: None
+            self.ledger, self.refusals, lambda: self.gossip, self.admissions, lambda: None, self.policy
         )
 
     def announced(self, told: Claim) -> None:

@@ -58,7 +58,7 @@ class Ground:
         self.changes = 0
         admissions = Admissions(mesh_record(), None, None, self.ledger, self.refusals, self.policy)
         self.membership = Membership(
-            self.ledger, self.refusals, lambda: self.gossip, admissions, self.policy, self._changed
+            self.ledger, self.refusals, lambda: self.gossip, admissions, self._changed, self.policy
         )
 
     def _changed(self) -> None:

@@ -253,7 +253,7 @@ class SessionGround:
         refusals = Refusals()
         admissions = Admissions(record, None, None, self.ledger, refusals, policy)
         self.membership = Membership(
-            self.ledger, refusals, self.gossip.members, admissions, policy, self.changes.bump
+            self.ledger, refusals, self.gossip.members, admissions, self.changes.bump, policy
         )
         self.leave_wanted = asyncio.Event()
         node = SimpleNamespace(
