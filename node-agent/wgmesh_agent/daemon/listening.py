@@ -29,12 +29,15 @@ from wgmesh_agent.gossip_io import GossipNode
 from wgmesh_agent.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT
 from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.log_limit import LogLimit
 from wgmesh_agent.runtime.supervisor import FatalError
 
 log = structlog.get_logger()
 EVENTS = border("gossip event", "news of a member, or a user event of one")
 COUNT_SECONDS = 5.0
 EVENTS_AT_ONCE = 32
+STRANGERS_A_MINUTE = 120
+"""Lines of log about members that are not bound: as many as join a large mesh in a minute."""
 
 
 class NameLost(FatalError):
@@ -64,6 +67,8 @@ class Listening:
         self._refusals = refusals
         self._changes = changes
         self._user_events = user_events
+        self._strangers = LogLimit(time.monotonic, STRANGERS_A_MINUTE)
+        self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
         """Takes events until it is cancelled. Raises NameLost."""
@@ -82,6 +87,7 @@ class Listening:
                 self._member_news(member)
             case MemberReaped(member):
                 self._membership.reaped(member)
+                self._logged.pop(member.name, None)
                 self._wandering.forget(member.name)
                 self._changes.bump()
             case UserEventReceived(name=name, payload=payload):
@@ -100,13 +106,24 @@ class Listening:
             self._refusals.overtake(self._gossip.counters.refused)
 
     def _member_news(self, member: Member) -> None:
-        log.info("member", node=member.name, status=member.status.name.lower(), address=str(member.address))
         self._membership.heard(member)
+        self._log(member)
         told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
         self._wandering.told(member.name, told, time.monotonic())
         if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
             self._prober.news(member.address, failed=member.status is MemberStatus.FAILED)
         self._changes.bump()
+
+    def _log(self, member: Member) -> None:
+        """Logs each change of status of bound members, and of the others, which anybody can invent, some a minute."""
+        status = member.status.name.lower()
+        if self._membership.is_bound(member.name):
+            if self._logged.get(member.name) == status:
+                return
+            self._logged[member.name] = status
+        elif not self._strangers.ask("stranger", f"{member.name} {status}").granted:
+            return
+        log.info("member", node=member.name, status=status, address=str(member.address))
 
     def _name_conflict(self, event: NameConflict) -> None:
         if event.name == self._own_name and event.lost:

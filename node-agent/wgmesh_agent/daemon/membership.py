@@ -59,6 +59,10 @@ class Membership:
         elif member.status is MemberStatus.LEFT:
             self._gone(member, "left")
 
+    def is_bound(self, name: str) -> bool:
+        """Whether the name is this node's own, or that of a member in the ledger."""
+        return name == self._ledger.own.node or self._ledger.by_name(name) is not None
+
     def reaped(self, member: Member) -> None:
         """Gossip forgot a member that was failed or left for long."""
         self._gone(member, "reaped")

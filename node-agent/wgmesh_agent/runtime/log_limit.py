@@ -35,9 +35,14 @@ class _Window:
 class LogLimit:
     """Memory is bounded by the number of kinds, which the code fixes, and `MAX_REMEMBERED` lines."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: monotonic seconds."""
+    def __init__(self, clock: Callable[[], float], lines_a_window: int = LINES_A_WINDOW) -> None:
+        """
+        Args:
+            clock: monotonic seconds.
+            lines_a_window: how many lines of each kind are granted a minute.
+        """
         self._clock = clock
+        self._lines = lines_a_window
         self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._windows: dict[str, _Window] = {}
 
@@ -52,7 +57,7 @@ class LogLimit:
         if window is None or now - window.began >= WINDOW_SECONDS:
             suppressed = window.suppressed if window is not None else 0
             window = self._windows[kind] = _Window(now)
-        if window.logged >= LINES_A_WINDOW:
+        if window.logged >= self._lines:
             window.suppressed += 1
             return Permission(False, suppressed)
         window.logged += 1

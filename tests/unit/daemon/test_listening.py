@@ -7,14 +7,24 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from wgmesh_agent.daemon.changes import Changes
-from wgmesh_agent.daemon.listening import Listening, NameLost
+from wgmesh_agent.daemon.listening import STRANGERS_A_MINUTE, Listening, NameLost
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.endpoint import Endpoint
-from wgmesh_agent.gossip.notifications import NameConflict, UserEventReceived
+from wgmesh_agent.gossip.notifications import (
+    Member,
+    MemberFailed,
+    MemberJoined,
+    MemberUpdated,
+    NameConflict,
+    UserEventReceived,
+)
+from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.wandering import Wandering
 
 
@@ -54,3 +64,37 @@ async def test_a_lost_name_ends_the_agent(gossip: GossipNode) -> None:
     gossip.events.put(NameConflict("own", here, there, True))
     with pytest.raises(NameLost):
         await listening(gossip).run()
+
+
+class Bindings:
+    """Who is bound, and nothing else of a membership."""
+
+    def is_bound(self, name: str) -> bool:
+        return name == "n2"
+
+    def heard(self, member: Member) -> None:
+        """Nothing is bound by it."""
+
+
+class Probes:
+    """What a prober is told."""
+
+    def news(self, address: IPAddress, *, failed: bool) -> None:
+        """Nobody is probed."""
+
+
+async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_each_change(
+    gossip: GossipNode,
+) -> None:
+    ears = Listening(
+        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), Wandering(), Refusals(), Changes(), {}
+    )
+    where = ip_address("10.232.0.2")
+    with capture_logs() as logs:
+        for number in range(3 * STRANGERS_A_MINUTE):
+            ears._handle(MemberJoined(Member(f"x{number}", where, 1, {}, MemberStatus.ALIVE, 1, b"", 0.0)))
+            ears._handle(MemberUpdated(Member("n2", where, 1, {}, MemberStatus.ALIVE, number, b"", 0.0)))
+        ears._handle(MemberFailed(Member("n2", where, 1, {}, MemberStatus.FAILED, 1, b"", 0.0)))
+    told = [(line["node"], line["status"]) for line in logs]
+    assert [one for one in told if one[0] == "n2"] == [("n2", "alive"), ("n2", "failed")]
+    assert len(told) == STRANGERS_A_MINUTE + 2
