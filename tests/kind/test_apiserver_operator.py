@@ -497,6 +497,8 @@ def test_a_plain_nodes_report_on_an_external_member_counts_for_nothing(
     api.create(
         NODES,
         {
+            "apiVersion": "wgmesh.dev/v1alpha1",
+            "kind": "WgMeshNode",
             "metadata": {"name": f"{mesh}.laptop"},
             "spec": {"mesh": mesh, "node": "laptop", "external": True},
         },
