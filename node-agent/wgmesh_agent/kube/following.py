@@ -230,7 +230,11 @@ def _says_the_same(entry: RosterNode, bound: Binding | None) -> bool:
 
 
 def claim_of(entry: RosterNode) -> Claim | None:
-    """What the roster says of a member; None while its agent has not said which key it has."""
+    """What the roster says of a member; None while its agent has not said which key it has.
+
+    Its endpoint is the one that it reports, then, at the same port, the address at which machines beyond its network
+    reach it.
+    """
     try:
         key = PublicKey.from_base64(entry.report.public_key)
     except InvalidKeyError:
@@ -238,7 +242,9 @@ def claim_of(entry: RosterNode) -> Claim | None:
     if not entry.addresses:
         return None
     try:
-        endpoints: tuple[Endpoint, ...] = (Endpoint.parse_reported(entry.report.endpoint),)
+        reported = Endpoint.parse_reported(entry.report.endpoint)
+        outer = () if entry.endpoint_hint is None else (Endpoint(entry.endpoint_hint, reported.port),)
+        endpoints: tuple[Endpoint, ...] = tuple(dict.fromkeys((reported, *outer)))
     except ValueError:
         endpoints = ()
     return Claim(

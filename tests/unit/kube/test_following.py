@@ -27,12 +27,19 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.kube.api import ApiError, meshes_path
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.following import GOODBYE_SECONDS, LOOK_SECONDS, REPORTED_SECONDS, Following
+from wgmesh_agent.kube.following import (
+    GOODBYE_SECONDS,
+    LOOK_SECONDS,
+    REPORTED_SECONDS,
+    Following,
+    claim_of,
+)
 from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.admission_record import AdmissionRecord
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.caller import Caller
+from wgmesh_api.roster import read_node
 
 BETA, GAMMA, LAPTOP = claim("beta", 2), claim("gamma", 3), claim("laptop", 7)
 
@@ -425,3 +432,11 @@ class TestLargeRosters:
         await ground.look()
         task.cancel()
         assert turns >= 6
+
+
+def test_a_members_outer_address_is_another_endpoint_to_try() -> None:
+    body = node_body("n2", 2, key=public_key(2))
+    body["spec"]["endpointHint"] = "203.0.113.9"
+    claim = claim_of(read_node(body))
+    assert claim is not None
+    assert [str(endpoint) for endpoint in claim.endpoints] == ["192.0.2.2:54540", "203.0.113.9:54540"]
