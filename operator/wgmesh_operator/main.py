@@ -113,8 +113,9 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
                 error.strerror,
             )
             return 1
-        with waiting.ended_by_sigterm():
-            waiting.until_served(cluster)
+        # Until kopf puts its own handler in the place of this one, probes are answered and SIGTERM must end the process.
+        stack.enter_context(waiting.ended_by_sigterm())
+        waiting.until_served(cluster)
         health.start()
         log.info(
             "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image
