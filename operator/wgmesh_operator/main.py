@@ -113,7 +113,7 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
                 error.strerror,
             )
             return 1
-        # Until kopf puts its own handler in the place of this one, probes are answered and SIGTERM must end the process.
+        # Probes are answered before kopf puts its own handler in the place of this one.
         stack.enter_context(waiting.ended_by_sigterm())
         waiting.until_served(cluster)
         health.start()
