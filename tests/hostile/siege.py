@@ -37,13 +37,13 @@ def alone(ground: Ground, seconds: float, rate: int) -> tuple[Figures, dict[str,
     return figures, counted
 
 
-def together(ground: Ground, seconds: float, rate: int, seed: int) -> Figures:
-    """All attacks at once, with one honest newcomer after another entering and leaving meanwhile."""
+def together(ground: Ground, seconds: float, rate: int, seed: int, *, newcomers: bool = True) -> Figures:
+    """All attacks at once; with `newcomers` one honest newcomer after another enters and leaves meanwhile."""
     figures = Figures()
     with promises_kept(ground, figures), ThreadPoolExecutor(1) as pool:
         attacking = pool.submit(ground.attack, ALL, seconds, rate, seed)
         deadline = time.monotonic() + seconds
-        while True:
+        while newcomers:
             figures.joins.append(ground.join_anew())
             if time.monotonic() > deadline - LONGEST_JOIN_SECONDS:
                 break

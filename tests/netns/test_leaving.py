@@ -14,7 +14,8 @@ from wgmesh_agent.lab.agent import PROGRAM, Agent
 from wgmesh_agent.lab.mesh import Mesh
 
 pytestmark = pytest.mark.netns
-GONE_SECONDS = 2.0
+GONE_SECONDS = 3.0
+"""A leave that comes by others counts after five gossip intervals, which is a second (ADR 030)."""
 STARTING_SECONDS = 1.0
 """What the command line may take on a busy machine before it asks anything of the agent."""
 NODES = ["n1", "n2", "n3", "n4", "n5"]
