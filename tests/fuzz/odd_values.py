@@ -54,7 +54,7 @@ def spoiled(value: Any, seed: int, replacements: list[Any]) -> Any:
         if rng.random() < 0.2:
             del inside[place[-1]]
         else:
-            inside[place[-1]] = replacement
+            inside[place[-1]] = copy.deepcopy(replacement)
     return result
 
 

@@ -17,6 +17,7 @@ from wgmesh_agent.daemon.first_handshakes import ATTEMPTS, FIRST_PAUSE_SECONDS, 
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.wireguard.backends.memory import MemoryBackend
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -144,6 +145,7 @@ async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_w
     clock = SimpleNamespace(now=1000.0, unix=5000.0)
     clock.monotonic, clock.time = lambda: clock.now, lambda: clock.unix
     monkeypatch.setattr(reconciler, "time", clock)
+    monkeypatch.setattr(boot_clock, "seconds", lambda: clock.now)
     backend = MemoryBackend("wgtest", lambda: clock.unix)
     ledger = Ledger(Own("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
     ledger.accept(Claim("high", HIGH, (ip_address("10.232.0.7"),), (WHERE,)), Origin.GOSSIP, 0.0)

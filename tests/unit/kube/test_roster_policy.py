@@ -51,7 +51,7 @@ from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.admission_record import Signer
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.caller import Caller
-from wgmesh_agent.membership.policy import MembershipPolicy, StandalonePolicy
+from wgmesh_agent.membership.policy import CLOSED, MembershipPolicy, StandalonePolicy
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.wireguard.backends.protocol import BackendKind
 from wgmesh_agent.wireguard.backends.select import Choice
@@ -227,9 +227,8 @@ async def test_routes_are_those_of_the_roster_or_for_the_unknown_those_there_wer
 @pytest.mark.parametrize(
     "made",
     [
-        Session.__init__, MeshNode.__init__, Start.__init__, Policies.__init__, Admissions.__init__,
-        Membership.__init__, KeptRecord.__init__, Rotations.__init__, WireGuardRotation.__init__,
-        Following.__init__,
+        Session.__init__, MeshNode.__init__, Start.__init__, Policies.__init__, KeptRecord.__init__,
+        Rotations.__init__, WireGuardRotation.__init__, Following.__init__,
     ],
     ids=lambda made: made.__qualname__,
 )  # fmt: skip
@@ -239,3 +238,13 @@ def test_no_policy_has_a_default(made: Callable[..., object]) -> None:
     parameters = [p for p in inspect.signature(made).parameters.values() if hints.get(p.name) in kinds]
     assert parameters
     assert all(parameter.default is inspect.Parameter.empty for parameter in parameters)
+
+
+@pytest.mark.parametrize(
+    "made", [Admissions.__init__, Membership.__init__], ids=lambda made: made.__qualname__
+)
+def test_what_is_made_without_a_policy_admits_nobody(made: Callable[..., object]) -> None:
+    assert inspect.signature(made).parameters["policy"].default is CLOSED
+    assert not CLOSED.admits("n2")
+    assert not CLOSED.takes_routes_from_claims()
+    assert CLOSED.allowed_routes("n2", (ip_network("10.0.0.0/8"),)) == ()

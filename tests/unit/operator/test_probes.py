@@ -37,11 +37,20 @@ def health(clock: Clock) -> probes.Health:
 
 @pytest.fixture
 def port(health: probes.Health) -> Iterator[int]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    with probes.answering(port, health.answer):
-        yield port
+    with contextlib.ExitStack() as serving:
+        yield answering_somewhere(health, serving)
+
+
+def answering_somewhere(health: probes.Health, serving: contextlib.ExitStack) -> int:
+    """Answers on a port that was free a moment before; another program may be quicker, so some are tried."""
+    for _ in range(20):
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port: int = found.getsockname()[1]
+        with contextlib.suppress(OSError):
+            serving.enter_context(probes.answering(port, health.answer))
+            return port
+    raise AssertionError("no port is free")
 
 
 def asked(host: str, port: int, path: str) -> tuple[int, bytes]:
@@ -75,10 +84,8 @@ def test_where_ipv6_is_switched_off_it_answers_over_ipv4(
     monkeypatch: pytest.MonkeyPatch, health: probes.Health
 ) -> None:
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    with probes.answering(port, health.answer):
+    with contextlib.ExitStack() as serving:
+        port = answering_somewhere(health, serving)
         assert asked("127.0.0.1", port, probes.LIVENESS)[0] == 200
 
 
