@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -12,14 +11,13 @@ from contextlib import suppress
 import structlog
 
 from wgmesh_agent.endpoint.address_changes import messages
+from wgmesh_agent.endpoint.kernel_news import REOPEN_SECONDS, listening, receive
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.backends.rules import table_of
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL
 
 log = structlog.get_logger()
 NEWS = border("interface news", "netlink: the kernel tells of links, addresses, routes and rules")
-REOPEN_SECONDS = 1.0
-_RECEIVE_BYTES = 1 << 16
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """Links; IPv4 addresses, routes and rules; IPv6 addresses, routes and rules (linux/rtnetlink.h)."""
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _DELROUTE, _NEWRULE, _DELRULE = 16, 17, 20, 21, 25, 32, 33
@@ -71,23 +69,13 @@ async def interface_news(interface: str) -> AsyncIterator[None]:
     """One item for each time that something of it may have changed. Raises nothing: where the kernel is not heard, that
     is tried again each second, and anything may have changed.
     """
-    loop = asyncio.get_running_loop()
     while True:
         try:
-            with socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-            ) as heard:
-                heard.bind((0, _GROUPS))
+            with listening(_GROUPS) as heard:
                 news = InterfaceNews(interface, _index_of(interface))
                 while True:
-                    concerns = True
-                    try:
-                        data = await loop.sock_recv(heard, _RECEIVE_BYTES)
-                    except OSError as error:
-                        if error.errno != errno.ENOBUFS:
-                            raise
-                        # More news than the socket holds: among what was lost may be anything.
-                    else:
+                    concerns, data = True, await receive(heard)
+                    if data is not None:
                         with NEWS.fence("the kernel"):
                             concerns = news.concerns(data)
                     if concerns:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import structlog
+
+from wgmesh_agent.endpoint.kernel_news import REOPEN_SECONDS, listening, receive
 
 log = structlog.get_logger()
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port (netlink(7))
@@ -18,8 +18,6 @@ _ALIGNMENT = 4
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 16, 17, 20, 21, 24, 25
 _LINKS, _IPV4_ADDRESSES, _IPV4_ROUTES, _IPV6_ADDRESSES, _IPV6_ROUTES = 0x1, 0x10, 0x40, 0x100, 0x400
 _MAIN_TABLE, _UNICAST = 254, 1
-_RECEIVE_BYTES = 1 << 16
-REOPEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +47,12 @@ async def host_changes() -> AsyncIterator[HostChange]:
     """One item for each time the kernel tells of something. Raises nothing: where the kernel is not heard, that
     is tried again each second, and anything may have changed.
     """
-    loop = asyncio.get_running_loop()
     while True:
         try:
-            with socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-            ) as news:
-                news.bind((0, _LINKS | _IPV4_ADDRESSES | _IPV4_ROUTES | _IPV6_ADDRESSES | _IPV6_ROUTES))
+            with listening(_LINKS | _IPV4_ADDRESSES | _IPV4_ROUTES | _IPV6_ADDRESSES | _IPV6_ROUTES) as news:
                 while True:
-                    try:
-                        change = change_in(await loop.sock_recv(news, _RECEIVE_BYTES))
-                    except BlockingIOError:
-                        continue
-                    except OSError as error:
-                        if error.errno != errno.ENOBUFS:
-                            raise
-                        # More news than the socket holds: among what was lost may be anything.
-                        change = ANYTHING
+                    data = await receive(news)
+                    change = ANYTHING if data is None else change_in(data)
                     if change:
                         yield change
         except OSError as error:
