@@ -16,8 +16,6 @@ from wgmesh_agent.lab.mesh import Mesh
 pytestmark = pytest.mark.netns
 GONE_SECONDS = 3.0
 """A leave that comes by others counts after five gossip intervals, which is a second (ADR 030)."""
-STARTING_SECONDS = 1.0
-"""What the command line may take on a busy machine before it asks anything of the agent."""
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 
 
@@ -43,6 +41,13 @@ def looking_seconds(mesh: Mesh, node: str, others: list[str]) -> float:
     return 2 * (time.monotonic() - began)
 
 
+def starting_seconds(mesh: Mesh, node: str) -> float:
+    """What the command line may take before it asks anything of the agent: twice what it takes to ask for nothing."""
+    began = time.monotonic()
+    wgmesh(mesh.network.hosts[node], "info")
+    return 2 * (time.monotonic() - began)
+
+
 def running(mesh: Mesh) -> list[str]:
     return [node for node, agent in mesh.agents.items() if agent.runs()]
 
@@ -52,7 +57,7 @@ def forget(mesh: Mesh, node: str) -> Agent:
     return mesh.agents.pop(node)
 
 
-def test_ctrl_c_leaves_the_mesh_and_is_gone_everywhere_within_2_s(mesh: Mesh) -> None:
+def test_ctrl_c_leaves_the_mesh_and_is_gone_everywhere(mesh: Mesh) -> None:
     agent = mesh.agents["n5"]
     key = agent.info().pubkey
     others = [node for node in running(mesh) if node != "n5"]
@@ -60,12 +65,13 @@ def test_ctrl_c_leaves_the_mesh_and_is_gone_everywhere_within_2_s(mesh: Mesh) ->
     began = time.monotonic()
     os.kill(agent.pid, signal.SIGINT)
     eventually(lambda: is_gone(mesh, "n5", key, others), 10, "n5 is gone everywhere")
-    assert time.monotonic() - began <= GONE_SECONDS + looking
+    took = time.monotonic() - began
     assert agent.wait() == 0
     assert not has_interface(agent.host)
     assert not (agent.host.disk / mesh.name).exists()
     assert agent.host.run(["pidof", "wireguard-go"], check=False).stdout == ""
     forget(mesh, "n5")
+    assert took <= GONE_SECONDS + looking
 
 
 def test_who_left_may_come_back_as_a_new_member(mesh: Mesh) -> None:
@@ -77,17 +83,18 @@ def test_leave_on_the_command_line_leaves_the_mesh(mesh: Mesh) -> None:
     agent = mesh.agents["n4"]
     key = agent.info().pubkey
     others = [node for node in running(mesh) if node != "n4"]
-    looking = looking_seconds(mesh, "n4", others)
+    spare = looking_seconds(mesh, "n4", others) + starting_seconds(mesh, "n4")
     began = time.monotonic()
     with (mesh.network.folder / "leave.log").open("wb") as output:
         command = agent.host.popen([*PROGRAM, "leave"], output)
     eventually(lambda: is_gone(mesh, "n4", key, others), 10, "n4 is gone everywhere")
-    assert time.monotonic() - began <= GONE_SECONDS + STARTING_SECONDS + looking
+    took = time.monotonic() - began
     assert command.wait(20) == 0
     assert (mesh.network.folder / "leave.log").read_text() == "This node has left the mesh.\n"
     assert agent.wait() == 0
     assert not has_interface(agent.host)
     forget(mesh, "n4")
+    assert took <= GONE_SECONDS + spare
 
 
 def test_leave_with_a_name_takes_out_a_failed_member_and_no_living_one(mesh: Mesh) -> None:
