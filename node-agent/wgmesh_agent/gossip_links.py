@@ -16,6 +16,7 @@ from wgmesh_agent.gossip.quota import Quota
 from wgmesh_agent.gossip.serf import Serf
 from wgmesh_agent.gossip.streams import OpenStream
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.closing import abort
 
 CONNECTIONS = border("gossip connection", "TCP on the mesh address: a connection as such")
 _READ_BYTES = 1 << 16
@@ -78,11 +79,11 @@ class StreamLinks:
             refused = isinstance(error, ConnectionRefusedError)
         except asyncio.CancelledError:
             if writer is not None:
-                writer.transport.abort()
+                abort(writer)
             raise
         except Exception:
             if writer is not None:
-                writer.transport.abort()
+                abort(writer)
             self._finish(action.stream_id, reason)
             raise
         self._finish(action.stream_id, reason, refused)
@@ -95,13 +96,13 @@ class StreamLinks:
         host = "" if source is None else str(source.address)
         if not self._connections.take(host, 1):
             CONNECTIONS.reject("too_many", host, "too many connections at once: of this address, or of all")
-            writer.transport.abort()
+            abort(writer)
             return
         try:
             with CONNECTIONS.fence(host):
                 await self._serve(source, host, reader, writer)
         finally:
-            writer.transport.abort()
+            abort(writer)
             self._connections.give_back(host, 1)
 
     async def _serve(
@@ -153,7 +154,7 @@ class StreamLinks:
     def close(self) -> None:
         """Cut all connections of peers."""
         for writer in list(self._serving):
-            writer.transport.abort()
+            abort(writer)
 
     async def _read(self, stream_id: int, link: _Link, reader: asyncio.StreamReader) -> str:
         while not link.done:
@@ -202,7 +203,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await writer.wait_closed()
     finally:
-        writer.transport.abort()
+        abort(writer)
 
 
 @lru_cache(maxsize=8192)

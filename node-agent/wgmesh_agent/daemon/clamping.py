@@ -18,6 +18,7 @@ from wgmesh_agent.wireguard.model import InterfaceSpec
 log = structlog.get_logger()
 PROGRAM = "nft"
 CHECK_SECONDS = 60.0
+GATHER_SECONDS = 0.2
 NFT_SECONDS = 10.0
 SWITCHES = ("ipv4/ip_forward", "ipv4/conf/{}/forwarding", "ipv6/conf/all/forwarding")
 _NET = Path("/proc/sys/net")
@@ -41,7 +42,9 @@ class Clamping:
             if check:
                 checked = time.monotonic()
             await self.settle(spec(), check=check)
-            await changes.after(generation, CHECK_SECONDS)
+            if await changes.after(generation, CHECK_SECONDS):
+                # Many changes come together, and each look reads files.
+                await asyncio.sleep(GATHER_SECONDS)
 
     async def settle(self, spec: InterfaceSpec, *, check: bool = True) -> None:
         """Puts the table in place where packets are routed; takes it away where they are not any more.

@@ -44,6 +44,7 @@ class Broadcasts:
         self._memberlist = memberlist
         for queue in (self.intents, self.queries, self.events):
             memberlist.transmitter.sources.append((queue, limit))
+        memberlist.tell_of_strangers_last()
 
     def add(
         self,

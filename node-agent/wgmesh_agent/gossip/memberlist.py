@@ -37,8 +37,9 @@ from .messages import (
 from .node_table import NodeRecord, NodeTable
 from .packet import PacketCodec
 from .probe import Prober
-from .speakers import Speakers, Vouching
+from .speakers import NoVouching, Speakers, Vouching
 from .state_exchange import Outcome, StateExchange
+from .steps import Steps
 from .stream import StreamCodec
 from .streams import Purpose, StreamFailure, Streams
 from .timers import Timers
@@ -62,8 +63,7 @@ class Memberlist:
         *,
         keyring: Keyring | None,
         nonces: NonceSource,
-        vouching: Vouching,
-        max_strangers: int,
+        vouching: Vouching | None,
     ) -> None:
         profile = config.profile
         self._delegate = delegate
@@ -71,9 +71,10 @@ class Memberlist:
         self._sequence = 0
         self.counters = Counters()
         memory = max(config.reconnect_timeout_seconds, config.tombstone_timeout_seconds)
-        self.table = NodeTable(rng, config.max_members, memory)
-        self.speakers = Speakers(self.table, vouching)
+        self.table = NodeTable(rng, config.max_members, memory, vouching.is_stranger if vouching else None)
+        self.speakers = Speakers(self.table, vouching or NoVouching())
         self._queue = BroadcastQueue(2 * config.max_members)
+        self._of_strangers = BroadcastQueue(config.max_strangers)
         self._packets = PacketCodec(keyring, config.label, nonces=nonces)
         self.transmitter = Transmitter(self._packets, config.datagram_bytes, self.counters)
         self.transmitter.sources.append((self._queue, self._retransmit_limit))
@@ -90,13 +91,13 @@ class Memberlist:
             self._broadcast,
             self.speakers,
             self._ask,
-            max_strangers,
         )
+        steps = Steps(timers)
         self.streams = Streams(
             StreamCodec(keyring, config.label, nonces=nonces),
             self.counters,
             self._respond,
-            timers,
+            steps,
             config.max_streams,
             config.max_stream_buffer_bytes,
         )
@@ -130,8 +131,13 @@ class Memberlist:
             rng,
             delegate,
             self.speakers,
+            steps,
         )
         self._retransmits = profile.retransmit_limit
+
+    def tell_of_strangers_last(self) -> None:
+        """Whatever else waits to be told goes out first from now on: invented members are no end of news."""
+        self.transmitter.sources.append((self._of_strangers, self._retransmit_limit))
 
     def start(self, port: int, meta: bytes, now: float) -> None:
         """Be alive with this metadata at `port`, probe, gossip and exchange states."""
@@ -292,7 +298,8 @@ class Memberlist:
             if on_finished is not None:
                 on_finished()
             return
-        self._queue.add(message, about, on_finished)
+        queue = self._of_strangers if self.speakers.is_stranger(about) else self._queue
+        queue.add(message, about, on_finished)
         self._dissemination.wake(now)
 
     def _retransmit_limit(self) -> int:

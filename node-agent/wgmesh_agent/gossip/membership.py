@@ -60,9 +60,8 @@ class Membership:
         broadcast: Broadcaster,
         speakers: Speakers,
         ask: Callable[[NodeRecord, bytes], None],
-        max_strangers: int,
     ) -> None:
-        """`ask` shows a member directly what is said of it; `max_strangers` are kept that nobody vouches for."""
+        """`ask` shows a member directly what is said of it."""
         self._config = config
         self._table = table
         self._timers = timers
@@ -73,7 +72,7 @@ class Membership:
         self._broadcast = broadcast
         self._speakers = speakers
         self._ask = ask
-        self._max_strangers = max_strangers
+        self._max_strangers = config.max_strangers
         self._strangers: dict[str, NodeRecord] = {}
         self._room, self._room_at = float(_REFUTING_ROOM), 0.0
         self.leaving = False
@@ -301,7 +300,7 @@ class Membership:
         if message.incarnation > _MOST_AT_ONCE:
             self._counters.refuse("alive: incarnation far ahead")
             return None
-        stranger = not self._speakers.is_vouched_for(message.node)
+        stranger = self._speakers.is_stranger(message.node)
         if stranger:
             self._make_room(now)
         if self._table.full:
@@ -316,19 +315,14 @@ class Membership:
 
     def _make_room(self, now: float) -> None:
         """Of those whom nobody vouches for the longest known goes for the next: invented ones push out each other."""
-        if len(self._strangers) < self._max_strangers:
-            return
-        self._strangers = {
-            name: record
-            for name, record in self._strangers.items()
-            if self._table.get(name) is record and not self._speakers.is_vouched_for(name)
-        }
-        if len(self._strangers) >= self._max_strangers:
+        while len(self._strangers) >= self._max_strangers:
             oldest = self._strangers.pop(next(iter(self._strangers)))
-            oldest.end_suspicion()
-            self._counters.refuse("alive: made room for another that nobody vouches for")
-            self._table.remove(oldest)
-            self._delegate.node_forgotten(oldest, now)
+            # Whoever is vouched for by now, or is another's namesake, stays.
+            if self._table.get(oldest.name) is oldest and self._speakers.is_stranger(oldest.name):
+                oldest.end_suspicion()
+                self._counters.refuse("alive: made room for another that nobody vouches for")
+                self._table.remove(oldest)
+                self._delegate.node_forgotten(oldest, now)
 
     def _accept_alive(self, record: NodeRecord, message: Alive, now: float, *, tell: bool) -> None:
         record.end_suspicion()

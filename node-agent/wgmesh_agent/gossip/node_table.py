@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from .endpoint import Endpoint, IPAddress, endpoint_of
 from .messages import NodeStateKind
@@ -19,6 +20,12 @@ from .suspicion import Suspicion
 from .timers import Timer
 
 _SAMPLE_ALL_BELOW = 32
+_STRANGERS_SHARE = 0.25
+"""Of the turns: in the others those come first whom somebody vouches for, however many invented ones there are."""
+
+
+Eligible = Callable[["NodeRecord"], bool]
+P = TypeVar("P")
 
 
 class NodeRecord:
@@ -97,11 +104,19 @@ class NodeRecord:
 class NodeTable:
     """All nodes by name, self included; its length counts those not buried.
 
-    The buried are forgotten after `buried_seconds`, or the oldest when more than `max_nodes` are known.
+    The buried are forgotten after `buried_seconds`, or the oldest when more than `max_nodes` are known. Of those who
+    `is_stranger` some are probed, picked and gossiped to, too, but never so many that others have to wait for them.
     """
 
-    def __init__(self, rng: random.Random, max_nodes: int, buried_seconds: float) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        max_nodes: int,
+        buried_seconds: float,
+        is_stranger: Callable[[str], bool] | None = None,
+    ) -> None:
         self._rng = rng
+        self._is_stranger = is_stranger
         self._max_nodes = max_nodes
         self._buried_seconds = buried_seconds
         self._buried: dict[str, NodeRecord] = {}
@@ -191,12 +206,19 @@ class NodeTable:
 
         At each wrap the order is shuffled anew, and nodes gone longer than `bury_after_seconds` are buried.
         """
+
+        def living(record: NodeRecord) -> bool:
+            return record is not skip and not record.gone
+
+        return self._preferably(living, lambda eligible: self._next(eligible, now, bury_after_seconds))
+
+    def _next(self, eligible: Eligible, now: float, bury_after_seconds: float) -> NodeRecord | None:
         for _ in range(2):
             order = self._order
             while self._cursor < len(order):
                 record = order[self._cursor]
                 self._cursor += 1
-                if record is not skip and not record.gone:
+                if eligible(record):
                     return record
             self._wrap(now, bury_after_seconds)
         return None
@@ -209,8 +231,20 @@ class NodeTable:
             self._cursor -= 1
         order[at], order[self._cursor] = order[self._cursor], record
 
-    def sample(self, count: int, eligible: Callable[[NodeRecord], bool]) -> list[NodeRecord]:
-        """Up to `count` different random nodes that are `eligible`; fewer only if there are no more."""
+    def _preferably(self, eligible: Eligible, pick: Callable[[Eligible], P]) -> P:
+        """What `pick` finds among those who are no strangers; among all if there is nobody, or in their turn."""
+        is_stranger = self._is_stranger
+        if is_stranger is not None and self._rng.random() >= _STRANGERS_SHARE:
+            found = pick(lambda record: eligible(record) and not is_stranger(record.name))
+            if found:
+                return found
+        return pick(eligible)
+
+    def sample(self, count: int, eligible: Eligible) -> list[NodeRecord]:
+        """Up to `count` different random nodes that are `eligible`."""
+        return self._preferably(eligible, lambda eligible: self._sample(count, eligible))
+
+    def _sample(self, count: int, eligible: Eligible) -> list[NodeRecord]:
         order = self._order
         if len(order) > _SAMPLE_ALL_BELOW:
             picked: dict[str, NodeRecord] = {}
@@ -223,11 +257,14 @@ class NodeTable:
         candidates = [record for record in order if eligible(record)]
         return self._rng.sample(candidates, min(count, len(candidates)))
 
-    def listeners(self, count: int, eligible: Callable[[NodeRecord], bool]) -> list[NodeRecord]:
+    def listeners(self, count: int, eligible: Eligible) -> list[NodeRecord]:
         """Up to `count` different `eligible` nodes to gossip to, random, but each in turn before any comes again.
 
         Independent picks would send one message's few copies to the same node twice and to another never.
         """
+        return self._preferably(eligible, lambda eligible: self._listeners(count, eligible))
+
+    def _listeners(self, count: int, eligible: Eligible) -> list[NodeRecord]:
         picked: list[NodeRecord] = []
         for _ in range(2):
             while self._circle:

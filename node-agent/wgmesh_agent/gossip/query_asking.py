@@ -100,7 +100,7 @@ class QueryAsking:
         data = encode_serf(query)
         if len(data) > self._config.query_bytes:
             raise GossipError(f"a query of {len(data)} bytes; {self._config.query_bytes} is the most")
-        expected = self._expected(filters, question.expect_self)
+        expected = self._expected(question, filters)
         outstanding = OutstandingQuery(
             query.id,
             query.ltime,
@@ -122,13 +122,16 @@ class QueryAsking:
         others = map(self._members.get, names - {self._own.name})
         return [member.record.endpoint for member in others if member is not None]
 
-    def _expected(self, filters: list[Filter], expect_self: bool) -> frozenset[str]:
+    def _expected(self, question: Question, filters: list[Filter]) -> frozenset[str]:
+        nodes, members = question.nodes, self._members
+        # A thousand members need not be looked at where four are named.
+        asked = members if nodes is None else [member for name in nodes if (member := members.get(name))]
         try:
             return frozenset(
                 member.record.name
-                for member in self._members
+                for member in asked
                 if member.status is MemberStatus.ALIVE
-                and (expect_self or member.record.name != self._own.name)
+                and (question.expect_self or member.record.name != self._own.name)
                 and all(matches(filter_, member.record.name, member.tags) for filter_ in filters)
             )
         except PeerError as error:

@@ -48,7 +48,7 @@ from .serf_messages import (
     encode_tags,
 )
 from .serf_state import EventKey, SerfState
-from .speakers import NoVouching, Vouching, speaker_of
+from .speakers import Vouching, speaker_of
 from .streams import StreamAction, StreamFailure
 from .timers import Timers
 from .transmission import Datagram
@@ -90,8 +90,7 @@ class Serf:
             rng,
             keyring=keyring,
             nonces=nonces,
-            vouching=vouching or NoVouching(),
-            max_strangers=config.max_members if vouching is None else config.max_strangers,
+            vouching=vouching,
         )
         self._memberlist = memberlist
         speakers = memberlist.speakers

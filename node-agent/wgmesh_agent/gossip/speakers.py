@@ -18,6 +18,9 @@ class Vouching(Protocol):
     def is_vouched_for(self, name: str) -> bool:
         """Whether the name is bound to a member that was admitted."""
 
+    def is_stranger(self, name: str) -> bool:
+        """Whether the name is another's, and bound to nobody."""
+
     def holder(self, address: IPAddress) -> str | None:
         """The member that the address is bound to."""
 
@@ -26,6 +29,10 @@ class NoVouching:
     """A cluster that has nothing but gossip."""
 
     def is_vouched_for(self, name: str) -> bool:
+        """False."""
+        return False
+
+    def is_stranger(self, name: str) -> bool:
         """False."""
         return False
 
@@ -53,6 +60,10 @@ class Speakers:
     def is_vouched_for(self, name: str) -> bool:
         """Whether the name is bound to a member that was admitted."""
         return self._vouching.is_vouched_for(name)
+
+    def is_stranger(self, name: str) -> bool:
+        """Whether the name is bound to nobody, though there is somebody who vouches for members."""
+        return self._vouching.is_stranger(name)
 
     def at(self, source: Endpoint | None) -> str | None:
         """The member at `source` (port 0: any); None where no single member is.

@@ -16,7 +16,9 @@ from .membership import Membership
 from .messages import Message, NodeState, NodeStateKind, PackedPushPull, PushPull
 from .node_table import NodeRecord, NodeTable
 from .push_pull import NODES_AT_ONCE, pack_state
-from .speakers import Speakers
+from .quota import Quota
+from .speakers import Speakers, speaker_of
+from .steps import Steps
 from .stream import MAX_FRAME_BYTES
 from .streams import Purpose, Streams
 from .timers import Timer, Timers
@@ -26,9 +28,9 @@ STATES = border("gossip state", "serf's share of a push-pull, by TCP on the mesh
 _FOLLOW_UP_GOSSIP_INTERVALS = 10
 _LOOK_GOSSIP_INTERVALS = 2
 _MOST_FOLLOW_UPS = 16
-_STEP_SECONDS = 0.001
-"""Between two steps of a merge, for whatever else is due."""
-_MOST_MERGING = 4
+_MOST_WAITING_NODES = 65_536
+"""Of all states that are being merged; a state of the largest mesh has a quarter."""
+_MOST_WAITING_NODES_OF_ONE = 32_768
 _MOST_STATE_BYTES = MAX_FRAME_BYTES - 1024
 """Of node states and user state; the rest is for headers and encryption."""
 
@@ -49,6 +51,7 @@ class StateExchange:
         rng: random.Random,
         delegate: SerfDelegate,
         speakers: Speakers,
+        steps: Steps,
     ) -> None:
         self._profile = profile
         self._table = table
@@ -58,9 +61,10 @@ class StateExchange:
         self._rng = rng
         self._delegate = delegate
         self._speakers = speakers
+        self._steps = steps
         self._timer: Timer | None = None
         self._following_up: Timer | None = None
-        self._merging = 0
+        self._waiting = Quota(_MOST_WAITING_NODES, _MOST_WAITING_NODES_OF_ONE)
         self._stopped = False
 
     def start(self, streams: Streams, now: float) -> None:
@@ -187,7 +191,7 @@ class StateExchange:
         own = self._membership.own
         records = list(self._table)
         self._rng.shuffle(records)
-        records.sort(key=lambda one: (one is not own, not self._speakers.is_vouched_for(one.name), one.gone))
+        records.sort(key=lambda one: (one is not own, self._speakers.is_stranger(one.name), one.gone))
         part = []
         for record in records:
             packed = record.packed or pack(record)
@@ -216,12 +220,13 @@ class StateExchange:
         if living and not any(speaks_with_us(node.vsn) for node in living):
             outcome(f"versions do not fit: none of its {len(living)} living members speaks with us", now)
             return
-        self._merging += 1
-        # What waits is bounded: of many at once the later ones are merged in one step each.
-        step = NODES_AT_ONCE if self._merging <= _MOST_MERGING else len(message.nodes)
+        speaker = speaker_of(source)
+        if not self._waiting.take(speaker, len(message.nodes)):
+            outcome("too many members of other states wait to be merged", now)
+            return
 
         def finish(now: float) -> None:
-            self._merging -= 1
+            self._waiting.give_back(speaker, len(message.nodes))
             reason: str | None = None
             with STATES.fence() as item:
                 try:
@@ -235,31 +240,21 @@ class StateExchange:
                 reason = "its state could not be merged"
             outcome(reason, now)
 
-        def merge(nodes: tuple[NodeState, ...], now: float) -> None:
+        begun = 0
+
+        def step(now: float) -> bool:
+            nonlocal begun
+            nodes = message.nodes[begun : begun + NODES_AT_ONCE]
+            begun += len(nodes)
             self._membership.merge(nodes, now, tell=tell, source=source)
-
-        self._merge_in_steps(message.nodes, step, merge, finish, now)
-
-    def _merge_in_steps(
-        self,
-        nodes: tuple[NodeState, ...],
-        step: int,
-        merge: Callable[[tuple[NodeState, ...], float], None],
-        finish: Callable[[float], None],
-        now: float,
-        begun: int = 0,
-    ) -> None:
-        merge(nodes[begun : begun + step], now)
-        rest = begun + step
-        if rest < len(nodes):
-            self._timers.at(
-                now + _STEP_SECONDS,
-                lambda now: self._merge_in_steps(nodes, step, merge, finish, now, rest),
-            )
-        elif begun:
-            self._timers.at(now + _STEP_SECONDS, finish)
-        else:
+            # After many nodes serf's share, which is as long, has a step of its own.
+            if begun < len(message.nodes) or (nodes and begun > NODES_AT_ONCE):
+                return True
             finish(now)
+            return False
+
+        if step(now):
+            self._steps.add(step, now)
 
     def _count_failure(self, error: str | None, _now: float) -> None:
         if error is not None:

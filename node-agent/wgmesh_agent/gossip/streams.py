@@ -15,13 +15,11 @@ from .counters import Counters
 from .endpoint import Endpoint
 from .errors import GossipError, PeerError
 from .messages import Message, StreamError
+from .steps import Steps
 from .stream import StreamCodec, StreamDecoder, stream_message
-from .timers import Timers
 
 REQUESTS = border("gossip stream", "TCP on the mesh address: what a peer asks")
 REPLIES = border("gossip stream reply", "TCP to a member: what it answers")
-_STEP_SECONDS = 0.001
-"""Between two steps of reading one message, for whatever else is due."""
 
 
 class Purpose(Enum):
@@ -101,14 +99,14 @@ class Streams:
         codec: StreamCodec,
         counters: Counters,
         responder: Responder,
-        timers: Timers,
+        steps: Steps,
         max_accepted: int,
         max_buffered_bytes: int,
     ) -> None:
         self._codec = codec
         self._counters = counters
         self._responder = responder
-        self._timers = timers
+        self._steps = steps
         self._max_accepted = max_accepted
         self._max_buffered_bytes = max_buffered_bytes
         self._buffered_bytes = 0
@@ -231,14 +229,15 @@ class Streams:
     def _go_on(self, stream_id: int, stream: _Opened | _Accepted, now: float) -> None:
         """A message of thousands of nodes is read in steps."""
 
-        def step(now: float) -> None:
+        def step(now: float) -> bool:
             stream.going_on = False
             self.received(stream_id, b"", now)
+            return False
 
         if stream.decoder.behind:
             if not stream.going_on:
                 stream.going_on = True
-                self._timers.at(now + _STEP_SECONDS, step)
+                self._steps.add(step, now)
         elif stream.ended is not None:
             self._fail(stream_id, stream.ended, now)
 

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 ORIGINAL_GOSSIP_PORT = 5353
 PROFILES = ("lan", "wan", "local")
 MAX_PEERS = 20_000
+MAX_PEERS_BYTES = 32 << 20
+"""Of all peers that one answer names: 1.6 KiB for each, of which a record with its certificate takes 1.2."""
 CALL_SECONDS = 10.0
 LAST_UNIX_SECONDS = 221_845_392_000
 """The year 9000: what is later, `datetime` and the command line cannot print."""
@@ -190,12 +192,16 @@ def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
 
 async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
     claims: list[Claim] = []
+    size = 0
     # The call's own timeout, not asyncio's: it then ends with an AioRpcError like every other failure.
     async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
         if peer.pubkey == str(own_key):
             continue
-        if len(claims) >= MAX_PEERS:
-            raise JoinUnreachable(f"it names more than {MAX_PEERS} peers")
+        size += peer.ByteSize()
+        if len(claims) >= MAX_PEERS or size > MAX_PEERS_BYTES:
+            raise JoinUnreachable(
+                f"it names more than {MAX_PEERS} peers, or in more than {MAX_PEERS_BYTES} bytes"
+            )
         try:
             claims.append(claim_from(peer))
         except PeerMessageError as error:

@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 import structlog
 
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.closing import abort
 
 log = structlog.get_logger()
 CONNECTIONS = border("join connection", "TCP connections to the join port, from anywhere")
@@ -100,7 +101,7 @@ class ConnectionFront:
         address = writer.get_extra_info("peername")
         task = asyncio.current_task()
         if not address or task is None:
-            writer.transport.abort()
+            abort(writer)
             return
         caller = _unmapped(ip_address(address[0].partition("%")[0]))
         connection = _Connection(_source(caller), task, asyncio.get_running_loop().time())
@@ -118,7 +119,7 @@ class ConnectionFront:
             log.debug("join connection closed", peer=str(caller))
         finally:
             self._connections.pop(connection, None)
-            writer.transport.abort()
+            abort(writer)
 
     def _make_room(self, newest: _Connection) -> None:
         """Ends the oldest connection of a source that has too many; of the one with most, where all are too many."""
@@ -162,7 +163,7 @@ class ConnectionFront:
                 writer.close()
                 await writer.wait_closed()
         finally:
-            inner_writer.transport.abort()
+            abort(inner_writer)
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)

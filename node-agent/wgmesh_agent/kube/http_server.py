@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import structlog
 
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.closing import abort
 
 log = structlog.get_logger()
 REQUESTS = border("health request", "HTTP on the port of health and metrics, from whoever reaches it")
@@ -104,9 +105,7 @@ class HTTPServer:
         """Also for one that never began."""
         self._sources.pop(task, None)
         # At once: whoever does not read would keep it open otherwise.
-        if writer.transport.get_write_buffer_size():
-            writer.transport.abort()
-        writer.close()
+        abort(writer)
 
     def _make_room(self, newest: str) -> None:
         """The dictionary is in the order in which connections came."""

@@ -23,6 +23,10 @@ class LedgerVouching:
             return self._is_admitted
         return self._ledger.by_name(name) is not None
 
+    def is_stranger(self, name: str) -> bool:
+        """Whether the name is another's, and not bound."""
+        return name != self._ledger.own.node and self._ledger.by_name(name) is None
+
     def holder(self, address: IPAddress) -> str | None:
         """The name that the address is bound to; None for one that is free, or whose name is not known yet."""
         if address in self._ledger.own.addresses:

@@ -52,6 +52,10 @@ class Bound:
         """Whether it is that name."""
         return name == self.name
 
+    def is_stranger(self, name: str) -> bool:
+        """Whether it is another name."""
+        return name != self.name
+
     def holder(self, address: IPAddress) -> str | None:
         """The name, for that address."""
         return self.name if address == self.address else None
@@ -87,7 +91,6 @@ class Bench:
             self._broadcast,
             Speakers(self.table, NoVouching()),
             lambda record, claim: self.asked.append((record.name, decode(claim))),
-            64,
         )
         self.membership.announce(PORT, b"", 0.0)
         self.clear()

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
-from tests.unit.gossip.exchange_ground import PLAIN, push_pull
+from tests.unit.gossip.exchange_ground import PLAIN, push_pull, state
 from tests.unit.gossip.serf_ground import query, user
 
 from wgmesh_agent.gossip.endpoint import IPAddress
-from wgmesh_agent.gossip.messages import Alive, PushPull
+from wgmesh_agent.gossip.messages import Alive, NodeStateKind, PushPull, UserMessage
 from wgmesh_agent.gossip.notifications import MemberReaped, QueryReceived
 from wgmesh_agent.gossip.quota import Quota
-from wgmesh_agent.gossip.serf_messages import JoinIntent
+from wgmesh_agent.gossip.serf_messages import JoinIntent, UserEvent
 from wgmesh_agent.gossip.stream import MAX_FRAME_BYTES, stream_message
 from wgmesh_agent.gossip.versions import OWN_VERSIONS
 
@@ -27,6 +27,9 @@ class Admitted:
 
     def is_vouched_for(self, name: str) -> bool:
         return name.startswith("n")
+
+    def is_stranger(self, name: str) -> bool:
+        return not self.is_vouched_for(name)
 
     def holder(self, address: IPAddress) -> str | None:
         return None
@@ -127,3 +130,50 @@ def test_a_quota_is_shared_and_given_back() -> None:
     assert not quota.take("c", 3)
     quota.give_back("a", 4)
     assert quota.take("c", 3)
+
+
+def test_of_states_that_wait_to_be_merged_one_speaker_has_a_half() -> None:
+    core = Loner()
+    exchange = core.core._memberlist._exchange
+    said: list[str | None] = []
+    nodes = tuple(state(f"n{2 + number % 200}", NodeStateKind.SUSPECT) for number in range(20_000))
+    for source in (2, 2, 3, 4, 5):
+        message = PushPull(False, nodes)
+        exchange._merge(message, False, lambda error, now: said.append(error), 0.0, endpoint(source))
+    assert said == ["too many members of other states wait to be merged"] * 2
+    core.pass_time(10)
+    assert said[2:] == [None] * 3
+    assert exchange._waiting.take("2", 20_000)
+
+
+def test_what_is_told_of_strangers_waits_for_all_else() -> None:
+    core = Loner(vouching=Admitted()).know(3)
+    core.pass_time(30)
+    core.clear()
+    for number in range(300):
+        core.hear(alive(f"x{number}", index=number % 200 + 5, meta=bytes(300)))
+    core.hear(alive("n4"), user(UserEvent(2, "hello", b"x" * 200)), user(query(id=7)))
+    core.clear()
+    core.pass_time(0.2)
+    first = core.datagrams[0][0]
+    parts = [message for to, message, _ in core.sent if to == first]
+    assert [type(part) for part in parts[:3]] == [Alive, UserMessage, UserMessage]
+    assert parts[0] == alive("n4")
+    assert {part.node[0] for part in parts[3:] if isinstance(part, Alive)} == {"x"}
+
+
+def test_room_for_strangers_is_made_at_the_cost_of_one() -> None:
+    asked: list[str] = []
+
+    class Counted(Admitted):
+        def is_stranger(self, name: str) -> bool:
+            asked.append(name)
+            return super().is_stranger(name)
+
+    core = Loner(vouching=Counted(), max_strangers=1000)
+    for number in range(1000):
+        core.hear(alive(f"x{number}", index=number % 250 + 2))
+    asked.clear()
+    for number in range(1000, 1100):
+        core.hear(alive(f"x{number}", index=number % 250 + 2))
+    assert len(asked) <= 5 * 100

@@ -137,3 +137,45 @@ def test_listeners_are_distinct_in_one_pick_and_fewer_only_if_there_are_no_more(
         assert len({record.name for record in picked}) == 3
     assert len(table.listeners(3, lambda record: record in records[:2])) == 2
     assert table.listeners(3, lambda _: False) == []
+
+
+def among_strangers() -> tuple[NodeTable, list[NodeRecord]]:
+    """n0 to n4, and a thousand that nobody vouches for."""
+    table = NodeTable(random.Random(1), 2000, 100.0, lambda name: not name.startswith("n"))
+    records = [NodeRecord(f"n{index}", address(index), PORT) for index in range(5)]
+    records += [NodeRecord(f"x{index}", address(index % 200 + 5), PORT) for index in range(1000)]
+    for record in records:
+        table.add(record)
+        table.set_state(record, ALIVE, 0.0)
+    return table, records
+
+
+def is_known(record: NodeRecord) -> bool:
+    return record.name.startswith("n")
+
+
+@pytest.mark.parametrize("way", ["probe", "sample", "listeners"])
+def test_however_many_strangers_there_are_three_turns_of_four_are_for_those_who_are_vouched_for(
+    way: str,
+) -> None:
+    table, records = among_strangers()
+
+    def turn() -> list[NodeRecord]:
+        if way == "probe":
+            record = table.next_to_probe(records[0], 0.0, 30.0)
+            return [record] if record is not None else []
+        pick = table.sample if way == "sample" else table.listeners
+        return pick(3, lambda record: record is not records[0])
+
+    turns = [turn() for _ in range(400)]
+    known = sum(all(map(is_known, picked)) for picked in turns)
+    assert 270 <= known <= 340
+    assert {record.name for picked in turns for record in picked} > {"n1", "n2", "n3", "n4"}
+
+
+def test_where_nobody_is_vouched_for_every_turn_is_the_strangers() -> None:
+    table, records = among_strangers()
+    for record in records[1:5]:
+        table.set_state(record, DEAD, 0.0)
+    assert all(table.next_to_probe(records[0], 0.0, 30.0) for _ in range(20))
+    assert all(len(table.listeners(3, lambda record: not is_known(record))) == 3 for _ in range(20))

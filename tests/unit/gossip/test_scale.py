@@ -7,11 +7,13 @@ import random
 import time
 import tracemalloc
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from tests.unit.gossip.core_ground import PORT, Loner, address
 
 from wgmesh_agent.gossip import push_pull, state_exchange
+from wgmesh_agent.gossip.membership import Membership
 from wgmesh_agent.gossip.messages import (
     Ack,
     Alive,
@@ -179,3 +181,29 @@ def test_what_is_said_of_a_member_is_packed_once_as_long_as_it_is_so(monkeypatch
     core.do(lambda serf: serf.set_tags({"a": "b"}, core.now))
     exchange._state(False)
     assert sorted(packed) == ["n1", "n5", "n6", "n8"]
+
+
+def test_many_states_at_once_are_merged_one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, core = full_state(), Loner()
+    for _ in range(3):
+        stream_id = core.core.stream_accepted()
+        assert stream_id is not None
+        core.feed(stream_id, data)
+    merged: list[int] = []
+    merge = Membership.merge
+
+    def counted(membership: Membership, nodes: tuple[NodeState, ...], now: float, **more: Any) -> None:
+        merged.append(len(nodes))
+        merge(membership, nodes, now, **more)
+
+    monkeypatch.setattr(Membership, "merge", counted)
+    most = 0
+    for _ in range(400):
+        merged.clear()
+        due = core.core.next_timer()
+        assert due is not None
+        core.now = due
+        core.core.handle_timers(due)
+        most = max(most, sum(merged))
+    assert len(core.core.members()) == MEMBERS + 1
+    assert most <= NODES_AT_ONCE
