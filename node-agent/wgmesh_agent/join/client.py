@@ -192,20 +192,23 @@ def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
 
 async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
     claims: list[Claim] = []
-    size = 0
+    count = size = left_out = 0
+    why = ""
     # The call's own timeout, not asyncio's: it then ends with an AioRpcError like every other failure.
     async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
-        if peer.pubkey == str(own_key):
-            continue
-        size += peer.ByteSize()
-        if len(claims) >= MAX_PEERS or size > MAX_PEERS_BYTES:
+        count, size = count + 1, size + peer.ByteSize()
+        if count > MAX_PEERS or size > MAX_PEERS_BYTES:
             raise JoinUnreachable(
                 f"it names more than {MAX_PEERS} peers, or in more than {MAX_PEERS_BYTES} bytes"
             )
+        if peer.pubkey == str(own_key):
+            continue
         try:
             claims.append(claim_from(peer))
         except PeerMessageError as error:
-            log.warning("peer from bootstrap node left out", why=str(error))
+            left_out, why = left_out + 1, why or str(error)
+    if left_out:
+        log.warning("peers from bootstrap node left out", how_many=left_out, why=why)
     return tuple(claims)
 
 

@@ -20,12 +20,15 @@ import structlog
 
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.closing import abort
+from wgmesh_agent.runtime.rate_limit import RateLimit
 
 log = structlog.get_logger()
 CONNECTIONS = border("join connection", "TCP connections to the join port, from anywhere")
 MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_A_SOURCE = 128
 """Of an IPv4 address or an IPv6 /64: as many machines behind one NAT join at once, and more one after the other."""
+CONNECTIONS_A_SECOND_A_SOURCE = 16
+"""After a first MAX_CONNECTIONS_A_SOURCE; further ones are closed before they cost a TLS handshake."""
 LEAST_CONNECTIONS = 8
 DESCRIPTORS_A_CONNECTION = 3
 DESCRIPTORS_KEPT = 224
@@ -68,6 +71,7 @@ class ConnectionFront:
         self._most_of_one = most_of_one
         self._name = f"wgmesh-{secrets.token_hex(16)}"
         self._connections: dict[_Connection, None] = {}
+        self._opened = RateLimit(CONNECTIONS_A_SECOND_A_SOURCE, MAX_CONNECTIONS_A_SOURCE)
         self._server: asyncio.Server | None = None
 
     def __len__(self) -> int:
@@ -104,7 +108,14 @@ class ConnectionFront:
             abort(writer)
             return
         caller = _unmapped(ip_address(address[0].partition("%")[0]))
-        connection = _Connection(_source(caller), task, asyncio.get_running_loop().time())
+        source, now = _source(caller), asyncio.get_running_loop().time()
+        if not self._opened.take(source, now):
+            CONNECTIONS.reject(
+                "too_often", source, "this source opens connections faster than any number of joins"
+            )
+            abort(writer)
+            return
+        connection = _Connection(source, task, now)
         self._connections[connection] = None
         self._make_room(connection)
         try:

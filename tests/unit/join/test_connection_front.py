@@ -170,3 +170,20 @@ def test_connections_leave_descriptors_for_all_else() -> None:
     most = most_connections()
     assert LEAST_CONNECTIONS <= most < MAX_CONNECTIONS
     assert 3 * most + DESCRIPTORS_KEPT <= 300
+
+
+async def test_who_opens_connections_without_end_costs_no_more_handshakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS_A_SOURCE", 8)
+    monkeypatch.setattr(module, "CONNECTIONS_A_SECOND_A_SOURCE", 1)
+    ground = Ground(64, 64)
+    await ground.start()
+    try:
+        greedy = [await ground.connect("127.0.0.2") for _ in range(30)]
+        assert 8 <= sum([await echoes(one) for one in greedy]) <= 12
+        assert len(ground.callers) <= 12
+        assert await echoes(await ground.connect("127.0.0.3"))
+        assert borders.rejected()[("join connection", "too_often")] >= 18
+    finally:
+        await ground.stop()
