@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,15 +30,20 @@ def compress_layer(data: bytes) -> bytes:
 
 def decompress_layer(body: bytes, max_bytes: int) -> bytes:
     """What the layer holds; `body` comes after its type byte. Raises PeerError."""
-    return _expand(_LAYOUT.unpack(body), max_bytes)
+    return lzw.decompress(_checked(_LAYOUT.unpack(body)), max_bytes)
+
+
+def expanding_layer(body: bytes, max_bytes: int) -> Generator[None, None, bytes]:
+    """As decompress_layer, in steps."""
+    return lzw.expanding(_checked(_LAYOUT.unpack(body)), max_bytes)
 
 
 def decompress_object(value: Any, max_bytes: int) -> bytes:
     """As decompress_layer, for a body that is unpacked already. Raises PeerError."""
-    return _expand(_LAYOUT.from_wire(value), max_bytes)
+    return lzw.decompress(_checked(_LAYOUT.from_wire(value)), max_bytes)
 
 
-def _expand(layer: _Compressed, max_bytes: int) -> bytes:
+def _checked(layer: _Compressed) -> bytes:
     if layer.algorithm != _ALGORITHM_LZW:
         raise DecodeError(f"compression algorithm {layer.algorithm} is unknown")
-    return lzw.decompress(layer.buffer, max_bytes)
+    return layer.buffer

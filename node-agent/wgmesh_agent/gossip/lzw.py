@@ -7,6 +7,7 @@ bytes, and the encoder keeps codes shifted by eight so that a table key is one `
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final
 
 from .errors import DecodeError, LimitError
@@ -20,6 +21,7 @@ _TABLE_FULL: Final = 2**_MAX_WIDTH
 _LAST_CODE: Final = _TABLE_FULL - 1
 _BLOCK_BYTES: Final = 24
 _BLOCK_BITS: Final = 8 * _BLOCK_BYTES
+_STEP_BYTES: Final = 1024 * _BLOCK_BYTES
 _BLOCK_MASK: Final = 2**_BLOCK_BITS - 1
 _ROOTS: Final = [*(bytes((literal,)) for literal in range(256)), b"", b""]
 """Expansions of the codes below _FIRST_FREE; the empty ones mark clear and EOF."""
@@ -75,7 +77,18 @@ def compress(data: bytes) -> bytes:
 
 
 def decompress(data: bytes, max_bytes: int) -> bytes:
-    """What `data` expands to; bytes after its EOF code are ignored.
+    """What `data` expands to, at once. Raises as `expanding`."""
+    steps = expanding(data, max_bytes)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            expanded: bytes = end.value
+            return expanded
+
+
+def expanding(data: bytes, max_bytes: int) -> Generator[None, None, bytes]:
+    """Comes to what `data` expands to, in steps of some milliseconds; bytes after its EOF code are ignored.
 
     Raises DecodeError for a code that cannot be and for a missing EOF, LimitError past `max_bytes` of output
     (noticed within 100 kB). Time is bounded by the codes in `data` and by `max_bytes`.
@@ -92,6 +105,8 @@ def decompress(data: bytes, max_bytes: int) -> bytes:
             bits |= int.from_bytes(block, "little") << bit_count
             bit_count += 8 * len(block)
             position += _BLOCK_BYTES
+            if not position % _STEP_BYTES:
+                yield
             if bit_count < width:
                 raise DecodeError("compressed data without an end code")
         code = bits & mask

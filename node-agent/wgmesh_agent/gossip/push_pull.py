@@ -20,7 +20,7 @@ MAX_PUSH_PULL_BYTES: Final = 8 * 2**20
 MAX_USER_STATE_BYTES: Final = 4 * 2**20
 """User state of one push-pull: status times of some 100,000 members. Go's own limit is 20 MiB."""
 
-NODES_AT_ONCE: Final = 256
+NODES_AT_ONCE: Final = 128
 """Nodes read, or merged, in one step: a few milliseconds' work, and no cluster of fewer is ever taken apart."""
 
 

@@ -14,8 +14,8 @@ from .packing import Bounds, unpack_first
 from .schema import BYTES, TEXT, U64, Field, Kind, Struct, text_map, tuple_of
 
 MAX_BODY_BYTES: Final = 4 * 2**20
-"""One serf push-pull: status times of some 100,000 members."""
-_BOUNDS: Final = Bounds(array_entries=2**14, map_entries=2**17, containers=2**14)
+"""One serf push-pull: status times and recent events of the largest mesh twice."""
+_BOUNDS: Final = Bounds(array_entries=2**14, map_entries=2**15, containers=2**14)
 """Left members or event slots (Go sends 512 of these); members; eight containers and three for each event."""
 
 

@@ -1,16 +1,17 @@
 """TCP streams: one message each way, framed when encrypted, read by object when not (gossip-wire section 4).
 
 Limits: Go reads frames of 20 MiB; we read 4 MiB, which holds the push-pull of some 16,000 members as it
-is, and 8 MiB once decompressed. Time to read the worst of these is about a second.
+is, and 8 MiB once decompressed. The worst of these takes about a second to read, in steps.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from .compression import COMPRESS_TYPE, compress_layer, decompress_layer, decompress_object
+from .compression import COMPRESS_TYPE, compress_layer, decompress_object, expanding_layer
 from .encryption import NonceSource, check_version, decrypt, encrypt, encrypted_length
 from .errors import DecodeError, DecryptError, GossipError, LimitError
 from .keyring import Keyring
@@ -100,13 +101,14 @@ class StreamDecoder:
         self._buffer = bytearray()
         self._label_pending = not reply
         self._body: _Body | None = None
+        self._expanding: Generator[None, None, bytes] | None = None
         self._is_whole = False
         self._message: Message | None = None
 
     @property
     def behind(self) -> bool:
         """Whether bytes wait that were not read yet, for there were many: feed nothing, and it goes on."""
-        return isinstance(self._body, PushPullReader) and self._body.behind
+        return self._expanding is not None or (isinstance(self._body, PushPullReader) and self._body.behind)
 
     def feed(self, data: bytes) -> Message | None:
         """The message once it is whole, else None. Bytes after it are ignored. Raises PeerError."""
@@ -123,6 +125,8 @@ class StreamDecoder:
         return self._message
 
     def _read(self, data: bytes) -> Message | None:
+        if self._expanding is not None:
+            return self._expand(self._expanding)
         if self._body is None:
             self._buffer += data
             if self._label_pending:
@@ -161,12 +165,24 @@ class StreamDecoder:
             return None
         frame = bytes(self._buffer[_FRAME_HEADER.size : _FRAME_HEADER.size + length])
         data = decrypt(keyring, frame, header + self._codec.label)
-        if data[0] == COMPRESS_TYPE:
-            data = decompress_layer(data[1:], MAX_EXPANDED_BYTES)
-        if not data:
-            raise DecodeError("a stream without a message")
         self._buffer.clear()
         self._is_whole = True
+        if data[:1] == bytes((COMPRESS_TYPE,)):
+            self._expanding = expanding_layer(data[1:], MAX_EXPANDED_BYTES)
+            return self._expand(self._expanding)
+        return self._begin(data)
+
+    def _expand(self, expanding: Generator[None, None, bytes]) -> Message | None:
+        try:
+            next(expanding)
+        except StopIteration as end:
+            self._expanding = None
+            return self._begin(end.value)
+        return None
+
+    def _begin(self, data: bytes) -> Message | None:
+        if not data:
+            raise DecodeError("a stream without a message")
         self._body = _body_for(data[0], compressed_allowed=False)
         return self._read_body(data[1:])
 

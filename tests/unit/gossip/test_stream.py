@@ -245,3 +245,44 @@ def test_a_message_that_never_travels_on_streams_is_still_our_bytes_but_no_peer_
     data = StreamCodec(None).encode(stream_message(Suspect(1, "a", "b")), False)
     with pytest.raises(DecodeError):
         StreamCodec(None).decoder(False).feed(data)
+
+
+def test_a_large_compressed_message_is_read_in_steps_and_nothing_is_lost() -> None:
+    ring = Keyring(bytes(16))
+    message = PushPull(
+        True,
+        tuple(
+            NodeState(
+                f"n{number}",
+                bytes((10, 0, 0, number)),
+                7946,
+                random.Random(number).randbytes(300),
+                1,
+                NodeStateKind.ALIVE,
+                bytes(6),
+            )
+            for number in range(250)
+        ),
+    )
+    data = StreamCodec(ring, compress=True, nonces=random.Random(1).randbytes).encode(
+        stream_message(message), False
+    )
+    decoder = StreamCodec(ring).decoder(False)
+    read = decoder.feed(data)
+    steps = 1
+    while read is None:
+        assert decoder.behind
+        read, steps = decoder.feed(b""), steps + 1
+    assert read == message
+    assert steps >= 4
+
+
+def test_what_expands_to_too_much_is_refused_in_a_later_step_too() -> None:
+    ring = Keyring(bytes(16))
+    codec = StreamCodec(ring, compress=True, nonces=random.Random(1).randbytes)
+    decoder = StreamCodec(ring).decoder(False)
+    data = codec.encode(bytes((6,)) + random.Random(1).randbytes(100_000), False)
+    assert decoder.feed(data) is None
+    assert decoder.behind
+    with pytest.raises(PeerError):
+        decoder.finish()
