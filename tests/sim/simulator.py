@@ -20,6 +20,7 @@ from wgmesh_agent.gossip.keyring import Keyring
 from wgmesh_agent.gossip.notifications import Notification
 from wgmesh_agent.gossip.serf import Serf
 from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip.speakers import Vouching
 from wgmesh_agent.gossip.streams import CloseStream, OpenStream, WriteStream
 
 PORT = 7946
@@ -67,7 +68,13 @@ class Simulator:
     """Nodes, network and virtual time."""
 
     def __init__(
-        self, seed: int, *, profile: Profile = LAN, key: bytes | None = None, **settings: Any
+        self,
+        seed: int,
+        *,
+        profile: Profile = LAN,
+        key: bytes | None = None,
+        vouching: Vouching | None = None,
+        **settings: Any,
     ) -> None:
         self.seed = seed
         self.now = 0.0
@@ -77,6 +84,7 @@ class Simulator:
         self._rng = random.Random(seed)
         self._profile = profile
         self._key = key
+        self._vouching = vouching
         self._settings: Mapping[str, Any] = settings
         self._by_endpoint: dict[Endpoint, Node] = {}
         self._blocked: set[tuple[str, str]] = set()
@@ -93,7 +101,7 @@ class Simulator:
         config = SerfConfig(name, address, PORT, self._profile, tags or {}, **{**self._settings, **settings})
         keyring = None if self._key is None else Keyring(self._key)
         rng = random.Random(self._rng.getrandbits(64))
-        core = Serf(config, keyring=keyring, rng=rng, nonces=rng.randbytes)
+        core = Serf(config, keyring=keyring, rng=rng, nonces=rng.randbytes, vouching=self._vouching)
         node = Node(name, core, Endpoint(address, PORT))
         self.nodes[name] = node
         self._by_endpoint[node.endpoint] = node
