@@ -120,7 +120,7 @@ async def _serve_agent(*_: object) -> _Server:
 class _Channel:
     """To the machine at an address, as the process that opened it."""
 
-    def __init__(self, target: str, tls: Credentials | None) -> None:
+    def __init__(self, target: str, tls: Credentials | None, _at: Sequence[IPAddress] = ()) -> None:
         self.life = current()
         self.target = ip_address(target.rpartition(":")[0])
         self.tls = tls

@@ -21,6 +21,8 @@ AWAY = "cold0"
 SERVICE, NAME = "10.9.9.1", "bootstrap.test"
 JOIN_TIMEOUT_SECONDS = 2
 """Shorter than what is missing stays away: it must not run meanwhile."""
+WITHOUT_BOOTSTRAP_SECONDS = 30
+"""Where the bootstrap node is missing: once nothing else is, the machine can ask, and the time runs."""
 GAP_SECONDS = 1.5
 BOUND_SECONDS = 2.0
 """From the last thing's coming to a member with all links, on a machine with nothing else to do; what a start of the
@@ -107,11 +109,12 @@ def run(seed: int) -> tuple[float, str]:
         mesh.start(2)
         network.hosts["n1"].run(["ip", "address", "add", f"{SERVICE}/32", "dev", "lo"])
         host = network.add_host(NODE)
-        agent = _agent(mesh, host, tls=tls)
+        timeout = WITHOUT_BOOTSTRAP_SECONDS if "bootstrap" in order else JOIN_TIMEOUT_SECONDS
+        agent = _agent(mesh, host, timeout, tls=tls)
         if remembered:
             _become_a_member(mesh, host, agent)
             host = network.reboot(NODE)
-            agent = _agent(mesh, host, tls=tls)
+            agent = _agent(mesh, host, timeout, tls=tls)
         boot = Boot(mesh, host, order)
         boot.prepare()
         mesh.agents[NODE] = agent
@@ -148,13 +151,13 @@ def said_so_far(agent: Agent) -> list[str]:
     return [line for line in lines if "waiting" in line or "did not let us in" in line]
 
 
-def _agent(mesh: Mesh, host: Host, *, tls: bool) -> Agent:
+def _agent(mesh: Mesh, host: Host, timeout_seconds: int, *, tls: bool) -> Agent:
     target = mesh.service_address("n1") if tls else f"{NAME}:{mesh.service_port}"
     unset = mesh.network.folder / "clock-unset"
     arguments = [
         "join", "-v", "-n", mesh.name, "-node-name", NODE, "--backend", mesh.backend,
         "-agent-grpc-bind-socket", mesh.socket, *mesh.join_tls(NODE), "-bootstrap-addr", target,
-        "-listen-addr", UPLINK, "--join-timeout", str(JOIN_TIMEOUT_SECONDS),
+        "-listen-addr", UPLINK, "--join-timeout", str(timeout_seconds),
     ]  # fmt: skip
     program = (sys.executable, str(Path(__file__).with_name("late_clock.py")), str(unset)) if tls else PROGRAM
     return Late(host, arguments, program, socket=mesh.socket)

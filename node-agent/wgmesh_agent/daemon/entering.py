@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import structlog
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.secret_source import SecretSource
 from wgmesh_agent.daemon.waiting import Waiting
-from wgmesh_agent.endpoint.look_up import NameServiceAway, addresses_of
+from wgmesh_agent.endpoint.look_up import NameServiceAway, addresses_of, resolve
 from wgmesh_agent.endpoint.own import has_route_to
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.tls import Credentials
@@ -74,8 +75,8 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
     """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
 
     Raises:
-        CannotEnter: all refused, or the time ran out, which begins when this machine could ask first. With a
-            timeout of 0 there is one round.
+        CannotEnter: all refused, or the time ran out. It begins when this machine can ask, and anew each time that it
+            could not. With a timeout of 0 there is one round.
         wgmesh_agent.endpoint.own.NoEndpoint: this node's own address cannot be told.
     """
     answers: dict[HostPort, str] = {}
@@ -96,7 +97,10 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
                 if answers.get(bootstrap) != said:
                     log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=said)
                 answers[bootstrap] = said
-            if could_try and deadline is None and timeout_seconds is not None:
+            if not could_try:
+                # An address or a route that was there for a moment: machines boot so.
+                deadline = None
+            elif deadline is None and timeout_seconds is not None:
                 deadline = began + timeout_seconds
             if not waiting or timeout_seconds == 0:
                 break
@@ -126,13 +130,13 @@ async def _until_worth_a_try(bootstraps: Sequence[HostPort], host: Waiting, seco
 
 
 async def _takes_connections(bootstrap: HostPort) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         async with asyncio.timeout(KNOCK_SECONDS):
-            _, writer = await asyncio.open_connection(bootstrap.host, bootstrap.port)
-    except (OSError, UnicodeError):
-        return False
-    writer.close()
-    return True
+            for address in await resolve(bootstrap.host, bootstrap.port):
+                _, writer = await asyncio.open_connection(str(address), bootstrap.port)
+                writer.close()
+                return True
+    return False
 
 
 async def enter_by(
@@ -154,11 +158,16 @@ async def enter_by(
     if not any(map(has_route_to, towards)):
         raise CannotTryYet(f"this machine has no route to {bootstrap.host}")
     own = await endpoint(towards)
-    admitted = await enter(
-        str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
-        routes=door.routes, secret_ids=door.secrets.held.ids if door.secrets else (), replaces=door.replaces,
-        own_key=door.own_key, before_joining=before_joining,
-    )  # fmt: skip
+    try:
+        admitted = await enter(
+            str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
+            at=towards, routes=door.routes, secret_ids=door.secrets.held.ids if door.secrets else (),
+            replaces=door.replaces, own_key=door.own_key, before_joining=before_joining,
+        )  # fmt: skip
+    except JoinUnreachable as error:
+        if not any(map(has_route_to, towards)):
+            raise CannotTryYet(str(error)) from error
+        raise
     given = admitted.admission.routes if admitted.admission else ()
     for route in door.routes:
         if route not in given:

@@ -228,7 +228,7 @@ class Session:
             LogOutput(sys.stdout).write(f"{text}\n")
 
     def _confirming(self) -> Confirming:
-        node, tls = self.node, self._role.asking_tls
+        node = self.node
         return Confirming(
             node.ledger,
             node.membership.accept,
@@ -236,8 +236,15 @@ class Session:
             node.membership.has_lost_bootstrap,
             node.admissions.is_crowded,
             self._bootstraps,
-            lambda bootstrap: peers_of(str(bootstrap), tls, node.identity.private_key.public()),
+            self._peers_of,
         )
+
+    async def _peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
+        own_key = self.node.identity.private_key.public()
+        at = await resolve(bootstrap.host, bootstrap.port)
+        if not at:
+            raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
+        return await peers_of(str(bootstrap), self._role.asking_tls, own_key, at=at)
 
     def _bootstraps(self) -> list[HostPort]:
         """Where bootstrap nodes serve: as told, then where members that are bootstrap nodes say they live."""

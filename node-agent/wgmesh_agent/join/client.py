@@ -89,6 +89,7 @@ async def enter(
     node: str,
     public_key: PublicKey,
     endpoint: Endpoint,
+    at: Sequence[IPAddress] = (),
     routes: Sequence[IPv4Network | IPv6Network] = (),
     secret_ids: Sequence[bytes] = (),
     replaces: PrivateKey | None = None,
@@ -98,6 +99,7 @@ async def enter(
     """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
 
     Args:
+        at: the addresses of a bootstrap node that is named.
         secret_ids: of the secrets for pre-shared keys that this node holds, the newest first.
         replaces: the key that this machine was a member with, which `public_key` takes the place of.
         own_key: that of `public_key`, to prove possession of it where the certificate does not name this node: the
@@ -108,7 +110,7 @@ async def enter(
         JoinRefused: it said no.
         JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
     """
-    async with _channel(bootstrap, tls) as channel:
+    async with _channel(bootstrap, tls, at) as channel:
         stub = MeshStub(channel)  # type: ignore[no-untyped-call]
         try:
             handshake = await stub.Begin(HandshakeRequest(meshName=mesh), timeout=CALL_SECONDS)
@@ -163,31 +165,51 @@ async def _own_key(stub: MeshStub, handshake: HandshakeResponse) -> PublicKey:
     raise JoinUnreachable("its answer makes no sense: it does not name itself")
 
 
-async def peers_of(bootstrap: str, tls: Credentials | None, own_key: PublicKey) -> tuple[Claim, ...]:
+async def peers_of(
+    bootstrap: str, tls: Credentials | None, own_key: PublicKey, *, at: Sequence[IPAddress] = ()
+) -> tuple[Claim, ...]:
     """The members as one bootstrap node knows them, itself first, without this node.
+
+    Args:
+        at: the addresses of a bootstrap node that is named.
 
     Raises:
         JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
     """
-    async with _channel(bootstrap, tls) as channel:
+    async with _channel(bootstrap, tls, at) as channel:
         try:
             return await _peers(MeshStub(channel), own_key)  # type: ignore[no-untyped-call]
         except grpc.aio.AioRpcError as error:
             raise JoinUnreachable(explain(error, tls)) from error
 
 
-def _channel(bootstrap: str, tls: Credentials | None) -> grpc.aio.Channel:
+def _channel(bootstrap: str, tls: Credentials | None, at: Sequence[IPAddress] = ()) -> grpc.aio.Channel:
+    """To one of the addresses `at`. gRPC's own resolver would ask name servers for what a hosts file does not say, such
+    as an IPv6 address, and wait 6 s for one that is not there.
+    """
+    host, _, port = bootstrap.rpartition(":")
     options: list[tuple[str, int | str]] = [
         ("grpc.enable_retries", 0),
         # A proxy of the host is for its package manager: a bootstrap node is asked straight.
         ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", 64 * 1024),
+        # A connection of its own: channels to one address would share one, and the streams that it may have.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
+    target = _target(at, port) if at else bootstrap
     if tls is None:
-        return grpc.aio.insecure_channel(bootstrap, options=options)
-    if tls.server_name is not None:
-        options.append(("grpc.ssl_target_name_override", tls.server_name))
-    return grpc.aio.secure_channel(bootstrap, tls.channel(), options=options)
+        return grpc.aio.insecure_channel(target, options=[*options, ("grpc.default_authority", bootstrap)])
+    named = tls.server_name or host.removeprefix("[").removesuffix("]")
+    options.append(("grpc.ssl_target_name_override", named))
+    return grpc.aio.secure_channel(target, tls.channel(), options=options)
+
+
+def _target(at: Sequence[IPAddress], port: str) -> str:
+    """gRPC's name for several addresses, which it tries in turn. It wants one family: IPv4 is mapped into IPv6."""
+    if all(address.version == 4 for address in at):
+        return "ipv4:" + ",".join(f"{address}:{port}" for address in at)
+    texts = (str(address) if address.version == 6 else f"::ffff:{address}" for address in at)
+    return "ipv6:" + ",".join(f"[{text}]:{port}" for text in texts)
 
 
 async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:

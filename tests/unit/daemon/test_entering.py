@@ -126,6 +126,31 @@ async def test_the_time_does_not_run_while_this_machine_cannot_ask(monkeypatch: 
     assert await enter(monkeypatch, bootstraps, 0.02) is ADMITTED
 
 
+async def test_the_time_begins_anew_for_a_machine_whose_network_was_there_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone, no_route = JoinUnreachable("gone"), CannotTryYet("this machine has no route to a")
+    bootstraps = Bootstraps({A: [gone, *[no_route] * 30, gone, ADMITTED]})
+    assert await enter(monkeypatch, bootstraps, 0.02) is ADMITTED
+
+
+@pytest.mark.parametrize("has_route", [True, False])
+async def test_what_fails_as_the_route_goes_was_no_attempt(
+    monkeypatch: pytest.MonkeyPatch, has_route: bool
+) -> None:
+    routes = iter([True, has_route])
+
+    async def unreachable(*_: object, **__: object) -> Admitted:
+        raise JoinUnreachable("network is unreachable")
+
+    monkeypatch.setattr(entering, "has_route_to", lambda _: next(routes))
+    monkeypatch.setattr(entering, "enter", unreachable)
+    door = Door((), None, "lab", "n2", PublicKey(bytes(32)))
+    with pytest.raises(JoinUnreachable) as caught:
+        await entering.enter_by(door, HostPort("192.0.2.1", 5000), anywhere)
+    assert isinstance(caught.value, CannotTryYet) is not has_route
+
+
 async def test_a_machine_that_cannot_ask_says_so_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

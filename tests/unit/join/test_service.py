@@ -27,11 +27,12 @@ from tests.unit.join.service_ground import (
 
 from wgmesh_agent.join.addresses import AddressAllocator
 from wgmesh_agent.join.admission import DenialReason
-from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter, peers_of
 from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials, TLSFileError, load_tls_files
 from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
+from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -354,3 +355,38 @@ async def test_nothing_is_switched_where_no_bootstrap_node_answers() -> None:
             endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=machine(1), before_joining=note,
         )  # fmt: skip
     assert before == []
+
+
+def named(address: str) -> str:
+    """The same port of a host whose name nobody resolves."""
+    return f"bootstrap.invalid:{address.rpartition(':')[2]}"
+
+
+@pytest.mark.parametrize("first", [(), (ip_address("::1"),)], ids=["ipv4", "both families"])
+async def test_a_named_bootstrap_node_is_asked_at_the_addresses_found_and_no_name_server(
+    bench: Bench, authority: Authority, first: tuple[IPAddress, ...]
+) -> None:
+    tls = Credentials(authority.files("alpha")) if bench.tls else None
+    bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.invalid")  # type: ignore[union-attr]
+    at, own_key = (*first, ip_address("127.0.0.1")), PublicKey(bytes(32))
+    admitted = await enter(
+        named(bench.address), tls, mesh="blue", node="alpha", public_key=PublicKey((1).to_bytes(32, "big")),
+        endpoint=Endpoint(ip_address("192.0.2.1"), 54540), at=at,
+    )  # fmt: skip
+    assert admitted.node == "alpha"
+    assert [claim.node for claim in await peers_of(named(bench.address), tls, own_key, at=at)] == [
+        "boot",
+        "alpha",
+    ]
+
+
+async def test_the_certificate_must_name_whom_was_asked_for_and_not_only_the_address(
+    bench: Bench, authority: Authority
+) -> None:
+    if not bench.tls:
+        return
+    with pytest.raises(JoinUnreachable, match="does not name the address"):
+        await peers_of(
+            named(bench.address), authority.credentials("alpha"), PublicKey(bytes(32)),
+            at=(ip_address("127.0.0.1"),),
+        )  # fmt: skip
