@@ -9,7 +9,7 @@ from typing import Any
 
 from wgmesh_api.fields import read_int, read_list, read_mapping, read_text, read_time, write_time
 
-BOOTSTRAP_MESSAGE_LIMIT = 512
+MESSAGE_LIMIT = 512
 """Characters, as the definition of the resource allows."""
 
 
@@ -75,6 +75,7 @@ class NodeReport:
     gossip_keys: tuple[str, ...] = ()
     secret_ids: tuple[str, ...] = ()
     bootstrap: BootstrapReport | None = None
+    metrics_problem: str = ""
     ready: bool = False
     ready_reason: str = ""
     ready_message: str = ""
@@ -100,6 +101,7 @@ class NodeReport:
             "certificateSerial": self.certificate_serial,
             "certificateIssuer": self.certificate_issuer,
             "agentVersion": self.agent_version,
+            "metricsProblem": self.metrics_problem[:MESSAGE_LIMIT],
         }
         status = {name: value for name, value in status.items() if value}
         if self.mtu is not None:
@@ -133,7 +135,7 @@ class NodeReport:
         if self.bootstrap is not None:
             status["bootstrap"] = {
                 "serving": self.bootstrap.serving,
-                "message": self.bootstrap.message[:BOOTSTRAP_MESSAGE_LIMIT],
+                "message": self.bootstrap.message[:MESSAGE_LIMIT],
             }
         if self.public_key_since is not None:
             status["publicKeySince"] = write_time(self.public_key_since)
@@ -204,6 +206,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
             if isinstance(item, Mapping) and read_text(item, "node")
         ),
         bootstrap=_bootstrap(status),
+        metrics_problem=read_text(status, "metricsProblem"),
         ready=ready.get("status") == "True",
         ready_reason=read_text(ready, "reason"),
         ready_message=read_text(ready, "message"),

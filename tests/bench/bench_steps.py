@@ -167,7 +167,7 @@ class _Bench:
         following = Following(
             feed, view, identity, RosterPolicy(view, identity), lambda own: True, lambda session: None
         )
-        statuses = StatusWriter(feed, view, identity, credentials, following.entered_by)
+        statuses = StatusWriter(feed, view, identity, credentials, following.entered_by, str)
         session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event(), joins=None))
         tasks = [
             asyncio.create_task(following.follow(session), name="following"),

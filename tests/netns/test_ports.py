@@ -73,3 +73,24 @@ def test_a_listen_port_that_another_program_has_is_waited_for(mesh: Mesh) -> Non
         assert agent.runs()
     mesh.wait_until_full(seconds=20)
     assert agent.said(100_000).count("is in use by") == 1
+
+
+def test_a_port_for_joiners_that_another_program_has_hinders_joins_and_nothing_else() -> None:
+    with lab_mesh(2) as mesh:
+        agent = mesh.agents["n1"]
+        agent.kill()
+        agent.log.write_text("")
+        with held(agent.host, mesh.service_port, "SOCK_STREAM"):
+            agent.start()
+            agent.wait_until_ready(20)
+            mesh.wait_until_full(seconds=20)
+            eventually(lambda: "is in use by python" in agent.said(100_000), 20, "it is said")
+            assert f"TCP port {mesh.service_port}" in agent.said(100_000)
+            assert "-grpc-bind-port" in agent.said(100_000)
+            ping = ["ping", "-c", "3", "-i", "0.2", "-W", "2", mesh.mesh_address("n2")]
+            assert agent.host.run(ping, check=False).returncode == 0
+        eventually(lambda: "joiners are served again" in agent.said(100_000), 20, "it is served")
+        assert agent.said(100_000).count("is in use by") == 1
+        mesh.network.add_host("n3")
+        mesh.join("n3")
+        mesh.wait_until_full(seconds=20)

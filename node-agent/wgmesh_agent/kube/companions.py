@@ -29,10 +29,12 @@ class Companions:
         policy: RosterPolicy,
         credentials: Credentials,
         ring: RingFollowing,
+        unserved: Callable[[], str],
         next_start: Callable[[Session], Start],
     ) -> None:
         """
         Args:
+            unserved: why health and metrics are not served; empty if they are.
             next_start: what a session is followed by when this node's role or addresses changed.
         """
         self._ring = ring
@@ -46,7 +48,7 @@ class Companions:
             self._renewal.is_certified,
             lambda session: session.move(next_start(session)),
         )
-        self.status = StatusWriter(api, view, identity, credentials, self._following.entered_by)
+        self.status = StatusWriter(api, view, identity, credentials, self._following.entered_by, unserved)
 
     def around(self, session: Session) -> Iterable[tuple[str, Run]]:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import faulthandler
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from importlib.metadata import version
@@ -23,6 +24,8 @@ from wgmesh_agent.runtime import borders
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
 STUCK_SECONDS = 30.0
+END_SECONDS = 90.0
+"""A loop that has not turned for so long does not recover by itself."""
 LOOK_SECONDS = 5.0
 SHARED_SECONDS = 2.0
 """For so long one look answers all who ask for metrics: reading a device of thousands of peers is no small work."""
@@ -35,6 +38,8 @@ is one that nobody keeps up to date."""
 class Health:
     """`/healthz`: the event loop turns. `/readyz`: this node is a member, and all that must run does. `/metrics`: in
     Prometheus' format.
+
+    No probe is needed to end an agent whose loop is stuck: the port may be another program's.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Health:
         roster_age: Callable[[], float | None],
         *,
         retry_seconds: float = RETRY_SECONDS,
+        end_seconds: float = END_SECONDS,
         shared_seconds: float = SHARED_SECONDS,
     ) -> None:
         """
@@ -51,12 +57,14 @@ class Health:
             port: TCP, on all addresses; 0: any that is free.
             look: run on the event loop for a reading of metrics; None while there is no session.
             roster_age: seconds since the API server has confirmed what is known; None: not known yet.
+            end_seconds: for how long the event loop may be stuck.
         """
         self._is_member = False
         self._wanted_port = port
         self._look = look
         self._roster_age = roster_age
         self._retry_seconds = retry_seconds
+        self._end_seconds = end_seconds
         self._shared_seconds = shared_seconds
         self._down: Callable[[], Mapping[str, str]] = dict
         self._last_beat = time.monotonic()
@@ -64,18 +72,18 @@ class Health:
         self._server: HTTPServer | None = None
         self._reading: asyncio.Task[Answer] | None = None
         self._read: tuple[float, Answer] | None = None
-        self._said = ""
+        self._unserved = ""
 
     @property
     def port(self) -> int:
         """The port it listens on, once started."""
         return self._wanted_port if self._server is None else self._server.port
 
-    @property
-    def is_serving(self) -> bool:
-        return self._server is not None
+    def problem(self) -> str:
+        """Why health and metrics are not served; empty if they are."""
+        return self._unserved
 
-    def start(self) -> bool:
+    async def start(self) -> bool:
         """Listens, or logs who has the port: an agent without metrics keeps its tunnels. Whether it listens."""
         if self._server is not None:
             return True
@@ -84,14 +92,16 @@ class Health:
         try:
             server.start(self._wanted_port)
         except OSError as error:
-            self._say(_sentence(self._wanted_port, error))
+            self._say(await asyncio.to_thread(_sentence, self._wanted_port, error))
             return False
-        self._server = server
+        if self._unserved:
+            log.warning("health and metrics are served again", port=self._wanted_port)
+        self._server, self._unserved = server, ""
         self._last_beat = time.monotonic()
         return True
 
     def _say(self, why: str) -> None:
-        said, self._said = self._said, why
+        said, self._unserved = self._unserved, why
         if why != said:
             log.error(
                 "health and metrics are not served", port=self._wanted_port, why=why,
@@ -101,7 +111,7 @@ class Health:
     async def serve(self) -> None:
         """Listens as soon as the port is free; until then it says who has it, at each change."""
         while True:
-            if self.start():
+            if await self.start():
                 return
             await asyncio.sleep(self._retry_seconds)
 
@@ -123,10 +133,17 @@ class Health:
         self._is_member, self._down = False, dict
 
     async def beat(self) -> None:
-        """Says once a second that the event loop turns."""
-        while True:
-            self._last_beat = time.monotonic()
-            await asyncio.sleep(BEAT_SECONDS)
+        """Says once a second that the event loop turns. When it has not for 90 s, the process ends, and the kubelet
+        starts it again: the stacks of all threads, and `Timeout`, are then the last words on standard error.
+        """
+        try:
+            while True:
+                self._last_beat = time.monotonic()
+                # Its thread is none of Python's: it ends also an agent that is stuck in C, with the interpreter's lock.
+                faulthandler.dump_traceback_later(self._end_seconds, exit=True)
+                await asyncio.sleep(BEAT_SECONDS)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     async def answer(self, path: str) -> Answer:
         """Called on the server's loop, not on the agent's."""

@@ -166,7 +166,7 @@ class KubeAgent:
     async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
         self._key = key
         self._secrets = await asyncio.to_thread(from_mount, self.settings.secrets, self.settings.mesh)
-        self._health.start()
+        await self._health.start()
         identity = self._identity = Identity(folder.path)
         await self._connect()
         record = _remembered(folder)
@@ -235,7 +235,14 @@ class KubeAgent:
         ring = RingFollowing(self.settings.keyring, self._view.externals)
         policy = RosterPolicy(self._view, identity)
         self._companions = companions = Companions(
-            self._api, self._view, identity, policy, self._credentials, ring, self._next_start
+            self._api,
+            self._view,
+            identity,
+            policy,
+            self._credentials,
+            ring,
+            self._health.problem,
+            self._next_start,
         )
         keys = RosterKeyPolicy(self.settings.mesh, companions.status)
         # In force before the first session, and the same for all of them.

@@ -50,18 +50,21 @@ class StatusWriter:
         identity: Identity,
         credentials: Credentials,
         entered_by: Callable[[str], str],
+        unserved: Callable[[], str],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             entered_by: from a member's name to the uid of the WgMeshNode by which it is one here; empty: by none yet.
+            unserved: why health and metrics are not served; empty if they are.
         """
         self._api = api
         self._view = view
         self._identity = identity
         self._credentials = credentials
         self._entered_by = entered_by
+        self._unserved = unserved
         self._clock = clock
         self._calm = Calm(random.Random())  # noqa: S311
         self._next_key = ""
@@ -149,6 +152,7 @@ class StatusWriter:
             refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             secret_ids=tuple(id_.hex() for id_ in node.preshared.ids),
+            metrics_problem=self._unserved(),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",
             ready_message="" if joined else "no other member is alive in gossip",

@@ -82,6 +82,7 @@ def plan_members(
     plan.problems.extend(overlapping)
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
     plan.problems.extend(_idle_bootstraps(members, chosen))
+    plan.problems.extend(_without_metrics(members))
     plan.problems.extend(
         Problem("EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}")
         for name in sorted(nameable)
@@ -192,6 +193,15 @@ def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) ->
         )
         for name in sorted(chosen & members.keys())
         if (reason := members[name].roster.report.not_serving)
+    ]
+
+
+def _without_metrics(members: Mapping[str, Member]) -> list[Problem]:
+    """One that has left reports nothing more."""
+    return [
+        Problem("MetricsNotServed", f"{name} serves no health and no metrics: {report.metrics_problem}")
+        for name in sorted(members)
+        if (report := members[name].roster.report).metrics_problem and report.phase == "Joined"
     ]
 
 

@@ -205,6 +205,11 @@ class WgMeshNodeStatus(ResourceModel):
         description="Ids of the secrets for pre-shared keys that it holds, the newest first. Used for their change.",
     )
     agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
+    metrics_problem: str | None = Field(
+        default=None,
+        max_length=512,
+        description="Why health and metrics are not served, such as another program that has their port.",
+    )
     last_change: str | None = Field(
         default=None,
         description="When this status last changed.",

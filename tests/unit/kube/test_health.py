@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -62,7 +63,7 @@ def looker() -> Looker:
 @pytest.fixture
 async def health(looker: Looker) -> AsyncIterator[Health]:
     made = Health(0, looker, lambda: looker.roster_age, retry_seconds=0.01, shared_seconds=60.0)
-    made.start()
+    await made.start()
     yield made
     await asyncio.to_thread(made.stop)
 
@@ -124,6 +125,37 @@ async def test_a_beat_says_that_the_loop_turns(health: Health, monkeypatch: pyte
     beat.cancel()
 
 
+STUCK = """
+import asyncio, sys, time
+from wgmesh_agent.kube.health import Health
+
+async def main():
+    health = Health(0, None, None, end_seconds=1.5)
+    beat = asyncio.create_task(health.beat())
+    await asyncio.sleep(2)
+    if sys.argv[1] == "ends":
+        beat.cancel()
+        await asyncio.sleep(0)
+    if sys.argv[1] == "lives":
+        await asyncio.sleep(2.5)
+    else:
+        time.sleep(2.5)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("stuck", 1), ("lives", 0), ("ends", 0)])
+async def test_an_agent_whose_loop_is_stuck_ends_itself_and_says_where_it_was(how: str, status: int) -> None:
+    """Not one whose loop turns, and not one that ends."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STUCK, how, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await program.communicate()
+    assert program.returncode == status
+    assert (b"in main" in said) is (how == "stuck")
+
+
 async def test_metrics_before_there_is_a_session_are_of_the_process_alone(health: Health) -> None:
     status, body = await ask(health, "/metrics")
     assert status == 200
@@ -165,7 +197,7 @@ async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(look
         port = holder.getsockname()[1]
         health = Health(port, looker, lambda: None, retry_seconds=0.01)
         with capture_logs() as logs:
-            assert not health.start()
+            assert not await health.start()
             serving = asyncio.create_task(health.serve())
             await asyncio.sleep(0)
         assert [(line["event"], line["port"]) for line in logs] == [
@@ -173,9 +205,11 @@ async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(look
         ]
         assert f"(process {os.getpid()})" in logs[0]["why"]
         assert "agent.metricsPort" in logs[0]["why"]
+        assert health.problem() == logs[0]["why"]
     async with asyncio.timeout(10):
         await serving
     assert await ask(health, "/healthz") == (200, "ok\n")
+    assert health.problem() == ""
     await asyncio.to_thread(health.stop)
 
 

@@ -51,12 +51,14 @@ class Ground:
         self.identity = Identity(folder)
         self.identity.save_uid("uid-alpha")
         self.clock = 1000.0
+        self.unserved = ""
         self.writer = StatusWriter(
             self.api,
             self.view,
             self.identity,
             Credentials(tls_files(make_authority())),
             lambda node: f"uid-{node}",
+            lambda: self.unserved,
             clock=lambda: self.clock,
         )
         self.session = SessionGround()
@@ -78,6 +80,15 @@ class Ground:
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
+
+
+async def test_a_port_of_health_and_metrics_that_is_taken_is_reported(ground: Ground) -> None:
+    ground.unserved = "TCP port 9586 is in use by nginx (process 812)"
+    await ground.look()
+    assert ground.status()["metricsProblem"] == ground.unserved
+    ground.unserved, ground.clock = "", ground.clock + 60
+    await ground.look()
+    assert "metricsProblem" not in ground.status()
 
 
 async def test_the_first_look_writes_at_once(ground: Ground) -> None:

@@ -296,6 +296,26 @@ def test_a_bootstrap_node_that_no_other_can_replace_is_reported_and_tried_last()
     assert condition(api, "Ready")["reason"] == "NoBootstrap"
 
 
+def test_a_member_without_health_and_metrics_is_reported_and_stays_what_it_is() -> None:
+    api = cluster_of(2)
+    settle(api)
+    for name in ("n0", "n1"):
+        api.report_ready(f"blue.{name}", 1)
+    settle(api)
+    before = bootstraps(api)
+    api.report_ready("blue.n0", 1, metricsProblem="TCP port 9586 is in use by nginx (process 812)")
+    settle(api)
+    assert condition(api, "Degraded")["reason"] == "MetricsNotServed"
+    assert (
+        "n0 serves no health and no metrics: TCP port 9586 is in use" in condition(api, "Degraded")["message"]
+    )
+    assert condition(api, "Ready")["status"] == "True"
+    assert bootstraps(api) == before
+    api.report_ready("blue.n0", 1)
+    settle(api)
+    assert condition(api, "Degraded")["status"] == "False"
+
+
 def test_those_who_have_joined_are_first_to_be_asked() -> None:
     api = cluster_of()
     settle(api)

@@ -77,6 +77,12 @@ def test_agents_are_told_the_spec() -> None:
     assert pod(made)["serviceAccountName"] == "wgmesh-blue"
 
 
+def test_nothing_that_has_the_port_of_an_agents_metrics_gets_the_agent_restarted() -> None:
+    container = agent.daemon_set(mesh(), DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    assert not {"startupProbe", "livenessProbe"} & container.keys()
+
+
 def test_what_the_spec_leaves_open_the_operator_was_told() -> None:
     told = Deployment(
         "ns",

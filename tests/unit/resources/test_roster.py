@@ -127,6 +127,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
                 )
             ],
             bootstrap=BootstrapService(serving=False, message="port 5000 is in use"),
+            metrics_problem="port 9586 is in use",
             conditions=[
                 Condition(
                     type="Ready",
@@ -184,6 +185,7 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             agent_version="1",
             last_change=MOMENT,
             bootstrap=report.BootstrapReport(False, "port 5000 is in use"),
+            metrics_problem="port 9586 is in use",
             externals=(report.ExternalReport("laptop", "u", "l", "x:1", heard=True, secret_ids=("0a",)),),
             ready=True,
             ready_reason="Joined",
@@ -242,6 +244,7 @@ REPORTS = st.builds(
         max_size=3,
     ).map(tuple),
     bootstrap=st.none() | st.builds(report.BootstrapReport, st.booleans(), TEXT),
+    metrics_problem=TEXT,
     ready=st.booleans(),
     ready_reason=st.sampled_from(["Joined", "Leaving"]),
     ready_message=TEXT,

@@ -106,18 +106,13 @@ def _container(mesh: MeshObject, deployment: Deployment) -> Json:
             {"name": "gossip", "mountPath": GOSSIP_FOLDER, "readOnly": True},
             {"name": "psk", "mountPath": PSK_FOLDER, "readOnly": True},
         ],
-        "startupProbe": _probe("/healthz", period=1, failures=60),
-        "livenessProbe": _probe("/healthz", period=10, failures=6),
-        "readinessProbe": _probe("/readyz", period=5, failures=3),
-    }
-
-
-def _probe(path: str, *, period: int, failures: int) -> Json:
-    return {
-        "httpGet": {"path": path, "port": "metrics"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
+        # None that restarts it: another program may have the port, and an agent whose event loop is stuck ends itself.
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": "metrics"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
     }
 
 
