@@ -1,4 +1,4 @@
-.PHONY: setup demo test serf-test kernel-test e2e bench chaos fuzz lint stubs
+.PHONY: setup demo test slow-test serf-test kernel-test e2e bench chaos fuzz lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -12,7 +12,11 @@ demo: setup
 	@scripts/need-root .venv/bin/wgmesh demo $(DEMO)
 
 test: setup
-	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -m "not slow" -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+# What takes too long for each change: more seeds, long cuts, tunnels that live for minutes.
+slow-test: setup
+	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -m slow -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 serf-test: setup
 	@tests/serf/newer

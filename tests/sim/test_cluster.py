@@ -18,7 +18,7 @@ from wgmesh_agent.gossip.notifications import (
 from wgmesh_agent.gossip.query_asking import Question
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow))
 SIZE = 50
 
 
