@@ -357,6 +357,11 @@ class TunnelBackend:
     async def read(self) -> Device:
         return self._tunnel.read()
 
+    async def fingerprint(self) -> int:
+        device = self._tunnel.read()
+        peers = ((key, peer.allowed_ips, peer.preshared_key.raw) for key, peer in device.peers.items())
+        return hash((device.public_key, device.listen_port, frozenset(peers)))
+
     async def apply(self, changes: Sequence[Change]) -> None:
         if changes and not self._is_dead():
             self._tunnel.apply(changes)

@@ -18,8 +18,8 @@ from wgmesh_agent.daemon.repairs import Repairs
 from wgmesh_agent.wireguard.errors import BackEndError
 
 log = structlog.get_logger()
-READ_SECONDS, SECONDS_A_PEER = 0.7, 0.002
-"""The pause before the next reading: in a mesh of thousands that is much to read, and done less often."""
+READ_SECONDS, SECONDS_A_PEER = 0.7, 0.01
+"""The pause before the next reading: the more there is to read, the less often, so that it costs about the same."""
 TOGETHER_SECONDS = 0.05
 """For what somebody changes in several steps."""
 

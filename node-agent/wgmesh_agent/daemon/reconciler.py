@@ -87,6 +87,8 @@ class Reconciler:
         self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._left: Device | None = None
+        self._left_fingerprint: int | None = None
+        """Of `_left`, once the device was found to be so."""
         self._check_wanted = self._checked = False
         self._repairs = repairs or Repairs(backend.name)
         self._started = time.monotonic()
@@ -112,7 +114,15 @@ class Reconciler:
     async def is_changed(self) -> bool:
         """Whether the device is not as the last pass left it. Raises BackEndError."""
         async with self._lock:
-            return self._left is not None and bool(changed_by_others(self._left, await self._backend.read()))
+            if self._left is None:
+                return False
+            # Read before the device: what changes in between is seen by the next look.
+            fingerprint = await self._backend.fingerprint()
+            if fingerprint == self._left_fingerprint:
+                return False
+            changed = bool(changed_by_others(self._left, await self._backend.read()))
+            self._left_fingerprint = None if changed else fingerprint
+            return changed
 
     def source_lost(self) -> None:
         """This machine lost an address, which wireguard-go may go on sending from: every send then fails, for ever.
@@ -191,7 +201,7 @@ class Reconciler:
             if self._left is not None:
                 found_changed += changed_by_others(self._left, held)
             # What an error leaves half done is nobody else's doing.
-            self._left = None
+            self._left = self._left_fingerprint = None
             self._repairs.note(found_changed, time.monotonic())
             self._seen(held)
             found = self._ages.look(held, time.time(), boot_clock.seconds())

@@ -251,6 +251,22 @@ def decode_device(payloads: Iterable[bytes], name: str, written: Mapping[PublicK
         raise KernelError(f"the kernel's description of {name} is malformed: {error}") from error
 
 
+_SETTINGS = {_PEER_KEY, _PEER_PRESHARED, _PEER_ALLOWED_IPS}
+
+
+def fingerprint(payloads: Iterable[bytes]) -> int:
+    """As `Backend.fingerprint`, of all payloads of one dump. Raises `KernelError`."""
+    kept: list[tuple[int, bytes]] = []
+    for payload in payloads:
+        for kind, value in attributes(payload, HEADER.size):
+            if kind in (_DEVICE_PUBLIC_KEY, _DEVICE_PORT):
+                kept.append((kind, value))
+            elif kind == _DEVICE_PEERS:
+                for _, nest in attributes(value):
+                    kept += [one for one in attributes(nest) if one[0] in _SETTINGS]
+    return hash(tuple(kept))
+
+
 def _read_peer(nest: bytes, drafts: dict[bytes, _Draft]) -> None:
     found = dict(attributes(nest))
     key = found.get(_PEER_KEY)

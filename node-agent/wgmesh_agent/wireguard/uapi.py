@@ -18,6 +18,8 @@ from .keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicK
 from .model import Device, Endpoint, Network, Peer
 
 GET = b"get=1\n\n"
+SUCCEEDED = b"errno=0\n\n"
+"""How the answer to an operation ends that was done."""
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """Room for well over 100,000 peers; a reply longer than this is no reply."""
 MAX_LINE_CHARACTERS = 256
@@ -167,6 +169,24 @@ def decode_get(reply: bytes, name: str, written: Mapping[PublicKey, float]) -> D
             numbers[key] = _number(key, value, _DEVICE_NUMBERS[key])
     peers = {key: one.peer(written) for key, one in drafts.items()}
     return Device(name, public_key, numbers.get("listen_port", 0), numbers.get("fwmark", 0), peers)
+
+
+_NO_SETTINGS = (
+    b"endpoint=",
+    b"last_handshake_time_",
+    b"rx_bytes=",
+    b"tx_bytes=",
+    b"persistent_keepalive_",
+    b"errno=",
+)
+
+
+def fingerprint(reply: bytes) -> int:
+    """As `Backend.fingerprint`, of the answer to `GET`. Peers come in any order. Raises `UapiError`."""
+    if not reply.endswith(SUCCEEDED):
+        raise UapiError("the get was refused, or its answer is cut short")
+    lines = [line for line in reply.splitlines() if line and not line.startswith(_NO_SETTINGS)]
+    return hash(frozenset(b"\n".join([*lines, b""]).split(b"public_key=")))
 
 
 def _read_peer_line(draft: _PeerDraft, key: str, value: str) -> None:

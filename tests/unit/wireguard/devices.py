@@ -1,5 +1,6 @@
 """Devices, wishes and changes for property tests, from pools small enough that they meet."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
@@ -63,6 +64,23 @@ def devices(draw: st.DrawFn) -> Device:
     }
     return Device(
         "wgtest", public, draw(st.sampled_from([0, 51820, 51821])), draw(st.sampled_from([0, 7])), peers
+    )
+
+
+def by_itself(device: Device) -> Device:
+    """The device after what WireGuard changes of its own accord, its peers in another order."""
+    return replace(
+        device,
+        peers={
+            key: replace(
+                peer,
+                endpoint=ENDPOINTS[0],
+                last_handshake=peer.last_handshake + 1,
+                rx_bytes=peer.rx_bytes ^ 1,
+                tx_bytes=peer.tx_bytes ^ 1,
+            )
+            for key, peer in reversed(list(device.peers.items()))
+        },
     )
 
 

@@ -11,9 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.generic.wireguard import wgmsg
-from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OWN, OWN_PUBLIC, PRESHARED, devices, wishes
+from tests.unit.wireguard.devices import (
+    ENDPOINTS,
+    KEYS,
+    NOW,
+    OWN,
+    OWN_PUBLIC,
+    PRESHARED,
+    by_itself,
+    devices,
+    wishes,
+)
 from tests.unit.wireguard.receivers import Receiver, kernel_set
 
+from wgmesh_agent.daemon.repairs import changed_by_others
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.genl import (
@@ -24,6 +35,7 @@ from wgmesh_agent.wireguard.genl import (
     decode_device,
     encode_get,
     encode_set,
+    fingerprint,
 )
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Network, Peer
@@ -214,6 +226,22 @@ def test_a_dump_in_any_number_of_messages_is_the_device(device: Device, split: i
             rest = nest(0, attribute(1, peer.public_key.raw), nest(9, *map(dumped_range, ranges[split:])))
             payloads.append(bytes(4) + nest(8, rest))
     assert decode_device(payloads, "wgtest", written) == device
+
+
+def whole(device: Device) -> bytes:
+    ranges = {key: sorted(peer.allowed_ips, key=str) for key, peer in device.peers.items()}
+    return dumped_device(device, *(dumped_peer(peer, ranges[key]) for key, peer in device.peers.items()))
+
+
+@given(devices(), devices())
+def test_a_fingerprint_is_of_what_others_may_change_and_of_nothing_else(
+    device: Device, other: Device
+) -> None:
+    mark = fingerprint([whole(device)])
+    in_order = {key: by_itself(device).peers[key] for key in device.peers}
+    assert fingerprint([whole(replace(device, peers=in_order))]) == mark
+    if changed_by_others(device, other):
+        assert fingerprint([whole(other)]) != mark
 
 
 def test_a_scope_id_is_in_host_byte_order() -> None:

@@ -94,7 +94,33 @@ async def test_an_answer_ends_at_its_empty_line(tmp_path: Path) -> None:
         writer.write(b"errno=0\n\n")
 
     async with await serve(tmp_path, answer):
-        assert await process(tmp_path).ask(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
+        asked = process(tmp_path)
+        assert await asked.ask(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
+        asked.let_go()
+
+
+async def test_operations_share_a_connection_until_one_is_refused(tmp_path: Path) -> None:
+    answers = iter([b"errno=0\n\n", b"listen_port=1\nerrno=0\n\n", b"errno=-98\n\n", b"errno=0\n\n"])
+    connections, ended = 0, asyncio.Semaphore(0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await reader.read(100):
+            writer.write(next(answers))
+        ended.release()
+
+    async with await serve(tmp_path, answer):
+        asked = process(tmp_path)
+        assert await asked.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert await asked.ask(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
+        assert connections == 1
+        assert await asked.ask(b"set=1\n\n") == b"errno=-98\n\n"
+        assert await asked.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert connections == 2
+        asked.let_go()
+        for _ in range(connections):
+            await ended.acquire()
 
 
 async def test_an_answer_cut_short_is_an_error(tmp_path: Path) -> None:

@@ -14,17 +14,19 @@ from tests.unit.wireguard.devices import (
     OWN,
     OWN_PUBLIC,
     PRESHARED,
+    by_itself,
     devices,
     wishes,
 )
 from tests.unit.wireguard.receivers import Receiver, uapi_set
 
+from wgmesh_agent.daemon.repairs import changed_by_others
 from wgmesh_agent.wireguard.diff import RemovePeer, SetDevice, SetPeer, diff
 from wgmesh_agent.wireguard.errors import UapiError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Peer
 from wgmesh_agent.wireguard.outcome import applied
-from wgmesh_agent.wireguard.uapi import decode_get, decode_set_reply, encode_set
+from wgmesh_agent.wireguard.uapi import decode_get, decode_set_reply, encode_set, fingerprint
 
 THROWAWAY = PublicKey(b"\xee" * 32)
 A, B = KEYS[:2]
@@ -102,6 +104,22 @@ def reply(device: Device) -> str:
 def test_an_answer_is_the_device(device: Device) -> None:
     written = {key: peer.endpoint_written for key, peer in device.peers.items()}
     assert decode_get(reply(device).encode(), "wgtest", written) == device
+
+
+@given(devices(), devices())
+def test_a_fingerprint_is_of_what_others_may_change_and_of_nothing_else(
+    device: Device, other: Device
+) -> None:
+    mark = fingerprint(reply(device).encode())
+    assert fingerprint(reply(by_itself(device)).encode()) == mark
+    if changed_by_others(device, other):
+        assert fingerprint(reply(other).encode()) != mark
+
+
+@pytest.mark.parametrize("answer", [b"", b"listen_port=5\n", b"listen_port=5\nerrno=-5\n\n"])
+def test_what_is_no_whole_answer_has_no_fingerprint(answer: bytes) -> None:
+    with pytest.raises(UapiError):
+        fingerprint(answer)
 
 
 def test_an_ipv4_peer_on_a_socket_for_both_families_is_an_ipv4_peer() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..diff import Change
 from ..errors import BackEndError, InterfaceGoneError, KernelError
-from ..genl import FAMILY, decode_device, encode_get, encode_set
+from ..genl import FAMILY, decode_device, encode_get, encode_set, fingerprint
 from ..keys import KEY_BYTES, PublicKey
 from ..model import Device, InterfaceSpec, check_interface_name
 from ..outcome import written_endpoints
@@ -47,6 +47,9 @@ class KernelBackend:
 
     async def read(self) -> Device:
         return await self._worker.run(self._read)
+
+    async def fingerprint(self) -> int:
+        return await self._worker.run(lambda: fingerprint(self._dump()))
 
     async def apply(self, changes: Sequence[Change]) -> None:
         if changes:
@@ -90,11 +93,13 @@ class KernelBackend:
         return device.public_key is None and not device.peers
 
     def _read(self) -> Device:
+        return decode_device(self._dump(), self.name, self._written)
+
+    def _dump(self) -> list[bytes]:
         try:
-            payloads = self._socket().dump(encode_get(self.name))
+            return self._socket().dump(encode_get(self.name))
         except KernelError as error:
             raise self._named(error, "reading") from error.__cause__
-        return decode_device(payloads, self.name, self._written)
 
     def _apply(self, changes: tuple[Change, ...]) -> None:
         netlink = self._socket()

@@ -36,6 +36,11 @@ class MemoryBackend:
     async def read(self) -> Device:
         return self._standing()
 
+    async def fingerprint(self) -> int:
+        device = self._standing()
+        peers = ((key, peer.allowed_ips, peer.preshared_key.raw) for key, peer in device.peers.items())
+        return hash((device.public_key, device.listen_port, frozenset(peers)))
+
     async def apply(self, changes: Sequence[Change]) -> None:
         self.device = applied(self._standing(), changes, now_unix=self._clock())
         self.changes.extend(changes)

@@ -52,6 +52,11 @@ class Backend(Protocol):
         milliseconds.
         """
 
+    async def fingerprint(self) -> int:
+        """A number that is another one as soon as the device's key or port, or the allowed IPs or the pre-shared key of
+        a peer are others. It may be another one although nothing has changed. Costs a tenth of `read`.
+        """
+
     async def apply(self, changes: Sequence[Change]) -> None:
         """Do `changes` in order. After an error, an earlier part of them may be done: read and diff again."""
 

@@ -12,7 +12,7 @@ from ..errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, Ua
 from ..keys import KEY_BYTES, PublicKey
 from ..model import Device, InterfaceSpec, check_interface_name
 from ..outcome import written_endpoints
-from ..uapi import GET, decode_get, decode_set_reply, encode_set
+from ..uapi import GET, decode_get, decode_set_reply, encode_set, fingerprint
 from . import links
 from .process import PROGRAM, Process
 from .protocol import BackendKind, Opened
@@ -75,6 +75,10 @@ class UserspaceBackend:
     async def read(self) -> Device:
         async with self._lock:
             return await self._read()
+
+    async def fingerprint(self) -> int:
+        async with self._lock:
+            return fingerprint(await self._process.ask(GET))
 
     async def apply(self, changes: Sequence[Change]) -> None:
         if not changes:
