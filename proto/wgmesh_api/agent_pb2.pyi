@@ -232,7 +232,7 @@ class ExamineResult(_message.Message):
     def __init__(self, ok: _Optional[bool] = ..., message: _Optional[str] = ..., own: _Optional[_Union[OwnFacts, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkFacts, _Mapping]]] = ..., linkCount: _Optional[int] = ..., badCount: _Optional[int] = ...) -> None: ...
 
 class OwnFacts(_message.Message):
-    __slots__ = ("pubkey", "interfacePubkey", "interfaceTrouble", "listenPort", "gossipPort", "probePort", "clockMsec", "tls", "certificateNotBefore", "certificateNotAfter", "certificateSubject", "refused", "addressChanges", "undone", "forwards", "secretCount")
+    __slots__ = ("pubkey", "interfacePubkey", "interfaceTrouble", "listenPort", "gossipPort", "probePort", "clockMsec", "tls", "certificateNotBefore", "certificateNotAfter", "certificateSubject", "refused", "addressChanges", "undone", "forwards", "down", "rosterMsecAgo", "secretCount")
     PUBKEY_FIELD_NUMBER: _ClassVar[int]
     INTERFACEPUBKEY_FIELD_NUMBER: _ClassVar[int]
     INTERFACETROUBLE_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +248,8 @@ class OwnFacts(_message.Message):
     ADDRESSCHANGES_FIELD_NUMBER: _ClassVar[int]
     UNDONE_FIELD_NUMBER: _ClassVar[int]
     FORWARDS_FIELD_NUMBER: _ClassVar[int]
+    DOWN_FIELD_NUMBER: _ClassVar[int]
+    ROSTERMSECAGO_FIELD_NUMBER: _ClassVar[int]
     SECRETCOUNT_FIELD_NUMBER: _ClassVar[int]
     pubkey: str
     interfacePubkey: str
@@ -264,8 +266,18 @@ class OwnFacts(_message.Message):
     addressChanges: int
     undone: str
     forwards: bool
+    down: _containers.RepeatedCompositeFieldContainer[ComponentDown]
+    rosterMsecAgo: int
     secretCount: int
-    def __init__(self, pubkey: _Optional[str] = ..., interfacePubkey: _Optional[str] = ..., interfaceTrouble: _Optional[str] = ..., listenPort: _Optional[int] = ..., gossipPort: _Optional[int] = ..., probePort: _Optional[int] = ..., clockMsec: _Optional[int] = ..., tls: _Optional[bool] = ..., certificateNotBefore: _Optional[int] = ..., certificateNotAfter: _Optional[int] = ..., certificateSubject: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., addressChanges: _Optional[int] = ..., undone: _Optional[str] = ..., forwards: _Optional[bool] = ..., secretCount: _Optional[int] = ...) -> None: ...
+    def __init__(self, pubkey: _Optional[str] = ..., interfacePubkey: _Optional[str] = ..., interfaceTrouble: _Optional[str] = ..., listenPort: _Optional[int] = ..., gossipPort: _Optional[int] = ..., probePort: _Optional[int] = ..., clockMsec: _Optional[int] = ..., tls: _Optional[bool] = ..., certificateNotBefore: _Optional[int] = ..., certificateNotAfter: _Optional[int] = ..., certificateSubject: _Optional[str] = ..., refused: _Optional[_Iterable[_Union[Refused, _Mapping]]] = ..., addressChanges: _Optional[int] = ..., undone: _Optional[str] = ..., forwards: _Optional[bool] = ..., down: _Optional[_Iterable[_Union[ComponentDown, _Mapping]]] = ..., rosterMsecAgo: _Optional[int] = ..., secretCount: _Optional[int] = ...) -> None: ...
+
+class ComponentDown(_message.Message):
+    __slots__ = ("name", "why")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    why: str
+    def __init__(self, name: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("reason", "message", "secondsAgo")

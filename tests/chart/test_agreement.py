@@ -171,6 +171,21 @@ def test_the_dashboard_asks_for_metrics_there_are() -> None:
     assert asked <= names()
 
 
+def test_the_dashboard_shows_what_an_agent_suffers_from() -> None:
+    panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
+    asked = " ".join(one["expr"] for panel in panels for one in panel["targets"])
+    for name in (
+        "wgmesh_rejected_input_total",
+        "wgmesh_component_up",
+        "wgmesh_interface_repairs_total",
+        "wgmesh_roster_age_seconds",
+    ):
+        assert name in asked
+    places = [tuple(panel["gridPos"].values()) for panel in panels]
+    assert len(set(places)) == len(places)
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
 def pins(path: str) -> dict[str, str]:
     found = re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / path).read_text(), re.M)
     return {name.replace("_", "-"): version for name, version in found}

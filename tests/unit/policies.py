@@ -27,6 +27,7 @@ class ScriptedPolicy:
     routes_from_claims: bool = True
     announced: dict[str, PublicKey] = field(default_factory=dict)
     since: dict[str, datetime] = field(default_factory=dict)
+    roster_age: float | None = None
 
     def admits(self, node: str) -> bool:
         return node not in self.unlisted
@@ -46,6 +47,9 @@ class ScriptedPolicy:
 
     def member_since(self, node: str) -> datetime | None:
         return self.since.get(node)
+
+    def roster_age_seconds(self) -> float | None:
+        return self.roster_age
 
 
 @dataclass

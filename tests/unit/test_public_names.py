@@ -37,6 +37,7 @@ METRICS = {
     "wgmesh_certificate_expiry_timestamp_seconds", "wgmesh_interface_bytes_total",
     "wgmesh_interface_packets_total", "wgmesh_interface_dropped_packets_total", "wgmesh_log_lines_lost_total",
     "wgmesh_rejected_input_total", "wgmesh_component_up", "wgmesh_component_restarts_total",
+    "wgmesh_interface_repairs_total",
     "wgmesh_roster_age_seconds",
 }  # fmt: skip
 REASONS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from wgmesh_agent.membership.binding import Binding
 from wgmesh_agent.membership.tags import PUBLIC_KEY
 from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.model import Device, Peer
-from wgmesh_api.agent_pb2 import ExamineResult, LinkFacts, OwnFacts, Refused
+from wgmesh_api.agent_pb2 import ComponentDown, ExamineResult, LinkFacts, OwnFacts, Refused
 
 MOST_BAD = 8
 MOST_LINKS = 16
@@ -137,7 +138,7 @@ class Examiner:
             heard=link is not None and link.heard,
             heardMsecAgo=msec(link.heard_seconds_ago if link is not None else None),
             hearsUs=link is not None and bool(link.hears_us),
-            addressChanges=self._node.wandering.returns(name, time.monotonic()),
+            addressChanges=self._node.returns(name),
         )
         if binding is None:
             return facts
@@ -172,11 +173,15 @@ class Examiner:
             undone=node.repairs.undone(time.monotonic()),
             forwards=bool(node.beyond.announced) or node.relaying.is_open,
             clockMsec=round(time.time() * 1000),
+            down=[ComponentDown(name=name, why=why) for name, why in sorted(node.tasks.down().items())],
             refused=[
                 Refused(reason=reason, message=message, secondsAgo=round(ago))
                 for reason, message, ago in node.refusals.recent(RECENT_SECONDS)
             ],
         )
+        roster_age = node.policies.membership.roster_age_seconds()
+        if roster_age is not None:
+            own.rosterMsecAgo = msec(roster_age if math.isfinite(roster_age) else None)
         if self._credentials is not None:
             leaf = self._credentials.files.leaf()
             own.tls = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -49,7 +50,7 @@ from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own, usable_endpoints
 from wgmesh_agent.membership.vouching import LedgerVouching
-from wgmesh_agent.membership.wandering import Wandering
+from wgmesh_agent.membership.wandering import Calls, Wandering
 from wgmesh_agent.paths.own import NAT_KEEPALIVE_SECONDS, Outside
 from wgmesh_agent.paths.whereabouts import QUERY as WHERE_QUERY
 from wgmesh_agent.state.folder import StateFolder
@@ -101,7 +102,7 @@ class MeshNode:
             on_trouble=lambda error: log.error("WireGuard in trouble", why=str(error)),
         )
         self.refusals = Refusals()
-        self.wandering = Wandering()
+        self.wandering, self.calls = Wandering(), Calls()
         self.changes = Changes()
         self.behind_nat = False
         self.ledger = Ledger(
@@ -134,7 +135,7 @@ class MeshNode:
             shape=lambda desired, actual, now_unix: self.preshared.shape(
                 self.relaying.shape(self.paths.shape(desired, actual, now_unix), actual), actual, now_unix
             ),
-            seen=self.preshared.look, repairs=self.repairs,
+            seen=self._saw, repairs=self.repairs,
         )  # fmt: skip
         self.keyring = (
             Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
@@ -234,6 +235,16 @@ class MeshNode:
     def probe_port(self) -> int:
         """UDP, on the mesh address, beside gossip."""
         return self.record.gossip_port + 1
+
+    def returns(self, node: str) -> int:
+        """How often within ten minutes the member told or called from another endpoint, and the former one again."""
+        now, binding = time.monotonic(), self.ledger.by_name(node)
+        called = self.calls.returns(binding.claim.public_key, now) if binding is not None else 0
+        return max(self.wandering.returns(node, now), called)
+
+    def _saw(self, device: Device) -> None:
+        self.preshared.look(device)
+        self.calls.look(device, time.monotonic())
 
     def interface_spec(self) -> InterfaceSpec:
         return InterfaceSpec(

@@ -25,10 +25,15 @@ class _Undone:
 
 
 class Repairs:
-    """Times are monotonic seconds. Pure but for the log."""
+    """Times are monotonic seconds. Pure but for the log.
+
+    Attributes:
+        made: how many repairs.
+    """
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
+        self.made = 0
         self._pause = 0.0
         self._last = float("-inf")
         self._found: dict[str, _Undone] = {}
@@ -41,6 +46,7 @@ class Repairs:
         """What was found, in words, and has been put right."""
         if not what:
             return
+        self.made += 1
         self._forget(now)
         for one in what:
             before = self._found.get(one)

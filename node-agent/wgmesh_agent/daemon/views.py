@@ -117,7 +117,7 @@ class Views:
             heardMsecAgo=msec(link.heard_seconds_ago if link is not None else None),
             status=member.status.name.lower() if member is not None else "",
             certificateNotAfter=round(certificate.not_valid_after_utc.timestamp()) if certificate else 0,
-            addressChanges=node.wandering.returns(about, time.monotonic()),
+            addressChanges=node.returns(about),
         )
 
 

@@ -11,6 +11,7 @@ class Code(enum.StrEnum):
 
     AGENT_DOWN = "agent_down"
     AGENT_SILENT = "agent_silent"
+    COMPONENT_DOWN = "component_down"
     NO_WIREGUARD = "no_wireguard"
     PORT_TAKEN = "port_taken"
     INTERFACE_GONE = "interface_gone"
@@ -25,6 +26,7 @@ class Code(enum.StrEnum):
     CLOCK = "clock"
     NAT = "nat"
     TWO_AGENTS = "two_agents"
+    ROSTER_OLD = "roster_old"
     NOT_ADMITTED = "not_admitted"
     KEY_MISMATCH = "key_mismatch"
     NOT_A_PEER = "not_a_peer"

@@ -72,7 +72,9 @@ def _identity(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Ite
     name, view = facts.nodeName, facts.view
     if facts.addressChanges >= MANY_RETURNS:
         yield two_agents(
-            name, f"it told another endpoint and went back {facts.addressChanges} times in ten minutes"
+            name,
+            f"it told, or called from, another endpoint and the former one again {facts.addressChanges} times in ten "
+            "minutes",
         )
     if facts.toldKey and facts.toldKey != facts.boundKey:
         yield _other_key(

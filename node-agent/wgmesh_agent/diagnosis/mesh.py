@@ -8,6 +8,7 @@ from statistics import median
 from wgmesh_agent.diagnosis.certificate import certificate_findings
 from wgmesh_agent.diagnosis.finding import Code, Finding, ago, span
 from wgmesh_agent.diagnosis.link import MANY_RETURNS, two_agents
+from wgmesh_agent.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts
 
 CLOCK_MSEC = 10_000
@@ -47,6 +48,15 @@ def own_findings(
             "Find out who does it (a network manager, most often), and have it leave the interface alone: the "
             "package's folder `unmanaged` has files for systemd-networkd and NetworkManager.",
         )
+    for component in own.down:
+        yield Finding(
+            Code.COMPONENT_DOWN,
+            component.name,
+            f"The part `{component.name}` of the agent has failed and does not run.",
+            f"it ended with {component.why}",
+            "The agent starts it again, within 30 s at most. If it fails each time, its log says why.",
+        )
+    yield from _roster(own)
     yield from _twins(own)
     yield from _clocks(links)
     yield from _translated(own, links, endpoint, addresses)
@@ -60,11 +70,27 @@ def own_findings(
         )
 
 
+def _roster(own: OwnFacts) -> Iterator[Finding]:
+    if not own.HasField("rosterMsecAgo"):
+        return
+    if 0 <= own.rosterMsecAgo <= STALE_ROSTER_SECONDS * 1000:
+        return
+    yield Finding(
+        Code.ROSTER_OLD,
+        "",
+        "This node does not learn who comes, goes or changes: it cannot follow the cluster's list of members.",
+        f"the API server confirmed it {ago(own.rosterMsecAgo)}; while watches work that is a minute at most",
+        "See why the API server cannot be watched from here: the agent's log (`watch interrupted`), its network "
+        "policies and its service account.",
+    )
+
+
 def _twins(own: OwnFacts) -> Iterator[Finding]:
     if own.addressChanges >= MANY_RETURNS:
         yield two_agents(
             "",
-            f"others were told another endpoint of it, and back, {own.addressChanges} times in ten minutes",
+            f"others were told, or called from, another endpoint of it and the former one again {own.addressChanges} "
+            "times in ten minutes",
         )
         return
     for refused in own.refused:

@@ -19,6 +19,7 @@ from wgmesh_agent.endpoint.port_holders import taken
 from wgmesh_agent.kube.http_server import Answer, HTTPServer
 from wgmesh_agent.kube.metrics import Look, build, metrics, rejected_input
 from wgmesh_agent.log_output import lost_lines
+from wgmesh_agent.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_agent.runtime import borders
 
 log = structlog.get_logger()
@@ -30,9 +31,6 @@ LOOK_SECONDS = 5.0
 SHARED_SECONDS = 2.0
 """For so long one look answers all who ask for metrics: reading a device of thousands of peers is no small work."""
 RETRY_SECONDS = 10.0
-STALE_SECONDS = 300.0
-"""A watch confirms what is known each minute, and is begun again after 240 s at the latest: a roster that is older
-is one that nobody keeps up to date."""
 
 
 class Health:
@@ -162,7 +160,7 @@ class Health:
         if not self._is_member:
             return "not joined yet"
         age = self._roster_age()
-        if age is not None and age > STALE_SECONDS:
+        if age is not None and age > STALE_ROSTER_SECONDS:
             return f"the roster is {age:.0f} s old: the API server cannot be watched"
         down = self._down()
         return f"not running: {', '.join(sorted(down))}" if down else ""

@@ -56,6 +56,7 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
         components=node.tasks.components(),
         down=node.tasks.down().keys(),
         restarts=dict(node.tasks.restarts),
+        repairs=node.repairs.made,
         roster_age_seconds=view.age_seconds,
     )
 

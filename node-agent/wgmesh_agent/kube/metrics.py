@@ -42,6 +42,7 @@ class Look:
         rejected: units of input from outside, by border and reason.
         components: those that should run; `down` are those of them that do not.
         restarts: how often each has been started again.
+        repairs: of the interface, its addresses, routes and rules, and WireGuard's settings.
         roster_age_seconds: since the API server has confirmed the roster; None: it is not known.
     """
 
@@ -61,6 +62,7 @@ class Look:
     components: Set[str] = frozenset()
     down: Set[str] = frozenset()
     restarts: Mapping[str, int] = field(default_factory=dict)
+    repairs: int = 0
     roster_age_seconds: float | None = None
 
 
@@ -97,6 +99,11 @@ def metrics(look: Look) -> Iterator[Metric]:
     yield refused
     yield rejected_input(look.rejected)
     yield from _components(look)
+    yield CounterMetricFamily(
+        "wgmesh_interface_repairs",
+        "How often what others changed at the interface was put right.",
+        look.repairs,
+    )
     if look.roster_age_seconds is not None:
         yield _gauge(
             "wgmesh_roster_age_seconds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +73,10 @@ class RosterPolicy:
     def member_since(self, node: str) -> datetime | None:
         entry = self._view.nodes.get(node)
         return entry.created if entry is not None else None
+
+    def roster_age_seconds(self) -> float:
+        age = self._view.age_seconds
+        return math.inf if age is None else age
 
     def expire(self, uid: str) -> None:
         """The member of this WgMeshNode is one no more, though the object is still there."""

@@ -15,6 +15,9 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Network
 
 Routes = tuple[Network, ...]
+STALE_ROSTER_SECONDS = 300.0
+"""A watch confirms what is known each minute, and is begun again after 240 s at the latest: a roster that is older
+is one that nobody keeps up to date."""
 
 
 class MembershipPolicy(Protocol):
@@ -37,6 +40,9 @@ class MembershipPolicy(Protocol):
 
     def member_since(self, node: str) -> datetime | None:
         """When the present member of this name was made: records before that vouch for another. None: not known."""
+
+    def roster_age_seconds(self) -> float | None:
+        """How long ago the roster that decides was confirmed, infinite for never; None: no roster decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,9 @@ class StandalonePolicy:
     def member_since(self, node: str) -> datetime | None:
         return None
 
+    def roster_age_seconds(self) -> float | None:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class ClosedPolicy:
@@ -96,6 +105,9 @@ class ClosedPolicy:
         return None
 
     def member_since(self, node: str) -> datetime | None:
+        return None
+
+    def roster_age_seconds(self) -> float | None:
         return None
 
 

@@ -1,8 +1,13 @@
-"""Members that tell now this endpoint, now that one. Who moves does so once; two agents with one identity for ever."""
+"""Members that are now at this endpoint, now at that one: one that moves does so once, two agents with one identity for
+ever. Two that were told to say the same of where they are still call from two places: WireGuard sees that.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device
 
 WINDOW_SECONDS = 600.0
 MOST_CHANGES = 32
@@ -16,7 +21,7 @@ class Wandering:
         self._told: OrderedDict[str, deque[tuple[float, str]]] = OrderedDict()
 
     def told(self, node: str, endpoint: str, now: float) -> None:
-        """A member's tags tell this endpoint."""
+        """A member is at this endpoint."""
         changes = self._told.get(node)
         if changes is None:
             changes = self._told[node] = deque(maxlen=MOST_CHANGES)
@@ -26,9 +31,28 @@ class Wandering:
             changes.append((now, endpoint))
 
     def returns(self, node: str, now: float) -> int:
-        """How often within ten minutes it went back to what it had told just before."""
+        """How often within ten minutes it went back to where it had been just before."""
         changes = [item for item in self._told.get(node, ()) if now - item[0] <= WINDOW_SECONDS]
         return sum(changes[place][1] == changes[place - 2][1] for place in range(2, len(changes)))
 
     def forget(self, node: str) -> None:
         self._told.pop(node, None)
+
+
+class Calls:
+    """Where the holder of each key was at its last handshakes, which only who has the key can make."""
+
+    def __init__(self) -> None:
+        self._wandering = Wandering()
+        self._handshakes: dict[PublicKey, float] = {}
+
+    def look(self, device: Device, now: float) -> None:
+        """To be called with the device as it was read; `now` is monotonic seconds."""
+        for key, peer in device.peers.items():
+            if peer.endpoint is not None and peer.last_handshake > self._handshakes.get(key, 0.0):
+                self._wandering.told(str(key), str(peer.endpoint), now)
+        self._handshakes = {key: peer.last_handshake for key, peer in device.peers.items()}
+
+    def returns(self, key: PublicKey, now: float) -> int:
+        """As `Wandering.returns`."""
+        return self._wandering.returns(str(key), now)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.views import NAMES_BYTES, QUERY, Views, checked, groups, msec
 from wgmesh_agent.gossip.notifications import QueryReceived
-from wgmesh_agent.membership.wandering import Wandering
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import LinkView
@@ -61,7 +60,7 @@ async def test_whoever_asks_gets_no_more_than_ten_answers_a_second() -> None:
         gossip=SimpleNamespace(on_query=lambda *_: None, member=lambda _: None),
         ledger=SimpleNamespace(by_name=lambda _: None),
         prober=SimpleNamespace(links=dict),
-        wandering=Wandering(),
+        returns=lambda _: 0,
         device=device,
     )
     views = Views(node, None)

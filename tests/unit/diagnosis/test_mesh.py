@@ -8,7 +8,7 @@ import pytest
 from tests.unit.diagnosis.ground import DAY, NOW, OTHER, codes, findings, link, own, view
 
 from wgmesh_agent.diagnosis.finding import Code
-from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts, Refused
+from wgmesh_api.agent_pb2 import ComponentDown, LinkFacts, OwnFacts, Refused
 
 
 def ahead(*seconds: float, doubt: float = 0.1) -> list[LinkFacts]:
@@ -61,6 +61,9 @@ def test_an_address_translator_is_seen_by_where_others_see_this_node(
         (own(interfacePubkey=""), Code.KEY_MISMATCH),
         (own(interfaceTrouble="the interface is gone", interfacePubkey=""), Code.INTERFACE_GONE),
         (own(addressChanges=3), Code.TWO_AGENTS),
+        (own(down=[ComponentDown(name="probe", why="OSError(24)")]), Code.COMPONENT_DOWN),
+        (own(rosterMsecAgo=301_000), Code.ROSTER_OLD),
+        (own(rosterMsecAgo=-1), Code.ROSTER_OLD),
         (own(certificateNotAfter=NOW), Code.CERTIFICATE),
         (own(certificateNotBefore=NOW + 60), Code.CERTIFICATE),
         (own(certificateNotBefore=NOW - 9 * DAY, certificateNotAfter=NOW + DAY), Code.CERTIFICATE),
@@ -68,6 +71,11 @@ def test_an_address_translator_is_seen_by_where_others_see_this_node(
 )
 def test_what_is_wrong_with_this_node_is_found(facts: OwnFacts, code: Code) -> None:
     assert [one.code for one in findings(facts=facts)] == [code]
+
+
+@pytest.mark.parametrize("age", [0, 61_000, 299_000])
+def test_a_roster_that_was_confirmed_lately_is_none(age: int) -> None:
+    assert findings(facts=own(rosterMsecAgo=age)) == []
 
 
 @pytest.mark.parametrize("reason", ["name_conflict", "own_name", "own_key", "own_address"])

@@ -48,6 +48,7 @@ LOOK = Look(
     components=frozenset({"probe", "reconcile"}),
     down=frozenset({"reconcile"}),
     restarts={"reconcile": 4},
+    repairs=6,
     roster_age_seconds=12.0,
 )
 

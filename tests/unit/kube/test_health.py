@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from wgmesh_agent.kube import health as module
 from wgmesh_agent.kube.health import Health
 from wgmesh_agent.kube.metrics import Look
+from wgmesh_agent.membership.policy import STALE_ROSTER_SECONDS
 
 LOOK = Look(
     backend="userspace",
@@ -99,7 +100,7 @@ async def test_a_component_that_is_down_is_named_by_readiness(health: Health) ->
 
 async def test_a_roster_that_nobody_confirms_makes_a_node_not_ready(health: Health, looker: Looker) -> None:
     health.joined(dict)
-    looker.roster_age = module.STALE_SECONDS + 1
+    looker.roster_age = STALE_ROSTER_SECONDS + 1
     assert await ask(health, "/readyz") == (
         503,
         "the roster is 301 s old: the API server cannot be watched\n",

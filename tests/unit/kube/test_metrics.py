@@ -42,6 +42,7 @@ def test_everything_there_is_to_tell_is_told() -> None:
         "wgmesh_component_up component=reconcile": 0,
         "wgmesh_component_restarts_total component=probe": 0,
         "wgmesh_component_restarts_total component=reconcile": 4,
+        "wgmesh_interface_repairs_total": 6,
         "wgmesh_roster_age_seconds": 12,
         "wgmesh_bootstrap": 1,
         "wgmesh_mtu_bytes": 1420,
