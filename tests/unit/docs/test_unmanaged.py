@@ -17,7 +17,7 @@ def read(name: str) -> configparser.ConfigParser:
 
 
 def test_systemd_networkd_is_told_to_leave_interfaces_routes_and_rules_alone() -> None:
-    link, daemon = read("50-wgmesh.network"), read("50-wgmesh-networkd.conf")
+    link, daemon = read("00-wgmesh.network"), read("50-wgmesh-networkd.conf")
     assert link["Match"]["Name"] == "wg*"
     assert link["Link"]["Unmanaged"] == "yes"
     assert dict(daemon["Network"]) == {"manageforeignroutes": "no", "manageforeignroutingpolicyrules": "no"}
