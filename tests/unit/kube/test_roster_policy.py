@@ -5,6 +5,7 @@ Each test has its counterpart with a policy that admits everybody, which is what
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import typing
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from tests.unit.policies import ScriptedKeyPolicy, standalone
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.bootstrap import Bootstrap
+from wgmesh_agent.daemon.examining import Examiner
 from wgmesh_agent.daemon.identity import Identity as NodeSelf
 from wgmesh_agent.daemon.kept_record import KeptRecord
 from wgmesh_agent.daemon.key_policy import KeyPolicy
@@ -51,7 +53,7 @@ from wgmesh_agent.kube.view import RosterView
 from wgmesh_agent.membership.admission_record import Signer
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.caller import Caller
-from wgmesh_agent.membership.policy import CLOSED, MembershipPolicy, StandalonePolicy
+from wgmesh_agent.membership.policy import CLOSED, STALE_ROSTER_SECONDS, MembershipPolicy, StandalonePolicy
 from wgmesh_agent.state.folder import StateFolder
 from wgmesh_agent.wireguard.backends.protocol import BackendKind
 from wgmesh_agent.wireguard.backends.select import Choice
@@ -248,3 +250,29 @@ def test_what_is_made_without_a_policy_admits_nobody(made: Callable[..., object]
     assert not CLOSED.admits("n2")
     assert not CLOSED.takes_routes_from_claims()
     assert CLOSED.allowed_routes("n2", (ip_network("10.0.0.0/8"),)) == ()
+
+
+async def test_doctor_is_told_of_components_that_are_down_and_of_a_roster_that_nobody_confirmed(
+    ground: Ground,
+) -> None:
+    failed = asyncio.Event()
+
+    async def fails() -> None:
+        failed.set()
+        raise OSError("no room")
+
+    node = ground.node(ground.policy)
+    node.tasks.keep(fails, "probe")
+    await failed.wait()
+    examiner = Examiner(node, None)
+    before = (await examiner.examine("")).own
+    assert [(one.name, one.why) for one in before.down] == [("probe", "OSError('no room')")]
+    assert before.rosterMsecAgo == -1
+    ground.sync()
+    assert 0 <= (await examiner.examine("")).own.rosterMsecAgo < STALE_ROSTER_SECONDS * 1000
+    await node.tasks.stop()
+
+
+async def test_a_mesh_without_a_roster_has_none_that_could_be_old(ground: Ground) -> None:
+    examiner = Examiner(ground.node(StandalonePolicy(())), None)
+    assert not (await examiner.examine("")).own.HasField("rosterMsecAgo")
