@@ -66,3 +66,29 @@ def test_a_node_that_loses_its_address_for_another_is_back_in_10_s(mesh: Mesh) -
     eventually(lambda: seen_at(mesh, "n3", "10.0.0.77:54540", ["n1", "n2"]), 10, "both learn it")
     mesh.wait_until_full(seconds=10)
     wait_for_pings(mesh)
+
+
+NOT_FIRST = """
+table ip mute {{
+  chain out {{
+    type filter hook output priority 0;
+    ip daddr {other} udp dport 54540 ct state new drop
+  }}
+}}
+"""
+"""The member does not call the other one: whoever wants to meet it must look for it."""
+
+
+def test_a_node_that_moved_four_times_is_looked_for_where_it_is_now_and_not_where_it_was(mesh: Mesh) -> None:
+    host = mesh.network.hosts["n2"]
+    host.run(["nft", "-f", "-"], text=NOT_FIRST.format(other=mesh.network.address("n1")))
+    former = mesh.network.address("n2")
+    for number in range(81, 85):
+        address = f"10.0.0.{number}"
+        host.run(["ip", "address", "del", f"{former}/24", "dev", "eth0"])
+        host.run(["ip", "address", "add", f"{address}/24", "dev", "eth0"])
+        former = address
+        # Each dead candidate that is tried before takes six seconds.
+        eventually(lambda: seen_at(mesh, "n2", f"{former}:54540", ["n1", "n3"]), 10, f"found at {address}")  # noqa: B023
+        wait_for_pings(mesh)
+    host.run(["nft", "delete", "table", "ip", "mute"])

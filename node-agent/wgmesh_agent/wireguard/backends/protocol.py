@@ -54,7 +54,7 @@ class Backend(Protocol):
 
     async def fingerprint(self) -> int:
         """A number that is another one as soon as the device's key or port, or the allowed IPs or the pre-shared key of
-        a peer are others. It may be another one although nothing has changed. Costs a tenth of `read`.
+        a peer are others. It may be another one although nothing has changed. Costs a fraction of `read`.
         """
 
     async def apply(self, changes: Sequence[Change]) -> None:
