@@ -17,7 +17,7 @@ from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.messages import PeerMessageError, claim_from
-from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.policy import CLOSED, MembershipPolicy
 from wgmesh_agent.membership.preshared import read_ids
@@ -133,6 +133,24 @@ class Membership:
             self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
             log.info("routes of member", node=node, routes=[str(route) for route in routes])
             self._changed()
+
+    def hint(self, node: str, address: IPAddress) -> Binding | None:
+        """The roster says at which address machines beyond its network reach a member: the first to try after what it
+        says itself, at the same port. The member, if that can be used and is another than was known.
+        """
+        binding = self._ledger.by_name(node)
+        if binding is None or not binding.claim.endpoints:
+            return None
+        told, *before = binding.claim.endpoints
+        outer = replace(told, address=address)
+        self._ledger.accept(
+            replace(binding.claim, endpoints=(told, outer, *before)), binding.origin, binding.since
+        )
+        after = self._ledger.by_name(node)
+        if after is None or after.claim.endpoints == binding.claim.endpoints:
+            return None
+        self._changed()
+        return after
 
     def remove(self, node: str, why: str) -> None:
         """Lets go of a member that the roster does not have any more."""

@@ -77,6 +77,7 @@ class Paths:
         self._troubled: dict[PublicKey, float] = {}
         self._silenced = silenced
         self._here = here
+        self._hinted = False
 
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
@@ -96,6 +97,11 @@ class Paths:
         if not changed:
             return desired
         return replace(desired, peers=tuple(changed.get(peer.public_key, peer) for peer in desired.peers))
+
+    def hinted(self, key: PublicKey, endpoint: Endpoint) -> None:
+        """The roster says that a member can be reached there now."""
+        self._seeking.hinted(key, endpoint, time.time())
+        self._hinted = True
 
     async def answer(self, request: QueryReceived) -> bytes:
         """To the query `_where`: where this node is, or where it sees the member named; nothing is an answer, too, or
@@ -165,7 +171,7 @@ class Paths:
             while True:
                 generation = changes.generation
                 now = time.monotonic()
-                moved = self._follow()
+                moved, self._hinted = self._follow() or self._hinted, False
                 due = self._seeking.due(self._look(now), now)
                 self._probe(due.probe)
                 for key in (*due.ask, *due.ask_widely):

@@ -18,7 +18,7 @@ from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.standing import Standing
 from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import Binding, Claim, Origin
+from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger
 from wgmesh_agent.membership.preshared import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
@@ -64,6 +64,7 @@ class Following:
         self._standing = Standing.UNKNOWN
         self._deleted_at: dict[str, tuple[float, str]] = {}
         self._entered_by: dict[str, str] = {}
+        self._hints: dict[str, IPAddress | None] = {}
         self._compare_whole_at = -math.inf
 
     def entered_by(self, node: str) -> str:
@@ -151,6 +152,7 @@ class Following:
             membership.remove(name, "made anew in the roster")
         if entry is None:
             self._entered_by.pop(name, None)
+            self._hints.pop(name, None)
         else:
             self._entered_by[name] = entry.uid
 
@@ -180,10 +182,24 @@ class Following:
                 membership.accept(claim, Origin.ROSTER)
         if entry is not None:
             membership.route(name, entry.routes)
+            self._follow_hint(session, entry)
         if ledger.by_name(name) is None and self._policy.admits(name):
             member = session.node.gossip.member(name)
             if member is not None and member.status is not MemberStatus.LEFT:
                 membership.heard(member)
+
+    def _follow_hint(self, session: Session, entry: RosterNode) -> None:
+        """A member that is reached at another address from beyond its network is tried there, if it is not heard."""
+        if session.node.ledger.by_name(entry.node) is None:
+            return
+        before = self._hints.get(entry.node)
+        hint = self._hints[entry.node] = entry.endpoint_hint
+        if hint is None or hint == before:
+            return
+        member = session.node.membership.hint(entry.node, hint)
+        if member is not None:
+            log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
+            session.node.paths.hinted(member.claim.public_key, member.claim.endpoints[1])
 
     def _note_deleted(self, session: Session, entry: RosterNode) -> None:
         if entry.report.phase == "Left":

@@ -35,6 +35,7 @@ class Due:
 class _Known:
     told: Endpoint | None
     told_unix: float | None = None
+    hint: Endpoint | None = None
     seen: tuple[Endpoint, ...] = ()
     asked: int = 0
     due: float | None = None
@@ -56,9 +57,15 @@ class Seeking:
             entry = known.get(claim.public_key) or _Known(told)
             self._known[claim.public_key] = entry
             if entry.told != told:
-                entry.told, entry.told_unix = told, now_unix
+                entry.told, entry.told_unix, entry.hint = told, now_unix, None
                 moved.append(claim.public_key)
         return moved
+
+    def hinted(self, key: PublicKey, endpoint: Endpoint, now_unix: float) -> None:
+        """The roster says that a member is reached there: tried first if it is not heard where it is."""
+        entry = self._known.get(key)
+        if entry is not None:
+            entry.told_unix, entry.hint = now_unix, endpoint
 
     def due(self, troubled: Collection[PublicKey], now: float) -> Due:
         """What to do about those that are not heard: ever more seldom, and for a few at once."""
@@ -133,11 +140,15 @@ class Seeking:
         entry = self._known.get(claim.public_key)
         if entry is None or peer.endpoint is None or not order:
             return None
-        is_news = entry.told_unix is not None and peer.endpoint_written < entry.told_unix
+        is_news = (
+            entry.told_unix is not None
+            and peer.endpoint_written < entry.told_unix
+            and not same(peer.endpoint, entry.hint)
+        )
         if not peer.last_handshake:
             tried_for = now_unix - peer.endpoint_written
             return (
-                _first(order, peer)
+                _first(order, peer, entry.hint)
                 if is_news
                 else after(peer.endpoint, order)
                 if tried_for >= DWELL_SECONDS
@@ -150,8 +161,10 @@ class Seeking:
             return None
         if heard_seconds_ago is not None and heard_seconds_ago < since:
             return None
-        return _first(order, peer) if is_news else after(peer.endpoint, order)
+        return _first(order, peer, entry.hint) if is_news else after(peer.endpoint, order)
 
 
-def _first(order: Sequence[Endpoint], peer: Peer) -> Endpoint | None:
+def _first(order: Sequence[Endpoint], peer: Peer, hint: Endpoint | None) -> Endpoint | None:
+    if hint in order:
+        return hint
     return after(peer.endpoint, order) if same(order[0], peer.endpoint) else order[0]

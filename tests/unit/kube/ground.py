@@ -250,6 +250,7 @@ class SessionGround:
         self.links: dict[str, Link] = {}
         self.moved: list[Start] = []
         self.announced: list[tuple[Network, ...]] = []
+        self.hinted: list[tuple[PublicKey, Endpoint]] = []
         refusals = Refusals()
         admissions = Admissions(record, None, None, self.ledger, refusals, policy)
         self.membership = Membership(
@@ -269,6 +270,7 @@ class SessionGround:
             membership=self.membership,
             changes=self.changes,
             prober=SimpleNamespace(links=lambda: self.links, paths=dict),
+            paths=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
             relaying=SimpleNamespace(via=dict),
             preshared=SimpleNamespace(ids=(b"aaaa",), protects=lambda device, key: False),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),

@@ -393,6 +393,26 @@ async def test_the_roster_says_which_networks_are_behind_whom(ground: Ground) ->
     assert not bound.claim.routes
 
 
+async def test_a_member_that_is_reached_elsewhere_from_outside_is_tried_there(ground: Ground) -> None:
+    own, first, second = (f"{address}:54540" for address in ("192.0.2.2", "203.0.113.7", "203.0.113.8"))
+
+    async def tried(hint: str) -> list[str]:
+        ground.api.put(node_body("beta", 2, key=public_key(2), endpointHint=hint))
+        await ground.look()
+        bound = ground.session.ledger.by_name("beta")
+        assert bound is not None
+        return [str(endpoint) for endpoint in bound.claim.endpoints]
+
+    assert await tried("203.0.113.7") == [own, first]
+    assert await tried("203.0.113.8") == [own, second, first]
+    assert await tried("203.0.113.8") == [own, second, first]
+    assert await tried("203.0.113.7") == [own, first, second]
+    assert await tried("10.232.0.9") == [own, first, second]  # inside the mesh itself
+    assert [(key, str(endpoint)) for key, endpoint in ground.session.hinted] == [
+        (public_key(2), endpoint) for endpoint in (first, second, first)
+    ]
+
+
 class TestLargeRosters:
     async def test_news_of_one_member_has_only_that_one_looked_at_and_all_now_and_then(
         self, ground: Ground, monkeypatch: pytest.MonkeyPatch

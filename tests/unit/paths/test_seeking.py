@@ -101,6 +101,39 @@ def test_a_peer_with_a_session_and_without_news_is_settled(
     assert found.is_settled(peer, NOW) is settled
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "handshake_ago", "heard_ago", "expected"),
+    [
+        (OLD, None, None, NEW),
+        (OLD, 30.0, 4.0, NEW),
+        (SEEN, 30.0, None, NEW),
+        # It is heard where it is.
+        (OLD, 30.0, 1.0, None),
+        # It is tried there already.
+        (NEW, 30.0, 4.0, None),
+    ],
+)
+def test_what_the_roster_says_is_tried_before_all_else_if_a_member_is_not_heard(
+    endpoint: Endpoint, handshake_ago: float | None, heard_ago: float | None, expected: Endpoint | None
+) -> None:
+    found = seeking()
+    found.hinted(KEY, NEW, NOW - ANSWER_SECONDS)
+    found.found(KEY, [SEEN])
+    handshake = 0.0 if handshake_ago is None else NOW - handshake_ago
+    peer = Peer(KEY, endpoint, last_handshake=handshake, endpoint_written=NOW - 1000)
+    order = found.candidates(replace(STAYED, endpoints=(OLD, NEW)), ELSEWHERE)
+    assert found.next(STAYED, peer, order, heard_ago, NOW) == expected
+
+
+def test_a_member_that_says_that_it_has_moved_is_tried_where_it_says() -> None:
+    found = seeking()
+    found.hinted(KEY, SEEN, NOW - 20.0)
+    found.follow([MOVED], NOW - ANSWER_SECONDS)
+    peer = Peer(KEY, OLD, last_handshake=NOW - 30.0, endpoint_written=NOW - 1000)
+    claim = replace(MOVED, endpoints=(NEW, SEEN, OLD))
+    assert found.next(claim, peer, found.candidates(claim, ELSEWHERE), 4.0, NOW) == NEW
+
+
 def test_candidates_are_what_it_told_last_then_what_others_saw_then_what_it_told_before() -> None:
     found = seeking(moved_ago=1.0)
     found.found(KEY, [SEEN, NEW])
