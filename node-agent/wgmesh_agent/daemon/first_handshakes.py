@@ -4,15 +4,18 @@ Two nodes that meet knock at each other. If both initiations are under way at on
 forgets its own: neither handshake completes, and both sides begin anew five seconds later, again at nearly the same
 time (measured with 100 ms one way: 5.4 to 11.8 s). A lost initiation costs five seconds too. WireGuard sends no second
 one earlier whatever is asked of it, but a peer made anew may begin at once; without a handshake it has nothing to lose.
+
+A machine that boots has its addresses before its routes, and what was sent meanwhile is lost: so peers are also made anew
+when packets to them leave from another address than they did, or leave at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Device
+from wgmesh_agent.wireguard.model import Address, Device
 
 FIRST_PAUSE_SECONDS = 0.6
 ATTEMPTS = 5
@@ -31,12 +34,38 @@ class FirstHandshakes:
     def __init__(self, own: PublicKey) -> None:
         self._own = own
         self._waits: dict[PublicKey, _Wait] = {}
+        self._sources: dict[PublicKey, Address | None] = {}
 
     def made(self, keys: Iterable[PublicKey], now: float) -> None:
         """These peers were made at `now` (monotonic seconds), for the first time or anew."""
         for key in keys:
             if self._own < key and key not in self._waits:
                 self._waits[key] = _Wait(now + FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, ATTEMPTS)
+
+    def silent(self) -> frozenset[PublicKey]:
+        """Peers without a handshake, as far as `leave_from` was told of them."""
+        return frozenset(self._sources)
+
+    def leave_from(self, sources: Mapping[PublicKey, Address | None]) -> None:
+        """From which of this machine's addresses packets to peers just made leave; None: there is no route."""
+        self._sources.update(sources)
+
+    def rerouted(self, sources: Mapping[PublicKey, Address | None], now: float) -> bool:
+        """From where they leave now: whether any of the silent peers is to be made anew for that.
+
+        Of two nodes that boot at once, the one with the higher key does it later.
+        """
+        changed = {
+            key
+            for key, source in sources.items()
+            if source is not None and key in self._sources and self._sources[key] != source
+        }
+        for key in changed:
+            is_first = self._own < key
+            deadline = now if is_first else now + FIRST_PAUSE_SECONDS
+            self._waits[key] = _Wait(deadline, FIRST_PAUSE_SECONDS, ATTEMPTS if is_first else 1)
+        self._sources.update({key: sources[key] for key in sources if key in self._sources})
+        return bool(changed)
 
     def next_deadline(self) -> float | None:
         """When `due` should be asked next; None: there is nothing to wait for."""
@@ -48,6 +77,10 @@ class FirstHandshakes:
         The pause doubles with each attempt; after five the rest is left to WireGuard.
         """
         due = set()
+        for key in list(self._sources):
+            peer = device.peers.get(key)
+            if peer is None or peer.last_handshake:
+                del self._sources[key]
         for key, wait in list(self._waits.items()):
             peer = device.peers.get(key)
             if peer is None or peer.last_handshake:

@@ -405,6 +405,7 @@ class MeshNode:
                 self.reconciler.source_lost()
             if change.addresses or change.routes:
                 self.location.moved()
+                await self.reconciler.network_changed()
 
     async def _seen_by_others(self) -> list[Endpoint]:
         learned, _ = await self.paths.where_others_see(self.record.node)

@@ -16,6 +16,7 @@ from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.first_handshakes import FirstHandshakes
 from wgmesh_agent.daemon.repairs import Repairs, changed_by_others
 from wgmesh_agent.daemon.slices import SLICE
+from wgmesh_agent.endpoint.interfaces import sources_of
 from wgmesh_agent.endpoint.port_holders import taken
 from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.desired import desired_device
@@ -132,6 +133,24 @@ class Reconciler:
         self._source_lost = self._backend.kind is BackendKind.USERSPACE
         self.poke()
 
+    async def network_changed(self) -> None:
+        """This machine's addresses or routes are others: what went to peers before may be lost."""
+        silent = self.first_handshakes.silent()
+        if silent and self.first_handshakes.rerouted(await self._sources(silent), time.monotonic()):
+            self.poke()
+
+    async def _sources(self, keys: Iterable[PublicKey]) -> dict[PublicKey, IPAddress | None]:
+        """The addresses of this machine from which packets to peers leave; None: from nowhere."""
+        peers = self._device.peers if self._device is not None else {}
+        targets = {
+            key: peer.endpoint.address
+            for key in keys
+            if (peer := peers.get(key)) is not None and peer.endpoint is not None
+        }
+        return await asyncio.to_thread(
+            lambda: {key: next(iter(sources_of((target,))), None) for key, target in targets.items()}
+        )
+
     async def run(self) -> None:
         """Reconciles on every poke, and every 15 s whatever others did to the interface."""
         seen = self._wanted.generation
@@ -231,6 +250,8 @@ class Reconciler:
             await knock_at_all([binding.claim.addresses[0] for binding in self._ledger])
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
+        if created:
+            self.first_handshakes.leave_from(await self._sources(created))
         await self._knock_at(created)
         return device
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wgmesh_agent.daemon import reconciler
+from wgmesh_agent.daemon import first_handshakes, reconciler
 from wgmesh_agent.daemon.first_handshakes import ATTEMPTS, FIRST_PAUSE_SECONDS, FirstHandshakes
 from wgmesh_agent.daemon.reconciler import Reconciler
 from wgmesh_agent.membership.binding import Claim, Origin
@@ -21,7 +21,7 @@ from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.wireguard.backends.memory import MemoryBackend
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Peer
+from wgmesh_agent.wireguard.model import Address, Device, Endpoint, InterfaceSpec, Peer
 
 LOW, MIDDLE, HIGH = (PublicKey(bytes([number]) * 32) for number in (1, 2, 255))
 WHERE = Endpoint(ip_address("192.0.2.7"), 54540)
@@ -71,6 +71,38 @@ def test_making_a_peer_anew_starts_no_new_count(waiting: FirstHandshakes) -> Non
     waiting.due(device(Peer(HIGH)), 100.6)
     waiting.made([HIGH], 100.7)
     assert waiting.next_deadline() == pytest.approx(101.8)
+
+
+HERE, THERE = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "anew"),
+    [
+        (None, HERE, True),  # a route, or an address, came
+        (HERE, THERE, True),
+        (HERE, HERE, False),
+        (HERE, None, False),
+    ],
+)
+def test_who_is_reached_by_another_way_now_is_made_anew_the_lower_key_first(
+    before: Address | None, after: Address | None, anew: bool
+) -> None:
+    found = FirstHandshakes(MIDDLE)
+    found.leave_from({LOW: before, HIGH: before})
+    assert found.rerouted({LOW: after, HIGH: after}, 100.0) is anew
+    both = device(Peer(LOW), Peer(HIGH))
+    assert found.due(both, 100.0) == ({HIGH} if anew else frozenset())
+    assert found.due(both, 100.0 + FIRST_PAUSE_SECONDS) == ({LOW} if anew else frozenset())
+    assert not found.rerouted({LOW: after, HIGH: after}, 101.0)
+
+
+def test_whoever_has_shaken_hands_is_left_alone_whatever_the_way() -> None:
+    found = FirstHandshakes(MIDDLE)
+    found.leave_from({HIGH: None})
+    found.due(device(Peer(HIGH, last_handshake=1.0)), 100.0)
+    assert found.silent() == frozenset()
+    assert not found.rerouted({HIGH: HERE}, 100.0)
 
 
 class Ground:
@@ -135,6 +167,22 @@ async def test_the_node_with_the_higher_key_leaves_it_to_the_other() -> None:
     async with ground.at_work():
         assert ground.reconciler.first_handshakes.next_deadline() is None
     assert ground.told() == ["make"]
+
+
+@pytest.mark.parametrize("peer", [HIGH, PublicKey(bytes(32))])
+async def test_a_route_that_comes_has_silent_peers_made_anew(
+    monkeypatch: pytest.MonkeyPatch, peer: PublicKey
+) -> None:
+    ground, sources = Ground(peer), list[Address]()
+    monkeypatch.setattr(reconciler, "sources_of", lambda _: sources)
+    monkeypatch.setattr(first_handshakes, "FIRST_PAUSE_SECONDS", 0.2)
+    async with ground.at_work():
+        ground.reconciler.first_handshakes.due(device(Peer(peer)), time.monotonic() + 100)
+        await ground.reconciler.network_changed()
+        assert ground.told() == ["make"]
+        sources.append(HERE)
+        await ground.reconciler.network_changed()
+        await ground.until(lambda: ground.told() == ["make", "remove", "make"])
 
 
 async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_was(
