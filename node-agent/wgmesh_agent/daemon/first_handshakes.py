@@ -5,8 +5,8 @@ forgets its own: neither handshake completes, and both sides begin anew five sec
 time (measured with 100 ms one way: 5.4 to 11.8 s). A lost initiation costs five seconds too. WireGuard sends no second
 one earlier whatever is asked of it, but a peer made anew may begin at once; without a handshake it has nothing to lose.
 
-A machine that boots has its addresses before its routes, and what was sent meanwhile is lost: so peers are also made anew
-when packets to them leave from another address than they did, or leave at all.
+A machine that boots has its addresses before its routes, and what was sent meanwhile is lost: so peers are also made
+anew when packets to them leave from another address than they did, or leave at all.
 """
 
 from __future__ import annotations
