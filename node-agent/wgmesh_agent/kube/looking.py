@@ -43,7 +43,7 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
         backend=node.backend.kind.value,
         interface=node.identity.interface,
         mtu=node.identity.mtu,
-        bootstrap=node.record.bootstrap,
+        bootstrap=session.joins is not None and session.joins.state.is_serving,
         peers=peers,
         expected=counted.expected,
         heard=counted.heard,
