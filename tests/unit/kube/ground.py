@@ -16,9 +16,11 @@ from tests.unit.materials import mesh_record
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.changes import Changes
+from wgmesh_agent.daemon.join_serving import Serving
 from wgmesh_agent.daemon.membership import Membership
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.session import Session, Start
+from wgmesh_agent.gossip.counters import Counters
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.join.tls import TLSFiles
@@ -219,6 +221,7 @@ class Gossip:
     """Who gossip has, and what it was told to do."""
 
     table: dict[str, Member] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
 
     def members(self) -> dict[str, Member]:
         return self.table
@@ -236,6 +239,7 @@ class SessionGround:
         *,
         bootstrap: bool = False,
         requires_admission: bool = False,
+        serving: Serving | None = None,
     ) -> None:
         policy = policy or StandalonePolicy(())
         record = mesh_record(
@@ -269,7 +273,9 @@ class SessionGround:
             gossip=self.gossip,
             membership=self.membership,
             changes=self.changes,
-            prober=SimpleNamespace(links=lambda: self.links, paths=dict),
+            prober=SimpleNamespace(links=lambda: self.links, paths=dict, period_seconds=2.0),
+            refusals=refusals,
+            tasks=SimpleNamespace(components=frozenset, down=dict, restarts={}),
             paths=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
             relaying=SimpleNamespace(via=dict),
             preshared=SimpleNamespace(ids=(b"aaaa",), protects=lambda device, key: False),
@@ -280,7 +286,10 @@ class SessionGround:
             beyond=SimpleNamespace(refused=(), announce=self.announced.append),
         )
         session = SimpleNamespace(
-            node=node, leave_wanted=self.leave_wanted, move=self.moved.append, joins=None
+            node=node,
+            leave_wanted=self.leave_wanted,
+            move=self.moved.append,
+            joins=SimpleNamespace(state=serving) if serving is not None else None,
         )
         self.session = cast(Session, session)
 

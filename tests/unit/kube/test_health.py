@@ -133,14 +133,14 @@ from wgmesh_agent.kube.health import Health
 async def main():
     health = Health(0, None, None, end_seconds=1.5)
     beat = asyncio.create_task(health.beat())
-    await asyncio.sleep(2)
+    await asyncio.sleep(0.1)
     if sys.argv[1] == "ends":
         beat.cancel()
         await asyncio.sleep(0)
     if sys.argv[1] == "lives":
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2)
     else:
-        time.sleep(2.5)
+        time.sleep(2)
 
 asyncio.run(main())
 """

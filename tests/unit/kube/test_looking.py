@@ -1,0 +1,25 @@
+"""What metrics are made of: a look at a session."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.kube.ground import MemoryApi, SessionGround, make_authority, mesh_body, node_body, tls_files
+
+from wgmesh_agent.daemon.join_serving import Serving
+from wgmesh_agent.join.tls import Credentials
+from wgmesh_agent.kube.looking import look_at
+from wgmesh_agent.kube.view import RosterView
+
+
+@pytest.mark.parametrize(
+    ("serving", "admits"),
+    [(None, False), (Serving(True), True), (Serving(False, "port 5000 is in use"), False)],
+)
+async def test_a_node_admits_others_where_its_service_runs(serving: Serving | None, admits: bool) -> None:
+    api, view = MemoryApi(), RosterView("blue", "alpha")
+    api.put(mesh_body())
+    api.put(node_body())
+    view.start(api)
+    ground = SessionGround(bootstrap=serving is not None, serving=serving)
+    look = await look_at(ground.session, view, Credentials(tls_files(make_authority())))
+    assert look.bootstrap is admits
