@@ -14,9 +14,9 @@ import structlog
 
 from wgmesh_agent.daemon.jitter import jittered
 from wgmesh_agent.daemon.secret_source import SecretSource
-from wgmesh_agent.daemon.waiting import Waiting
+from wgmesh_agent.daemon.waiting import Waiting, is_passing
 from wgmesh_agent.endpoint.look_up import NameServiceAway, addresses_of, resolve
-from wgmesh_agent.endpoint.own import has_route_to
+from wgmesh_agent.endpoint.own import NoEndpoint, has_route_to
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.join.tls import Credentials
 from wgmesh_agent.membership.binding import IPAddress
@@ -39,7 +39,7 @@ class CannotEnter(Exception):
 
 
 class CannotTryYet(JoinUnreachable):
-    """This machine lacks what it takes to ask: a route, a name server, the time of day."""
+    """This machine lacks what it takes to ask: an address, a route, a name server, the time of day."""
 
 
 class EndpointTowards(Protocol):
@@ -77,7 +77,7 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
     Raises:
         CannotEnter: all refused, or the time ran out. It begins when this machine can ask, and anew each time that it
             could not. With a timeout of 0 there is one round.
-        wgmesh_agent.endpoint.own.NoEndpoint: this node's own address cannot be told.
+        wgmesh_agent.endpoint.own.UnusableEndpoint: this node's own address is none that others can use.
     """
     answers: dict[HostPort, str] = {}
     waiting = list(door.bootstraps)
@@ -145,7 +145,7 @@ async def enter_by(
     endpoint: EndpointTowards,
     before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> Admitted:
-    """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, NoEndpoint."""
+    """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, UnusableEndpoint."""
     problem = clock_trouble(datetime.now(UTC)) if door.tls is not None else None
     if problem is not None:
         raise CannotTryYet(problem)
@@ -157,7 +157,12 @@ async def enter_by(
         raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
     if not any(map(has_route_to, towards)):
         raise CannotTryYet(f"this machine has no route to {bootstrap.host}")
-    own = await endpoint(towards)
+    try:
+        own = await endpoint(towards)
+    except NoEndpoint as error:
+        if not is_passing(error):
+            raise
+        raise CannotTryYet(str(error)) from error
     try:
         admitted = await enter(
             str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,

@@ -19,7 +19,7 @@ from wgmesh_agent.daemon.entering import (
     enter_mesh,
     record_of,
 )
-from wgmesh_agent.endpoint.own import NoEndpoint
+from wgmesh_agent.endpoint.own import NoEndpoint, UnusableEndpoint
 from wgmesh_agent.join.client import Admitted, JoinRefused, JoinUnreachable
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.settings.model import HostPort
@@ -111,11 +111,11 @@ async def test_no_time_at_all_is_one_round(monkeypatch: pytest.MonkeyPatch) -> N
     assert bootstraps.asked == [A, B]
 
 
-async def test_a_node_that_cannot_tell_its_own_address_asks_nobody_further(
+async def test_a_node_whose_own_address_can_never_do_asks_nobody_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bootstraps = Bootstraps({A: [NoEndpoint("set -listen-addr")], B: [ADMITTED]})
-    with pytest.raises(NoEndpoint):
+    bootstraps = Bootstraps({A: [UnusableEndpoint("set -listen-addr")], B: [ADMITTED]})
+    with pytest.raises(UnusableEndpoint):
         await enter(monkeypatch, bootstraps)
     assert bootstraps.asked == [A]
 
@@ -132,6 +132,25 @@ async def test_the_time_begins_anew_for_a_machine_whose_network_was_there_for_a_
     gone, no_route = JoinUnreachable("gone"), CannotTryYet("this machine has no route to a")
     bootstraps = Bootstraps({A: [gone, *[no_route] * 30, gone, ADMITTED]})
     assert await enter(monkeypatch, bootstraps, 0.02) is ADMITTED
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (NoEndpoint("eth0 has no address"), CannotTryYet),
+        (UnusableEndpoint("inside the mesh"), UnusableEndpoint),
+    ],
+)
+async def test_an_address_that_has_gone_again_is_waited_for_and_one_that_can_never_do_is_not(
+    monkeypatch: pytest.MonkeyPatch, fault: NoEndpoint, expected: type[Exception]
+) -> None:
+    async def nowhere(towards: Sequence[IPAddress]) -> Endpoint:
+        raise fault
+
+    monkeypatch.setattr(entering, "has_route_to", lambda _: True)
+    door = Door((), None, "lab", "n2", PublicKey(bytes(32)))
+    with pytest.raises(expected, match=str(fault)):
+        await entering.enter_by(door, HostPort("192.0.2.1", 5000), nowhere)
 
 
 @pytest.mark.parametrize("has_route", [True, False])
