@@ -52,6 +52,7 @@ _RECEIVE_BUFFER_BYTES = 256 << 10
 """A burst's worth. What waits longer than its sender does is work for nothing, and makes what comes after it late."""
 _LARGEST_DATAGRAM_BYTES = 65536
 _DATAGRAMS_A_TURN = 64
+MOST_UNREAD_EVENTS = 1024
 _BIND_ATTEMPTS = 16
 
 QueryHandler = Callable[[QueryReceived], Awaitable[bytes | None] | bytes | None]
@@ -91,7 +92,7 @@ class GossipNode:
             nonces=os.urandom,
             vouching=vouching,
         )
-        self.events = EventStream(self.counters, 1024, 2 * config.max_members)
+        self.events = EventStream(self.counters, MOST_UNREAD_EVENTS, config.max_members)
         self._handlers: dict[str, QueryHandler] = {}
         self._udp: socket.socket | None = None
         self._server: asyncio.Server | None = None

@@ -24,7 +24,7 @@ _CLOSING_SECONDS = 1.0
 """How long a connection may take to flush and close before it is aborted."""
 _MOST_FROM_ONE = 32
 """Connections of one address at the same time, of those that all together may have: eight times an honest member's."""
-_MOST_WAITING_BYTES = 32 << 20
+MOST_WAITING_BYTES = 12 << 20
 """Answers that wait to be read by peers, all together."""
 _MOST_WAITING_BYTES_OF_ONE = 8 << 20
 """Two whole states of the largest mesh."""
@@ -57,7 +57,7 @@ class StreamLinks:
         self._links: dict[int, _Link] = {}
         self._serving: set[asyncio.StreamWriter] = set()
         self._connections = Quota(config.max_streams, _MOST_FROM_ONE)
-        self._waiting = Quota(_MOST_WAITING_BYTES, _MOST_WAITING_BYTES_OF_ONE)
+        self._waiting = Quota(MOST_WAITING_BYTES, _MOST_WAITING_BYTES_OF_ONE)
 
     async def open(self, action: OpenStream) -> None:
         """Carry out one exchange of ours."""

@@ -105,8 +105,9 @@ class SerfConfig:
     max_strangers: int = 1024
     max_intents: int = 4096
     max_queries: int = 1024
-    max_queue_depth: int = 4096
+    max_queue_depth: int = 2048
     max_streams: int = 128
-    max_stream_buffer_bytes: int = 64 << 20
+    max_stream_buffer_bytes: int = 9 << 20
+    max_waiting_nodes: int = 36_864
     max_event_buffer_bytes: int = 1 << 20
     max_events_buffered: int = 4096

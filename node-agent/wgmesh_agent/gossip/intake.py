@@ -29,7 +29,7 @@ from .serf_messages import (
 from .serf_state import EventKey
 from .speakers import Speakers, speaker_of
 
-_MOST_EVENT_BYTES = 9216
+MOST_EVENT_BYTES = 9216
 _MOST_QUERY_BYTES = 9216
 """serf sends queries of 1 KiB unless it is told otherwise; more than a datagram's worth is no query."""
 
@@ -125,7 +125,7 @@ class Intake:
     def admit_event(self, event: UserEvent) -> bool:
         """Deliver an event unless it is seen, too old or too large; True if it was delivered."""
         size = len(event.name) + len(event.payload)
-        if size > _MOST_EVENT_BYTES:
+        if size > MOST_EVENT_BYTES:
             self._counters.refuse("user event: too large")
             return False
         verdict = self._events.admit(event.ltime, (event.name, event.payload), size)

@@ -37,6 +37,7 @@ from .messages import (
 from .node_table import NodeRecord, NodeTable
 from .packet import PacketCodec
 from .probe import Prober
+from .quota import Quota
 from .speakers import NoVouching, Speakers, Vouching
 from .state_exchange import Outcome, StateExchange
 from .steps import Steps
@@ -93,6 +94,7 @@ class Memberlist:
             self._ask,
         )
         steps = Steps(timers)
+        waiting = Quota(config.max_waiting_nodes, config.max_waiting_nodes // 2)
         self.streams = Streams(
             StreamCodec(keyring, config.label, nonces=nonces),
             self.counters,
@@ -100,6 +102,7 @@ class Memberlist:
             steps,
             config.max_streams,
             config.max_stream_buffer_bytes,
+            waiting,
         )
         self._indirect = IndirectPings(
             profile.probe_timeout_seconds,
@@ -132,6 +135,7 @@ class Memberlist:
             delegate,
             self.speakers,
             steps,
+            waiting,
         )
         self._retransmits = profile.retransmit_limit
 

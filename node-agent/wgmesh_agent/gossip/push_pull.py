@@ -13,8 +13,8 @@ from .node_state import NodeState, NodeStateKind, PackedPushPull, PushPull
 from .packing import ObjectStream, pack
 from .schema import BOOL, BYTES, I64, TEXT, U16, U32, Field, Kind, Struct
 
-MAX_NODES: Final = 2**16
-"""Node states of one push-pull: a full /16 of addresses. Go's own limit is 2^20."""
+MAX_NODES: Final = 2**15
+"""Node states of one push-pull: twice the largest mesh. Go's own limit is 2^20."""
 MAX_PUSH_PULL_BYTES: Final = 8 * 2**20
 """A whole push-pull body: some 30,000 nodes of 250 bytes."""
 MAX_USER_STATE_BYTES: Final = 4 * 2**20
@@ -83,6 +83,8 @@ class PushPullReader:
     def __init__(self) -> None:
         self.behind = False
         self._stream = ObjectStream(MAX_PUSH_PULL_BYTES)
+        self.announced = 0
+        """Node states that it says to have."""
         self._header: _Header | None = None
         self._nodes: list[NodeState] = []
 
@@ -94,6 +96,7 @@ class PushPullReader:
             if not found:
                 return None
             self._header = self._checked(_HEADER.from_wire(value))
+            self.announced = self._header.nodes
         self.behind = False
         begun = len(self._nodes)
         while len(self._nodes) < self._header.nodes:

@@ -53,7 +53,7 @@ from .streams import StreamAction, StreamFailure
 from .timers import Timers
 from .transmission import Datagram
 
-_MOST_QUERY_IDS = 65536
+MOST_QUERY_IDS = 65536
 _PRUNE_AFTER_SECONDS = 6.0
 _ONE_ARRIVAL_SECONDS = 5.0
 """Joins through several members within so long are one arrival, and told once."""
@@ -105,7 +105,7 @@ class Serf:
         events: RecentWindow[EventKey] = RecentWindow(
             self._event_clock, config.max_events_buffered, config.max_event_buffer_bytes
         )
-        queries: RecentWindow[int] = RecentWindow(query_clock, _MOST_QUERY_IDS, _MOST_QUERY_IDS)
+        queries: RecentWindow[int] = RecentWindow(query_clock, MOST_QUERY_IDS, MOST_QUERY_IDS)
         self._round_trips = RoundTrips(config.node_name, self.counters, rng)
         self._reconnection = Reconnection(config, members, self._timers, rng, self._reconnect)
         self._expiry = Expiry(self._timers, self._forget_old)

@@ -28,9 +28,6 @@ STATES = border("gossip state", "serf's share of a push-pull, by TCP on the mesh
 _FOLLOW_UP_GOSSIP_INTERVALS = 10
 _LOOK_GOSSIP_INTERVALS = 2
 _MOST_FOLLOW_UPS = 16
-_MOST_WAITING_NODES = 65_536
-"""Of all states that are being merged; a state of the largest mesh has a quarter."""
-_MOST_WAITING_NODES_OF_ONE = 32_768
 _MOST_STATE_BYTES = MAX_FRAME_BYTES - 1024
 """Of node states and user state; the rest is for headers and encryption."""
 
@@ -52,7 +49,9 @@ class StateExchange:
         delegate: SerfDelegate,
         speakers: Speakers,
         steps: Steps,
+        waiting: Quota,
     ) -> None:
+        """`waiting`: room for node states that are being read or merged."""
         self._profile = profile
         self._table = table
         self._timers = timers
@@ -64,7 +63,7 @@ class StateExchange:
         self._steps = steps
         self._timer: Timer | None = None
         self._following_up: Timer | None = None
-        self._waiting = Quota(_MOST_WAITING_NODES, _MOST_WAITING_NODES_OF_ONE)
+        self._waiting = waiting
         self._stopped = False
 
     def start(self, streams: Streams, now: float) -> None:

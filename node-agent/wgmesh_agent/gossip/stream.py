@@ -110,6 +110,11 @@ class StreamDecoder:
         """Whether bytes wait that were not read yet, for there were many: feed nothing, and it goes on."""
         return self._expanding is not None or (isinstance(self._body, PushPullReader) and self._body.behind)
 
+    @property
+    def announced_nodes(self) -> int:
+        """How many node states there are to be read."""
+        return self._body.announced if isinstance(self._body, PushPullReader) else 0
+
     def feed(self, data: bytes) -> Message | None:
         """The message once it is whole, else None. Bytes after it are ignored. Raises PeerError."""
         if self._message is None and (data or self.behind):

@@ -15,6 +15,8 @@ from .counters import Counters
 from .endpoint import Endpoint
 from .errors import GossipError, PeerError
 from .messages import Message, StreamError
+from .quota import Quota
+from .speakers import speaker_of
 from .steps import Steps
 from .stream import StreamCodec, StreamDecoder, stream_message
 
@@ -74,6 +76,7 @@ class _Opened:
     on_message: Callable[[Message, float], None]
     on_failure: Callable[[StreamFailure, float], None]
     received_bytes: int = 0
+    nodes: int = 0
     going_on: bool = False
     ended: StreamFailure | None = None
 
@@ -81,8 +84,9 @@ class _Opened:
 @dataclass(slots=True)
 class _Accepted:
     decoder: StreamDecoder
-    source: Endpoint | None
+    endpoint: Endpoint | None
     received_bytes: int = 0
+    nodes: int = 0
     going_on: bool = False
     ended: StreamFailure | None = None
 
@@ -92,7 +96,10 @@ Responder = Callable[[Message, Endpoint | None, float], tuple[Message | None, Ca
 
 
 class Streams:
-    """All streams of a node: opened ones wait for a reply, accepted ones for a request."""
+    """All streams of a node: opened ones wait for a reply, accepted ones for a request.
+
+    Of the bytes that all of them hold, and of the node states that they bring, one address may have half.
+    """
 
     def __init__(
         self,
@@ -102,14 +109,15 @@ class Streams:
         steps: Steps,
         max_accepted: int,
         max_buffered_bytes: int,
+        waiting: Quota,
     ) -> None:
         self._codec = codec
         self._counters = counters
         self._responder = responder
         self._steps = steps
         self._max_accepted = max_accepted
-        self._max_buffered_bytes = max_buffered_bytes
-        self._buffered_bytes = 0
+        self._buffered = Quota(max_buffered_bytes, max_buffered_bytes // 2)
+        self._waiting = waiting
         self._next_id = 0
         self._opened: dict[int, _Opened] = {}
         self._accepted: dict[int, _Accepted] = {}
@@ -168,10 +176,10 @@ class Streams:
 
     def _fail(self, stream_id: int, failure: StreamFailure, now: float) -> None:
         if (opened := self._opened.pop(stream_id, None)) is not None:
-            self._buffered_bytes -= opened.received_bytes
+            self._release(opened)
             opened.on_failure(failure, now)
         elif (accepted := self._accepted.pop(stream_id, None)) is not None:
-            self._buffered_bytes -= accepted.received_bytes
+            self._release(accepted)
             self._counters.refuse("stream: ended early")
 
     def _read_reply(self, stream_id: int, stream: _Opened, data: bytes, now: float) -> None:
@@ -179,8 +187,7 @@ class Streams:
         reason = ""
         with REPLIES.fence(stream.endpoint) as item:
             try:
-                self._grow(stream, data)
-                message = stream.decoder.feed(data)
+                message = self._feed(stream, data)
             except PeerError as error:
                 self._counters.refuse("stream: unreadable reply")
                 reason = str(error)
@@ -193,7 +200,7 @@ class Streams:
             self._go_on(stream_id, stream, now)
         else:
             del self._opened[stream_id]
-            self._buffered_bytes -= stream.received_bytes
+            self._release(stream)
             self._actions.append(CloseStream(stream_id))
             if isinstance(message, StreamError):
                 stream.on_failure(StreamFailure(f"the peer refused the stream: {message.error}"), now)
@@ -203,14 +210,13 @@ class Streams:
     def _read_request(self, stream_id: int, stream: _Accepted, data: bytes, now: float) -> None:
         reply: Message | None = None
         afterwards: Callable[[float], None] | None = None
-        with REQUESTS.fence(stream.source or "") as item:
+        with REQUESTS.fence(stream.endpoint or "") as item:
             try:
-                self._grow(stream, data)
-                message = stream.decoder.feed(data)
+                message = self._feed(stream, data)
                 if message is None:
                     self._go_on(stream_id, stream, now)
                     return
-                reply, afterwards = self._responder(message, stream.source, now)
+                reply, afterwards = self._responder(message, stream.endpoint, now)
             except PeerError as error:
                 self._counters.refuse("stream: unreadable request")
                 reply = StreamError(str(error))
@@ -218,9 +224,9 @@ class Streams:
             self._counters.refuse("stream: request failed")
             reply = StreamError("this node cannot answer")
         if self._accepted.pop(stream_id, None) is not None:
-            self._buffered_bytes -= stream.received_bytes
+            self._release(stream)
         action: StreamAction = CloseStream(stream_id)
-        with REQUESTS.fence(stream.source or ""):
+        with REQUESTS.fence(stream.endpoint or ""):
             action = self._answer(stream_id, reply)
         self._actions.append(action)
         if afterwards is not None:
@@ -252,8 +258,20 @@ class Streams:
         self._counters.stream_bytes_out += len(payload)
         return WriteStream(stream_id, payload)
 
-    def _grow(self, stream: _Opened | _Accepted, data: bytes) -> None:
-        if self._buffered_bytes + len(data) > self._max_buffered_bytes:
+    def _feed(self, stream: _Opened | _Accepted, data: bytes) -> Message | None:
+        """What its bytes make. Raises PeerError, also where there is no room for it now."""
+        speaker = speaker_of(stream.endpoint)
+        if not self._buffered.take(speaker, len(data)):
             raise PeerError("too many bytes on all streams together; try again")
         stream.received_bytes += len(data)
-        self._buffered_bytes += len(data)
+        message = stream.decoder.feed(data)
+        if not stream.nodes and (nodes := stream.decoder.announced_nodes):
+            if not self._waiting.take(speaker, nodes):
+                raise PeerError("too many members on all streams together; try again")
+            stream.nodes = nodes
+        return message
+
+    def _release(self, stream: _Opened | _Accepted) -> None:
+        speaker = speaker_of(stream.endpoint)
+        self._buffered.give_back(speaker, stream.received_bytes)
+        self._waiting.give_back(speaker, stream.nodes)

@@ -34,8 +34,8 @@ log = structlog.get_logger()
 ORIGINAL_GOSSIP_PORT = 5353
 PROFILES = ("lan", "wan", "local")
 MAX_PEERS = 20_000
-MAX_PEERS_BYTES = 32 << 20
-"""Of all peers that one answer names: 1.6 KiB for each, of which a record with its certificate takes 1.2."""
+MAX_PEERS_BYTES = 20 << 20
+"""Of all peers that one answer names: 1 KiB for each, which a record with its certificate takes."""
 CALL_SECONDS = 10.0
 LAST_UNIX_SECONDS = 221_845_392_000
 """The year 9000: what is later, `datetime` and the command line cannot print."""

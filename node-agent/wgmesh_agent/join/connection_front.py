@@ -39,7 +39,8 @@ CLOSE_SECONDS = 2.0
 MAX_SECONDS = 90.0
 """For a connection in all: Begin, Join and Peers have 10 s each."""
 BACKLOG = 128
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 8 * 1024
+"""Read at once, and of what waits to be written: some ten of them wait at a connection whose ends do not read."""
 IPAddress = IPv4Address | IPv6Address
 
 
@@ -183,6 +184,7 @@ class ConnectionFront:
 async def _pump(connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Passes bytes on until one end closes its side. Raises OSError."""
     loop = asyncio.get_running_loop()
+    writer.transport.set_write_buffer_limits(high=CHUNK_BYTES)
     while data := await reader.read(CHUNK_BYTES):
         writer.write(data)
         await writer.drain()

@@ -7,12 +7,12 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
+from tests.unit.gossip.core_ground import PORT, Loner, address, alive, endpoint
 from tests.unit.gossip.exchange_ground import PLAIN, push_pull, state
 from tests.unit.gossip.serf_ground import query, user
 
 from wgmesh_agent.gossip.endpoint import IPAddress
-from wgmesh_agent.gossip.messages import Alive, NodeStateKind, PushPull, UserMessage
+from wgmesh_agent.gossip.messages import Alive, NodeState, NodeStateKind, PushPull, UserMessage
 from wgmesh_agent.gossip.notifications import MemberReaped, QueryReceived
 from wgmesh_agent.gossip.quota import Quota
 from wgmesh_agent.gossip.serf_messages import JoinIntent, UserEvent
@@ -136,14 +136,14 @@ def test_of_states_that_wait_to_be_merged_one_speaker_has_a_half() -> None:
     core = Loner()
     exchange = core.core._memberlist._exchange
     said: list[str | None] = []
-    nodes = tuple(state(f"n{2 + number % 200}", NodeStateKind.SUSPECT) for number in range(20_000))
-    for source in (2, 2, 3, 4, 5):
+    nodes = tuple(state(f"n{2 + number % 200}", NodeStateKind.SUSPECT) for number in range(18_000))
+    for source in (2, 2, 3, 4):
         message = PushPull(False, nodes)
         exchange._merge(message, False, lambda error, now: said.append(error), 0.0, endpoint(source))
     assert said == ["too many members of other states wait to be merged"] * 2
     core.pass_time(10)
-    assert said[2:] == [None] * 3
-    assert exchange._waiting.take("2", 20_000)
+    assert said[2:] == [None] * 2
+    assert not exchange._waiting._taken
 
 
 def test_what_is_told_of_strangers_waits_for_all_else() -> None:
@@ -177,3 +177,28 @@ def test_room_for_strangers_is_made_at_the_cost_of_one() -> None:
     for number in range(1000, 1100):
         core.hear(alive(f"x{number}", index=number % 250 + 2))
     assert len(asked) <= 5 * 100
+
+
+def small_state(nodes: int, source: int) -> bytes:
+    """As many members as fit in as few bytes as can be."""
+    said = tuple(
+        NodeState(f"{source}{number}", address(source), PORT, b"", 1, NodeStateKind.SUSPECT, b"")
+        for number in range(nodes)
+    )
+    return PLAIN.encode(stream_message(PushPull(False, said)), False)
+
+
+def test_of_members_that_are_read_one_address_has_a_half_and_all_together_take_so_much() -> None:
+    core = Loner(max_waiting_nodes=10_000)
+    data = {source: small_state(4000, source) for source in (2, 3, 4)}
+    streams = []
+    for source in (2, 2, 3, 4):
+        stream = core.core.stream_accepted(endpoint(source))
+        assert stream is not None
+        streams.append(stream)
+        core.feed(stream, data[source])
+    refused = [action.stream_id for action in core.actions]
+    assert refused == [streams[1], streams[3]]
+    core.pass_time(1)
+    assert [action.stream_id for action in core.actions[2:]] == [streams[0], streams[2]]
+    assert not core.core._memberlist.streams._waiting._taken

@@ -165,18 +165,21 @@ class TestAnswering:
         core.core.stream_closed(streams[0], "timed out", 0.0)
         assert core.core.stream_accepted() is not None
 
-    def test_all_streams_together_may_buffer_only_so_much(self) -> None:
-        core = Loner(max_stream_buffer_bytes=1000)
-        first, second = core.core.stream_accepted(), core.core.stream_accepted()
+    def test_all_streams_together_may_buffer_only_so_much_and_those_of_one_address_half(self) -> None:
+        core = Loner(max_stream_buffer_bytes=2000)
+        first, second = core.core.stream_accepted(endpoint(2)), core.core.stream_accepted(endpoint(2))
+        other = core.core.stream_accepted(endpoint(3))
         assert first is not None
         assert second is not None
+        assert other is not None
         data = PLAIN.encode(stream_message(push_pull(*(state(f"n{index}") for index in range(2, 20)))), False)
         core.do(lambda serf: serf.stream_received(first, data[:900], 0.0))
         core.do(lambda serf: serf.stream_received(second, data[:900], 0.0))
+        core.do(lambda serf: serf.stream_received(other, data[:900], 0.0))
         [refusal] = core.actions
         assert refusal.stream_id == second
         core.core.stream_closed(first, "timed out", 0.0)
-        third = core.core.stream_accepted()
+        third = core.core.stream_accepted(endpoint(2))
         assert third is not None
         core.actions.clear()
         core.do(lambda serf: serf.stream_received(third, data[:900], 0.0))

@@ -98,7 +98,8 @@ class TestTheCore:
             (action,) = odd.stream_actions()
             assert isinstance(action, WriteStream)
             assert isinstance(PLAIN.decoder(True).feed(action.payload), StreamError)
-        assert odd._memberlist.streams._buffered_bytes == 0
+        assert not odd._memberlist.streams._buffered._taken
+        assert not odd._memberlist.streams._waiting._taken
 
     def test_a_join_whose_state_cannot_be_built_says_so(self, odd: Serf) -> None:
         odd.join(endpoint(2), 0.0)
