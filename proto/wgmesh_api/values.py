@@ -31,6 +31,9 @@ MAX_PORT = 65535
 
 _THIS_HOST = IPv4Network("0.0.0.0/8")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""The upper half of an interface identifier whose lower half is an IPv4 address (RFC 5214, 6.1)."""
 _FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -82,14 +85,17 @@ def usable_address(address: IPAddress) -> bool:
 
 
 def embedded_ipv4(address: IPAddress) -> IPv4Address | None:
-    """The IPv4 address that packets to this IPv6 address end at: mapped, 6to4 (RFC 3056) or NAT64 (RFC 6052)."""
+    """The IPv4 address that packets to this IPv6 address may end at: mapped, 6to4 (RFC 3056), NAT64 (RFC 6052, and
+    RFC 8215 with a prefix of 96 bits), Teredo (RFC 4380) or ISATAP (RFC 5214).
+    """
     if isinstance(address, IPv4Address):
         return None
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.sixtofour
+    low = int(address) & 0xFFFFFFFFFFFFFFFF
+    if address in _NAT64 or address in _LOCAL_NAT64 or low >> 32 in _ISATAP:
+        return IPv4Address(low & 0xFFFFFFFF)
+    return address.teredo[1] if address.teredo else address.sixtofour
 
 
 def parse_port(value: object) -> int:

@@ -117,7 +117,8 @@ def zones(facts: Facts, rng: random.Random) -> Datagrams:
     command = f"x]:51820\npublic_key={base64.b64decode(victim).hex()}\nremove=true\n"
     endpoints = (
         f"2001:db8::9%{command}", "2001:db8::9%eth0", "2001:db8::9%99999999999", "::ffff:127.0.0.1",
-        "255.255.255.255", "0.0.0.1", "64:ff9b::10.232.1.1", "fe80::1", "224.0.0.1", "::ffff:10.232.1.1",
+        "255.255.255.255", "0.0.0.1", "64:ff9b::10.232.1.1", "fe80::1", "2001:0:c000:201:0:1234:f517:fefe",
+        "224.0.0.1", "::ffff:10.232.1.1",
     )  # fmt: skip
     for incarnation in range(1, 1 << 30):
         endpoint = rng.choice(endpoints)

@@ -14,7 +14,7 @@ MOST_GROWTH_MIB = 20.0
 LEFT_AFTER_REST_MIB = 3.0
 """What may remain of the growth: the allocator of the C library keeps some of what it was given back."""
 LONGEST_STEP_SECONDS = 0.1
-LONGEST_JOIN_SECONDS = 30.0
+LONGEST_JOIN_SECONDS = 10.0
 LONG_SECONDS, LONG_RATE, REST_SECONDS = 600.0, 1000, 600.0
 ALONE_SECONDS, ALONE_RATE = 10.0, 500
 
@@ -37,16 +37,15 @@ def alone(ground: Ground, seconds: float, rate: int) -> tuple[Figures, dict[str,
     return figures, counted
 
 
-def together(ground: Ground, seconds: float, rate: int, seed: int, *, newcomers: bool = True) -> Figures:
-    """All attacks at once; with `newcomers` one honest newcomer after another enters and leaves meanwhile."""
+def together(ground: Ground, seconds: float, rate: int, seed: int) -> Figures:
+    """All attacks at once, while one honest newcomer after another enters and leaves."""
     figures = Figures()
     with promises_kept(ground, figures), ThreadPoolExecutor(1) as pool:
         attacking = pool.submit(ground.attack, ALL, seconds, rate, seed)
         deadline = time.monotonic() + seconds
-        while newcomers:
+        figures.joins.append(ground.join_anew())
+        while time.monotonic() < deadline - LONGEST_JOIN_SECONDS:
             figures.joins.append(ground.join_anew())
-            if time.monotonic() > deadline - LONGEST_JOIN_SECONDS:
-                break
         figures.sent = attacking.result()
     return figures
 

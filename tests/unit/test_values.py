@@ -88,8 +88,11 @@ def test_an_address_that_no_peer_can_be_reached_at_is_rejected(text: str) -> Non
 
 def test_an_address_in_other_clothes_is_the_address() -> None:
     assert parse_address("::ffff:10.232.0.5") == ip_address("10.232.0.5")
-    assert embedded_ipv4(ip_address("64:ff9b::10.232.0.5")) == ip_address("10.232.0.5")
-    assert embedded_ipv4(ip_address("2002:ae8:5::1")) == ip_address("10.232.0.5")
+    for text in (
+        "64:ff9b::10.232.0.5", "64:ff9b:1::ae8:5", "2002:ae8:5::1", "2001:0:c000:201:0:1234:f517:fffa",
+        "2001:db8::5efe:10.232.0.5", "2001:db8::200:5efe:10.232.0.5",
+    ):  # fmt: skip
+        assert embedded_ipv4(ip_address(text)) == ip_address("10.232.0.5")
     assert embedded_ipv4(ip_address("2001:db8::1")) is None
     assert str(parse_address("64:ff9b::192.0.2.5")) == "64:ff9b::c000:205", "what a NAT64 host sends to stays"
 

@@ -226,7 +226,9 @@ class Admissions:
             now = time.monotonic()
             due = sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
             if due:
-                asked, alive = due[:ASKED_AT_ONCE], bootstraps()
+                alive = bootstraps()
+                # Where all members must pass on what a crowd of invented ones is asked about, one at a time is enough.
+                asked = due[: ASKED_AT_ONCE if alive or not self.is_crowded() else 1]
                 for missing in asked:
                     missing.urged = False
                 found = await asyncio.gather(*(self._ask(gossip, m.claim, alive, accept) for m in asked))
@@ -256,16 +258,18 @@ class Admissions:
         accept: Callable[[Claim, Origin], bool],
     ) -> bool:
         some = random.sample(list(bootstraps), min(len(bootstraps), ASKED_MEMBERS))
-        nodes = list(dict.fromkeys((*some, claim.node)))
+        direct = bool(some) and self.is_crowded()
+        nodes = some if direct else list(dict.fromkeys((*some, claim.node)))
 
         def settled(answer: bytes) -> bool:
             return claim.node not in self._missing or self._take(claim, answer, accept)
 
         try:
-            # Whom we have not bound cannot answer us through a tunnel: others bring its answer.
+            # Whom we have not bound cannot answer us through a tunnel: others bring its answer. In a crowd bootstrap
+            # nodes are asked straight: all members would pass on eight questions a second of each node about nobody.
             await gossip.query(
                 QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS,
-                relay_factor=ANSWERS_RELAYED, enough=settled,
+                relay_factor=ANSWERS_RELAYED, enough=settled, direct=direct,
             )  # fmt: skip
         except GossipError as error:
             log.warning("admission record not asked for", node=claim.node, why=str(error))

@@ -26,8 +26,10 @@ log = structlog.get_logger()
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 INTERVAL_SECONDS = 15.0
-CROWDED_PAUSE_SECONDS = 4.0
+CROWDED_PAUSE_SECONDS = 2.0
 """Between requests while gossip names more strangers than can be asked about: newcomers among them wait for this."""
+CROWDED_PAUSE_SECONDS_A_MEMBER = 0.02
+"""Whoever invents members has all others ask the bootstrap nodes: together they ask them 50 times a second at most."""
 
 
 class Confirming:
@@ -64,8 +66,9 @@ class Confirming:
         while True:
             generation = changes.generation
             if self._disputed() or self._has_lost_bootstrap() or self._is_crowded():
-                longest = CROWDED_PAUSE_SECONDS if self._is_crowded() else LONGEST_PAUSE_SECONDS
-                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(longest, 2 * pause)
+                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+                if self._is_crowded():
+                    pause = crowded_pause_seconds(len(self._ledger))
             else:
                 pause = FIRST_PAUSE_SECONDS
             await changes.after(generation, INTERVAL_SECONDS)
@@ -105,6 +108,11 @@ class Confirming:
         log.warning("member is bound as a bootstrap node has it", node=claim.node, pubkey=str(claim.public_key),
                     confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
         return True
+
+
+def crowded_pause_seconds(members: int) -> float:
+    """Between two requests of one of so many members in a crowd."""
+    return max(CROWDED_PAUSE_SECONDS, CROWDED_PAUSE_SECONDS_A_MEMBER * members)
 
 
 def confirmed(disputed: Sequence[Claim], told: Sequence[Claim]) -> list[Claim]:

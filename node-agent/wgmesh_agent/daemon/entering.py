@@ -87,6 +87,8 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
         while waiting:
             began, could_try = time.monotonic(), False
             for bootstrap in list(waiting):
+                if bootstrap not in answers:
+                    log.info("asking to be admitted", bootstrap=str(bootstrap))
                 try:
                     return await enter_by(door, bootstrap, endpoint)
                 except JoinRefused as error:

@@ -301,6 +301,38 @@ class Deaf:
         return QueryResult(frozenset(), frozenset(), {})
 
 
+@pytest.mark.parametrize(
+    ("strangers", "bootstraps", "direct", "most_at_once"),
+    [(3, ["boot"], False, 3), (200, ["boot"], True, 16), (200, [], False, 1)],
+    ids=["few", "a crowd", "a crowd, and no bootstrap node"],
+)
+async def test_however_many_are_invented_the_mesh_does_not_pass_on_questions_about_them(
+    node: Node, strangers: int, bootstraps: list[str], direct: bool, most_at_once: int
+) -> None:
+    asked: list[tuple[list[str], bool]] = []
+    news = Changes()
+
+    class Gossip:
+        async def query(self, *_: object, nodes: list[str], direct: bool, **__: object) -> QueryResult:
+            asked.append((nodes, direct))
+            news.bump()
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    for number in range(strangers):
+        node.heard(claim(f"x{number}", number + 10))
+    running = asyncio.create_task(
+        node.admissions.run(Changes(), cast(GossipNode, Gossip()), lambda: bootstraps, node.membership.accept)
+    )
+    async with asyncio.timeout(5):
+        await news.after(0)
+        await asyncio.sleep(0)
+    running.cancel()
+    assert len(asked) == most_at_once
+    assert {is_direct for _, is_direct in asked} == {direct}
+    assert all(nodes == ["boot"] for nodes, _ in asked if direct)
+
+
 async def test_whoever_was_asked_for_in_vain_is_asked_for_at_once_when_a_bootstrap_node_is_back(
     boot: Node, node: Node
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from wgmesh_agent.daemon import confirming
 from wgmesh_agent.daemon.changes import Changes
-from wgmesh_agent.daemon.confirming import Confirming
+from wgmesh_agent.daemon.confirming import Confirming, crowded_pause_seconds
 from wgmesh_agent.join.client import JoinUnreachable
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
@@ -175,6 +175,16 @@ async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -
             await asyncio.wait([task], timeout=0.001)
     task.cancel()
     assert ground.asked == []
+
+
+@pytest.mark.parametrize(
+    ("members", "seconds"), [(0, 2.0), (5, 2.0), (100, 2.0), (1000, 20.0), (5000, 100.0)]
+)
+def test_in_a_crowd_the_members_together_do_not_ask_more_than_a_bootstrap_node_can_answer(
+    members: int, seconds: float
+) -> None:
+    assert crowded_pause_seconds(members) == seconds
+    assert members / crowded_pause_seconds(members) <= 50
 
 
 async def test_among_many_strangers_a_newcomer_is_bound_that_only_the_bootstrap_node_tells_of() -> None:

@@ -178,6 +178,8 @@ def test_who_says_nothing_of_routes_changes_none_and_who_does_changes_them(ledge
         "10.232.0.5",
         "::ffff:10.232.0.5",
         "64:ff9b::10.232.0.5",
+        "2001:0:c000:201:0:1234:f517:fffa",
+        "2001:db8::5efe:10.232.0.5",
         "2002:ae8:5::1",
         "::ffff:127.0.0.1",
         "127.0.0.1",
