@@ -23,17 +23,19 @@ def alone(ground: Ground, seconds: float, rate: int) -> tuple[Figures, dict[str,
     """Each attack alone; the figures, and what honest members counted more of during each."""
     figures, counted = Figures(), {}
     with promises_kept(ground, figures):
+        before = ground.rejected()
         for number, name in enumerate(ALL):
-            before = ground.rejected()
             figures.sent.update(ground.attack([name], seconds, rate, number))
+            after = ground.rejected()
             counted[name] = sorted(
                 {
                     what
-                    for node, counts in ground.rejected().items()
+                    for node, counts in after.items()
                     for what, count in counts.items()
                     if count > before[node].get(what, 0)
                 }
             )
+            before = after
     return figures, counted
 
 

@@ -12,8 +12,8 @@ from tests.hostile import siege
 from tests.hostile.ground import Ground, under_attack
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
-SECONDS, RATE = 15.0, 500
-ALONE_SECONDS, ALONE_RATE = 1.0, 200
+SECONDS, RATE = 10.0, 500
+ALONE_SECONDS, ALONE_RATE = 0.5, 300
 COUNTED = {
     "zones": "malformed_announcement",
     "certificates": "admission_malformed",
