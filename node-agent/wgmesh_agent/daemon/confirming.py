@@ -65,7 +65,7 @@ class Confirming:
         pause = FIRST_PAUSE_SECONDS
         while True:
             generation = changes.generation
-            if self._disputed() or self._has_lost_bootstrap() or self._is_crowded():
+            if self._is_crowded() or self._has_lost_bootstrap() or self._disputed():
                 pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
                 if self._is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
@@ -87,14 +87,17 @@ class Confirming:
             for claim in told if self._is_crowded() else ():
                 if self._is_new(claim):
                     settled |= self._bind(claim, bootstrap)
-            for claim in confirmed(self._disputed(), told):
+            # Among a thousand strangers finding out takes long: once, unless somebody was bound.
+            disputed, is_bound = self._disputed(), False
+            for claim in confirmed(disputed, told):
                 if self._ledger.by_key(claim.public_key) is None or self._ledger.contradicts(claim):
-                    settled |= self._bind(claim, bootstrap)
+                    is_bound |= self._bind(claim, bootstrap)
             # Nobody knows better than the bootstrap node who it is itself.
             for claim in told[:1]:
                 if self._ledger.contradicts(claim):
-                    settled |= self._bind(claim, bootstrap)
-            if not self._disputed() and not self._has_lost_bootstrap():
+                    is_bound |= self._bind(claim, bootstrap)
+            settled |= is_bound
+            if not (self._disputed() if is_bound else disputed) and not self._has_lost_bootstrap():
                 break
         return settled
 

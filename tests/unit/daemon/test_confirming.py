@@ -195,3 +195,19 @@ async def test_among_many_strangers_a_newcomer_is_bound_that_only_the_bootstrap_
     ground.crowded = True
     assert await ground.confirming.settle()
     assert newcomer in ground.bound()
+
+
+async def test_what_is_in_dispute_is_found_out_once_where_nobody_is_bound() -> None:
+    ground = Ground({FIRST: [BOOT]})
+    ground.crowded = True
+    looked = 0
+    disputed = ground.confirming._disputed
+
+    def counted() -> list[Claim]:
+        nonlocal looked
+        looked += 1
+        return disputed()
+
+    ground.confirming._disputed = counted
+    await ground.confirming.settle()
+    assert looked == 1
