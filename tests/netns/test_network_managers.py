@@ -27,7 +27,7 @@ UNMANAGED = files("wgmesh_agent") / "unmanaged"
 LINK_FILE, DAEMON_FILE = "00-wgmesh.network", "50-wgmesh-networkd.conf"
 NETWORKD = Path("/lib/systemd/systemd-networkd")
 PLACES = {LINK_FILE: "network", DAEMON_FILE: "networkd.conf.d"}
-UPLINK = "[Match]\nName=eth0\n\n[Network]\nDHCP=no\nAddress={address}\n"
+UPLINK = "[Match]\nName=eth0\n\n[Network]\nDHCP=no\nIPv6AcceptRA=no\nAddress={address}\n"
 CATCH_ALL = "[Match]\nName=*\n\n[Network]\nDHCP=no\nLinkLocalAddressing=no\n"
 """As in images for clouds: whatever card there is."""
 REPAIR_SECONDS = 3.0
@@ -39,11 +39,26 @@ MANAGER_CONFIG = "[main]\nplugins=keyfile\nauth-polkit=false\ndns=none\nrc-manag
 UPLINK_LEFT_ALONE = "[keyfile]\nunmanaged-devices=interface-name:eth0\n"
 MANAGER_FILE = "50-wgmesh-networkmanager.conf"
 MANAGER = ("NetworkManager", "nmcli", "dbus-daemon")
+UNPACK = Path(__file__).with_name("network-manager")
 
-needs_manager = pytest.mark.skipif(
-    not all(map(shutil.which, MANAGER)), reason=f"{', '.join(MANAGER)}: not all are installed"
-)
 needs_networkd = pytest.mark.skipif(not NETWORKD.exists(), reason="systemd-networkd is not installed")
+
+
+@pytest.fixture(scope="module")
+def programs() -> dict[str, str]:
+    """The environment to find NetworkManager in: what Debian has of it, unpacked, where it is not installed."""
+    if not all(map(shutil.which, MANAGER)) and not shutil.which("apt-get"):
+        pytest.skip(
+            f"{', '.join(MANAGER)}: not all are installed, and there is no apt-get to fetch them with"
+        )
+    done = subprocess.run([UNPACK], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    found = dict(os.environ)
+    if folder := done.stdout.strip():
+        root = Path(folder)
+        found["PATH"] = f"{root}/usr/sbin:{root}/usr/bin:{found['PATH']}"
+        found["LD_LIBRARY_PATH"] = ":".join(map(str, root.glob("usr/lib/*-linux-gnu")))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +192,7 @@ def test_networkd_takes_what_a_missing_file_would_keep_and_it_is_put_back(
 
 
 @contextmanager
-def network_manager(mesh: Mesh, node: str, with_file: bool) -> Iterator[Host]:
+def network_manager(mesh: Mesh, node: str, programs: dict[str, str], with_file: bool) -> Iterator[Host]:
     """Runs it with its own bus and folders; entered once it knows the mesh's interface."""
     host, folder = mesh.network.hosts[node], mesh.network.folder
     host.run(["sh", "-c", "rm -rf /run/nm /run/dbus; mkdir -p /run/nm/conf.d /run/dbus"])
@@ -191,10 +206,14 @@ def network_manager(mesh: Mesh, node: str, with_file: bool) -> Iterator[Host]:
                "state-file": "state"}  # fmt: skip
     program = ["NetworkManager", "--no-daemon", *(f"--{key}=/run/nm/{name}" for key, name in options.items())]
     with (folder / f"{node}.bus").open("wb") as output, (folder / f"{node}.nm").open("wb") as log:
-        bus = host.popen(["dbus-daemon", "--config-file=/run/nm/bus.conf", "--nofork", "--nopidfile"], output)
-        manager = host.popen(program, log)
+        bus = host.popen(
+            ["dbus-daemon", "--config-file=/run/nm/bus.conf", "--nofork", "--nopidfile"], output, programs
+        )
+        manager = host.popen(program, log, programs)
         try:
-            eventually(lambda: state(host) in SETTLED, 30, "NetworkManager knows the mesh's interface")
+            eventually(
+                lambda: state(host, programs) in SETTLED, 30, "NetworkManager knows the mesh's interface"
+            )
             yield host
         finally:
             stop(manager)
@@ -204,32 +223,34 @@ def network_manager(mesh: Mesh, node: str, with_file: bool) -> Iterator[Host]:
 SETTLED = ("unmanaged", "connected (externally)")
 
 
-def state(host: Host) -> str:
+def state(host: Host, programs: dict[str, str]) -> str:
     """Of the mesh's interface, as NetworkManager has it."""
-    shown = host.run(["nmcli", "-t", "-f", "DEVICE,STATE", "device"], check=False).stdout
+    shown = host.run(["nmcli", "-t", "-f", "DEVICE,STATE", "device"], check=False, env=programs).stdout
     return dict(line.rsplit(":", 1) for line in shown.splitlines() if ":" in line).get("wglab", "")
 
 
-@needs_manager
-def test_networkmanager_that_is_kept_off_takes_nothing_however_often_it_is_restarted(mesh: Mesh) -> None:
+def test_networkmanager_that_is_kept_off_takes_nothing_however_often_it_is_restarted(
+    mesh: Mesh, programs: dict[str, str]
+) -> None:
     host = mesh.network.hosts["n1"]
     before = of_mesh(host)
     with taken(mesh, "n1") as lines:
         for _ in range(2):
-            with network_manager(mesh, "n1", with_file=True):
-                assert state(host) == "unmanaged"
-                host.run(["nmcli", "networking", "off"])
+            with network_manager(mesh, "n1", programs, with_file=True):
+                assert state(host, programs) == "unmanaged"
+                host.run(["nmcli", "networking", "off"], env=programs)
                 assert mesh.ping("n1", "n2", count=5).lost == 0
     assert lines == []
     assert of_mesh(host) == before
 
 
-@needs_manager
-def test_networkmanager_that_nobody_keeps_off_takes_the_address_and_it_is_put_back(mesh: Mesh) -> None:
+def test_networkmanager_that_nobody_keeps_off_takes_the_address_and_it_is_put_back(
+    mesh: Mesh, programs: dict[str, str]
+) -> None:
     host = mesh.network.hosts["n1"]
     before = of_mesh(host)
-    with taken(mesh, "n1") as lines, network_manager(mesh, "n1", with_file=False):
-        host.run(["nmcli", "networking", "off"])
+    with taken(mesh, "n1") as lines, network_manager(mesh, "n1", programs, with_file=False):
+        host.run(["nmcli", "networking", "off"], env=programs)
     assert any("inet " in line for line in lines), lines
     eventually(lambda: of_mesh(host) == before, 2 * REPAIR_SECONDS, "all is put back")
     eventually(lambda: not mesh.ping("n1", "n2").lost, 20, "the mesh goes on")
