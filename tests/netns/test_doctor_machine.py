@@ -230,7 +230,6 @@ def test_an_agent_that_runs_and_does_not_answer(mesh: Mesh) -> None:
     mesh.wait_until_full()
 
 
-@pytest.mark.slow
 def test_a_peer_that_somebody_removed_here_or_there(mesh: Mesh) -> None:
     here, there = mesh.network.hosts["n1"], mesh.network.hosts["n2"]
     key, own = wireguard(there).public_key, wireguard(here).public_key
@@ -245,7 +244,6 @@ def test_a_peer_that_somebody_removed_here_or_there(mesh: Mesh) -> None:
     assert "n2 does not have this node as a WireGuard peer" in gone["what"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("says", ["its own endpoint", "the original's"])
 def test_two_agents_with_one_identity(mesh: Mesh, says: str) -> None:
     """A machine whose state folder was copied to another that cannot be told from it. Where both say to be at the same

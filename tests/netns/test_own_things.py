@@ -99,7 +99,6 @@ MOMENTS = (0.0, 0.1, 0.25, 0.5, 0.9, 1.4)
 """Seconds after the interface is there, or after the agent was started where that is sooner."""
 
 
-@pytest.mark.slow
 def test_nothing_is_left_whenever_a_node_leaves() -> None:
     """A gateway and relay, told to leave while it is being set up: whatever is under way, removal is the last word."""
     with lab_network() as network:

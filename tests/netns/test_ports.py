@@ -75,7 +75,6 @@ def test_a_listen_port_that_another_program_has_is_waited_for(mesh: Mesh) -> Non
     assert agent.said(100_000).count("is in use by") == 1
 
 
-@pytest.mark.slow
 def test_a_port_for_joiners_that_another_program_has_hinders_joins_and_nothing_else() -> None:
     with lab_mesh(2) as mesh:
         agent = mesh.agents["n1"]
