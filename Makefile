@@ -1,4 +1,4 @@
-.PHONY: setup demo test slow-test serf-test kernel-test e2e bench chaos fuzz lint stubs
+.PHONY: setup demo test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -27,6 +27,9 @@ kernel-test: setup
 
 e2e: setup
 	@scripts/need-root tests/kind/run $(PYTEST)
+
+e2e-ipv6: setup
+	@scripts/need-root tests/kind/run tests/kind/test_ipv6_cluster.py $(PYTEST)
 
 bench: setup
 	@scripts/need-root $(PYTHON) tests/bench/run.py $(BENCH)
