@@ -9,7 +9,7 @@ from tests.netns.mesh_ground import Tunnel, eventually, lab_mesh, saved_members,
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3"]
 
 

@@ -9,7 +9,7 @@ from tests.netns.mesh_ground import eventually, lab_mesh, status, wgmesh
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 BROKEN = {"n2", "n3", "n4", "n5", "n6", "n9"}
 NODES = 10
 

@@ -20,7 +20,7 @@ from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_api.certificates import CertificateAuthority, cert_to_pem, generate_key, issue, make_ca
 from wgmesh_api.identity import NodeIdentity, Role
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 WRONG_CLOCK = Path(__file__).with_name("wrong_clock.py")
 NODES = ["n1", "n2", "n3"]
 ATTEMPTS = 6

@@ -14,7 +14,7 @@ from tests.netns.mesh_ground import eventually, has_interface, lab_network, wgme
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 STUN_PORT = 3478
 CLEAR_ERROR_SECONDS = 15.0
 

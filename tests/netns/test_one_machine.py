@@ -7,7 +7,7 @@ from tests.netns.mesh_ground import has_interface, lab_mesh, wgmesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

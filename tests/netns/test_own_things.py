@@ -12,7 +12,7 @@ from tests.netns.mesh_ground import eventually, has_interface, lab_network, stay
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 FOREIGN_RULES = """
 add table inet mine
 add chain inet mine input { type filter hook input priority 0; }

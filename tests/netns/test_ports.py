@@ -15,7 +15,7 @@ from tests.netns.mesh_ground import eventually, has_interface, lab_mesh
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

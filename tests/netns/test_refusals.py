@@ -12,7 +12,7 @@ from wgmesh_agent.lab.agent import Agent
 from wgmesh_agent.lab.mesh import LIFETIME, Mesh
 from wgmesh_api.identity import Role
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
