@@ -21,6 +21,7 @@ SCHEDULE = Schedule(
 )
 
 
+@pytest.mark.slow
 def test_a_mesh_survives_a_full_disk_killed_agents_a_one_way_cut_and_a_reboot_at_once() -> None:
     took, said = hosts.run(SCHEDULE)
     print(f"whole {took:.1f} s after the last fault; {said}")

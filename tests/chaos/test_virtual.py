@@ -25,7 +25,10 @@ def test_a_mesh_survives_the_schedule(seed: int) -> None:
     assert outcome.pings > 0
 
 
-@pytest.mark.parametrize("name", ["HOUR_APART", "NO_DOOR", "FORGETFUL", "NEWCOMERS", "SET_BACK"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("HOUR_APART", marks=pytest.mark.slow), "NO_DOOR", "FORGETFUL", "NEWCOMERS", "SET_BACK"],
+)
 def test_a_mesh_survives_what_once_broke_one(name: str) -> None:
     schedule: Schedule = getattr(menus, name)
     assert NAMED[schedule.seed] is schedule

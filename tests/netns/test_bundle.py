@@ -106,6 +106,7 @@ def test_a_machine_that_has_entered_needs_its_bundle_no_more(mesh: ClusterMesh) 
         file.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_a_second_machine_with_the_same_bundle_is_refused_until_the_first_is_silent(
     mesh: ClusterMesh,
 ) -> None:

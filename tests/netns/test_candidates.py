@@ -70,6 +70,7 @@ def test_a_second_card_is_found_behind_nine_bridges(mesh: Mesh) -> None:
     assert wireguard(network.hosts["n1"]).tunnels[key].endpoint.startswith("192.168.7.")
 
 
+@pytest.mark.slow
 def test_a_mesh_never_runs_inside_another(mesh: Mesh) -> None:
     network = mesh.network
     red = Mesh(network, "red", socket="/run/red.sock", service_port=5001, options=("-listen-port", "54541"),

@@ -11,7 +11,7 @@ from tests.netns.mesh_ground import eventually, lab_mesh, pinging, state_file, w
 from wgmesh_agent.lab.agent import PROGRAM
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 ALL_PAIRS = tuple((a, b) for a in ("n1", "n2", "n3") for b in ("n1", "n2", "n3") if a != b)
 A_SECOND = 100
 

@@ -12,7 +12,7 @@ from wgmesh_agent.daemon.bootstrap import SWEEP_SECONDS
 from wgmesh_agent.join.registrar import ARRIVAL_SECONDS
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(180), pytest.mark.slow]
 
 
 def test_a_joiner_that_dies_half_way_leaves_no_peer_and_no_address_behind() -> None:

@@ -13,7 +13,7 @@ from tests.netns.mesh_ground import eventually, has_interface, lab_mesh, state_f
 from wgmesh_agent.lab.agent import PROGRAM, Agent
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 GONE_SECONDS = 3.0
 """A leave that comes by others counts after five gossip intervals, which is a second (ADR 030)."""
 NODES = ["n1", "n2", "n3", "n4", "n5"]

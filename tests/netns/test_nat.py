@@ -8,7 +8,7 @@ from tests.netns.mesh_ground import eventually, lab_network, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 KEEPALIVE = "25"
 
 

@@ -24,6 +24,7 @@ def peers(mesh: Mesh) -> list[set[str]]:
     return [set(wireguard(mesh.network.hosts[node]).tunnels) for node in NODES]
 
 
+@pytest.mark.slow
 def test_a_node_that_nobody_hears_is_failed_and_comes_back(mesh: Mesh) -> None:
     before = peers(mesh)
     for other in NODES[:3]:

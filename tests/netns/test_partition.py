@@ -8,7 +8,7 @@ from tests.netns.mesh_ground import eventually, lab_mesh, status, stays, wiregua
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(180), pytest.mark.slow]
 SIDES = (("n1", "n2"), ("n3", "n4"))
 NODES = [node for side in SIDES for node in side]
 CUT_SECONDS = 60.0

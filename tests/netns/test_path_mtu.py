@@ -20,7 +20,7 @@ from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = {"n1", "n2"}
 NARROW, INSIDE = 1280, 1216
 """1,280 less 60 of overhead, and no padding."""

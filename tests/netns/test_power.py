@@ -7,7 +7,7 @@ from tests.netns.mesh_ground import eventually, has_interface, lab_mesh, saved_m
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3", "n4"]
 
 

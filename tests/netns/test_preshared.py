@@ -12,7 +12,7 @@ from tests.netns.mesh_ground import eventually, lab_network, pinging, wgmesh, wi
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ("n1", "n2", "n3")
 ALL_PAIRS = tuple((a, b) for a in NODES for b in NODES if a != b)
 REKEY_SECONDS = 130.0

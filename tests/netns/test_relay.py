@@ -9,7 +9,7 @@ from tests.netns.mesh_ground import PINGS_A_SECOND, eventually, lab_network, pin
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3"]
 
 

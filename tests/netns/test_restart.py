@@ -8,7 +8,7 @@ from tests.netns.mesh_ground import Pinging, eventually, lab_mesh, pinging, save
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 BOTH_WAYS = (("n1", "n3"), ("n3", "n1"))
 
 

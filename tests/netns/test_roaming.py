@@ -8,7 +8,7 @@ from tests.netns.mesh_ground import eventually, lab_mesh, stays, wireguard
 from wgmesh_agent.daemon.reconciler import INTERVAL_SECONDS
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3"]
 REWRITTEN = """
 table ip elsewhere {

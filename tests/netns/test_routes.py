@@ -15,7 +15,7 @@ from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
 from wgmesh_agent.wireguard.backends.rules import priority_of, table_of
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 SITE, OTHER = "192.168.7.0/24", "192.168.8.0/24"
 PRINTER = "192.168.7.9"
 TABLE = str(table_of("wglab"))

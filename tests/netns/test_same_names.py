@@ -7,7 +7,7 @@ from tests.netns.mesh_ground import eventually, lab_mesh
 
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.mark.parametrize("keeps_state", [True, False], ids=["with its old state", "without it"])

@@ -15,7 +15,7 @@ from tests.netns.mesh_ground import eventually, lab_network, wgmesh
 from wgmesh_agent.lab.agent import PROGRAM
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3"]
 MEMBERLIST = "/run/members.json"
 

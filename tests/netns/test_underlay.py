@@ -12,7 +12,7 @@ from tests.netns.mesh_ground import eventually, lab_network
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3"]
 WATCH = """
 table inet watch {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.sim.formulas import detection_seconds, storm_seconds
 from tests.sim.grown import grow
 from tests.sim.simulator import Simulator
@@ -22,6 +23,7 @@ def test_a_storm_of_joins_is_over_within_the_formula() -> None:
     simulator.run_until(simulator.all_alive, limit, "everybody sees everybody")
 
 
+@pytest.mark.slow
 def test_a_grown_cluster_is_whole_finds_the_dead_by_the_formula_and_spares_the_living() -> None:
     simulator = Simulator(5)
     nodes = grow(simulator, SIZE)

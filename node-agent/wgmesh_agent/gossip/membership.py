@@ -45,6 +45,12 @@ class Broadcaster(Protocol):
     ) -> None: ...
 
 
+STRANGER_SECONDS = 300.0
+"""An admission record comes within seconds, and within a minute where members are invented without end."""
+FORGOTTEN_AT_ONCE = 512
+"""In one step, which holds the event loop for some milliseconds."""
+
+
 class Membership:
     """Applies alive, suspect and dead messages, from whatever way they came, to the table."""
 
@@ -73,7 +79,8 @@ class Membership:
         self._speakers = speakers
         self._ask = ask
         self._max_strangers = config.max_strangers
-        self._strangers: dict[str, NodeRecord] = {}
+        self._strangers: dict[str, tuple[NodeRecord, float]] = {}
+        """Those whom nobody vouched for when they were first heard of, and since when they are kept, in that order."""
         self._room, self._room_at = float(_REFUTING_ROOM), 0.0
         self.leaving = False
         self.own = NodeRecord(config.node_name, config.address.packed, config.port)
@@ -310,19 +317,44 @@ class Membership:
         record.note_own_word(message.incarnation, now)
         self._table.add(record)
         if stranger:
-            self._strangers[record.name] = record
+            self._strangers[record.name] = record, now
         return record
 
     def _make_room(self, now: float) -> None:
         """Of those whom nobody vouches for the longest known goes for the next: invented ones push out each other."""
         while len(self._strangers) >= self._max_strangers:
-            oldest = self._strangers.pop(next(iter(self._strangers)))
-            # Whoever is vouched for by now, or is another's namesake, stays.
-            if self._table.get(oldest.name) is oldest and self._speakers.is_stranger(oldest.name):
-                oldest.end_suspicion()
+            oldest, _ = self._strangers.pop(next(iter(self._strangers)))
+            if self._is_stranger_still(oldest):
                 self._counters.refuse("alive: made room for another that nobody vouches for")
-                self._table.remove(oldest)
-                self._delegate.node_forgotten(oldest, now)
+                self._forget(oldest, now)
+
+    def forget_strangers(self, now: float) -> bool:
+        """Whom nobody vouches for goes with time, unless it answered meanwhile; True if any are left.
+
+        There is no end of invented members otherwise: each is probed, told and exchanged until its turn comes to fail.
+        """
+        for _ in range(min(len(self._strangers), FORGOTTEN_AT_ONCE)):
+            record, since = next(iter(self._strangers.values()))
+            if now < since + STRANGER_SECONDS:
+                break
+            del self._strangers[record.name]
+            if not self._is_stranger_still(record):
+                continue
+            if record.answered > since:
+                self._strangers[record.name] = record, now
+            else:
+                self._counters.refuse("alive: nobody vouches for it, and it never answered")
+                self._forget(record, now)
+        return bool(self._strangers)
+
+    def _is_stranger_still(self, record: NodeRecord) -> bool:
+        """Whoever is vouched for by now, or is another's namesake, stays."""
+        return self._table.get(record.name) is record and self._speakers.is_stranger(record.name)
+
+    def _forget(self, record: NodeRecord, now: float) -> None:
+        record.end_suspicion()
+        self._table.remove(record)
+        self._delegate.node_forgotten(record, now)
 
     def _accept_alive(self, record: NodeRecord, message: Alive, now: float, *, tell: bool) -> None:
         record.end_suspicion()

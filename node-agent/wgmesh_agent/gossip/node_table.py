@@ -34,11 +34,14 @@ class NodeRecord:
     `own_word` is the highest incarnation that it has stated itself, or that was first heard of it. `goodbye`
     runs while it is asked whether it has really left.
 
+    `answered` is when it last acknowledged a probe from its own address.
+
     `packed` is what a push-pull says of it, if that was made since the last change: whoever changes it forgets that.
     """
 
     __slots__ = (
         "addr",
+        "answered",
         "changed",
         "endpoint",
         "goodbye",
@@ -67,6 +70,7 @@ class NodeRecord:
         self.own_word = 0
         self.own_word_at = 0.0
         self.last_asked = -math.inf
+        self.answered = -math.inf
         self.goodbye: Timer | None = None
         self.state = NodeStateKind.DEAD
         self.changed = 0.0

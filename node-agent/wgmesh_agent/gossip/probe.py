@@ -103,6 +103,7 @@ class Prober:
             return False
         if cycle.record.endpoint == source:
             self._answer_time.observe(now - cycle.sent)
+            cycle.record.answered = now
         if cycle.direct:
             self._completed(cycle.record, now - cycle.sent, payload)
         self._succeed(cycle, now)

@@ -293,6 +293,7 @@ class Serf:
     def node_joined(self, record: NodeRecord, now: float) -> None:
         """A node is alive."""
         self._members.node_joined(record, now)
+        self._expiry.wake(now)
 
     def node_updated(self, record: NodeRecord, now: float) -> None:
         """A node has other metadata."""
@@ -354,8 +355,12 @@ class Serf:
         self._expiry.wake(now)
 
     def _forget_old(self, now: float) -> bool:
-        intents, queries = self._members.expire(now), self._answers.expire(now)
-        return intents or queries
+        left = (
+            self._members.expire(now),
+            self._answers.expire(now),
+            self._memberlist.membership.forget_strangers(now),
+        )
+        return any(left)
 
     def _broadcast_join(self, now: float) -> None:
         intent = JoinIntent(self._clock.time, self.config.node_name)

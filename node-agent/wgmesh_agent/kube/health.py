@@ -171,8 +171,12 @@ class Health:
         if self._read is not None and now - self._read[0] < self._shared_seconds:
             return self._read[1]
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._metrics(), name="metrics")
-        answer = await asyncio.shield(self._reading)
+            self._reading = asyncio.create_task(self._kept_metrics(), name="metrics")
+        return await asyncio.shield(self._reading)
+
+    async def _kept_metrics(self) -> Answer:
+        # Kept before anybody is answered: who asks between the two would have all read once more.
+        answer = await self._metrics()
         self._read = (time.monotonic(), answer)
         return answer
 

@@ -88,6 +88,28 @@ def test_invented_members_push_out_each_other_and_nobody_who_is_vouched_for() ->
     assert core.core._memberlist.table.get("x0") is None
 
 
+def test_invented_members_go_with_time_and_who_answers_or_is_vouched_for_stays() -> None:
+    names: set[str] = set()
+
+    class Ledger(Admitted):
+        def is_vouched_for(self, name: str) -> bool:
+            return super().is_vouched_for(name) or name in names
+
+    core = Loner(vouching=Ledger())
+    for number in range(1, 600):
+        core.hear(alive(f"x{number}", index=number % 250 + 2))
+    names.add("x7")
+    record = core.core._memberlist.table.get("x8")
+    assert record is not None
+    record.answered = core.now + 1
+    core.pass_time(250)
+    assert len(core.core.members()) == 600
+    core.pass_time(200)
+    assert set(core.core.members()) == {"n1", "x7", "x8"}
+    core.pass_time(400)
+    assert set(core.core.members()) == {"n1", "x7"}
+
+
 def test_who_is_vouched_for_by_now_is_no_stranger() -> None:
     names: set[str] = set()
 

@@ -20,7 +20,7 @@ def cycle(core: Loner, number: int) -> None:
     for index in (2, 3):
         name, ltime = f"n{index}", 4 * number + index
         meta = encode_tags({"_pk": f"{number:064}", "_addr": f"192.0.2.{number % 250}", "_port": "54540"})
-        core.hear(user(UserEvent(ltime, "_j", f"{number}{name}".encode() * 40)), source=4)
+        core.hear(user(UserEvent(ltime, "_j", f"{number:04}{name}".encode() * 40)), source=4)
         core.hear(alive(name, 2 * number + 1, meta=meta), user(JoinIntent(ltime, name)), source=index)
         core.pass_time(CYCLE_SECONDS / 4)
         core.hear(user(LeaveIntent(ltime + 1, name)), Dead(2 * number + 1, name, name), source=index)

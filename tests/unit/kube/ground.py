@@ -275,6 +275,7 @@ class SessionGround:
             changes=self.changes,
             prober=SimpleNamespace(links=lambda: self.links, paths=dict, period_seconds=2.0),
             refusals=refusals,
+            repairs=SimpleNamespace(made=0),
             tasks=SimpleNamespace(components=frozenset, down=dict, restarts={}),
             paths=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
             relaying=SimpleNamespace(via=dict),

@@ -213,7 +213,7 @@ class TestAnotherLife:
 
     async def test_a_certificate_of_the_member_before_is_not_shown(self, ground: Ground) -> None:
         identity = Identity(ground.folder.path)
-        before = datetime.now(UTC) - timedelta(minutes=10)
+        before = datetime.now(UTC) - timedelta(minutes=20)
         old = certificate(ground.authority, identity.key(), begun=before)
         identity.save(old, cert_to_pem(ground.authority.cert))
         await within(ground.entry())

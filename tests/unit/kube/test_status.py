@@ -230,6 +230,7 @@ def test_since_when_something_is_so_is_no_news() -> None:
     assert not calm.is_due(written, 1.0)
 
 
+@pytest.mark.slow
 def test_five_thousand_members_with_the_same_news_write_less_than_fifty_times_a_second() -> None:
     members = 5000
     calms = [Calm(random.Random(seed)) for seed in range(members)]

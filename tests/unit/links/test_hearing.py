@@ -78,6 +78,7 @@ def crowd() -> Hearing:
     return hearing
 
 
+@pytest.mark.slow
 def test_five_thousand_peers_get_no_more_probes_a_second_than_four() -> None:
     hearing = crowd()
     for step in range(4000):
@@ -87,6 +88,7 @@ def test_five_thousand_peers_get_no_more_probes_a_second_than_four() -> None:
     assert hearing.links(0.0)["n1"].heard is False
 
 
+@pytest.mark.slow
 def test_five_thousand_peers_are_met_within_minutes_at_twenty_a_second() -> None:
     hearing = crowd()
     met: set[IPv4Address | IPv6Address] = set()
