@@ -293,7 +293,8 @@ class Serf:
     def node_joined(self, record: NodeRecord, now: float) -> None:
         """A node is alive."""
         self._members.node_joined(record, now)
-        self._expiry.wake(now)
+        if self._memberlist.speakers.is_stranger(record.name):
+            self._expiry.wake(now)
 
     def node_updated(self, record: NodeRecord, now: float) -> None:
         """A node has other metadata."""
