@@ -38,7 +38,7 @@ def kept(core: Loner) -> int:
 
 
 def test_two_thousand_joins_and_leaves_end_where_five_hundred_did() -> None:
-    """By 400 the window of 512 events and the 1,024 messages kept as they were read are full, and nothing grows (measured)."""
+    """By 400 the window of 512 events and the 1,024 messages kept as they were read are full: measured."""
     core = Loner()
     tracemalloc.start()
     try:
