@@ -44,7 +44,7 @@ def test_each_attack_alone_costs_nothing_and_is_counted_by_name(ground: Ground) 
         name: counted[name] for name, what in COUNTED.items() if not any(what in one for one in counted[name])
     }
     assert not unnamed
-    assert max(figures.grown.values()) <= siege.MOST_GROWTH_MIB, str(figures)
+    assert not siege.faults(figures), str(figures)
 
 
 def test_all_attacks_together_cost_no_agent_no_ping_no_peer_and_little_memory_and_newcomers_join(
