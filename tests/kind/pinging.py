@@ -22,12 +22,12 @@ _REPLY = re.compile(r"icmp_seq=(\d+) ttl=")
 class Pinging:
     """A ping from a node to an address; every request without an answer before a later one's answer is lost."""
 
-    def __init__(self, node: Node, address: str, log: Path) -> None:
+    def __init__(self, node: Node, address: str, log: Path, *options: str) -> None:
         self.what = f"{node.name} to {address}"
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*node.enter(), "ping", "-n", "-i", str(1 / PINGS_A_SECOND), address],
+                [*node.enter(), "ping", "-n", "-i", str(1 / PINGS_A_SECOND), *options, address],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -61,13 +61,19 @@ class Pinging:
 
 @contextmanager
 def pinging(
-    folder: Path, *pairs: tuple[Node, str], seconds: float = ANSWER_SECONDS
+    folder: Path,
+    *pairs: tuple[Node, str],
+    seconds: float = ANSWER_SECONDS,
+    options: tuple[str, ...] = (),
 ) -> Iterator[list[Pinging]]:
-    """Pings each address from its node before, during and after the block; the first answers may take `seconds`."""
+    """Pings each address from its node before, during and after the block, with more of ping's `options`.
+
+    The first answers may take `seconds`.
+    """
     pings: list[Pinging] = []
     try:
         for number, (node, address) in enumerate(pairs):
-            pings.append(Pinging(node, address, folder / f"ping-{number}.log"))
+            pings.append(Pinging(node, address, folder / f"ping-{number}.log", *options))
         for ping in pings:
             ping.go_on(seconds)
         yield pings
