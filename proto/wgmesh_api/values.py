@@ -34,6 +34,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 _ISATAP = (0x00005EFE, 0x02005EFE)
 """The upper half of an interface identifier whose lower half is an IPv4 address (RFC 5214, 6.1)."""
+_MAX_QUOTED = 40
 _FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -182,7 +183,9 @@ def _is_unusable(address: IPAddress) -> bool:
 def _quoted(value: object) -> str:
     # `repr` of a huge int would raise (sys.set_int_max_str_digits), and one of a container may be large.
     if isinstance(value, str):
-        return ascii(value[:40])
+        # escaped, a character takes up to ten
+        text = ascii(value[:_MAX_QUOTED])
+        return text if len(text) <= _MAX_QUOTED + 2 else f"{text[: _MAX_QUOTED - 2]}...'"
     if isinstance(value, float) or (isinstance(value, int) and -(1 << 63) <= value < 1 << 64):
         return repr(value)
     return f"a value of type {type(value).__name__}"

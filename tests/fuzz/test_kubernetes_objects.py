@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tests.fuzz.odd_values import EXAMPLES, fuzzed, objects_like
+from tests.fuzz.odd_values import fuzzed, fuzzed_by, objects_like, odd_likes
 from tests.unit.operator.ground import (
     DEPLOYMENT,
     NAMESPACE,
@@ -69,12 +69,14 @@ def restored(body: Any, original: dict[str, Any]) -> Any:
     return {**body, "kind": original["kind"], "metadata": copy.deepcopy(original["metadata"])}
 
 
-def odd_object() -> st.SearchStrategy[tuple[Watched, int, Any]]:
-    def of(place: tuple[Watched, int]) -> st.SearchStrategy[tuple[Watched, int, Any]]:
-        original = LISTED[place[0]][place[1]]
-        return objects_like(original).map(lambda body: (*place, restored(body, original)))
+def _placed(number: int, body: Any) -> tuple[Watched, int, Any]:
+    watched, at = PLACES[number]
+    return watched, at, restored(body, LISTED[watched][at])
 
-    return st.sampled_from(PLACES).flatmap(of)
+
+odd_objects = odd_likes(*(LISTED[watched][number] for watched, number in PLACES)).map(
+    lambda like: _placed(*like)
+)
 
 
 class Kept:
@@ -111,17 +113,15 @@ def belongs_to(mesh: str, body: Any) -> bool:
 
 
 UNTOUCHED = KEPT.planned(["red"], [])[0].actions
-TOGETHER = 2
-"""So many odd objects are tried at once: as many values as elsewhere in half as many plans."""
 
 
-@given(st.lists(odd_object(), min_size=TOGETHER, max_size=TOGETHER))
-@settings(fuzzed, max_examples=EXAMPLES // TOGETHER)
+@given(st.lists(odd_objects, min_size=2, max_size=3))
+@fuzzed_by(2)
 def test_the_operator_plans_whatever_objects_are_like(odd: list[tuple[Watched, int, Any]]) -> None:
     KEPT.planned(["blue", "red"], odd)
 
 
-@given(odd_object())
+@given(odd_objects)
 @fuzzed
 def test_an_odd_object_of_one_mesh_leaves_the_other_alone(odd: tuple[Watched, int, Any]) -> None:
     watched, number, body = odd
@@ -134,7 +134,7 @@ def test_an_odd_object_of_one_mesh_leaves_the_other_alone(odd: tuple[Watched, in
     assert plan.actions == UNTOUCHED
 
 
-@given(st.sampled_from(LISTED[Watched.MESHES]).flatmap(objects_like))
+@given(objects_like(*LISTED[Watched.MESHES]))
 @fuzzed
 def test_a_mesh_is_read_or_unreadable(body: Any) -> None:
     try:
@@ -144,7 +144,7 @@ def test_a_mesh_is_read_or_unreadable(body: Any) -> None:
     assert mesh.name
 
 
-@given(st.sampled_from(LISTED[Watched.MEMBERS]).flatmap(objects_like))
+@given(objects_like(*LISTED[Watched.MEMBERS]))
 @fuzzed
 def test_a_member_is_read_or_unreadable(body: Any) -> None:
     try:

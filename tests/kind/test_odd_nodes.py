@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.kind.evidence import Measured
 from tests.kind.kubectl import kubectl, wait_for
-from tests.kind.lives import lives
+from tests.kind.lives import container, lives
 from tests.kind.meshes import HEALTH_PORT, mesh
 from tests.kind.nodes import Node
 from tests.kind.outages import agent_is_ready, cutting
@@ -63,7 +63,7 @@ def test_a_taken_metrics_port_costs_no_tunnel_and_no_restart_and_is_told_until_i
                 )
                 measured("mesh up until its taken metrics port is told", time.monotonic() - began)
                 assert holder.name in made.condition("Degraded")["message"]
-                assert not agent_is_ready(holder)
+                assert not container(made.pods("agent")[holder.name])["ready"]
         began = time.monotonic()
         made.wait("Degraded", "False", SERVED_SECONDS)
         measured(

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fuzz.odd_values import fuzzed
+from tests.fuzz.odd_values import fuzzed, fuzzed_by
 from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
 
 from wgmesh_agent.gossip.messages import (
@@ -124,8 +124,11 @@ def check_we_are_ourselves(core: Loner) -> None:
     core.pass_time(2)
 
 
-@given(st.lists(st.one_of(st.binary(max_size=80), messages.map(encode)), max_size=30), st.integers(0, 3))
-@fuzzed
+@given(
+    st.lists(st.one_of(st.binary(max_size=80), messages.map(encode)), min_size=8, max_size=30),
+    st.integers(0, 3),
+)
+@fuzzed_by(8)
 def test_any_datagrams_are_survived(datagrams: list[bytes], seed: int) -> None:
     core = Loner(seed).know(3)
     for datagram in datagrams:
