@@ -14,7 +14,7 @@ import pytest
 from tests.kind.evidence import Measured
 from tests.kind.kubectl import kubectl, wait_for
 from tests.kind.lives import container, lives
-from tests.kind.meshes import HEALTH_PORT, mesh
+from tests.kind.meshes import HEALTH_PORT, WIREGUARD_PORT, mesh
 from tests.kind.nodes import Node
 from tests.kind.outages import agent_is_ready, cutting
 from tests.kind.pinging import none_lost, pinging, unanswered
@@ -24,6 +24,11 @@ TOLD_SECONDS = 60
 SERVED_SECONDS = 60
 """An agent tries the port again every 10 s; the kubelet asks every 10 s, and the operator is told after that."""
 HINTED_SECONDS = 60
+_TRANSLATED = """
+add table ip e2e_nat
+add chain ip e2e_nat in {{ type nat hook prerouting priority dstnat; }}
+add rule ip e2e_nat in ip daddr {outer} udp dport {port} dnat to {inner}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +42,14 @@ def holding(node: Node, port: int) -> Iterator[None]:
     script = (
         f"import signal, socket; s = socket.create_server(('', {port})); print(flush=True); signal.pause()"
     )
-    process = subprocess.Popen([*node.enter(), sys.executable, "-c", script], stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline(), f"nothing can listen on port {port} of {node.name}"
-        yield
-    finally:
-        process.kill()
-        process.wait()
+    command = [*node.enter(), sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), f"nothing can listen on port {port} of {node.name}"
+            yield
+        finally:
+            process.kill()
 
 
 def test_a_taken_metrics_port_costs_no_tunnel_and_no_restart_and_is_told_until_it_is_free(
@@ -77,14 +82,19 @@ def test_a_taken_metrics_port_costs_no_tunnel_and_no_restart_and_is_told_until_i
 
 @contextmanager
 def another_address(node: Node) -> Iterator[str]:
-    """A second address of the node, of the same network, which nobody was told of."""
+    """An address that is translated to the node's own, and back in answers, as clouds do it; nobody was told of it."""
     shown = node.json("ip", "-j", "-4", "addr", "show", "dev", "eth0")[0]["addr_info"][0]
     network = ipaddress.ip_network(f"{shown['local']}/{shown['prefixlen']}", strict=False)
     address = f"{network[-7]}/{shown['prefixlen']}"
+    outer = address.partition("/")[0]
     node.run("ip", "addr", "add", address, "dev", "eth0")
     try:
-        yield address.partition("/")[0]
+        node.run(
+            "nft", "-f", "-", stdin=_TRANSLATED.format(outer=outer, inner=shown["local"], port=WIREGUARD_PORT)
+        )
+        yield outer
     finally:
+        node.run("nft", "delete", "table", "ip", "e2e_nat", check=False)
         node.run("ip", "addr", "del", address, "dev", "eth0")
 
 
