@@ -116,6 +116,10 @@ class Ground:
             found[node] = {**info.rejectedInput, **{f"claim: {why}": n for why, n in info.refusals.items()}}
         return found
 
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """Packets that honest hosts themselves dropped so far: at full sockets, and at both ends of the tunnel."""
+        return {node: _dropped(self.mesh.network.hosts[node]) for node in HONEST}
+
     def forget_steps(self) -> None:
         """Has the accounts of the event loops begin again."""
         for node in HONEST:
@@ -176,6 +180,17 @@ def _answers(host: Host, address: str) -> bool:
         host.run(["ping", "-n", "-q", "-c", "1", "-W", "0.2", address], check=False, seconds=10).returncode
         == 0
     )
+
+
+def _dropped(host: Host) -> dict[str, int]:
+    sockets = [line.split() for line in host.run(["cat", "/proc/net/udp"]).stdout.splitlines()[1:]]
+    at_sockets = {
+        f"port {int(one[1].partition(':')[2], 16)}": int(one[-1]) for one in sockets if int(one[-1])
+    }
+    links = json.loads(host.run(["ip", "-s", "-j", "link"]).stdout)
+    (counts,) = (link["stats64"] for link in links if link["ifname"].startswith("wg"))
+    at_tunnel = {f"tunnel {way}": counts[way]["dropped"] for way in ("rx", "tx") if counts[way]["dropped"]}
+    return {**at_sockets, **at_tunnel}
 
 
 def _resident_mib(pid: int) -> float:

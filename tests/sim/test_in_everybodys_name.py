@@ -130,6 +130,16 @@ def streams(about: Node, by: Node, at: Endpoint) -> Iterator[Said]:
     yield StreamError(about.name)
 
 
+def accused_and_dismissed(about: Node, by: Node, ltime: int) -> Iterator[tuple[Said, Said]]:
+    """That it is dead and that it leaves, of a time that none has heard of yet, in one datagram."""
+    incarnation = about.core.members()[about.name].incarnation
+    for prune, accuser in product((False, True), (by.name, about.name)):
+        dead = Dead(incarnation, about.name, accuser)
+        leave = LeaveIntent(ltime, about.name, prune)
+        yield dead, leave
+        yield leave, dead
+
+
 def encoded(said: Said) -> bytes:
     if isinstance(said, SerfMessage):
         return encode(UserMessage(encode_serf(said)))
@@ -153,6 +163,10 @@ def test_nothing_that_is_said_in_another_s_name_changes_a_living_member(seed: in
             kinds.add(type(said))
             for target in honest:
                 sim._send(hostile, ring.encode([encoded(said)]), target.endpoint)
+            sim.run(BETWEEN_SECONDS)
+        for pair in accused_and_dismissed(about, by, max(node.core._clock.time for node in honest) + 2):
+            for target in honest:
+                sim._send(hostile, ring.encode([encoded(said) for said in pair]), target.endpoint)
             sim.run(BETWEEN_SECONDS)
         for said in streams(about, by, at):
             kinds.add(type(said))

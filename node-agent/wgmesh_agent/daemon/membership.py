@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.daemon.admissions import Admissions
+from wgmesh_agent.daemon.departures import Departures, Tunnels
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.gossip.notifications import Member
@@ -28,6 +29,7 @@ from wgmesh_api.meshservice_pb2 import Peer
 log = structlog.get_logger()
 ABSENT_SECONDS = 24 * 3600.0
 NEVER_SEEN_SECONDS = 600.0
+DEPARTING_LOOK_SECONDS = 1.0
 PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
@@ -41,6 +43,7 @@ class Membership:
         members: Callable[[], Mapping[str, Member]],
         admissions: Admissions,
         changed: Callable[[], None],
+        tunnels: Tunnels,
         policy: MembershipPolicy = CLOSED,
     ) -> None:
         self._ledger = ledger
@@ -49,6 +52,9 @@ class Membership:
         self._members = members
         self._policy = policy
         self._changed = changed
+        self._tunnels = tunnels
+        self._departures = Departures(tunnels)
+        self._departing = asyncio.Event()
 
     def heard(self, member: Member) -> None:
         """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
@@ -66,6 +72,34 @@ class Membership:
     def reaped(self, member: Member) -> None:
         """Gossip forgot a member that was failed or left for long."""
         self._gone(member, "reaped")
+
+    def departing(self) -> Iterable[Member]:
+        """Members that others say have left, while their tunnels are not known to be silent."""
+        return self._departures
+
+    async def watch_departing(self) -> None:
+        """Lets go of them once they are silent, until it is cancelled."""
+        while True:
+            await self._departing.wait()
+            self._look_at_departing()
+            if not self._departures:
+                self._departing.clear()
+            else:
+                await asyncio.sleep(DEPARTING_LOOK_SECONDS)
+
+    def _look_at_departing(self) -> None:
+        for departed in self._departures.look(time.monotonic()):
+            name = departed.member.name
+            if departed.lives:
+                self._refusals.count(
+                    "leave_of_member",
+                    f"others say that {name} is gone ({departed.how}), and it is heard through its tunnel",
+                )
+            else:
+                self._let_go(name, departed.how)
+                again = self._members().get(name)
+                if again is not None and again.status in PRESENT:
+                    self._alive(again)
 
     def announced(self, payload: bytes) -> None:
         """A `_j` user event came."""
@@ -154,6 +188,10 @@ class Membership:
 
     def remove(self, node: str, why: str) -> None:
         """Lets go of a member that the roster does not have any more."""
+        self._departures.back(node)
+        self._let_go(node, why)
+
+    def _let_go(self, node: str, why: str) -> None:
         binding = self._ledger.by_name(node)
         if binding is not None:
             self._ledger.withdraw(binding.claim.public_key)
@@ -170,7 +208,11 @@ class Membership:
                 self.heard(member)
                 await asyncio.sleep(0)
         for binding in list(self._ledger):
-            if binding.claim.node not in members and self._is_stale(binding, now):
+            if (
+                binding.claim.node not in members
+                and self._is_stale(binding, now)
+                and not self._tunnels.has_session(binding.claim.public_key)
+            ):
                 log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                          last_seen=int(binding.last_seen))  # fmt: skip
                 self._ledger.withdraw(binding.claim.public_key)
@@ -241,6 +283,7 @@ class Membership:
         return now - binding.since > NEVER_SEEN_SECONDS
 
     def _alive(self, member: Member) -> None:
+        self._departures.back(member.name)
         try:
             claim = claim_from_tags(member.name, member.tags)
         except TagsError as error:
@@ -266,9 +309,10 @@ class Membership:
             binding.claim.public_key
         ):
             return
-        self._ledger.withdraw(binding.claim.public_key)
-        log.info("member gone", node=member.name, how=how)
-        self._changed()
+        if self._departures.awaits(member, how):
+            self._departing.set()
+        else:
+            self._let_go(member.name, how)
 
     def _announced_leave(self, claim: Claim) -> None:
         binding = self._ledger.by_key(claim.public_key)
@@ -276,7 +320,8 @@ class Membership:
             return
         member = self._members().get(binding.claim.node)
         # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
-        if binding.last_seen if member is None else member.status is not MemberStatus.LEFT:
+        is_there = bool(binding.last_seen) if member is None else member.status is not MemberStatus.LEFT
+        if is_there or self._tunnels.has_session(claim.public_key):
             self._refusals.count(
                 "leave_of_member",
                 f"somebody announced that {binding.claim.node} left, which gossip does not say",

@@ -157,7 +157,10 @@ class MeshNode:
         )
         self.prober = Prober(
             record.addresses[0], self.probe_port, identity.mtu,
-            lambda: roll.probed(self.members(), self.ledger, self.probe_port), self.changes,
+            lambda: roll.probed(
+                [*self.members(), *self.membership.departing()], self.ledger, self.probe_port
+            ),
+            self.changes,
             device=lambda: self.reconciler.known,
             endpoint=lambda device, address: roll.endpoint_of(self.ledger, device, address),
             paths_changed=self._ledger_changed,
@@ -168,6 +171,7 @@ class MeshNode:
             self.gossip.members,
             self.admissions,
             self._ledger_changed,
+            self.prober,
             policies.membership,
         )
         self.meeting = Meeting(
@@ -290,6 +294,7 @@ class MeshNode:
             ("events", self.listening.run),
             ("snapshot", self._snapshot.run),
             ("refresh", self._refresh),
+            ("departures", self.membership.watch_departing),
             ("probe", self.prober.run),
             ("routes beyond nodes", self.beyond.run),
             ("clamping", lambda: self.clamping.run(self.interface_spec, self.changes)),

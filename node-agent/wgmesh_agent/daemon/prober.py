@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
@@ -17,7 +18,9 @@ from wgmesh_agent.links.path_mtu import Path, PathMTUs
 from wgmesh_agent.membership.binding import IPAddress
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.wireguard.candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
 from wgmesh_agent.wireguard.mtu import OVERHEAD_BYTES
 from wgmesh_agent.wireguard.underlay import route_to
@@ -126,6 +129,22 @@ class Prober(asyncio.DatagramProtocol):
     def news(self, address: IPAddress, *, failed: bool) -> None:
         """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
         self._hearing.news(address, boot_clock.seconds(), failed=failed)
+
+    def hears(self, name: str) -> bool:
+        """Whether the member is heard now."""
+        link = self.links().get(name)
+        return link is not None and link.heard
+
+    def doubt(self, address: IPAddress) -> None:
+        """Probes a member, and takes it for heard from its next answer on."""
+        self.news(address, failed=True)
+        self.ask([address])
+
+    def has_session(self, key: PublicKey) -> bool:
+        """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
+        device = self._device()
+        peer = device.peers.get(key) if device is not None else None
+        return peer is not None and time.time() - peer.last_handshake < STALE_AFTER_SECONDS
 
     @property
     def period_seconds(self) -> float:

@@ -32,14 +32,17 @@ _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 class SerfMember:
-    """One member; `record` is memberlist's latest of it, `status_ltime` the time of its last intent."""
+    """One member; `record` is memberlist's latest of it, `status_ltime` the time of its last intent, `says_goodbye`
+    whether that was a leave which it told itself.
+    """
 
-    __slots__ = ("_view", "meta", "record", "since", "status", "status_ltime", "tags")
+    __slots__ = ("_view", "meta", "record", "says_goodbye", "since", "status", "status_ltime", "tags")
 
     def __init__(self, record: NodeRecord, status: MemberStatus, status_ltime: int, now: float) -> None:
         self.record = record
         self.status = status
         self.status_ltime = status_ltime
+        self.says_goodbye = False
         self.since = now
         self.meta: bytes | None = None
         self.tags: Mapping[str, str] = _NO_TAGS
@@ -64,6 +67,7 @@ class SerfMember:
                 record.incarnation,
                 record.vsn,
                 self.since,
+                self.says_goodbye or record.says_goodbye,
             )
         return view
 
@@ -156,6 +160,7 @@ class MemberTable:
             self._refute_leave(now)
             return False
         member.status_ltime = intent.ltime
+        member.says_goodbye = speaker == str(member.record.endpoint.address)
         if member.status is MemberStatus.ALIVE:
             self._set_status(member, MemberStatus.LEAVING, now)
         elif member.status is MemberStatus.FAILED:
@@ -267,6 +272,8 @@ class MemberTable:
             self.leaving[name] = member
         member.status = status
         member.since = now
+        if status is MemberStatus.ALIVE:
+            member.says_goodbye = False
         member.refresh()
         if member.gone or status is MemberStatus.LEAVING:
             self._gone(name, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -34,7 +35,10 @@ _REFUTING_ROOM = 1 << 20
 _REFUTING_ROOM_A_SECOND = 16
 """Of steps past the middle: the rest of all incarnations then lasts for four years of accusations."""
 _ASK_SECONDS = 1.0
-_GOODBYE_GOSSIP_INTERVALS = 5
+_ASKED_TIMES = 5
+"""Who is said to be gone, each gossip interval, before that is believed."""
+_INTRODUCED_SECONDS = 0.05
+"""Between two members, unknown here, that are asked who they are."""
 
 
 class Broadcaster(Protocol):
@@ -82,6 +86,7 @@ class Membership:
         self._strangers: dict[str, tuple[NodeRecord, float]] = {}
         """Those whom nobody vouched for when they were first heard of, and since when they are kept, in that order."""
         self._room, self._room_at = float(_REFUTING_ROOM), 0.0
+        self._asked_unknown = -math.inf
         self.leaving = False
         self.own = NodeRecord(config.node_name, config.address.packed, config.port)
 
@@ -137,7 +142,7 @@ class Membership:
         record = self._table.get(message.node)
         moved = False
         if record is None:
-            record = self._new_record(message, port, now)
+            record = self._new_record(message, port, now, source)
             if record is None:
                 return
         elif not own_word and self._is_far_ahead(message.incarnation, record, now):
@@ -203,7 +208,7 @@ class Membership:
     def dead(self, message: Dead, now: float, *, source: Endpoint | None = None) -> None:
         """A node is said to be dead, or by itself to leave, by whoever is at `source`.
 
-        A goodbye that comes by others is told on, and counts unless the member, asked about it, says that it lives.
+        What comes by others is told on, and counts unless the member, asked about it, says that it lives.
         """
         record = self._accused(message, now)
         if record is None or record.gone:
@@ -211,31 +216,44 @@ class Membership:
         if record is self.own:
             self._refute(message.incarnation, now)
             return
-        is_goodbye = message.node == message.from_node
-        if is_goodbye and not self.leaving and self._speakers.at(source) != record.name:
-            self._doubt_goodbye(record, message, now)
-            return
+        if self.leaving or self._speakers.at(source) == record.name:
+            self._pass_sentence(record, message, now, own_word=not self.leaving)
+        else:
+            self._doubt(record, message, now)
+
+    def _pass_sentence(self, record: NodeRecord, message: Dead, now: float, *, own_word: bool) -> None:
         self._broadcast(record.name, encode(message), now)
-        self._bury(record, message, now)
+        self._bury(record, message, now, own_word=own_word)
 
-    def _doubt_goodbye(self, record: NodeRecord, message: Dead, now: float) -> None:
-        if record.goodbye is not None:
+    def _doubt(self, record: NodeRecord, message: Dead, now: float) -> None:
+        """One member's word ends nobody: who is said to be gone is asked, as often as loss may take what it answers."""
+        doubted = record.doubted
+        if doubted is not None and message.incarnation <= doubted.incarnation:
+            if message.node == message.from_node:
+                record.doubted = message
             return
-        encoded = encode(message)
-        self._broadcast(record.name, encoded, now)
-        self._ask(record, encoded)
+        record.end_doubt()
+        record.doubted = message
+        self._broadcast(record.name, encode(message), now)
+        self._ask_whether_gone(record, _ASKED_TIMES, now)
 
-        def believe(now: float) -> None:
-            record.goodbye = None
-            if not record.gone and record.incarnation <= message.incarnation:
-                self._bury(record, message, now)
+    def _ask_whether_gone(self, record: NodeRecord, times: int, now: float) -> None:
+        record.doubt, message = None, record.doubted
+        if message is None or record.gone or record.incarnation > message.incarnation:
+            record.doubted = None
+        elif times == 0:
+            self._bury(record, message, now)
+        else:
+            self._ask(record, encode(message))
+            record.doubt = self._timers.at(
+                now + self._config.profile.gossip_interval_seconds,
+                lambda now: self._ask_whether_gone(record, times - 1, now),
+            )
 
-        patience = _GOODBYE_GOSSIP_INTERVALS * self._config.profile.gossip_interval_seconds
-        record.goodbye = self._timers.at(now + patience, believe)
-
-    def _bury(self, record: NodeRecord, message: Dead, now: float) -> None:
+    def _bury(self, record: NodeRecord, message: Dead, now: float, *, own_word: bool = False) -> None:
         record.end_suspicion()
         record.incarnation = message.incarnation
+        record.says_goodbye = own_word
         left = message.node == message.from_node
         self._table.set_state(record, NodeStateKind.LEFT if left else NodeStateKind.DEAD, now)
         self._delegate.node_left(record, now)
@@ -300,12 +318,15 @@ class Membership:
         else:
             self.suspect(Suspect(node.incarnation, node.name, self.own.name), now)
 
-    def _new_record(self, message: Alive, port: int, now: float) -> NodeRecord | None:
+    def _new_record(
+        self, message: Alive, port: int, now: float, source: Endpoint | None
+    ) -> NodeRecord | None:
         if message.incarnation < 1:
             self._counters.refuse("alive: no incarnation")
             return None
-        if message.incarnation > _MOST_AT_ONCE:
+        if message.incarnation > _MOST_AT_ONCE and not self._introduces_itself(message, source):
             self._counters.refuse("alive: incarnation far ahead")
+            self._ask_unknown(message, port, now)
             return None
         stranger = self._speakers.is_stranger(message.node)
         if stranger:
@@ -319,6 +340,23 @@ class Membership:
         if stranger:
             self._strangers[record.name] = record, now
         return record
+
+    def _introduces_itself(self, message: Alive, source: Endpoint | None) -> bool:
+        """Whether a node that is not in the table speaks of itself, from an address that is nobody else's."""
+        return (
+            source is not None
+            and source.address.packed == message.addr
+            and self._speakers.at(source) in (None, message.node)
+        )
+
+    def _ask_unknown(self, message: Alive, port: int, now: float) -> None:
+        """Others made a member refute up to where only its own word counts: it is asked for that, where it is bound."""
+        endpoint = endpoint_of(message.addr, port)
+        if self._speakers.at(endpoint) == message.node and now >= self._asked_unknown + _INTRODUCED_SECONDS:
+            self._asked_unknown = now
+            self._ask(
+                NodeRecord(message.node, message.addr, port), encode(Suspect(1, message.node, self.own.name))
+            )
 
     def _make_room(self, now: float) -> None:
         """Of those whom nobody vouches for the longest known goes for the next: invented ones push out each other."""
@@ -368,6 +406,7 @@ class Membership:
             record.vsn = OWN_VERSIONS if message.vsn == OWN_VERSIONS else message.vsn
         if record.state is not NodeStateKind.ALIVE:
             self._table.set_state(record, NodeStateKind.ALIVE, now)
+        record.says_goodbye = False
         if was_gone:
             self._delegate.node_joined(record, now)
         elif old_meta != record.meta:
@@ -418,7 +457,8 @@ class Membership:
         def convict(now: float) -> None:
             record.suspicion_timer = None
             if record.state is NodeStateKind.SUSPECT:
-                self.dead(Dead(record.incarnation, record.name, self.own.name), now)
+                verdict = Dead(record.incarnation, record.name, self.own.name)
+                self._pass_sentence(record, verdict, now, own_word=False)
 
         if record.suspicion_timer is not None:
             record.suspicion_timer.cancel()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from .endpoint import Endpoint, IPAddress, endpoint_of
-from .messages import NodeStateKind
+from .messages import Dead, NodeStateKind
 from .suspicion import Suspicion
 from .timers import Timer
 
@@ -31,8 +31,8 @@ P = TypeVar("P")
 class NodeRecord:
     """What is known of one node; `addr` and `meta` are bytes as received.
 
-    `own_word` is the highest incarnation that it has stated itself, or that was first heard of it. `goodbye`
-    runs while it is asked whether it has really left.
+    `own_word` is the highest incarnation that it has stated itself, or that was first heard of it. `doubted` is what
+    others say of its end, `doubt` runs while it is asked about that; `says_goodbye` is set if it told its end itself.
 
     `answered` is when it last acknowledged a probe from its own address.
 
@@ -43,8 +43,9 @@ class NodeRecord:
         "addr",
         "answered",
         "changed",
+        "doubt",
+        "doubted",
         "endpoint",
-        "goodbye",
         "incarnation",
         "last_asked",
         "meta",
@@ -53,6 +54,7 @@ class NodeRecord:
         "own_word_at",
         "packed",
         "port",
+        "says_goodbye",
         "state",
         "suspicion",
         "suspicion_timer",
@@ -71,7 +73,9 @@ class NodeRecord:
         self.own_word_at = 0.0
         self.last_asked = -math.inf
         self.answered = -math.inf
-        self.goodbye: Timer | None = None
+        self.doubt: Timer | None = None
+        self.doubted: Dead | None = None
+        self.says_goodbye = False
         self.state = NodeStateKind.DEAD
         self.changed = 0.0
         self.packed: bytes | None = None
@@ -100,9 +104,14 @@ class NodeRecord:
         if self.suspicion_timer is not None:
             self.suspicion_timer.cancel()
             self.suspicion_timer = None
-        if self.goodbye is not None:
-            self.goodbye.cancel()
-            self.goodbye = None
+        self.end_doubt()
+
+    def end_doubt(self) -> None:
+        """What others say of its end is decided."""
+        self.doubted = None
+        if self.doubt is not None:
+            self.doubt.cancel()
+            self.doubt = None
 
 
 class NodeTable:

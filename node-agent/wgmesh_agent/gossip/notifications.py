@@ -14,7 +14,7 @@ class Member:
     """One member as this node sees it.
 
     `versions` is its version vector (6 bytes, or none; see the module `versions`), `since` the monotonic time at
-    which it got its status.
+    which it got its status. `says_goodbye`: it has told itself, from its own address, that it leaves.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Member:
     incarnation: int
     versions: bytes
     since: float
+    says_goodbye: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 from tests.unit.materials import make_authority, mesh_record
 from tests.unit.policies import ScriptedPolicy
+from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.daemon.admissions import FIRST_PAUSE_SECONDS, Admissions
 from wgmesh_agent.daemon.changes import Changes
@@ -84,7 +85,13 @@ class Node:
         )
         self.gossip: dict[str, Member] = {}
         self.membership = Membership(
-            self.ledger, self.refusals, lambda: self.gossip, self.admissions, lambda: None, self.policy
+            self.ledger,
+            self.refusals,
+            lambda: self.gossip,
+            self.admissions,
+            lambda: None,
+            PlayedTunnels(),
+            self.policy,
         )
 
     def announced(self, told: Claim) -> None:

@@ -1,5 +1,7 @@
 """From gossip and announcements to the ledger: who is bound, who is let go, and what is refused."""
 
+import asyncio
+import itertools
 import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -7,6 +9,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from tests.unit.materials import mesh_record
 from tests.unit.policies import ScriptedPolicy
+from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.membership import ABSENT_SECONDS, NEVER_SEEN_SECONDS, Membership
@@ -54,11 +57,18 @@ class Ground:
         self.ledger = Ledger(own, bindings)
         self.refusals = Refusals()
         self.policy = ScriptedPolicy()
+        self.tunnels = PlayedTunnels()
         self.gossip: dict[str, Member] = {}
         self.changes = 0
         admissions = Admissions(mesh_record(), None, None, self.ledger, self.refusals, self.policy)
         self.membership = Membership(
-            self.ledger, self.refusals, lambda: self.gossip, admissions, self._changed, self.policy
+            self.ledger,
+            self.refusals,
+            lambda: self.gossip,
+            admissions,
+            self._changed,
+            self.tunnels,
+            self.policy,
         )
 
     def _changed(self) -> None:
@@ -119,6 +129,76 @@ def test_a_reaped_member_is_let_go(ground: Ground) -> None:
     ground.hear(member(claim(1)))
     ground.membership.reaped(member(claim(1), MemberStatus.FAILED))
     assert ground.keys() == set()
+
+
+async def until_decided(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many looks as whoever is waited for may take, in no time."""
+    monkeypatch.setattr("wgmesh_agent.daemon.membership.DEPARTING_LOOK_SECONDS", 0.0)
+    began = time.monotonic()
+    looks = itertools.count()
+    monkeypatch.setattr("wgmesh_agent.daemon.membership.time.monotonic", lambda: began + next(looks))
+    watching = asyncio.create_task(ground.membership.watch_departing())
+    for _ in range(30):
+        await asyncio.sleep(0)
+    watching.cancel()
+
+
+@pytest.mark.parametrize("how", ["left", "reaped"])
+async def test_whoever_is_heard_through_its_tunnel_is_not_let_go_on_what_others_say(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    ground.hear(member(claim(1)))
+    ground.tunnels.live("n1", claim(1).addresses[0])
+    if how == "left":
+        ground.hear(member(claim(1), MemberStatus.LEFT))
+    else:
+        ground.membership.reaped(member(claim(1), MemberStatus.FAILED))
+    assert [waiting.name for waiting in ground.membership.departing()] == ["n1"]
+    await until_decided(ground, monkeypatch)
+    assert ground.keys() == {key(1)}
+    assert ground.refusals.counts == {"leave_of_member": 1}
+    assert list(ground.membership.departing()) == []
+
+
+async def test_who_left_is_let_go_once_its_tunnel_is_silent(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.hear(member(claim(1)))
+    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.tunnels.die("n1")
+    ground.hear(member(claim(1), MemberStatus.LEFT))
+    assert ground.keys() == {key(1)}
+    await until_decided(ground, monkeypatch)
+    assert (ground.keys(), ground.refusals.counts) == (set(), {})
+
+
+def test_who_says_goodbye_itself_is_let_go_at_once(ground: Ground) -> None:
+    ground.hear(member(claim(1)))
+    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.hear(replace(member(claim(1), MemberStatus.LEFT), says_goodbye=True))
+    assert ground.keys() == set()
+
+
+async def test_who_is_back_is_waited_for_no_more(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground.hear(member(claim(1)))
+    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.hear(member(claim(1), MemberStatus.LEFT))
+    ground.hear(member(claim(1)))
+    ground.tunnels.die("n1")
+    await until_decided(ground, monkeypatch)
+    assert ground.keys() == {key(1)}
+
+
+async def test_another_under_the_name_of_who_left_is_bound_when_that_is_decided(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.hear(member(claim(1)))
+    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.tunnels.die("n1")
+    ground.hear(member(claim(1), MemberStatus.LEFT))
+    ground.gossip["n1"] = member(claim(2, "n1", "10.232.0.1"))
+    await until_decided(ground, monkeypatch)
+    assert ground.keys() == {key(2)}
 
 
 def test_the_goodbye_of_a_name_s_former_holder_takes_nothing_from_the_new_one(ground: Ground) -> None:
@@ -266,6 +346,19 @@ async def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other
     ground.gossip["n5"] = member(claim(5), MemberStatus.FAILED)
     await ground.membership.refresh()
     assert ground.keys() == {key(2), key(4), key(5)}
+
+
+async def test_whoever_wireguard_has_a_session_with_is_forgotten_neither_for_absence_nor_on_an_announcement() -> (
+    None
+):
+    ground = Ground([Binding(claim(1), Origin.PEERS, time.time() - NEVER_SEEN_SECONDS - 1, 0.0)])
+    ground.tunnels.sessions.add(key(1))
+    await ground.membership.refresh()
+    ground.membership.announced(announcement(claim(1), Peer.LEAVE))
+    assert ground.keys() == {key(1)}
+    ground.tunnels.sessions.clear()
+    await ground.membership.refresh()
+    assert ground.keys() == set()
 
 
 async def test_only_the_bound_key_is_seen_alive_under_its_name() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from tests.unit.gossip.core_ground import PORT, Bench, Loner, address, alive, endpoint
+from tests.unit.gossip.core_ground import PORT, Bench, Bound, Loner, address, alive, endpoint
 
+from wgmesh_agent.gossip.config import LAN
 from wgmesh_agent.gossip.errors import PeerError
-from wgmesh_agent.gossip.messages import Alive, Dead, NodeState, NodeStateKind, Suspect
+from wgmesh_agent.gossip.messages import Alive, Dead, NodeState, NodeStateKind, Suspect, UserMessage
+from wgmesh_agent.gossip.notifications import MemberLeft, MemberReaped
+from wgmesh_agent.gossip.serf_messages import LeaveIntent, MemberStatus, encode_serf
 from wgmesh_agent.gossip.versions import OWN_VERSIONS
 
 ALIVE, SUSPECT, DEAD, LEFT = (
@@ -18,6 +21,7 @@ ALIVE, SUSPECT, DEAD, LEFT = (
     NodeStateKind.LEFT,
 )
 LAST = 2**32 - 1
+DOUBT_SECONDS = 5 * LAN.gossip_interval_seconds
 
 
 def in_state(state: NodeStateKind, nodes: int = 6, incarnation: int = 5) -> Bench:
@@ -28,6 +32,7 @@ def in_state(state: NodeStateKind, nodes: int = 6, incarnation: int = 5) -> Benc
         bench.membership.suspect(Suspect(incarnation, "n2", "n3"), 0.0)
     elif state is DEAD:
         bench.membership.dead(Dead(incarnation, "n2", "n3"), 0.0)
+        bench.pass_time(DOUBT_SECONDS)
     elif state is LEFT:
         bench.membership.dead(Dead(incarnation, "n2", "n2"), 0.0, source=endpoint(2))
     bench.clear()
@@ -103,6 +108,7 @@ def test_dead_counts_once_and_from_the_node_itself_means_left(
 ) -> None:
     bench = in_state(before)
     bench.membership.dead(Dead(incarnation, "n2", accuser), 1.0, source=endpoint(int(accuser[1:])))
+    bench.pass_time(1.0 + DOUBT_SECONDS)
     assert bench.state("n2") is after
     changed = after is not before
     assert bench.told == ([("left", "n2")] if changed else [])
@@ -243,6 +249,7 @@ class TestSuspicion:
     def test_death_by_others_stops_the_clock_too(self) -> None:
         bench = in_state(SUSPECT)
         bench.membership.dead(Dead(5, "n2", "n3"), 1.0)
+        bench.pass_time(1.0 + DOUBT_SECONDS)
         bench.clear()
         bench.pass_time(1000.0)
         assert (bench.said, bench.told) == ([], [])
@@ -394,6 +401,88 @@ class TestGoodbyes:
         core.hear(Dead(1, "n1", "n1"), source=3)
         answers = [(to, said.incarnation) for to, said, _ in core.of(Alive) if said.node == "n1"]
         assert answers == [(endpoint(3), 2)]
+
+
+class TestDeathsByOthers:
+    def test_the_accused_is_asked_until_it_is_believed(self) -> None:
+        bench = Bench().with_nodes(6)
+        verdict = Dead(1, "n2", "n3")
+        bench.membership.dead(verdict, 1.0, source=endpoint(3))
+        assert (bench.state("n2"), bench.said) == (ALIVE, [verdict])
+        bench.pass_time(0.9 + DOUBT_SECONDS)
+        assert bench.state("n2") is ALIVE
+        assert bench.asked == [("n2", verdict)] * 5
+        bench.pass_time(1.1 + DOUBT_SECONDS)
+        assert (bench.state("n2"), bench.told) == (DEAD, [("left", "n2")])
+
+    def test_one_answer_is_enough_and_is_asked_for_no_more(self) -> None:
+        bench = Bench().with_nodes(6)
+        bench.membership.dead(Dead(1, "n2", "n3"), 1.0, source=endpoint(3))
+        bench.pass_time(1.7)
+        bench.membership.alive(alive("n2", 2), 1.75, source=endpoint(2))
+        asked = len(bench.asked)
+        bench.pass_time(9.0)
+        assert (bench.state("n2"), bench.told, len(bench.asked)) == (ALIVE, [], asked)
+
+    def test_a_later_accusation_is_asked_about_as_long_as_the_first(self) -> None:
+        bench = Bench().with_nodes(6)
+        bench.membership.dead(Dead(1, "n2", "n3"), 1.0, source=endpoint(3))
+        bench.pass_time(1.9)
+        bench.membership.dead(Dead(2, "n2", "n3"), 1.9, source=endpoint(3))
+        bench.pass_time(2.5)
+        assert bench.state("n2") is ALIVE
+        assert bench.asked[-1] == ("n2", Dead(2, "n2", "n3"))
+
+    def test_a_goodbye_told_meanwhile_makes_it_one_that_left(self) -> None:
+        bench = Bench().with_nodes(6)
+        bench.membership.dead(Dead(1, "n2", "n3"), 1.0, source=endpoint(3))
+        bench.membership.dead(Dead(1, "n2", "n2"), 1.1, source=endpoint(4))
+        bench.pass_time(3.0)
+        assert bench.state("n2") is LEFT
+
+    @pytest.mark.parametrize("prune", [False, True])
+    @pytest.mark.parametrize("leave_first", [False, True])
+    def test_with_a_forced_leave_beside_it_a_living_member_stays(
+        self, prune: bool, leave_first: bool
+    ) -> None:
+        core = Loner().know(3)
+        member = core.core.members()["n2"]
+        verdict = Dead(member.incarnation, "n2", "n3")
+        leave = UserMessage(encode_serf(LeaveIntent(20, "n2", prune)))
+        for message in (leave, verdict) if leave_first else (verdict, leave):
+            core.hear(message, source=3)
+        core.pass_time(0.1)
+        core.hear(alive("n2", member.incarnation + 1), source=2)
+        core.pass_time(2.5)
+        assert core.core.members()["n2"].status in (MemberStatus.ALIVE, MemberStatus.LEAVING)
+        assert [event for event in core.events if isinstance(event, MemberLeft | MemberReaped)] == []
+
+
+class TestMembersMadeToRefuteFar:
+    FAR = 2**31 + 1
+
+    def test_a_newcomer_takes_their_own_word(self) -> None:
+        bench = Bench().with_nodes(2)
+        bench.membership.alive(alive("n3", self.FAR), 1.0, source=endpoint(2))
+        assert bench.table.get("n3") is None
+        bench.membership.alive(alive("n3", self.FAR), 1.1, source=endpoint(3))
+        assert bench.state("n3") is ALIVE
+
+    def test_nobody_speaks_for_the_holder_of_an_address(self) -> None:
+        bench = Bench().with_nodes(2)
+        bench.membership.alive(alive("n3", self.FAR, 2), 1.0, source=endpoint(2))
+        assert bench.table.get("n3") is None
+
+    def test_who_is_bound_is_asked_for_its_own_word_at_a_bounded_rate(self) -> None:
+        core = Loner(vouching=Bound("n3", endpoint(3).address)).know(2)
+        core.clear()
+        for _ in range(10):
+            core.hear(alive("n3", self.FAR), source=2)
+            core.hear(alive("n4", self.FAR), source=2)
+        asked = [(to, said.node) for to, said, _ in core.of(Suspect)]
+        assert asked == [(endpoint(3), "n3")]
+        core.hear(alive("n3", self.FAR), source=3)
+        assert core.core.members()["n3"].status is MemberStatus.ALIVE
 
 
 class TestMerge:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from tests.unit import materials
 from tests.unit.materials import mesh_record
+from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.daemon.admissions import Admissions
 from wgmesh_agent.daemon.changes import Changes
@@ -258,7 +259,13 @@ class SessionGround:
         refusals = Refusals()
         admissions = Admissions(record, None, None, self.ledger, refusals, policy)
         self.membership = Membership(
-            self.ledger, refusals, self.gossip.members, admissions, self.changes.bump, policy
+            self.ledger,
+            refusals,
+            self.gossip.members,
+            admissions,
+            self.changes.bump,
+            PlayedTunnels(),
+            policy,
         )
         self.leave_wanted = asyncio.Event()
         node = SimpleNamespace(

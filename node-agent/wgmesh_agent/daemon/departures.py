@@ -1,0 +1,93 @@
+"""Members that others say have left: they are let go of once their tunnels are silent, and not before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from wgmesh_agent.gossip.endpoint import IPAddress
+from wgmesh_agent.gossip.notifications import Member
+from wgmesh_agent.wireguard.keys import PublicKey
+
+SILENT_SECONDS = 3.0
+"""After a probe that asks for an answer at once: three tries of a path that loses packets, at a probe a second."""
+ASKED_AT_ONCE = 8
+"""In a look. There is a look a second while anybody is to be asked."""
+
+
+class Tunnels(Protocol):
+    """What comes in through the tunnels, apart from gossip."""
+
+    def hears(self, name: str) -> bool:
+        """Whether the member is heard now."""
+
+    def doubt(self, address: IPAddress) -> None:
+        """Probes a member, and takes it for heard from its next answer on."""
+
+    def has_session(self, key: PublicKey) -> bool:
+        """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
+
+
+@dataclass(slots=True)
+class _Departure:
+    member: Member
+    how: str
+    asked: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """What a look came to: `member` is gone, or lives in spite of what was said of it."""
+
+    member: Member
+    how: str
+    lives: bool
+
+
+class Departures:
+    """A goodbye that comes by others is any member's word. `now` is monotonic seconds."""
+
+    def __init__(self, tunnels: Tunnels) -> None:
+        self._tunnels = tunnels
+        self._waiting: dict[str, _Departure] = {}
+
+    def __iter__(self) -> Iterator[Member]:
+        """Those who are waited for: they are to be probed, though gossip has them left."""
+        return (departure.member for departure in self._waiting.values())
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def awaits(self, member: Member, how: str) -> bool:
+        """Whether the member is to stay until its tunnel is silent; False if it is silent, or said goodbye itself."""
+        if member.says_goodbye or not self._tunnels.hears(member.name):
+            self._waiting.pop(member.name, None)
+            return False
+        self._waiting.setdefault(member.name, _Departure(member, how))
+        return True
+
+    def back(self, name: str) -> None:
+        """Gossip has the member alive again."""
+        self._waiting.pop(name, None)
+
+    def look(self, now: float) -> list[Departed]:
+        """Asks the next, and tells of whom it is decided."""
+        found = []
+        for name, departure in list(self._waiting.items()):
+            is_asked = departure.asked <= now
+            if is_asked and self._tunnels.hears(name):
+                found.append(Departed(departure.member, departure.how, lives=True))
+            elif is_asked and now - departure.asked >= SILENT_SECONDS:
+                found.append(Departed(departure.member, departure.how, lives=False))
+        for departed in found:
+            del self._waiting[departed.member.name]
+        free = ASKED_AT_ONCE - sum(departure.asked <= now for departure in self._waiting.values())
+        unasked = [departure for departure in self._waiting.values() if departure.asked > now]
+        for departure in unasked[: max(0, free)]:
+            departure.asked = now
+        for departure in self._waiting.values():
+            if departure.asked <= now:
+                self._tunnels.doubt(departure.member.address)
+        return found
