@@ -45,6 +45,7 @@ def _record(other: Node, packed: bytes) -> NodeRecord:
     record.name, record.addr, record.port, record.endpoint = own.name, own.addr, own.port, own.endpoint
     record.meta, record.vsn, record.incarnation = own.meta, OWN_VERSIONS, own.incarnation
     record.state, record.changed, record.packed = NodeStateKind.ALIVE, own.changed, packed
-    record.suspicion = record.suspicion_timer = record.doubt = None
+    record.suspicion = record.suspicion_timer = record.doubt = record.doubted = None
+    record.says_goodbye = False
     record.own_word, record.own_word_at, record.last_asked = own.incarnation, 0.0, -math.inf
     return record
