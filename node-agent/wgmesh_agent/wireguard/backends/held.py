@@ -7,10 +7,12 @@ there. So it ends with neither the agent's process nor its container, and does n
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import time
 from pathlib import Path
 
+from wgmesh_agent.wireguard.backends.priority import come_first
 from wgmesh_agent.wireguard.backends.process import SOCKETS, Process, writing
 from wgmesh_agent.wireguard.errors import UapiError
 
@@ -69,6 +71,7 @@ def hold(name: str, program: str, directory: Path = SOCKETS) -> None:
         OSError: the program cannot be started.
     """
     request = request_path(name, directory)
+    come_first(os.getpid())
     while True:
         if request.exists():
             _run(program, name)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import BackEndUnavailableError, UapiError
 from ..uapi import MAX_REPLY_BYTES, SUCCEEDED
+from .priority import come_first
 
 PROGRAM = "wireguard-go"
 SOCKETS = Path("/var/run/wireguard")
@@ -28,8 +29,6 @@ _START_SECONDS = 10.0
 _END_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 _ANSWER_SECONDS = 30.0
-_NICE = -10
-"""The kernel's own WireGuard comes before all programs. While this one waits its turn, its socket runs over."""
 _STREAM = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _RECEIVE_BYTES = 256 * 1024
 _CREDENTIALS = struct.Struct("=iII")
@@ -299,16 +298,7 @@ def _process_behind(connection: socket.socket) -> int | None:
         return None
     with suppress(OSError):
         if Path(f"/proc/{pid}/comm").read_text("utf-8").strip() == PROGRAM:
-            _come_first(pid)
+            come_first(pid)
             return descriptor
     os.close(descriptor)
     return None
-
-
-def _come_first(pid: int) -> None:
-    """Has all threads of a process run before other programs, where this one may do that and nobody else chose."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        # a thread may end meanwhile, and without privileges only the owner of the machine may do this
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpriority(os.PRIO_PROCESS, int(thread.name)) == 0:
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), _NICE)
