@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from tests.netns.mesh_ground import Pinging, eventually, lab_network, wgmesh, wireguard
 
 from wgmesh_agent.lab.agent import until
@@ -203,7 +206,11 @@ def _resident_mib(pid: int) -> float:
 @contextmanager
 def under_attack() -> Iterator[Ground]:
     """A mesh of honest members with their event loops watched; the one that goes bad is a member still."""
-    with lab_network() as network:
+    built = subprocess.run(
+        [HERE / "wireguard-go"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.strip()
+    with pytest.MonkeyPatch.context() as environment, lab_network() as network:
+        environment.setenv("PATH", built, prepend=os.pathsep)
         program = (sys.executable, str(HERE / "watched_agent.py"))
         mesh = Mesh(network, program=program)
         mesh.start(len(HONEST) + 1)
@@ -239,7 +246,9 @@ def promises_kept(ground: Ground, figures: Figures) -> Iterator[None]:
     assert after == before, f"honest peers changed: {before} became {after}"
     figures.grown = {node: now - resident[node] for node, now in ground.resident_mib().items()}
     figures.longest_step, figures.longest_of = ground.longest_step()
-    assert not lost, f"pings between honest members lost: {lost}"
+    assert not lost, (
+        f"pings between honest members lost: {lost}; the hosts themselves dropped {ground.dropped()}"
+    )
     eventually(
         lambda: not ground.not_alive(), CALM_SECONDS, lambda: f"all are alive again: {ground.not_alive()}"
     )
