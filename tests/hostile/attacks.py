@@ -52,6 +52,8 @@ class Facts:
         victims: mesh addresses of the honest members, by name.
         keys: their WireGuard keys in base64.
         port: of gossip.
+        incarnation: the last one that it has heard of a member.
+        time: of its Lamport clock.
         outside: an address that is no member's.
     """
 
@@ -60,6 +62,8 @@ class Facts:
     victims: dict[str, Address]
     keys: dict[str, str]
     port: int
+    incarnation: Callable[[str], int]
+    time: Callable[[], int]
     outside: Address = _OUTSIDE
 
 
@@ -328,12 +332,33 @@ def reflection(facts: Facts, rng: random.Random) -> Datagrams:
 @attack("accusations")
 def accusations(facts: Facts, rng: random.Random) -> Datagrams:
     """Living members are said to be suspect and dead, in everybody's name."""
-    incarnation = 1
     while True:
-        incarnation += rng.random() < 0.01
         name, by = rng.choice(list(facts.victims)), rng.choice([facts.own, *facts.victims])
+        incarnation = facts.incarnation(name) + rng.randrange(3)
         yield [encode(Suspect(incarnation, name, by))]
         yield [encode(Dead(incarnation, name, by))]
+
+
+@attack("dismissals")
+def dismissals(facts: Facts, rng: random.Random) -> Datagrams:
+    """H07, H08: living members are dead, and have left or are to be forgotten, in one datagram."""
+    while True:
+        name, by = rng.choice(list(facts.victims)), rng.choice([facts.own, *facts.victims])
+        parts = [
+            encode(Dead(facts.incarnation(name) + rng.randrange(3), name, by)),
+            said(LeaveIntent(facts.time() + rng.randrange(1, 50), name, rng.random() < 0.5)),
+        ]
+        rng.shuffle(parts)
+        yield parts
+
+
+@attack("far refutations")
+def far_refutations(facts: Facts, rng: random.Random) -> Datagrams:
+    """H07: living members are made to refute where only their own word counts."""
+    while True:
+        yield [
+            encode(Suspect(rng.choice([1 << 31, (1 << 32) - 1]), rng.choice(list(facts.victims)), facts.own))
+        ]
 
 
 @attack("garbage")

@@ -47,12 +47,16 @@ class Hostile:
         self.facts = Facts(
             setting["name"], record.addresses[0],
             {name: ip_address(address) for name, address in setting["victims"].items()},
-            setting["keys"], record.gossip_port,
+            setting["keys"], record.gossip_port, self._incarnation, lambda: node._core._clock.time,
         )  # fmt: skip
         keyring = Keyring(record.gossip_keys[0])
         self.packets = PacketCodec(keyring, nonces=os.urandom)
         self.streams = StreamCodec(keyring, nonces=os.urandom)
         self._node = node
+
+    def _incarnation(self, name: str) -> int:
+        member = self._node.members().get(name)
+        return member.incarnation if member is not None else 1
 
     async def attack(self, order: dict[str, Any]) -> Counter[str]:
         """Carries out one order to its end."""
