@@ -2,8 +2,8 @@
 
 Its argument is a JSON object: `folder` (a mesh's state folder), `name`, `port`, `seeds` (mesh addresses to join
 gossip by), `tags` and `socket`, where it takes orders, one a connection: a JSON object with `tags`, `events` (pairs of
-a name and base64), `force_leave` (names) and `flood` (pairs of a member's name and address). It stays a member until it
-is killed.
+a name and base64), `force_leave` (names), `flood` (pairs of a member's name and address), and `dismiss` (names) with
+`targets` (mesh addresses). It stays a member until it is killed.
 """
 
 import asyncio
@@ -45,6 +45,16 @@ def flood(node: GossipNode, victim: str, address: IPAddress, name: str, record: 
     node._flush()
 
 
+def dismiss(node: GossipNode, victim: str, targets: list[IPAddress], name: str, record: MeshRecord) -> None:
+    """Tells each target in one datagram that a living member is dead, and that it is to be forgotten."""
+    ltime = node._core._clock.time + 2
+    dead = encode(Dead(node.members()[victim].incarnation, victim, name))
+    leave = encode(UserMessage(encode_serf(LeaveIntent(ltime, victim, prune=True))))
+    for target in targets:
+        node._core._memberlist.transmitter.send([dead, leave], Endpoint(target, record.gossip_port))
+    node._flush()
+
+
 async def misbehave(setting: dict[str, Any]) -> None:
     record = mesh_from_json(load(Path(setting["folder"]) / MESH))
     config = SerfConfig(
@@ -70,6 +80,9 @@ async def misbehave(setting: dict[str, Any]) -> None:
             node.force_leave(name, prune=True)
         for victim, address in order.get("flood", ()):
             flood(node, victim, ip_address(address), setting["name"], record)
+        targets = [ip_address(address) for address in order.get("targets", ())]
+        for victim in order.get("dismiss", ()):
+            dismiss(node, victim, targets, setting["name"], record)
         writer.write(b"done")
         writer.close()
 

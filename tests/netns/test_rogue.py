@@ -269,6 +269,19 @@ def test_forcing_a_living_member_to_leave_takes_nobody_out(mesh: Mesh, rogue: Ro
     assert [status(mesh, node, "n2") for node in HONEST] == ["alive"] * 3
 
 
+def test_saying_that_a_living_member_is_dead_and_to_be_forgotten_takes_nobody_out(
+    mesh: Mesh, rogue: Rogue
+) -> None:
+    watch = Watch(mesh)
+    for _ in range(3):
+        rogue.order(dismiss=["n2", "n3"], targets=[mesh.mesh_address(node) for node in HONEST])
+        watch.unchanged(3)
+    eventually(
+        lambda: [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9, 20,
+        lambda: f"all are alive: {[mesh.members(node) for node in HONEST]}",
+    )  # fmt: skip
+
+
 def test_a_new_key_under_its_own_name_is_refused_because_no_bootstrap_node_confirms_it(mesh: Mesh) -> None:
     with rogue_named(mesh, "n4", 7946) as rogue:
         watch = Watch(mesh)
@@ -358,6 +371,14 @@ def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> 
     # Questions and answers are user events, which have a clock of their own.
     asked = wgmesh(mesh.network.hosts["n3"], "rtt").stdout
     assert all(node in asked for node in HONEST)
+    # Whoever comes now hears of them for the first time at incarnations that nobody is believed to have reached.
+    mesh.agents["n3"].kill()
+    mesh.agents["n3"].start()
+    mesh.agents["n3"].wait_until_ready()
+    eventually(
+        lambda: [status(mesh, "n3", node) for node in ("n1", "n2")] == ["alive"] * 2, 20,
+        lambda: f"n3 meets the others: {mesh.members('n3')}",
+    )  # fmt: skip
 
 
 def test_a_replayed_record_does_not_bring_an_old_key_back(mesh: Mesh, rogue: Rogue) -> None:

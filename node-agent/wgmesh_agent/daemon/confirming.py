@@ -39,7 +39,7 @@ class Confirming:
         self,
         ledger: Ledger,
         accept: Callable[[Claim, Origin], bool],
-        disputed: Callable[[], list[Claim]],
+        disputed: Callable[[], Awaitable[list[Claim]]],
         has_lost_bootstrap: Callable[[], bool],
         is_crowded: Callable[[], bool],
         bootstraps: Callable[[], Sequence[HostPort]],
@@ -65,7 +65,7 @@ class Confirming:
         pause = FIRST_PAUSE_SECONDS
         while True:
             generation = changes.generation
-            if self._is_crowded() or self._has_lost_bootstrap() or self._disputed():
+            if self._is_crowded() or self._has_lost_bootstrap() or await self._disputed():
                 pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
                 if self._is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
@@ -87,8 +87,9 @@ class Confirming:
             for claim in told if self._is_crowded() else ():
                 if self._is_new(claim):
                     settled |= self._bind(claim, bootstrap)
+                    await asyncio.sleep(0)
             # Among a thousand strangers finding out takes long: once, unless somebody was bound.
-            disputed, is_bound = self._disputed(), False
+            disputed, is_bound = await self._disputed(), False
             for claim in confirmed(disputed, told):
                 if self._ledger.by_key(claim.public_key) is None or self._ledger.contradicts(claim):
                     is_bound |= self._bind(claim, bootstrap)
@@ -97,7 +98,9 @@ class Confirming:
                 if self._ledger.contradicts(claim):
                     is_bound |= self._bind(claim, bootstrap)
             settled |= is_bound
-            if not (self._disputed() if is_bound else disputed) and not self._has_lost_bootstrap():
+            if is_bound:
+                disputed = await self._disputed()
+            if not disputed and not self._has_lost_bootstrap():
                 break
         return settled
 

@@ -234,7 +234,7 @@ class Membership:
 
         await in_slices(list(self._ledger), note)
 
-    def disputed(self) -> list[Claim]:
+    async def disputed(self) -> list[Claim]:
         """What living members say of themselves and is refused: another key or address is bound, or no record shown."""
         members = self._members()
         disputed = [
@@ -242,20 +242,23 @@ class Membership:
             for claim in self._admissions.lacking()
             if (member := members.get(claim.node)) is not None and member.status in PRESENT
         ]
-        for member in self._members().values():
-            binding = self._ledger.by_name(member.name)
+
+        def look(member: Member) -> None:
             if member.status not in PRESENT or member.name == self._ledger.own.node:
-                continue
+                return
+            binding = self._ledger.by_name(member.name)
             if (
                 binding is not None
                 and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
                 and member.address in binding.claim.addresses
             ):
-                continue
+                return
             with contextlib.suppress(TagsError):
                 claim = claim_from_tags(member.name, member.tags)
                 if claim is not None and self._ledger.contradicts(claim):
                     disputed.append(claim)
+
+        await in_slices(list(members.values()), look)
         return disputed
 
     def has_lost_bootstrap(self) -> bool:

@@ -55,7 +55,7 @@ class Ground:
         assert origin is Origin.PEERS
         return self.ledger.bind(accepted, origin, 2.0) is None
 
-    def _disputed(self) -> list[Claim]:
+    async def _disputed(self) -> list[Claim]:
         return [
             one
             for one in self.heard
@@ -203,10 +203,10 @@ async def test_what_is_in_dispute_is_found_out_once_where_nobody_is_bound() -> N
     looked = 0
     disputed = ground.confirming._disputed
 
-    def counted() -> list[Claim]:
+    async def counted() -> list[Claim]:
         nonlocal looked
         looked += 1
-        return disputed()
+        return await disputed()
 
     ground.confirming._disputed = counted
     await ground.confirming.settle()

@@ -280,22 +280,24 @@ def test_even_a_bootstrap_node_does_not_give_this_node_s_own_away(ground: Ground
     assert ground.keys() == set()
 
 
-def test_a_member_with_another_key_than_is_bound_is_in_dispute_until_it_is_settled(ground: Ground) -> None:
+async def test_a_member_with_another_key_than_is_bound_is_in_dispute_until_it_is_settled(
+    ground: Ground,
+) -> None:
     ground.hear(member(claim(1)))
     ground.hear(member(claim(3)))
     anew = claim(2, "n1", "10.232.0.1")
     ground.hear(member(anew))
-    assert ground.membership.disputed() == [anew]
+    assert await ground.membership.disputed() == [anew]
     assert ground.refusals.counts == {"address_bound": 1}
     ground.membership.accept(anew, Origin.PEERS)
-    assert ground.membership.disputed() == []
+    assert await ground.membership.disputed() == []
 
 
-def test_a_member_at_another_s_address_is_in_dispute(ground: Ground) -> None:
+async def test_a_member_at_another_s_address_is_in_dispute(ground: Ground) -> None:
     ground.hear(member(claim(1)))
     taker = claim(2, "n2", "10.232.0.1")
     ground.hear(member(taker))
-    assert ground.membership.disputed() == [taker]
+    assert await ground.membership.disputed() == [taker]
 
 
 @pytest.mark.parametrize(
@@ -308,10 +310,10 @@ def test_a_member_at_another_s_address_is_in_dispute(ground: Ground) -> None:
     ],
     ids=["this node's key", "outside", "malformed", "failed"],
 )
-def test_what_no_bootstrap_node_could_confirm_is_no_dispute(ground: Ground, nonsense: Member) -> None:
+async def test_what_no_bootstrap_node_could_confirm_is_no_dispute(ground: Ground, nonsense: Member) -> None:
     ground.hear(member(claim(1)))
     ground.hear(nonsense)
-    assert ground.membership.disputed() == []
+    assert await ground.membership.disputed() == []
 
 
 def test_a_bootstrap_node_that_gossip_does_not_have_alive_is_lost(ground: Ground) -> None:
