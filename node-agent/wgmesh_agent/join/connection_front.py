@@ -221,6 +221,17 @@ def caller_of_inner(peer: str) -> str:
     return f"ipv4:{address}:{parts[2]}" if address.version == 4 else f"ipv6:[{address}]:{parts[2]}"
 
 
+def source_of(peer: str) -> str:
+    """Who is counted for a call, from gRPC's name of the other end; of a name without an address, what precedes its
+    last colon.
+    """
+    host = peer.rpartition(":")[0]
+    try:
+        return _source(ip_address(host.partition(":")[2].strip("[]").partition("%")[0]))
+    except ValueError:
+        return host
+
+
 def _source(address: IPAddress) -> str:
     """Who is counted for a connection: an IPv4 address, or a /64 of IPv6, which one machine may have all of."""
     return str(address) if address.version == 4 else str(IPv6Network((int(address) >> 64 << 64, 64)))

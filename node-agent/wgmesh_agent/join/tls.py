@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from wgmesh_agent.bounded_file import FileFault, read_bounded
+from wgmesh_agent.join.connection_front import source_of
 from wgmesh_agent.membership.caller import Caller
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.parsed_certificate import (
@@ -172,7 +173,7 @@ def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
     """
     pem = list(auth_context.get("x509_pem_cert", ()))
     if not pem:
-        return Caller(holder=peer.rpartition(":")[0], is_anonymous=True)
+        return Caller(holder=source_of(peer), is_anonymous=True)
     certificate = parse_pem(pem[0])[0]
     if certificate.identity_fault:
         raise IdentityError(certificate.identity_fault)

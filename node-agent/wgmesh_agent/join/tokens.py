@@ -74,7 +74,7 @@ class TokenStore:
         return len(self._tokens)
 
     def issue(self, holder: str, now: float) -> str:
-        """A new token for `holder` (a certificate's fingerprint, or the caller's address without TLS).
+        """A new token for `holder`: a certificate's fingerprint; without TLS the caller's IPv4 address or IPv6 /64.
 
         Raises:
             TokenError: TOO_MANY.

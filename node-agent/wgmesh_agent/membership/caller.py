@@ -14,7 +14,7 @@ class Caller:
     """A caller of the Mesh service.
 
     Attributes:
-        holder: what tokens are bound to: the certificate's SHA-256, or without TLS the caller's address.
+        holder: what tokens are bound to: the certificate's SHA-256, or without TLS its address (of IPv6: its /64).
         identity: the wgmesh identity in the certificate; None without TLS or with certificates of another kind.
         name: the identity as text, or the certificate's subject; kept with the binding. Empty without TLS, and for a
             certificate without a subject: an empty name is no identity, and never equals another.

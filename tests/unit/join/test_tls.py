@@ -124,6 +124,17 @@ def test_a_caller_s_certificate_that_cannot_be_read_is_no_caller() -> None:
         caller_of({"x509_pem_cert": [pem]}, "ipv4:192.0.2.1:1")
 
 
+def test_a_caller_without_a_certificate_is_its_ipv4_address_or_its_64() -> None:
+    def holder(peer: str) -> str:
+        return caller_of({}, peer).holder
+
+    assert holder("ipv6:[2001:db8::1]:1") == holder("ipv6:[2001:db8::ffff:2]:2")
+    assert holder("ipv6:[2001:db8::1]:1") != holder("ipv6:[2001:db8:0:1::1]:1")
+    assert holder("ipv6:[fe80::1%eth0]:1") == holder("ipv6:[fe80::2]:1")
+    assert holder("ipv4:192.0.2.1:1") == holder("ipv4:192.0.2.1:2") != holder("ipv4:192.0.2.2:1")
+    assert holder("unix:/x") == "unix"
+
+
 def test_a_caller_with_a_malformed_identity_is_no_caller() -> None:
     names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("wgmesh://blue/king/x")])
     cert = certificate(ec.generate_private_key(ec.SECP256R1()), names)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wgmesh_agent.join.tls import caller_of
 from wgmesh_agent.join.tokens import (
     MAX_JWT_SECONDS,
     MAX_TOKENS,
@@ -150,6 +151,16 @@ def test_whatever_many_holders_do_another_gets_a_token(store: TokenStore) -> Non
                 store.issue(f"{number:064}", 0.0)
     assert len(store) < MAX_TOKENS
     store.issue("c" * 64, 0.0)
+
+
+def test_whatever_a_machine_with_a_64_of_addresses_does_another_gets_a_token(store: TokenStore) -> None:
+    for number in range(1, 301):
+        holder = caller_of({}, f"ipv6:[2001:db8::{number:x}:1]:4711").holder
+        with contextlib.suppress(TokenError):
+            for _ in range(MAX_TOKENS_A_HOLDER):
+                store.issue(holder, 0.0)
+    assert len(store) == MAX_TOKENS_A_HOLDER
+    store.issue(caller_of({}, "ipv6:[2001:db8:0:1::1]:4711").holder, 0.0)
 
 
 @given(
