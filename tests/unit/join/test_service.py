@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from wgmesh_agent.join.registrar import Registrar
 from wgmesh_agent.join.service import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.join.tls import Credentials, TLSFileError, load_tls_files
 from wgmesh_agent.join.tokens import TokenFault, TokenStore, sign
-from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.membership.binding import Binding, IPAddress
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -46,15 +48,16 @@ def authority() -> Authority:
     return Authority()
 
 
-@pytest.fixture(params=[True, False], ids=["tls", "dev"])
-async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIterator[Bench]:
+@contextlib.asynccontextmanager
+async def serving(authority: Authority, *, tls: bool, mesh: QuietMesh) -> AsyncIterator[Bench]:
+    """A Mesh service at work."""
     ranges = (ip_network("10.232.0.0/16"),)
     ledger = Ledger(Own(OWN.node, OWN.public_key, OWN.addresses, ranges))
     denials: Counter[DenialReason] = Counter()
     numbers = itertools.count()
     service = MeshService(
         MeshFacts("blue", ranges, 1234, 7946, "lan"),
-        Registrar("blue", ledger, AddressAllocator(ranges), QuietMesh()),
+        Registrar("blue", ledger, AddressAllocator(ranges), mesh),
         TokenStore(lambda: f"{next(numbers):043}"),
         own=lambda: OWN,
         vouch=lambda claim: claim,
@@ -64,16 +67,19 @@ async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIt
         own_key=lambda: BOOTSTRAP_KEY,
     )
     # gRPC does not say which port it got here, so a free one is found first
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    tls = bool(request.param)
     credentials = authority.credentials("boot", Role.BOOTSTRAP)
     server = await serve(service, address, credentials if tls else None)
     yield Bench(address, tls, denials, ledger, credentials)
     await server.stop(None)
+
+
+@pytest.fixture(params=[True, False], ids=["tls", "dev"])
+async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIterator[Bench]:
+    async with serving(authority, tls=bool(request.param), mesh=QuietMesh()) as made:
+        yield made
 
 
 async def test_a_joiner_learns_all_it_needs(bench: Bench, authority: Authority) -> None:
@@ -159,6 +165,62 @@ async def test_a_joiner_of_the_original_reads_what_it_knows(bench: Bench, author
         assert (first.type, first.meshIP, first.endpointIP, first.endpointPort) == (
             Peer.JOIN, "10.232.1.1", "192.0.2.9", 54540,
         )  # fmt: skip
+
+
+class SlowMesh(QuietMesh):
+    """Takes its time to program and announce whom it admits."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_go, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        self.begun.set()
+        await self.let_go.wait()
+        self.ended.set()
+
+
+async def test_an_admission_that_was_begun_is_ended_when_its_caller_has_gone(authority: Authority) -> None:
+    mesh = SlowMesh()
+    async with serving(authority, tls=True, mesh=mesh) as bench, asyncio.timeout(10):
+        joining = asyncio.create_task(join(bench, authority.credentials("alpha"), node="alpha"))
+        await mesh.begun.wait()
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+        # The server hears of it before it answers what is asked after that.
+        async with channel(bench, authority.credentials("beta")) as other:
+            for _ in range(3):
+                await MeshStub(other).Begin(HandshakeRequest(meshName="blue"))  # type: ignore[no-untyped-call]
+        mesh.let_go.set()
+        await mesh.ended.wait()
+        assert bench.ledger.by_name("alpha") is not None
+
+
+@pytest.fixture
+def nobodys_port() -> Iterator[int]:
+    """Taken, so that nothing else gets it, and nobody listens there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+@pytest.mark.parametrize("at", [(), (ip_address("127.0.0.1"),)], ids=["address", "name"])
+async def test_a_proxy_in_the_environment_is_not_asked_for_a_bootstrap_node(
+    bench: Bench, authority: Authority, variable: str, at: tuple[IPAddress, ...], nobodys_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for exception in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(exception, raising=False)
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{nobodys_port}")
+    tls = files(bench, authority, "alpha")
+    assert bench.credentials is not None
+    if at:
+        bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.invalid")
+    admitted = await enter(
+        named(bench.address) if at else bench.address, tls, mesh="blue", node="alpha",
+        public_key=PublicKey((1).to_bytes(32, "big")), endpoint=Endpoint(ip_address("192.0.2.1"), 54540), at=at,
+    )  # fmt: skip
+    assert admitted.node == "alpha"
 
 
 @pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
