@@ -78,7 +78,11 @@ class RTTs:
 
     async def ask(self) -> AsyncIterator[NodeRTTs]:
         """This node's view, then everybody's as it comes in; a member with many peers answers in several parts."""
-        yield NodeRTTs(self._own, {node: round(rtt * 1000) for node, rtt in self._measured()})
+        own: dict[str, int] = {}
+        for node, seconds in self._measured():
+            with MEASURED.fence(node):
+                own[node] = round(seconds * 1000)
+        yield NodeRTTs(self._own, own)
         members = self._gossip.members()
         missing = set(roll.alive(members)) - {self._own}
         queue: asyncio.Queue[NodeRTTs] = asyncio.Queue(maxsize=4096)
