@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from wgmesh_agent.daemon import meeting
 from wgmesh_agent.daemon.meeting import Meeting
 from wgmesh_agent.membership.binding import Binding, Claim, IPAddress, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 
@@ -30,6 +32,7 @@ class Ground:
         self.absent: set[str] = set()
         self.tried: list[IPAddress] = []
         self.pauses: list[float] = []
+        self.raises: list[Exception] = []
         gossip: Any = SimpleNamespace(join=self._join)
         self.meeting = Meeting(gossip, 7946, self.ledger, self._absent, self._device)
 
@@ -38,6 +41,8 @@ class Ground:
 
     async def _join(self, addresses: list[tuple[IPAddress, int]]) -> int:
         self.tried += [address for address, _ in addresses]
+        if self.raises:
+            raise self.raises.pop()
         return 1
 
     async def _device(self) -> Device:
@@ -97,3 +102,17 @@ async def test_all_together_try_a_few_times_a_second_at_any_size(looks: Any, mem
     await looks(ground, 50)
     everybodys = members * len(ground.tried) / sum(ground.pauses)
     assert everybodys < 6
+
+
+class UnforeseenError(Exception):
+    """An exception that no module of the agent names."""
+
+
+async def test_an_answer_to_a_join_that_raises_anything_costs_that_try_alone(looks: Any) -> None:
+    ground = Ground(1)
+    ground.absent, ground.raises = {"n1"}, [UnforeseenError("odd")]
+    before = borders.rejected().get(("gossip join", "UnforeseenError"), 0)
+    with capture_logs():
+        await looks(ground, 2)
+    assert ground.tried == [ip_address("10.232.0.1")] * 2
+    assert borders.rejected()[("gossip join", "UnforeseenError")] == before + 1

@@ -7,6 +7,8 @@ from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from wgmesh_agent.daemon.paths import ASKED_MEMBERS, RELAY_FACTOR, Paths
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.gossip.errors import GossipError
@@ -16,6 +18,7 @@ from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
 from wgmesh_agent.paths.whereabouts import decode, encode
+from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
@@ -145,3 +148,29 @@ async def test_what_others_saw_becomes_a_candidate_and_no_more() -> None:
     assert (never.endpoints, never.try_now) == ((TOLD, SEEN), SEEN)
     working = shaped(Peer(KEY, TOLD, last_handshake=time.time() - 10))
     assert working == desired.peers[0]
+
+
+class UnforeseenError(Exception):
+    """An exception that no module of the agent names."""
+
+
+class Odd(dict[str, bytes]):
+    """Answers that cannot be looked at."""
+
+    def __bool__(self) -> bool:
+        raise UnforeseenError("odd")
+
+
+async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
+    ground = Ground()
+    ground.paths._follow()
+    before = borders.rejected().get(("endpoint answers", "UnforeseenError"), 0)
+    ground.answers = Odd()
+    with capture_logs():
+        await ground.paths._ask(KEY, widely=False)
+    assert borders.rejected()[("endpoint answers", "UnforeseenError")] == before + 1
+    ground.answers = {"n1": encode([SEEN])}
+    await ground.paths._ask(KEY, widely=False)
+    desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
+    shaped = ground.paths.shape(desired, Device("wgtest", peers={KEY: Peer(KEY, TOLD)}), time.time())
+    assert shaped.peers[0].endpoints == (TOLD, SEEN)

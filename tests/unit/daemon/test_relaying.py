@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.refusals import Refusals
@@ -17,6 +18,8 @@ from wgmesh_agent.gossip.serf_messages import MemberStatus
 from wgmesh_agent.links.hearing import Link
 from wgmesh_agent.membership.binding import Claim, Origin
 from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.paths.relays import Question
+from wgmesh_agent.runtime import borders
 from wgmesh_agent.state.forwarding import Role
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -48,13 +51,14 @@ class Ground:
         self.forwarding = Forwarding()
         self.heard = {"a": False, "r": True}
         self.reconciled = 0
+        self.answers: list[dict[str, bytes] | Exception] = []
         self.refusals = Refusals()
         ledger = Ledger(Own("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
         for number, name in enumerate(NAMES[1:], 2):
             claim = Claim(name, KEYS[name], (ip_address(f"10.232.0.{number}"),), ())
             assert ledger.accept(claim, Origin.PEERS, 0.0) is None
         member = SimpleNamespace(status=MemberStatus.ALIVE)
-        gossip: Any = SimpleNamespace(members=lambda: dict.fromkeys(NAMES, member))
+        gossip: Any = SimpleNamespace(members=lambda: dict.fromkeys(NAMES, member), query=self.query)
         prober: Any = SimpleNamespace(
             links=lambda: {name: Link(1.0, heard, heard or None) for name, heard in self.heard.items()}
         )
@@ -69,6 +73,12 @@ class Ground:
     async def reconcile(self) -> Device:
         self.reconciled += 1
         return Device("wgtest")
+
+    async def query(self, name: str, payload: bytes, **options: Any) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(responses=answer)
 
     async def ask(self, payload: bytes, source: str = "a") -> bytes:
         return await self.relaying.answer(QueryReceived(1, 1, source, "_relay", payload, 0.0))
@@ -133,3 +143,20 @@ async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both() -> None:
 def test_without_names_nothing_is_taken_up() -> None:
     desired = DesiredDevice(SimpleNamespace(), 0, (DesiredPeer(KEYS["a"], frozenset()),))  # type: ignore[arg-type]
     assert Ground().relaying.shape(desired, Device("wgtest")) is desired
+
+
+class UnforeseenError(Exception):
+    """An exception that no module of the agent names."""
+
+
+async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
+    ground = Ground("r")
+    ground.answers = [UnforeseenError("odd"), {"a": YES, "r": YES}]
+    question = Question(KEYS["a"], KEYS["r"])
+    before = borders.rejected().get(("relay answers", "UnforeseenError"), 0)
+    with capture_logs():
+        await ground.relaying._fenced(question)
+    assert borders.rejected()[("relay answers", "UnforeseenError")] == before + 1
+    assert ground.relaying.via() == {}
+    await ground.relaying._fenced(question)
+    assert ground.relaying.via() == {KEYS["a"]: "r"}
