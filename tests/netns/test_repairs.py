@@ -1,12 +1,17 @@
 """What others do to the mesh's interface is put right at once, said once, and ever more seldom if it is undone."""
 
 import json
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, has_interface, lab_network, wireguard
+from tests.netns.mesh_ground import Pinging, eventually, has_interface, lab_network, wireguard
 
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.host import Host
@@ -14,7 +19,7 @@ from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.wireguard.backends.rules import table_of
 
 pytestmark = pytest.mark.netns
-SITE = "192.168.7.0/24"
+SITE, GATE = "192.168.7.0/24", "192.168.7.1"
 TABLE = str(table_of("wglab"))
 AT_ONCE_SECONDS = 1.5
 """A second, and what the look itself takes."""
@@ -30,7 +35,7 @@ def mesh() -> Iterator[Mesh]:
         gate = network.hosts["n2"]
         gate.run(["sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"])
         gate.run(["ip", "link", "add", "site0", "type", "bridge"])
-        gate.run(["ip", "address", "add", "192.168.7.1/24", "dev", "site0"])
+        gate.run(["ip", "address", "add", f"{GATE}/24", "dev", "site0"])
         gate.run(["ip", "link", "set", "site0", "up"])
         mesh.bootstrap("n1", "-allow-routes", f"n2={SITE}")
         mesh.join("n2", "-routes", SITE)
@@ -104,18 +109,84 @@ def test_a_peer_that_somebody_removes_is_back(mesh: Mesh) -> None:
     eventually(lambda: whole(host) == before, AT_ONCE_SECONDS, "the peer is back")
 
 
-def test_what_must_not_leak_goes_nowhere_while_others_flush(mesh: Mesh) -> None:
-    """The agent is dead, so that nobody repairs: packets to the site do not go by the default route."""
-    host = mesh.network.hosts["n1"]
+@contextmanager
+def to_the_site(host: Host, folder: Path) -> Iterator[tuple[Pinging, Callable[[], list[float]]]]:
+    """Packets go from the host to the site all the while; which left by its card, not through the tunnel, by when."""
+    log, script = folder / "in-clear", Path(__file__).with_name("in_clear.py")
+    with log.open("wb") as output:
+        tap = host.popen([sys.executable, str(script), "eth0", SITE], output)
+    eventually(lambda: "ready" in log.read_text(), 10, "what leaves by the card is heard")
+    pings = Pinging(host, GATE, folder / "to-the-site.log", 100)
+    try:
+        yield pings, lambda: [float(line) for line in log.read_text().split()[1:]]
+    finally:
+        pings.end()
+        os.killpg(tap.pid, signal.SIGKILL)
+        tap.wait()
+
+
+@pytest.fixture
+def site_or_default(mesh: Mesh) -> Iterator[Host]:
+    """n1, which reaches the site through the tunnel, and has a default route, too."""
+    host, way = mesh.network.hosts["n1"], ["default", "via", mesh.network.address("n3")]
     eventually(lambda: SITE in routes(host), 10, "n1 has the route")
+    host.run(["ip", "route", "add", *way])
+    yield host
+    host.run(["ip", "route", "del", *way])
+
+
+def test_what_must_not_leak_goes_nowhere_while_others_flush(mesh: Mesh, site_or_default: Host) -> None:
+    """The agent is dead, so that nobody repairs: packets to the site do not go by the default route."""
+    host = site_or_default
     mesh.agents["n1"].kill()
-    host.run(["ip", "route", "add", "default", "via", mesh.network.address("n2")])
     for command in ("ip route flush table all dev wglab", "ip link set wglab down", "ip link del wglab"):
         host.run(command.split())
         done = host.run(["ip", "route", "get", "192.168.7.9"], check=False)
         assert "unreachable" in done.stderr.lower() + done.stdout.lower() or "No route to host" in done.stderr
     mesh.agents["n1"].start()
     mesh.wait_until_full()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ip link del wglab", "ip route flush table all proto 87 dev wglab"],
+    ids=["the interface", "its routes"],
+)
+def test_no_packet_to_a_site_leaves_in_clear_while_interface_or_routes_are_missing(
+    mesh: Mesh, site_or_default: Host, command: str
+) -> None:
+    before = whole(site_or_default)
+    with to_the_site(site_or_default, mesh.network.folder) as (pings, left):
+        pings.go_on()
+        site_or_default.run(command.split())
+        eventually(lambda: whole(site_or_default) == before, AT_ONCE_SECONDS, "put right")
+        pings.go_on()
+        assert not left()
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        "ip rule flush proto 87; ip route flush table all proto 87",
+        "ip rule flush proto 87",
+    ],
+    ids=["rules and routes", "rules"],
+)
+def test_without_the_mesh_s_rules_packets_to_a_site_leave_in_clear_until_that_is_put_right(
+    mesh: Mesh, site_or_default: Host, commands: str
+) -> None:
+    before = whole(site_or_default)
+    with to_the_site(site_or_default, mesh.network.folder) as (pings, left):
+        pings.go_on()
+        assert not left()
+        began = time.time()
+        site_or_default.run(["sh", "-c", commands])
+        eventually(lambda: whole(site_or_default) == before, AT_ONCE_SECONDS, "put right")
+        mended = time.time()
+        pings.go_on()
+        found = left()
+        print(f"{len(found)} packets, {(max(found, default=began) - began) * 1000:.0f} ms")
+        assert all(began <= one <= mended for one in found)
 
 
 def test_a_gateway_whose_confinement_somebody_takes_away_has_it_back(mesh: Mesh) -> None:
@@ -134,6 +205,30 @@ def test_a_gateway_whose_confinement_somebody_takes_away_has_it_back(mesh: Mesh)
     eventually(confined, AT_ONCE_SECONDS, "it is confined again")
     host.run(["ip", "link", "del", "wglab"])
     eventually(lambda: confined() and forwards(), AT_ONCE_SECONDS, "an interface made anew forwards")
+
+
+@contextmanager
+def local_rule_at(host: Host, priority: int) -> Iterator[None]:
+    """As some programs have it, the rule for what is this machine's own is not the first."""
+    host.run(["ip", "rule", "add", "pref", str(priority), "lookup", "local"])
+    host.run(["ip", "rule", "del", "pref", "0"])
+    try:
+        yield
+    finally:
+        host.run(["ip", "rule", "add", "pref", "0", "lookup", "local"])
+        host.run(["ip", "rule", "del", "pref", str(priority)])
+
+
+def test_a_gateway_is_reached_itself_where_somebody_has_moved_the_rule_for_the_local_table(
+    mesh: Mesh,
+) -> None:
+    host, others = mesh.network.hosts["n2"], ("n1", "n3")
+    eventually(lambda: "iif wglab unreachable" in host.run(["ip", "rule"]).stdout, 5, "n2 is confined")
+    eventually(lambda: all(answers(mesh, one, "n2") for one in others), 10, "n2 is reached")
+    with local_rule_at(host, 32765):
+        for one in others:
+            assert not mesh.ping(one, "n2", count=3).lost
+            assert not mesh.ping_address(one, GATE, count=3).lost
 
 
 def downs(host: Host, condition: Callable[[], bool], seconds: float) -> int:
