@@ -57,6 +57,7 @@ def whole(host: Host) -> list[str]:
         for words in (
             "-brief -4 address show dev wglab",
             "route show dev wglab",
+            "route show table local dev wglab",
             f"route show table {TABLE}",
             "rule show",
         )
@@ -80,6 +81,7 @@ DONE = {
     "set down": "ip link set wglab down",
     "addresses flushed": "ip address flush dev wglab",
     "routes flushed": "ip route flush dev wglab",
+    "the kernel's own route flushed": "ip route flush table local dev wglab",
     "the mesh's table flushed": f"ip route flush table {TABLE}",
     "rules of ours flushed": "ip rule flush proto 87",
     "MTU": "ip link set wglab mtu 9000",

@@ -27,6 +27,7 @@ ALIAS = "wgmesh"
 
 _AF_INET, _AF_INET6 = 2, 10
 _MAIN_TABLE, _UNICAST, _UNREACHABLE = 254, 1, 7
+_LOCAL_TABLE, _LOCAL = 255, 2
 _LAST_METRIC = 0xFFFFFFFE
 _LINK_SCOPE, _LINK_LOCAL_SCOPE = 253, 253
 _UP = 0x1
@@ -36,7 +37,9 @@ _IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface as the kernel describes it; `kind` is `wireguard`, `tun`, …, or empty for hardware."""
+    """An interface as the kernel describes it; `kind` is `wireguard`, `tun`, …, or empty for hardware, `enslaved`: to a VRF
+    or bridge.
+    """
 
     index: int
     name: str
@@ -44,6 +47,7 @@ class Link:
     mtu: int
     up: bool
     alias: str
+    enslaved: bool = False
 
 
 class Rtnetlink(Protocol):
@@ -96,6 +100,7 @@ def find(ipr: Rtnetlink, name: str) -> Link | None:
         message.get_attr("IFLA_MTU"),
         bool(message["flags"] & _UP),
         message.get_attr("IFLA_IFALIAS") or "",
+        message.get_attr("IFLA_MASTER") is not None,
     )
 
 
@@ -136,7 +141,10 @@ def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> tuple[str, ...]:
     if any(one.version == 6 for one in spec.addresses):
         _allow_ipv6(link.name)
     differed += _settle_addresses(ipr, link.index, spec)
-    if not link.up:
+    if link.up:
+        if not link.enslaved:
+            differed += _renew_deaf_addresses(ipr, link.index, spec)
+    else:
         ipr.link("set", index=link.index, state="up")
         differed.append("it was down")
     differed += _settle_routes(ipr, link.index, spec)
@@ -168,12 +176,33 @@ def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterat
     for address, length in blocking:
         ipr.addr("del", index=index, address=str(address), prefixlen=length)
     for address, length in sorted(wanted - found, key=_order):
-        extra: dict[str, int] = {"flags": _NO_DUPLICATE_DETECTION} if address.version == 6 else {}
-        ipr.addr("add", index=index, address=str(address), prefixlen=length, **extra)
+        _add_address(ipr, index, address, length)
         yield f"the address {address} was missing"
     for address, length in sorted(found - wanted - blocking, key=_order):
         ipr.addr("del", index=index, address=str(address), prefixlen=length)
         yield f"it had the address {address}"
+
+
+def _add_address(ipr: Rtnetlink, index: int, address: Address, length: int) -> None:
+    extra: dict[str, int] = {"flags": _NO_DUPLICATE_DETECTION} if address.version == 6 else {}
+    ipr.addr("add", index=index, address=str(address), prefixlen=length, **extra)
+
+
+def _renew_deaf_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
+    """Whoever flushes the interface's routes may take the kernel's own to an address, too, without which nothing for it
+    is taken in. The kernel makes that route with the address and never again; in a VRF, it is in the VRF's table.
+    """
+    heard = {
+        _destination(message, family).network_address
+        for family in (_AF_INET, _AF_INET6)
+        for message in ipr.route("dump", family=family, oif=index, table=_LOCAL_TABLE)
+        if message["type"] == _LOCAL
+    }
+    for one in spec.addresses:
+        if one.ip not in heard:
+            ipr.addr("del", index=index, address=str(one.ip), prefixlen=one.max_prefixlen)
+            _add_address(ipr, index, one.ip, one.max_prefixlen)
+            yield f"the kernel's own route to {one.ip} was missing"
 
 
 def _order(one: tuple[Address, int]) -> tuple[int, int, int]:
