@@ -37,8 +37,8 @@ _IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface as the kernel describes it; `kind` is `wireguard`, `tun`, …, or empty for hardware, `enslaved`: to a VRF
-    or bridge.
+    """An interface as the kernel describes it; `kind` is `wireguard`, `tun`, …, or empty for hardware. One that is
+    `enslaved` belongs to a VRF or a bridge.
     """
 
     index: int
