@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -65,6 +66,7 @@ class Ground:
         self.mesh = mesh
         self._socket = folder / "hostile.sock"
         self._log = folder / "hostile.log"
+        self._attackers: list[subprocess.Popen[bytes]] = []
         self._names = {node: mesh.mesh_address(node) for node in HONEST}
         self._keys = {node: wireguard(mesh.network.hosts[node]).public_key for node in HONEST}
 
@@ -77,11 +79,23 @@ class Ground:
         }  # fmt: skip
         self.mesh.agents[HOSTILE].kill()
         with self._log.open("wb") as output:
-            hosts[HOSTILE].popen([sys.executable, str(HERE / "member.py"), json.dumps(setting)], output)
+            command = [sys.executable, str(HERE / "member.py"), json.dumps(setting)]
+            self._attackers.append(hosts[HOSTILE].popen(command, output))
             if outsider:
-                addresses = [self.mesh.network.address(node) for node in HONEST]
-                hosts[OUTSIDER].popen([sys.executable, str(HERE / "outsider.py"), *addresses], output)
+                command = [
+                    sys.executable,
+                    str(HERE / "outsider.py"),
+                    *(self.mesh.network.address(node) for node in HONEST),
+                ]
+                self._attackers.append(hosts[OUTSIDER].popen(command, output))
         eventually(self._socket.exists, 30, lambda: f"the hostile member runs: {self._log.read_text()}")
+
+    def end_attackers(self) -> None:
+        """Ends them for good: a hostile member that is still there goes on telling of those whom it invented."""
+        for process in self._attackers:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._attackers.clear()
 
     def attack(self, names: Sequence[str], seconds: float, rate: int, seed: int) -> dict[str, int]:
         """Has the hostile member attack, and waits for the end of it; what it has sent."""
@@ -158,12 +172,11 @@ class Ground:
         return took
 
     def wait_for_memory(self, most: dict[str, float], seconds: float) -> None:
-        """Waits until each honest agent's resident MiB are at most so many. Raises LabError."""
-        until(
+        """Waits until each honest agent's resident MiB are at most so many. Raises AssertionError."""
+        eventually(
             lambda: all(mib <= most[node] for node, mib in self.resident_mib().items()),
             seconds,
             lambda: f"memory is back at {most}: it is {self.resident_mib()}",
-            every=5.0,
         )
 
     def not_alive(self) -> list[str]:

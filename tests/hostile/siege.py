@@ -71,6 +71,7 @@ def run(seed: int) -> tuple[float, str]:
         assert not unseen, f"nobody counts {unseen}"
         figures = together(ground, LONG_SECONDS, LONG_RATE, seed)
         assert not faults(figures), f"{faults(figures)}; {figures}"
+        ground.end_attackers()
         ground.wait_for_memory(
             {node: mib + LEFT_AFTER_REST_MIB for node, mib in before.items()}, REST_SECONDS
         )

@@ -48,6 +48,9 @@ from .transmission import Datagram, Transmitter
 
 MESSAGES = border("gossip message", "one message of a datagram, UDP on the mesh address")
 
+_MOST_TOLD_OF_STRANGERS = 256
+"""Messages, which are told within a minute: long before anybody forgets whom they are about."""
+
 
 class Memberlist:
     """One node of a memberlist cluster; `now` is always monotonic seconds of one clock.
@@ -75,7 +78,7 @@ class Memberlist:
         self.table = NodeTable(rng, config.max_members, memory, vouching.is_stranger if vouching else None)
         self.speakers = Speakers(self.table, vouching or NoVouching())
         self._queue = BroadcastQueue(2 * config.max_members)
-        self._of_strangers = BroadcastQueue(config.max_strangers)
+        self._of_strangers = BroadcastQueue(_MOST_TOLD_OF_STRANGERS)
         self._packets = PacketCodec(keyring, config.label, nonces=nonces)
         self.transmitter = Transmitter(self._packets, config.datagram_bytes, self.counters)
         self.transmitter.sources.append((self._queue, self._retransmit_limit))
@@ -253,7 +256,7 @@ class Memberlist:
         self, message: Message, source: Endpoint | None, now: float
     ) -> tuple[Message | None, Callable[[float], None] | None]:
         if isinstance(message, PushPull):
-            return self._exchange.answer(message, source)
+            return self._exchange.answer(message, source, now)
         if isinstance(message, Ping):
             if message.node and message.node != self.membership.own.name:
                 self.counters.refuse("ping: for another node")

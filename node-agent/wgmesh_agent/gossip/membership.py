@@ -51,6 +51,10 @@ class Broadcaster(Protocol):
 
 STRANGER_SECONDS = 300.0
 """An admission record comes within seconds, and within a minute where members are invented without end."""
+TOLD_SECONDS = 60.0
+"""Of one that never answered, from when it was first heard of. Told for as long as it is kept, it would come back from
+others to whoever has just forgotten it, for ever.
+"""
 FORGOTTEN_AT_ONCE = 512
 """In one step, which holds the event loop for some milliseconds."""
 
@@ -384,6 +388,13 @@ class Membership:
                 self._counters.refuse("alive: nobody vouches for it, and it never answered")
                 self._forget(record, now)
         return bool(self._strangers)
+
+    def is_told(self, record: NodeRecord, now: float) -> bool:
+        """Whether other members are to hear of it from this one."""
+        found = self._strangers.get(record.name)
+        if found is None or now < found[1] + TOLD_SECONDS or record.answered > found[1]:
+            return True
+        return not self._is_stranger_still(record)
 
     def _is_stranger_still(self, record: NodeRecord) -> bool:
         """Whoever is vouched for by now, or is another's namesake, stays."""

@@ -140,7 +140,7 @@ class StateExchange:
             try:
                 streams.open(
                     endpoint,
-                    self._state(join),
+                    self._state(join, now),
                     purpose,
                     now + self._profile.tcp_timeout_seconds,
                     replied,
@@ -154,7 +154,7 @@ class StateExchange:
             outcome(reason, now)
 
     def answer(
-        self, request: PushPull, source: Endpoint | None
+        self, request: PushPull, source: Endpoint | None, now: float
     ) -> tuple[PackedPushPull, Callable[[float], None]]:
         """The reply to a peer's exchange, which goes out before its state is even looked at."""
 
@@ -165,7 +165,7 @@ class StateExchange:
         def merge(now: float) -> None:
             self._merge(request, request.join, merged, now, source)
 
-        return self._state(request.join), merge
+        return self._state(request.join, now), merge
 
     def _exchange_with_anybody(self, streams: Streams, now: float, outcome: Outcome | None = None) -> None:
         own = self._membership.own
@@ -176,19 +176,19 @@ class StateExchange:
         for peer in self._table.sample(1, alive):
             self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, outcome or self._count_failure, now)
 
-    def _state(self, join: bool) -> PackedPushPull:
+    def _state(self, join: bool, now: float) -> PackedPushPull:
         # The buried are in it, so that one who comes back learns of it.
         user_state = self._delegate.local_state()
-        states = tuple(record.packed or pack(record) for record in self._table)
+        told = [record for record in self._table if self._membership.is_told(record, now)]
+        states = tuple(record.packed or pack(record) for record in told)
         room = _MOST_STATE_BYTES - len(user_state)
         if sum(map(len, states)) > room:
-            states = self._part(room)
+            states = self._part(told, room)
         return PackedPushPull(join, states, user_state)
 
-    def _part(self, room: int) -> tuple[bytes, ...]:
+    def _part(self, records: list[NodeRecord], room: int) -> tuple[bytes, ...]:
         """As much as a stream carries: this node, those who are vouched for, then others; each time another choice."""
         own = self._membership.own
-        records = list(self._table)
         self._rng.shuffle(records)
         records.sort(key=lambda one: (one is not own, self._speakers.is_stranger(one.name), one.gone))
         part = []

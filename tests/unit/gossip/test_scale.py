@@ -78,7 +78,7 @@ def test_a_member_takes_no_more_than_four_kibibytes() -> None:
         before = tracemalloc.get_traced_memory()[0]
         fed(core, data)
         members = core.core.members()
-        core.core._memberlist._exchange._state(False)
+        core.core._memberlist._exchange._state(False, 1.0)
         core.clear()
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
@@ -170,16 +170,16 @@ def test_what_is_said_of_a_member_is_packed_once_as_long_as_it_is_so(monkeypatch
 
     monkeypatch.setattr(state_exchange, "pack_state", pack)
     exchange = core.core._memberlist._exchange
-    exchange._state(False)
+    exchange._state(False, 1.0)
     assert len(packed) == 40
     packed.clear()
-    exchange._state(True)
+    exchange._state(True, 1.0)
     assert packed == []
     core.hear(Alive(2, "n5", address(5), PORT, b"\xff\x80", OWN_VERSIONS))
     core.hear(Suspect(1, "n6", "n7"))
     core.hear(Dead(1, "n8", "n8"), source=8)
     core.do(lambda serf: serf.set_tags({"a": "b"}, core.now))
-    exchange._state(False)
+    exchange._state(False, 1.0)
     assert sorted(packed) == ["n1", "n5", "n6", "n8"]
 
 
