@@ -11,10 +11,10 @@ from wgmesh_agent.gossip.endpoint import IPAddress
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.wireguard.keys import PublicKey
 
-SILENT_SECONDS = 3.0
-"""After a probe that asks for an answer at once: three tries of a path that loses packets, at a probe a second."""
+SILENT_SECONDS = 2.0
+"""After a probe that asks for an answer at once. It is asked anew with each look, and answers once a second."""
 ASKED_AT_ONCE = 8
-"""In a look. There is a look a second while anybody is to be asked."""
+"""Of many."""
 
 
 class Tunnels(Protocol):

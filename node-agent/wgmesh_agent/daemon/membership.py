@@ -29,7 +29,7 @@ from wgmesh_api.meshservice_pb2 import Peer
 log = structlog.get_logger()
 ABSENT_SECONDS = 24 * 3600.0
 NEVER_SEEN_SECONDS = 600.0
-DEPARTING_LOOK_SECONDS = 1.0
+DEPARTING_LOOK_SECONDS = 0.5
 PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
