@@ -10,30 +10,30 @@ from wgmesh_agent.wireguard.keys import PublicKey
 
 @dataclass(slots=True)
 class PlayedTunnels:
-    """`answering`: members that answer probes, by address; `heard` is what came of that so far."""
+    """`answering`: mesh addresses of members that answer probes; `heard` is what came of that so far."""
 
-    answering: dict[IPAddress, str] = field(default_factory=dict)
-    heard: set[str] = field(default_factory=set)
+    answering: set[IPAddress] = field(default_factory=set)
+    heard: set[IPAddress] = field(default_factory=set)
     sessions: set[PublicKey] = field(default_factory=set)
     doubted: list[IPAddress] = field(default_factory=list)
 
-    def live(self, name: str, address: IPAddress) -> None:
+    def live(self, address: IPAddress) -> None:
         """From now on the member answers, and is heard."""
-        self.answering[address] = name
-        self.heard.add(name)
+        self.answering.add(address)
+        self.heard.add(address)
 
-    def die(self, name: str) -> None:
+    def die(self, address: IPAddress) -> None:
         """From now on it does not answer; it was heard a moment ago."""
-        self.answering = {address: other for address, other in self.answering.items() if other != name}
+        self.answering.remove(address)
 
-    def hears(self, name: str) -> bool:
+    def hears(self, address: IPAddress) -> bool:
         """Whether the member is heard now."""
-        return name in self.heard
+        return address in self.heard
 
     def doubt(self, address: IPAddress) -> None:
         """It is heard again if it answers."""
         self.doubted.append(address)
-        self.heard &= set(self.answering.values())
+        self.heard &= self.answering
 
     def has_session(self, key: PublicKey) -> bool:
         """Whether there is a session with the peer."""

@@ -14,14 +14,14 @@ from wgmesh_agent.wireguard.keys import PublicKey
 SILENT_SECONDS = 2.0
 """After a probe that asks for an answer at once. It is asked anew with each look, and answers once a second."""
 ASKED_AT_ONCE = 8
-"""Of many."""
+"""So many of those who are waited for; the next when one of them is decided."""
 
 
 class Tunnels(Protocol):
     """What comes in through the tunnels, apart from gossip."""
 
-    def hears(self, name: str) -> bool:
-        """Whether the member is heard now."""
+    def hears(self, address: IPAddress) -> bool:
+        """Whether the member of this mesh address is heard now."""
 
     def doubt(self, address: IPAddress) -> None:
         """Probes a member, and takes it for heard from its next answer on."""
@@ -62,7 +62,7 @@ class Departures:
 
     def awaits(self, member: Member, how: str) -> bool:
         """Whether the member is to stay until its tunnel is silent; False if it is silent, or said goodbye itself."""
-        if member.says_goodbye or not self._tunnels.hears(member.name):
+        if member.says_goodbye or not self._tunnels.hears(member.address):
             self._waiting.pop(member.name, None)
             return False
         self._waiting.setdefault(member.name, _Departure(member, how))
@@ -75,9 +75,9 @@ class Departures:
     def look(self, now: float) -> list[Departed]:
         """Asks the next, and tells of whom it is decided."""
         found = []
-        for name, departure in list(self._waiting.items()):
+        for departure in self._waiting.values():
             is_asked = departure.asked <= now
-            if is_asked and self._tunnels.hears(name):
+            if is_asked and self._tunnels.hears(departure.member.address):
                 found.append(Departed(departure.member, departure.how, lives=True))
             elif is_asked and now - departure.asked >= SILENT_SECONDS:
                 found.append(Departed(departure.member, departure.how, lives=False))

@@ -330,6 +330,4 @@ class Membership:
                 f"somebody announced that {binding.claim.node} left, which gossip does not say",
             )
             return
-        self._ledger.withdraw(claim.public_key)
-        log.info("member gone", node=binding.claim.node, how="announced")
-        self._changed()
+        self._let_go(binding.claim.node, "announced")

@@ -130,10 +130,9 @@ class Prober(asyncio.DatagramProtocol):
         """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
         self._hearing.news(address, boot_clock.seconds(), failed=failed)
 
-    def hears(self, name: str) -> bool:
-        """Whether the member is heard now."""
-        link = self.links().get(name)
-        return link is not None and link.heard
+    def hears(self, address: IPAddress) -> bool:
+        """Whether the member of this mesh address is heard now."""
+        return self._hearing.hears(address, boot_clock.seconds())
 
     def doubt(self, address: IPAddress) -> None:
         """Probes a member, and takes it for heard from its next answer on."""
@@ -197,7 +196,7 @@ class Prober(asyncio.DatagramProtocol):
     def _ceiling(self, address: IPAddress) -> int | None:
         """What this machine's own routes leave, a path MTU they have learned included; None while nothing is heard."""
         endpoint = self._ways.get(address)
-        if endpoint is None or not self._hearing.hears(address, boot_clock.seconds()):
+        if endpoint is None or not self.hears(address):
             return None
         try:
             return route_to(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]

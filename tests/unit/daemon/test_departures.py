@@ -21,7 +21,7 @@ def ground(count: int) -> tuple[PlayedTunnels, Departures]:
     tunnels = PlayedTunnels()
     departures = Departures(tunnels)
     for number in range(1, count + 1):
-        tunnels.live(f"n{number}", member(number).address)
+        tunnels.live(member(number).address)
         assert departures.awaits(member(number), "left")
     return tunnels, departures
 
@@ -40,7 +40,7 @@ def test_one_who_answers_lives() -> None:
 
 def test_one_who_does_not_answer_is_gone_after_a_few_tries() -> None:
     tunnels, departures = ground(1)
-    tunnels.die("n1")
+    tunnels.die(member(1).address)
     for second in range(int(SILENT_SECONDS)):
         assert departures.look(float(second)) == []
     (decided,) = departures.look(SILENT_SECONDS)

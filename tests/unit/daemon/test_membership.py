@@ -78,6 +78,11 @@ class Ground:
         self.gossip[heard.name] = heard
         self.membership.heard(heard)
 
+    def meet(self, met: Claim) -> None:
+        """A living member, which is heard through its tunnel, too."""
+        self.hear(member(met))
+        self.tunnels.live(met.addresses[0])
+
     def keys(self) -> set[PublicKey]:
         return {binding.claim.public_key for binding in self.ledger}
 
@@ -147,8 +152,7 @@ async def until_decided(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None
 async def test_whoever_is_heard_through_its_tunnel_is_not_let_go_on_what_others_say(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    ground.hear(member(claim(1)))
-    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.meet(claim(1))
     if how == "left":
         ground.hear(member(claim(1), MemberStatus.LEFT))
     else:
@@ -163,9 +167,8 @@ async def test_whoever_is_heard_through_its_tunnel_is_not_let_go_on_what_others_
 async def test_who_left_is_let_go_once_its_tunnel_is_silent(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ground.hear(member(claim(1)))
-    ground.tunnels.live("n1", claim(1).addresses[0])
-    ground.tunnels.die("n1")
+    ground.meet(claim(1))
+    ground.tunnels.die(claim(1).addresses[0])
     ground.hear(member(claim(1), MemberStatus.LEFT))
     assert ground.keys() == {key(1)}
     await until_decided(ground, monkeypatch)
@@ -173,18 +176,16 @@ async def test_who_left_is_let_go_once_its_tunnel_is_silent(
 
 
 def test_who_says_goodbye_itself_is_let_go_at_once(ground: Ground) -> None:
-    ground.hear(member(claim(1)))
-    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.meet(claim(1))
     ground.hear(replace(member(claim(1), MemberStatus.LEFT), says_goodbye=True))
     assert ground.keys() == set()
 
 
 async def test_who_is_back_is_waited_for_no_more(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    ground.hear(member(claim(1)))
-    ground.tunnels.live("n1", claim(1).addresses[0])
+    ground.meet(claim(1))
     ground.hear(member(claim(1), MemberStatus.LEFT))
     ground.hear(member(claim(1)))
-    ground.tunnels.die("n1")
+    ground.tunnels.die(claim(1).addresses[0])
     await until_decided(ground, monkeypatch)
     assert ground.keys() == {key(1)}
 
@@ -192,9 +193,8 @@ async def test_who_is_back_is_waited_for_no_more(ground: Ground, monkeypatch: py
 async def test_another_under_the_name_of_who_left_is_bound_when_that_is_decided(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ground.hear(member(claim(1)))
-    ground.tunnels.live("n1", claim(1).addresses[0])
-    ground.tunnels.die("n1")
+    ground.meet(claim(1))
+    ground.tunnels.die(claim(1).addresses[0])
     ground.hear(member(claim(1), MemberStatus.LEFT))
     ground.gossip["n1"] = member(claim(2, "n1", "10.232.0.1"))
     await until_decided(ground, monkeypatch)

@@ -141,12 +141,11 @@ def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> tuple[str, ...]:
     if any(one.version == 6 for one in spec.addresses):
         _allow_ipv6(link.name)
     differed += _settle_addresses(ipr, link.index, spec)
-    if link.up:
-        if not link.enslaved:
-            differed += _renew_deaf_addresses(ipr, link.index, spec)
-    else:
+    if not link.up:
         ipr.link("set", index=link.index, state="up")
         differed.append("it was down")
+    elif not link.enslaved:
+        differed += _renew_deaf_addresses(ipr, link.index, spec)
     differed += _settle_routes(ipr, link.index, spec)
     return tuple(differed)
 
