@@ -10,6 +10,11 @@ from wgmesh_agent.lab.mesh import Mesh
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 KEEPALIVE = "25"
+KEEP_APART = """
+    add table ip lab-apart
+    add chain ip lab-apart forward { type filter hook forward priority 0; }
+    add rule ip lab-apart forward ip saddr 192.168.0.0/16 ip daddr 192.168.0.0/16 drop
+"""
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +124,25 @@ def test_a_node_that_moves_is_followed_by_those_behind_nats(mesh: Mesh) -> None:
 
 
 def test_a_node_that_moves_behind_another_nat_is_back(mesh: Mesh) -> None:
+    """At first the router keeps those behind it from each other, so that a relay carries: they are heard, and still
+    look for a way of their own, one that neither has ever used.
+    """
+    mesh.network.hosts["nat3"].run(["nft", "-f", "-"], text=KEEP_APART)
     mesh.network.plug_behind("n2", "nat3")
     took = back_after(mesh, "n2", ["n1", "n5", "n3"], f"{mesh.network.address('nat3')}:")
     print("n2 moved behind another NAT, and is back after", took)
+    eventually(lambda: mesh.members("n2")["n3"].relay == "n1", 30, "they are relayed")
+    host, key = mesh.network.hosts["n3"], mesh.agents["n2"].info().pubkey
+    tried: set[str] = set()
+
+    def tries_others() -> bool:
+        tried.add(wireguard(host).tunnels[key].endpoint)
+        return len(tried) > 1
+
+    eventually(tries_others, 30, lambda: f"n3 tries one after the other, not only {tried}")
+    mesh.network.hosts["nat3"].run(["nft", "delete", "table", "ip", "lab-apart"])
+    began = time.monotonic()
     eventually(
         lambda: not mesh.members("n2")["n3"].relay, 30, "who is behind the same NAT is reached directly"
     )
+    print("directly after", time.monotonic() - began)

@@ -184,14 +184,15 @@ class MeshNode:
             self._publish,
             given=identity.endpoint_given,
         )
+        self.relaying = Relaying(
+            identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
+        )  # fmt: skip
         self.paths = Paths(
             self.gossip, self.ledger, self.prober, self.refusals,
             lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
             self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt, lambda: self.location.known,
-        )  # fmt: skip
-        self.relaying = Relaying(
-            identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
-            self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
+            self.relaying.untaken,
         )  # fmt: skip
         self.gossip.on_query(WHERE_QUERY, self.paths.answer)
         self.gossip.on_query(RELAY_QUERY, self.relaying.answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -55,6 +55,7 @@ class Paths:
         told: Callable[[], Endpoint],
         silenced: Callable[[], None],
         here: Callable[[], Collection[IPAddress]] = frozenset,
+        untaken: Callable[[], Mapping[PublicKey, float | None]] = dict,
     ) -> None:
         """
         Args:
@@ -64,6 +65,7 @@ class Paths:
             told: what it tells others now.
             silenced: called when a peer that was heard is heard no more.
             here: addresses of this machine's interfaces, where no other member is.
+            untaken: members heard through a relay alone, and for how many seconds their own tunnel has been silent.
         """
         self._gossip = gossip
         self._ledger = ledger
@@ -77,20 +79,24 @@ class Paths:
         self._troubled: dict[PublicKey, float] = {}
         self._silenced = silenced
         self._here = here
+        self._untaken = untaken
         self._hinted = False
 
     def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
-        links = self._prober.links()
+        links, untaken = self._prober.links(), self._untaken()
         changed: dict[PublicKey, DesiredPeer] = {}
         for peer in desired.peers:
             key = peer.public_key
             binding, held = self._ledger.by_key(key), actual.peers.get(key)
-            if binding is None or (held is not None and self._seeking.is_settled(held, now_unix)):
+            if binding is None or (
+                held is not None and key not in untaken and self._seeking.is_settled(held, now_unix)
+            ):
                 continue
             claim = binding.claim
             link = links.get(claim.node)
-            ago = link.heard_seconds_ago if link else None
+            # What comes through a relay says nothing of the direct path.
+            ago = untaken.get(key, link.heard_seconds_ago if link else None)
             order = elsewhere(self._seeking.candidates(claim, self._told()), self._here())
             now = self._seeking.next(claim, held, order, ago, now_unix) if held else None
             changed[key] = replace(peer, endpoints=order, try_now=now)
@@ -119,7 +125,11 @@ class Paths:
             return await self._own()
         binding = self._ledger.by_name(node)
         link = self._prober.links().get(node)
-        if binding is None or (link is not None and not link.heard):
+        if (
+            binding is None
+            or (link is not None and not link.heard)
+            or binding.claim.public_key in self._untaken()
+        ):
             return ()
         peer = (await self._device()).peers.get(binding.claim.public_key)
         if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
@@ -220,14 +230,15 @@ class Paths:
         return any(now - since < FRESH_TROUBLE_SECONDS for since in self._troubled.values())
 
     def _look(self, now: float) -> dict[PublicKey, float]:
-        """Whoever lives as gossip says, and is not heard: since when."""
+        """Whoever lives as gossip says, and is not heard on a direct path: since when."""
         troubled: dict[PublicKey, float] = {}
+        untaken = self._untaken()
         for claim, link in living(self._ledger, self._gossip.members(), self._prober.links()):
-            if link.heard:
-                continue
             key = claim.public_key
+            if link.heard and key not in untaken:
+                continue
             troubled[key] = self._troubled.get(key, now)
-            if key not in self._troubled and link.heard_seconds_ago is not None:
+            if key not in self._troubled and not link.heard and link.heard_seconds_ago is not None:
                 self._silenced()
         self._troubled = troubled
         return troubled

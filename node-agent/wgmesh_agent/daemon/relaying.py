@@ -87,6 +87,12 @@ class Relaying:
                 found[peer] = binding.claim.node
         return found
 
+    def untaken(self) -> dict[PublicKey, float | None]:
+        """The peers that are heard through a relay alone, and for how many seconds their own tunnel has been silent;
+        None: since they are relayed.
+        """
+        return self._relays.untaken(time.monotonic())
+
     def shape(self, desired: DesiredDevice, actual: Device) -> DesiredDevice:
         """The desired device with relayed peers' addresses at their relays."""
         if not self._names:

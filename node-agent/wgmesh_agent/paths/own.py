@@ -40,7 +40,8 @@ def outside(
         told: what this node tells so far.
 
     What one says against several others is not believed. Where they see several ports, the translator gives each
-    destination its own, and any will do: what was told stays, or the base's is told for want of a better one.
+    destination its own, and any will do: what was told stays, or the base's is told for want of a better one. Where
+    they disagree on more than that, what was told stays as long as one of them sees it.
     """
     elsewhere = [one for one in seen if one.address not in addresses]
     behind_nat = True if elsewhere or base.address not in addresses else False if seen else None
@@ -49,6 +50,8 @@ def outside(
     (endpoint, votes), *_ = Counter(elsewhere).most_common(1)
     if votes > 1 or len(elsewhere) == 1:
         return Outside(endpoint, behind_nat)
+    if told in elsewhere:
+        return Outside(told, behind_nat)
     if len({one.address for one in elsewhere}) == 1:
         if told is not None and told.address == endpoint.address:
             return Outside(told, behind_nat)

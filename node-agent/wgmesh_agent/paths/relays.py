@@ -53,6 +53,14 @@ class Relays:
         """Peer and relay."""
         return {peer: way.relay for peer, way in self._ways.items()}
 
+    def untaken(self, now: float) -> dict[PublicKey, float | None]:
+        """The relayed peers whose own tunnel is silent, and for how many seconds; None: always."""
+        return {
+            peer: None if way.received is None else now - way.received
+            for peer, way in self._ways.items()
+            if not self._is_direct(way, now)
+        }
+
     def adopt(self, desired: DesiredDevice, actual: Device, now: float) -> None:
         """Takes up what an earlier process had agreed: a peer without addresses whose addresses stand at another."""
         holders = {one: key for key, peer in actual.peers.items() for one in peer.allowed_ips}

@@ -43,6 +43,8 @@ class Ground:
         members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
         gossip: Any = SimpleNamespace(members=lambda: members, query=self.query)
         self.links: dict[str, Link] = {}
+        self.untaken: dict[PublicKey, float | None] = {}
+        self.ledger = ledger
         prober: Any = SimpleNamespace(links=lambda: self.links, ask=lambda addresses: None)
         self.paths = Paths(
             gossip,
@@ -54,6 +56,7 @@ class Ground:
             self.own,
             lambda: HOME,
             lambda: None,
+            untaken=lambda: self.untaken,
         )
 
     async def device(self) -> Device:
@@ -96,6 +99,57 @@ async def test_of_who_is_not_heard_it_tells_nothing() -> None:
     assert await ground.asked(b"b") == ()
     ground.links = {"b": Link(1.0, True, True)}
     assert await ground.asked(b"b") == (SEEN,)
+
+
+async def test_of_who_is_heard_through_a_relay_alone_it_tells_nothing() -> None:
+    """Its own tunnel may lead to where it was before it moved."""
+    ground = Ground()
+    ground.links = {"b": Link(1.0, True, True)}
+    ground.untaken = {KEY: None}
+    assert await ground.asked(b"b") == ()
+
+
+def test_who_moved_and_is_heard_through_a_relay_is_looked_for_as_one_that_is_not_heard() -> None:
+    ground = Ground()
+    ground.paths._follow()
+    links = {"b": Link(0.1, True, True)}
+    ground.links = links
+    moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
+    ground.ledger.accept(moved, Origin.RECORD, 1.0)
+    ground.paths._follow()
+    desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (HOME, TOLD)),))
+    later = time.time() + 10.0
+    peer = Peer(KEY, TOLD, last_handshake=time.time() - 20, endpoint_written=time.time() - 30)
+
+    def tried() -> Endpoint | None:
+        shaped = ground.paths.shape(desired, Device("wgtest", peers={KEY: peer}), later)
+        return shaped.peers[0].try_now
+
+    assert tried() is None
+    assert ground.paths._look(0.0) == {}
+    for silent in (None, 15.5):
+        ground.untaken = {KEY: silent}
+        assert tried() == HOME
+        assert ground.paths._look(7.0) == {KEY: 7.0}
+
+
+def test_it_is_looked_for_as_long_as_the_relay_carries() -> None:
+    """However long ago it moved, and whatever WireGuard counted: what it had was heard on the old path."""
+    ground = Ground()
+    ground.paths._follow()
+    ground.links = {"b": Link(0.1, True, True)}
+    ground.untaken = {KEY: None}
+    desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
+    moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
+    ground.ledger.accept(moved, Origin.RECORD, 1.0)
+    ground.paths._follow()
+    now = time.time()
+    peer = Peer(KEY, HOME, last_handshake=now + 999, endpoint_written=now + 999)
+    for tried in (TOLD, HOME, TOLD):
+        now = peer.endpoint_written + 6.5
+        shaped = ground.paths.shape(desired, Device("wgtest", peers={KEY: peer}), now)
+        assert shaped.peers[0].try_now == tried
+        peer = Peer(KEY, tried, last_handshake=peer.last_handshake, endpoint_written=now)
 
 
 async def test_of_nobody_it_tells_nothing() -> None:

@@ -41,6 +41,13 @@ def test_where_every_destination_sees_another_port_what_was_told_stays() -> None
     assert outside(INNER, OWN, [OUTER, OUTER], given=False, told=OTHER_PORT).endpoint == OUTER
 
 
+def test_where_others_disagree_what_was_told_stays_while_one_of_them_sees_it() -> None:
+    """One that has not heard of a move yet says where this node was."""
+    for seen in ([OUTER, LIE], [LIE, OUTER]):
+        assert outside(INNER, OWN, seen, given=False, told=OUTER).endpoint == OUTER
+    assert outside(INNER, OWN, [OTHER_PORT, LIE], given=False, told=OUTER).endpoint == INNER
+
+
 @pytest.mark.parametrize("seen", [[], [OTHER_PORT], [INNER]])
 def test_a_given_endpoint_is_told_whatever_others_see(seen: list[Endpoint]) -> None:
     assert outside(OUTER, OWN, seen, given=True) == Outside(OUTER, behind_nat=True)

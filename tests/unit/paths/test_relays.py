@@ -157,6 +157,18 @@ def test_what_was_heard_long_ago_is_no_direct_path() -> None:
     assert relays.look(WORKING, [R], device(received=200), later) == []
 
 
+def test_a_relayed_peer_is_untaken_until_its_own_tunnel_is_heard_and_when_it_is_silent_again() -> None:
+    relays = relayed()
+    assert relays.untaken(1.0) == {B: None}
+    relays.look(WORKING, [R], device(received=100), 1.0)
+    assert relays.untaken(1.0) == {B: None}
+    relays.look(WORKING, [R], device(received=200), 2.0)
+    assert relays.untaken(2.0 + DIRECT_FRESH_SECONDS) == {}
+    assert relays.untaken(3.0 + DIRECT_FRESH_SECONDS) == {B: DIRECT_FRESH_SECONDS + 1.0}
+    relays.agreed(Question(B, None), 30.0)
+    assert relays.untaken(60.0) == {}
+
+
 def test_a_silent_relay_is_changed_by_one_end_and_let_go_by_both() -> None:
     lower, higher = relayed(), Relays(B)
     higher.agreed(Question(A, R), 0.0)
