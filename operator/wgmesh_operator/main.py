@@ -42,6 +42,9 @@ ENTROPY = Entropy(key=generate_key, serial=x509.random_serial_number, random_byt
 @click.option("--agent-cluster-role", default="wgmesh-agent", help="ClusterRole the agents are bound to")
 @click.option("--agent-priority-class", default="", help="priority class of the agents' pods")
 @click.option("--agent-resources", default="{}", help="requests and limits of the agents, as JSON")
+@click.option(
+    "--tunnel-resources", default="{}", help="requests and limits of what holds the tunnels, as JSON"
+)
 @click.option("--health-port", type=click.IntRange(1, 65535), default=8080, help="TCP port of /healthz")
 @click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="how log lines look")
 @click.option("--verbose", is_flag=True, help="log everything")
@@ -54,6 +57,7 @@ def command(
     agent_cluster_role: str,
     agent_priority_class: str,
     agent_resources: str,
+    tunnel_resources: str,
     health_port: int,
     log_format: str,
     verbose: bool,
@@ -69,7 +73,8 @@ def command(
         image_pull_secrets=tuple(name for name in agent_image_pull_secrets.split(",") if name),
         agent_cluster_role=agent_cluster_role,
         priority_class=agent_priority_class,
-        agent_resources=_resources(agent_resources),
+        agent_resources=_resources("--agent-resources", agent_resources),
+        tunnel_resources=_resources("--tunnel-resources", tunnel_resources),
     )
     sys.exit(run(deployment, health_port, as_json=log_format == "json", verbose=verbose))
 
@@ -137,13 +142,13 @@ class _NotOfRetries(logging.Filter):
         return not message.startswith("Request attempt") or "APIForbidden" in message
 
 
-def _resources(text: str) -> dict[str, Any]:
+def _resources(flag: str, text: str) -> dict[str, Any]:
     try:
         resources = json.loads(text)
     except ValueError as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="--agent-resources") from error
+        raise click.BadParameter(f"not JSON: {error}", param_hint=flag) from error
     if not isinstance(resources, dict):
-        raise click.BadParameter("an object of requests and limits is needed", param_hint="--agent-resources")
+        raise click.BadParameter("an object of requests and limits is needed", param_hint=flag)
     return resources
 
 

@@ -93,7 +93,7 @@ def leaves(values: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
             yield (*above, key)
 
 
-FREE = {("operator", "resources"), ("agent", "resources"), ("dashboard", "labels")}
+FREE = {("operator", "resources"), ("agent", "resources"), ("tunnel", "resources"), ("dashboard", "labels")}
 """Values whose keys are the user's own."""
 
 

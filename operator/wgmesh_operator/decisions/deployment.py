@@ -18,3 +18,4 @@ class Deployment:
     agent_cluster_role: str = "wgmesh-agent"
     priority_class: str = ""
     agent_resources: Mapping[str, Any] = field(default_factory=dict)
+    tunnel_resources: Mapping[str, Any] = field(default_factory=dict)

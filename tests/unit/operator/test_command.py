@@ -121,6 +121,7 @@ def test_settings_come_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> N
         WGMESH_OPERATOR_AGENT_IMAGE="wgmesh:1",
         WGMESH_OPERATOR_AGENT_IMAGE_PULL_SECRETS="a,b",
         WGMESH_OPERATOR_AGENT_RESOURCES=json.dumps({"requests": {"cpu": "10m"}}),
+        WGMESH_OPERATOR_TUNNEL_RESOURCES=json.dumps({"requests": {"cpu": "11m"}}),
     )
     assert code == 0
     assert seen == [
@@ -130,16 +131,20 @@ def test_settings_come_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> N
             image_pull_secrets=("a", "b"),
             priority_class="critical",
             agent_resources={"requests": {"cpu": "10m"}},
+            tunnel_resources={"requests": {"cpu": "11m"}},
         )
     ]
 
 
 @pytest.mark.parametrize("resources", ["[]", "nonsense", "1"])
-def test_resources_that_are_none_are_wrong_use(monkeypatch: pytest.MonkeyPatch, resources: str) -> None:
-    flags = ["--namespace=ns", "--agent-image=i", f"--agent-resources={resources}"]
+@pytest.mark.parametrize("flag", ["--agent-resources", "--tunnel-resources"])
+def test_resources_that_are_none_are_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, flag: str, resources: str
+) -> None:
+    flags = ["--namespace=ns", "--agent-image=i", f"{flag}={resources}"]
     code, output, _ = run(monkeypatch, *flags)
     assert code == 2
-    assert "--agent-resources" in output
+    assert flag in output
 
 
 def test_without_an_api_server_it_ends_with_one_sentence() -> None:

@@ -91,7 +91,9 @@ def test_what_the_spec_leaves_open_the_operator_was_told() -> None:
         ("pull",),
         priority_class="system-node-critical",
         agent_resources={"requests": {"memory": "64Mi"}},
+        tunnel_resources={"requests": {"cpu": "90m"}},
     )
+    assert container(tunnel.daemon_set(mesh(), told, None))["resources"] == {"requests": {"cpu": "90m"}}
     made = agent.daemon_set(mesh(), told)
     assert container(made)["image"] == "registry.test/wgmesh:1"
     assert container(made)["imagePullPolicy"] == "Always"

@@ -90,6 +90,7 @@ def _container(mesh: MeshObject, deployment: Deployment) -> Json:
                 "WGMESH_LOG_FORMAT": spec.agent.log_format,
             }
         ),
+        "resources": dict(deployment.tunnel_resources),
         "securityContext": pods.security_context(spec),
         "volumeMounts": pods.volumes(spec)[1],
     }
