@@ -39,7 +39,7 @@ from wgmesh_agent.gossip.serf import Serf
 from wgmesh_agent.gossip.speakers import Vouching
 from wgmesh_agent.gossip.streams import CloseStream, OpenStream, StreamAction, WriteStream
 from wgmesh_agent.gossip_feed import EventStream
-from wgmesh_agent.gossip_links import StreamLinks, sockaddr
+from wgmesh_agent.gossip_links import CACHED_ENDPOINTS, StreamLinks, sockaddr
 from wgmesh_agent.runtime.borders import border
 
 _log = structlog.get_logger(__name__)
@@ -398,6 +398,6 @@ def _resolve(future: asyncio.Future[str | None] | asyncio.Future[None], value: s
         future.set_result(value)  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=CACHED_ENDPOINTS)
 def _endpoint(host: str, port: int) -> Endpoint:
     return Endpoint(ip_address(host.partition("%")[0]), port)

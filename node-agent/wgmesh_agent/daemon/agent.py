@@ -29,6 +29,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.join.tls import TLSFileError
 from wgmesh_agent.log import configure
 from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.runtime.allocator import bound_allocator
 from wgmesh_agent.settings.model import NodeSettings
 from wgmesh_agent.state.folder import MACHINE, MeshInUse, StateFolder
 from wgmesh_agent.state.machine import this_machine
@@ -86,6 +87,7 @@ def run_agent(
     output = configure(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
+        bound_allocator()
         relieve_garbage_collector()
         raise_limit()
         return asyncio.run(

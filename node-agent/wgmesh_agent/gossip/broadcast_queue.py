@@ -33,10 +33,10 @@ _Entry = tuple[tuple[int, int], Broadcast]
 class BroadcastQueue:
     """Messages waiting to be piggybacked or gossiped.
 
-    `max_depth` bounds it: past that the message sent most often is given up.
+    `max_depth` bounds it, as it is at each message that is added: past that those sent most often are given up.
     """
 
-    def __init__(self, max_depth: int) -> None:
+    def __init__(self, max_depth: Callable[[], int]) -> None:
         self._max_depth = max_depth
         self._tiers: dict[int, list[_Entry]] = {}
         self._by_name: dict[str, Broadcast] = {}
@@ -62,7 +62,8 @@ class BroadcastQueue:
         if name is not None:
             self._by_name[name] = broadcast
         self._insert(broadcast)
-        if self._count > self._max_depth:
+        most = self._max_depth()
+        while self._count > most:
             tier = self._tiers[max(self._tiers)]
             victim = tier[-1][1]
             self._remove(victim)

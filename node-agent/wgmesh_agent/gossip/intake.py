@@ -38,9 +38,11 @@ class Broadcasts:
     """serf's own three queues, in the order in which they are filled from."""
 
     def __init__(self, config: SerfConfig, memberlist: Memberlist, limit: Callable[[], int]) -> None:
-        self.intents = BroadcastQueue(config.max_queue_depth)
-        self.queries = BroadcastQueue(config.max_queue_depth)
-        self.events = BroadcastQueue(config.max_queue_depth)
+
+        def depth() -> int:
+            return min(config.max_queue_depth, max(config.min_queue_depth, 2 * len(memberlist.table)))
+
+        self.intents, self.queries, self.events = (BroadcastQueue(depth) for _ in range(3))
         self._memberlist = memberlist
         for queue in (self.intents, self.queries, self.events):
             memberlist.transmitter.sources.append((queue, limit))

@@ -86,7 +86,7 @@ class Membership:
         self._broadcast = broadcast
         self._speakers = speakers
         self._ask = ask
-        self._max_strangers = config.max_strangers
+        self._config = config
         self._strangers: dict[str, tuple[NodeRecord, float]] = {}
         """Those whom nobody vouched for when they were first heard of, and since when they are kept, in that order."""
         self._room, self._room_at = float(_REFUTING_ROOM), 0.0
@@ -364,7 +364,9 @@ class Membership:
 
     def _make_room(self, now: float) -> None:
         """Of those whom nobody vouches for the longest known goes for the next: invented ones push out each other."""
-        while len(self._strangers) >= self._max_strangers:
+        vouched = len(self._table) - len(self._strangers)
+        most = min(self._config.max_strangers, max(self._config.min_strangers, vouched))
+        while len(self._strangers) >= most:
             oldest, _ = self._strangers.pop(next(iter(self._strangers)))
             if self._is_stranger_still(oldest):
                 self._counters.refuse("alive: made room for another that nobody vouches for")

@@ -15,14 +15,14 @@ def take(queue: BroadcastQueue, room: int = 10_000, limit: int = 4, most: int = 
 
 
 def test_longest_first_then_newest_among_those_sent_equally_often() -> None:
-    queue = BroadcastQueue(100)
+    queue = BroadcastQueue(lambda: 100)
     for message in (b"aa", b"bbbb", b"cc", b"d"):
         queue.add(message)
     assert take(queue) == [b"bbbb", b"cc", b"aa", b"d"]
 
 
 def test_what_was_sent_least_goes_before_what_is_longer() -> None:
-    queue = BroadcastQueue(100)
+    queue = BroadcastQueue(lambda: 100)
     queue.add(b"longer")
     take(queue)
     queue.add(b"new")
@@ -30,7 +30,7 @@ def test_what_was_sent_least_goes_before_what_is_longer() -> None:
 
 
 def test_a_packet_is_filled_with_what_fits_also_from_later_tiers() -> None:
-    queue = BroadcastQueue(100)
+    queue = BroadcastQueue(lambda: 100)
     queue.add(b"x" * 5)
     take(queue)
     queue.add(b"y" * 20)
@@ -40,7 +40,7 @@ def test_a_packet_is_filled_with_what_fits_also_from_later_tiers() -> None:
 
 
 def test_a_message_is_dropped_at_the_limit_and_says_so() -> None:
-    queue, done = BroadcastQueue(100), []
+    queue, done = BroadcastQueue(lambda: 100), []
     queue.add(b"m", on_finished=lambda: done.append(True))
     assert [take(queue, limit=3) for _ in range(4)] == [[b"m"]] * 3 + [[]]
     assert done == [True]
@@ -48,7 +48,7 @@ def test_a_message_is_dropped_at_the_limit_and_says_so() -> None:
 
 
 def test_a_newer_message_about_the_same_node_replaces_the_older_and_finishes_it() -> None:
-    queue, done = BroadcastQueue(100), []
+    queue, done = BroadcastQueue(lambda: 100), []
     queue.add(b"suspect", "n1", lambda: done.append("suspect"))
     queue.add(b"other", "n2")
     take(queue)
@@ -58,21 +58,21 @@ def test_a_newer_message_about_the_same_node_replaces_the_older_and_finishes_it(
 
 
 def test_messages_without_a_name_never_replace_each_other() -> None:
-    queue = BroadcastQueue(100)
+    queue = BroadcastQueue(lambda: 100)
     queue.add(b"m")
     queue.add(b"m")
     assert take(queue) == [b"m", b"m"]
 
 
 def test_a_packet_holds_no_more_parts_than_allowed() -> None:
-    queue = BroadcastQueue(1000)
+    queue = BroadcastQueue(lambda: 1000)
     for _ in range(300):
         queue.add(b"m")
     assert len(take(queue, most=127)) == 127
 
 
 def test_past_its_depth_the_queue_gives_up_what_was_sent_most() -> None:
-    queue, done = BroadcastQueue(3), []
+    queue, done = BroadcastQueue(lambda: 3), []
     queue.add(b"old", on_finished=lambda: done.append("old"))
     take(queue)
     for index in range(3):
@@ -93,7 +93,7 @@ def test_past_its_depth_the_queue_gives_up_what_was_sent_most() -> None:
 def test_every_message_is_sent_exactly_its_limit_within_the_room(
     messages: list[tuple[bytes, str | None]], room: int, limit: int
 ) -> None:
-    queue = BroadcastQueue(1000)
+    queue = BroadcastQueue(lambda: 1000)
     finished = 0
 
     def count() -> None:
@@ -114,7 +114,7 @@ def test_every_message_is_sent_exactly_its_limit_within_the_room(
 
 
 def test_a_full_queue_of_four_thousand_is_emptied_within_a_second() -> None:
-    queue = BroadcastQueue(4096)
+    queue = BroadcastQueue(lambda: 4096)
     for index in range(4096):
         queue.add(b"m" * (20 + index % 50), f"n{index}")
     start = time.process_time()
