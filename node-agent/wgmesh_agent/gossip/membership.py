@@ -15,10 +15,11 @@ from .counters import Counters
 from .delegate import MembershipDelegate
 from .endpoint import Endpoint, endpoint_of
 from .errors import PeerError
-from .messages import Alive, Dead, NodeState, NodeStateKind, Suspect, encode
+from .messages import Alive, Dead, Message, NodeState, NodeStateKind, Suspect, encode
 from .names import is_member_name
 from .node_table import NodeRecord, NodeTable
 from .speakers import Speakers
+from .strangers import Strangers
 from .suspicion import Suspicion
 from .tags import MAX_META_BYTES
 from .timers import Timers
@@ -49,16 +50,6 @@ class Broadcaster(Protocol):
     ) -> None: ...
 
 
-STRANGER_SECONDS = 300.0
-"""An admission record comes within seconds, and within a minute where members are invented without end."""
-TOLD_SECONDS = 60.0
-"""Of one that never answered, from when it was first heard of. Told for as long as it is kept, it would come back from
-others to whoever has just forgotten it, for ever.
-"""
-FORGOTTEN_AT_ONCE = 512
-"""In one step, which holds the event loop for some milliseconds."""
-
-
 class Membership:
     """Applies alive, suspect and dead messages, from whatever way they came, to the table."""
 
@@ -86,9 +77,7 @@ class Membership:
         self._broadcast = broadcast
         self._speakers = speakers
         self._ask = ask
-        self._config = config
-        self._strangers: dict[str, tuple[NodeRecord, float]] = {}
-        """Those whom nobody vouched for when they were first heard of, and since when they are kept, in that order."""
+        self._strangers = Strangers(config, table, speakers)
         self._room, self._room_at = float(_REFUTING_ROOM), 0.0
         self._asked_unknown = -math.inf
         self.leaving = False
@@ -184,14 +173,14 @@ class Membership:
         if record.suspicion is not None:
             if record.suspicion.confirm(message.from_node):
                 self._set_suspicion_timer(record, record.suspicion.deadline)
-                self._broadcast(record.name, encode(message), now)
+                self._tell(record, message, now)
             return
         if record.state is not NodeStateKind.ALIVE:
             return
         if record is self.own:
             self._refute(message.incarnation, now)
             return
-        self._broadcast(record.name, encode(message), now)
+        self._tell(record, message, now)
         record.incarnation = message.incarnation
         self._table.set_state(record, NodeStateKind.SUSPECT, now)
         profile, nodes = self._config.profile, len(self._table)
@@ -226,7 +215,7 @@ class Membership:
             self._doubt(record, message, now)
 
     def _pass_sentence(self, record: NodeRecord, message: Dead, now: float, *, own_word: bool) -> None:
-        self._broadcast(record.name, encode(message), now)
+        self._tell(record, message, now)
         self._bury(record, message, now, own_word=own_word)
 
     def _doubt(self, record: NodeRecord, message: Dead, now: float) -> None:
@@ -238,7 +227,7 @@ class Membership:
             return
         record.end_doubt()
         record.doubted = message
-        self._broadcast(record.name, encode(message), now)
+        self._tell(record, message, now)
         self._ask_whether_gone(record, _ASKED_TIMES, now)
 
     def _ask_whether_gone(self, record: NodeRecord, times: int, now: float) -> None:
@@ -332,17 +321,16 @@ class Membership:
             self._counters.refuse("alive: incarnation far ahead")
             self._ask_unknown(message, port, now)
             return None
-        stranger = self._speakers.is_stranger(message.node)
-        if stranger:
-            self._make_room(now)
+        record = NodeRecord(message.node, message.addr, port)
+        if self._speakers.is_stranger(message.node):
+            for gone in self._strangers.add(record, now):
+                self._counters.refuse("alive: made room for another that nobody vouches for")
+                self._forget(gone, now)
         if self._table.full:
             self._counters.refuse("alive: too many members")
             return None
-        record = NodeRecord(message.node, message.addr, port)
         record.note_own_word(message.incarnation, now)
         self._table.add(record)
-        if stranger:
-            self._strangers[record.name] = record, now
         return record
 
     def _introduces_itself(self, message: Alive, source: Endpoint | None) -> bool:
@@ -362,45 +350,20 @@ class Membership:
                 NodeRecord(message.node, message.addr, port), encode(Suspect(1, message.node, self.own.name))
             )
 
-    def _make_room(self, now: float) -> None:
-        """Of those whom nobody vouches for the longest known goes for the next: invented ones push out each other."""
-        vouched = len(self._table) - len(self._strangers)
-        most = min(self._config.max_strangers, max(self._config.min_strangers, vouched))
-        while len(self._strangers) >= most:
-            oldest, _ = self._strangers.pop(next(iter(self._strangers)))
-            if self._is_stranger_still(oldest):
-                self._counters.refuse("alive: made room for another that nobody vouches for")
-                self._forget(oldest, now)
-
     def forget_strangers(self, now: float) -> bool:
-        """Whom nobody vouches for goes with time, unless it answered meanwhile; True if any are left.
-
-        There is no end of invented members otherwise: each is probed, told and exchanged until its turn comes to fail.
-        """
-        for _ in range(min(len(self._strangers), FORGOTTEN_AT_ONCE)):
-            record, since = next(iter(self._strangers.values()))
-            if now < since + STRANGER_SECONDS:
-                break
-            del self._strangers[record.name]
-            if not self._is_stranger_still(record):
-                continue
-            if record.answered > since:
-                self._strangers[record.name] = record, now
-            else:
-                self._counters.refuse("alive: nobody vouches for it, and it never answered")
-                self._forget(record, now)
+        """Those that nobody vouches for go with time; True if any are left."""
+        for record in self._strangers.expire(now):
+            self._counters.refuse("alive: nobody vouches for it, and it never answered")
+            self._forget(record, now)
         return bool(self._strangers)
+
+    def _tell(self, record: NodeRecord, message: Message, now: float) -> None:
+        if self.is_told(record, now):
+            self._broadcast(record.name, encode(message), now)
 
     def is_told(self, record: NodeRecord, now: float) -> bool:
         """Whether other members are to hear of it from this one."""
-        found = self._strangers.get(record.name)
-        if found is None or now < found[1] + TOLD_SECONDS or record.answered > found[1]:
-            return True
-        return not self._is_stranger_still(record)
-
-    def _is_stranger_still(self, record: NodeRecord) -> bool:
-        """Whoever is vouched for by now, or is another's namesake, stays."""
-        return self._table.get(record.name) is record and self._speakers.is_stranger(record.name)
+        return self._strangers.is_told(record, now)
 
     def _forget(self, record: NodeRecord, now: float) -> None:
         record.end_suspicion()
@@ -411,7 +374,7 @@ class Membership:
         record.end_suspicion()
         was_gone, old_meta = record.gone, record.meta
         if tell:
-            self._broadcast(record.name, encode(message), now)
+            self._tell(record, message, now)
         record.packed = None
         record.incarnation = message.incarnation
         record.meta = message.meta
