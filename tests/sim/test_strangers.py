@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
 from tests.sim.simulator import PORT, Simulator
 
 from wgmesh_agent.gossip.endpoint import IPAddress
@@ -31,7 +30,6 @@ class Ledger:
         return None
 
 
-@pytest.mark.slow
 def test_once_nobody_invents_members_any_more_all_forget_them_for_good() -> None:
     sim = Simulator(1, key=bytes(32), vouching=Ledger())
     *honest, hostile = sim.cluster(HONEST + 1)
