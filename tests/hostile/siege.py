@@ -64,6 +64,9 @@ def faults(figures: Figures) -> list[str]:
 def run(seed: int) -> tuple[float, str]:
     """The long siege of `make chaos`. Raises AssertionError; how long a join took at most, and the figures."""
     with under_attack() as ground:
+        # What an agent loads with its first newcomer and its first question is not the attackers'.
+        ground.join_anew()
+        ground.rejected()
         before = ground.resident_mib()
         ground.start_hostile()
         _, counted = alone(ground, ALONE_SECONDS, ALONE_RATE)

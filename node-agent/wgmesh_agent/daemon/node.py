@@ -16,6 +16,7 @@ from wgmesh_agent.daemon.announcing import ANNOUNCEMENT, announce
 from wgmesh_agent.daemon.beyond import Beyond
 from wgmesh_agent.daemon.changes import Changes
 from wgmesh_agent.daemon.clamping import Clamping
+from wgmesh_agent.daemon.garbage import collect_regularly
 from wgmesh_agent.daemon.heralding import QUERY as HERALD
 from wgmesh_agent.daemon.heralding import Heralding
 from wgmesh_agent.daemon.identity import Identity
@@ -294,6 +295,7 @@ class MeshNode:
             ("interface", self.watch.run),
             ("events", self.listening.run),
             ("snapshot", self._snapshot.run),
+            ("garbage", collect_regularly),
             ("refresh", self._refresh),
             ("departures", self.membership.watch_departing),
             ("probe", self.prober.run),

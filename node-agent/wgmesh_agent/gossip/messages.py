@@ -243,7 +243,7 @@ def decode(data: bytes) -> Message:
     return _decode(data)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _decode_news(data: bytes) -> Message:
     return _decode(data)
 
