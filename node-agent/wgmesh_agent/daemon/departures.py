@@ -13,6 +13,8 @@ from wgmesh_agent.wireguard.keys import PublicKey
 
 SILENT_SECONDS = 2.0
 """After a probe that asks for an answer at once. It is asked anew with each look, and answers once a second."""
+AGAIN_SECONDS = 5.0
+"""Until one that answered is asked once more: it may have answered in the middle of its own goodbye."""
 ASKED_AT_ONCE = 8
 """So many of those who are waited for; the next when one of them is decided."""
 
@@ -35,11 +37,13 @@ class _Departure:
     member: Member
     how: str
     asked: float = math.inf
+    due: float = -math.inf
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """What a look came to: `member` is gone, or lives in spite of what was said of it."""
+    """What a look came to: `member` is gone, or lives so far in spite of what was said of it."""
 
     member: Member
     how: str
@@ -47,7 +51,10 @@ class Departed:
 
 
 class Departures:
-    """A goodbye that comes by others is any member's word. `now` is monotonic seconds."""
+    """A goodbye that comes by others is any member's word. `now` is monotonic seconds.
+
+    Who answers is waited for on, until gossip has it back or its tunnel is silent after all.
+    """
 
     def __init__(self, tunnels: Tunnels) -> None:
         self._tunnels = tunnels
@@ -78,13 +85,16 @@ class Departures:
         for departure in self._waiting.values():
             is_asked = departure.asked <= now
             if is_asked and self._tunnels.hears(departure.member.address):
-                found.append(Departed(departure.member, departure.how, lives=True))
+                if not departure.answered:
+                    found.append(Departed(departure.member, departure.how, lives=True))
+                departure.answered, departure.asked, departure.due = True, math.inf, now + AGAIN_SECONDS
             elif is_asked and now - departure.asked >= SILENT_SECONDS:
                 found.append(Departed(departure.member, departure.how, lives=False))
         for departed in found:
-            del self._waiting[departed.member.name]
+            if not departed.lives:
+                del self._waiting[departed.member.name]
         free = ASKED_AT_ONCE - sum(departure.asked <= now for departure in self._waiting.values())
-        unasked = [departure for departure in self._waiting.values() if departure.asked > now]
+        unasked = [one for one in self._waiting.values() if one.asked > now and one.due <= now]
         for departure in unasked[: max(0, free)]:
             departure.asked = now
         for departure in self._waiting.values():

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from tests.unit.tunnels import PlayedTunnels
 
-from wgmesh_agent.daemon.departures import ASKED_AT_ONCE, SILENT_SECONDS, Departures
+from wgmesh_agent.daemon.departures import AGAIN_SECONDS, ASKED_AT_ONCE, SILENT_SECONDS, Departures
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 
@@ -35,6 +35,18 @@ def test_one_who_answers_lives() -> None:
     assert departures.look(0.0) == []
     (decided,) = departures.look(1.0)
     assert (decided.member, decided.lives) == (member(1), True)
+    assert [departures.look(2.0 + second) for second in range(20)] == [[]] * 20
+    departures.back("n1")
+    assert len(departures) == 0
+
+
+def test_one_who_answered_in_the_middle_of_its_goodbye_is_gone_once_it_is_silent() -> None:
+    tunnels, departures = ground(1)
+    departures.look(0.0)
+    assert departures.look(1.0)[0].lives
+    tunnels.die(member(1).address)
+    decided = [(second, one.lives) for second in range(2, 30) for one in departures.look(float(second))]
+    assert decided == [(1 + AGAIN_SECONDS + SILENT_SECONDS, False)]
     assert len(departures) == 0
 
 

@@ -161,7 +161,7 @@ async def test_whoever_is_heard_through_its_tunnel_is_not_let_go_on_what_others_
     await until_decided(ground, monkeypatch)
     assert ground.keys() == {key(1)}
     assert ground.refusals.counts == {"leave_of_member": 1}
-    assert list(ground.membership.departing()) == []
+    assert [waiting.name for waiting in ground.membership.departing()] == ["n1"]
 
 
 async def test_who_left_is_let_go_once_its_tunnel_is_silent(
