@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 SPREAD = 0.1
 """The share of an interval over which nodes that became members at once are spread; none is later than it says."""
 SECONDS_A_MEMBER = 5.0
+"""After an annotation, one member after the other: where both ends of a tunnel change their keys within a second,
+neither knows what the other is known by, and packets between them are lost for about that long.
+"""
 LONGEST_SPREAD_SECONDS = 1800.0
 
 
@@ -24,20 +28,23 @@ class Wish:
     token: str
 
 
-def due(wish: Wish, node: str, *, since: float, done: str, asked: float | None, members: int) -> float | None:
+def due(
+    wish: Wish, node: str, *, since: float, done: str, asked: float | None, members: Collection[str]
+) -> float | None:
     """When to make another key, in unix seconds; None: nothing asks for one.
 
     Args:
         since: when the present key came into use.
         done: the token that it was made for, or after.
         asked: when `wish.token` was first seen here; None: it was not.
-        members: how many share the time after an annotation, five seconds each, half an hour at most.
+        members: the names of all that share the time after an annotation, five seconds each, half an hour at most.
     """
     times = []
     if wish.token and wish.token != done and asked is not None:
-        times.append(
-            asked + _share(node, wish.token) * min(LONGEST_SPREAD_SECONDS, SECONDS_A_MEMBER * members)
-        )
+        own = _share(node, wish.token)
+        place = sum(_share(other, wish.token) < own for other in members)
+        each = min(SECONDS_A_MEMBER, LONGEST_SPREAD_SECONDS / max(1, len(members)))
+        times.append(asked + place * each)
     if wish.interval is not None:
         times.append(since + wish.interval * (1 - SPREAD * _share(node, "schedule")))
     return min(times, default=None)

@@ -49,7 +49,7 @@ class Rekeying:
             self._asked = (token, now)
         at = due(
             Wish(mesh.wireguard_key_seconds, token), node.record.node, since=node.record.wireguard_key_since,
-            done=node.record.wireguard_key_token, asked=self._asked[1], members=len(self._view.nodes),
+            done=node.record.wireguard_key_token, asked=self._asked[1], members=self._view.nodes,
         )  # fmt: skip
         if at is None:
             return LOOK_SECONDS
