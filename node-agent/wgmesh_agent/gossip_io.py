@@ -11,11 +11,12 @@ import os
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import isawaitable
 from ipaddress import ip_address
+from typing import Any
 
 import structlog
 
@@ -382,13 +383,15 @@ class GossipNode:
             self.counters.refuse("query: our answer could not be sent")
             QUERIES.reject("unanswered", query.source_member, str(error))
 
-    def _spawn(self, work: Awaitable[None], with_whom: object) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], with_whom: object) -> None:
         task = asyncio.ensure_future(_fenced(work, with_whom))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Cancelled before its first step, it would not have begun the work.
+        task.add_done_callback(lambda _: work.close())
 
 
-async def _fenced(work: Awaitable[None], with_whom: object) -> None:
+async def _fenced(work: Coroutine[Any, Any, None], with_whom: object) -> None:
     with WORK.fence(with_whom):
         await work
 

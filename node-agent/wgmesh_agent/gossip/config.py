@@ -80,9 +80,9 @@ class SerfConfig:
     `reconnect_interval_seconds` is the time between two attempts to reach a failed member (serf: 30 s).
     A failed member is forgotten after `reconnect_timeout_seconds`, unless `keep_failed(name)` says
     otherwise; one that left after `tombstone_timeout_seconds`. Sizes are in bytes. The `max_` fields bound
-    what peers can make this node hold. Members that nobody vouches for may be as many as those that somebody vouches
-    for, within `min_strangers` and `max_strangers`; what is passed on may be twice as many messages as there are
-    members, within `min_queue_depth` and `max_queue_depth` (serf: MinQueueDepth, MaxQueueDepth).
+    what peers can make this node hold; `max_strangers` counts members that nobody vouches for. What is passed on may be
+    twice as many messages as there are members, within `min_queue_depth` and `max_queue_depth` (serf: MinQueueDepth,
+    MaxQueueDepth).
     """
 
     node_name: str
@@ -104,7 +104,6 @@ class SerfConfig:
     query_response_bytes: int = 1024
     datagram_bytes: int = 1400
     max_members: int = 16384
-    min_strangers: int = 128
     max_strangers: int = 1024
     max_intents: int = 4096
     max_queries: int = 1024

@@ -45,8 +45,7 @@ class Strangers:
 
     def add(self, record: NodeRecord, now: float) -> Iterator[NodeRecord]:
         """Keeps one more. Those that go for it are to be forgotten: the longest known, as many as are too many."""
-        vouched = len(self._table) - len(self._known)
-        most = min(self._config.max_strangers, max(self._config.min_strangers, vouched))
+        most = self._config.max_strangers
         told = len(self._known) < most
         while len(self._known) >= most:
             oldest = self._known.pop(next(iter(self._known))).record

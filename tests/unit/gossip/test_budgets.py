@@ -89,19 +89,6 @@ def test_invented_members_push_out_each_other_and_nobody_who_is_vouched_for() ->
     assert core.core._memberlist.table.get("x0") is None
 
 
-def test_there_may_be_as_many_strangers_as_members_that_are_vouched_for() -> None:
-    """A small mesh is not to carry a large one of inventions: their memory is never given back whole."""
-    core = Loner(vouching=Admitted(), min_strangers=10, max_strangers=30)
-
-    def strangers() -> int:
-        for number in range(50):
-            core.hear(alive(f"x{number}", index=number + 2))
-        core.clear()
-        return len([name for name in core.core.members() if name.startswith("x")])
-
-    assert [strangers(), core.know(20) and strangers(), core.know(40) and strangers()] == [10, 20, 30]
-
-
 def test_what_is_passed_on_for_others_is_bounded_by_how_many_members_there_are() -> None:
     core, times = Loner(min_queue_depth=10, max_queue_depth=100), count(1)
 
@@ -120,7 +107,7 @@ def test_invented_members_go_with_time_and_who_answers_or_is_vouched_for_stays()
         def is_vouched_for(self, name: str) -> bool:
             return super().is_vouched_for(name) or name in names
 
-    core = Loner(vouching=Ledger(), min_strangers=1024)
+    core = Loner(vouching=Ledger())
     for number in range(1, 600):
         core.hear(alive(f"x{number}", index=number % 250 + 2))
     names.add("x7")
@@ -151,7 +138,7 @@ def test_who_is_vouched_for_by_now_is_no_stranger() -> None:
 
 
 def test_a_state_that_does_not_fit_is_sent_in_part_with_those_first_who_are_vouched_for() -> None:
-    core = Loner(vouching=Admitted(), min_strangers=16_000, max_strangers=16_000).know(20)
+    core = Loner(vouching=Admitted(), max_strangers=16_000).know(20)
     for number in range(8000):
         addr = (0x0B000000 + number).to_bytes(4, "big")
         core.core._memberlist.membership.alive(
@@ -217,7 +204,7 @@ def test_room_for_strangers_is_made_at_the_cost_of_one() -> None:
             asked.append(name)
             return super().is_stranger(name)
 
-    core = Loner(vouching=Counted(), min_strangers=1000)
+    core = Loner(vouching=Counted(), max_strangers=1000)
     for number in range(1000):
         core.hear(alive(f"x{number}", index=number % 250 + 2))
     asked.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -301,3 +302,19 @@ async def test_a_state_of_thousands_is_exchanged_whole_either_way(start: Start) 
     assert len(first.members()) == count + 2
     assert await first.join([(second.config.address, second.port)]) == 1
     await eventually(lambda: len(second.members()) == count + 3)
+
+
+async def test_work_that_is_cancelled_before_its_first_step_is_closed() -> None:
+    """Otherwise Python warns, whenever the collector of cycles comes by, of a coroutine that nobody awaited."""
+    node = GossipNode(SerfConfig("n1", ip_address("127.0.0.1")))
+
+    async def work() -> None:
+        raise AssertionError("begun")
+
+    begun = work()
+    node._spawn(begun, "somebody")
+    (task,) = node._tasks
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert inspect.getcoroutinestate(begun) == inspect.CORO_CLOSED
