@@ -391,7 +391,7 @@ class GossipNode:
         task.add_done_callback(lambda _: work.close())
 
 
-async def _fenced(work: Coroutine[Any, Any, None], with_whom: object) -> None:
+async def _fenced(work: Awaitable[None], with_whom: object) -> None:
     with WORK.fence(with_whom):
         await work
 

@@ -77,7 +77,7 @@ class Membership:
         self._broadcast = broadcast
         self._speakers = speakers
         self._ask = ask
-        self._strangers = Strangers(config, table, speakers)
+        self._strangers = Strangers(config.max_strangers, table, speakers)
         self._room, self._room_at = float(_REFUTING_ROOM), 0.0
         self._asked_unknown = -math.inf
         self.leaving = False
@@ -323,7 +323,8 @@ class Membership:
             return None
         record = NodeRecord(message.node, message.addr, port)
         if self._speakers.is_stranger(message.node):
-            for gone in self._strangers.add(record, now):
+            gone = self._strangers.add(record, now)
+            if gone is not None:
                 self._counters.refuse("alive: made room for another that nobody vouches for")
                 self._forget(gone, now)
         if self._table.full:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wgmesh_agent.gossip.config import SerfConfig
 from wgmesh_agent.gossip.node_table import NodeRecord, NodeTable
 from wgmesh_agent.gossip.speakers import Speakers
 
@@ -34,8 +33,8 @@ class _Stranger:
 class Strangers:
     """Those whom nobody vouched for when they were first heard of, the longest known first."""
 
-    def __init__(self, config: SerfConfig, table: NodeTable, speakers: Speakers) -> None:
-        self._config = config
+    def __init__(self, most: int, table: NodeTable, speakers: Speakers) -> None:
+        self._most = most
         self._table = table
         self._speakers = speakers
         self._known: dict[str, _Stranger] = {}
@@ -43,15 +42,12 @@ class Strangers:
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, record: NodeRecord, now: float) -> Iterator[NodeRecord]:
-        """Keeps one more. Those that go for it are to be forgotten: the longest known, as many as are too many."""
-        most = self._config.max_strangers
-        told = len(self._known) < most
-        while len(self._known) >= most:
-            oldest = self._known.pop(next(iter(self._known))).record
-            if self._is_stranger_still(oldest):
-                yield oldest
-        self._known[record.name] = _Stranger(record, now, told)
+    def add(self, record: NodeRecord, now: float) -> NodeRecord | None:
+        """Keeps one more. Whoever goes for it, the longest known, is to be forgotten."""
+        is_room = len(self._known) < self._most
+        oldest = None if is_room else self._known.pop(next(iter(self._known))).record
+        self._known[record.name] = _Stranger(record, now, is_room)
+        return oldest if oldest is not None and self._is_stranger_still(oldest) else None
 
     def expire(self, now: float) -> Iterator[NodeRecord]:
         """Those that go with time are to be forgotten: whom still nobody vouches for, and that never answered."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 _SETTINGS = {
     "MALLOC_TRIM_THRESHOLD_": (-1, 128 << 10),
@@ -20,19 +21,24 @@ _SETTINGS = {
 
 def bound_allocator() -> bool:
     """Once in a process, before it has threads. False: the C library is not glibc, or takes no such settings."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+    mallopt = _function("mallopt")
+    if mallopt is None:
         return False
     taken = [mallopt(*setting) for name, setting in _SETTINGS.items() if name not in os.environ]
     return all(taken)
 
 
-def give_back() -> bool:
-    """Returns free pages within the heaps to the machine: some milliseconds. False: as above."""
+def give_back() -> None:
+    """Returns free pages within the heaps to the machine, where the C library is glibc: some milliseconds."""
+    trim = _function("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _function(name: str) -> Callable[..., int] | None:
+    """One of the C library's own; None if it has none of that name."""
     try:
-        trim = ctypes.CDLL(None).malloc_trim
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError):
-        return False
-    trim(0)
-    return True
+        return None
+    return found

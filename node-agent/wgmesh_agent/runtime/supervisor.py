@@ -61,7 +61,10 @@ class Supervisor:
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
         """Runs `work` once. A failure is logged and counted, and ends nothing else: the task returned has none."""
-        return self._spawn(self._once(work, name), name)
+        task = self._spawn(self._once(work, name), name)
+        # Cancelled before its first step, it would not have begun the work.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     def down(self) -> Mapping[str, str]:
         """The components that should run and do not, and the exception that ended each."""

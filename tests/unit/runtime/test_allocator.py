@@ -37,6 +37,25 @@ heaps = open(sys.argv[1]).read().count("<heap nr")
 print(heaps, hblkhd >> 20)
 """
 
+PAGES_IN_THE_MIDDLE = """
+import ctypes
+from wgmesh_agent.runtime.allocator import give_back
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+blocks = [libc.malloc(64 << 10) for _ in range(1024)]
+for block in blocks: libc.memset(block, 1, 64 << 10)
+for block in blocks[:-1]: libc.free(block)
+before = resident()
+give_back()
+print(before - resident())
+"""
+
 
 def run(path: object, **environment: str) -> tuple[int, int]:
     """How many heaps there are after eight threads, and how many MiB are mapped one by one after such were freed."""
@@ -58,3 +77,10 @@ def test_what_the_environment_says_has_the_last_word(tmp_path: object) -> None:
     heaps, mapped = run(f"{tmp_path}/info.xml", MALLOC_ARENA_MAX="8", MALLOC_MMAP_THRESHOLD_=str(32 << 20))
     assert heaps > 2
     assert mapped < 8
+
+
+def test_free_pages_in_the_middle_of_a_heap_are_given_back() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PAGES_IN_THE_MIDDLE], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) >= 48

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import AsyncIterator
 
@@ -95,3 +96,17 @@ async def test_one_that_is_cancelled_has_not_failed() -> None:
     assert not logs
     assert not tasks.down()
     assert not tasks.failed.done()
+
+
+async def test_one_that_is_cancelled_before_its_first_step_is_closed(tasks: Supervisor) -> None:
+    """Otherwise Python warns, whenever the collector of cycles comes by, of a coroutine that nobody awaited."""
+
+    async def work() -> None:
+        raise AssertionError("begun")
+
+    begun = work()
+    task = tasks.start(begun, "work")
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert inspect.getcoroutinestate(begun) == inspect.CORO_CLOSED
