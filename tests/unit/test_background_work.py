@@ -118,6 +118,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
     SUPERVISED: (
         "wgmesh_agent/runtime/supervisor.py:Supervisor._spawn create_task",
         "wgmesh_agent/runtime/supervisor.py:Supervisor._spawn add_done_callback",
+        "wgmesh_agent/runtime/supervisor.py:Supervisor.start add_done_callback",
         "wgmesh_agent/runtime/supervisor.py:Supervisor._keep call_later",
     ),
     "sets a future that the supervision awaits": (
