@@ -108,8 +108,9 @@ class Listening:
     def _member_news(self, member: Member) -> None:
         self._membership.heard(member)
         self._log(member)
-        told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
-        self._wandering.told(member.name, told, time.monotonic())
+        if self._membership.is_bound(member.name):
+            told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
+            self._wandering.told(member.name, told, time.monotonic())
         if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
             self._prober.news(member.address, failed=member.status is MemberStatus.FAILED)
         self._changes.bump()

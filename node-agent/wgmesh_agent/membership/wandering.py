@@ -4,7 +4,7 @@ ever. Two that were told to say the same of where they are still call from two p
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
@@ -18,17 +18,18 @@ class Wandering:
     """Remembers the last changes of each member; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
-        self._told: OrderedDict[str, deque[tuple[float, str]]] = OrderedDict()
+        self._told: OrderedDict[str, list[tuple[float, str]]] = OrderedDict()
 
     def told(self, node: str, endpoint: str, now: float) -> None:
         """A member is at this endpoint."""
         changes = self._told.get(node)
         if changes is None:
-            changes = self._told[node] = deque(maxlen=MOST_CHANGES)
+            changes = self._told[node] = []
             if len(self._told) > MOST_MEMBERS:
                 self._told.popitem(last=False)
         if not changes or changes[-1][1] != endpoint:
             changes.append((now, endpoint))
+            del changes[:-MOST_CHANGES]
 
     def returns(self, node: str, now: float) -> int:
         """How often within ten minutes it went back to where it had been just before."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +32,10 @@ class _Window:
 
 
 class LogLimit:
-    """Memory is bounded by the number of kinds, which the code fixes, and `MAX_REMEMBERED` lines."""
+    """Memory is bounded by the number of kinds, which the code fixes, and `MAX_REMEMBERED` lines.
+
+    Of each line its hash is kept: others choose how long lines are. Python keys the hash with what they do not know.
+    """
 
     def __init__(self, clock: Callable[[], float], lines_a_window: int = LINES_A_WINDOW) -> None:
         """
@@ -43,13 +45,14 @@ class LogLimit:
         """
         self._clock = clock
         self._lines = lines_a_window
-        self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._logged: dict[int, float] = {}
         self._windows: dict[str, _Window] = {}
 
     def ask(self, kind: str, line: str) -> Permission:
         """Whether `line`, of a kind from a fixed set, may be logged now."""
         now = self._clock()
-        last = self._logged.get((kind, line))
+        remembered = hash((kind, line))
+        last = self._logged.get(remembered)
         if last is not None and now - last < REPEAT_SECONDS:
             return Permission(False)
         window = self._windows.get(kind)
@@ -61,8 +64,8 @@ class LogLimit:
             window.suppressed += 1
             return Permission(False, suppressed)
         window.logged += 1
-        self._logged[(kind, line)] = now
-        self._logged.move_to_end((kind, line))
+        self._logged.pop(remembered, None)
+        self._logged[remembered] = now
         if len(self._logged) > MAX_REMEMBERED:
-            self._logged.popitem(last=False)
+            del self._logged[next(iter(self._logged))]
         return Permission(True, suppressed)

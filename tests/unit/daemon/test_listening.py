@@ -83,11 +83,12 @@ class Probes:
         """Nobody is probed."""
 
 
-async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_each_change(
+async def test_invented_members_make_few_lines_of_log_and_are_not_remembered(
     gossip: GossipNode,
 ) -> None:
+    wandering = Wandering()
     ears = Listening(
-        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), Wandering(), Refusals(), Changes(), {}
+        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, Refusals(), Changes(), {}
     )
     where = ip_address("10.232.0.2")
     with capture_logs() as logs:
@@ -98,3 +99,4 @@ async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_eac
     told = [(line["node"], line["status"]) for line in logs]
     assert [one for one in told if one[0] == "n2"] == [("n2", "alive"), ("n2", "failed")]
     assert len(told) == STRANGERS_A_MINUTE + 2
+    assert list(wandering._told) == ["n2"]
