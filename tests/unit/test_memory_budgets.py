@@ -39,7 +39,7 @@ BUDGETS = {
     "states that peers do not read": MOST_WAITING_BYTES,
     "members that nobody vouches for": CONFIG.max_strangers * 4 * KIB,
     "broadcasts about them": CONFIG.max_strangers * 1700,
-    "intents, queries and events to be passed on": 3 * CONFIG.max_queue_depth * 1700,
+    "intents, queries and events to be passed on": 3 * CONFIG.max_queue_bytes,
     "user events that wait": MOST_UNREAD_EVENTS * (MOST_EVENT_BYTES + 500),
     "news of members that wait": CONFIG.max_members * 750,
     "user events that were seen": CONFIG.max_event_buffer_bytes + CONFIG.max_events_buffered * 200,

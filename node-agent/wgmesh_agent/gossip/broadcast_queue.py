@@ -11,6 +11,10 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 
 
+OVERHEAD_BYTES = 256
+"""What Python takes for a queued message beside its bytes, about."""
+
+
 class Broadcast:
     """One queued message; `name` is whom it is about, if a newer one about them replaces it."""
 
@@ -33,14 +37,17 @@ _Entry = tuple[tuple[int, int], Broadcast]
 class BroadcastQueue:
     """Messages waiting to be piggybacked or gossiped.
 
-    `max_depth` bounds it, as it is at each message that is added: past that those sent most often are given up.
+    Past `max_depth` messages, asked at each that is added, or `max_bytes` those sent most often are given up. A message
+    counts as its own bytes and `OVERHEAD_BYTES`.
     """
 
-    def __init__(self, max_depth: Callable[[], int]) -> None:
+    def __init__(self, max_depth: Callable[[], int], max_bytes: float = math.inf) -> None:
         self._max_depth = max_depth
+        self._max_bytes = max_bytes
         self._tiers: dict[int, list[_Entry]] = {}
         self._by_name: dict[str, Broadcast] = {}
         self._count = 0
+        self._bytes = 0
         self._age = 0
         self.dropped = 0
 
@@ -63,7 +70,7 @@ class BroadcastQueue:
             self._by_name[name] = broadcast
         self._insert(broadcast)
         most = self._max_depth()
-        while self._count > most:
+        while self._count > most or self._bytes > self._max_bytes:
             tier = self._tiers[max(self._tiers)]
             victim = tier[-1][1]
             self._remove(victim)
@@ -101,9 +108,17 @@ class BroadcastQueue:
             self._finish(broadcast)
         return [broadcast.message for broadcast in taken]
 
+    def give_up(self, is_over: Callable[[str], bool]) -> None:
+        """Gives up what waits about those of whom others need not hear any more."""
+        for name, broadcast in list(self._by_name.items()):
+            if is_over(name):
+                self._remove(broadcast)
+                self._finish(broadcast)
+
     def _insert(self, broadcast: Broadcast) -> None:
         insort(self._tiers.setdefault(broadcast.transmits, []), (broadcast.order, broadcast))
         self._count += 1
+        self._bytes += len(broadcast.message) + OVERHEAD_BYTES
 
     def _remove(self, broadcast: Broadcast) -> None:
         tier = self._tiers[broadcast.transmits]
@@ -113,6 +128,7 @@ class BroadcastQueue:
         if broadcast.name is not None:
             del self._by_name[broadcast.name]
         self._count -= 1
+        self._bytes -= len(broadcast.message) + OVERHEAD_BYTES
 
     @staticmethod
     def _finish(broadcast: Broadcast) -> None:

@@ -82,7 +82,7 @@ class SerfConfig:
     otherwise; one that left after `tombstone_timeout_seconds`. Sizes are in bytes. The `max_` fields bound
     what peers can make this node hold; `max_strangers` counts members that nobody vouches for. What is passed on may be
     twice as many messages as there are members, within `min_queue_depth` and `max_queue_depth` (serf: MinQueueDepth,
-    MaxQueueDepth).
+    MaxQueueDepth), and each of serf's three queues takes `max_queue_bytes`: what it can send in a minute or two.
     """
 
     node_name: str
@@ -109,6 +109,7 @@ class SerfConfig:
     max_queries: int = 1024
     min_queue_depth: int = 256
     max_queue_depth: int = 2048
+    max_queue_bytes: int = 1 << 18
     max_streams: int = 128
     max_stream_buffer_bytes: int = 9 << 20
     max_waiting_nodes: int = 36_864

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from .timers import Timer, Timers
 
-INTERVAL_SECONDS = 60.0
+INTERVAL_SECONDS = 10.0
 
 
 class Expiry:
-    """Has what is too old forgotten each minute, as long as `sweep` says that something is left."""
+    """Has what is too old forgotten every ten seconds, as long as `sweep` says that something is left."""
 
     def __init__(self, timers: Timers, sweep: Callable[[float], bool]) -> None:
         self._timers = timers

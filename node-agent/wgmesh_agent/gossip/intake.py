@@ -42,7 +42,9 @@ class Broadcasts:
         def depth() -> int:
             return min(config.max_queue_depth, max(config.min_queue_depth, 2 * len(memberlist.table)))
 
-        self.intents, self.queries, self.events = (BroadcastQueue(depth) for _ in range(3))
+        self.intents, self.queries, self.events = (
+            BroadcastQueue(depth, config.max_queue_bytes) for _ in range(3)
+        )
         self._memberlist = memberlist
         for queue in (self.intents, self.queries, self.events):
             memberlist.transmitter.sources.append((queue, limit))

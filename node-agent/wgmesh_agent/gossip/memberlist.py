@@ -146,6 +146,17 @@ class Memberlist:
         """Whatever else waits to be told goes out first from now on: invented members are no end of news."""
         self.transmitter.sources.append((self._of_strangers, self._retransmit_limit))
 
+    def forget_strangers(self, now: float) -> bool:
+        """Those that nobody vouches for go with time, and what waits to be told of them; True if any are left."""
+
+        def is_over(name: str) -> bool:
+            record = self.table.get(name)
+            return record is None or not self.membership.is_told(record, now)
+
+        are_left = self.membership.forget_strangers(now)
+        self._of_strangers.give_up(is_over)
+        return are_left
+
     def start(self, port: int, meta: bytes, now: float) -> None:
         """Be alive with this metadata at `port`, probe, gossip and exchange states."""
         self.membership.announce(port, meta, now)

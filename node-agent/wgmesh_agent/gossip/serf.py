@@ -359,7 +359,7 @@ class Serf:
         left = (
             self._members.expire(now),
             self._answers.expire(now),
-            self._memberlist.membership.forget_strangers(now),
+            self._memberlist.forget_strangers(now),
         )
         return any(left)
 

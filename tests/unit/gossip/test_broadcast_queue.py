@@ -7,7 +7,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.gossip.broadcast_queue import BroadcastQueue
+from wgmesh_agent.gossip.broadcast_queue import OVERHEAD_BYTES, BroadcastQueue
 
 
 def take(queue: BroadcastQueue, room: int = 10_000, limit: int = 4, most: int = 127) -> list[bytes]:
@@ -80,6 +80,24 @@ def test_past_its_depth_the_queue_gives_up_what_was_sent_most() -> None:
     assert done == ["old"]
     assert queue.dropped == 1
     assert sorted(take(queue)) == [b"n0", b"n1", b"n2"]
+
+
+def test_past_its_bytes_the_queue_gives_up_what_was_sent_most_and_has_room_again_as_it_empties() -> None:
+    queue = BroadcastQueue(lambda: 100, max_bytes=3 * (OVERHEAD_BYTES + 10))
+    for index in range(3):
+        queue.add(b"%010d" % index)
+    take(queue)
+    queue.add(b"new")
+    assert len(queue) == 3
+    longer = b"x" * (OVERHEAD_BYTES + 20)
+    queue.add(longer)
+    assert take(queue) == [longer, b"new"]
+    assert queue.dropped == 3
+    while take(queue):
+        pass
+    for index in range(4):
+        queue.add(b"%010d" % index)
+    assert len(queue) == 3
 
 
 @given(
