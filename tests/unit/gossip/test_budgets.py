@@ -17,6 +17,7 @@ from wgmesh_agent.gossip.messages import Alive, NodeState, NodeStateKind, PushPu
 from wgmesh_agent.gossip.notifications import MemberReaped, QueryReceived
 from wgmesh_agent.gossip.quota import Quota
 from wgmesh_agent.gossip.serf_messages import JoinIntent, UserEvent
+from wgmesh_agent.gossip.strangers import TOLD_SECONDS
 from wgmesh_agent.gossip.stream import MAX_FRAME_BYTES, stream_message
 from wgmesh_agent.gossip.versions import OWN_VERSIONS
 
@@ -194,6 +195,22 @@ def test_what_is_told_of_strangers_waits_for_all_else() -> None:
     assert [type(part) for part in parts[:3]] == [Alive, UserMessage, UserMessage]
     assert parts[0] == alive("n4")
     assert {part.node[0] for part in parts[3:] if isinstance(part, Alive)} == {"x"}
+
+
+def test_what_waited_too_long_to_be_told_of_strangers_is_told_nobody() -> None:
+    """Others that had forgotten them would learn of them anew, and tell it on."""
+    core = Loner(vouching=Admitted())
+    for number in range(200):
+        core.hear(alive(f"x{number}", index=number % 200 + 5))
+    told = core.core._memberlist._of_strangers
+    assert len(told) == 200
+    core.know(3)
+    core.core._memberlist._dissemination.stop()
+    core.pass_time(TOLD_SECONDS - 10)
+    assert told
+    core.pass_time(20)
+    assert not told
+    assert len(core.core.members()) == 203
 
 
 def test_room_for_strangers_is_made_at_the_cost_of_one() -> None:
