@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from wgmesh_agent.runtime.allocator import give_back
+from wgmesh_agent.runtime.caches import forget_cached
 
 _YOUNG, _MIDDLE = 700, 10
 """Python's own: new objects before a collection of the young, and such collections before one of the middle-aged."""
@@ -35,10 +36,13 @@ def relieve_garbage_collector() -> None:
 async def collect_regularly(
     every_seconds: float = EVERY_SECONDS, collect: Callable[[], object] = gc.collect
 ) -> None:
-    """Until it is cancelled: collects all cycles and gives memory back to the machine, seldom where that takes long."""
+    """Until it is cancelled: forgets what is cached, collects all cycles and gives memory back to the machine; seldom
+    where that takes long.
+    """
     pause = every_seconds
     while True:
         await asyncio.sleep(pause)
+        forget_cached()
         begun = time.thread_time()
         collect()
         took = time.thread_time() - begun

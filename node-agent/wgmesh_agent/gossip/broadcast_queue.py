@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Callable
 
-
 OVERHEAD_BYTES = 256
 """What Python takes for a queued message beside its bytes, about."""
 

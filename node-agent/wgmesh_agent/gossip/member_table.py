@@ -29,6 +29,7 @@ from .serf_messages import JoinIntent, LeaveIntent, MemberStatus, decode_tags
 LEAVING_SECONDS: Final = 15.0
 """serf gives each of its two leave messages 5 s and lingers for 1 s (`BroadcastTimeout`, `LeavePropagateDelay`)."""
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
+_TAGS_OF_NO_METADATA: Mapping[str, str] = MappingProxyType(decode_tags(b""))
 
 
 class SerfMember:
@@ -284,6 +285,9 @@ class MemberTable:
         if meta == member.meta:
             return
         member.meta = meta
+        if not meta:
+            member.tags = _TAGS_OF_NO_METADATA
+            return
         try:
             tags = decode_tags(meta)
         except PeerError:

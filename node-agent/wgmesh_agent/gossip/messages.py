@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from typing import Any, Final
+
+from wgmesh_agent.runtime.caches import cached_for_a_burst
 
 from . import push_pull
 from .errors import DecodeError, GossipError
@@ -243,7 +244,7 @@ def decode(data: bytes) -> Message:
     return _decode(data)
 
 
-@lru_cache(maxsize=256)
+@cached_for_a_burst(256)
 def _decode_news(data: bytes) -> Message:
     return _decode(data)
 

@@ -106,6 +106,7 @@ class Serf:
             self._event_clock, config.max_events_buffered, config.max_event_buffer_bytes
         )
         queries: RecentWindow[int] = RecentWindow(query_clock, MOST_QUERY_IDS, MOST_QUERY_IDS)
+        self._events, self._queries = events, queries
         self._round_trips = RoundTrips(config.node_name, self.counters, rng)
         self._reconnection = Reconnection(config, members, self._timers, rng, self._reconnect)
         self._expiry = Expiry(self._timers, self._forget_old)
@@ -359,6 +360,8 @@ class Serf:
         left = (
             self._members.expire(now),
             self._answers.expire(now),
+            self._events.expire(now),
+            self._queries.expire(now),
             self._memberlist.forget_strangers(now),
         )
         return any(left)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 REPEAT_SECONDS = 3600.0
-MAX_REMEMBERED = 1024
+MAX_REMEMBERED = 128
 WINDOW_SECONDS = 60.0
 LINES_A_WINDOW = 10
 

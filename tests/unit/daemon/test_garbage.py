@@ -10,6 +10,7 @@ import time
 import weakref
 
 from wgmesh_agent.daemon.garbage import LONGEST_STEP_SECONDS, collect_regularly
+from wgmesh_agent.gossip.messages import Dead, decode, encode
 
 LOOK = """
 import gc
@@ -57,4 +58,14 @@ async def test_where_a_collection_takes_long_the_next_is_far() -> None:
     collecting = asyncio.create_task(collect_regularly(0.01, slow))
     await asyncio.sleep(0.5)
     assert len(collected) == 1
+    collecting.cancel()
+
+
+async def test_what_is_cached_for_a_burst_is_forgotten_too() -> None:
+    news = encode(Dead(1, "n2", "n3"))
+    first = decode(news)
+    collected = asyncio.Event()
+    collecting = asyncio.create_task(collect_regularly(0.01, collected.set))
+    await asyncio.wait_for(collected.wait(), 10)
+    assert decode(news) is not first
     collecting.cancel()

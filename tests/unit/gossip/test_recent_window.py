@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wgmesh_agent.gossip.lamport import LamportClock
-from wgmesh_agent.gossip.recent_window import RecentWindow, Verdict
+from wgmesh_agent.gossip.recent_window import KEPT_LONGER, KEPT_SECONDS, RecentWindow, Verdict
 
 
 def window(max_entries: int = 1000, max_bytes: int = 1000) -> tuple[RecentWindow[str], LamportClock]:
@@ -73,3 +73,27 @@ def test_a_flood_at_one_time_is_bounded_too() -> None:
     for index in range(10_000):
         recent.admit(7, f"e{index}", 1)
     assert sum(len(keys) for _, keys in recent.entries()) <= 100
+
+
+def test_what_is_old_goes_but_for_the_newest_few_and_is_refused_from_then_on() -> None:
+    recent, _ = window()
+    for ltime in range(1, 401):
+        recent.admit(ltime, "x", 1)
+    assert recent.expire(0.0)
+    recent.admit(500, "later", 1)
+    assert recent.expire(KEPT_SECONDS - 1)
+    assert len(list(recent.entries())) == 401
+    assert not recent.expire(KEPT_SECONDS)
+    assert [ltime for ltime, _ in recent.entries()] == [*range(402 - KEPT_LONGER, 401), 500]
+    assert recent.admit(401 - KEPT_LONGER, "x", 1) is Verdict.OLD
+    assert recent.admit(402 - KEPT_LONGER, "x", 1) is Verdict.SEEN
+    assert recent.admit(450, "late", 1) is Verdict.NEW
+
+
+def test_few_events_are_remembered_however_old_they_are() -> None:
+    recent, _ = window()
+    for ltime in range(1, KEPT_LONGER + 1):
+        recent.admit(ltime, "x", 1)
+    for now in (0.0, KEPT_SECONDS, 10 * KEPT_SECONDS):
+        assert not recent.expire(now)
+    assert recent.admit(1, "x", 1) is Verdict.SEEN
