@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.netns.mesh_ground import Pinging, eventually, lab_network, wgmesh, wireguard
@@ -146,10 +147,20 @@ class Ground:
         """Of all honest members' event loops, in seconds of processor time, and whose it was."""
         longest = (0.0, "")
         for node in HONEST:
-            told = json.loads((self.mesh.network.hosts[node].disk / "loop-watch.json").read_text())
+            told = self._told(node)
             of = max(told["of"], key=told["of"].get, default="")
             longest = max(longest, (told["longest"], f"{node}: {of}"))
         return longest
+
+    def blocks(self) -> dict[str, int]:
+        """How many blocks of memory Python's objects take at each: what is kept, wherever the allocator has put it."""
+        return {node: self._told(node)["blocks"] for node in HONEST}
+
+    def _told(self, node: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(
+            (self.mesh.network.hosts[node].disk / "loop-watch.json").read_text()
+        )
+        return told
 
     def join_anew(self) -> float:
         """Has an honest newcomer enter and leave again; seconds from its first request until it reaches all.
@@ -170,14 +181,6 @@ class Ground:
         agent.wait(30)
         del self.mesh.agents[NEWCOMER]
         return took
-
-    def wait_for_memory(self, most: dict[str, float], seconds: float) -> None:
-        """Waits until each honest agent's resident MiB are at most so many. Raises AssertionError."""
-        eventually(
-            lambda: all(mib <= most[node] for node, mib in self.resident_mib().items()),
-            seconds,
-            lambda: f"memory is back at {most}: it is {self.resident_mib()}",
-        )
 
     def not_alive(self) -> list[str]:
         """Which honest members do not have which others alive."""

@@ -1,4 +1,5 @@
-"""The agent with its event loop watched: the longest steps so far go to the file `LOOP_WATCH_FILE`, once a second.
+"""The agent with its event loop watched: the longest steps so far go to the file `LOOP_WATCH_FILE`, once a second, and
+how many blocks of memory Python's objects take.
 
 Whoever removes that file has the account begin again: starting is not what is measured.
 """
@@ -34,8 +35,13 @@ def main() -> None:
                 if not path.exists():
                     watch.part()
                 steps = watch.steps
+                told = {
+                    "longest": steps.longest,
+                    "of": dict(steps.longest_of),
+                    "blocks": sys.getallocatedblocks(),
+                }
                 written = path.with_suffix(".tmp")
-                written.write_text(json.dumps({"longest": steps.longest, "of": dict(steps.longest_of)}))
+                written.write_text(json.dumps(told))
                 written.rename(path)
                 time.sleep(WRITE_SECONDS)
 
