@@ -12,8 +12,8 @@ STREAMS = ("slow readers", "slow writers", "merges")
 ALL = (*ATTACKS, *STREAMS)
 MOST_GROWTH_MIB = 20.0
 LEFT_AFTER_REST_MIB = 12.0
-"""Resident memory that may remain: Python's allocator returns a MiB only if no object of it is left, and the C library's
-a page. It is the room of one attack: another finds it there.
+"""Resident memory that may remain: Python's allocator returns a MiB only if no object is left in it, the C library's a
+page. It is the room of one attack: another finds it there.
 """
 LEFT_AFTER_REST_BLOCKS = 1.05
 """What Python's objects take may remain higher by: dictionaries do not shrink, and the newest of what came is kept."""
