@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wgmesh_operator.cluster import CONNECTIONS, ApiError, Cluster, Unreachable
+from wgmesh_operator.api_client import CONNECTIONS, ApiError, Cluster, Unreachable
+from wgmesh_operator.api_resources import WATCHED_KINDS
+from wgmesh_operator.cluster_cache import Store
 from wgmesh_operator.decisions.actions import Action, Emit
 from wgmesh_operator.decisions.faults import Border, Fault, explained
-from wgmesh_operator.progress import Progress
+from wgmesh_operator.liveness import Progress
 from wgmesh_operator.rejections import Rejections
-from wgmesh_operator.resources import WATCHED_KINDS
-from wgmesh_operator.store import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

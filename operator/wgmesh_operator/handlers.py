@@ -13,9 +13,9 @@ from typing import Any
 
 import kopf
 
+from wgmesh_operator.api_resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, Watched
+from wgmesh_operator.controller import Worker
 from wgmesh_operator.decisions.faults import Border
-from wgmesh_operator.resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, Watched
-from wgmesh_operator.worker import Worker
 
 SERVER_TIMEOUT_SECONDS = 300
 CLIENT_TIMEOUT_SECONDS = 330

@@ -16,12 +16,12 @@ import click
 from cryptography import x509
 
 from wgmesh_api.certificates import generate_key
-from wgmesh_operator import probes, waiting
-from wgmesh_operator.cluster import KubernetesCluster, Unreachable
-from wgmesh_operator.decisions.deployment import Deployment
+from wgmesh_operator import probes, startup
+from wgmesh_operator.api_client import KubernetesCluster, Unreachable
+from wgmesh_operator.controller import Worker
+from wgmesh_operator.decisions.agent_defaults import Deployment
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.progress import Progress
-from wgmesh_operator.worker import Worker
+from wgmesh_operator.liveness import Progress
 
 log = logging.getLogger("wgmesh_operator")
 
@@ -119,8 +119,8 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
             )
             return 1
         # Probes are answered before kopf puts its own handler in the place of this one.
-        stack.enter_context(waiting.ended_by_sigterm())
-        waiting.until_served(cluster)
+        stack.enter_context(startup.ended_by_sigterm())
+        startup.until_served(cluster)
         health.start()
         log.info(
             "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from wgmesh_operator.progress import Progress, Stuck
+from wgmesh_operator.liveness import Progress, Stuck
 
 log = logging.getLogger(__name__)
 LIVENESS = "/healthz"

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from tests.bench.measurement import Measurement
 from tests.sim.simulator import Simulator
 
-from wgmesh_agent.gossip.encryption import decrypt, encrypt
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.lzw import compress, decompress
-from wgmesh_agent.gossip.messages import Ack, Alive, Message, Ping, Suspect, decode, encode
-from wgmesh_agent.gossip.packet import PacketCodec
+from wgmesh_agent.gossip.wire.encryption import decrypt, encrypt
+from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.gossip.wire.lzw import compress, decompress
+from wgmesh_agent.gossip.wire.messages import Ack, Alive, Message, Ping, Suspect, decode, encode
+from wgmesh_agent.gossip.wire.packet import PacketCodec
 
 TITLE = "the gossip core: time of one packet (informs only)"
 BATCHES, QUICK_BATCHES = 15, 5

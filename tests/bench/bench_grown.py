@@ -13,8 +13,8 @@ from tests.sim.formulas import detection_seconds
 from tests.sim.grown import grow
 from tests.sim.simulator import Node, Simulator
 
-from wgmesh_agent.gossip.config import LAN
-from wgmesh_agent.gossip.notifications import MemberFailed
+from wgmesh_agent.gossip.memberlist.config import LAN
+from wgmesh_agent.gossip.serf.events import MemberFailed
 
 TITLE = "up to 1,000 simulated nodes: traffic, deaths, and a minute of 10 % loss; LAN profile"
 SIZES, QUICK_SIZES = (100, 250, 500, 1000), (50, 100)

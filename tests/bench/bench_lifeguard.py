@@ -14,8 +14,8 @@ from tests.bench.measurement import CannotRun, Measurement
 from tests.sim.grown import grow
 from tests.sim.simulator import Simulator
 
-from wgmesh_agent.gossip.config import LAN, Profile
-from wgmesh_agent.gossip.notifications import MemberFailed
+from wgmesh_agent.gossip.memberlist.config import LAN, Profile
+from wgmesh_agent.gossip.serf.events import MemberFailed
 
 TITLE = (
     "128 simulated members of which some stall: the well that are called failed, with Lifeguard and without"

@@ -22,13 +22,13 @@ import urllib3
 from tests.bench.measurement import CannotRun, Measurement
 from tests.bench.processes import cpu_seconds
 from tests.kind.control_plane import PROGRAMS, Client, ControlPlane, control_plane
-from tests.kind.played import CRDS, MESHES, NAMESPACE, NODES, OWN, Operator, grant, served
+from tests.kind.simulated_agents import CRDS, MESHES, NAMESPACE, NODES, OWN, Operator, grant, served
 
-from wgmesh_agent.kube.calm import Calm
+from wgmesh_agent.kube.status_rate_limit import Calm
 from wgmesh_api.report import NodeReport
 from wgmesh_api.resources.crd import definitions
 from wgmesh_api.roster import API_VERSION
-from wgmesh_operator.permissions import operator_permissions
+from wgmesh_operator.rbac import operator_permissions
 
 TITLE = "the operator and a real API server with thousands of WgMeshNodes whose agents all have news"
 SIZES, QUICK_SIZES = (1000, 5000), (200,)

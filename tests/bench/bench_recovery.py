@@ -7,12 +7,12 @@ import time
 from ipaddress import ip_address
 
 from tests.bench.measurement import CannotRun, Measurement
-from tests.netns.mesh_ground import eventually, pinging, saved_members, status
+from tests.netns.mesh_harness import eventually, pinging, saved_members, status
 
 from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
-from wgmesh_agent.membership.binding import IPAddress
+from wgmesh_agent.mesh.membership.claims import IPAddress
 
 TITLE = "ten nodes: a partition of a minute, reboots, moves, restarts of agents"
 NODES = 10

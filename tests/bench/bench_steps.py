@@ -20,20 +20,20 @@ from tests.bench import crowded_node
 from tests.bench.crowded_node import MESH, OWN, OWN_ADDRESS, Hub, claims, full_state
 from tests.bench.loop_watch import LoopWatch, Steps
 from tests.bench.measurement import CannotRun, Measurement
-from tests.unit.kube.ground import make_authority, tls_files
+from tests.unit.kube.harness import make_authority, tls_files
 
-from wgmesh_agent.daemon.garbage import relieve_garbage_collector
-from wgmesh_agent.daemon.node import MeshNode
-from wgmesh_agent.daemon.session import Session
-from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.kube.api import Api, nodes_path
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.kube.api_client import Api, nodes_path
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.following import Following
 from wgmesh_agent.kube.list_watch import Freshness, Object
+from wgmesh_agent.kube.roster_cache import RosterView
 from wgmesh_agent.kube.roster_policy import RosterPolicy
-from wgmesh_agent.kube.status import StatusWriter
-from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import Claim
+from wgmesh_agent.kube.roster_sync import Following
+from wgmesh_agent.kube.status_writer import StatusWriter
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.runtime.gc_tuning import relieve_garbage_collector
 from wgmesh_api.roster import API_VERSION
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from tests.sim.collecting import no_collector
 from tests.sim.formulas import storm_seconds
 from tests.sim.simulator import Simulator
 
-from wgmesh_agent.gossip.config import LAN
+from wgmesh_agent.gossip.memberlist.config import LAN
 
 TITLE = "up to 1,000 simulated nodes that join within a second, until all know all; LAN profile"
 SIZES, QUICK_SIZES = (50, 100, 250, 500, 1000), (25, 50)

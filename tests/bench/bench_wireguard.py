@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.modules["tests"] = tests = types.ModuleType("tests")
 tests.__path__ = [str(ROOT / "tests")]
 
-from tests.netns.backend_ground import Agent, Host, hosts, until, wire  # noqa: E402
+from tests.netns.backend_harness import Agent, Host, hosts, until, wire  # noqa: E402
 
-from wgmesh_agent.wireguard.backends.genetlink import Genetlink  # noqa: E402
-from wgmesh_agent.wireguard.backends.protocol import BackendKind  # noqa: E402
+from wgmesh_agent.linux.genetlink import Genetlink  # noqa: E402
+from wgmesh_agent.wireguard.backend import BackendKind  # noqa: E402
 from wgmesh_agent.wireguard.errors import BackEndUnavailableError  # noqa: E402
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey  # noqa: E402
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Endpoint, InterfaceSpec  # noqa: E402

@@ -17,21 +17,21 @@ from typing import Any, cast
 
 from tests.unit.policies import standalone
 
-from wgmesh_agent.daemon.identity import Identity
-from wgmesh_agent.daemon.node import MeshNode
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.messages import NodeState, NodeStateKind, PushPull
-from wgmesh_agent.gossip.serf_messages import SerfPushPull, encode_serf, encode_tags
-from wgmesh_agent.gossip.stream import StreamCodec, stream_message
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
-from wgmesh_agent.membership.binding import Claim
-from wgmesh_agent.membership.tags import own_tags
-from wgmesh_agent.state.folder import StateFolder
-from wgmesh_agent.state.records import MeshRecord
-from wgmesh_agent.wireguard.backends.memory import MemoryBackend
-from wgmesh_agent.wireguard.backends.select import Choice
-from wgmesh_agent.wireguard.backends.worker import Worker
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.gossip.wire.messages import NodeState, NodeStateKind, PushPull
+from wgmesh_agent.gossip.wire.serf_messages import SerfPushPull, encode_serf, encode_tags
+from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
+from wgmesh_agent.linux.backends.backend_selection import Choice
+from wgmesh_agent.linux.netlink_thread import Worker
+from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.tags import own_tags
+from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.memory_backend import MemoryBackend
 from wgmesh_agent.wireguard.model import Device, Endpoint
 from wgmesh_agent.wireguard.uapi import decode_get
 

@@ -10,7 +10,7 @@ from tests.chaos.schedule import Fault, Kind
 from tests.chaos.underlay import Weather
 
 if TYPE_CHECKING:
-    from tests.chaos.world import World
+    from tests.chaos.virtual_mesh import World
 
 
 class Faults:

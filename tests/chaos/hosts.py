@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import combinations
 
+from tests.chaos.fault_catalogue import HOSTS_BOUND_SECONDS
+from tests.chaos.host_observer import Watching
 from tests.chaos.invariants import Broken
-from tests.chaos.menus import HOSTS_BOUND_SECONDS
+from tests.chaos.netem_model import longest_silence, netem, silence
 from tests.chaos.schedule import Fault, Kind, Schedule
-from tests.chaos.watching import Watching
-from tests.chaos.weather import longest_silence, netem, silence
-from tests.netns.mesh_ground import Pinging, lab_network, pinging, saved_members
+from tests.netns.mesh_harness import Pinging, lab_network, pinging, saved_members
 
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.mesh import Mesh

@@ -19,13 +19,13 @@ from tests.chaos.tunnel import Packet, Tunnel, underlay_address
 from tests.chaos.underlay import Underlay
 from tests.chaos.virtual_loop import EPOCH_UNIX, OFFSET, VirtualLoop
 
-from wgmesh_agent.daemon.agent import FORESEEABLE, _private_key
-from wgmesh_agent.daemon.main import Plan, _start
-from wgmesh_agent.daemon.session import End, Session, Start
-from wgmesh_agent.join.service import MeshService
-from wgmesh_agent.membership.binding import Binding, IPAddress
-from wgmesh_agent.state.folder import MEMBERS, StateFolder
-from wgmesh_agent.state.records import MeshRecord
+from wgmesh_agent.agent.launch import Plan, _start
+from wgmesh_agent.agent.run import FORESEEABLE, _private_key
+from wgmesh_agent.agent.session import End, Session, Start
+from wgmesh_agent.mesh.join.server import MeshService
+from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.state.store import MEMBERS, StateFolder
 from wgmesh_agent.wireguard.clock_steps import Span
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint

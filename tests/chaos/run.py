@@ -77,7 +77,7 @@ def _range(text: str) -> range:
 
 
 def _named() -> list[int]:
-    from tests.chaos.menus import NAMED
+    from tests.chaos.fault_catalogue import NAMED
 
     return list(NAMED)
 
@@ -90,13 +90,13 @@ def _virtual(seeds: list[int]) -> bool:
 
 
 def _simulated(seed: int) -> Result:
-    from tests.chaos import world
-    from tests.chaos.menus import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
+    from tests.chaos import virtual_mesh
+    from tests.chaos.fault_catalogue import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
     from tests.chaos.schedule import draw
 
     def run() -> tuple[float, str]:
         schedule = NAMED[seed] if seed in NAMED else draw(seed, VIRTUAL)
-        outcome = world.run(schedule, VIRTUAL_BOUND_SECONDS)
+        outcome = virtual_mesh.run(schedule, VIRTUAL_BOUND_SECONDS)
         return outcome.recovery, f"{outcome.pings} pings, {outcome.looks} looks, trace {outcome.trace:08x}"
 
     return _result(seed, run)
@@ -104,7 +104,7 @@ def _simulated(seed: int) -> Result:
 
 def _real(seed: int) -> Result:
     from tests.chaos import hosts
-    from tests.chaos.menus import NETNS
+    from tests.chaos.fault_catalogue import NETNS
     from tests.chaos.schedule import draw
 
     return _result(seed, lambda: hosts.run(draw(seed, NETNS)))
@@ -124,7 +124,7 @@ def _besieged(seed: int) -> Result:
 
 def _in_kernel(seed: int) -> Result:
     from tests.chaos import hosts
-    from tests.chaos.menus import KERNEL, NAMED
+    from tests.chaos.fault_catalogue import KERNEL, NAMED
     from tests.chaos.schedule import draw
 
     schedule = NAMED[seed] if seed in NAMED else draw(seed, KERNEL)

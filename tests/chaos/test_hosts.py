@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.chaos import hosts
-from tests.chaos.menus import HOSTS_BOUND_SECONDS
+from tests.chaos.fault_catalogue import HOSTS_BOUND_SECONDS
 from tests.chaos.schedule import Fault, Kind, Schedule
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]

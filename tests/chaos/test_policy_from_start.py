@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 from tests.chaos.machine import Machine
 from tests.chaos.schedule import Schedule
-from tests.chaos.world import World
-from tests.unit.kube.ground import MemoryApi, mesh_body, node_body
+from tests.chaos.virtual_mesh import World
+from tests.unit.kube.harness import MemoryApi, mesh_body, node_body
 
-from wgmesh_agent.daemon.key_policy import StandaloneKeyPolicy
-from wgmesh_agent.daemon.policies import Policies
-from wgmesh_agent.daemon.session import Session, Start
-from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.join.bootstrap_directory import StaticBootstraps
+from wgmesh_agent.agent.policies import Policies
+from wgmesh_agent.agent.session import Session, Start
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.roster_cache import RosterView
 from wgmesh_agent.kube.roster_policy import RosterPolicy
-from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.policy import MembershipPolicy, StandalonePolicy
+from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
+from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
+from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PublicKey
 

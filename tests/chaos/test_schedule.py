@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.chaos.menus import HOUR, VIRTUAL
+from tests.chaos.fault_catalogue import HOUR, VIRTUAL
 from tests.chaos.schedule import LIVES, Kind, Schedule, draw
 
 SEEDS = st.integers(0, 1 << 40)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.chaos import menus, world
+from tests.chaos import fault_catalogue, virtual_mesh
+from tests.chaos.fault_catalogue import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
 from tests.chaos.invariants import Broken
-from tests.chaos.menus import NAMED, VIRTUAL, VIRTUAL_BOUND_SECONDS
 from tests.chaos.schedule import Fault, Kind, Schedule, draw
 
 pytestmark = pytest.mark.timeout(300)
@@ -20,7 +20,7 @@ RUN = Path(__file__).with_name("run.py")
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_mesh_survives_the_schedule(seed: int) -> None:
-    outcome = world.run(draw(seed, VIRTUAL), VIRTUAL_BOUND_SECONDS)
+    outcome = virtual_mesh.run(draw(seed, VIRTUAL), VIRTUAL_BOUND_SECONDS)
     assert outcome.recovery <= VIRTUAL_BOUND_SECONDS
     assert outcome.pings > 0
 
@@ -30,9 +30,9 @@ def test_a_mesh_survives_the_schedule(seed: int) -> None:
     [pytest.param("HOUR_APART", marks=pytest.mark.slow), "NO_DOOR", "FORGETFUL", "NEWCOMERS", "SET_BACK"],
 )
 def test_a_mesh_survives_what_once_broke_one(name: str) -> None:
-    schedule: Schedule = getattr(menus, name)
+    schedule: Schedule = getattr(fault_catalogue, name)
     assert NAMED[schedule.seed] is schedule
-    world.run(schedule, VIRTUAL_BOUND_SECONDS)
+    virtual_mesh.run(schedule, VIRTUAL_BOUND_SECONDS)
 
 
 def test_a_seed_runs_the_same_whatever_the_hashes_are() -> None:
@@ -51,7 +51,7 @@ def test_a_seed_runs_the_same_whatever_the_hashes_are() -> None:
 def test_a_broken_promise_names_the_seed_the_schedule_and_how_to_see_it_again() -> None:
     schedule = Schedule(77, ("n1", "n2", "n3"), ("n1",), (Fault(Kind.PARTITION, 1, 60, ("n2",)),))
     with pytest.raises(Broken) as caught:
-        world.run(schedule, bound=0.0)
+        virtual_mesh.run(schedule, bound=0.0)
     text = str(caught.value)
     assert "not whole again within 0 s" in text
     assert "n2" in text
@@ -60,15 +60,15 @@ def test_a_broken_promise_names_the_seed_the_schedule_and_how_to_see_it_again() 
 
 
 def test_an_interrupted_link_between_healthy_nodes_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out = world.World.carry_out
+    carry_out = virtual_mesh.World.carry_out
 
-    def sabotage(self: world.World, fault: Fault, begins: bool) -> None:
+    def sabotage(self: virtual_mesh.World, fault: Fault, begins: bool) -> None:
         carry_out(self, fault, begins)
         # What no agent would do: the tunnel between the two who have nothing to do with it forgets its sessions.
         device = self.machines["n3"].tunnel
         device.deaf = True
 
-    monkeypatch.setattr(world.World, "carry_out", sabotage)
+    monkeypatch.setattr(virtual_mesh.World, "carry_out", sabotage)
     schedule = Schedule(78, ("n1", "n2", "n3"), ("n1",), (Fault(Kind.KILL, 20, 30, ("n2",)),))
     with pytest.raises(Broken, match="was lost, though nothing had been in its way"):
-        world.run(schedule, VIRTUAL_BOUND_SECONDS)
+        virtual_mesh.run(schedule, VIRTUAL_BOUND_SECONDS)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 from tests.chart.rendering import CHART, ROOT, Object, objects, of_kind, value_sets, values_flag
-from tests.unit.kube.looks import names
+from tests.unit.kube.metrics_factories import names
 
 from wgmesh_api.names import MESH_NAME
 from wgmesh_api.resources.crd import definitions
 from wgmesh_api.roster import SIGNER, agent_service_account
 from wgmesh_operator.main import command
-from wgmesh_operator.permissions import Permission, Scope, agent_permissions, operator_permissions
-from wgmesh_operator.release import before_uninstall, release_test
+from wgmesh_operator.rbac import Permission, Scope, agent_permissions, operator_permissions
+from wgmesh_operator.release import before_uninstall, self_check
 
 Rule = tuple[str, str, frozenset[str], tuple[str, ...]]
 
@@ -134,8 +134,8 @@ def test_the_hooks_programs_know_every_flag_they_are_given(values: str) -> None:
     (pod,) = of_kind("Pod", found).values()
     hook = arguments_of(job["spec"]["template"]["spec"]["containers"][0], before_uninstall.__name__)
     before_uninstall.main.make_context("before-uninstall", hook)
-    test = arguments_of(pod["spec"]["containers"][0], release_test.__name__)
-    release_test.main.make_context("release-test", test)
+    test = arguments_of(pod["spec"]["containers"][0], self_check.__name__)
+    self_check.main.make_context("release-test", test)
 
 
 def test_meshes_are_deleted_on_uninstall_only_if_asked() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz.odd_values import fuzzed, fuzzed_by, objects_like, odd_likes
-from tests.unit.operator.ground import (
+from tests.unit.operator.harness import (
     DEPLOYMENT,
     NAMESPACE,
     MemoryApi,
@@ -23,9 +23,9 @@ from tests.unit.operator.ground import (
 
 from wgmesh_api.fields import UnreadableObject
 from wgmesh_api.roster import read_mesh, read_node
+from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.cluster_cache import Store
 from wgmesh_operator.decisions.plan import plan_mesh
-from wgmesh_operator.resources import Watched
-from wgmesh_operator.store import Store
 
 
 def settled() -> MemoryApi:

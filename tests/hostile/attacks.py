@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from wgmesh_agent.gossip.messages import Alive, Dead, IndirectPing, Ping, Suspect, UserMessage, encode
-from wgmesh_agent.gossip.serf_messages import (
+from wgmesh_agent.gossip.wire.messages import Alive, Dead, IndirectPing, Ping, Suspect, UserMessage, encode
+from wgmesh_agent.gossip.wire.serf_messages import (
     JoinIntent,
     LeaveIntent,
     Query,
@@ -32,8 +32,8 @@ from wgmesh_agent.gossip.serf_messages import (
     UserEvent,
     encode_serf,
 )
-from wgmesh_agent.gossip.tags import encode_tags
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
+from wgmesh_agent.gossip.wire.tags import encode_tags
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 from wgmesh_api.meshservice_pb2 import Admission, AdmissionRecord, Peer
 
 Address = IPv4Address | IPv6Address

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.netns.mesh_ground import Pinging, eventually, lab_network, wgmesh, wireguard
+from tests.netns.mesh_harness import Pinging, eventually, lab_network, wgmesh, wireguard
 
 from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.host import Host

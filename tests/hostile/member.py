@@ -24,16 +24,16 @@ sys.modules["tests"].__path__ = [str(Path(__file__).parents[1])]
 
 from tests.hostile.attacks import ATTACKS, Facts  # noqa: E402
 
-from wgmesh_agent.gossip.config import PROFILES, SerfConfig  # noqa: E402
-from wgmesh_agent.gossip.keyring import Keyring  # noqa: E402
-from wgmesh_agent.gossip.node_state import NodeState, NodeStateKind, PushPull  # noqa: E402
-from wgmesh_agent.gossip.packet import PacketCodec  # noqa: E402
-from wgmesh_agent.gossip.stream import StreamCodec, stream_message  # noqa: E402
-from wgmesh_agent.gossip.versions import OWN_VERSIONS  # noqa: E402
-from wgmesh_agent.gossip_io import GossipNode  # noqa: E402
-from wgmesh_agent.state.folder import MESH  # noqa: E402
-from wgmesh_agent.state.records import MeshRecord, mesh_from_json  # noqa: E402
-from wgmesh_agent.state.sealed_file import load  # noqa: E402
+from wgmesh_agent.gossip.aio.node import GossipNode  # noqa: E402
+from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig  # noqa: E402
+from wgmesh_agent.gossip.wire.keyring import Keyring  # noqa: E402
+from wgmesh_agent.gossip.wire.node_state import NodeState, NodeStateKind, PushPull  # noqa: E402
+from wgmesh_agent.gossip.wire.packet import PacketCodec  # noqa: E402
+from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message  # noqa: E402
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS  # noqa: E402
+from wgmesh_agent.runtime.checksummed_file import load  # noqa: E402
+from wgmesh_agent.state.codec import MeshRecord, mesh_from_json  # noqa: E402
+from wgmesh_agent.state.store import MESH  # noqa: E402
 
 TICK_SECONDS = 0.02
 MOST_STREAMS = 200

@@ -5,12 +5,12 @@ import pytest
 SHARED = ("backend_ground", "backend_members", "backend_suite", "backend_ownership_suite")
 pytest.register_assert_rewrite(*(f"tests.netns.{name}" for name in SHARED))
 
-from tests.netns.backend_ground import Agent, Host  # noqa: E402
+from tests.netns.backend_harness import Agent, Host  # noqa: E402
 from tests.netns.backend_members import NAME, desired, member, node  # noqa: E402
 from tests.netns.backend_ownership_suite import *  # noqa: E402, F403
 from tests.netns.backend_suite import *  # noqa: E402, F403
 
-from wgmesh_agent.wireguard.backends.protocol import BackendKind  # noqa: E402
+from wgmesh_agent.wireguard.backend import BackendKind  # noqa: E402
 from wgmesh_agent.wireguard.errors import ForeignInterfaceError, InterfaceGoneError, KernelError  # noqa: E402
 
 pytestmark = pytest.mark.kernel

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.kind.kubectl import kubectl, wait_for
-from tests.kind.lives import container
 from tests.kind.meshes import HEALTH_PORT, WIREGUARD_PORT, Mesh
 from tests.kind.nodes import Node
+from tests.kind.pod_lifetimes import container
 from tests.kind.processes import AGENT, process, processes
 from tests.kind.release import NAMESPACE, OPERATOR, Release
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.kind.identity import Answer, Identity, service_account
 from tests.kind.kubectl import Object, delete, get, kubectl, wait_for
 from tests.kind.meshes import mesh
-from tests.kind.played import CSRS
 from tests.kind.release import NAMESPACE, Release
+from tests.kind.simulated_agents import CSRS
 
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import SIGNER, agent_service_account

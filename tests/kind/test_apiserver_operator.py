@@ -22,7 +22,7 @@ from tests.kind.control_plane import (
     control_plane,
     wait_for,
 )
-from tests.kind.played import (
+from tests.kind.simulated_agents import (
     CRDS,
     DAEMON_SETS,
     MESHES,
@@ -57,7 +57,7 @@ from tests.unit.operator.odd_requests import odd_requests
 from wgmesh_api.identity import identity_of
 from wgmesh_api.resources.crd import definitions
 from wgmesh_api.roster import gossip_key_id
-from wgmesh_operator.permissions import agent_permissions, operator_permissions
+from wgmesh_operator.rbac import agent_permissions, operator_permissions
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.kind.control_plane import Client, ControlPlane, Refused, control_plane, wait_for
-from tests.kind.played import CRDS, MESHES, NODES
+from tests.kind.simulated_agents import CRDS, MESHES, NODES
 
 from wgmesh_api.resources.crd import definitions
 from wgmesh_api.resources.mesh import WgMeshSpec

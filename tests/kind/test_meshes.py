@@ -16,7 +16,7 @@ from tests.kind.meshes import SECOND_PORTS, Mesh, mesh_body
 from tests.kind.nodes import Node
 from tests.kind.pinging import none_lost, pinging
 from tests.kind.release import Release
-from tests.kind.traces import difference, objects_of, only_of, traces
+from tests.kind.residue import difference, objects_of, only_of, traces
 
 CHOSEN = "e2e-chosen"
 TOGETHER_SECONDS = 60

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from tests.kind.evidence import Measured
 from tests.kind.kubectl import kubectl, wait_for
-from tests.kind.lives import container, lives
 from tests.kind.meshes import HEALTH_PORT, WIREGUARD_PORT, mesh
 from tests.kind.nodes import Node
 from tests.kind.outages import agent_is_ready, cutting
 from tests.kind.pinging import none_lost, pinging, unanswered
+from tests.kind.pod_lifetimes import container, lives
 from tests.kind.release import Release
 
 TOLD_SECONDS = 60

@@ -16,9 +16,9 @@ from tests.kind.evidence import Measured
 from tests.kind.kubectl import apply, delete, get, kubectl, wait_for
 from tests.kind.meshes import WIREGUARD_PORT, Mesh, mesh_body
 from tests.kind.nodes import Node
+from tests.kind.packet_capture import captured, read
 from tests.kind.release import Release
-from tests.kind.traces import difference, traces
-from tests.kind.wire import captured, read
+from tests.kind.residue import difference, traces
 
 MESH = "blue"
 PORT = 8099

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from tests.kind.evidence import Measured
 from tests.kind.kubectl import Object, apply, kubectl, table, wait_for
-from tests.kind.lives import agent_again, container, identities, lives, log_lines, renew_certificates
 from tests.kind.meshes import SECOND_PORTS, WIREGUARD_PORT, Mesh, mesh, mesh_body
 from tests.kind.nodes import Node, wait_until_ready
 from tests.kind.outages import (
@@ -23,10 +22,11 @@ from tests.kind.outages import (
     no_api_server,
     scale_operator,
 )
+from tests.kind.packet_capture import TCP, Seen, captured, read
 from tests.kind.pinging import ANSWER_SECONDS, PINGS_A_SECOND, none_lost, pinging
+from tests.kind.pod_lifetimes import agent_again, container, identities, lives, log_lines, renew_certificates
 from tests.kind.processes import AGENT, OPERATOR, TUNNEL, WIREGUARD, Process, process
 from tests.kind.release import NAMESPACE, Release
-from tests.kind.wire import TCP, Seen, captured, read
 
 MESH = "blue"
 MARK = bytes.fromhex("77676d6573682d6d61726b21c0ffee42")

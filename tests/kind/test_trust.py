@@ -16,13 +16,16 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from tests.kind.cutting import apart
 from tests.kind.evidence import Measured
 from tests.kind.kubectl import Object, apply, delete, get, kubectl, wait_for
+from tests.kind.link_cut import apart
 from tests.kind.machines import bundle, exit_status, external, machine, said
 from tests.kind.meshes import Mesh, mesh_body
 from tests.kind.nodes import Node
-from tests.kind.papers import (
+from tests.kind.pinging import none_lost, pinging, unanswered
+from tests.kind.processes import AGENT, process
+from tests.kind.release import NAMESPACE, Release
+from tests.kind.stolen_credentials import (
     ADMITTED,
     authorities,
     fingerprint,
@@ -33,9 +36,6 @@ from tests.kind.papers import (
     serials,
     served,
 )
-from tests.kind.pinging import none_lost, pinging, unanswered
-from tests.kind.processes import AGENT, process
-from tests.kind.release import NAMESPACE, Release
 
 LIFETIME = "5m"
 RENEWED_SECONDS = 420

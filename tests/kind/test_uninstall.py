@@ -13,7 +13,7 @@ from tests.kind.kubectl import apply, get, items, wait_for
 from tests.kind.meshes import Mesh, mesh_body
 from tests.kind.nodes import Node
 from tests.kind.release import NAME, NAMESPACE, Release, helm
-from tests.kind.traces import difference, traces
+from tests.kind.residue import difference, traces
 
 KINDS = (
     "clusterroles,clusterrolebindings,priorityclasses,validatingadmissionpolicies,"

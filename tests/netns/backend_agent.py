@@ -11,13 +11,13 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-from wgmesh_agent.wireguard import underlay
-from wgmesh_agent.wireguard.backends import select
-from wgmesh_agent.wireguard.backends.protocol import Backend
+from wgmesh_agent.linux import route_lookup
+from wgmesh_agent.linux.backends import backend_selection
+from wgmesh_agent.linux.route_lookup import UnderlayRoute
+from wgmesh_agent.wireguard.backend import Backend
 from wgmesh_agent.wireguard.diff import diff
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import DesiredDevice
-from wgmesh_agent.wireguard.underlay import UnderlayRoute
 
 LENGTH = struct.Struct("=I")
 _TICK_SECONDS = 0.001
@@ -32,7 +32,7 @@ class Agent:
         self._watch: asyncio.Task[None] | None = None
 
     async def choose(self, preference: str, name: str) -> Any:
-        choice = await select.choose(preference, name)
+        choice = await backend_selection.choose(preference, name)
         self.backend = choice.backend(name, on_restarted=self._restarted, on_trouble=self.troubles.append)
         return choice
 
@@ -69,10 +69,10 @@ class Agent:
         return sum(1 for _ in os.scandir("/proc/self/fd"))
 
     async def route_to(self, destination: Any) -> UnderlayRoute:
-        return underlay.route_to(destination)
+        return route_lookup.route_to(destination)
 
     async def local_addresses(self, interface: str) -> Any:
-        return await underlay.local_addresses(interface)
+        return await route_lookup.local_addresses(interface)
 
     def end(self) -> None:
         if self._watch is not None:

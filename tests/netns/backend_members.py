@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
-from tests.netns.backend_ground import Agent, Host
+from tests.netns.backend_harness import Agent, Host
 
-from wgmesh_agent.wireguard.backends.protocol import BackendKind
+from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import (
     DesiredDevice,

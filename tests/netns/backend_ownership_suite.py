@@ -6,10 +6,10 @@ Run like `backend_suite`.
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
-from tests.netns.backend_ground import Agent, Host
+from tests.netns.backend_harness import Agent, Host
 from tests.netns.backend_members import NAME, desired, member, node
 
-from wgmesh_agent.wireguard.backends.protocol import BackendKind
+from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_agent.wireguard.errors import ForeignInterfaceError, KernelError
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, InterfaceSpec
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from tests.netns.backend_ground import Agent, Host, Ping, hosts, until, wire
+from tests.netns.backend_harness import Agent, Host, Ping, hosts, until, wire
 from tests.netns.backend_members import MESHES, NAME, PORT, answers, desired, member, node
 
-from wgmesh_agent.wireguard import overlap
-from wgmesh_agent.wireguard.backends.protocol import BackendKind
+from wgmesh_agent.wireguard import allowed_ips
+from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PresharedKey, PublicKey
 from wgmesh_agent.wireguard.model import (
@@ -284,7 +284,7 @@ async def test_a_range_moves_between_peers_and_a_peer_goes(host: Host, kind: Bac
 async def test_a_peer_that_claims_anothers_range_is_not_programmed(host: Host, kind: BackendKind) -> None:
     one, two, three = node(1), node(2), node(3)
     honest, greedy = two.as_peer("10.9.1.2"), three.as_peer("10.9.1.3", "10.232.1.0/30")
-    checked = overlap.check([honest, greedy], own=[ip_network("10.232.1.1/32")])
+    checked = allowed_ips.check([honest, greedy], own=[ip_network("10.232.1.1/32")])
     async with Agent(host) as agent:
         await member(agent, kind, one, *checked.accepted)
         assert set((await agent.read()).peers) == {two.public}

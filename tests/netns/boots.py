@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.netns.mesh_ground import lab_network, state_file
+from tests.netns.mesh_harness import lab_network, state_file
 
 from wgmesh_agent.lab.agent import PROGRAM, Agent, until
 from wgmesh_agent.lab.command import LabError

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-from tests.unit.join.bundle_ground import bundle_bytes, changed
+from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, changed
 
 from wgmesh_agent.lab.agent import Agent
 from wgmesh_agent.lab.mesh import LIFETIME, Mesh
@@ -12,7 +12,7 @@ from wgmesh_api.certificates import generate_key, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import bootstrap_dns_name
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.requests import Grant, sign
+from wgmesh_operator.decisions.trust.signing_requests import Grant, sign
 
 
 class ClusterMesh(Mesh):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.netns import mesh_ground
+from tests.netns import mesh_harness
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +29,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for network in mesh_ground.LIVE:
+        for network in mesh_harness.LIVE:
             for log in sorted(network.folder.glob("*.log")):
                 text = log.read_text(errors="replace")[-_SHOWN_CHARACTERS:]
                 report.sections.append((f"the agent's {log.name}", text))

@@ -10,7 +10,7 @@ import os
 import sys
 from ipaddress import ip_address
 
-from wgmesh_agent.join.client import Admitted, enter
+from wgmesh_agent.mesh.join.client import Admitted, enter
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
 

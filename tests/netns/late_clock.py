@@ -6,8 +6,9 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
 
+from wgmesh_agent.agent import launch
 from wgmesh_agent.cli.main import run, wgmesh
-from wgmesh_agent.daemon import entering, main
+from wgmesh_agent.mesh.join import joiner
 
 _REAL = time.time
 _STARTED = _REAL()
@@ -30,6 +31,6 @@ class _Datetime(datetime):
 
 if __name__ == "__main__":
     time.time = _time
-    for module in (entering, main):
+    for module in (joiner, launch):
         vars(module)["datetime"] = _Datetime
     sys.exit(run(wgmesh(), sys.argv[2:]))

@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from wgmesh_agent.wireguard.backends import links, rules
+from wgmesh_agent.linux import policy_rules, wireguard_interface
 from wgmesh_agent.wireguard.model import InterfaceSpec, Route
 
 RANGES = {4: "10.232.0.0/16", 6: "fd32::/64"}
@@ -108,7 +108,7 @@ class RandomHost:
             self.early = True
             return chance.randint(1, EARLY - 1)
         if kind < 0.5:
-            return rules.priority_of("wglab") + chance.randint(-1, 5)
+            return policy_rules.priority_of("wglab") + chance.randint(-1, 5)
         if kind < 0.7:
             return chance.randint(32_700, 32_765)
         return chance.randint(EARLY, 32_699)
@@ -186,21 +186,21 @@ class Mesh:
         )  # fmt: skip
 
     def settle(self, times: int = 2) -> None:
-        with links.rtnetlink("a test") as ipr:
-            if links.find(ipr, self.spec.name) is None:
+        with wireguard_interface.rtnetlink("a test") as ipr:
+            if wireguard_interface.find(ipr, self.spec.name) is None:
                 ipr.link("add", ifname=self.spec.name, kind="bridge")
             for _ in range(times):
-                link = links.find(ipr, self.spec.name)
+                link = wireguard_interface.find(ipr, self.spec.name)
                 assert link is not None
-                differed = links.settle(ipr, link, self.spec)
+                differed = wireguard_interface.settle(ipr, link, self.spec)
         assert not differed, f"the second pass found something to do: {differed}"
 
     def leave(self) -> None:
-        with links.rtnetlink("a test") as ipr:
-            links.clear(ipr, self.spec.name)
-            link = links.find(ipr, self.spec.name)
+        with wireguard_interface.rtnetlink("a test") as ipr:
+            wireguard_interface.clear(ipr, self.spec.name)
+            link = wireguard_interface.find(ipr, self.spec.name)
             assert link is not None
-            links.remove(ipr, link)
+            wireguard_interface.remove(ipr, link)
 
 
 def answers(host: RandomHost, meshes: list[Mesh]) -> dict[Question, Answer]:

@@ -14,16 +14,16 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from wgmesh_agent.gossip.config import PROFILES, SerfConfig
-from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.messages import Alive, Dead, Suspect, UserMessage, encode
-from wgmesh_agent.gossip.serf_messages import JoinIntent, LeaveIntent, UserEvent, encode_serf
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
-from wgmesh_agent.gossip_io import GossipNode
-from wgmesh_agent.state.folder import MESH
-from wgmesh_agent.state.records import MeshRecord, mesh_from_json
-from wgmesh_agent.state.sealed_file import load
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig
+from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
+from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.gossip.wire.messages import Alive, Dead, Suspect, UserMessage, encode
+from wgmesh_agent.gossip.wire.serf_messages import JoinIntent, LeaveIntent, UserEvent, encode_serf
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
+from wgmesh_agent.runtime.checksummed_file import load
+from wgmesh_agent.state.codec import MeshRecord, mesh_from_json
+from wgmesh_agent.state.store import MESH
 
 
 def flood(node: GossipNode, victim: str, address: IPAddress, name: str, record: MeshRecord) -> None:

@@ -11,12 +11,12 @@ import pytest
 SHARED = ("backend_ground", "backend_members", "backend_suite", "backend_ownership_suite")
 pytest.register_assert_rewrite(*(f"tests.netns.{name}" for name in SHARED))
 
-from tests.netns.backend_ground import Agent, Host, hosts, until  # noqa: E402
+from tests.netns.backend_harness import Agent, Host, hosts, until  # noqa: E402
 from tests.netns.backend_members import NAME, PORT, answers, desired, member, node  # noqa: E402
 from tests.netns.backend_ownership_suite import *  # noqa: E402, F403
 from tests.netns.backend_suite import *  # noqa: E402, F403
 
-from wgmesh_agent.wireguard.backends.protocol import BackendKind  # noqa: E402
+from wgmesh_agent.wireguard.backend import BackendKind  # noqa: E402
 from wgmesh_agent.wireguard.errors import BackEndUnavailableError, ForeignInterfaceError, UapiError  # noqa: E402
 
 pytestmark = pytest.mark.netns
@@ -79,7 +79,7 @@ async def test_a_process_owes_nothing_to_its_agent(host: Host) -> None:
 
 _AGENT_ON_A_TERMINAL = f"""
 import asyncio
-from wgmesh_agent.wireguard.backends.userspace import UserspaceBackend
+from wgmesh_agent.linux.backends.userspace import UserspaceBackend
 from wgmesh_agent.wireguard.model import InterfaceSpec
 
 async def main():

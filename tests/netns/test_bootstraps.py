@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, saved_members, status, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, saved_members, status, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.netns.cluster_mesh import ClusterMesh
-from tests.netns.mesh_ground import (
+from tests.netns.mesh_harness import (
     eventually,
     has_interface,
     lab_network,
@@ -15,8 +15,8 @@ from tests.netns.mesh_ground import (
     wgmesh,
     wireguard,
 )
-from tests.netns.mesh_ground import status as status_of
-from tests.unit.join.bundle_ground import bundle_bytes, changed, make_authority
+from tests.netns.mesh_harness import status as status_of
+from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, changed, make_authority
 
 pytestmark = pytest.mark.netns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, stays, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, stays, wireguard
 
 from wgmesh_agent.lab.command import run
 from wgmesh_agent.lab.mesh import Mesh

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, has_interface, lab_mesh
+from tests.netns.mesh_harness import eventually, has_interface, lab_mesh
 
 from wgmesh_agent.lab.agent import Agent
 from wgmesh_agent.lab.host import Host

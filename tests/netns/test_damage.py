@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import Tunnel, eventually, lab_mesh, saved_members, state_file, wireguard
+from tests.netns.mesh_harness import Tunnel, eventually, lab_mesh, saved_members, state_file, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

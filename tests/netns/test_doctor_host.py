@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.doctor_ground import doctor, finding_of, found
-from tests.netns.mesh_ground import eventually, lab_network
+from tests.netns.doctor_harness import doctor, finding_of, found
+from tests.netns.mesh_harness import eventually, lab_network
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh

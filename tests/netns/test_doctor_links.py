@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.netns.doctor_ground import block, doctor, finding_of
-from tests.netns.mesh_ground import eventually, lab_mesh, status, wgmesh
+from tests.netns.doctor_harness import block, doctor, finding_of
+from tests.netns.mesh_harness import eventually, lab_mesh, status, wgmesh
 
 from wgmesh_agent.lab.mesh import Mesh
 

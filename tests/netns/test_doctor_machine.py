@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.netns.doctor_ground import doctor, finding_of, found
-from tests.netns.mesh_ground import eventually, lab_mesh, wgmesh, wireguard
+from tests.netns.doctor_harness import doctor, finding_of, found
+from tests.netns.mesh_harness import eventually, lab_mesh, wgmesh, wireguard
 
 from wgmesh_agent.lab.agent import PROGRAM, Agent
 from wgmesh_agent.lab.mesh import Mesh

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.netns.lying_stun import LIES
-from tests.netns.mesh_ground import eventually, has_interface, lab_network, wgmesh, wireguard
+from tests.netns.mesh_harness import eventually, has_interface, lab_network, wgmesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

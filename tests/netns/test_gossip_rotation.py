@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_mesh, pinging, state_file, wgmesh
+from tests.netns.mesh_harness import eventually, lab_mesh, pinging, state_file, wgmesh
 
 from wgmesh_agent.lab.agent import PROGRAM
 from wgmesh_agent.lab.mesh import Mesh

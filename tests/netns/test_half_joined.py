@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, stays, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, stays, wireguard
 
-from wgmesh_agent.daemon.bootstrap import SWEEP_SECONDS
-from wgmesh_agent.join.registrar import ARRIVAL_SECONDS
 from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.mesh.join.bootstrap import SWEEP_SECONDS
+from wgmesh_agent.mesh.join.registrar import ARRIVAL_SECONDS
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180), pytest.mark.slow]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
-from tests.netns.mesh_ground import Tunnel, eventually, lab_mesh, wireguard
+from tests.netns.mesh_harness import Tunnel, eventually, lab_mesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

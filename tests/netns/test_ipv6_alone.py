@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Network
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, wireguard
 
 from wgmesh_agent.lab.agent import PROGRAM
 from wgmesh_agent.lab.host import Host

@@ -8,7 +8,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, has_interface, lab_mesh, state_file, status, wgmesh, wireguard
+from tests.netns.mesh_harness import (
+    eventually,
+    has_interface,
+    lab_mesh,
+    state_file,
+    status,
+    wgmesh,
+    wireguard,
+)
 
 from wgmesh_agent.lab.agent import PROGRAM, Agent
 from wgmesh_agent.lab.mesh import Mesh

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.netns.mesh_ground import lab_mesh
+from tests.netns.mesh_harness import lab_mesh
 
 pytestmark = pytest.mark.netns
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

@@ -14,12 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network
+from tests.netns.mesh_harness import eventually, lab_network
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.processes import children_of
-from wgmesh_agent.wireguard.backends.rules import table_of
+from wgmesh_agent.linux.policy_rules import table_of
 
 pytestmark = pytest.mark.netns
 SITE = "192.168.7.0/24"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import has_interface, lab_mesh, wgmesh, wireguard
+from tests.netns.mesh_harness import has_interface, lab_mesh, wgmesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import DecodeError
-from tests.netns.mesh_ground import eventually, lab_network, status, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, status, wireguard
 from tests.netns.plain_certificates import certificate_files, client_options, plain_certificate
 
 from wgmesh_agent.lab.agent import Agent

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.netns.mesh_ground import eventually, has_interface, lab_network, stays, wgmesh
+from tests.netns.mesh_harness import eventually, has_interface, lab_network, stays, wgmesh
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh

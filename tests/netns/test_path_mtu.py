@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import cable, eventually, lab_network, wgmesh
+from tests.netns.mesh_harness import cable, eventually, lab_network, wgmesh
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh

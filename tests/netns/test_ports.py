@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.netns.mesh_ground import eventually, has_interface, lab_mesh
+from tests.netns.mesh_harness import eventually, has_interface, lab_mesh
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh

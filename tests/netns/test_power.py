@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, has_interface, lab_mesh, saved_members, status, wireguard
+from tests.netns.mesh_harness import eventually, has_interface, lab_mesh, saved_members, status, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, pinging, wgmesh, wireguard
+from tests.netns.mesh_harness import eventually, lab_network, pinging, wgmesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

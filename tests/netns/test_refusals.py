@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from tests.netns.mesh_ground import has_interface, lab_network, wgmesh
+from tests.netns.mesh_harness import has_interface, lab_network, wgmesh
 from tests.netns.plain_certificates import client_options, plain_certificate
 
 from wgmesh_agent.lab.agent import Agent

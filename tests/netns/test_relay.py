@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import PINGS_A_SECOND, eventually, lab_network, pinging, wireguard
+from tests.netns.mesh_harness import PINGS_A_SECOND, eventually, lab_network, pinging, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

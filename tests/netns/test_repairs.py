@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import Pinging, eventually, has_interface, lab_network, wireguard
+from tests.netns.mesh_harness import Pinging, eventually, has_interface, lab_network, wireguard
 
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
-from wgmesh_agent.wireguard.backends.rules import table_of
+from wgmesh_agent.linux.policy_rules import table_of
 
 pytestmark = pytest.mark.netns
 SITE, GATE = "192.168.7.0/24", "192.168.7.1"

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import Pinging, eventually, lab_mesh, pinging, saved_members, wgmesh, wireguard
+from tests.netns.mesh_harness import Pinging, eventually, lab_mesh, pinging, saved_members, wgmesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 

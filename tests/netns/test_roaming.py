@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_mesh, stays, wireguard
+from tests.netns.mesh_harness import eventually, lab_mesh, stays, wireguard
 
-from wgmesh_agent.daemon.reconciler import INTERVAL_SECONDS
 from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.mesh.dataplane.reconciler import INTERVAL_SECONDS
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ["n1", "n2", "n3"]

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.netns.doctor_ground import doctor, finding_of
-from tests.netns.mesh_ground import eventually, lab_mesh, status, stays, wgmesh, wireguard
+from tests.netns.doctor_harness import doctor, finding_of
+from tests.netns.mesh_harness import eventually, lab_mesh, status, stays, wgmesh, wireguard
 
-from wgmesh_agent.join.messages import peer_message
 from wgmesh_agent.lab.mesh import Mesh
-from wgmesh_agent.membership.admission_record import AdmissionRecord, Signer
-from wgmesh_agent.membership.binding import Claim
-from wgmesh_agent.state.folder import KEY, MEMBERS
-from wgmesh_agent.state.records import members_from_json
-from wgmesh_agent.state.sealed_file import load
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, Signer
+from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.peer_codec import peer_message
+from wgmesh_agent.runtime.checksummed_file import load
+from wgmesh_agent.state.codec import members_from_json
+from wgmesh_agent.state.store import KEY, MEMBERS
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.identity import Role

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from tests.netns.mesh_ground import cable, eventually, lab_network, wgmesh, wireguard
+from tests.netns.mesh_harness import cable, eventually, lab_network, wgmesh, wireguard
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
-from wgmesh_agent.wireguard.backends.rules import priority_of, table_of
+from wgmesh_agent.linux.policy_rules import priority_of, table_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 SITE, OTHER = "192.168.7.0/24", "192.168.8.0/24"

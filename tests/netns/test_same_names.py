@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_mesh
+from tests.netns.mesh_harness import eventually, lab_mesh
 
 from wgmesh_agent.lab.mesh import Mesh
 

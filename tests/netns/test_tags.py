@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network, wgmesh
+from tests.netns.mesh_harness import eventually, lab_network, wgmesh
 
 from wgmesh_agent.lab.agent import PROGRAM
 from wgmesh_agent.lab.mesh import Mesh

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_network
+from tests.netns.mesh_harness import eventually, lab_network
 
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.netns.mesh_ground import eventually, lab_mesh, pinging, state_file, wgmesh, wireguard
+from tests.netns.mesh_harness import eventually, lab_mesh, pinging, state_file, wgmesh, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.wireguard.keys import PrivateKey

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.serf.agents import KEY, PORT, Agent, Ground, ground, programs
 
-from wgmesh_agent.gossip.config import SerfConfig
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.memberlist.config import SerfConfig
+from wgmesh_agent.gossip.wire.keyring import Keyring
 
 OurNode = Callable[..., Awaitable[GossipNode]]
 

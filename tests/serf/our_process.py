@@ -6,9 +6,9 @@ import asyncio
 import sys
 from ipaddress import ip_address
 
-from wgmesh_agent.gossip.config import SerfConfig
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.memberlist.config import SerfConfig
+from wgmesh_agent.gossip.wire.keyring import Keyring
 
 
 async def main(name: str, address: str, join: str) -> None:

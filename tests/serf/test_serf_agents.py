@@ -13,12 +13,12 @@ from tests.serf import our_process
 from tests.serf.agents import KEY_TEXT, PORT, Agent, Ground, until
 from tests.serf.conftest import OurNode
 
-from wgmesh_agent.daemon.gossip_rotation import GossipRotation, NotRotated
-from wgmesh_agent.gossip.key_queries import KeyOperation, KeyResult
-from wgmesh_agent.gossip.keyring import Keyring, decode_key, encode_key
-from wgmesh_agent.gossip.notifications import NameConflict, QueryReceived, UserEventReceived
-from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.gossip_io import GossipNode
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.serf.events import NameConflict, QueryReceived, UserEventReceived
+from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
+from wgmesh_agent.gossip.wire.keyring import Keyring, decode_key, encode_key
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.rotation.gossip_key import GossipRotation, NotRotated
 
 pytestmark = pytest.mark.serf
 

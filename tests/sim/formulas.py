@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
-from wgmesh_agent.gossip.config import Profile
-from wgmesh_agent.gossip.packet import UDP_PACKET_BYTES
+from wgmesh_agent.gossip.memberlist.config import Profile
+from wgmesh_agent.gossip.wire.packet import UDP_PACKET_BYTES
 
 NEWS_BYTES = 80
 """Of an alive message without tags, with its place in a datagram."""

@@ -6,12 +6,12 @@ import math
 
 from tests.sim.simulator import Node, Simulator
 
-from wgmesh_agent.gossip.member_table import SerfMember
-from wgmesh_agent.gossip.messages import NodeStateKind
-from wgmesh_agent.gossip.node_table import NodeRecord
-from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.gossip.state_exchange import pack
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
+from wgmesh_agent.gossip.memberlist.node_table import NodeRecord
+from wgmesh_agent.gossip.memberlist.push_pull_sync import pack
+from wgmesh_agent.gossip.serf.member_table import SerfMember
+from wgmesh_agent.gossip.wire.messages import NodeStateKind
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 
 
 def grow(simulator: Simulator, size: int) -> list[Node]:

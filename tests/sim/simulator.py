@@ -14,14 +14,14 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
-from wgmesh_agent.gossip.config import LAN, Profile, SerfConfig
-from wgmesh_agent.gossip.endpoint import Endpoint
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.notifications import Notification
-from wgmesh_agent.gossip.serf import Serf
-from wgmesh_agent.gossip.serf_messages import MemberStatus
-from wgmesh_agent.gossip.speakers import Vouching
-from wgmesh_agent.gossip.streams import CloseStream, OpenStream, WriteStream
+from wgmesh_agent.gossip.memberlist.config import LAN, Profile, SerfConfig
+from wgmesh_agent.gossip.memberlist.senders import Vouching
+from wgmesh_agent.gossip.memberlist.streams import CloseStream, OpenStream, WriteStream
+from wgmesh_agent.gossip.serf.events import Notification
+from wgmesh_agent.gossip.serf.serf import Serf
+from wgmesh_agent.gossip.wire.endpoint import Endpoint
+from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 
 PORT = 7946
 

@@ -7,16 +7,16 @@ from functools import partial
 import pytest
 from tests.sim.simulator import Node, Simulator
 
-from wgmesh_agent.gossip.config import LAN, LOCAL, WAN, Profile
-from wgmesh_agent.gossip.notifications import (
+from wgmesh_agent.gossip.memberlist.config import LAN, LOCAL, WAN, Profile
+from wgmesh_agent.gossip.serf.events import (
     LeaveFinished,
     MemberFailed,
     MemberJoined,
     MemberLeft,
     UserEventReceived,
 )
-from wgmesh_agent.gossip.query_asking import Question
-from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip.serf.query_client import Question
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 
 SEEDS = (1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow))
 SIZE = 50

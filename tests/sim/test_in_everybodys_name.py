@@ -11,8 +11,9 @@ from typing import get_args
 import pytest
 from tests.sim.simulator import PORT, Node, Simulator
 
-from wgmesh_agent.gossip.endpoint import Endpoint, IPAddress
-from wgmesh_agent.gossip.messages import (
+from wgmesh_agent.gossip.serf.events import MemberLeft, MemberReaped, NameConflict
+from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
+from wgmesh_agent.gossip.wire.messages import (
     Ack,
     Alive,
     Dead,
@@ -29,8 +30,7 @@ from wgmesh_agent.gossip.messages import (
     UserMessage,
     encode,
 )
-from wgmesh_agent.gossip.notifications import MemberLeft, MemberReaped, NameConflict
-from wgmesh_agent.gossip.serf_messages import (
+from wgmesh_agent.gossip.wire.serf_messages import (
     ConflictMember,
     ConflictResponse,
     JoinIntent,
@@ -47,8 +47,8 @@ from wgmesh_agent.gossip.serf_messages import (
     encode_serf,
     encode_tags,
 )
-from wgmesh_agent.gossip.stream import StreamCodec, stream_message
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
+from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 
 HONEST = 4
 BETWEEN_SECONDS = 0.05

@@ -9,9 +9,9 @@ from tests.sim.formulas import detection_seconds, storm_seconds
 from tests.sim.grown import grow
 from tests.sim.simulator import Simulator
 
-from wgmesh_agent.gossip.config import LAN, Profile
-from wgmesh_agent.gossip.notifications import MemberFailed
-from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.gossip.memberlist.config import LAN, Profile
+from wgmesh_agent.gossip.serf.events import MemberFailed
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 
 SIZE = 200
 

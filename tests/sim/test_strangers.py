@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from tests.sim.simulator import PORT, Simulator
 
-from wgmesh_agent.gossip.endpoint import IPAddress
-from wgmesh_agent.gossip.messages import Alive, encode
-from wgmesh_agent.gossip.strangers import STRANGER_SECONDS
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
+from wgmesh_agent.gossip.memberlist.unverified_members import STRANGER_SECONDS
+from wgmesh_agent.gossip.wire.endpoint import IPAddress
+from wgmesh_agent.gossip.wire.messages import Alive, encode
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 
 HONEST, INVENTED = 5, 6000
 TOLD_OVER_SECONDS = 120.0

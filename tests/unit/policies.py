@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from wgmesh_agent.daemon.key_policy import StandaloneKeyPolicy
-from wgmesh_agent.daemon.policies import Policies
-from wgmesh_agent.join.bootstrap_directory import StaticBootstraps
-from wgmesh_agent.membership.binding import IPAddress
-from wgmesh_agent.membership.caller import Caller
-from wgmesh_agent.membership.policy import Routes, StandalonePolicy
+from wgmesh_agent.agent.policies import Policies
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.membership.policy import Routes, StandalonePolicy
+from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.wireguard.keys import PublicKey
 
 

@@ -28,79 +28,79 @@ AWAITED = "awaited in the same function, with what it raises"
 SUPERVISED = "the supervisor itself"
 _OWNED: dict[str, tuple[str, ...]] = {
     AWAITED: (
-        "wgmesh_agent/daemon/agent.py:_unless_ended create_task",
-        "wgmesh_agent/daemon/knocking.py:port_answer create_datagram_endpoint",
-        "wgmesh_agent/daemon/session.py:Session._until_ended create_task",
-        "wgmesh_agent/gossip_links.py:StreamLinks._read create_task",
-        "wgmesh_agent/join/connection_front.py:ConnectionFront._pass_on create_task",
-        "wgmesh_agent/kube/health.py:Health._metrics run_coroutine_threadsafe",
-        "wgmesh_agent/kube/main.py:KubeAgent._enter_unless_deleted create_task",
-        "wgmesh_agent/wireguard/backends/worker.py:Worker.run run_in_executor",
+        "wgmesh_agent/agent/run.py:_unless_ended create_task",
+        "wgmesh_agent/diagnosis/connectivity.py:port_answer create_datagram_endpoint",
+        "wgmesh_agent/agent/session.py:Session._until_ended create_task",
+        "wgmesh_agent/gossip/aio/streams.py:StreamLinks._read create_task",
+        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._pass_on create_task",
+        "wgmesh_agent/kube/health_server.py:Health._metrics run_coroutine_threadsafe",
+        "wgmesh_agent/kube/agent.py:KubeAgent._enter_unless_deleted create_task",
+        "wgmesh_agent/linux/netlink_thread.py:Worker.run run_in_executor",
         "wgmesh_operator/executor.py:Executor.in_thread run_in_executor",
     ),
-    "sets an event and cannot fail": ("wgmesh_agent/daemon/agent.py:_signals add_signal_handler",),
+    "sets an event and cannot fail": ("wgmesh_agent/agent/run.py:_signals add_signal_handler",),
     "kept by the agent; what it raises is logged, and the stop comes all the same": (
-        "wgmesh_agent/daemon/agent.py:_signals create_task",
+        "wgmesh_agent/agent/run.py:_signals create_task",
     ),
     "awaited by who asked; when that goes away, logged by the callback": (
-        "wgmesh_agent/daemon/agent_service.py:AgentService.RotateKeys create_task",
+        "wgmesh_agent/control/server.py:AgentService.RotateKeys create_task",
     ),
     "takes the exception of a rotation that nobody awaits": (
-        "wgmesh_agent/daemon/agent_service.py:AgentService.RotateKeys add_done_callback",
+        "wgmesh_agent/control/server.py:AgentService.RotateKeys add_done_callback",
     ),
     "fenced by the gossip node, query by query": (
-        "wgmesh_agent/daemon/bootstrap.py:Bootstrap.__init__ on_query",
-        "wgmesh_agent/daemon/node.py:MeshNode.__init__ on_query",
-        "wgmesh_agent/daemon/views.py:Views.__init__ on_query",
+        "wgmesh_agent/mesh/join/bootstrap.py:Bootstrap.__init__ on_query",
+        "wgmesh_agent/agent/node.py:MeshNode.__init__ on_query",
+        "wgmesh_agent/diagnosis/peer_query.py:Views.__init__ on_query",
     ),
     "a task group, in a component of the supervisor": (
-        "wgmesh_agent/daemon/interface_watch.py:InterfaceWatch.run create_task",
+        "wgmesh_agent/mesh/dataplane/interface_watch.py:InterfaceWatch.run create_task",
     ),
-    "each attempt has a fence of its own": ("wgmesh_agent/daemon/meeting.py:Meeting._join create_task",),
+    "each attempt has a fence of its own": ("wgmesh_agent/agent/gossip_joiner.py:Meeting._join create_task",),
     "each request has a fence of its own": (
-        "wgmesh_agent/daemon/paths.py:Paths.run create_task",
-        "wgmesh_agent/daemon/relaying.py:Relaying.run create_task",
+        "wgmesh_agent/mesh/discovery/service.py:Paths.run create_task",
+        "wgmesh_agent/mesh/relay/service.py:Relaying.run create_task",
         "wgmesh_agent/kube/http_server.py:HTTPServer._accept create_task",
     ),
     "lets go of a task whose work is fenced": (
-        "wgmesh_agent/daemon/paths.py:Paths.run add_done_callback",
-        "wgmesh_agent/daemon/relaying.py:Relaying.run add_done_callback",
-        "wgmesh_agent/gossip_io.py:GossipNode._spawn add_done_callback",
+        "wgmesh_agent/mesh/discovery/service.py:Paths.run add_done_callback",
+        "wgmesh_agent/mesh/relay/service.py:Relaying.run add_done_callback",
+        "wgmesh_agent/gossip/aio/node.py:GossipNode._spawn add_done_callback",
         "wgmesh_agent/kube/http_server.py:HTTPServer._accept add_done_callback",
     ),
     "each datagram has a fence of its own": (
-        "wgmesh_agent/daemon/prober.py:Prober.start create_datagram_endpoint",
-        "wgmesh_agent/gossip_io.py:GossipNode._bind add_reader",
+        "wgmesh_agent/mesh/probing/service.py:Prober.start create_datagram_endpoint",
+        "wgmesh_agent/gossip/aio/node.py:GossipNode._bind add_reader",
     ),
     "ended by the context manager, which looks at its end": (
-        "wgmesh_agent/daemon/waiting.py:Waiting.__aenter__ create_task",
+        "wgmesh_agent/mesh/join/start_conditions.py:Waiting.__aenter__ create_task",
     ),
-    "its futures are awaited with a deadline": ("wgmesh_agent/endpoint/look_up.py: ThreadPoolExecutor",),
+    "its futures are awaited with a deadline": ("wgmesh_agent/linux/name_resolution.py: ThreadPoolExecutor",),
     "takes the exception of a look-up that was given up": (
-        "wgmesh_agent/endpoint/look_up.py:addresses_of add_done_callback",
+        "wgmesh_agent/linux/name_resolution.py:addresses_of add_done_callback",
     ),
     "a value; run by the gossip node, each inside a fence": (
-        "wgmesh_agent/gossip/timers.py:Timers.at Timer",
+        "wgmesh_agent/gossip/memberlist/timers.py:Timers.at Timer",
     ),
     "each connection has a fence of its own": (
-        "wgmesh_agent/gossip_io.py:GossipNode._bind start_server",
-        "wgmesh_agent/join/connection_front.py:ConnectionFront.start start_server",
+        "wgmesh_agent/gossip/aio/node.py:GossipNode._bind start_server",
+        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront.start start_server",
         "wgmesh_agent/kube/http_server.py:HTTPServer._run start_server",
     ),
     "each timer has a fence of its own, and the next is armed all the same": (
-        "wgmesh_agent/gossip_io.py:GossipNode._arm call_later",
+        "wgmesh_agent/gossip/aio/node.py:GossipNode._arm call_later",
     ),
     "queries and streams, each inside a fence": (
-        "wgmesh_agent/gossip_io.py:GossipNode._spawn ensure_future",
+        "wgmesh_agent/gossip/aio/node.py:GossipNode._spawn ensure_future",
     ),
     "awaited by the caller; when that goes away, logged by the callback": (
-        "wgmesh_agent/join/service.py:MeshService._to_its_end create_task",
+        "wgmesh_agent/mesh/join/server.py:MeshService._to_its_end create_task",
     ),
     "takes the exception of an admission that nobody awaits": (
-        "wgmesh_agent/join/service.py:MeshService._to_its_end add_done_callback",
+        "wgmesh_agent/mesh/join/server.py:MeshService._to_its_end add_done_callback",
     ),
     "awaited by all who asked for metrics within seconds": (
-        "wgmesh_agent/kube/health.py:Health._shared_metrics create_task",
+        "wgmesh_agent/kube/health_server.py:Health._shared_metrics create_task",
     ),
     "its end is noted and shows in the log; started again with the port": (
         "wgmesh_agent/kube/http_server.py:HTTPServer.start Thread",
@@ -122,13 +122,13 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/runtime/supervisor.py:Supervisor._keep call_later",
     ),
     "sets a future that the supervision awaits": (
-        "wgmesh_agent/wireguard/backends/process.py:Process.ended add_reader",
+        "wgmesh_agent/linux/backends/wireguard_go.py:Process.ended add_reader",
     ),
     "outlives any exception: supervision of wireguard-go": (
-        "wgmesh_agent/wireguard/backends/userspace.py:UserspaceBackend.open create_task",
+        "wgmesh_agent/linux/backends/userspace.py:UserspaceBackend.open create_task",
     ),
     "its futures are awaited by who asked": (
-        "wgmesh_agent/wireguard/backends/worker.py:Worker.__init__ ThreadPoolExecutor",
+        "wgmesh_agent/linux/netlink_thread.py:Worker.__init__ ThreadPoolExecutor",
     ),
     "its futures are awaited by the worker": (
         "wgmesh_operator/executor.py:Executor.__init__ ThreadPoolExecutor",

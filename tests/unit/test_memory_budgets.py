@@ -8,20 +8,20 @@ from pathlib import Path
 
 import yaml
 
-from wgmesh_agent.daemon.admissions import MAX_MISSING
-from wgmesh_agent.gossip.config import SerfConfig
-from wgmesh_agent.gossip.intake import MOST_EVENT_BYTES
-from wgmesh_agent.gossip.messages import NodeState, NodeStateKind, PushPull
-from wgmesh_agent.gossip.push_pull import PushPullReader, encode_body
-from wgmesh_agent.gossip.serf import MOST_QUERY_IDS
-from wgmesh_agent.gossip.stream import MAX_EXPANDED_BYTES, MAX_FRAME_BYTES
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
-from wgmesh_agent.gossip_io import MOST_UNREAD_EVENTS
-from wgmesh_agent.gossip_links import MOST_WAITING_BYTES
-from wgmesh_agent.join.client import MAX_PEERS_BYTES
-from wgmesh_agent.join.connection_front import CHUNK_BYTES, MAX_CONNECTIONS
-from wgmesh_agent.join.tokens import MAX_TOKENS
+from wgmesh_agent.gossip.aio.node import MOST_UNREAD_EVENTS
+from wgmesh_agent.gossip.aio.streams import MOST_WAITING_BYTES
+from wgmesh_agent.gossip.memberlist.config import SerfConfig
+from wgmesh_agent.gossip.serf.dispatch import MOST_EVENT_BYTES
+from wgmesh_agent.gossip.serf.serf import MOST_QUERY_IDS
+from wgmesh_agent.gossip.wire.messages import NodeState, NodeStateKind, PushPull
+from wgmesh_agent.gossip.wire.push_pull import PushPullReader, encode_body
+from wgmesh_agent.gossip.wire.stream import MAX_EXPANDED_BYTES, MAX_FRAME_BYTES
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 from wgmesh_agent.kube import http_server
+from wgmesh_agent.mesh.join.client import MAX_PEERS_BYTES
+from wgmesh_agent.mesh.join.connection_limiter import CHUNK_BYTES, MAX_CONNECTIONS
+from wgmesh_agent.mesh.join.tokens import MAX_TOKENS
+from wgmesh_agent.mesh.membership.admissions import MAX_MISSING
 
 KIB, MIB = 1 << 10, 1 << 20
 LIMIT_BYTES = 256 * MIB

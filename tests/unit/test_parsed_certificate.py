@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.materials import make_authority, version_2
+from tests.unit.factories import make_authority, version_2
 
 from wgmesh_api.certificates import cert_to_pem, generate_key, issue
 from wgmesh_api.identity import NodeIdentity, Role

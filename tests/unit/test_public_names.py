@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.unit.kube.looks import names as metric_names
+from tests.unit.kube.metrics_factories import names as metric_names
 
-from wgmesh_agent.join.admission import DenialReason
-from wgmesh_agent.membership.admission_record import Fault
+from wgmesh_agent.mesh.join.decision import DenialReason
+from wgmesh_agent.mesh.membership.admission_record import Fault
 
 AGENT = Path(__file__).parents[2] / "node-agent" / "wgmesh_agent"
 WIRE = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wgmesh_agent.gossip.endpoint import IPAddress
+from wgmesh_agent.gossip.wire.endpoint import IPAddress
 from wgmesh_agent.wireguard.keys import PublicKey
 
 

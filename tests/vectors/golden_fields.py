@@ -7,10 +7,10 @@ from typing import Any
 
 from tests.vectors.golden_files import Vector
 
-from wgmesh_agent.gossip import messages
-from wgmesh_agent.gossip.coordinate import Coordinate, decode_coordinate, encode_coordinate
-from wgmesh_agent.gossip.messages import Message, NodeState, PushPull, UserMessage
-from wgmesh_agent.gossip.serf_messages import (
+from wgmesh_agent.gossip.wire import messages
+from wgmesh_agent.gossip.wire.coordinate import Coordinate, decode_coordinate, encode_coordinate
+from wgmesh_agent.gossip.wire.messages import Message, NodeState, PushPull, UserMessage
+from wgmesh_agent.gossip.wire.serf_messages import (
     ConflictResponse,
     EventSlot,
     KeyRequest,

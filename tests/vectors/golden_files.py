@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wgmesh_agent.gossip.keyring import Keyring
+from wgmesh_agent.gossip.wire.keyring import Keyring
 
 FOLDER = Path(__file__).parent / "serf"
 Vector = dict[str, Any]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from tests.vectors.golden_files import VECTORS, Vector, keyring_of, label_of, parts_of, version_of, wire_of
 
-from wgmesh_agent.gossip import messages, packet, stream
-from wgmesh_agent.gossip.coordinate import decode_coordinate
-from wgmesh_agent.gossip.encryption import encrypt
 from wgmesh_agent.gossip.errors import PeerError
-from wgmesh_agent.gossip.messages import Message, PushPull, UserMessage
-from wgmesh_agent.gossip.serf_messages import Query, Relay, decode_filter, decode_serf, decode_tags
+from wgmesh_agent.gossip.wire import messages, packet, stream
+from wgmesh_agent.gossip.wire.coordinate import decode_coordinate
+from wgmesh_agent.gossip.wire.encryption import encrypt
+from wgmesh_agent.gossip.wire.messages import Message, PushPull, UserMessage
+from wgmesh_agent.gossip.wire.serf_messages import Query, Relay, decode_filter, decode_serf, decode_tags
 
 
 @pytest.mark.parametrize("name", list(VECTORS))

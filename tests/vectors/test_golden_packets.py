@@ -22,11 +22,11 @@ from tests.vectors.golden_files import (
     wire_of,
 )
 
-from wgmesh_agent.gossip import messages, packet, stream
-from wgmesh_agent.gossip.coordinate import CoordinateClient
-from wgmesh_agent.gossip.encryption import decrypt, encrypt
-from wgmesh_agent.gossip.messages import PushPull, UserMessage
-from wgmesh_agent.gossip.serf_messages import Relay, decode_serf, decode_tags, encode_serf, encode_tags
+from wgmesh_agent.gossip.wire import messages, packet, stream
+from wgmesh_agent.gossip.wire.coordinate import CoordinateClient
+from wgmesh_agent.gossip.wire.encryption import decrypt, encrypt
+from wgmesh_agent.gossip.wire.messages import PushPull, UserMessage
+from wgmesh_agent.gossip.wire.serf_messages import Relay, decode_serf, decode_tags, encode_serf, encode_tags
 
 EXPECTED_FILES = 39
 

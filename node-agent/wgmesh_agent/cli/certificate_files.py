@@ -11,10 +11,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wgmesh_agent.atomic_file import write_together
-from wgmesh_agent.bounded_file import FileFault, read_bounded
 from wgmesh_agent.cli.failure import CommandFailed
 from wgmesh_agent.cli.units import printable
+from wgmesh_agent.runtime.atomic_file import write_together
+from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
 from wgmesh_api.certificates import (
     CertificateAuthority,
     CertificateError,

@@ -30,7 +30,7 @@ _NAMED = 5
 def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool) -> int:
     from wgmesh_agent.cli.machine import look
     from wgmesh_agent.diagnosis.doctor import diagnose
-    from wgmesh_agent.endpoint.local_networks import local_interfaces
+    from wgmesh_agent.linux.local_networks import local_interfaces
     from wgmesh_agent.wireguard.errors import BackEndError
 
     resolved = gather(ctx, Command.DOCTOR)

@@ -14,13 +14,13 @@ def _kube() -> int:
     # The first process of a container is not ended by SIGTERM unless it says so; what follows takes seconds to load.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     leave_out()
-    from wgmesh_agent.kube.main import run_kube
+    from wgmesh_agent.kube.agent import run_kube
 
     return run_kube(os.environ)
 
 
 def _tunnel() -> int:
-    from wgmesh_agent.kube.tunnel import run_tunnel
+    from wgmesh_agent.kube.tunnel_holder import run_tunnel
 
     return run_tunnel(os.environ)
 

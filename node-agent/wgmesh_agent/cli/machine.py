@@ -21,17 +21,18 @@ from wgmesh_agent.diagnosis.machine import (
     Machine,
     Network,
 )
-from wgmesh_agent.endpoint.local_networks import LocalInterface
-from wgmesh_agent.endpoint.port_holders import holders
-from wgmesh_agent.join.tls import TLSFileError, load_tls_files
+from wgmesh_agent.linux.backends.backend_selection import lacking
+from wgmesh_agent.linux.local_networks import LocalInterface
+from wgmesh_agent.linux.port_owner import holders
+from wgmesh_agent.linux.wireguard_interface import ALIAS
+from wgmesh_agent.mesh.credentials import TLSFileError, load_tls_files
+from wgmesh_agent.runtime import checksummed_file
 from wgmesh_agent.settings import bootstrap_table, table
 from wgmesh_agent.settings.build import DEFAULT_GOSSIP_PORT
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.resolve import Resolved
-from wgmesh_agent.state import records, sealed_file
-from wgmesh_agent.state.folder import MESH
-from wgmesh_agent.wireguard.backends.links import ALIAS
-from wgmesh_agent.wireguard.backends.select import lacking
+from wgmesh_agent.state import codec
+from wgmesh_agent.state.store import MESH
 
 if TYPE_CHECKING:
     from wgmesh_api.agent_pb2 import ExamineResult, MeshInfo
@@ -112,11 +113,11 @@ def _remembered(resolved: Resolved) -> Remembered:
     """The mesh named, or the only one there is."""
     base, name = resolved.value(table.STATE_DIR), resolved.value(table.MESH_NAME)
     paths = [base / name / MESH] if name else sorted(base.glob(f"*/{MESH}"))
-    contents = [sealed_file.peek(path) for path in paths]
+    contents = [checksummed_file.peek(path) for path in paths]
     if len(contents) != 1 or contents[0] is None:
         return NOTHING
     try:
-        record = records.mesh_from_json(contents[0])
+        record = codec.mesh_from_json(contents[0])
     except (KeyError, TypeError, ValueError, AttributeError):
         return NOTHING
     return Remembered(
@@ -166,7 +167,7 @@ def _certificate(path: Path, key: Path | None) -> CertificateFile:
 
 
 def _bundle(path: Path) -> CertificateFile:
-    from wgmesh_agent.join.bundle import read_bundle
+    from wgmesh_agent.mesh.join.bundle import read_bundle
 
     try:
         return _times(path, read_bundle(path).certificate)

@@ -20,7 +20,7 @@ def _bootstrap(ctx: click.Context) -> int:
     settings = bootstrap_settings(gather(ctx, Command.BOOTSTRAP), random.SystemRandom())
     leave_out()
     # only now: grpc, cryptography and pyroute2 take half a second that a complaint should not cost
-    from wgmesh_agent.daemon.main import run_bootstrap
+    from wgmesh_agent.agent.launch import run_bootstrap
 
     return run_bootstrap(settings)
 
@@ -31,7 +31,7 @@ def _join(ctx: click.Context) -> int:
 
     settings = join_settings(gather(ctx, Command.JOIN), _read_bundle)
     leave_out()
-    from wgmesh_agent.daemon.main import run_join
+    from wgmesh_agent.agent.launch import run_join
 
     return run_join(settings)
 
@@ -39,7 +39,7 @@ def _join(ctx: click.Context) -> int:
 def _read_bundle(path: Path) -> Bundle:
     leave_out()
     # only now: cryptography and grpc are for those who give a bundle
-    from wgmesh_agent.join.bundle import read_bundle
+    from wgmesh_agent.mesh.join.bundle import read_bundle
 
     return read_bundle(path)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wgmesh_agent.atomic_file import write_atomically
-from wgmesh_agent.daemon.secret_source import read_file
+from wgmesh_agent.mesh.psk.secret_file import read_file
+from wgmesh_agent.runtime.atomic_file import write_atomically
 from wgmesh_api.preshared import SECRET_BYTES, write_secrets
 
 HEAD = "# Secrets of a wgmesh mesh, the newest first: every member needs this file, nobody else may see it.\n"

@@ -8,7 +8,7 @@ from statistics import median
 from wgmesh_agent.diagnosis.certificate import certificate_findings
 from wgmesh_agent.diagnosis.finding import Code, Finding, ago, span
 from wgmesh_agent.diagnosis.link import MANY_RETURNS, two_agents
-from wgmesh_agent.membership.policy import STALE_ROSTER_SECONDS
+from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts
 
 CLOCK_MSEC = 10_000

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
-from wgmesh_agent.kube.report import HANDSHAKE_FRESH_SECONDS, Seen
+from wgmesh_agent.kube.node_report import HANDSHAKE_FRESH_SECONDS, Seen
 
 
 @dataclass(frozen=True, slots=True)

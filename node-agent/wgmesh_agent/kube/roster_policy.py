@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from wgmesh_agent.join.admission import DenialReason, Denied
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.standing import Standing
-from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.binding import IPAddress
-from wgmesh_agent.membership.caller import Caller
-from wgmesh_agent.membership.policy import Routes
+from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.roster_status import Standing
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.join.decision import DenialReason, Denied
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.membership.policy import Routes
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 
 

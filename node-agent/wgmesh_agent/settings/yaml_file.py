@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from wgmesh_agent.bounded_file import FileFault, read_bounded
+from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.setting import Setting
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from .candidates import STALE_AFTER_SECONDS
+from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 
 SAME_CLOCK_SECONDS = 1.0
 Span = tuple[float, float]

@@ -6,9 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from . import candidates
-from .keys import PresharedKey, PrivateKey, PublicKey
-from .model import DesiredDevice, DesiredPeer, Device, Endpoint, Network, Peer, ranges_of
+from wgmesh_agent.wireguard import endpoint_candidates
+from wgmesh_agent.wireguard.keys import PresharedKey, PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import (
+    DesiredDevice,
+    DesiredPeer,
+    Device,
+    Endpoint,
+    Network,
+    Peer,
+    ranges_of,
+)
 
 NO_RANGES: frozenset[Network] = frozenset()
 
@@ -125,10 +133,10 @@ def _next_endpoint(peer: DesiredPeer, actual: Peer, now_unix: float) -> Endpoint
     if actual.endpoint is None:
         return _first(peer)
     if peer.try_now is not None:
-        return None if candidates.same(peer.try_now, actual.endpoint) else peer.try_now
-    if not candidates.is_stale(actual, now_unix):
+        return None if endpoint_candidates.same(peer.try_now, actual.endpoint) else peer.try_now
+    if not endpoint_candidates.is_stale(actual, now_unix):
         return None
-    return candidates.after(actual.endpoint, peer.endpoints)
+    return endpoint_candidates.after(actual.endpoint, peer.endpoints)
 
 
 def _first(peer: DesiredPeer) -> Endpoint | None:

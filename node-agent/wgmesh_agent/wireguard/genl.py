@@ -13,11 +13,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from wgmesh_agent.runtime.borders import border
-
-from .diff import Change, RemovePeer, SetDevice, SetPeer
-from .errors import KernelError
-from .keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
-from .model import Device, Endpoint, Network, Peer
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, Network, Peer
 
 PEERS = border("peer for the kernel", "a peer of a change, encoded for the kernel back end")
 FAMILY = "wireguard"

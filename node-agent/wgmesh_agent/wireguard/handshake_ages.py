@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .candidates import STALE_AFTER_SECONDS
-from .clock_steps import SAME_CLOCK_SECONDS, ClockSteps
-from .keys import PublicKey
-from .model import Device
+from wgmesh_agent.wireguard.clock_steps import SAME_CLOCK_SECONDS, ClockSteps
+from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device
 
 
 @dataclass(frozen=True, slots=True)

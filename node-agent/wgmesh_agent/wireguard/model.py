@@ -14,9 +14,8 @@ from ipaddress import (
 )
 from typing import Self
 
+from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from wgmesh_api.values import check_address, parse_host_port
-
-from .keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

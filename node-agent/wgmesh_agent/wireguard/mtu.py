@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
-from .model import Network, Route
+from wgmesh_agent.wireguard.model import Network, Route
 
 WIREGUARD_BYTES = 32
 """Type, receiver, counter and authentication tag of a data message (WireGuard paper section 5.4.6)."""

@@ -10,12 +10,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer
+from wgmesh_agent.wireguard.errors import UapiError
+from wgmesh_agent.wireguard.keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, Network, Peer
 from wgmesh_api.values import parse_network
-
-from .diff import Change, RemovePeer, SetDevice, SetPeer
-from .errors import UapiError
-from .keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
-from .model import Device, Endpoint, Network, Peer
 
 GET = b"get=1\n\n"
 SUCCEEDED = b"errno=0\n\n"

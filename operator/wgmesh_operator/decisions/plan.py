@@ -13,17 +13,21 @@ from typing import Any
 
 from wgmesh_api.certificates import CertificateError
 from wgmesh_api.fields import IPAddress, write_time
-from wgmesh_operator.decisions import names, preshared, requests, scheduling
+from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
-from wgmesh_operator.decisions.authority import (
-    Authority,
-    MemberTrust,
-    first_authority,
-    plan_roll_over,
-    read_authority,
-)
-from wgmesh_operator.decisions.bundles import plan_bundle, plan_stale_bundles
-from wgmesh_operator.decisions.conditions import (
+from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.decisions.drift import is_applied
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.faults import Border, Fault, Faults
+from wgmesh_operator.decisions.membership import scheduling
+from wgmesh_operator.decisions.membership.external_members import plan_external_statuses
+from wgmesh_operator.decisions.membership.member_release import plan_leaving
+from wgmesh_operator.decisions.membership.members import plan_members
+from wgmesh_operator.decisions.membership.spec_conflicts import Problem, problems
+from wgmesh_operator.decisions.mesh_teardown import plan_orphans, plan_removal
+from wgmesh_operator.decisions.model import ClusterState, Member, MeshObject, SigningRequest
+from wgmesh_operator.decisions.rendering import agent, tunnel
+from wgmesh_operator.decisions.status.conditions import (
     STARTING_FOR,
     Outlook,
     judge,
@@ -31,20 +35,18 @@ from wgmesh_operator.decisions.conditions import (
     news,
     with_times,
 )
-from wgmesh_operator.decisions.deployment import Deployment
-from wgmesh_operator.decisions.drift import is_applied
-from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.externals import plan_external_statuses
-from wgmesh_operator.decisions.faults import Border, Fault, Faults
-from wgmesh_operator.decisions.gossip_key import MemberRing, first_keyring, made_at, plan_key_rotation
-from wgmesh_operator.decisions.leaving import plan_leaving
-from wgmesh_operator.decisions.members import plan_members
-from wgmesh_operator.decisions.model import ClusterState, Member, MeshObject, SigningRequest
-from wgmesh_operator.decisions.overlaps import Problem, problems
-from wgmesh_operator.decisions.removal import plan_orphans, plan_removal
-from wgmesh_operator.decisions.rendering import agent, tunnel
-from wgmesh_operator.decisions.rollup import tally
-from wgmesh_operator.decisions.wireguard_keys import sum_up
+from wgmesh_operator.decisions.status.mesh_summary import tally
+from wgmesh_operator.decisions.trust import preshared, signing_requests
+from wgmesh_operator.decisions.trust.authority import (
+    Authority,
+    MemberTrust,
+    first_authority,
+    plan_roll_over,
+    read_authority,
+)
+from wgmesh_operator.decisions.trust.gossip_key import MemberRing, first_keyring, made_at, plan_key_rotation
+from wgmesh_operator.decisions.trust.join_bundles import plan_bundle, plan_stale_bundles
+from wgmesh_operator.decisions.trust.wireguard_keys import sum_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,11 @@ def plan_mesh(
         return Plan()
     if mesh is None:
         orphans = plan_orphans(name, state.members.get(name, {}), state, now)
-        denial = requests.Denial("NoSuchMesh", _no_such_mesh(name))
+        denial = signing_requests.Denial("NoSuchMesh", _no_such_mesh(name))
         return Plan([*orphans.actions, *_deny_all(name, None, denial, state, now)], again_at=orphans.again_at)
     if mesh.deleting_since is not None:
         removal = plan_removal(mesh, state, now)
-        denial = requests.Denial("MeshGoes", f"mesh {name} is being deleted")
+        denial = signing_requests.Denial("MeshGoes", f"mesh {name} is being deleted")
         denied = _deny_all(name, mesh, denial, state, now)
         return Plan([*removal.actions, *denied], removal.status, again_at=removal.again_at)
     if names.MESH_FINALIZER not in mesh.finalizers:
@@ -254,16 +256,18 @@ class _Look:
                 self.actions += self._answer(request, authority, refused)
             if item.error is not None:
                 with self.faults.fence(Border.REQUEST, request.name):
-                    self.actions += requests.plan_denial(request, requests.unreadable(item.error), mesh, now)
+                    self.actions += signing_requests.plan_denial(
+                        request, signing_requests.unreadable(item.error), mesh, now
+                    )
 
     def _answer(
         self, request: SigningRequest, authority: Authority, refused: Mapping[str, Problem]
     ) -> list[Action]:
         mesh, now, namespace = self.mesh, self.now, self.deployment.namespace
-        verdict = requests.judge(request, mesh, self.members, self.state.nodes, namespace, refused)
-        if isinstance(verdict, requests.Denial):
-            return requests.plan_denial(request, verdict, mesh, now)
-        return requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
+        verdict = signing_requests.judge(request, mesh, self.members, self.state.nodes, namespace, refused)
+        if isinstance(verdict, signing_requests.Denial):
+            return signing_requests.plan_denial(request, verdict, mesh, now)
+        return signing_requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
 
     def _bundles(
         self, authority: Authority, bootstraps: frozenset[str], refused: Mapping[str, Problem]
@@ -370,14 +374,14 @@ def _no_such_mesh(name: str) -> str:
 
 
 def _deny_all(
-    name: str, mesh: MeshObject | None, denial: requests.Denial, state: ClusterState, now: datetime
+    name: str, mesh: MeshObject | None, denial: signing_requests.Denial, state: ClusterState, now: datetime
 ) -> list[Action]:
     actions: list[Action] = []
     for request in _open(state.requests.get(name, {}).values()):
-        actions += requests.plan_denial(request, denial, mesh, now)
+        actions += signing_requests.plan_denial(request, denial, mesh, now)
     return actions
 
 
 def _open(every: Iterable[SigningRequest]) -> list[SigningRequest]:
     pending = (request for request in every if not request.settled)
-    return sorted(pending, key=lambda request: (request.created, request.name))[: requests.PER_PASS]
+    return sorted(pending, key=lambda request: (request.created, request.name))[: signing_requests.PER_PASS]

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import click
 
-from wgmesh_operator.release.cluster import Cluster, Mesh
+from wgmesh_operator.release.api_client import Cluster, Mesh
 
 POLL_SECONDS = 1.0
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.diagnosis.ground import INFO, MACHINE, link, own, silent
+from tests.unit.diagnosis.fixtures import INFO, MACHINE, link, own, silent
 
 from wgmesh_agent.cli import machine
 from wgmesh_api.agent_pb2 import ExamineResult

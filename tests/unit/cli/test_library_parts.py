@@ -17,7 +17,7 @@ def said(program: str) -> list[str]:
 
 def test_an_agent_imports_neither_rich_nor_what_it_does_not_use_of_pyroute2() -> None:
     loaded = said(
-        "import wgmesh_agent.daemon.main; print(*(name for name, m in sys.modules.items() if m is not None))"
+        "import wgmesh_agent.agent.launch; print(*(name for name, m in sys.modules.items() if m is not None))"
     )
     assert "pyroute2.iproute.linux" in loaded
     assert "structlog" in loaded
@@ -29,7 +29,7 @@ def test_an_agent_imports_neither_rich_nor_what_it_does_not_use_of_pyroute2() ->
 
 def test_what_is_left_of_pyroute2_asks_the_kernel() -> None:
     program = (
-        "from wgmesh_agent.wireguard.backends.links import find, rtnetlink\n"
+        "from wgmesh_agent.linux.wireguard_interface import find, rtnetlink\n"
         "with rtnetlink('looking') as ipr: print(find(ipr, 'lo').name, find(ipr, 'no-such-link'))\n"
     )
     assert said(program) == ["lo", "None"]
@@ -39,7 +39,7 @@ def test_an_agent_in_a_pod_imports_of_kubernetes_what_it_talks_with() -> None:
     # Outside a pod it says so; that it gets there shows that what is needed is there.
     program = (
         "import asyncio\n"
-        "from wgmesh_agent.kube.api import Api, ApiError\n"
+        "from wgmesh_agent.kube.api_client import Api, ApiError\n"
         "try: asyncio.run(Api().connect())\n"
         "except ApiError as error: print(*str(error).split()[:4], sep='-')\n"
         "from kubernetes.client.configuration import Configuration\n"

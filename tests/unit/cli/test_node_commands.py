@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.unit.join.bundle_ground import bundle_bytes, make_authority
+from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, make_authority
 
 from wgmesh_agent.cli import main as entry
 from wgmesh_agent.cli import node
@@ -16,10 +16,10 @@ from wgmesh_agent.settings.model import BootstrapSettings, GossipProfile, HostPo
 
 
 class Daemon(ModuleType):
-    """Stands for wgmesh_agent.daemon.main."""
+    """Stands for wgmesh_agent.agent.launch."""
 
     def __init__(self) -> None:
-        super().__init__("wgmesh_agent.daemon.main")
+        super().__init__("wgmesh_agent.agent.launch")
         self.ran: list[Any] = []
         self.status = 0
 
@@ -35,7 +35,7 @@ class Daemon(ModuleType):
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
     daemon = Daemon()
-    monkeypatch.setitem(sys.modules, "wgmesh_agent.daemon.main", daemon)
+    monkeypatch.setitem(sys.modules, "wgmesh_agent.agent.launch", daemon)
     # This process goes on to other tests, which need the libraries whole.
     monkeypatch.setattr(node, "leave_out", lambda: None)
     return daemon

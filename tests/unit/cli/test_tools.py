@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from wgmesh_agent.cli.units import printable
-from wgmesh_agent.daemon.secret_source import read_file
+from wgmesh_agent.mesh.psk.secret_file import read_file
 
 
 class Demo(ModuleType):

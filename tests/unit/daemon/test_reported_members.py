@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.daemon.agent_service import AgentService
-from wgmesh_agent.daemon.rtt import NodeRTTs
-from wgmesh_agent.gossip.notifications import Member
-from wgmesh_agent.gossip.serf_messages import MemberStatus
+from wgmesh_agent.control.rtt_collector import NodeRTTs
+from wgmesh_agent.control.server import AgentService
+from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import AgentEmpty

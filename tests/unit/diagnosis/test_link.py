@@ -6,10 +6,10 @@ import random
 from typing import Any
 
 import pytest
-from tests.unit.diagnosis.ground import DAY, NOW, OTHER, codes, findings, link, own, silent, view
+from tests.unit.diagnosis.fixtures import DAY, NOW, OTHER, codes, findings, link, own, silent, view
 
 from wgmesh_agent.diagnosis.finding import Code
-from wgmesh_agent.membership.ledger import Reason
+from wgmesh_agent.mesh.membership.ledger import Reason
 from wgmesh_api.agent_pb2 import LinkFacts, Refused
 
 

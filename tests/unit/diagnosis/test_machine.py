@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from tests.unit.diagnosis.ground import DAY, MACHINE, NOW, RANGE, codes, findings
+from tests.unit.diagnosis.fixtures import DAY, MACHINE, NOW, RANGE, codes, findings
 
 from wgmesh_agent.diagnosis.doctor import diagnose
 from wgmesh_agent.diagnosis.machine import CertificateFile, Hindrances, InterfaceState, LocalNetwork, Way

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.diagnosis.ground import DAY, NOW, OTHER, codes, findings, link, own, view
+from tests.unit.diagnosis.fixtures import DAY, NOW, OTHER, codes, findings, link, own, view
 
 from wgmesh_agent.diagnosis.finding import Code
 from wgmesh_api.agent_pb2 import ComponentDown, LinkFacts, OwnFacts, Refused

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.unit.kube.looks import names as metric_names
+from tests.unit.kube.metrics_factories import names as metric_names
 
 from wgmesh_agent.diagnosis.finding import Code
 from wgmesh_api.resources.mesh import WgMeshSpec

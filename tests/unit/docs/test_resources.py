@@ -12,8 +12,9 @@ import pytest
 from wgmesh_api.resources.crd import KINDS, object_schema
 from wgmesh_api.resources.reference import reference, renewed, rows
 from wgmesh_api.roster import ENDPOINT, ROTATE_WIREGUARD_KEYS
-from wgmesh_operator.decisions import authority, bundles, gossip_key, names, preshared
+from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.rendering import tunnel
+from wgmesh_operator.decisions.trust import authority, gossip_key, join_bundles, preshared
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "resources.md").read_text()
@@ -108,8 +109,8 @@ def test_events_are_explained() -> None:
 def test_annotations_are_those_the_operator_knows() -> None:
     own = {
         names.ROTATE_CA, names.ROTATE_GOSSIP_KEY, ROTATE_WIREGUARD_KEYS, names.RESTART_TUNNELS, names.RENDERED,
-        tunnel.RESTARTED, authority.ROTATED,
-        authority.SINCE, bundles.MEMBER_UID, gossip_key.PHASE, gossip_key.SINCE, gossip_key.MADE, gossip_key.ROTATED,
+        tunnel.RESTARTED, authority.ROTATED, authority.SINCE, join_bundles.MEMBER_UID,
+        gossip_key.PHASE, gossip_key.SINCE, gossip_key.MADE, gossip_key.ROTATED,
         names.ROTATE_PSK, preshared.ROTATED, ENDPOINT,
     }  # fmt: skip
     told = set(re.findall(r"`(wgmesh\.dev/[a-z-]+)`", TEXT))

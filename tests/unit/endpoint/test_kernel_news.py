@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pytest
 
-from wgmesh_agent.daemon import interface_news as of_the_interface
-from wgmesh_agent.endpoint import address_changes as of_the_host
-from wgmesh_agent.endpoint.address_changes import ANYTHING, HostChange, host_changes
-from wgmesh_agent.endpoint.kernel_news import receive
+from wgmesh_agent.linux import address_monitor as of_the_host
+from wgmesh_agent.linux import interface_monitor as of_the_interface
+from wgmesh_agent.linux.address_monitor import ANYTHING, HostChange, host_changes
+from wgmesh_agent.linux.rtnetlink_notifications import receive
 
 PAUSE_SECONDS = 0.05
 DEADLINE_SECONDS = 10.0

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from tests.unit.gossip.core_ground import PORT, Loner, address, alive, endpoint
-from tests.unit.gossip.exchange_ground import PLAIN, push_pull, state
-from tests.unit.gossip.serf_ground import query, user
+from tests.unit.gossip.memberlist_harness import PORT, Loner, address, alive, endpoint
+from tests.unit.gossip.push_pull_fixtures import PLAIN, push_pull, state
+from tests.unit.gossip.serf_harness import query, user
 
-from wgmesh_agent.gossip.endpoint import IPAddress
-from wgmesh_agent.gossip.messages import Alive, NodeState, NodeStateKind, PushPull, UserMessage
-from wgmesh_agent.gossip.notifications import MemberReaped, QueryReceived
-from wgmesh_agent.gossip.quota import Quota
-from wgmesh_agent.gossip.serf_messages import JoinIntent, UserEvent
-from wgmesh_agent.gossip.strangers import TOLD_SECONDS
-from wgmesh_agent.gossip.stream import MAX_FRAME_BYTES, stream_message
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
+from wgmesh_agent.gossip.memberlist.quota import Quota
+from wgmesh_agent.gossip.memberlist.unverified_members import TOLD_SECONDS
+from wgmesh_agent.gossip.serf.events import MemberReaped, QueryReceived
+from wgmesh_agent.gossip.wire.endpoint import IPAddress
+from wgmesh_agent.gossip.wire.messages import Alive, NodeState, NodeStateKind, PushPull, UserMessage
+from wgmesh_agent.gossip.wire.serf_messages import JoinIntent, UserEvent
+from wgmesh_agent.gossip.wire.stream import MAX_FRAME_BYTES, stream_message
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 
 MEGABYTE = 1 << 20
 

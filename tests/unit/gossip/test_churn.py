@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
-from tests.unit.gossip.core_ground import Loner, alive
-from tests.unit.gossip.serf_ground import user
+from tests.unit.gossip.memberlist_harness import Loner, alive
+from tests.unit.gossip.serf_harness import user
 
-from wgmesh_agent.gossip.messages import Dead
-from wgmesh_agent.gossip.serf_messages import JoinIntent, LeaveIntent, UserEvent, encode_tags
-from wgmesh_agent.gossip.streams import OpenStream
+from wgmesh_agent.gossip.memberlist.streams import OpenStream
+from wgmesh_agent.gossip.wire.messages import Dead
+from wgmesh_agent.gossip.wire.serf_messages import JoinIntent, LeaveIntent, UserEvent, encode_tags
 
 CYCLE_SECONDS = 1.0
 

@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
-from tests.unit.gossip.exchange_ground import push_pull, state
-from tests.unit.gossip.serf_ground import user
-from tests.unit.gossip.test_gossip_io import Start, eventually, start
+from tests.unit.gossip.aio.test_node import Start, eventually, start
+from tests.unit.gossip.memberlist_harness import PORT, Loner, alive, endpoint
+from tests.unit.gossip.push_pull_fixtures import push_pull, state
+from tests.unit.gossip.serf_harness import user
 
-from wgmesh_agent.gossip.config import LAN, LOCAL, SerfConfig
-from wgmesh_agent.gossip.endpoint import Endpoint
-from wgmesh_agent.gossip.keyring import Keyring
-from wgmesh_agent.gossip.messages import Alive, PushPull, StreamError, UserMessage, encode
-from wgmesh_agent.gossip.notifications import JoinFinished
-from wgmesh_agent.gossip.packet import PacketCodec
-from wgmesh_agent.gossip.serf import Serf
-from wgmesh_agent.gossip.serf_messages import LeaveIntent, MemberStatus, SerfPushPull
-from wgmesh_agent.gossip.stream import StreamCodec, stream_message
-from wgmesh_agent.gossip.streams import WriteStream
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
-from wgmesh_agent.gossip_io import GossipNode
-from wgmesh_agent.gossip_links import StreamLinks
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.aio.streams import StreamLinks
+from wgmesh_agent.gossip.memberlist.config import LAN, LOCAL, SerfConfig
+from wgmesh_agent.gossip.memberlist.streams import WriteStream
+from wgmesh_agent.gossip.serf.events import JoinFinished
+from wgmesh_agent.gossip.serf.serf import Serf
+from wgmesh_agent.gossip.wire.endpoint import Endpoint
+from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.gossip.wire.messages import Alive, PushPull, StreamError, UserMessage, encode
+from wgmesh_agent.gossip.wire.packet import PacketCodec
+from wgmesh_agent.gossip.wire.serf_messages import LeaveIntent, MemberStatus, SerfPushPull
+from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 from wgmesh_agent.runtime import borders
 
 __all__ = ["start"]

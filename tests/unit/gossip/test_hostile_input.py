@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz.odd_values import fuzzed, fuzzed_by
-from tests.unit.gossip.core_ground import PORT, Loner, alive, endpoint
+from tests.unit.gossip.memberlist_harness import PORT, Loner, alive, endpoint
 
-from wgmesh_agent.gossip.messages import (
+from wgmesh_agent.gossip.wire.messages import (
     Ack,
     Alive,
     Dead,
@@ -25,7 +25,7 @@ from wgmesh_agent.gossip.messages import (
     UserMessage,
     encode,
 )
-from wgmesh_agent.gossip.serf_messages import (
+from wgmesh_agent.gossip.wire.serf_messages import (
     EventSlot,
     JoinIntent,
     LeaveIntent,
@@ -40,7 +40,7 @@ from wgmesh_agent.gossip.serf_messages import (
     encode_filter,
     encode_serf,
 )
-from wgmesh_agent.gossip.stream import stream_message
+from wgmesh_agent.gossip.wire.stream import stream_message
 
 names = st.sampled_from(["n1", "n2", "n3", "n4", "n99", "", "\udcff"])
 u32 = st.one_of(st.integers(0, 5), st.sampled_from([2**31, 2**32 - 2, 2**32 - 1]))

@@ -10,11 +10,12 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from tests.unit.gossip.core_ground import PORT, Loner, address
+from tests.unit.gossip.memberlist_harness import PORT, Loner, address
 
-from wgmesh_agent.gossip import push_pull, state_exchange
-from wgmesh_agent.gossip.membership import Membership
-from wgmesh_agent.gossip.messages import (
+from wgmesh_agent.gossip.memberlist import push_pull_sync
+from wgmesh_agent.gossip.memberlist.state import Membership
+from wgmesh_agent.gossip.wire import push_pull
+from wgmesh_agent.gossip.wire.messages import (
     Ack,
     Alive,
     Dead,
@@ -25,10 +26,10 @@ from wgmesh_agent.gossip.messages import (
     Suspect,
     encode,
 )
-from wgmesh_agent.gossip.push_pull import NODES_AT_ONCE, PushPullReader
-from wgmesh_agent.gossip.serf_messages import SerfPushPull, encode_serf, encode_tags
-from wgmesh_agent.gossip.stream import StreamCodec, stream_message
-from wgmesh_agent.gossip.versions import OWN_VERSIONS
+from wgmesh_agent.gossip.wire.push_pull import NODES_AT_ONCE, PushPullReader
+from wgmesh_agent.gossip.wire.serf_messages import SerfPushPull, encode_serf, encode_tags
+from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message
+from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 
 MEMBERS = 5000
 
@@ -168,7 +169,7 @@ def test_what_is_said_of_a_member_is_packed_once_as_long_as_it_is_so(monkeypatch
         packed.append(node.name)
         return push_pull.pack_state(node)
 
-    monkeypatch.setattr(state_exchange, "pack_state", pack)
+    monkeypatch.setattr(push_pull_sync, "pack_state", pack)
     exchange = core.core._memberlist._exchange
     exchange._state(False, 1.0)
     assert len(packed) == 40

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.join import client as module
-from wgmesh_agent.join.client import MAX_PEERS, JoinUnreachable, peers_of
+from wgmesh_agent.mesh.join import client as module
+from wgmesh_agent.mesh.join.client import MAX_PEERS, JoinUnreachable, peers_of
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.meshservice_pb2 import Empty, Peer
 from wgmesh_api.meshservice_pb2_grpc import MeshServicer, add_MeshServicer_to_server

@@ -13,10 +13,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from tests.unit.materials import make_authority
+from tests.unit.factories import make_authority
 
-from wgmesh_agent.join.tls import TLSFiles
-from wgmesh_agent.kube.api import Api
+from wgmesh_agent.kube.api_client import Api
 from wgmesh_agent.kube.certificate import (
     AUTHORITIES,
     CERTIFICATE,
@@ -29,6 +28,7 @@ from wgmesh_agent.kube.certificate import (
     make_request,
     renewal_time,
 )
+from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_api.certificates import (
     CertificateAuthority,
     cert_to_pem,

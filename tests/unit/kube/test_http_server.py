@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.unit.kube.ground import eventually
+from tests.unit.kube.harness import eventually
 
 from wgmesh_agent.kube import http_server as module
 from wgmesh_agent.kube.http_server import MOST_CONNECTIONS, MOST_OF_ONE_SOURCE, Answer, HTTPServer

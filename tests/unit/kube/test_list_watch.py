@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.unit.kube.ground import eventually
+from tests.unit.kube.harness import eventually
 
-from wgmesh_agent.kube.api import ApiError
+from wgmesh_agent.kube.api_client import ApiError
 from wgmesh_agent.kube.list_watch import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,

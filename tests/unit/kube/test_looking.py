@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.kube.ground import MemoryApi, SessionGround, make_authority, mesh_body, node_body, tls_files
+from tests.unit.kube.harness import MemoryApi, SessionGround, make_authority, mesh_body, node_body, tls_files
 
-from wgmesh_agent.daemon.join_serving import Serving
-from wgmesh_agent.join.tls import Credentials
-from wgmesh_agent.kube.looking import look_at
-from wgmesh_agent.kube.view import RosterView
+from wgmesh_agent.kube.metrics_snapshot import look_at
+from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.join.port_binding import Serving
 
 
 @pytest.mark.parametrize(

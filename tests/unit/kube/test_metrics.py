@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.unit.kube.looks import LOOK, samples, seen, text
+from tests.unit.kube.metrics_factories import LOOK, samples, seen, text
 
 from wgmesh_agent.kube.metrics import Traffic, read_traffic
-from wgmesh_agent.links.hearing import Link
+from wgmesh_agent.mesh.probing.liveness import Link
 
 TABLE = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls ...

@@ -15,7 +15,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from tests.unit.kube.ground import (
+from tests.unit.factories import mesh_record
+from tests.unit.kube.harness import (
     MADE,
     OWN_KEY,
     MemoryApi,
@@ -25,38 +26,42 @@ from tests.unit.kube.ground import (
     node_body,
     node_path,
 )
-from tests.unit.materials import mesh_record
 from tests.unit.policies import ScriptedKeyPolicy, standalone
 
-from wgmesh_agent.daemon.admissions import Admissions
-from wgmesh_agent.daemon.bootstrap import Bootstrap
-from wgmesh_agent.daemon.examining import Examiner
-from wgmesh_agent.daemon.identity import Identity as NodeSelf
-from wgmesh_agent.daemon.kept_record import KeptRecord
-from wgmesh_agent.daemon.key_policy import KeyPolicy
-from wgmesh_agent.daemon.membership import Membership
-from wgmesh_agent.daemon.node import MeshNode
-from wgmesh_agent.daemon.policies import Policies
-from wgmesh_agent.daemon.rotations import Rotations
-from wgmesh_agent.daemon.session import Session, Start
-from wgmesh_agent.daemon.wireguard_rotation import WireGuardRotation
-from wgmesh_agent.gossip.key_queries import KeyOperation, answer_key_query
-from wgmesh_agent.gossip.keyring import encode_key
-from wgmesh_agent.gossip.serf_messages import KeyRequest, KeyResponse, decode_serf, encode_serf
-from wgmesh_agent.join.admission import DenialReason, Denied
-from wgmesh_agent.join.bootstrap_directory import BootstrapDirectory
-from wgmesh_agent.join.tls import Credentials, TLSFiles
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.policies import Policies
+from wgmesh_agent.agent.session import Session, Start
+from wgmesh_agent.diagnosis.collector import Examiner
+from wgmesh_agent.gossip.serf.key_manager import KeyOperation, answer_key_query
+from wgmesh_agent.gossip.wire.keyring import encode_key
+from wgmesh_agent.gossip.wire.serf_messages import KeyRequest, KeyResponse, decode_serf, encode_serf
 from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.following import Following
+from wgmesh_agent.kube.roster_cache import RosterView
 from wgmesh_agent.kube.roster_policy import RosterKeyPolicy, RosterPolicy
-from wgmesh_agent.kube.view import RosterView
-from wgmesh_agent.membership.admission_record import Signer
-from wgmesh_agent.membership.binding import Claim, Origin
-from wgmesh_agent.membership.caller import Caller
-from wgmesh_agent.membership.policy import CLOSED, STALE_ROSTER_SECONDS, MembershipPolicy, StandalonePolicy
-from wgmesh_agent.state.folder import StateFolder
-from wgmesh_agent.wireguard.backends.protocol import BackendKind
-from wgmesh_agent.wireguard.backends.select import Choice
+from wgmesh_agent.kube.roster_sync import Following
+from wgmesh_agent.linux.backends.backend_selection import Choice
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
+from wgmesh_agent.mesh.join.bootstrap import Bootstrap
+from wgmesh_agent.mesh.join.bootstrap_directory import BootstrapDirectory
+from wgmesh_agent.mesh.join.decision import DenialReason, Denied
+from wgmesh_agent.mesh.membership.admission_record import Signer
+from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.local_node import Identity as NodeSelf
+from wgmesh_agent.mesh.membership.policy import (
+    CLOSED,
+    STALE_ROSTER_SECONDS,
+    MembershipPolicy,
+    StandalonePolicy,
+)
+from wgmesh_agent.mesh.membership.tracker import Membership
+from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
+from wgmesh_agent.mesh.rotation.service import Rotations
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardRotation
+from wgmesh_agent.state.mesh_record_store import KeptRecord
+from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import cert_to_pem, generate_key, issue, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role

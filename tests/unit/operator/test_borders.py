@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from tests.unit.operator.ground import (
+from tests.unit.operator.harness import (
     DEPLOYMENT,
     NOW,
     MemoryApi,
@@ -24,17 +24,17 @@ from tests.unit.operator.ground import (
     mesh_body,
     settle,
 )
-from tests.unit.operator.test_worker import FAST, quiet, settled, until, working
+from tests.unit.operator.test_controller import FAST, quiet, settled, until, working
 
+from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.controller import Pace, Worker
 from wgmesh_operator.decisions.actions import Action, Apply, Emit, Kind
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import Border
 from wgmesh_operator.decisions.model import ClusterState, Member
 from wgmesh_operator.decisions.plan import Plan, plan_mesh
 from wgmesh_operator.handlers import deliver
-from wgmesh_operator.progress import Progress
-from wgmesh_operator.resources import Watched
-from wgmesh_operator.worker import Pace, Worker
+from wgmesh_operator.liveness import Progress
 
 Json = dict[str, Any]
 

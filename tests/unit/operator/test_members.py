@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from tests.unit.operator.ground import (
+from tests.unit.operator.harness import (
     MemoryApi,
     cluster_of,
     condition,

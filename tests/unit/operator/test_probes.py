@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh_operator import probes
-from wgmesh_operator.progress import STUCK_AFTER_SECONDS, Progress
+from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, Progress
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "wgmesh"
 HOSTS = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from tests.unit.operator.ground import (
+from tests.unit.operator.harness import (
     DEPLOYMENT,
     MemoryApi,
     condition,
@@ -22,8 +22,8 @@ from tests.unit.operator.ground import (
     settle,
 )
 
-from wgmesh_operator.decisions.calm import write_at
 from wgmesh_operator.decisions.plan import plan_mesh
+from wgmesh_operator.decisions.status.status_debounce import write_at
 
 ENDPOINT = "wgmesh.dev/endpoint"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wgmesh_agent.gossip.messages import Dead, decode, encode
+from wgmesh_agent.gossip.wire.messages import Dead, decode, encode
 from wgmesh_agent.runtime.caches import cached_for_a_burst, forget_cached
 
 computed: list[int] = []

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.join.bundle_ground import bundle_bytes, make_authority
+from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, make_authority
 
-from wgmesh_agent.join.bundle import read_bundle
+from wgmesh_agent.mesh.join.bundle import read_bundle
 from wgmesh_agent.settings.build import bootstrap_settings, client_settings, join_settings
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (

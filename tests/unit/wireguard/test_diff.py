@@ -11,7 +11,7 @@ from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OTHER, OWN, OWN_P
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders, superseded
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
-from wgmesh_agent.wireguard.outcome import applied, written_endpoints
+from wgmesh_agent.wireguard.patch import applied, written_endpoints
 
 A, B = KEYS[:2]
 FIRST, SECOND = ENDPOINTS[:2]

@@ -22,9 +22,9 @@ from tests.unit.wireguard.devices import (
     devices,
     wishes,
 )
-from tests.unit.wireguard.receivers import Receiver, kernel_set
+from tests.unit.wireguard.strict_receivers import Receiver, kernel_set
 
-from wgmesh_agent.daemon.repairs import changed_by_others
+from wgmesh_agent.mesh.dataplane.repair_rate_limit import changed_by_others
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.genl import (
@@ -39,7 +39,7 @@ from wgmesh_agent.wireguard.genl import (
 )
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Network, Peer
-from wgmesh_agent.wireguard.outcome import applied
+from wgmesh_agent.wireguard.patch import applied
 
 THROWAWAY = PublicKey(b"\xee" * 32)
 A = KEYS[0]

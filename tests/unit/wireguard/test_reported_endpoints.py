@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.membership.binding import Claim, Origin
-from wgmesh_agent.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard import genl, uapi
 from wgmesh_agent.wireguard.diff import SetPeer
 from wgmesh_agent.wireguard.keys import PublicKey

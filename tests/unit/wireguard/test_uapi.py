@@ -18,14 +18,14 @@ from tests.unit.wireguard.devices import (
     devices,
     wishes,
 )
-from tests.unit.wireguard.receivers import Receiver, uapi_set
+from tests.unit.wireguard.strict_receivers import Receiver, uapi_set
 
-from wgmesh_agent.daemon.repairs import changed_by_others
+from wgmesh_agent.mesh.dataplane.repair_rate_limit import changed_by_others
 from wgmesh_agent.wireguard.diff import RemovePeer, SetDevice, SetPeer, diff
 from wgmesh_agent.wireguard.errors import UapiError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Peer
-from wgmesh_agent.wireguard.outcome import applied
+from wgmesh_agent.wireguard.patch import applied
 from wgmesh_agent.wireguard.uapi import decode_get, decode_set_reply, encode_set, fingerprint
 
 THROWAWAY = PublicKey(b"\xee" * 32)

@@ -6,7 +6,7 @@ from typing import Any
 
 from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions.actions import Json
-from wgmesh_operator.decisions.deployment import Deployment
+from wgmesh_operator.decisions.agent_defaults import Deployment
 from wgmesh_operator.decisions.model import MeshObject
 
 _TUN = ("tun", "/dev/net/tun", {"hostPath": {"path": "/dev/net/tun", "type": "CharDevice"}})

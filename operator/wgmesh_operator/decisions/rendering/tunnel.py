@@ -11,7 +11,7 @@ from typing import Any
 
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Json
-from wgmesh_operator.decisions.deployment import Deployment
+from wgmesh_operator.decisions.agent_defaults import Deployment
 from wgmesh_operator.decisions.drift import rendered
 from wgmesh_operator.decisions.model import MeshObject
 from wgmesh_operator.decisions.rendering import pods

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from wgmesh_operator.release.api_client import ApiError, Mesh
 from wgmesh_operator.release.before_uninstall import Release, clear
-from wgmesh_operator.release.cluster import ApiError, Mesh
 
 
 class Ground:

@@ -1,0 +1,62 @@
+"""What a started agent prints for the person at the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.mesh.membership.ledger import join
+from wgmesh_agent.settings.model import NodeSettings
+
+
+def banner(
+    node: MeshNode, settings: NodeSettings, *, tls: bool, bind: str | None, joined: bool, backend_reason: str
+) -> str:
+    """The lines, each behind `** ` as today's users know them."""
+    return "\n".join(
+        f"** {line}".rstrip() for line in _lines(node, settings, tls, bind, joined, backend_reason)
+    )
+
+
+def _lines(
+    node: MeshNode, settings: NodeSettings, tls: bool, bind: str | None, joined: bool, backend_reason: str
+) -> Iterator[str]:
+    record, identity = node.record, node.identity
+    done = "joined" if joined else "bootstrapped"
+    yield f"Mesh '{record.mesh}' has been {done}."
+    yield ""
+    rows = {
+        "Mesh name": record.mesh,
+        "Mesh CIDR range": ", ".join(map(str, record.ranges)),
+        "This node's name": record.node,
+        "This node's mesh IP": join(record.addresses),
+        "This node's endpoint": str(identity.endpoint),
+        "WireGuard": f"{identity.interface}, {node.backend.kind.value} ({backend_reason})",
+        "Gossip": f"port {record.gossip_port}, {record.profile} timing, "
+        + ("encrypted" if record.gossip_keys else "NOT ENCRYPTED"),
+    }
+    if settings.memberlist_file is not None:
+        rows["Members are written to"] = str(settings.memberlist_file)
+    yield from (f"{name + ':':<32}{value}" for name, value in rows.items())
+    yield ""
+    if settings.dev:
+        yield "This mesh runs in DEVELOPMENT MODE: anyone who reaches a bootstrap node can join,"
+        yield "and neither joining nor gossip is encrypted. DO NOT USE IT FOR ANYTHING THAT MATTERS."
+    elif tls:
+        yield "Joining is authenticated by client certificates (mutual TLS)."
+    yield ""
+    if bind is not None:
+        yield "On another machine, with its own certificate files:" if tls else "On another machine:"
+        options = "-dev" if settings.dev else "-ca-cert CA -client-cert CERT -client-key KEY"
+        yield f"  wgmesh join -v {options} -n {record.mesh} -bootstrap-addr {_reached_at(node, bind)}"
+    yield f"To see the mesh: wgmesh info      To see the tunnels: wg show {identity.interface}"
+    yield "Ctrl-C leaves the mesh. SIGTERM only ends this agent: tunnels and membership stay."
+
+
+def _reached_at(node: MeshNode, bind: str) -> str:
+    """The Mesh service as others may call it: where it is bound, or this node's endpoint if it is bound to all."""
+    host, _, port = bind.rpartition(":")
+    if host not in ("0.0.0.0", "[::]"):  # noqa: S104
+        return bind
+    return str(replace(node.identity.endpoint, port=int(port)))

@@ -1,0 +1,136 @@
+"""What gossip tells, handed to those whom it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.serf.events import (
+    KeyringChanged,
+    Member,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberUpdated,
+    NameConflict,
+    Notification,
+    UserEventReceived,
+)
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership.endpoint_flaps import Wandering
+from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT
+from wgmesh_agent.mesh.membership.tracker import Membership
+from wgmesh_agent.mesh.probing.service import Prober
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.log_limit import LogLimit
+from wgmesh_agent.runtime.supervisor import FatalError
+
+log = structlog.get_logger()
+EVENTS = border("gossip event", "news of a member, or a user event of one")
+COUNT_SECONDS = 5.0
+EVENTS_AT_ONCE = 32
+STRANGERS_A_MINUTE = 120
+"""Lines of log about members that are not bound: as many as join a large mesh in a minute."""
+
+
+class NameLost(FatalError):
+    """The mesh decided that this node's name is another's."""
+
+
+class Listening:
+    """One instance a node; `run` and `count` for as long as it does."""
+
+    def __init__(
+        self,
+        own_name: str,
+        gossip: GossipNode,
+        membership: Membership,
+        prober: Prober,
+        wandering: Wandering,
+        refusals: Refusals,
+        changes: Changes,
+        user_events: Mapping[str, Callable[[bytes], object]],
+    ) -> None:
+        """`user_events`: who takes the payload of which."""
+        self._own_name = own_name
+        self._gossip = gossip
+        self._membership = membership
+        self._prober = prober
+        self._wandering = wandering
+        self._refusals = refusals
+        self._changes = changes
+        self._user_events = user_events
+        self._strangers = LogLimit(time.monotonic, STRANGERS_A_MINUTE)
+        self._logged: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Takes events until it is cancelled. Raises NameLost."""
+        handled = 0
+        async for event in self._gossip.events:
+            handled += 1
+            if handled % EVENTS_AT_ONCE == 0:
+                # Thousands wait when a mesh is met: none of them may keep the rest of the agent waiting.
+                await asyncio.sleep(0)
+            with EVENTS.fence(type(event).__name__, passing=(NameLost,)):
+                self._handle(event)
+
+    def _handle(self, event: Notification) -> None:
+        match event:
+            case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
+                self._member_news(member)
+            case MemberReaped(member):
+                self._membership.reaped(member)
+                self._logged.pop(member.name, None)
+                self._wandering.forget(member.name)
+                self._changes.bump()
+            case UserEventReceived(name=name, payload=payload):
+                if name in self._user_events:
+                    self._user_events[name](payload)
+            case NameConflict():
+                self._name_conflict(event)
+            case KeyringChanged():
+                log.info("gossip keys changed")
+                self._changes.bump()
+
+    async def count(self) -> None:
+        """Counts what the gossip core refused among this node's refusals, until it is cancelled."""
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            self._refusals.overtake(self._gossip.counters.refused)
+
+    def _member_news(self, member: Member) -> None:
+        self._membership.heard(member)
+        self._log(member)
+        if self._membership.is_bound(member.name):
+            told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
+            self._wandering.told(member.name, told, time.monotonic())
+        if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
+            self._prober.news(member.address, failed=member.status is MemberStatus.FAILED)
+        self._changes.bump()
+
+    def _log(self, member: Member) -> None:
+        """Logs each change of status of bound members, and of the others, which anybody can invent, some a minute."""
+        status = member.status.name.lower()
+        if self._membership.is_bound(member.name):
+            if self._logged.get(member.name) == status:
+                return
+            self._logged[member.name] = status
+        elif not self._strangers.ask("stranger", f"{member.name} {status}").granted:
+            return
+        log.info("member", node=member.name, status=status, address=str(member.address))
+
+    def _name_conflict(self, event: NameConflict) -> None:
+        if event.name == self._own_name and event.lost:
+            raise NameLost(
+                f"most members know another node as {event.name}, at {event.theirs}: give one of the two another name"
+            )
+        self._refusals.count(
+            "name_conflict", f"{event.theirs} says to be {event.name}, which lives at {event.ours}"
+        )

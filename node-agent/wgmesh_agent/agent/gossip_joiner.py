@@ -1,0 +1,105 @@
+"""Meeting others in gossip: joining it at known members' mesh addresses, and trying whoever it does not know."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.mesh.dataplane.reconciler import knock
+from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.scaling import stretch
+from wgmesh_agent.wireguard.model import Device
+
+log = structlog.get_logger()
+ANSWERS = border("gossip join", "what a member answers to our join by TCP")
+HANDSHAKE_SECONDS = 5.0
+RECONNECT_SECONDS = 2.0
+JOIN_AT_ONCE = 3
+CROWD = 8
+"""Members from which on one tries the more seldom: all of them together about four times a second."""
+
+
+class Meeting:
+    """One instance a node."""
+
+    def __init__(
+        self,
+        gossip: GossipNode,
+        port: int,
+        ledger: Ledger,
+        absent: Callable[[], list[Binding]],
+        device: Callable[[], Awaitable[Device]],
+    ) -> None:
+        """
+        Args:
+            port: of gossip, on mesh addresses.
+            absent: the bound members that gossip does not know.
+            device: what WireGuard holds now.
+        """
+        self._gossip = gossip
+        self._port = port
+        self._ledger = ledger
+        self._absent = absent
+        self._device = device
+
+    async def enter(self) -> bool:
+        """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
+        bindings = sorted(self._ledger, key=lambda b: (not b.claim.bootstrap, -b.last_seen, random.random()))  # noqa: S311
+        if not bindings:
+            return False
+        await self._first_handshake([b.claim.addresses[0] for b in bindings[:JOIN_AT_ONCE]])
+        for start in range(0, len(bindings), JOIN_AT_ONCE):
+            if await self._join(bindings[start : start + JOIN_AT_ONCE]):
+                return True
+        return False
+
+    async def reconnect(self) -> None:
+        """Tries members that gossip does not know: serf itself retries only those it has seen fail.
+
+        Of a newcomer the others in gossip tell soon. So whoever knows others gives it a while, the longer the more they
+        are: or a newcomer would have to tell all members about all members before it can do anything else.
+        """
+        while True:
+            before = self._absent()
+            known = len(self._ledger) - len(before)
+            pause = RECONNECT_SECONDS * stretch(known, CROWD)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            names = {binding.claim.node for binding in before}
+            absent = [binding for binding in self._absent() if not known or binding.claim.node in names]
+            if absent:
+                await self._join([random.choice(absent)])  # noqa: S311
+
+    async def _first_handshake(self, addresses: Sequence[IPAddress]) -> None:
+        deadline = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
+        pause = 0.02
+        while asyncio.get_running_loop().time() < deadline:
+            knock(addresses)
+            await asyncio.sleep(pause)
+            device = await self._device()
+            if any(peer.last_handshake for peer in device.peers.values()):
+                return
+            pause = min(0.5, pause * 2)
+        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
+
+    async def _join(self, bindings: Sequence[Binding]) -> bool:
+        """Asks all at once; True as soon as one answers, while the others may still."""
+        attempts = [asyncio.create_task(self._join_one(binding.claim.addresses[0])) for binding in bindings]
+        for attempt in asyncio.as_completed(attempts):
+            if await attempt:
+                return True
+        return False
+
+    async def _join_one(self, address: IPAddress) -> bool:
+        with ANSWERS.fence(address):
+            try:
+                return await self._gossip.join([(address, self._port)]) > 0
+            except GossipError as error:
+                log.debug("gossip join failed", why=str(error))
+        return False

@@ -1,0 +1,349 @@
+"""One agent from start to end, whatever told it its mesh: lock, key, entry, one session after another, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from wgmesh_agent.agent.gossip_events import NameLost
+from wgmesh_agent.agent.session import Companions, End, Session, Start
+from wgmesh_agent.control import server
+from wgmesh_agent.control.server import SocketInUse
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.linux.backends.backend_selection import choose
+from wgmesh_agent.linux.interface_addresses import reachable_addresses
+from wgmesh_agent.linux.name_resolution import resolve
+from wgmesh_agent.mesh.credentials import TLSFileError
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, own_endpoint, underlay_mtu
+from wgmesh_agent.mesh.join.joiner import CannotEnter
+from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing, sentence
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.routing.mss_clamp import Clamping
+from wgmesh_agent.runtime.allocator import bound_allocator
+from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.runtime.file_descriptors import raise_limit
+from wgmesh_agent.runtime.gc_tuning import relieve_garbage_collector
+from wgmesh_agent.runtime.logging_config import configure
+from wgmesh_agent.settings.model import NodeSettings
+from wgmesh_agent.state.machine_identity import this_machine
+from wgmesh_agent.state.store import MACHINE, MeshInUse, StateFolder
+from wgmesh_agent.wireguard.errors import BackEndError, KernelError
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.mtu import tunnel_mtu
+
+log = structlog.get_logger()
+T = TypeVar("T")
+CAP_NET_ADMIN = 1 << 12
+
+
+class Conflict(Exception):
+    """The settings contradict this machine: what it may do, or what it remembers of the mesh."""
+
+
+FORESEEABLE = (
+    BackEndError, CannotEnter, Conflict, DamagedFile, GossipError, MeshInUse, NameLost, NoEndpoint, SocketInUse,
+    TLSFileError, OSError,
+)  # fmt: skip
+
+Entry = Callable[[StateFolder, PrivateKey, bool], Coroutine[Any, Any, Start | None]]
+"""From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is to be
+part of none, and nothing is to be left here."""
+
+
+async def nothing_more() -> None:
+    """Nothing is left to do."""
+
+
+def run_agent(
+    settings: NodeSettings,
+    prepare: Callable[[], Entry],
+    companions: Companions = lambda session: (),
+    after_leaving: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
+    *,
+    before_stopping: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
+    held_tunnel: bool = False,
+    founds: bool = False,
+) -> int:
+    """Runs until it is stopped or has left; the exit status. Foreseeable faults are one sentence, not a traceback.
+
+    Args:
+        prepare: makes the entry; may raise what an entry may.
+        companions: what else runs beside each session, named, for as long as it does.
+        after_leaving: what is to be done when this node has left the mesh for good.
+        before_stopping: what is waited for when the agent is told to stop; all goes on meanwhile.
+        held_tunnel: a wireguard-go is run by somebody else, who is asked for it; and nobody will miss the key of a
+            node that never entered.
+        founds: without anything remembered it makes the mesh.
+    """
+    output = configure(settings.verbosity, settings.log_format, sys.stderr)
+    try:
+        _require_net_admin()
+        bound_allocator()
+        relieve_garbage_collector()
+        raise_limit()
+        return asyncio.run(
+            _agent(
+                settings,
+                prepare(),
+                companions,
+                after_leaving,
+                before_stopping,
+                held_tunnel=held_tunnel,
+                founds=founds,
+            )
+        )
+    except FORESEEABLE as error:
+        output.write(f"wgmesh: {sentence(error)}\n")
+        return 1
+
+
+def _require_net_admin() -> None:
+    status = Path("/proc/self/status").read_text()
+    effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+    if not effective & CAP_NET_ADMIN:
+        raise Conflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
+
+
+async def _agent(
+    settings: NodeSettings,
+    entry: Entry,
+    companions: Companions,
+    after_leaving: Callable[[], Coroutine[Any, Any, None]],
+    before_stopping: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    held_tunnel: bool,
+    founds: bool,
+) -> int:
+    stop, leave, stopping = _signals(before_stopping)
+    server.clear(settings.agent_socket)
+    folder: StateFolder | None = None
+    try:
+        folder = await _unless_ended(_opened(settings), stop, leave)
+        if folder is None:
+            return 0
+        opened = folder
+        # In a cluster the node's name is not for its state to say.
+        name = settings.node_name if held_tunnel else None
+        if (
+            await _unless_ended(
+                _until_possible(lambda: _own_state(opened, founds=founds, name=name)), stop, leave
+            )
+            is None
+        ):
+            return 0
+        keys = await _unless_ended(_until_possible(lambda: _private_key(opened)), stop, leave)
+        if keys is None:
+            return 0
+        key, is_new_key = keys
+        start = await _unless_ended(entry(folder, key, is_new_key), stop, leave)
+        if start is None and not (stop.is_set() or leave.is_set()):
+            await _clear_up(settings, folder, held_tunnel=held_tunnel)
+            await _unless_ended(after_leaving(), stop, leave)
+        while start is not None:
+            begun = start
+
+            async def session(begun: Start = begun, key: PrivateKey = key) -> Session:
+                return await _session(settings, opened, key, begun, companions, held_tunnel=held_tunnel)
+
+            ended = await _run(session, begun, stop, leave)
+            if ended is None:
+                return 0
+            run, end = ended
+            key = run.node.identity.private_key
+            if end is End.LEFT:
+                await _unless_ended(after_leaving(), stop, leave)
+            start = run.moved_to if end is End.MOVED else None
+        return 0
+    finally:
+        stopping.cancel()
+        if folder is not None:
+            if held_tunnel and folder.is_blank():
+                folder.forget()
+            folder.close()
+
+
+async def _until_possible(attempt: Callable[[], T]) -> T:
+    """What `attempt`, which may block, answers: tried until this machine allows it."""
+    async with Waiting() as waiting:
+        return await waiting.until(lambda: asyncio.to_thread(attempt))
+
+
+async def _opened(settings: NodeSettings) -> StateFolder:
+    return await _until_possible(lambda: StateFolder(settings.state_dir, settings.mesh_name))
+
+
+def _own_state(folder: StateFolder, *, founds: bool, name: str | None) -> bool:
+    """True, once what is remembered is this machine's and, where `name` is given, that member's. Raises Conflict."""
+    machine = this_machine()
+    if not folder.is_of_another(machine):
+        other = _other_member(folder, name) if name is not None else ""
+        if other:
+            log.error(
+                "state of another node set aside",
+                why=f"it is that of the member {other}, and this node is {name}",
+                kept=str(folder.set_aside()),
+                next="entering as itself",
+            )
+            folder.is_of_another(machine)
+        return True
+    why = "the state folder was written on another machine: this one is a copy of it, or has its disk"
+    keep = f"if the other machine is gone for good, remove {folder.path / MACHINE} to go on as it"
+    if founds and not folder.is_blank():
+        raise Conflict(
+            f"{why}. It founded the mesh {folder.path.name}, and would found a second one: give this machine the "
+            f"other's -bootstrap-addr and a certificate of its own, or remove {folder.path}; {keep}"
+        )
+    aside = folder.set_aside()
+    folder.is_of_another(machine)
+    log.error(
+        "state of another machine set aside", why=why, kept=str(aside), next=f"entering as itself; {keep}"
+    )
+    return True
+
+
+def _other_member(folder: StateFolder, name: str) -> str:
+    """The member whose state this is, if that is not `name`; empty if it is, or if nothing is remembered."""
+    try:
+        record = folder.mesh()
+    except DamagedFile as error:
+        log.error("mesh forgotten", why=str(error), next="entering again")
+        return ""
+    return record.node if record is not None and record.node != name else ""
+
+
+async def _run(
+    session: Callable[[], Awaitable[Session]], start: Start, stop: asyncio.Event, leave: asyncio.Event
+) -> tuple[Session, End] | None:
+    """A session from its start to its end, as soon as this machine allows it; None: the agent is to end before that."""
+    async with Waiting() as waiting:
+        while True:
+            made = await _unless_ended(waiting.until(session), stop, leave)
+            if made is None:
+                return None
+            try:
+                return made, await made.run(stop, leave, start.peers, fresh=start.fresh)
+            except FORESEEABLE as error:
+                if made.has_started or not is_passing(error):
+                    raise
+                waiting.say(sentence(error))
+            if await _unless_ended(waiting.pause(), stop, leave) is None:
+                return None
+
+
+async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:
+    """What `work` answers, or None if one of the events comes first."""
+    task = asyncio.create_task(work)
+    waits = [asyncio.create_task(end.wait()) for end in ends]
+    try:
+        await asyncio.wait([task, *waits], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for pending in (task, *waits):
+            pending.cancel()
+
+
+async def _clear_up(settings: NodeSettings, folder: StateFolder, *, held_tunnel: bool) -> None:
+    """Removes what earlier lives of this agent may have left: interface and files."""
+    interface = f"wg{settings.mesh_name}"
+    try:
+        choice = replace(await choose(settings.backend.value, interface), held=held_tunnel)
+        await choice.backend(interface).destroy()
+    except BackEndError as error:
+        log.error("interface not removed", interface=interface, why=str(error))
+    await Clamping(interface).remove()
+    folder.forget()
+
+
+def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
+    """This node's key, and whether it was made just now."""
+    is_new = not folder.has_private_key()
+    try:
+        # One that was made while the agent ended is new to the mesh, or may be.
+        return folder.private_key(), is_new or folder.earlier_private_key() is not None
+    except DamagedFile as error:
+        log.error(
+            "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
+        )
+        return folder.private_key(), True
+
+
+async def _session(
+    settings: NodeSettings,
+    folder: StateFolder,
+    key: PrivateKey,
+    start: Start,
+    companions: Companions,
+    *,
+    held_tunnel: bool,
+) -> Session:
+    role, record = start.role, start.record
+    towards = [a for b in (role.door.bootstraps if role.door else ()) for a in await resolve(b.host, b.port)]
+    own = await endpoint_of(settings, towards, record.ranges)
+    choice = replace(await choose(settings.backend.value, f"wg{record.mesh}"), held=held_tunnel)
+    log.info("WireGuard back end", kind=choice.kind.value, why=choice.reason)
+    identity = Identity(
+        private_key=key,
+        listen_port=settings.listen_port,
+        endpoint=own,
+        mtu=settings.mtu
+        or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
+        keepalive_seconds=settings.keepalive_seconds,
+        interface=f"wg{record.mesh}",
+        relays=settings.relays,
+        endpoint_given=settings.listen_addr is not None or settings.stun_server is not None,
+    )
+
+    async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
+        return await endpoint_of(settings, towards, record.ranges)
+
+    return Session(settings, role, start.policies, folder, identity, choice, record, endpoint, companions)
+
+
+async def endpoint_of(
+    settings: NodeSettings, towards: Sequence[IPAddress], ranges: Sequence[Network]
+) -> Endpoint:
+    """Where others reach this node's WireGuard, by its settings. Raises NoEndpoint."""
+    if settings.own_address is not None and await _has_address(settings.own_address):
+        return Endpoint(settings.own_address, settings.listen_port)
+    return await own_endpoint(
+        settings.listen_addr, settings.listen_port, settings.stun_server, towards, ranges
+    )
+
+
+async def _has_address(address: IPAddress) -> bool:
+    """Whether this machine has it; yes where that cannot be told."""
+    try:
+        return address in {found for _, found in await reachable_addresses()}
+    except KernelError as error:
+        log.debug("addresses not read", why=str(error))
+        return True
+
+
+def _signals(
+    before_stopping: Callable[[], Coroutine[Any, Any, None]],
+) -> tuple[asyncio.Event, asyncio.Event, asyncio.Task[None]]:
+    """SIGTERM stops; Ctrl-C leaves, and the second Ctrl-C does not wait for that. The task is to be kept, and ended."""
+    stop, leave, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, told.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: stop.set() if leave.is_set() else leave.set())
+
+    async def when_told() -> None:
+        await told.wait()
+        try:
+            await before_stopping()
+        except Exception as error:
+            log.error("not all was done before stopping", why=repr(error), exc_info=error)
+        finally:
+            stop.set()
+
+    return stop, leave, asyncio.create_task(when_told(), name="stopping")

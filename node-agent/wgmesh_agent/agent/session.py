@@ -1,0 +1,432 @@
+"""One run of a node under one mesh record: start everything, wait for an end, stop everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import grpc
+import structlog
+
+from wgmesh_agent.agent.banner import banner
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.policies import Policies
+from wgmesh_agent.control import server as agent_service
+from wgmesh_agent.control.server import AgentService
+from wgmesh_agent.diagnosis.collector import Examiner
+from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.serf.foreign_key_detector import OtherKeys
+from wgmesh_agent.linux.backends.backend_selection import Choice
+from wgmesh_agent.linux.name_resolution import resolve
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
+from wgmesh_agent.mesh.join.bootstrap import Bootstrap
+from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
+from wgmesh_agent.mesh.join.dispute_resolver import Confirming
+from wgmesh_agent.mesh.join.joiner import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.mesh.join.port_binding import JoinServing
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.psk.secret_file import SecretSource
+from wgmesh_agent.mesh.rotation.service import Rotations
+from wgmesh_agent.runtime.atomic_file import write_atomically
+from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.chunks import in_slices
+from wgmesh_agent.runtime.debounced_writer import Writer
+from wgmesh_agent.runtime.log_output import LogOutput
+from wgmesh_agent.runtime.supervisor import Run
+from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
+from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.state.memberlist_export import MemberRecord, render
+from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PrivateKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.values import bounded
+
+log = structlog.get_logger()
+LISTED = border("listed member", "what other members say of themselves, as the memberlist file has it")
+MAX_MILLISECONDS = 1e9
+ALONE_SECONDS = 15.0
+LOOK_SECONDS = 2.0
+SERVICE_PORT = 5000
+GRACE_SECONDS = 0.5
+LOOKED_UP = 3
+
+
+class End(enum.Enum):
+    """How a session ends."""
+
+    STOP = "stop"  # the agent goes, the member stays
+    LEFT = "left"  # the member has gone
+    MOVED = "moved"  # entered again, and the mesh answered with other facts: run anew with them
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What this node does beyond being a member.
+
+    Attributes:
+        bind: where the Mesh service listens, `address:port`; None on a plain node.
+        server_tls: None with `-dev`, and on a plain node.
+        door: how to enter again when nobody else is left; None for the mesh's first node.
+        service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
+        secrets: for pre-shared keys.
+        follows_address: once this machine does not have the address of `bind`, the service listens where it is then.
+    """
+
+    bind: str | None
+    server_tls: Credentials | None
+    door: Door | None
+    service_port: int = SERVICE_PORT
+    secrets: SecretSource | None = None
+    follows_address: bool = False
+
+    @property
+    def tls(self) -> bool:
+        return self.asking_tls is not None
+
+    @property
+    def asking_tls(self) -> Credentials | None:
+        """With which this node asks bootstrap nodes."""
+        return self.server_tls if self.door is None else self.door.tls
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a session begins with.
+
+    Attributes:
+        policies: what decides for the node; the same object for all sessions of an agent.
+        peers: who was told of at an admission just now.
+        fresh: the record is new on this node, so the first gossip is waited for.
+    """
+
+    role: Role
+    policies: Policies
+    record: MeshRecord
+    peers: tuple[Claim, ...] = ()
+    fresh: bool = False
+
+
+Companions = Callable[["Session"], Iterable[tuple[str, Run]]]
+
+
+class Session:
+    """Started with a record and, after a fresh admission, the peers that came with it."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        role: Role,
+        policies: Policies,
+        folder: StateFolder,
+        identity: Identity,
+        choice: Choice,
+        record: MeshRecord,
+        endpoint: EndpointTowards,
+        companions: Companions,
+    ) -> None:
+        self._settings = settings
+        self._role = role
+        self._policies = policies
+        self._choice = choice
+        self._endpoint = endpoint
+        self._companions = companions
+        self.node = MeshNode(
+            record, identity, folder, choice, policies, locate=self._locate,
+            trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
+            secrets=role.secrets,
+        )  # fmt: skip
+        self.rotations = Rotations(self.node, policies.keys, self._bootstraps, self._enter_with)
+        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._leaving = asyncio.Lock()
+        self.leave_wanted = asyncio.Event()
+        self.moved_to: Start | None = None
+        self.joins: JoinServing | None = None
+        self.has_started = False
+
+    async def run(
+        self, stop: asyncio.Event, leave: asyncio.Event, peers: tuple[Claim, ...], *, fresh: bool
+    ) -> End:
+        """Runs until `stop` or `leave` is set, the user leaves through the socket, or a task fails.
+
+        Raises:
+            BackEndError, GossipError, OSError, SocketInUse: it could not start.
+            Exception: whatever ended one of its tasks.
+        """
+        try:
+            # The servers go first: what they answer with is the node.
+            async with contextlib.AsyncExitStack() as servers:
+                await self._start(servers, peers, fresh=fresh)
+                self.has_started = True
+                return await self._until_ended(stop, leave)
+        finally:
+            if not self._ended.done() or self._ended.result() is not End.LEFT:
+                await self.node.stop()
+
+    async def leave(self) -> None:
+        """Leaves for good, once; answers when it is done."""
+        async with self._leaving:
+            if not self._ended.done():
+                await self.node.leave()
+                self._end(End.LEFT)
+
+    def move(self, start: Start) -> None:
+        """Ends this session; the next one begins with `start`, on the same interface."""
+        self.moved_to = start
+        self._end(End.MOVED)
+
+    async def _start(
+        self, servers: contextlib.AsyncExitStack, peers: tuple[Claim, ...], *, fresh: bool
+    ) -> None:
+        node, settings, role = self.node, self._settings, self._role
+        await node.start(peers)
+        if role.bind is not None:
+            bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
+            self.joins = serving = JoinServing(bootstrap, self._bind, role.server_tls)
+            servers.push_async_callback(bootstrap.stop)
+            await serving.attempt()
+            node.tasks.keep(serving.run, "join service")
+        examiner = Examiner(node, role.asking_tls)
+        service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
+        server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
+        servers.push_async_callback(self._stop_agent, server)
+        if settings.memberlist_file is not None:
+            writer = Writer(node.changes, self._collect_memberlist, "memberlist file")
+            node.tasks.keep(writer.run, "memberlist")
+        if fresh:
+            await self._enter_gossip()
+        else:
+            node.tasks.start(self._enter_gossip(), "enter gossip")
+        if role.door is not None:
+            door = role.door
+            node.tasks.keep(lambda: self._enter_again(door), "enter again")
+        else:
+            # Nobody is to be asked: the others ask this node which key it has.
+            await asyncio.to_thread(node.folder.forget_earlier_key)
+        confirming = self._confirming()
+        node.tasks.keep(lambda: confirming.run(node.changes), "confirming")
+        for name, run in self._companions(self):
+            node.tasks.keep(run, name)
+        # A log that programs read has no place for lines to a person at a terminal.
+        if settings.log_format is LogFormat.TEXT:
+            text = banner(
+                node,
+                settings,
+                tls=role.tls,
+                bind=role.bind,
+                joined=role.door is not None,
+                backend_reason=self._choice.reason,
+            )
+            LogOutput(sys.stdout).write(f"{text}\n")
+
+    def _confirming(self) -> Confirming:
+        node = self.node
+        return Confirming(
+            node.ledger,
+            node.membership.accept,
+            node.membership.disputed,
+            node.membership.has_lost_bootstrap,
+            node.admissions.is_crowded,
+            self._bootstraps,
+            self._peers_of,
+        )
+
+    async def _peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
+        own_key = self.node.identity.private_key.public()
+        at = await resolve(bootstrap.host, bootstrap.port)
+        if not at:
+            raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
+        return await peers_of(str(bootstrap), self._role.asking_tls, own_key, at=at)
+
+    def _bootstraps(self) -> list[HostPort]:
+        """Where bootstrap nodes serve: as told, then where members that are bootstrap nodes say they live."""
+        found = dict.fromkeys(self._policies.bootstraps.bootstraps())
+        for binding in self.node.ledger:
+            if binding.claim.bootstrap:
+                found.update(
+                    dict.fromkeys(
+                        HostPort(str(endpoint.address), self._role.service_port)
+                        for endpoint in binding.claim.endpoints[:1]
+                    )
+                )
+        return list(found)
+
+    async def _bind(self) -> HostPort:
+        """Where the Mesh service is to listen now."""
+        assert self._role.bind is not None
+        host, _, port = self._role.bind.rpartition(":")
+        bind = HostPort(host.removeprefix("[").removesuffix("]"), int(port))
+        if not self._role.follows_address:
+            return bind
+        try:
+            if bind.host not in map(str, await self.node.location.addresses()):
+                return HostPort(str((await self._endpoint(())).address), bind.port)
+        except (NoEndpoint, BackEndError) as error:
+            log.debug("where this node is cannot be told", why=str(error))
+        return bind
+
+    async def _locate(self) -> Endpoint:
+        """Where others reach this node now; raises NoEndpoint."""
+        hosts = dict.fromkeys(one.host for one in self._bootstraps()[:LOOKED_UP])
+        port = self._role.service_port
+        return await self._endpoint([found for host in hosts for found in await resolve(host, port)])
+
+    async def _enter_gossip(self) -> None:
+        if len(self.node.ledger) and not await self.node.meeting.enter():
+            log.warning("no member answers yet", known=len(self.node.ledger), next="trying on")
+
+    async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> End:
+        stopping = asyncio.create_task(stop.wait())
+        leaving = asyncio.create_task(leave.wait())
+        wanted = asyncio.create_task(self.leave_wanted.wait())
+        waits: list[asyncio.Future[object]] = [stopping, leaving, wanted, self._ended, self.node.tasks.failed]  # type: ignore[list-item]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pending in (stopping, leaving, wanted):
+                pending.cancel()
+        if self.node.tasks.failed.done():
+            self.node.tasks.failed.result()
+        if (leave.is_set() or self.leave_wanted.is_set()) and not stop.is_set():
+            left = asyncio.create_task(self.leave())
+            hurried = asyncio.create_task(stop.wait())
+            await asyncio.wait([left, hurried], return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+            if left.done():
+                left.result()
+            else:
+                left.cancel()
+        self._end(End.STOP)
+        return self._ended.result()
+
+    def _end(self, end: End) -> None:
+        if not self._ended.done():
+            self._ended.set_result(end)
+
+    async def _stop_agent(self, server: grpc.aio.Server) -> None:
+        await server.stop(GRACE_SECONDS)
+        self._settings.agent_socket.unlink(missing_ok=True)
+
+    async def _enter_again(self, door: Door) -> None:
+        """A node that nobody knows any more, after a long time away or a lost mesh, asks to be let in again."""
+        # Who knows nobody, having lost its member snapshot, has nobody to wait for.
+        pause, hurried = ALONE_SECONDS if len(self.node.ledger) else 0.0, True
+        while True:
+            cut_off = await self._is_cut_off(jittered(pause), hurried=hurried)
+            pause, hurried = ALONE_SECONDS, not cut_off
+            if not cut_off:
+                continue
+            for bootstrap in self._bootstraps():
+                try:
+                    held = self.node.identity.private_key
+                    own = replace(door, public_key=held.public(), own_key=held)
+                    admitted = await enter_by(own, bootstrap, self._endpoint)
+                except (JoinRefused, JoinUnreachable, NoEndpoint) as error:
+                    log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
+                    continue
+                record = record_of(
+                    admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
+                )
+                door = replace(door, replaces=None)
+                await asyncio.to_thread(self.node.folder.forget_earlier_key)
+                if not self._take_over(record):
+                    log.warning(
+                        "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
+                    )
+                    self.move(Start(self._role, self._policies, record, admitted.peers, fresh=True))
+                    return
+                await self._meet(admitted.peers)
+                break
+
+    async def _enter_with(
+        self,
+        bootstrap: HostPort,
+        old: PrivateKey,
+        new: PrivateKey,
+        before_joining: Callable[[], Awaitable[None]],
+    ) -> Admitted:
+        """Joins with a new key in the place of the old one. Raises JoinRefused or JoinUnreachable."""
+        record = self.node.record
+        door = Door(
+            (), self._role.asking_tls, record.mesh, record.node, new.public(), record.routes, replaces=old,
+            secrets=self._role.secrets,
+        )  # fmt: skip
+        try:
+            admitted = await enter_by(door, bootstrap, self._endpoint, before_joining)
+        except NoEndpoint as error:
+            raise JoinUnreachable(str(error)) from error
+        if admitted.addresses != record.addresses:
+            raise JoinRefused(f"it gave another address: {', '.join(map(str, admitted.addresses))}")
+        return admitted
+
+    def _take_over(self, record: MeshRecord) -> bool:
+        """Takes over the gossip keys of a record that says nothing else new; False if it does."""
+        own = self.node.record
+        ring, since = record.gossip_keys, record.gossip_keys_since
+        others = replace(
+            record, created_unix=own.created_unix, gossip_keys=own.gossip_keys,
+            gossip_keys_since=own.gossip_keys_since,
+        )  # fmt: skip
+        if others != own or bool(ring) != bool(own.gossip_keys):
+            return False
+        if ring != own.gossip_keys:
+            try:
+                self.node.take_ring(ring, since)
+            except OSError as error:
+                log.error("gossip keys not taken over", why=str(error))
+        return True
+
+    async def _is_cut_off(self, seconds: float, *, hurried: bool) -> bool:
+        """Whether this node is alone at the end of `seconds`; or, hurried, goes on hearing before that what its key
+        does not open while members are missing: keys were changed while it, and all whom it can reach, were away.
+        """
+        node, loop = self.node, asyncio.get_running_loop()
+        deadline, strangers = loop.time() + seconds, OtherKeys()
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+            if node.keyring is None or not hurried:
+                continue
+            go_on = strangers.go_on(node.keyring.other_keys_heard, node.keyring.primary, loop.time())
+            if go_on and node.membership.lost():
+                log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
+                return True
+        return node.is_alone()
+
+    async def _meet(self, peers: Sequence[Claim]) -> None:
+        for claim in peers:
+            self.node.membership.accept(claim, Origin.PEERS)
+        await self.node.reconciler.reconcile()
+        await self._enter_gossip()
+
+    async def _collect_memberlist(self) -> Callable[[], None]:
+        path = self._settings.memberlist_file
+        assert path is not None
+        records: list[MemberRecord] = []
+
+        def add(member: Member) -> None:
+            with LISTED.fence(member.name):
+                records.append(
+                    MemberRecord(
+                        name=member.name,
+                        addr=str(member.address),
+                        status=member.status.name.lower(),
+                        rtt_ms=_milliseconds(self.node.gossip.rtt(member.name)),
+                        tags=dict(member.tags),
+                    )
+                )
+
+        await in_slices(self.node.members(), add)
+        return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    """Raises UnusableValue for what no file can say."""
+    return None if seconds is None else round(bounded(seconds * 1000, 0.0, MAX_MILLISECONDS), 3)

@@ -1,0 +1,1 @@
+"""The agent's socket: what the command line asks a running agent."""

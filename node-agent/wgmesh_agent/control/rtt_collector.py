@@ -1,0 +1,129 @@
+"""Round-trip times of the whole mesh: the user events _rtt0 and _rtt1."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership import member_view
+from wgmesh_agent.runtime.borders import border
+from wgmesh_api.meshservice_pb2 import RTTRequest, RTTResponse, RTTResponseInfo
+
+log = structlog.get_logger()
+MEASURED = border("measured member", "round trips to members, by the coordinates that they report")
+REQUEST, RESPONSE = "_rtt0", "_rtt1"
+EVENT_BYTES = 512 - len(RESPONSE) - 38
+"""What an event of 512 bytes has room for beside its name, at the latest Lamport time there is."""
+SPREAD_SECONDS = 0.02
+MAX_SPREAD_SECONDS = 10.0
+FURTHER_PARTS_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRTTs:
+    """One member's view: milliseconds by node name."""
+
+    node: str
+    rtts: dict[str, int]
+
+
+class RTTs:
+    """Answers other members' requests, and collects their answers to ours."""
+
+    def __init__(self, gossip: GossipNode, own: str) -> None:
+        self._gossip = gossip
+        self._own = own
+        self._waiting: set[asyncio.Queue[NodeRTTs]] = set()
+        self._answering = False
+
+    async def answer(self, payload: bytes) -> None:
+        """A request came: answers after a random delay that grows with the mesh, so that not all speak at once."""
+        try:
+            RTTRequest.FromString(payload)
+        except DecodeError:
+            log.debug("malformed rtt request")
+            return
+        if self._answering:
+            return
+        self._answering = True
+        try:
+            spread = min(MAX_SPREAD_SECONDS, SPREAD_SECONDS * len(self._gossip.members()))
+            await asyncio.sleep(random.uniform(0, spread))  # noqa: S311
+            for response in split(self._own, self._measured()):
+                self._gossip.user_event(RESPONSE, response.SerializeToString(), coalesce=False)
+        except GossipError as error:
+            log.warning("rtt answer not sent", why=str(error))
+        finally:
+            self._answering = False
+
+    def collect(self, payload: bytes) -> None:
+        """An answer came."""
+        try:
+            response = RTTResponse.FromString(payload)
+        except DecodeError:
+            log.debug("malformed rtt answer")
+            return
+        found = NodeRTTs(response.node, {info.node: info.rttMsec for info in response.rtts})
+        for queue in self._waiting:
+            if not queue.full():
+                queue.put_nowait(found)
+
+    async def ask(self) -> AsyncIterator[NodeRTTs]:
+        """This node's view, then everybody's as it comes in; a member with many peers answers in several parts."""
+        own: dict[str, int] = {}
+        for node, seconds in self._measured():
+            with MEASURED.fence(node):
+                own[node] = round(seconds * 1000)
+        yield NodeRTTs(self._own, own)
+        members = self._gossip.members()
+        missing = set(member_view.alive(members)) - {self._own}
+        queue: asyncio.Queue[NodeRTTs] = asyncio.Queue(maxsize=4096)
+        self._waiting.add(queue)
+        try:
+            self._gossip.user_event(
+                REQUEST, RTTRequest(requestedBy=self._own).SerializeToString(), coalesce=False
+            )
+            spread = min(MAX_SPREAD_SECONDS, SPREAD_SECONDS * len(members))
+            deadline = asyncio.get_running_loop().time() + spread + 2.0
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    found = await queue.get()
+                if found.node != self._own:
+                    missing.discard(found.node)
+                    yield found
+                if not missing:
+                    deadline = min(deadline, asyncio.get_running_loop().time() + FURTHER_PARTS_SECONDS)
+        except TimeoutError:
+            if missing:
+                log.warning("members did not answer", nodes=sorted(missing))
+        finally:
+            self._waiting.discard(queue)
+
+    def _measured(self) -> Iterable[tuple[str, float]]:
+        for member in self._gossip.members().values():
+            rtt = self._gossip.rtt(member.name) if member.status is MemberStatus.ALIVE else None
+            if rtt is not None and member.name != self._own:
+                yield member.name, rtt
+
+
+def split(own: str, rtts: Iterable[tuple[str, float]]) -> list[RTTResponse]:
+    """The answer in parts that fit a user event; the original sends one part and loses it when it is too big."""
+    parts = [RTTResponse(node=own)]
+    for node, seconds in rtts:
+        info: RTTResponseInfo | None = None
+        with MEASURED.fence(node):
+            info = RTTResponseInfo(node=node, rttMsec=round(seconds * 1000))
+        if info is None:
+            continue
+        if parts[-1].ByteSize() + info.ByteSize() + 2 > EVENT_BYTES:
+            parts.append(RTTResponse(node=own))
+        parts[-1].rtts.append(info)
+    return parts

@@ -1,1 +1,0 @@
-"""The running agent: joins the pure cores to gossip, WireGuard, gRPC and disk."""

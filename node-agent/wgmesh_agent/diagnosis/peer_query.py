@@ -1,0 +1,171 @@
+"""What members see of each other: asked of others by a gossip query, and answered to them.
+
+A query spreads by everybody, and some members pass the answers on: so the other side is asked, and answers, also where
+the link to it is broken. What it says is a member's word, taken for no more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.serf.events import QueryReceived
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.membership import member_view
+from wgmesh_agent.mesh.membership.query_rate_limit import AnswerLimit
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
+from wgmesh_api.agent_pb2 import LinkView
+
+log = structlog.get_logger()
+QUERY = "_doctor"
+LEAST_SECONDS, MOST_SECONDS = 2.0, 6.0
+"""For answers, by how long gossip takes to get around."""
+NAMES_BYTES = 600
+"""Of names in one query, which may have 1,024 bytes in all."""
+ANSWERS_A_SECOND = 10.0
+RELAYS = 3
+STATUSES = frozenset(status.name.lower() for status in MemberStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a member says. Its clock is `ahead_msec` before ours, or behind it if negative, by `doubt_msec` more or
+    less."""
+
+    view: LinkView
+    ahead_msec: int
+    doubt_msec: int
+
+
+class Views:
+    """Queries for and answers about single links, of one session; answers each asker at most ten times a second."""
+
+    def __init__(self, node: MeshNode, credentials: Credentials | None) -> None:
+        self._node = node
+        self._credentials = credentials
+        self._limit = AnswerLimit(ANSWERS_A_SECOND)
+        node.gossip.on_query(QUERY, self.answer)
+
+    async def answer(self, request: QueryReceived) -> bytes | None:
+        """To the query `_doctor`: what this node sees of the member named."""
+        if not self._limit.allows(request, time.monotonic()):
+            return None
+        view = self._own(request.payload.decode("ascii", "replace"), (await read(self._node))[0])
+        return view.SerializeToString()
+
+    async def ask(self, about: str, nodes: Sequence[str]) -> dict[str, Answer]:
+        """What each of `nodes` that answers says of the member `about`."""
+        answers = await asyncio.gather(*(self._ask(about, group) for group in groups(nodes)))
+        return {name: answer for some in answers for name, answer in some.items()}
+
+    async def _ask(self, about: str, nodes: Sequence[str]) -> dict[str, Answer]:
+        begun, clock = time.monotonic(), time.time()
+        alive = len(self.alive())
+        patience = self._node.gossip.config.profile.query_timeout_seconds(alive) / 3
+        seconds = min(MOST_SECONDS, max(LEAST_SECONDS, patience))
+        try:
+            result = await self._node.gossip.query(
+                QUERY, about.encode(), nodes=list(nodes), relay_factor=min(RELAYS, alive), timeout=seconds
+            )
+        except GossipError as error:
+            log.warning("members not asked", about=about, why=str(error))
+            return {}
+        took = time.monotonic() - begun
+        found = {}
+        for name, answer in result.responses.items():
+            if name not in nodes:
+                continue
+            try:
+                view = checked(LinkView.FromString(answer))
+            except DecodeError as error:
+                self._node.refusals.count("malformed_doctor_answer", f"{name} answers nonsense: {error}")
+                continue
+            view.nodeName = name
+            middle = round((clock + took / 2) * 1000)
+            found[name] = Answer(view, view.clockMsec - middle, round(took * 500))
+        return found
+
+    def alive(self) -> list[str]:
+        """All other members that gossip has alive."""
+        return sorted(set(member_view.alive(self._node.gossip.members())) - {self._node.record.node})
+
+    def _own(self, about: str, device: Device) -> LinkView:
+        node = self._node
+        binding, link = node.ledger.by_name(about), node.prober.links().get(about)
+        member = node.gossip.member(about)
+        peer = device.peers.get(binding.claim.public_key) if binding is not None else None
+        certificate = self._credentials.files.leaf() if self._credentials is not None else None
+        return LinkView(
+            clockMsec=round(time.time() * 1000),
+            interfacePubkey=str(device.public_key or ""),
+            peerKey=str(peer.public_key) if peer is not None else "",
+            endpoint=str(peer.endpoint or "") if peer is not None else "",
+            handshakeMsecAgo=msec(age(peer) if peer is not None else None),
+            rxBytes=peer.rx_bytes if peer is not None else 0,
+            txBytes=peer.tx_bytes if peer is not None else 0,
+            heard=link is not None and link.heard,
+            heardMsecAgo=msec(link.heard_seconds_ago if link is not None else None),
+            status=member.status.name.lower() if member is not None else "",
+            certificateNotAfter=round(certificate.not_valid_after_utc.timestamp()) if certificate else 0,
+            addressChanges=node.returns(about),
+        )
+
+
+def groups(names: Iterable[str]) -> list[list[str]]:
+    """The names in as many parts as it takes for each to fit a query."""
+    found: list[list[str]] = []
+    room = 0
+    for name in names:
+        size = len(name.encode()) + 3
+        if not found or size > room:
+            found.append([])
+            room = NAMES_BYTES
+        found[-1].append(name)
+        room -= size
+    return found
+
+
+async def read(node: MeshNode) -> tuple[Device, str]:
+    """What WireGuard holds, or an empty device and why it cannot be read."""
+    try:
+        return await node.device(), ""
+    except BackEndError as error:
+        return Device(node.identity.interface), str(error)
+
+
+def checked(view: LinkView) -> LinkView:
+    """The answer of a member, everything in it that is not what it should be left out."""
+    found = LinkView()
+    found.CopyFrom(view)
+    for name in ("interfacePubkey", "peerKey"):
+        try:
+            PublicKey.from_base64(getattr(view, name))
+        except (InvalidKeyError, ValueError):
+            setattr(found, name, "")
+    try:
+        Endpoint.parse(view.endpoint)
+    except ValueError:
+        found.endpoint = ""
+    if view.status not in STATUSES:
+        found.status = ""
+    return found
+
+
+def age(peer: Peer) -> float | None:
+    """Seconds since the last handshake; None for never."""
+    return time.time() - peer.last_handshake if peer.last_handshake else None
+
+
+def msec(seconds: float | None) -> int:
+    """-1 for None."""
+    return -1 if seconds is None else max(0, round(seconds * 1000))

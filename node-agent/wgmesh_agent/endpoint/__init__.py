@@ -1,1 +1,0 @@
-"""Where other members can reach this node's WireGuard."""

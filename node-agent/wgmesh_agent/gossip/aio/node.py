@@ -1,0 +1,406 @@
+"""The asyncio shell around the gossip core: sockets, clock and randomness, and nothing that needs a decision.
+
+One UDP socket and one TCP listener on the same address and port. A timer is armed only for what the core says is
+next, so an idle node sleeps between its probes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import isawaitable
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+
+from wgmesh_agent.gossip.aio.event_stream import EventStream
+from wgmesh_agent.gossip.aio.streams import CACHED_ENDPOINTS, StreamLinks, sockaddr
+from wgmesh_agent.gossip.errors import GossipError, QueryOverError
+from wgmesh_agent.gossip.memberlist.config import SerfConfig
+from wgmesh_agent.gossip.memberlist.counters import Counters
+from wgmesh_agent.gossip.memberlist.senders import Vouching
+from wgmesh_agent.gossip.memberlist.streams import CloseStream, OpenStream, StreamAction, WriteStream
+from wgmesh_agent.gossip.serf.events import (
+    JoinFinished,
+    LeaveFinished,
+    Member,
+    Notification,
+    QueryFinished,
+    QueryReceived,
+)
+from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult, collect
+from wgmesh_agent.gossip.serf.outstanding_queries import OutstandingQuery
+from wgmesh_agent.gossip.serf.query_client import Question
+from wgmesh_agent.gossip.serf.serf import Serf
+from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
+from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.caches import cached_for_a_burst
+
+_log = structlog.get_logger(__name__)
+
+DATAGRAMS = border("gossip datagram", "UDP on the mesh address")
+QUERIES = border("gossip query", "a query of a member, handled by the agent")
+OUTPUT = border("gossip output", "what gossip sends, opens and reports")
+WORK = border("gossip work", "an exchange with a member, or an answer that takes a while")
+_RECEIVE_BUFFER_BYTES = 256 << 10
+"""A burst's worth. What waits longer than its sender does is work for nothing, and makes what comes after it late."""
+_LARGEST_DATAGRAM_BYTES = 65536
+_DATAGRAMS_A_TURN = 64
+MOST_UNREAD_EVENTS = 1024
+_BIND_ATTEMPTS = 16
+
+QueryHandler = Callable[[QueryReceived], Awaitable[bytes | None] | bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Answers to a query by member name; `expected` are the living members it was meant for."""
+
+    expected: frozenset[str]
+    acks: frozenset[str]
+    responses: Mapping[str, bytes]
+
+
+class GossipNode:
+    """One member of the gossip cluster, on real sockets.
+
+    `events` is for one consumer. Methods other than `start` need a started node and one event loop.
+    """
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        *,
+        keyring: Keyring | None,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        vouching: Vouching | None = None,
+    ) -> None:
+        """`vouching`: what the ledger knows of members; None: nothing."""
+        self.config = config
+        self._clock = clock
+        self._core = Serf(
+            config,
+            keyring=keyring,
+            rng=rng or random.Random(),  # noqa: S311
+            nonces=os.urandom,
+            vouching=vouching,
+        )
+        self.events = EventStream(self.counters, MOST_UNREAD_EVENTS, config.max_members)
+        self._handlers: dict[str, QueryHandler] = {}
+        self._udp: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due: float | None = None
+        self._links = StreamLinks(self._core, config, clock, self._flush)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joins: dict[Endpoint, list[asyncio.Future[str | None]]] = {}
+        self._queries: dict[int, asyncio.Future[None]] = {}
+        self._left: asyncio.Future[None] | None = None
+        self.port = config.port
+
+    # The life of a node
+
+    async def start(self) -> None:
+        """Bind UDP and TCP on the configured address and port (0: any free one) and be a cluster of one.
+
+        Raises OSError if they are taken, GossipError for too long tags.
+        """
+        await self._bind()
+        self._core.start(self._clock(), self.port)
+        self._flush()
+
+    async def join(
+        self, addresses: Sequence[tuple[IPAddress, int]], *, ignore_old_events: bool = True
+    ) -> int:
+        """Join through all `addresses`; how many answered. Raises GossipError with the reasons if none did."""
+        loop = asyncio.get_running_loop()
+        waiting: list[asyncio.Future[str | None]] = []
+        for address, port in addresses:
+            endpoint = Endpoint(address, port)
+            future: asyncio.Future[str | None] = loop.create_future()
+            self._joins.setdefault(endpoint, []).append(future)
+            waiting.append(future)
+            self._core.join(endpoint, self._clock(), ignore_old_events=ignore_old_events)
+        self._flush()
+        errors = await asyncio.gather(*waiting)
+        reached = errors.count(None)
+        if not reached:
+            reasons = "; ".join(
+                f"{Endpoint(*address)}: {error}" for address, error in zip(addresses, errors, strict=True)
+            )
+            raise GossipError(f"no member could be reached: {reasons or 'no address given'}")
+        return reached
+
+    async def leave(self) -> None:
+        """Leave gracefully: returns when the goodbye has spread. Then `close`."""
+        self._left = asyncio.get_running_loop().create_future()
+        self._core.leave(self._clock())
+        self._flush()
+        await self._left
+
+    async def close(self) -> None:
+        """Stop without a word; the others will take this node for failed unless it left before."""
+        self._core.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._udp is not None:
+            asyncio.get_running_loop().remove_reader(self._udp)
+            self._udp.close()
+            self._udp = None
+        if self._server is not None:
+            self._server.close()
+        self._links.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+        for joins in self._joins.values():
+            for join in joins:
+                join.cancel()
+        for query in self._queries.values():
+            query.cancel()
+        if self._left is not None:
+            self._left.cancel()
+
+    # What a member does
+
+    def members(self) -> Mapping[str, Member]:
+        """All members by name, this one included; a copy."""
+        return self._core.members()
+
+    def member(self, name: str) -> Member | None:
+        """One member."""
+        return self._core.member(name)
+
+    def rtt(self, a: str, b: str | None = None) -> float | None:
+        """Estimated round trip in seconds between `a` and `b` (default: this node), if both are known."""
+        return self._core.rtt(a, b)
+
+    @property
+    def counters(self) -> Counters:
+        """Totals since start."""
+        return self._core.counters
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace this node's tags. Raises GossipError past 512 bytes."""
+        self._core.set_tags(tags, self._clock())
+        self._flush()
+
+    def user_event(self, name: str, payload: bytes, *, coalesce: bool = False) -> None:
+        """Send an event to all, this node included. Raises GossipError past 512 bytes (encoded)."""
+        self._core.user_event(name, payload, self._clock(), coalesce=coalesce)
+        self._flush()
+
+    def force_leave(self, name: str, *, prune: bool = False) -> None:
+        """Turn a failed member into one that left; `prune` forgets it. Raises GossipError for our own name."""
+        self._core.force_leave(name, self._clock(), prune=prune)
+        self._flush()
+
+    def on_query(self, name: str, handler: QueryHandler) -> None:
+        """Answer queries called `name` with what `handler` returns; None is no answer."""
+        self._handlers[name] = handler
+
+    async def query(
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        nodes: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        ack: bool = False,
+        relay_factor: int = 0,
+        timeout: float | None = None,
+        enough: Callable[[bytes], bool] | None = None,
+        direct: bool = False,
+    ) -> QueryResult:
+        """Ask all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`; `direct`: one
+        datagram to each of them, where all members would pass the query on else.
+
+        Returns when all of them have answered, when `enough` says so of an answer, or after `timeout` seconds
+        (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
+        """
+        question = Question(
+            name, payload, nodes, tags, ack, relay_factor, timeout,
+            expect_self=name in self._handlers, enough=enough, direct=direct,
+        )  # fmt: skip
+        outstanding = await self._finished(self._core.query(question, self._clock()))
+        return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
+
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
+    ) -> KeyResult:
+        """Have every member, or `nodes`, put a key on its ring, encrypt with it, take it off; or tell its ring."""
+        outstanding = await self._finished(self._core.key_query(operation, key, self._clock(), nodes))
+        return collect(outstanding.expected, outstanding.responses)
+
+    # Inside
+
+    async def _finished(self, outstanding: OutstandingQuery) -> OutstandingQuery:
+        future = self._queries[outstanding.id] = asyncio.get_running_loop().create_future()
+        self._flush()
+        try:
+            await future
+        finally:
+            self._queries.pop(outstanding.id, None)
+        return outstanding
+
+    async def _bind(self) -> None:
+        host = str(self.config.address)
+        family = socket.AF_INET if self.config.address.version == 4 else socket.AF_INET6
+        for attempt in range(_BIND_ATTEMPTS):
+            self._server = await asyncio.start_server(self._links.serve, host, self.port, backlog=128)
+            port = self._server.sockets[0].getsockname()[1]
+            udp = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                udp.setblocking(False)
+                udp.bind((host, port))
+            except OSError:
+                udp.close()
+                self._server.close()
+                # Any free port was asked for, and UDP's namesake of TCP's is taken: another one, then.
+                if self.port or attempt == _BIND_ATTEMPTS - 1:
+                    raise
+            else:
+                break
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        self._udp, self.port = udp, port
+        asyncio.get_running_loop().add_reader(udp, self._readable)
+
+    def _readable(self) -> None:
+        udp, core = self._udp, self._core
+        if udp is None:
+            return
+        try:
+            for _ in range(_DATAGRAMS_A_TURN):
+                try:
+                    data, source = udp.recvfrom(_LARGEST_DATAGRAM_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    core.counters.refuse("socket: receive error")
+                    break
+                with DATAGRAMS.fence(source[0]):
+                    core.receive_datagram(data, _endpoint(source[0], source[1]), self._clock())
+        finally:
+            self._flush()
+
+    def _on_timer(self) -> None:
+        self._timer = self._timer_due = None
+        try:
+            self._core.handle_timers(self._clock())
+        finally:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Carry out whatever the core asks for now; whatever becomes of that, the timer is armed."""
+        core = self._core
+        try:
+            for data, endpoint in core.datagrams_to_send():
+                with OUTPUT.fence(endpoint):
+                    self._send(data, endpoint)
+            for action in core.stream_actions():
+                with OUTPUT.fence():
+                    self._act(action)
+            for notification in core.events():
+                with OUTPUT.fence(type(notification).__name__):
+                    self._notify(notification)
+        finally:
+            self._arm(core.next_timer())
+
+    def _act(self, action: StreamAction) -> None:
+        match action:
+            case OpenStream():
+                self._spawn(self._links.open(action), action.endpoint)
+            case WriteStream(stream_id, payload):
+                self._links.end(stream_id, payload)
+            case CloseStream(stream_id):
+                self._links.end(stream_id, b"")
+
+    def _send(self, data: bytes, endpoint: Endpoint) -> None:
+        if self._udp is None:
+            return
+        if endpoint.address.version != self.config.address.version:
+            self._core.counters.send_errors += 1
+            return
+        try:
+            self._udp.sendto(data, sockaddr(endpoint))
+        except OSError:
+            # An unreachable or crowded path is what the protocol is made for.
+            self._core.counters.send_errors += 1
+
+    def _arm(self, due: float | None) -> None:
+        if due == self._timer_due or self._udp is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_due = due
+        if due is not None:
+            delay = max(0.0, due - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _notify(self, notification: Notification) -> None:
+        match notification:
+            case JoinFinished(endpoint, error):
+                for future in self._joins.pop(endpoint, []):
+                    _resolve(future, error)
+            case QueryFinished(query_id):
+                if (waiting := self._queries.get(query_id)) is not None:
+                    _resolve(waiting, None)
+            case LeaveFinished():
+                if self._left is not None:
+                    _resolve(self._left, None)
+            case QueryReceived():
+                if notification.name in self._handlers:
+                    self._spawn(self._answer(notification), notification.source_member)
+            case _:
+                self.events.put(notification)
+
+    async def _answer(self, query: QueryReceived) -> None:
+        answer: bytes | None = None
+        with QUERIES.fence(query.source_member):
+            found = self._handlers[query.name](query)
+            answer = await found if isawaitable(found) else found
+        try:
+            if answer is not None:
+                self._core.respond(query.ltime, query.id, answer, self._clock())
+                self._flush()
+        except QueryOverError:
+            self.counters.refuse("query: our answer came too late")
+            _log.debug("query answered too late", query=query.name, asker=query.source_node)
+        except GossipError as error:
+            self.counters.refuse("query: our answer could not be sent")
+            QUERIES.reject("unanswered", query.source_member, str(error))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], with_whom: object) -> None:
+        task = asyncio.ensure_future(_fenced(work, with_whom))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Cancelled before its first step, it would not have begun the work.
+        task.add_done_callback(lambda _: work.close())
+
+
+async def _fenced(work: Awaitable[None], with_whom: object) -> None:
+    with WORK.fence(with_whom):
+        await work
+
+
+def _resolve(future: asyncio.Future[str | None] | asyncio.Future[None], value: str | None) -> None:
+    if not future.done():
+        future.set_result(value)  # type: ignore[arg-type]
+
+
+@cached_for_a_burst(CACHED_ENDPOINTS)
+def _endpoint(host: str, port: int) -> Endpoint:
+    return Endpoint(ip_address(host.partition("%")[0]), port)

@@ -1,0 +1,214 @@
+"""TCP for the gossip core: connections are opened, accepted, read, answered and closed as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from wgmesh_agent.gossip.memberlist.config import SerfConfig
+from wgmesh_agent.gossip.memberlist.quota import Quota
+from wgmesh_agent.gossip.memberlist.streams import OpenStream
+from wgmesh_agent.gossip.serf.serf import Serf
+from wgmesh_agent.gossip.wire.endpoint import Endpoint
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.caches import cached_for_a_burst
+from wgmesh_agent.runtime.closing import abort
+
+CONNECTIONS = border("gossip connection", "TCP on the mesh address: a connection as such")
+_READ_BYTES = 1 << 16
+_CLOSING_SECONDS = 1.0
+"""How long a connection may take to flush and close before it is aborted."""
+_MOST_FROM_ONE = 32
+"""Connections of one address at the same time, of those that all together may have: eight times an honest member's."""
+CACHED_ENDPOINTS = 256
+"""Those in use of a small mesh. In a large one most packets make theirs anew, for a microsecond."""
+MOST_WAITING_BYTES = 12 << 20
+"""Answers that wait to be read by peers, all together."""
+_MOST_WAITING_BYTES_OF_ONE = 8 << 20
+"""Two whole states of the largest mesh."""
+
+
+@dataclass(slots=True)
+class _Link:
+    """A connection as the core sees it; `reply` is written before it is closed."""
+
+    source: str = ""
+    done: bool = False
+    reply: bytes = b""
+    reading: asyncio.Task[bytes] | None = None
+
+
+class StreamLinks:
+    """All connections of a node; `flush` has the shell carry out what the core asks for.
+
+    A connection of a peer counts, against what its address and all together may have, until it is closed.
+    """
+
+    def __init__(
+        self, core: Serf, config: SerfConfig, clock: Callable[[], float], flush: Callable[[], None]
+    ) -> None:
+        self._core = core
+        self._host = str(config.address)
+        self._timeout_seconds = config.profile.tcp_timeout_seconds
+        self._clock = clock
+        self._flush = flush
+        self._links: dict[int, _Link] = {}
+        self._serving: set[asyncio.StreamWriter] = set()
+        self._connections = Quota(config.max_streams, _MOST_FROM_ONE)
+        self._waiting = Quota(MOST_WAITING_BYTES, _MOST_WAITING_BYTES_OF_ONE)
+
+    async def open(self, action: OpenStream) -> None:
+        """Carry out one exchange of ours."""
+        link = self._links[action.stream_id] = _Link()
+        refused = False
+        reason = "failed"
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(max(0.0, action.deadline - self._clock())):
+                host, port = sockaddr(action.endpoint)
+                reader, writer = await asyncio.open_connection(host, port, local_addr=(self._host, 0))
+                writer.write(action.payload)
+                await writer.drain()
+                reason = await self._read(action.stream_id, link, reader)
+        except TimeoutError:
+            reason = "timed out"
+        except OSError as error:
+            reason = _reason(error)
+            refused = isinstance(error, ConnectionRefusedError)
+        except asyncio.CancelledError:
+            if writer is not None:
+                abort(writer)
+            raise
+        except Exception:
+            if writer is not None:
+                abort(writer)
+            self._finish(action.stream_id, reason)
+            raise
+        self._finish(action.stream_id, reason, refused)
+        if writer is not None:
+            await _close(writer)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection of a peer."""
+        source = _source(writer)
+        host = "" if source is None else str(source.address)
+        if not self._connections.take(host, 1):
+            CONNECTIONS.reject("too_many", host, "too many connections at once: of this address, or of all")
+            abort(writer)
+            return
+        try:
+            with CONNECTIONS.fence(host):
+                await self._serve(source, host, reader, writer)
+        finally:
+            abort(writer)
+            self._connections.give_back(host, 1)
+
+    async def _serve(
+        self,
+        source: Endpoint | None,
+        host: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        stream_id = self._core.stream_accepted(source)
+        if stream_id is None:
+            return
+        link = self._links[stream_id] = _Link(host)
+        self._serving.add(writer)
+        reason = "failed"
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                reason = await self._read(stream_id, link, reader)
+            if link.reply:
+                async with asyncio.timeout(self._timeout_seconds):
+                    writer.write(link.reply)
+                    await writer.drain()
+        except TimeoutError:
+            reason = "timed out"
+        except OSError as error:
+            reason = _reason(error)
+        finally:
+            self._finish(stream_id, reason)
+            try:
+                await _close(writer)
+            finally:
+                self._serving.discard(writer)
+                self._waiting.give_back(host, len(link.reply))
+
+    def end(self, stream_id: int, reply: bytes) -> None:
+        """Expect nothing more on a connection; write `reply` and close it."""
+        link = self._links.get(stream_id)
+        if link is not None:
+            link.done = True
+            if reply and self._waiting.take(link.source, len(reply)):
+                link.reply = reply
+            elif reply:
+                CONNECTIONS.reject(
+                    "unread_answers", link.source, "too many bytes wait to be read by this peer"
+                )
+            if link.reading is not None:
+                link.reading.cancel()
+
+    def close(self) -> None:
+        """Cut all connections of peers."""
+        for writer in list(self._serving):
+            abort(writer)
+
+    async def _read(self, stream_id: int, link: _Link, reader: asyncio.StreamReader) -> str:
+        while not link.done:
+            link.reading = asyncio.create_task(reader.read(_READ_BYTES))
+            try:
+                data = await link.reading
+            except asyncio.CancelledError:
+                # The core has read a long message to its end meanwhile, and waits for no more.
+                if link.done:
+                    return ""
+                raise
+            finally:
+                link.reading = None
+            if not data:
+                return "closed by the peer"
+            try:
+                self._core.stream_received(stream_id, data, self._clock())
+            finally:
+                self._flush()
+        return ""
+
+    def _finish(self, stream_id: int, reason: str, refused: bool = False) -> None:
+        if not self._links.pop(stream_id).done:
+            try:
+                self._core.stream_closed(stream_id, reason, self._clock(), refused=refused)
+            finally:
+                self._flush()
+
+
+def _reason(error: OSError) -> str:
+    # asyncio puts the address into the text; whoever reads this knows it already.
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _source(writer: asyncio.StreamWriter) -> Endpoint | None:
+    peer = writer.get_extra_info("peername")
+    return None if not peer else Endpoint(ip_address(peer[0].partition("%")[0]), 0)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection; one whose peer does not take what is written is aborted."""
+    writer.close()
+    try:
+        # A deadline that has passed is an OSError, too.
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await writer.wait_closed()
+    finally:
+        abort(writer)
+
+
+@cached_for_a_burst(CACHED_ENDPOINTS)
+def sockaddr(endpoint: Endpoint) -> tuple[str, int]:
+    """An endpoint as sockets take it."""
+    return str(endpoint.address), endpoint.port

@@ -1,0 +1,1 @@
+"""hashicorp/memberlist without I/O. Pure."""

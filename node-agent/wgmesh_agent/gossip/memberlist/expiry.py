@@ -1,0 +1,28 @@
+"""Forgetting by time what is kept for a while; nothing ticks while nothing is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
+
+INTERVAL_SECONDS = 10.0
+
+
+class Expiry:
+    """Has what is too old forgotten every ten seconds, as long as `sweep` says that something is left."""
+
+    def __init__(self, timers: Timers, sweep: Callable[[float], bool]) -> None:
+        self._timers = timers
+        self._sweep = sweep
+        self._timer: Timer | None = None
+
+    def wake(self, now: float) -> None:
+        """Something may have been kept."""
+        if self._timer is None:
+            self._timer = self._timers.at(now + INTERVAL_SECONDS, self._look)
+
+    def _look(self, now: float) -> None:
+        self._timer = None
+        if self._sweep(now):
+            self.wake(now)

@@ -1,0 +1,1 @@
+"""hashicorp/serf without I/O. Pure."""

@@ -1,0 +1,145 @@
+"""What the gossip core tells its user. Membership can always be re-read; these say when to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member as this node sees it.
+
+    `versions` is its version vector (6 bytes, or none; see the module `versions`), `since` the monotonic time at
+    which it got its status. `says_goodbye`: it has told itself, from its own address, that it leaves.
+    """
+
+    name: str
+    address: IPAddress
+    port: int
+    tags: Mapping[str, str]
+    status: MemberStatus
+    incarnation: int
+    versions: bytes
+    since: float
+    says_goodbye: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A member is alive that was unknown, failed or left."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUpdated:
+    """A member has other tags."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """A member left gracefully, or was forced to."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFailed:
+    """A member stopped answering."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReaped:
+    """A member is forgotten."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class UserEventReceived:
+    """A user event, delivered once; also this node's own."""
+
+    ltime: int
+    name: str
+    payload: bytes
+    coalesce: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NameConflict:
+    """Another node claims the name `name`.
+
+    `theirs` is where it says to live. If the name is our own, the cluster is asked who holds it and this comes
+    again with the outcome in `lost`: True if most do not know it as ours. None: not asked, or not answered yet.
+    """
+
+    name: str
+    ours: Endpoint
+    theirs: Endpoint
+    lost: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReceived:
+    """A query for this node; answer with `Serf.respond(id, payload)` before `deadline` (monotonic).
+
+    `source_node` is what the query says of its asker. `source_member` is the member from whose address its datagram
+    came: the asker, if it asked directly, or a member that passed the query on; None if no member has that address.
+    """
+
+    ltime: int
+    id: int
+    source_node: str
+    name: str
+    payload: bytes
+    deadline: float
+    source_member: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFinished:
+    """A query of ours has all its answers, or its time is up."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFinished:
+    """One address of a join was tried; `error` is None if its state was merged."""
+
+    endpoint: Endpoint
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveFinished:
+    """The goodbye is said; the node may be closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringChanged:
+    """A key query changed the ring: save it."""
+
+
+Notification = (
+    MemberJoined
+    | MemberUpdated
+    | MemberLeft
+    | MemberFailed
+    | MemberReaped
+    | UserEventReceived
+    | NameConflict
+    | QueryReceived
+    | QueryFinished
+    | JoinFinished
+    | LeaveFinished
+    | KeyringChanged
+)

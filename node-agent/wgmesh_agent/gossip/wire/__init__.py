@@ -1,0 +1,1 @@
+"""Bytes of memberlist and serf, to dataclasses and back. Pure."""

@@ -1,1 +1,0 @@
-"""How a node enters: the Mesh service of a bootstrap node, and its client."""

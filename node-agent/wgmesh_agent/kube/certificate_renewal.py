@@ -1,0 +1,102 @@
+"""This node's certificate while it is a member: asked for anew in time, and whenever it must say something else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from wgmesh_agent.kube.api_client import Api, ApiError
+from wgmesh_agent.kube.certificate import (
+    Identity,
+    RequestDenied,
+    UnusableCertificate,
+    Wanted,
+    ask,
+    is_good,
+    now,
+)
+from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_api.identity import NodeIdentity, Role
+from wgmesh_api.roster import RosterNode
+
+log = structlog.get_logger()
+LOOK_SECONDS = 5.0
+RETRY_SECONDS = 10.0
+SHORTEST_LIFE_SECONDS = 600
+
+
+class Renewal:
+    """One instance an agent; `run` runs beside each session."""
+
+    def __init__(self, api: Api, view: RosterView, identity: Identity, credentials: Credentials) -> None:
+        self._api = api
+        self._view = view
+        self._identity = identity
+        self._credentials = credentials
+        self._unusable = b""
+
+    async def run(self) -> None:
+        """Renews when it is due, until it is cancelled."""
+        while True:
+            generation = self._view.changes.generation
+            try:
+                await self.look()
+            except (ApiError, RequestDenied, OSError, ValueError) as error:
+                log.warning("certificate not renewed", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+            await self._view.changes.after(generation, LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Takes over new authorities at once; asks for a certificate when the old one is two thirds over, says other
+        things than it must, or another authority signs now.
+
+        Raises:
+            ApiError, RequestDenied, OSError, ValueError: it could not be had, or not be kept.
+        """
+        own, mesh = self._view.own, self._view.mesh
+        if own is None or mesh is None or own.deleting or not mesh.trust_bundle:
+            return
+        uid = self._identity.uid()
+        if uid and own.uid != uid:
+            # That member is not this one: whoever this is leaves first.
+            return
+        authorities = mesh.trust_bundle.encode()
+        files = self._credentials.files
+        if files.authorities != authorities:
+            authorities = await self._take_over(authorities)
+        if not self.is_certified(own):
+            wanted = wanted_of(own, self._view)
+            self._credentials.files = await ask(self._api, self._identity, wanted, authorities)
+            until = self._credentials.files.leaf().not_valid_after_utc
+            log.info("certificate renewed", until=until.isoformat())
+            self._view.changes.bump()
+
+    async def _take_over(self, authorities: bytes) -> bytes:
+        """The authorities in use from now on: those that can be read. Raises OSError."""
+        files = self._credentials.files
+        try:
+            self._credentials.files = await asyncio.to_thread(
+                self._identity.save, files.certificate, authorities
+            )
+        except UnusableCertificate as error:
+            if authorities != self._unusable:
+                self._unusable = authorities
+                log.error("authorities not taken over", why=str(error), next="those in use stay")
+            return files.authorities
+        log.info("authorities renewed")
+        return authorities
+
+    def is_certified(self, own: RosterNode) -> bool:
+        """Whether the certificate in use says what it must, and will for a while."""
+        return is_good(self._credentials.files, wanted_of(own, self._view), own.created, now())
+
+
+def wanted_of(own: RosterNode, view: RosterView) -> Wanted:
+    """What this node's certificate must say now."""
+    role = Role.BOOTSTRAP if own.bootstrap else Role.NODE
+    seconds = int(view.mesh.certificate_lifetime_seconds) if view.mesh is not None else 0
+    return Wanted(
+        NodeIdentity(own.mesh, own.node, role), own.addresses, max(SHORTEST_LIFE_SECONDS, seconds), own.uid
+    )

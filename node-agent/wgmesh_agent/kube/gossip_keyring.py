@@ -1,0 +1,115 @@
+"""The mesh's gossip keys as the operator decides on them: a Secret in every agent's pod, which this node follows."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.gossip.errors import GossipError, KeyringError
+from wgmesh_agent.gossip.serf.key_manager import KeyOperation
+from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MOST_KEYS
+
+log = structlog.get_logger()
+LOOK_SECONDS = 5.0
+MAX_BYTES = 64 * 1024
+DECIDED = "since"
+"""The file beside the ring's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Gossip keys, that which encrypts first, and when that was decided, in unix seconds (0: not said)."""
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    since: int
+
+
+def read_ring(path: Path) -> Ring:
+    """The ring in a JSON list of base64, and the time in the file `since` beside it. Raises OSError or ValueError."""
+    beside = path.with_name(DECIDED)
+    since = _since(beside)
+    with path.open("rb") as file:
+        texts = json.loads(file.read(MAX_BYTES))
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{path} is no list of keys")
+    keys = tuple(base64.b64decode(text, validate=True) for text in texts)
+    if not 0 < len(keys) <= MOST_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
+        raise ValueError(f"{path} holds no keys of 16, 24 or 32 bytes")
+    if _since(beside) != since:
+        raise ValueError(f"{path} is being replaced")
+    return Ring(keys, since)
+
+
+def _since(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            text = file.read(16).decode("ascii", "replace")
+    except FileNotFoundError:
+        return 0
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"{path} holds no time")
+    return int(text)
+
+
+class RingFollowing:
+    """One instance an agent; `follow` runs beside each session."""
+
+    def __init__(self, path: Path, externals: Callable[[], Sequence[str]]) -> None:
+        """
+        Args:
+            externals: the members outside the cluster, which have no Secret.
+        """
+        self._path = path
+        self._externals = externals
+
+    async def follow(self, session: Session) -> None:
+        """Looks again and again, until it is cancelled: a kubelet replaces the files some time after the Secret."""
+        while True:
+            await self.look(session.node)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self, node: MeshNode) -> None:
+        """Takes over a ring that was decided on later than this node's; a bootstrap node tells machines outside."""
+        try:
+            ring = await asyncio.to_thread(read_ring, self._path)
+        except (OSError, ValueError) as error:
+            log.debug("gossip keys unreadable", why=str(error))
+            return
+        before = node.record.gossip_keys
+        if ring.since <= node.record.gossip_keys_since:
+            return
+        try:
+            node.take_ring(ring.keys, ring.since)
+        except (KeyringError, OSError) as error:
+            log.error("gossip keys not taken over", why=str(error), retry_seconds=LOOK_SECONDS)
+            return
+        if node.record.bootstrap and ring.keys != before:
+            await self._tell_externals(node, before, ring.keys)
+
+    async def _tell_externals(self, node: MeshNode, before: Sequence[bytes], after: Sequence[bytes]) -> None:
+        """Who misses it gets the keys at a bootstrap node, when it hears nobody any more."""
+        nodes = list(self._externals())
+        steps = [
+            *((KeyOperation.INSTALL, key) for key in after if key not in before),
+            (KeyOperation.USE, after[0]),
+            *((KeyOperation.REMOVE, key) for key in before if key not in after),
+        ]
+        for operation, key in steps if nodes else ():
+            try:
+                told = await node.gossip.change_keys(operation, key, nodes)
+            except GossipError as error:
+                log.warning("machines outside not told of gossip keys", why=str(error))
+                return
+            missed = sorted(told.silent | told.errors.keys())
+            if missed:
+                log.warning(
+                    "machines outside missed gossip keys", nodes=missed[:5], next="they ask a bootstrap node"
+                )

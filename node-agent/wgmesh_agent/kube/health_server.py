@@ -1,0 +1,225 @@
+"""Health and metrics of an agent, answered when its event loop does not turn too."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import faulthandler
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from importlib.metadata import version
+
+import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from wgmesh_agent.kube.http_server import Answer, HTTPServer
+from wgmesh_agent.kube.metrics import Look, build, metrics, rejected_input
+from wgmesh_agent.linux.port_owner import taken
+from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
+from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.log_output import lost_lines
+
+log = structlog.get_logger()
+BEAT_SECONDS = 1.0
+STUCK_SECONDS = 30.0
+END_SECONDS = 90.0
+"""A loop that has not turned for so long does not recover by itself."""
+LOOK_SECONDS = 5.0
+SHARED_SECONDS = 2.0
+"""For so long one look answers all who ask for metrics: reading a device of thousands of peers is no small work."""
+RETRY_SECONDS = 10.0
+
+
+class Health:
+    """`/healthz`: the event loop turns. `/readyz`: this node is a member, and all that must run does. `/metrics`: in
+    Prometheus' format.
+
+    No probe is needed to end an agent whose loop is stuck: the port may be another program's.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        look: Callable[[], Coroutine[object, object, Look | None]],
+        roster_age: Callable[[], float | None],
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        end_seconds: float = END_SECONDS,
+        shared_seconds: float = SHARED_SECONDS,
+    ) -> None:
+        """
+        Args:
+            port: TCP, on all addresses; 0: any that is free.
+            look: run on the event loop for a reading of metrics; None while there is no session.
+            roster_age: seconds since the API server has confirmed what is known; None: not known yet.
+            end_seconds: for how long the event loop may be stuck.
+        """
+        self._is_member = False
+        self._wanted_port = port
+        self._look = look
+        self._roster_age = roster_age
+        self._retry_seconds = retry_seconds
+        self._end_seconds = end_seconds
+        self._shared_seconds = shared_seconds
+        self._down: Callable[[], Mapping[str, str]] = dict
+        self._last_beat = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: HTTPServer | None = None
+        self._reading: asyncio.Task[Answer] | None = None
+        self._read: tuple[float, Answer] | None = None
+        self._unserved = ""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        return self._wanted_port if self._server is None else self._server.port
+
+    def problem(self) -> str:
+        """Why health and metrics are not served; empty if they are."""
+        return self._unserved
+
+    async def start(self) -> bool:
+        """Listens, or logs who has the port: an agent without metrics keeps its tunnels. Whether it listens."""
+        if self._server is not None:
+            return True
+        self._loop = asyncio.get_running_loop()
+        server = HTTPServer(self.answer)
+        try:
+            server.start(self._wanted_port)
+        except OSError as error:
+            self._say(await asyncio.to_thread(_sentence, self._wanted_port, error))
+            return False
+        if self._unserved:
+            log.warning("health and metrics are served again", port=self._wanted_port)
+        self._server, self._unserved = server, ""
+        self._last_beat = time.monotonic()
+        return True
+
+    def _say(self, why: str) -> None:
+        said, self._unserved = self._unserved, why
+        if why != said:
+            log.error(
+                "health and metrics are not served", port=self._wanted_port, why=why,
+                retry_seconds=self._retry_seconds, next="tunnels are kept",
+            )  # fmt: skip
+
+    async def serve(self) -> None:
+        """Listens as soon as the port is free; until then it says who has it, at each change."""
+        while True:
+            if await self.start():
+                return
+            await asyncio.sleep(self._retry_seconds)
+
+    def stop(self) -> None:
+        """Listens no more."""
+        if self._server is not None:
+            self._server.stop()
+
+    @property
+    def is_member(self) -> bool:
+        return self._is_member
+
+    def joined(self, down: Callable[[], Mapping[str, str]]) -> None:
+        """This node is a member from now on. `down`: the components that should run and do not, and why."""
+        self._is_member, self._down = True, down
+
+    def left(self) -> None:
+        """It is none any more."""
+        self._is_member, self._down = False, dict
+
+    async def beat(self) -> None:
+        """Says once a second that the event loop turns. When it has not for 90 s, the process ends, and the kubelet
+        starts it again: the stacks of all threads, and `Timeout`, are then the last words on standard error.
+        """
+        try:
+            while True:
+                self._last_beat = time.monotonic()
+                # Its thread is none of Python's: it ends also an agent that is stuck in C, with the interpreter's lock.
+                faulthandler.dump_traceback_later(self._end_seconds, exit=True)
+                await asyncio.sleep(BEAT_SECONDS)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    async def answer(self, path: str) -> Answer:
+        """Called on the server's loop, not on the agent's."""
+        if path == "/healthz":
+            stuck = self._is_member and time.monotonic() - self._last_beat > STUCK_SECONDS
+            return Answer(503, b"the event loop is stuck\n") if stuck else Answer(200, b"ok\n")
+        if path == "/readyz":
+            problem = self._problem()
+            return Answer(503, f"{problem}\n".encode()) if problem else Answer(200, b"ok\n")
+        if path == "/metrics":
+            return await self._shared_metrics()
+        return Answer(404, b"/healthz, /readyz or /metrics\n")
+
+    def _problem(self) -> str:
+        """Why this node is not ready; empty if it is."""
+        if not self._is_member:
+            return "not joined yet"
+        age = self._roster_age()
+        if age is not None and age > STALE_ROSTER_SECONDS:
+            return f"the roster is {age:.0f} s old: the API server cannot be watched"
+        down = self._down()
+        return f"not running: {', '.join(sorted(down))}" if down else ""
+
+    async def _shared_metrics(self) -> Answer:
+        """One reading for all who ask within seconds, and while it lasts."""
+        now = time.monotonic()
+        if self._read is not None and now - self._read[0] < self._shared_seconds:
+            return self._read[1]
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._kept_metrics(), name="metrics")
+        return await asyncio.shield(self._reading)
+
+    async def _kept_metrics(self) -> Answer:
+        # Kept before anybody is answered: who asks between the two would have all read once more.
+        answer = await self._metrics()
+        self._read = (time.monotonic(), answer)
+        return answer
+
+    async def _metrics(self) -> Answer:
+        assert self._loop is not None
+        if self._loop.is_closed():
+            return Answer(503, b"the agent is ending\n")
+        # What a session holds may be read on its own event loop only.
+        asked = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._look(), self._loop))
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                look = await asked
+        except TimeoutError:
+            return Answer(503, b"the event loop does not answer\n")
+        except Exception as error:
+            # A session that ends while it is looked at has many ways to say so.
+            log.warning("metrics not read", why=repr(error))
+            return Answer(503, b"no metrics now: see the agent's log\n")
+        # Thousands of peers take a while to write; probes are answered meanwhile.
+        return await asyncio.to_thread(self._written, look)
+
+    def _written(self, look: Look | None) -> Answer:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(_Once(look))
+        return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+
+
+def _sentence(port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return str(taken(port, ("tcp",), "health and metrics; agent.metricsPort of the WgMesh").strerror)
+    return error.strerror or repr(error)
+
+
+class _Once(Collector):
+    """One look, for one reading."""
+
+    def __init__(self, look: Look | None) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        yield from build(version("wgmesh"), lost_lines())
+        if self._look is not None:
+            yield from metrics(self._look)
+        else:
+            yield rejected_input(borders.rejected())

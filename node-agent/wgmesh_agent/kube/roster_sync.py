@@ -1,0 +1,276 @@
+"""From the roster to the ledger: who is let in and who is let go here, and when this node itself must leave."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.kube.api_client import Api, ApiError, nodes_path
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.roster_policy import RosterPolicy
+from wgmesh_agent.kube.roster_status import Standing
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.tracker import PRESENT
+from wgmesh_agent.mesh.psk.derivation import split_ids
+from wgmesh_agent.runtime.chunks import in_slices
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.roster import RosterNode, node_object_name
+
+log = structlog.get_logger()
+LOOK_SECONDS = 10.0
+GOODBYE_SECONDS = 5.0
+"""How long a living member that is deleted may go on, to say goodbye in gossip. A revoked one gets no more either."""
+REPORTED_SECONDS = 60.0
+"""By when a member that was admitted has said in the roster which key it has."""
+
+
+class Following:
+    """One instance an agent; `follow` runs beside each session."""
+
+    def __init__(
+        self,
+        api: Api,
+        view: RosterView,
+        identity: Identity,
+        policy: RosterPolicy,
+        is_certified: Callable[[RosterNode], bool],
+        move: Callable[[Session], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_unix: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            is_certified: whether this node's certificate says what its WgMeshNode does.
+            move: ends a session, so that the next has the role and addresses of the WgMeshNode.
+        """
+        self._api = api
+        self._view = view
+        self._identity = identity
+        self._policy = policy
+        self._is_certified = is_certified
+        self._move = move
+        self._clock = clock
+        self._now_unix = now_unix
+        self._standing = Standing.UNKNOWN
+        self._deleted_at: dict[str, tuple[float, str]] = {}
+        self._entered_by: dict[str, str] = {}
+        self._hints: dict[str, IPAddress | None] = {}
+        self._compare_whole_at = -math.inf
+
+    def entered_by(self, node: str) -> str:
+        """The uid of the WgMeshNode by which there is a member of this name here; empty: by none yet."""
+        return self._entered_by.get(node, "")
+
+    async def follow(self, session: Session) -> None:
+        """Until this node is to leave, or to go on as something else; tells the session which."""
+        self._compare_whole_at = -math.inf
+        while True:
+            generation = self._view.changes.generation
+            if await self.look(session):
+                return
+            await self._view.changes.after(generation, self._pause())
+
+    async def look(self, session: Session) -> bool:
+        """One look at the roster; whether the session is to end."""
+        found = self._view.standing(self._identity.uid())
+        if found is Standing.ABSENT and not await self._is_absent(session.node.record.mesh):
+            found = Standing.DOUBTFUL
+        if found is not self._standing:
+            self._standing = found
+            self._compare_whole_at = -math.inf
+            if found is Standing.DOUBTFUL:
+                log.error(
+                    "the roster cannot be right", why="this node is not in it", next="all stays as it is"
+                )
+        if found in (Standing.DELETED, Standing.REPLACED, Standing.ABSENT):
+            log.warning("this node is no member any more", why=found.value)
+            session.leave_wanted.set()
+            return True
+        own = self._view.own
+        if found is not Standing.MEMBER or own is None:
+            return False
+        if not self._identity.uid():
+            await asyncio.to_thread(self._identity.save_uid, own.uid)
+        record = session.node.record
+        changed = (own.bootstrap, own.addresses) != (record.bootstrap, record.addresses)
+        if changed and own.addresses and self._is_certified(own):
+            self._move(session)
+            return True
+        await self._apply(session)
+        return False
+
+    async def _is_absent(self, mesh: str) -> bool:
+        """Whether the API server, asked for this node's WgMeshNode itself, says too that there is none."""
+        name = node_object_name(mesh, self._view.node)
+        try:
+            await self._api.get(nodes_path(name))
+        except ApiError as error:
+            if error.status == 404:
+                return True
+            log.warning("cannot ask for this node's WgMeshNode", why=str(error))
+        return False
+
+    async def _apply(self, session: Session) -> None:
+        """Compares members of whom there was news with what is bound here, and now and then all of them.
+
+        In a mesh of thousands some status is written all the time.
+        """
+        now = self._clock()
+        names: Iterable[str] = self._view.take_touched() | {node for _, node in self._deleted_at.values()}
+        if not names or now >= self._compare_whole_at:
+            self._compare_whole_at = now + LOOK_SECONDS
+            names = self._everybody(session)
+        members = list(names)
+        await in_slices(members, lambda name: self._let_go(session, name))
+        await in_slices(members, lambda name: self._take_in(session, name))
+
+    def _everybody(self, session: Session) -> set[str]:
+        there = {entry.uid for entry in self._view.nodes.values()}
+        self._policy.keep_expired(there)
+        self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
+        bound = {binding.claim.node for binding in session.node.ledger if binding.claim.node}
+        return {*self._view.nodes, *bound, *session.node.gossip.members()}
+
+    def _let_go(self, session: Session, name: str) -> None:
+        entry, membership = self._view.nodes.get(name), session.node.membership
+        bound = session.node.ledger.by_name(name)
+        if entry is not None:
+            self._note_deleted(session, entry)
+        if bound is not None and not self._policy.admits(name):
+            membership.remove(name, "removed from the roster")
+        elif bound is not None and entry is not None and not self._is_of(bound, entry):
+            membership.remove(name, "made anew in the roster")
+        if entry is None:
+            self._entered_by.pop(name, None)
+            self._hints.pop(name, None)
+        else:
+            self._entered_by[name] = entry.uid
+
+    def _is_of(self, bound: Binding, entry: RosterNode) -> bool:
+        """Whether the member that is bound is this one, and not an earlier one of the same name.
+
+        After a restart nothing but its record, if it has one, tells.
+        """
+        record = bound.claim.admission
+        earlier = self._entered_by.get(entry.node)
+        if earlier is None and entry.external and record is not None:
+            return record.is_since(entry.created)
+        return earlier in (None, entry.uid)
+
+    def _take_in(self, session: Session, name: str) -> None:
+        membership, ledger = session.node.membership, session.node.ledger
+        entry = self._view.nodes.get(name)
+        if name == session.node.record.node:
+            if entry is not None:
+                session.node.beyond.announce(entry.routes)
+            return
+        if entry is not None and not entry.deleting and self._policy.admits(name):
+            claim = None if _says_the_same(entry, ledger.by_name(name)) else claim_of(entry)
+            # the key of an external member is its record's: the roster has it from other agents' statuses
+            is_proven = not entry.external or not session.node.record.requires_admission
+            if claim is not None and is_proven and self._knows_better(entry, claim, ledger):
+                membership.accept(claim, Origin.ROSTER)
+        if entry is not None:
+            membership.route(name, entry.routes)
+            self._follow_hint(session, entry)
+        if ledger.by_name(name) is None and self._policy.admits(name):
+            member = session.node.gossip.member(name)
+            if member is not None and member.status is not MemberStatus.LEFT:
+                membership.heard(member)
+
+    def _follow_hint(self, session: Session, entry: RosterNode) -> None:
+        """A member that is reached at another address from beyond its network is tried there, if it is not heard."""
+        if session.node.ledger.by_name(entry.node) is None:
+            return
+        before = self._hints.get(entry.node)
+        hint = self._hints[entry.node] = entry.endpoint_hint
+        if hint is None or hint == before:
+            return
+        member = session.node.membership.hint(entry.node, hint)
+        if member is not None:
+            log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
+            session.node.paths.hinted(member.claim.public_key, member.claim.endpoints[1])
+
+    def _note_deleted(self, session: Session, entry: RosterNode) -> None:
+        if entry.report.phase == "Left":
+            self._policy.expire(entry.uid)
+        if not entry.deleting:
+            return
+        if not self._policy.is_expired(entry.uid):
+            now = self._clock()
+            since, _ = self._deleted_at.setdefault(entry.uid, (now, entry.node))
+            member = session.node.gossip.member(entry.node)
+            # A machine outside does not see the roster, so it has no goodbye to say.
+            may_speak = not entry.external and member is not None and member.status in PRESENT
+            if not may_speak or now >= since + GOODBYE_SECONDS:
+                self._policy.expire(entry.uid)
+        if self._policy.is_expired(entry.uid):
+            self._deleted_at.pop(entry.uid, None)
+
+    def _knows_better(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
+        """Whether the roster's word counts against what is bound.
+
+        A member's own report does, except in the minute after it was admitted with another key: it is still to
+        report that. Of machines outside the roster only knows what bootstrap nodes told it.
+        """
+        bound = ledger.by_name(other.node)
+        if bound is None:
+            return True
+        if other.external or not ledger.contradicts(claim):
+            return False
+        is_admitted = bound.origin in (Origin.ADMITTED, Origin.RECORD)
+        return not is_admitted or self._now_unix() >= bound.since + REPORTED_SECONDS
+
+    def _pause(self) -> float:
+        ends = (since + GOODBYE_SECONDS for since, _ in self._deleted_at.values())
+        return max(0.0, min(LOOK_SECONDS, min(ends, default=float("inf")) - self._clock()))
+
+
+def _says_the_same(entry: RosterNode, bound: Binding | None) -> bool:
+    """Whether the roster tells what is bound: nearly always, and much quicker than to read it as a claim."""
+    return (
+        bound is not None
+        and bound.claim.addresses == entry.addresses
+        and str(bound.claim.public_key) == entry.report.public_key
+    )
+
+
+def claim_of(entry: RosterNode) -> Claim | None:
+    """What the roster says of a member; None while its agent has not said which key it has.
+
+    Its endpoint is the one that it reports, then, at the same port, the address at which machines beyond its network
+    reach it.
+    """
+    try:
+        key = PublicKey.from_base64(entry.report.public_key)
+    except InvalidKeyError:
+        return None
+    if not entry.addresses:
+        return None
+    try:
+        reported = Endpoint.parse_reported(entry.report.endpoint)
+        outer = () if entry.endpoint_hint is None else (Endpoint(entry.endpoint_hint, reported.port),)
+        endpoints: tuple[Endpoint, ...] = tuple(dict.fromkeys((reported, *outer)))
+    except ValueError:
+        endpoints = ()
+    return Claim(
+        entry.node, key, entry.addresses, endpoints, entry.bootstrap, routes=entry.routes,
+        secret_ids=_secret_ids(entry.report.secret_ids),
+    )  # fmt: skip
+
+
+def _secret_ids(texts: Sequence[str]) -> tuple[bytes, ...]:
+    try:
+        return split_ids(bytes.fromhex("".join(texts)))
+    except ValueError:
+        return ()

@@ -1,0 +1,256 @@
+"""This node's report in the status of its WgMeshNode: written calmly, and for this very object."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.kube.api_client import Api, ApiError, nodes_path
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.node_report import WORST, Seen, certified, report, stamped, wanted_peers
+from wgmesh_agent.kube.roster_cache import RosterView, until
+from wgmesh_agent.kube.status_rate_limit import Calm
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.join.port_binding import Serving
+from wgmesh_agent.mesh.membership.claims import Binding
+from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.report import BootstrapReport, NodeReport
+from wgmesh_api.roster import API_VERSION, gossip_key_id, node_object_name
+
+log = structlog.get_logger()
+LOOK_SECONDS = 2.0
+RETRY_SECONDS = 10.0
+SECONDS_A_PEER = 0.001
+"""Between two looks: one at thousands of peers is no small work, and among so many something changes all the time."""
+ANNOUNCE_SECONDS = 45.0
+SEEN_SECONDS = 2.0
+GONE, CONFLICT = 404, 409
+
+
+class StatusWriter:
+    """One instance an agent; `write` runs beside each session."""
+
+    def __init__(
+        self,
+        api: Api,
+        view: RosterView,
+        identity: Identity,
+        credentials: Credentials,
+        entered_by: Callable[[str], str],
+        unserved: Callable[[], str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            entered_by: from a member's name to the uid of the WgMeshNode by which it is one here; empty: by none yet.
+            unserved: why health and metrics are not served; empty if they are.
+        """
+        self._api = api
+        self._view = view
+        self._identity = identity
+        self._credentials = credentials
+        self._entered_by = entered_by
+        self._unserved = unserved
+        self._clock = clock
+        self._calm = Calm(random.Random())  # noqa: S311
+        self._next_key = ""
+        self._bootstrap: BootstrapReport | None = None
+
+    async def write(self, session: Session) -> None:
+        """Writes on news until it is cancelled."""
+        while True:
+            generation = session.node.changes.generation
+            await self.look(session)
+            pause = max(self._calm.pause(self._clock()), SECONDS_A_PEER * len(session.node.ledger))
+            await asyncio.sleep(pause)
+            if not self._calm.pause(self._clock()):
+                await session.node.changes.after(generation, LOOK_SECONDS)
+
+    async def look(self, session: Session) -> None:
+        """Writes what is so now, if it is news, time for it, and its WgMeshNode the one this node is a member by."""
+        own, uid = self._view.own, self._identity.uid()
+        if own is None or (uid and own.uid != uid):
+            return
+        try:
+            current = await self._report(session)
+        except BackEndError as error:
+            log.error("cannot read WireGuard", why=str(error))
+            return
+        if not self._calm.is_due(current, self._clock()):
+            return
+        stamp = stamped(current, self._calm.written, datetime.now(UTC))
+        self._calm.tried(self._clock())
+        try:
+            await _apply(self._api, own.name, stamp)
+        except ApiError as error:
+            log.debug("status not written", why=str(error))
+        else:
+            self._calm.wrote(stamp, self._clock())
+
+    async def announce_key(self, key: PublicKey) -> None:
+        """Says in the roster which key is to come, and returns when others have had time to see that.
+
+        Raises:
+            NotRotated: the roster could not be told.
+        """
+        self._next_key = str(key)
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await until(self._view, self._is_announced)
+        except TimeoutError as error:
+            self._next_key = ""
+            raise NotRotated(
+                "the new key could not be told to the API server: the old one is in use"
+            ) from error
+        await asyncio.sleep(SEEN_SECONDS)
+
+    def _is_announced(self) -> bool:
+        own = self._view.own
+        return own is not None and own.report.next_public_key == self._next_key
+
+    async def left(self, mesh: str, node: str) -> None:
+        """As `tell_left`, with what was said last."""
+        await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
+
+    def _bootstrap_report(self, session: Session) -> BootstrapReport | None:
+        serving = session.joins.state if session.joins is not None else None
+        self._bootstrap = bootstrap_report(serving, self._bootstrap)
+        return self._bootstrap
+
+    async def _report(self, session: Session) -> NodeReport:
+        node = session.node
+        record, identity = node.record, node.identity
+        expected, externals = members_wanted(session, self._view)
+        joined = not node.is_alone() or not expected
+        base = NodeReport(
+            phase="Joined",
+            public_key=(public_key := str(identity.private_key.public())),
+            public_key_since=datetime.fromtimestamp(record.wireguard_key_since, UTC)
+            if record.wireguard_key_since
+            else None,
+            rotated_for=record.wireguard_key_token,
+            next_public_key=self._next_key if self._next_key != public_key else "",
+            endpoint=str(identity.endpoint),
+            backend=node.backend.kind.value,
+            interface=identity.interface,
+            mtu=identity.mtu,
+            agent_version=version("wgmesh"),
+            refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
+            gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
+            secret_ids=tuple(id_.hex() for id_ in node.preshared.ids),
+            metrics_problem=self._unserved(),
+            ready=joined,
+            ready_reason="Joined" if joined else "Alone",
+            ready_message="" if joined else "no other member is alive in gossip",
+        )
+        base = replace(base, bootstrap=self._bootstrap_report(session))
+        base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
+        device = await node.device()
+        told_of = {name: self._entered_by(name) for name in externals} if record.bootstrap else {}
+        return await asyncio.to_thread(report, base, looking_at(session, device), expected, told_of)
+
+
+def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) -> BootstrapReport | None:
+    """Whether this node serves joiners.
+
+    Args:
+        serving: None on a node that is no bootstrap node.
+        before: what was reported last. That it could not serve stays reported when the duty has moved to another node,
+            lest it come back.
+    """
+    if serving is None:
+        return before if before is not None and not before.serving else None
+    if serving.is_serving:
+        return BootstrapReport(serving=True)
+    return BootstrapReport(serving=False, message=serving.problem) if serving.is_lasting else before
+
+
+def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of all other members there should be, and of those of them outside the cluster."""
+    node = session.node
+    names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
+    if view.own is None:
+        # Not listed yet, or a roster that nobody goes by.
+        names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
+    return wanted_peers(names, node.record.node)
+
+
+def looking_at(session: Session, device: Device) -> Iterator[Seen]:
+    """All bound peers as this node sees them now; may be walked in a thread."""
+    node = session.node
+    links, paths = node.prober.links(), node.prober.paths()
+    members, relays = node.gossip.members(), node.relaying.via()
+    bindings, now_unix = list(node.ledger), time.time()
+
+    def seen(binding: Binding) -> Seen:
+        claim = binding.claim
+        member = members.get(claim.node)
+        peer = device.peers.get(claim.public_key)
+        return Seen(
+            node=claim.node,
+            alive=member is not None and member.status is MemberStatus.ALIVE,
+            failed=member is not None and member.status is MemberStatus.FAILED,
+            link=links.get(claim.node),
+            path=paths.get(claim.node),
+            handshake_seconds_ago=now_unix - peer.last_handshake if peer and peer.last_handshake else None,
+            public_key=str(claim.public_key),
+            endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
+            relay=relays.get(claim.public_key, ""),
+            preshared=node.preshared.protects(device, claim.public_key),
+            secret_ids=tuple(id_.hex() for id_ in claim.secret_ids or ()),
+        )
+
+    return map(seen, bindings)
+
+
+async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:
+    """Tells the operator that nothing of this member is left on its node, unless its WgMeshNode has gone.
+
+    One of the same name may have been made since: it is another's, so the version that was looked at is named.
+
+    Args:
+        name: the WgMeshNode's.
+        written: what was said last, if anything was.
+    """
+    base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
+    stamp = stamped(base, written, datetime.now(UTC))
+    while True:
+        try:
+            found = (await api.get(nodes_path(name))).get("metadata") or {}
+            uid = identity.uid()
+            if found.get("uid") == uid if uid else found.get("deletionTimestamp"):
+                await _apply(api, name, stamp, str(found.get("resourceVersion") or ""))
+            return
+        except ApiError as error:
+            if error.status == GONE:
+                return
+            if error.status != CONFLICT:
+                log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _apply(api: Api, name: str, stamp: NodeReport, resource_version: str = "") -> None:
+    metadata: dict[str, Any] = {"name": name}
+    if resource_version:
+        metadata["resourceVersion"] = resource_version
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "WgMeshNode",
+        "metadata": metadata,
+        "status": stamp.to_status(),
+    }
+    await api.apply(nodes_path(name, status=True), body)

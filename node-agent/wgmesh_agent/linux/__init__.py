@@ -1,0 +1,1 @@
+"""All that touches the kernel: rtnetlink, generic netlink, sysctls, nftables."""

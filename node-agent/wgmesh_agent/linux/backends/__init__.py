@@ -1,0 +1,1 @@
+"""`wireguard.backend.Backend` on Linux."""

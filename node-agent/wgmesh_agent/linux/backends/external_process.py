@@ -1,0 +1,94 @@
+"""A `wireguard-go` that somebody else runs: in Kubernetes, a pod that agents' restarts and upgrades leave alone.
+
+The agent asks for it by a file beside the socket; whoever holds the tunnels starts the program while the file is
+there. So it ends with neither the agent's process nor its container, and does not come back once it is not wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from wgmesh_agent.linux.backends.priority import come_first
+from wgmesh_agent.linux.backends.wireguard_go import SOCKETS, Process, writing
+from wgmesh_agent.wireguard.errors import UapiError
+
+START_SECONDS = 60.0
+POLL_SECONDS = 0.05
+HOLD_SECONDS = 0.5
+END_SECONDS = 2.0
+
+
+def request_path(name: str, directory: Path = SOCKETS) -> Path:
+    """The file that asks for interface `name`."""
+    return directory / f"{name}.wanted"
+
+
+class HeldProcess(Process):
+    """The process behind interface `name`, which this one only asks for."""
+
+    async def start(self) -> None:
+        """Asks, and waits until the socket answers; raises `UapiError` if nobody holds tunnels here."""
+        request = request_path(self._name, self.socket_path.parent)
+        with writing(request.parent):
+            request.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            request.touch(mode=0o600)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await self.connect():  # noqa: ASYNC110 - the other end is another process
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError as error:
+            raise UapiError(
+                f"nobody made {self._name} within {START_SECONDS:g} s: is the tunnel pod running on this node?"
+            ) from error
+
+    def renounce(self) -> None:
+        """Asks no longer. Raises `UapiError`."""
+        with writing(self.socket_path.parent):
+            request_path(self._name, self.socket_path.parent).unlink(missing_ok=True)
+
+    async def stop(self) -> None:
+        """Asks no longer, and waits until the process has gone."""
+        self.renounce()
+        await self.ended()
+        self.let_go()
+        self.clear()
+
+    def clear(self) -> None:
+        """Removes what it left behind: one that was killed leaves its socket."""
+        self.renounce()
+        with writing(self.socket_path.parent):
+            self.socket_path.unlink(missing_ok=True)
+
+
+def hold(name: str, program: str, directory: Path = SOCKETS) -> None:
+    """Runs the program for `name` whenever it is wanted and not there; returns only if it cannot be run.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    request = request_path(name, directory)
+    come_first(os.getpid())
+    while True:
+        if request.exists():
+            _run(program, name)
+        time.sleep(HOLD_SECONDS)
+
+
+def _run(program: str, name: str) -> None:
+    """In the foreground, so that it ends with its holder's container and with nothing else."""
+    process = subprocess.Popen([program, "-f", name], stdin=subprocess.DEVNULL)  # noqa: S603
+    try:
+        process.wait()
+    except BaseException:
+        # Told to end, it takes its socket along; killed, it would not.
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise

@@ -1,0 +1,87 @@
+"""Where packets that come out of the tunnel may go on this machine: by rules that name the interface they came in by.
+
+Routing rules, since nftables may be missing. What is for this machine itself is looked up first: elsewhere too, on most
+machines, but not where somebody has moved the rule for that. Blocking, like `links`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from wgmesh_agent.linux.wireguard_interface import rtnetlink
+from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, Network
+
+PRIORITY = 8787
+"""Of the rules, with the ones before and after: before the main table's 32766. Others may have rules there, too."""
+_AF_INET, _LOCAL_TABLE, _MAIN_TABLE = 2, 255, 254
+_TO_TABLE, _UNREACHABLE = 1, 7
+
+Rule = dict[str, Any]
+
+
+def confine(name: str, networks: Iterable[Network], *, only_add: bool = False) -> None:
+    """Lets packets that came in by interface `name` go to these IPv4 networks, and nowhere else.
+
+    Args:
+        only_add: networks allowed earlier stay allowed.
+
+    Raises:
+        KernelError: a rule cannot be made.
+    """
+    wanted = [
+        _rule(name, PRIORITY - 1, action=_TO_TABLE, table=_LOCAL_TABLE),
+        _rule(name, PRIORITY + 1, action=_UNREACHABLE),
+    ]
+    wanted += [
+        _rule(
+            name,
+            PRIORITY,
+            action=_TO_TABLE,
+            dst=str(one.network_address),
+            dst_len=one.prefixlen,
+            table=_MAIN_TABLE,
+        )
+        for one in networks
+    ]
+    found = _found(name)
+    with rtnetlink(f"making routing rules for {name}") as ipr:
+        # What forbids comes first.
+        for rule in wanted:
+            if rule not in found:
+                ipr.rule("add", **rule)
+        for rule in found:
+            if rule not in wanted and not only_add:
+                ipr.rule("del", **rule)
+
+
+def is_confined(name: str) -> bool:
+    """Whether there are such rules for the interface. Raises KernelError."""
+    return bool(_found(name))
+
+
+def free(name: str) -> None:
+    """Removes the rules of the interface. Raises KernelError."""
+    found = _found(name)
+    with rtnetlink(f"removing routing rules of {name}") as ipr:
+        for rule in found:
+            ipr.rule("del", **rule)
+
+
+def _found(name: str) -> list[Rule]:
+    with rtnetlink("listing routing rules") as ipr:
+        return [
+            _rule(
+                name,
+                one.get_attr("FRA_PRIORITY"),
+                action=one["action"],
+                **({"table": one.get_attr("FRA_TABLE")} if one["action"] == _TO_TABLE else {}),
+                **({"dst": one.get_attr("FRA_DST"), "dst_len": one["dst_len"]} if one["dst_len"] else {}),
+            )
+            for one in ipr.rule("dump", family=_AF_INET)
+            if one.get_attr("FRA_IIFNAME") == name and one.get_attr("FRA_PROTOCOL") == ROUTE_PROTOCOL
+        ]
+
+
+def _rule(name: str, priority: int, **more: Any) -> Rule:
+    return {"family": _AF_INET, "priority": priority, "iifname": name, "protocol": ROUTE_PROTOCOL, **more}

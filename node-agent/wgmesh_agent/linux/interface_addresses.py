@@ -1,0 +1,125 @@
+"""This machine's interfaces as others could reach them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from wgmesh_agent.linux.address_candidates import Card, Held, candidates, is_way_towards
+from wgmesh_agent.linux.route_lookup import addresses_by_interface, route_to
+from wgmesh_agent.linux.wireguard_interface import ALIAS, rtnetlink
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.wireguard.errors import KernelError
+
+_SIOCGIFMTU = 0x8921
+_IFREQ = struct.Struct("16si20x")
+_UP, _LOOPBACK = 0x1, 0x8
+_DEPRECATED, _PERMANENT = 0x20, 0x80
+# Documentation addresses (RFC 5737, RFC 3849): a route lookup towards them finds the default route; nothing is sent.
+ELSEWHERE = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways to this machine, as of one look.
+
+    Attributes:
+        cards, held: its interfaces and their addresses, without link-local ones and those of the loopback.
+        defaults: source addresses towards the world, one a family.
+    """
+
+    cards: tuple[Card, ...]
+    held: tuple[Held, ...]
+    defaults: tuple[IPAddress, ...]
+
+    def candidates(self) -> list[tuple[str, IPAddress]]:
+        """Interface and address that others could use, best first."""
+        return candidates(self.cards, self.held, self.defaults)
+
+    def leads_towards(self, target: IPAddress, source: IPAddress) -> bool:
+        """Whether `source`, from which packets to `target` leave, is an address to tell."""
+        return is_way_towards(source, target, self.cards, self.held, self.defaults)
+
+
+async def ways() -> Ways:
+    """Asks the kernel. Raises KernelError."""
+    # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
+    return await asyncio.to_thread(_ways)
+
+
+async def candidate_addresses() -> list[tuple[str, IPAddress]]:
+    """Interface and address that others could use, best first. Raises KernelError."""
+    return (await ways()).candidates()
+
+
+async def reachable_addresses() -> list[tuple[str, IPAddress]]:
+    """Interface and address, IPv4 first on each, without loopback and link-local ones. Raises KernelError."""
+    return [
+        (name, one.ip)
+        for name, addresses in (await addresses_by_interface()).items()
+        for one in addresses
+        if not (one.ip.is_loopback or one.ip.is_link_local)
+    ]
+
+
+async def has_addresses() -> bool:
+    """Whether this machine has any address that others could reach; where the kernel does not tell, it may."""
+    try:
+        return bool(await candidate_addresses())
+    except KernelError:
+        return True
+
+
+def interface_mtu(name: str) -> int:
+    """Bytes. Raises OSError if there is no such interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        answer = fcntl.ioctl(handle, _SIOCGIFMTU, _IFREQ.pack(name.encode(), 0))
+    return int(_IFREQ.unpack(answer)[1])
+
+
+def sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:
+    """The addresses that packets to `targets` leave from, of those to which there is a route."""
+    found: list[IPAddress] = []
+    for target in targets:
+        with contextlib.suppress(KernelError):
+            found.append(route_to(target).source)
+    return found
+
+
+def _ways() -> Ways:
+    with rtnetlink("listing the interfaces of this machine") as ipr:
+        cards = tuple(
+            Card(
+                name=str(link.get_attr("IFLA_IFNAME")),
+                index=link["index"],
+                kind=str(info.get_attr("IFLA_INFO_KIND") or "")
+                if (info := link.get_attr("IFLA_LINKINFO"))
+                else "",
+                up=bool(link["flags"] & _UP),
+                loopback=bool(link["flags"] & _LOOPBACK),
+                master=link.get_attr("IFLA_MASTER") or 0,
+                ours=link.get_attr("IFLA_IFALIAS") == ALIAS,
+            )
+            for link in ipr.link("dump")
+        )
+        held = []
+        for one in ipr.addr("dump"):
+            address = ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
+            flags = one.get_attr("IFA_FLAGS") or one["flags"]
+            if not (address.is_loopback or address.is_link_local):
+                held.append(
+                    Held(
+                        one["index"],
+                        address,
+                        one["prefixlen"],
+                        lasting=bool(flags & _PERMANENT),
+                        deprecated=bool(flags & _DEPRECATED),
+                    )
+                )
+    return Ways(cards, tuple(held), tuple(sources_of(ELSEWHERE)))

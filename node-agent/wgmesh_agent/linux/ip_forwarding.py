@@ -1,0 +1,167 @@
+"""Forwarding, switched on for single interfaces where a node is a gateway or a relay, and off again as it was before.
+
+Both say what they need, and one mechanism does it: the mesh's interface forwards, and what comes out of it may go to
+the networks needed and nowhere else; a gateway's interface to its network forwards into the mesh. A machine that
+forwards from an interface anyway is left as it is. What was switched on is noted in the state folder before it is done,
+so that it is undone also after a power cut: unless somebody has switched on forwarding of the whole machine since, that
+was off then. What is on is theirs from that moment on.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.linux import forwarding_rules
+from wgmesh_agent.runtime import checksummed_file
+from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.model import Network
+
+log = structlog.get_logger()
+FILE = "forwarding.json"
+NET = Path("/proc/sys/net")
+
+
+class Role(enum.Enum):
+    """For what a node forwards."""
+
+    GATEWAY = enum.auto()
+    RELAY = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    networks: tuple[Network, ...]
+    interfaces: frozenset[str]
+
+
+class Forwarding:
+    """Blocking, from any thread; one instance a node.
+
+    What an earlier life of the agent let pass stays so until both roles have said what they need now: traffic goes on
+    while an agent restarts.
+    """
+
+    def __init__(self, folder: Path, tunnel: str, net: Path = NET) -> None:
+        """
+        Args:
+            tunnel: the mesh's interface.
+            net: where the kernel's settings are.
+        """
+        self._path = folder / FILE
+        self._tunnel = tunnel
+        self._net = net
+        self._needs: dict[Role, _Need] = {}
+        self._ours = self._load()
+        self._lock = threading.Lock()
+        self._withdrawn = False
+
+    def need(self, role: Role, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()) -> None:
+        """What comes out of the tunnel is to be forwarded to these networks, and what comes in by these interfaces.
+
+        Without networks the role needs nothing (any more). Of IPv4 only: see `unable`.
+
+        Raises:
+            KernelError: it cannot be done from here; one sentence.
+        """
+        with self._lock:
+            if self._withdrawn:
+                return
+            ipv4 = tuple(one for one in networks if one.version == 4)
+            self._needs[role] = _Need(ipv4, frozenset((self._tunnel, *interfaces) if ipv4 else ()))
+            self._settle(all_known=len(self._needs) == len(Role))
+
+    def withdraw(self) -> None:
+        """Sets back all there is; a thread that is still on its way to `need` comes too late from now on.
+
+        Raises:
+            KernelError: it cannot be done from here; one sentence.
+        """
+        with self._lock:
+            self._withdrawn = True
+            self._needs = dict.fromkeys(Role, _Need((), frozenset()))
+            self._settle(all_known=True)
+
+    def again(self) -> None:
+        """Puts right what others may have changed, the interface that was made anew above all. Logs what cannot be."""
+        with self._lock:
+            try:
+                if self._needs and not self._withdrawn:
+                    self._settle(all_known=len(self._needs) == len(Role))
+            except (KernelError, OSError) as error:
+                log.warning("forwarding not put right", why=str(error))
+
+    def unable(self, networks: Iterable[Network]) -> str | None:
+        """Why some of the networks cannot be forwarded to, in a sentence; None: they can."""
+        if any(one.version == 6 for one in networks) and self._read("ipv6", "all") == "0":
+            return (
+                "IPv6 is not forwarded here: set sysctl net.ipv6.conf.all.forwarding=1 if it is to be (which is not "
+                "done by this program: it changes how the machine takes router advertisements)"
+            )
+        return None
+
+    def _settle(self, *, all_known: bool) -> None:
+        names = {name for need in self._needs.values() for name in need.interfaces}
+        if forwarding_rules.is_confined(self._tunnel):
+            self._ours.setdefault(self._tunnel, "0")
+        if not all_known:
+            names |= self._ours.keys()
+        machine = self._read("ipv4", "all")
+        ours = {
+            name: self._ours.get(name, machine)
+            for name in sorted(names)
+            if name in self._ours or self._read("ipv4", name) == "0"
+        }
+        for name in sorted(self._ours.keys() - ours.keys()):
+            if machine == "1" and self._ours[name] == "0":
+                log.info("forwarding stays on: somebody switched it on for the whole machine", interface=name)
+            else:
+                self._write(name, "0")
+            if name == self._tunnel:
+                forwarding_rules.free(name)
+        if ours != self._ours:
+            self._ours = ours
+            checksummed_file.save(self._path, ours)
+        if self._tunnel in ours:
+            networks = {network for need in self._needs.values() for network in need.networks}
+            forwarding_rules.confine(self._tunnel, sorted(networks, key=str), only_add=not all_known)
+        for name in sorted(ours):
+            self._write(name, "1")
+
+    def _switch(self, family: str, name: str) -> Path:
+        return self._net / family / "conf" / name / "forwarding"
+
+    def _read(self, family: str, name: str) -> str:
+        """Empty if there is no such interface, or no such protocol."""
+        try:
+            return self._switch(family, name).read_text().strip()
+        except OSError:
+            return ""
+
+    def _write(self, name: str, value: str) -> None:
+        if self._read("ipv4", name) in ("", value):
+            return
+        try:
+            self._switch("ipv4", name).write_text(value)
+        except OSError as error:
+            raise KernelError(
+                f"forwarding of {name} cannot be set to {value} from here: {error.strerror}"
+            ) from error
+        log.info("forwarding switched", interface=name, on=value == "1")
+
+    def _load(self) -> dict[str, str]:
+        """What was switched on, and whether the whole machine forwarded then; earlier releases noted names alone."""
+        try:
+            noted = checksummed_file.load(self._path) or {}
+            if isinstance(noted, list):
+                return {str(name): "0" for name in noted}
+            return {str(name): str(machine) for name, machine in noted.items()}
+        except (DamagedFile, TypeError, AttributeError) as error:
+            log.error("what was set for forwarding is forgotten", why=str(error))
+            return {}

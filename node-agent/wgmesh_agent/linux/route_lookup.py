@@ -1,0 +1,105 @@
+"""What lies beneath the tunnel: the source address and MTU of the route to a destination, and addresses of
+a link.
+"""
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_interface
+
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.model import Address, Interface, Network
+
+_IP_MTU, _IPV6_MTU = 14, 24
+_DISCARD_PORT = 9
+
+
+@dataclass(frozen=True, slots=True)
+class UnderlayRoute:
+    """The way to a destination: the `source` address this host uses, and the route's (path) MTU in bytes."""
+
+    source: Address
+    mtu: int
+
+
+def route_to(destination: Address) -> UnderlayRoute:
+    """Asks the kernel by connecting a datagram socket, which sends nothing; raises `KernelError` without a
+    route.
+
+    The MTU counts a smaller path MTU the kernel has learned. Does not block.
+    """
+    six = isinstance(destination, IPv6Address)
+    family = socket.AF_INET6 if six else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            scope = int(destination.scope_id or 0) if isinstance(destination, IPv6Address) else 0
+            host = str(destination).partition("%")[0]
+            probe.connect((host, _DISCARD_PORT, 0, scope) if six else (host, _DISCARD_PORT))
+            source = ip_address(probe.getsockname()[0])
+            mtu = probe.getsockopt(
+                *((socket.IPPROTO_IPV6, _IPV6_MTU) if six else (socket.IPPROTO_IP, _IP_MTU))
+            )
+    except OSError as error:
+        raise KernelError(f"this host has no route to {destination}: {error.strerror or error}") from error
+    return UnderlayRoute(source, mtu)
+
+
+async def addresses_by_interface() -> dict[str, tuple[Interface, ...]]:
+    """Addresses of this machine's interfaces with their networks: IPv4 first, primary before secondary.
+
+    Raises `KernelError`.
+    """
+    # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
+    return await asyncio.to_thread(_addresses)
+
+
+async def local_addresses(interface: str) -> tuple[Interface, ...]:
+    """Those of one interface. Raises `KernelError` if there is none of this name."""
+    found = await addresses_by_interface()
+    if interface not in found:
+        raise KernelError(f"there is no interface {interface!r}")
+    return found[interface]
+
+
+async def connected_networks(*, without: str) -> tuple[Network, ...]:
+    """The networks of all addresses of this machine, but loopback's, link-local ones and those of `without`; sorted.
+
+    Raises `KernelError`.
+    """
+    addresses = await addresses_by_interface()
+    found = {one for name, several in addresses.items() if name != without for one in several}
+    networks = {one.network for one in found if not (one.ip.is_loopback or one.ip.is_link_local)}
+    return tuple(sorted(networks, key=lambda one: (one.version, one.network_address.packed, one.prefixlen)))
+
+
+def leaving_interface(network: Network) -> str:
+    """The interface on which packets to `network` leave this machine. Raises `KernelError`. Blocking."""
+    from wgmesh_agent.linux.wireguard_interface import rtnetlink
+
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    target = network[1] if network.num_addresses > 2 else network[0]
+    with rtnetlink(f"looking for the way to {network}") as ipr:
+        # The way to this machine's own address there is the loopback, so who has one is asked first.
+        for one in ipr.addr("dump", family=family):
+            address = ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
+            if address in network:
+                return socket.if_indextoname(one["index"])
+        for message in ipr.route("get", family=family, dst=str(target)):
+            index = message.get_attr("RTA_OIF")
+            if index is not None:
+                return socket.if_indextoname(index)
+    raise KernelError(f"this host has no route to {network}")
+
+
+def _addresses() -> dict[str, tuple[Interface, ...]]:
+    from wgmesh_agent.linux.wireguard_interface import rtnetlink
+
+    names = dict(socket.if_nameindex())
+    found: dict[str, list[Interface]] = {name: [] for name in names.values()}
+    with rtnetlink("listing the addresses of this machine") as ipr:
+        # One question for all: what it costs is the asking.
+        for one in ipr.addr("dump"):
+            if (name := names.get(one["index"])) is not None:
+                address = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
+                found[name].append(ip_interface(f"{address}/{one['prefixlen']}"))
+    return {name: tuple(sorted(several, key=lambda one: one.version)) for name, several in found.items()}

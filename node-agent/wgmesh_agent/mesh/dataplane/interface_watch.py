@@ -1,0 +1,71 @@
+"""Sees what others do to the mesh's interface as soon as they do it, and has it put right.
+
+The kernel tells of links, addresses, routes and rules. It tells nothing of WireGuard's own settings (`wg set`), so
+those are read now and then, as often as that costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from wgmesh_agent.linux.interface_monitor import interface_news
+from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
+from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
+from wgmesh_agent.wireguard.errors import BackEndError
+
+log = structlog.get_logger()
+READ_SECONDS, SECONDS_A_PEER = 0.7, 0.01
+"""The pause before the next reading: the more there is to read, the less often, so that it costs about the same."""
+TOGETHER_SECONDS = 0.05
+"""For what somebody changes in several steps."""
+
+
+class InterfaceWatch:
+    """One instance a node."""
+
+    def __init__(
+        self, interface: str, reconciler: Reconciler, repairs: Repairs, beside: Callable[[], None]
+    ) -> None:
+        """`beside`: puts right what else may have been changed with the interface. Blocking, in a thread."""
+        self._interface = interface
+        self._reconciler = reconciler
+        self._repairs = repairs
+        self._beside = beside
+        self._heard = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            group.create_task(self._read())
+            group.create_task(self._repair())
+
+    async def _listen(self) -> None:
+        async for _ in interface_news(self._interface):
+            self._heard.set()
+
+    async def _read(self) -> None:
+        while True:
+            known = self._reconciler.known
+            await asyncio.sleep(max(READ_SECONDS, SECONDS_A_PEER * (len(known.peers) if known else 0)))
+            try:
+                changed = await self._reconciler.is_changed()
+            except BackEndError as error:
+                log.debug("WireGuard cannot be read", why=str(error))
+                changed = True
+            if changed:
+                self._heard.set()
+
+    async def _repair(self) -> None:
+        while True:
+            await self._heard.wait()
+            await asyncio.sleep(max(TOGETHER_SECONDS, self._repairs.due(time.monotonic())))
+            self._heard.clear()
+            self._reconciler.check_soon()
+            await asyncio.to_thread(self._beside)
+            # Also for looks that find nothing: what we change ourselves is told as well.
+            await asyncio.sleep(READ_SECONDS)

@@ -1,0 +1,373 @@
+"""Keeps WireGuard as the ledger wants it: reads what is there, diffs, applies only the difference."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import structlog
+
+from wgmesh_agent.linux.interface_addresses import sources_of
+from wgmesh_agent.linux.port_owner import taken
+from wgmesh_agent.mesh.dataplane.desired_device import desired_device
+from wgmesh_agent.mesh.dataplane.handshake_retry import FirstHandshakes
+from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs, changed_by_others
+from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.chunks import SLICE
+from wgmesh_agent.runtime.reminders import Reminders
+from wgmesh_agent.wireguard.backend import Backend, BackendKind
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
+from wgmesh_agent.wireguard.errors import BackEndError, number_of
+from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Network, Peer
+
+log = structlog.get_logger()
+INTERVAL_SECONDS = 15.0
+RETRY_SECONDS = 2.0
+ADOPTED_PEERS_SECONDS = 60.0
+SECONDS_A_PEER, LONGEST_BREATH_SECONDS = 0.005, 0.5
+"""Between two passes: one at many peers is no small work."""
+DISCARD_PORT = 9
+DRAIN_SECONDS = 0.05
+"""For packets that were on their way to a peer when its ranges went to another."""
+
+
+class Reconciler:
+    """One task owns the back end; everyone else pokes it or reads through it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: Callable[[], InterfaceSpec],
+        private_key: PrivateKey,
+        listen_port: int,
+        ledger: Ledger,
+        *,
+        ages: HandshakeAges | None = None,
+        keepalive_seconds: int | None = None,
+        routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
+        shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
+            desired
+        ),
+        seen: Callable[[Device], None] = lambda device: None,
+        repairs: Repairs | None = None,
+    ) -> None:
+        """
+        Args:
+            ages: of handshakes, with what is remembered of the wall clock.
+            routes: the networks behind peers, by key.
+            shape: what to make of the desired device, given what the device holds and unix seconds.
+            seen: called with the device as read, at the beginning of each pass.
+            repairs: told what others had changed.
+        """
+        self._routes = routes
+        self._backend = backend
+        self._spec = spec
+        self._key = private_key
+        self._public = private_key.public()
+        self._port = listen_port
+        self._ledger = ledger
+        self.keepalive_seconds = keepalive_seconds
+        self._shape = shape
+        self._seen = seen
+        self._wanted = Changes()
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._served = 0
+        self._device: Device | None = None
+        self._looked: tuple[float, Device] | None = None
+        self._opened: InterfaceSpec | None = None
+        self._source_lost = False
+        self._left: Device | None = None
+        self._left_fingerprint: int | None = None
+        """Of `_left`, once the device was found to be so."""
+        self._check_wanted = self._checked = False
+        self._repairs = repairs or Repairs(backend.name)
+        self._started = time.monotonic()
+        self._bound: set[PublicKey] = set()
+        self.first_handshakes = FirstHandshakes(self._public)
+        self._ages = ages or HandshakeAges()
+        self._reminders = Reminders()
+
+    def use_key(self, private_key: PrivateKey) -> None:
+        """The interface is to have this key from the next pass on."""
+        self._key, self._public = private_key, private_key.public()
+        self.first_handshakes = FirstHandshakes(self._public)
+
+    def poke(self) -> None:
+        """The ledger changed: reconcile soon."""
+        self._wanted.bump()
+
+    def check_soon(self) -> None:
+        """Somebody may have changed the interface: look at all of it soon."""
+        self._check_wanted = True
+        self.poke()
+
+    async def is_changed(self) -> bool:
+        """Whether the device is not as the last pass left it. Raises BackEndError."""
+        async with self._lock:
+            if self._left is None:
+                return False
+            # Read before the device: what changes in between is seen by the next look.
+            fingerprint = await self._backend.fingerprint()
+            if fingerprint == self._left_fingerprint:
+                return False
+            changed = bool(changed_by_others(self._left, await self._backend.read()))
+            self._left_fingerprint = None if changed else fingerprint
+            return changed
+
+    def source_lost(self) -> None:
+        """This machine lost an address, which wireguard-go may go on sending from: every send then fails, for ever.
+
+        It chooses a source anew for an endpoint that is written, so the endpoints it has are written once more.
+        """
+        self._source_lost = self._backend.kind is BackendKind.USERSPACE
+        self.poke()
+
+    async def network_changed(self) -> None:
+        """This machine's addresses or routes are others: what went to peers before may be lost."""
+        silent = self.first_handshakes.silent()
+        if silent and self.first_handshakes.rerouted(await self._sources(silent), time.monotonic()):
+            self.poke()
+
+    async def _sources(self, keys: Iterable[PublicKey]) -> dict[PublicKey, IPAddress | None]:
+        """The addresses of this machine from which packets to peers leave; None: from nowhere."""
+        peers = self._device.peers if self._device is not None else {}
+        targets = {
+            key: peer.endpoint.address
+            for key in keys
+            if (peer := peers.get(key)) is not None and peer.endpoint is not None
+        }
+        return await asyncio.to_thread(
+            lambda: {key: next(iter(sources_of((target,))), None) for key, target in targets.items()}
+        )
+
+    async def run(self) -> None:
+        """Reconciles on every poke, and every 15 s whatever others did to the interface."""
+        seen = self._wanted.generation
+        checked = time.monotonic()
+        while True:
+            check_due = checked + INTERVAL_SECONDS
+            ages_due = self._ages.next_deadline(time.time())
+            if ages_due is not None:
+                ages_due += time.monotonic() - boot_clock.seconds()
+            deadlines = (self.first_handshakes.next_deadline(), ages_due)
+            due = min([check_due, *(deadline for deadline in deadlines if deadline is not None)])
+            await self._wanted.after(seen, max(0.0, due - time.monotonic()))
+            seen = self._wanted.generation
+            check = time.monotonic() >= check_due
+            if check:
+                checked = time.monotonic()
+            try:
+                await self.reconcile(check_interface=check)
+            except BackEndError as error:
+                if not self._checked:
+                    # Somebody may have taken the interface away, or is just about to: that is mended by a look at it.
+                    log.debug(
+                        "cannot program WireGuard", why=str(error), next="looking at the whole interface"
+                    )
+                    self._check_wanted = True
+                else:
+                    if self._reminders.is_due(str(error), time.monotonic()):
+                        log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
+                self.check_soon()
+            else:
+                if self._reminders.over():
+                    log.info("WireGuard is programmed again")
+            # What changes together, like all that is told of a newcomer, is programmed together.
+            await asyncio.sleep(min(LONGEST_BREATH_SECONDS, SECONDS_A_PEER * len(self._ledger)))
+
+    async def reconcile(self, *, check_interface: bool = True) -> Device:
+        """One pass; answers what the device holds after it. Callers that wait together share one.
+
+        Raises:
+            BackEndError: the interface could not be read or changed; the next pass starts from what is there.
+        """
+        try:
+            return await self._reconcile(check_interface=check_interface)
+        except BackEndError as error:
+            if number_of(error) != errno.EADDRINUSE:
+                raise
+            fault = await asyncio.to_thread(taken, self._port, ("udp",), "-listen-port, spec.wireguard.port")
+            raise BackEndError(str(fault.strerror)) from error
+
+    async def _reconcile(self, *, check_interface: bool) -> Device:
+        self._asked += 1
+        ticket = self._asked
+        async with self._lock:
+            if self._served >= ticket and self._device is not None:
+                return self._device
+            served, self._looked = self._asked, None
+            spec = self._spec()
+            found_changed: list[str] = []
+            self._checked = check_interface or self._check_wanted or spec != self._opened
+            if self._checked:
+                self._check_wanted = False
+                differed = (await self._backend.open(spec)).differed
+                found_changed += differed if spec == self._opened else ()
+                self._opened = spec
+            held = await self._backend.read()
+            if self._left is not None:
+                found_changed += changed_by_others(self._left, held)
+            # What an error leaves half done is nobody else's doing.
+            self._left = self._left_fingerprint = None
+            self._repairs.note(found_changed, time.monotonic())
+            self._seen(held)
+            found = self._ages.look(held, time.time(), boot_clock.seconds())
+            # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
+            desired = await asyncio.to_thread(self._wanted_of, list(self._ledger), self._routes())
+            desired = self._shape(desired, found, time.time())
+            actual = await self._without_silent(found, desired)
+            changes = await asyncio.to_thread(self._difference, desired, actual, time.time())
+            changes = tuple(_as_it_was(change, found) for change in changes)
+            changes = self._without_early_removals(changes, actual)
+            if self._source_lost:
+                changes = (*changes, *same_endpoints(actual))
+            created = [
+                change.public_key for change in changes if isinstance(change, SetPeer) and change.create
+            ]
+            late = superseded(changes, actual)
+            await self._backend.apply([change for change in changes if change not in late])
+            if late:
+                await self._knock_at(created)
+                await asyncio.sleep(DRAIN_SECONDS)
+                await self._backend.apply(late)
+            device = await self._backend.read() if changes else actual
+            self._device, self._left, self._served = device, device, served
+            self.first_handshakes.made(created, time.monotonic())
+        if self._source_lost:
+            self._source_lost = False
+            await knock_at_all([binding.claim.addresses[0] for binding in self._ledger])
+        if changes:
+            log.debug("programmed", changes=len(changes), new_peers=len(created))
+        if created:
+            self.first_handshakes.leave_from(await self._sources(created))
+        await self._knock_at(created)
+        return device
+
+    def _wanted_of(
+        self, bindings: Sequence[Binding], routes: Mapping[PublicKey, Sequence[Network]]
+    ) -> DesiredDevice:
+        keepalive = self.keepalive_seconds
+        return desired_device(self._key, self._port, bindings, routes, keepalive_seconds=keepalive)
+
+    def _difference(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
+        return diff(desired, actual, now_unix=now_unix, own_public=self._public)
+
+    async def _knock_at(self, keys: Iterable[PublicKey]) -> None:
+        bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
+        await knock_at_all([binding.claim.addresses[0] for binding in bindings])
+
+    async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
+        """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
+        due = self.first_handshakes.due(device, time.monotonic())
+        # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
+        silent = {key for key in due if self._is_where_it_says(device.peers[key])}
+        # What was tried in vain would hold up the next try for five seconds.
+        silent.update(
+            wanted.public_key
+            for wanted in desired.peers
+            if wanted.try_now is not None
+            and (held := device.peers.get(wanted.public_key)) is not None
+            and not held.last_handshake
+        )
+        if silent:
+            log.debug("no first handshake, beginning anew", peers=[str(key) for key in sorted(silent)])
+        lost = {key for key in self._ages.lost(time.time(), boot_clock.seconds()) if key in device.peers}
+        if lost:
+            log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
+                        peers=[str(key) for key in sorted(lost)])  # fmt: skip
+        silent |= lost
+        if not silent:
+            return device
+        await self._backend.apply([RemovePeer(key) for key in sorted(silent)])
+        return replace(device, peers={key: peer for key, peer in device.peers.items() if key not in silent})
+
+    def _is_where_it_says(self, peer: Peer) -> bool:
+        binding = self._ledger.by_key(peer.public_key)
+        return binding is not None and peer.endpoint in binding.claim.endpoints
+
+    def _without_early_removals(self, changes: Sequence[Change], actual: Device) -> tuple[Change, ...]:
+        """A peer found on an adopted interface may be a member whose announcement the last snapshot missed: it keeps
+        its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once, and so does
+        whose addresses are another's now: the former key of a member that has a new one.
+        """
+        if time.monotonic() - self._started > ADOPTED_PEERS_SECONDS:
+            return tuple(changes)
+        self._bound.update(binding.claim.public_key for binding in self._ledger)
+        taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}
+
+        def keeps(key: PublicKey) -> bool:
+            return key not in self._bound and not actual.peers[key].allowed_ips <= taken
+
+        return tuple(
+            change for change in changes if not (isinstance(change, RemovePeer) and keeps(change.public_key))
+        )
+
+    @property
+    def known(self) -> Device | None:
+        """What the device held at the last pass; None before the first."""
+        return self._device
+
+    async def read(self, at_most_seconds_ago: float = 0.0) -> Device:
+        """What the device holds now, or held so long ago. Raises BackEndError."""
+        async with self._lock:
+            if self._looked is None or time.monotonic() - self._looked[0] > at_most_seconds_ago:
+                device = await self._backend.read()
+                self._looked = time.monotonic(), device
+            return self._looked[1]
+
+
+def _as_it_was(change: Change, found: Device) -> Change:
+    """A peer that is made anew is reached where it was when it shook hands."""
+    if not isinstance(change, SetPeer) or not change.create:
+        return change
+    peer = found.peers.get(change.public_key)
+    if peer is None or peer.endpoint is None or not peer.last_handshake:
+        return change
+    return replace(change, endpoint=peer.endpoint)
+
+
+def same_endpoints(device: Device) -> Iterator[SetPeer]:
+    """Writes every endpoint as it is."""
+    for key, peer in device.peers.items():
+        if peer.endpoint is not None:
+            yield SetPeer(key, peer.endpoint)
+
+
+async def knock_at_all(addresses: Sequence[IPAddress]) -> None:
+    """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
+    for start in range(0, len(addresses), SLICE):
+        if start:
+            await asyncio.sleep(0)
+        knock(addresses[start : start + SLICE])
+
+
+def knock(addresses: Iterable[IPAddress]) -> None:
+    """Sends one datagram to each mesh address, so that WireGuard shakes hands now and not at the first real packet.
+
+    Both ends of a new pair do this; whichever programmed the other last succeeds, and nobody waits for the five
+    seconds after which WireGuard would try again.
+    """
+    sockets: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            try:
+                # Descriptors may have run out, or the machine may lack the family: a knock that is not sent is nothing.
+                if family not in sockets:
+                    sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    sockets[family].setblocking(False)
+                sockets[family].sendto(b"\0", (str(address), DISCARD_PORT))
+            except OSError as error:
+                log.debug("knock not sent", address=str(address), why=error.strerror)

@@ -1,0 +1,57 @@
+"""What is answered to the query `_where`, whose payload is a member's name: where its WireGuard can be reached.
+
+The member itself answers with its own addresses, any other with the endpoint that its WireGuard has learned. Neither is
+believed: an answer is a candidate, and only who holds the peer's key can shake hands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.mesh.membership.ledger import MAX_ENDPOINTS, usable_endpoints
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.meshservice_pb2 import Whereabouts
+from wgmesh_api.values import UnusableValue, check_address
+
+QUERY = "_where"
+MAX_ANSWER_BYTES = 512
+_PORT_BYTES = 2
+_LENGTHS = (4 + _PORT_BYTES, 16 + _PORT_BYTES)
+
+
+class WhereaboutsError(Exception):
+    """An answer that makes no sense; one sentence."""
+
+
+def encode(endpoints: Iterable[Endpoint]) -> bytes:
+    """At most MAX_ENDPOINTS of them, in order: 4 or 16 bytes of address, 2 of port (big-endian) each."""
+    packed = [one.address.packed + one.port.to_bytes(_PORT_BYTES, "big") for one in endpoints]
+    return Whereabouts(endpoints=packed[:MAX_ENDPOINTS]).SerializeToString()
+
+
+def decode(answer: bytes, ranges: Sequence[IPv4Network | IPv6Network]) -> tuple[Endpoint, ...]:
+    """The endpoints of an answer that could be used, at most MAX_ENDPOINTS, none inside `ranges`.
+
+    Raises:
+        WhereaboutsError: it is too long, no such message, or names something else than endpoints.
+    """
+    if len(answer) > MAX_ANSWER_BYTES:
+        raise WhereaboutsError(f"an answer of {len(answer)} bytes, more than {MAX_ANSWER_BYTES}")
+    try:
+        packed = Whereabouts.FromString(answer).endpoints
+    except DecodeError as error:
+        raise WhereaboutsError(f"no list of endpoints: {error}") from error
+    if any(len(one) not in _LENGTHS for one in packed):
+        raise WhereaboutsError("an endpoint that is neither of IPv4 nor of IPv6")
+    return usable_endpoints((found for one in packed if (found := _endpoint(one)) is not None), ranges)
+
+
+def _endpoint(packed: bytes) -> Endpoint | None:
+    raw, port = packed[:-_PORT_BYTES], int.from_bytes(packed[-_PORT_BYTES:], "big")
+    try:
+        return Endpoint(check_address(IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)), port)
+    except UnusableValue:
+        return None

@@ -1,0 +1,94 @@
+"""Agreement of bootstrap nodes on addresses: the query `_claim`, and the answer to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.serf.events import QueryReceived
+from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from, peer_message
+from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.runtime.borders import border
+from wgmesh_api.meshservice_pb2 import Peer
+
+log = structlog.get_logger()
+QUERY = "_claim"
+FREE, TAKEN = b"\x01", b"\x00"
+SECONDS = 0.5
+TRIES = 2
+CLAIMS = border("address claim", "`_claim` queries of other bootstrap nodes, and their answers")
+
+
+class AddressClaims:
+    """What a bootstrap node asks the others before it gives an address, and answers them."""
+
+    def __init__(
+        self,
+        gossip: GossipNode,
+        admissions: Admissions,
+        refusals: Refusals,
+        promise: Callable[[Claim, float, str], bool],
+    ) -> None:
+        """
+        Args:
+            promise: keeps the claim's addresses for it until a time in monotonic seconds has passed, on behalf of the
+                bootstrap node named; False if they are not free.
+        """
+        self._gossip = gossip
+        self._admissions = admissions
+        self._refusals = refusals
+        self._promise = promise
+
+    def answer(self, request: QueryReceived) -> bytes | None:
+        """Only to bootstrap nodes, by the address that the query came from: any member could reserve all addresses."""
+        asker = request.source_member
+        if asker is None or asker != request.source_node:
+            CLAIMS.reject(
+                "not_direct", request.source_node, "the query did not come from the member it names"
+            )
+            return None
+        if not self._admissions.may_admit(asker):
+            CLAIMS.reject("no_role", asker, "it claims an address, and is not known to admit")
+            return None
+        try:
+            claim = claim_from(Peer.FromString(request.payload))
+        except (DecodeError, PeerMessageError) as error:
+            self._refusals.count("malformed_claim", str(error))
+            return None
+        return FREE if self._promise(claim, time.monotonic(), asker) else TAKEN
+
+    async def ask(self, claim: Claim, others: Sequence[str]) -> bool:
+        """Whether none of the other bootstrap nodes has promised an address of the claim to another key.
+
+        They are asked straight, and once more: an answer is for the node whose own datagram asked, and one may be lost.
+        """
+        silent, payload = set(others), peer_message(claim).SerializeToString()
+        for _ in range(TRIES):
+            if not silent:
+                return True
+            try:
+                result = await self._gossip.query(
+                    QUERY, payload, nodes=sorted(silent), direct=True, timeout=SECONDS
+                )
+            except GossipError as error:
+                log.warning("other bootstrap nodes could not be asked", why=str(error))
+                return True
+            for name, answer in result.responses.items():
+                if answer != TAKEN or name not in silent:
+                    continue
+                if self._admissions.may_admit(name):
+                    return False
+                CLAIMS.reject("no_role", name, "it reports an address as taken, and is not known to admit")
+            silent -= set(result.responses)
+        if silent:
+            log.warning(
+                "bootstrap nodes did not answer", nodes=sorted(silent), address=str(claim.addresses[0])
+            )
+        return True

@@ -1,0 +1,159 @@
+"""A bootstrap node's extra work: admitting joiners, and agreeing on addresses with the other bootstrap nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from ipaddress import IPv4Network, IPv6Network
+
+import structlog
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.serf.query_responder import PING_QUERY
+from wgmesh_agent.linux.port_owner import needing
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
+from wgmesh_agent.mesh.join.address_claims import QUERY as CLAIM_QUERY
+from wgmesh_agent.mesh.join.address_claims import AddressClaims
+from wgmesh_agent.mesh.join.registrar import ARRIVAL_SECONDS, Registrar
+from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshServer, MeshService, serve
+from wgmesh_agent.mesh.join.tokens import TOKEN_BYTES, TokenStore
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress
+from wgmesh_agent.mesh.membership.tracker import PRESENT
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.model import Network
+from wgmesh_api.meshservice_pb2 import Peer
+
+log = structlog.get_logger()
+ANSWER_SECONDS = 3.0
+SWEEP_SECONDS = 10.0
+STOP_GRACE_SECONDS = 1.0
+
+
+class Bootstrap:
+    """The Mesh service on top of a running node."""
+
+    def __init__(self, node: MeshNode, ranges: tuple[IPv4Network | IPv6Network, ...]) -> None:
+        self._node = node
+        self._policy = node.policies.membership
+        self._server: MeshServer | None = None
+        self._is_sweeping = False
+        self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
+        self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.promise)
+        node.gossip.on_query(CLAIM_QUERY, self._claims.answer)
+
+    async def start(self, bind: str, tls: Credentials | None) -> None:
+        """Serves gRPC on `bind` (`address:port`). Raises OSError if it cannot."""
+        node = self._node
+        facts = MeshFacts(
+            name=node.record.mesh,
+            ranges=node.record.ranges,
+            created_unix=node.record.created_unix,
+            gossip_port=node.record.gossip_port,
+            profile=node.record.profile,
+        )
+        service = MeshService(
+            facts,
+            self.registrar,
+            TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
+            own=lambda: node.admissions.own(node.own_claim()),
+            vouch=node.admissions.vouch,
+            requires_admission=node.admissions.required,
+            gossip_keys=lambda: GossipKeys(node.record.gossip_keys, node.record.gossip_keys_since),
+            own_key=lambda: node.identity.private_key,
+            denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
+        )
+        port = int(bind.rpartition(":")[2])
+        with needing(port, ("tcp",), "admission of members; -grpc-bind-port, spec.bootstrap.port"):
+            self._server = await serve(service, bind, tls)
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            node.tasks.keep(self._sweep, "sweep")
+
+    async def stop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(STOP_GRACE_SECONDS)
+
+    def is_alive(self, node: str) -> bool:
+        member = self._node.gossip.members().get(node)
+        return member is not None and member.status in PRESENT
+
+    async def answers(self, binding: Binding) -> bool:
+        node = binding.claim.node
+        try:
+            before = await self._received(binding)
+            result = await self._node.gossip.query(PING_QUERY, nodes=[node], ack=True, timeout=ANSWER_SECONDS)
+            # Others could answer in its name, but not through its tunnel.
+            return node in result.acks and await self._received(binding) > before
+        except (GossipError, BackEndError) as error:
+            log.warning("member could not be asked whether it lives", node=node, why=str(error))
+            return False
+
+    async def _received(self, binding: Binding) -> int:
+        """Bytes that came through a member's tunnel so far."""
+        peer = (await self._node.device()).peers.get(binding.claim.public_key)
+        return peer.rx_bytes if peer is not None else 0
+
+    def bootstraps(self) -> tuple[str, ...]:
+        others = (binding.claim.node for binding in self._node.ledger if binding.claim.bootstrap)
+        return (self._node.record.node, *others)
+
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        return self._policy.assigned_addresses(node, caller)
+
+    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+        given = self._policy.allowed_routes(node, asked)
+        for route in asked:
+            if route not in given:
+                self._node.refusals.count(
+                    "route_not_allowed", f"{node} asks to announce {route}, which it was not given"
+                )
+        return given
+
+    async def claim_elsewhere(self, claim: Claim) -> bool:
+        others = [name for name in self.bootstraps()[1:] if self.is_alive(name)]
+        return await self._claims.ask(claim, others)
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        node = self._node
+        if replaced is not None:
+            log.warning(
+                "member has a new key", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                instead_of=str(replaced.claim.public_key),
+            )  # fmt: skip
+        vouched = node.admissions.vouch(binding.claim)
+        # Who was told an address must find it taken after a power cut here.
+        await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.remember())
+        node.announce(vouched)
+        node.changes.bump()
+
+    async def abandoned(self, binding: Binding) -> None:
+        log.warning("joiner never came", node=binding.claim.node, after_seconds=ARRIVAL_SECONDS)
+        self._node.announce(binding.claim, Peer.LEAVE)
+        self._node.reconciler.poke()
+        self._node.changes.bump()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.registrar.sweep(time.time())
+            self._announce_routes()
+
+    def _announce_routes(self) -> None:
+        """Members whose routes are others now: who sees no roster hears of it so."""
+        admissions = self._node.admissions
+        for binding in list(self._node.ledger):
+            claim = binding.claim
+            record = claim.admission
+            if (
+                record is not None
+                and self._policy.allowed_routes(claim.node, claim.routes or ()) != record.routes
+            ):
+                vouched = admissions.vouch(claim)
+                if vouched.admission is not record:
+                    log.info("routes changed", node=claim.node, routes=[str(r) for r in vouched.routes or ()])
+                    self._node.announce(vouched)

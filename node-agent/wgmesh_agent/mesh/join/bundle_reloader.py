@@ -1,0 +1,115 @@
+"""The join bundle while the agent runs: taken up anew when its file changes, and warned of before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.mesh.join.bundle import FETCH, BundleError, credentials_of, ends_soon, files_of, read_bundle
+from wgmesh_agent.runtime.supervisor import Run
+from wgmesh_agent.settings.model import Bundle, HostPort
+
+log = structlog.get_logger()
+LOOK_SECONDS = 5.0
+REMIND_SECONDS = 24 * 3600.0
+OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
+
+Signature = tuple[int, int, int]
+
+
+class BundleWatch:
+    """Keeps `credentials` as the file has them; what is wrong with a new one is logged, and the last good one stays."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.bundle = bundle
+        self.credentials = credentials_of(bundle)
+        self._clock = clock
+        self._now = now
+        self._seen = _signature(bundle.path)
+        self._reminded_at: float | None = None
+
+    def beside(self, session: Session) -> Iterable[tuple[str, Run]]:
+        """What runs beside each session."""
+        return (("bundle", self.run),)
+
+    def bootstraps(self) -> tuple[HostPort, ...]:
+        return self.bundle.bootstraps
+
+    async def run(self) -> None:
+        """Looks every few seconds until it is cancelled."""
+        if _others_may_read(self.bundle.path):
+            log.warning(
+                "others may read the bundle, and the private key in it",
+                file=str(self.bundle.path),
+                next="chmod 600",
+            )
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Takes the bundle up anew if its file changed; once a day says that it ends soon."""
+        signature = _signature(self.bundle.path)
+        if signature != self._seen:
+            self._seen = signature
+            # Without the file the one in memory is as good as before.
+            if signature is not None:
+                await self._take_up()
+        self._remind()
+
+    async def _take_up(self) -> None:
+        old = self.bundle
+        try:
+            found = await asyncio.to_thread(read_bundle, old.path)
+        except BundleError as error:
+            log.warning("bundle not taken up, the one before stays", why=str(error))
+            return
+        if (found.mesh, found.node) != (old.mesh, old.node):
+            why = f"it is for {found.node} in the mesh {found.mesh}, and this is {old.node} in {old.mesh}"
+            log.warning("bundle not taken up, the one before stays", why=why)
+            return
+        self.bundle, self.credentials.files = found, files_of(found)
+        self._reminded_at = None
+        until = self.credentials.files.leaf().not_valid_after_utc.isoformat()
+        log.info("bundle taken up", file=str(found.path), certificate_until=until)
+
+    def _remind(self) -> None:
+        leaf, now = self.credentials.files.leaf(), self._clock()
+        if self._reminded_at is not None and now - self._reminded_at < REMIND_SECONDS:
+            return
+        moment, end = self._now(), leaf.not_valid_after_utc
+        if not ends_soon(leaf, moment):
+            return
+        self._reminded_at = now
+        days = round((end - moment).total_seconds() / 86400, 1)
+        what = "certificate ends soon" if moment < end else "certificate has ended"
+        log.warning(what, file=str(self.bundle.path), end=end.isoformat(), days=days, next=FETCH)
+
+
+def _signature(path: Path) -> Signature | None:
+    """What changes when the file does; None if there is no ordinary file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def _others_may_read(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & OTHERS_MAY)
+    except OSError:
+        return False

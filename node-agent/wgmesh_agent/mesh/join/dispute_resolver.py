@@ -1,0 +1,132 @@
+"""Settling contradictions: another key for a bound member counts only if a bootstrap node says the same.
+
+Every member holds the gossip key, so what gossip says against a binding is refused. But a machine that was set up anew
+is such a contradiction too, and it was admitted properly. The difference is known to bootstrap nodes, which answer
+Peers() over TLS to whoever has a certificate: so they are asked, and what they say is bound instead. The same asking
+finds a bootstrap node that lost its own key and that nobody can reach through the mesh any more, and binds a member
+whose admission record nobody has, or is not believed here since this clock is behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from wgmesh_agent.mesh.join.client import JoinUnreachable
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.settings.model import HostPort
+
+log = structlog.get_logger()
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+INTERVAL_SECONDS = 15.0
+CROWDED_PAUSE_SECONDS = 2.0
+"""Between requests while gossip names more strangers than can be asked about: newcomers among them wait for this."""
+CROWDED_PAUSE_SECONDS_A_MEMBER = 0.02
+"""Whoever invents members has all others ask the bootstrap nodes: together they ask them 50 times a second at most."""
+
+
+class Confirming:
+    """Asks bootstrap nodes while something is in dispute, ever more seldom as long as they do not settle it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        accept: Callable[[Claim, Origin], bool],
+        disputed: Callable[[], Awaitable[list[Claim]]],
+        has_lost_bootstrap: Callable[[], bool],
+        is_crowded: Callable[[], bool],
+        bootstraps: Callable[[], Sequence[HostPort]],
+        ask: Callable[[HostPort], Awaitable[Sequence[Claim]]],
+    ) -> None:
+        """
+        Args:
+            disputed: what living members say of themselves and the ledger refuses.
+            has_lost_bootstrap: whether a bootstrap node is bound that gossip does not have alive.
+            is_crowded: whether gossip names more members without an admission record than can be asked about at once.
+            ask: a bootstrap node's Peers(), itself first; raises JoinUnreachable.
+        """
+        self._ledger = ledger
+        self._accept = accept
+        self._disputed = disputed
+        self._has_lost_bootstrap = has_lost_bootstrap
+        self._is_crowded = is_crowded
+        self._bootstraps = bootstraps
+        self._ask = ask
+
+    async def run(self, changes: Changes) -> None:
+        """Looks after every change, and every 15 s."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            generation = changes.generation
+            if self._is_crowded() or self._has_lost_bootstrap() or await self._disputed():
+                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+                if self._is_crowded():
+                    pause = crowded_pause_seconds(len(self._ledger))
+            else:
+                pause = FIRST_PAUSE_SECONDS
+            await changes.after(generation, INTERVAL_SECONDS)
+            await asyncio.sleep(jittered(pause))
+
+    async def settle(self) -> bool:
+        """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""
+        settled = False
+        for bootstrap in self._bootstraps():
+            try:
+                told = await self._ask(bootstrap)
+            except JoinUnreachable as error:
+                log.debug("bootstrap node could not be asked", bootstrap=str(bootstrap), why=str(error))
+                continue
+            # Their announcement may have been lost, and among so many strangers their turn to be asked about is far.
+            for claim in told if self._is_crowded() else ():
+                if self._is_new(claim):
+                    settled |= self._bind(claim, bootstrap)
+                    await asyncio.sleep(0)
+            # Among a thousand strangers finding out takes long: once, unless somebody was bound.
+            disputed, is_bound = await self._disputed(), False
+            for claim in confirmed(disputed, told):
+                if self._ledger.by_key(claim.public_key) is None or self._ledger.contradicts(claim):
+                    is_bound |= self._bind(claim, bootstrap)
+            # Nobody knows better than the bootstrap node who it is itself.
+            for claim in told[:1]:
+                if self._ledger.contradicts(claim):
+                    is_bound |= self._bind(claim, bootstrap)
+            settled |= is_bound
+            if is_bound:
+                disputed = await self._disputed()
+            if not disputed and not self._has_lost_bootstrap():
+                break
+        return settled
+
+    def _is_new(self, claim: Claim) -> bool:
+        known = self._ledger.by_key(claim.public_key) or self._ledger.by_name(claim.node)
+        return claim.node != "" and known is None and not self._ledger.contradicts(claim)
+
+    def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
+        if not self._accept(claim, Origin.PEERS):
+            return False
+        log.warning("member is bound as a bootstrap node has it", node=claim.node, pubkey=str(claim.public_key),
+                    confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
+        return True
+
+
+def crowded_pause_seconds(members: int) -> float:
+    """Between two requests of one of so many members in a crowd."""
+    return max(CROWDED_PAUSE_SECONDS, CROWDED_PAUSE_SECONDS_A_MEMBER * members)
+
+
+def confirmed(disputed: Sequence[Claim], told: Sequence[Claim]) -> list[Claim]:
+    """What a bootstrap node tells of the disputed keys, where it tells no other name."""
+    by_key = {claim.public_key: claim for claim in told}
+    found = []
+    for claim in disputed:
+        other = by_key.get(claim.public_key)
+        if other is not None and other.node in ("", claim.node):
+            found.append(replace(other, node=claim.node))
+    return found

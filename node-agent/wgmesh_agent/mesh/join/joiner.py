@@ -1,0 +1,233 @@
+"""Entering a mesh by one of several bootstrap nodes: tried in turn, with backoff, until one admits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from wgmesh_agent.linux.name_resolution import NameServiceAway, addresses_of, resolve
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, has_route_to
+from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.psk.secret_file import SecretSource
+from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Endpoint, Network
+
+log = structlog.get_logger()
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+KNOCK_SECONDS = 1.0
+"""Between two looks whether a bootstrap node takes connections at all, and for how long each may take."""
+EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+"""A clock that says less was never set: this program is younger."""
+
+
+class CannotEnter(Exception):
+    """No bootstrap node let this node in; says what each answered."""
+
+
+class CannotTryYet(JoinUnreachable):
+    """This machine lacks what it takes to ask: an address, a route, a name server, the time of day."""
+
+
+class EndpointTowards(Protocol):
+    """Where this node is reached, given the addresses of the bootstrap node it is about to ask."""
+
+    async def __call__(self, towards: Sequence[IPAddress]) -> Endpoint: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How this node enters: whom it asks, and as whom.
+
+    Attributes:
+        node: the name to ask for; empty: whatever the mesh makes of the address.
+        routes: networks behind this node to ask for.
+        secrets: those for pre-shared keys, of which the bootstrap node is told what this node holds.
+        replaces: the key that this machine was a member with before this one, until a bootstrap node has accepted that.
+        own_key: that of `public_key`, for a proof where the certificate does not name this node.
+    """
+
+    bootstraps: tuple[HostPort, ...]
+    tls: Credentials | None
+    mesh: str
+    node: str
+    public_key: PublicKey
+    routes: tuple[Network, ...] = ()
+    replaces: PrivateKey | None = None
+    secrets: SecretSource | None = None
+    own_key: PrivateKey | None = None
+
+
+async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: float | None) -> Admitted:
+    """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
+
+    Raises:
+        CannotEnter: all refused, or the time ran out. It begins when this machine can ask, and anew each time that it
+            could not. With a timeout of 0 there is one round.
+        wgmesh_agent.mesh.discovery.advertised_endpoint.UnusableEndpoint: this node's own address is none that others
+            can use.
+    """
+    answers: dict[HostPort, str] = {}
+    waiting = list(door.bootstraps)
+    pause = FIRST_PAUSE_SECONDS
+    deadline: float | None = None
+    async with Waiting() as host:
+        while waiting:
+            began, could_try = time.monotonic(), False
+            for bootstrap in list(waiting):
+                if bootstrap not in answers:
+                    log.info("asking to be admitted", bootstrap=str(bootstrap))
+                try:
+                    return await enter_by(door, bootstrap, endpoint)
+                except JoinRefused as error:
+                    waiting.remove(bootstrap)
+                    said, could_try = f"refused: {error}", True
+                except JoinUnreachable as error:
+                    said, could_try = str(error), could_try or not isinstance(error, CannotTryYet)
+                if answers.get(bootstrap) != said:
+                    log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=said)
+                answers[bootstrap] = said
+            if not could_try:
+                # An address or a route that was there for a moment: machines boot so.
+                deadline = None
+            elif deadline is None and timeout_seconds is not None:
+                deadline = began + timeout_seconds
+            if not waiting or timeout_seconds == 0:
+                break
+            if deadline is not None and time.monotonic() + pause > deadline:
+                break
+            await _until_worth_a_try(waiting, host, jittered(pause))
+            # What a machine waits for at its boot may come at any moment.
+            pause = min(LONGEST_PAUSE_SECONDS, pause * 2) if could_try else FIRST_PAUSE_SECONDS
+    said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
+    raise CannotEnter(f"cannot join the mesh {door.mesh}: {said}")
+
+
+async def _until_worth_a_try(bootstraps: Sequence[HostPort], host: Waiting, seconds: float) -> None:
+    """Returns after so long, at once when this machine's addresses or routes change, and within a second when a
+    bootstrap node that took no connections does.
+    """
+    deadline = time.monotonic() + seconds
+    closed: set[HostPort] | None = None
+    while (left := deadline - time.monotonic()) > 0:
+        if await host.pause(min(left, KNOCK_SECONDS)) or left <= KNOCK_SECONDS:
+            return
+        opened = await asyncio.gather(*(_takes_connections(bootstrap) for bootstrap in bootstraps))
+        still = {bootstrap for bootstrap, is_open in zip(bootstraps, opened, strict=True) if not is_open}
+        if closed is not None and closed - still:
+            return
+        closed = still
+
+
+async def _takes_connections(bootstrap: HostPort) -> bool:
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(KNOCK_SECONDS):
+            for address in await resolve(bootstrap.host, bootstrap.port):
+                _, writer = await asyncio.open_connection(str(address), bootstrap.port)
+                writer.close()
+                return True
+    return False
+
+
+async def enter_by(
+    door: Door,
+    bootstrap: HostPort,
+    endpoint: EndpointTowards,
+    before_joining: Callable[[], Awaitable[None]] | None = None,
+) -> Admitted:
+    """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, UnusableEndpoint."""
+    problem = clock_trouble(datetime.now(UTC)) if door.tls is not None else None
+    if problem is not None:
+        raise CannotTryYet(problem)
+    try:
+        towards = await addresses_of(bootstrap.host, bootstrap.port)
+    except NameServiceAway as error:
+        raise CannotTryYet(str(error)) from error
+    if not towards:
+        raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
+    if not any(map(has_route_to, towards)):
+        raise CannotTryYet(f"this machine has no route to {bootstrap.host}")
+    try:
+        own = await endpoint(towards)
+    except NoEndpoint as error:
+        if not is_passing(error):
+            raise
+        raise CannotTryYet(str(error)) from error
+    try:
+        admitted = await enter(
+            str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
+            at=towards, routes=door.routes, secret_ids=door.secrets.held.ids if door.secrets else (),
+            replaces=door.replaces, own_key=door.own_key, before_joining=before_joining,
+        )  # fmt: skip
+    except JoinUnreachable as error:
+        if not any(map(has_route_to, towards)):
+            raise CannotTryYet(str(error)) from error
+        raise
+    given = admitted.admission.routes if admitted.admission else ()
+    for route in door.routes:
+        if route not in given:
+            log.error(
+                "route not announced", route=str(route), why="the bootstrap node does not allow it to this node",
+                next="set -allow-routes on the bootstrap nodes, restart them, then this agent",
+            )  # fmt: skip
+    return admitted
+
+
+def clock_trouble(now: datetime) -> str | None:
+    """Why nobody can be asked at this time of day: no certificate is valid before a clock is set."""
+    if now >= EARLIEST:
+        return None
+    return f"this machine's clock was never set: it says {now:%Y-%m-%d %H:%M}, when no certificate is valid"
+
+
+async def until_the_clock_is_set() -> None:
+    """Waits for as long as no certificate can be valid, and what is signed would be of another age."""
+    async with Waiting() as waiting:
+        while (problem := clock_trouble(datetime.now(UTC))) is not None:
+            waiting.say(problem)
+            await waiting.pause()
+
+
+def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:
+    """What to remember of an admission; tags and the time of joining outlive a second one, and so do gossip keys
+    that are later than those of whoever admitted: it may have been away itself when they changed.
+    """
+    ring, since = admitted.gossip_keys, admitted.gossip_keys_since
+    if earlier and (
+        ring == earlier.gossip_keys
+        or (earlier.created_unix == admitted.created_unix and earlier.gossip_keys_since > since)
+    ):
+        ring, since = earlier.gossip_keys, earlier.gossip_keys_since
+    return MeshRecord(
+        mesh=mesh,
+        node=admitted.node,
+        addresses=admitted.addresses,
+        ranges=admitted.ranges,
+        ipam_ranges=earlier.ipam_ranges if earlier else (),
+        created_unix=admitted.created_unix,
+        joined_unix=earlier.joined_unix if earlier else int(time.time()),
+        gossip_keys=ring,
+        gossip_keys_since=since,
+        wireguard_key_since=earlier.wireguard_key_since if earlier else 0,
+        wireguard_key_token=earlier.wireguard_key_token if earlier else "",
+        profile=admitted.profile,
+        gossip_port=admitted.gossip_port,
+        bootstrap=bootstrap,
+        tags=earlier.tags if earlier else {},
+        requires_admission=admitted.requires_admission,
+        admission=admitted.admission,
+        routes=earlier.routes if earlier else (),
+    )

@@ -1,0 +1,106 @@
+"""The Mesh service of a bootstrap node, kept bound: a port that is taken hinders the duty to admit and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.join.start_conditions import sentence
+from wgmesh_agent.settings.model import HostPort
+
+log = structlog.get_logger()
+LOOK_SECONDS = 2.0
+RETRY_SECONDS = 5.0
+TRIED_SECONDS = 5.0
+"""A service that could not be bound for so long is reported: an agent that restarts has the port a moment later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Whether joiners are served, and why not; `is_lasting` once that was tried for some seconds."""
+
+    is_serving: bool
+    problem: str = ""
+    is_lasting: bool = True
+
+
+class Service(Protocol):
+    """What is bound: `daemon.bootstrap.Bootstrap`."""
+
+    async def start(self, bind: str, tls: Credentials | None) -> None:
+        """Raises OSError: it cannot be bound, and why."""
+
+    async def stop(self) -> None:
+        """Is served no more."""
+
+
+class JoinServing:
+    """One a session; `attempt` once, then `run` beside the session."""
+
+    def __init__(
+        self,
+        service: Service,
+        bind: Callable[[], Awaitable[HostPort]],
+        tls: Credentials | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            bind: where to listen now; asked again and again, as a machine's address may change.
+        """
+        self._service = service
+        self._bind = bind
+        self._tls = tls
+        self._clock = clock
+        self._bound: HostPort | None = None
+        self._problem = ""
+        self._failing_since = 0.0
+
+    @property
+    def state(self) -> Serving:
+        if self._bound is not None:
+            return Serving(True)
+        lasting = bool(self._problem) and self._clock() - self._failing_since >= TRIED_SECONDS
+        return Serving(False, self._problem, lasting)
+
+    async def attempt(self) -> bool:
+        """Binds where it is to listen now, if it does not yet; whether it is served."""
+        wanted = await self._bind()
+        if self._bound == wanted:
+            return True
+        if self._bound is not None:
+            log.warning("joiners are served elsewhere", before=str(self._bound), now=str(wanted))
+            await self._service.stop()
+            self._bound = None
+        try:
+            await self._service.start(str(wanted), self._tls)
+        except OSError as error:
+            self._failed(sentence(error))
+            return False
+        if self._problem:
+            log.warning("joiners are served again", bind=str(wanted))
+        self._bound, self._problem = wanted, ""
+        return True
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            is_served = await self.attempt()
+            await asyncio.sleep(LOOK_SECONDS if is_served else RETRY_SECONDS)
+
+    async def stop(self) -> None:
+        await self._service.stop()
+
+    def _failed(self, problem: str) -> None:
+        if not self._problem:
+            self._failing_since = self._clock()
+        if problem != self._problem:
+            self._problem = problem
+            log.error("joiners are not served", why=problem, retry_seconds=RETRY_SECONDS)

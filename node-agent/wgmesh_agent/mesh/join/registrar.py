@@ -1,0 +1,289 @@
+"""The bootstrap side of a join, without gRPC: from a checked request to an admitted member.
+
+The ledger is the reservation: a joiner is bound before anything is awaited, so joins that run at once never see the
+same name, key or address as free. What is bound but not yet agreed with the other bootstrap nodes is kept out of
+`peers()`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.join.address_allocator import AddressAllocator, RangeExhausted, Share
+from wgmesh_agent.mesh.join.decision import Applicant, DenialReason, Denied, examine
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger, usable_host
+from wgmesh_agent.mesh.membership.names import default_node_name
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Network
+from wgmesh_api.meshservice_pb2 import JoinRequest
+
+MAX_CLAIM_ATTEMPTS = 16
+CLAIM_SECONDS = 30.0
+MAX_PROMISES = 4096
+MAX_PROMISES_AN_ASKER = 1024
+"""Far above what a bootstrap node admits in CLAIM_SECONDS, and far below the addresses of a mesh of common size."""
+ARRIVAL_SECONDS = 60.0
+
+
+class Mesh(Protocol):
+    """What the registrar needs of the running mesh."""
+
+    def is_alive(self, node: str) -> bool:
+        """Whether gossip has the member alive, or is not yet sure that it is not."""
+
+    async def answers(self, binding: Binding) -> bool:
+        """Whether the machine that holds this member's key answers a question through its tunnel, asked just now."""
+
+    def bootstraps(self) -> tuple[str, ...]:
+        """The names of all known bootstrap nodes, this one included."""
+
+    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+        """The addresses a roster has for a node; None where there is no roster. Raises Denied if it must not join."""
+
+    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+        """Which networks behind a node this one vouches for, given what it asks to announce."""
+
+    async def claim_elsewhere(self, claim: Claim) -> bool:
+        """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
+
+    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+        """Programs the new peer and announces it; `replaced` is what the same node was bound to before."""
+
+    async def abandoned(self, binding: Binding) -> None:
+        """Announces that an admitted joiner never came."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    public_key: PublicKey
+    expires: float
+    asker: str
+
+
+class Registrar:
+    """Admits joiners on one bootstrap node; `now` is monotonic seconds, `now_unix` the wall clock."""
+
+    def __init__(self, mesh_name: str, ledger: Ledger, allocator: AddressAllocator, mesh: Mesh) -> None:
+        self._mesh_name = mesh_name
+        self._ledger = ledger
+        self._allocator = allocator
+        self._mesh = mesh
+        self._tentative: set[PublicKey] = set()
+        self._promises: OrderedDict[IPAddress, _Promise] = OrderedDict()
+        self._promised_to: Counter[str] = Counter()
+
+    async def admit(
+        self,
+        request: JoinRequest,
+        caller: Caller,
+        *,
+        now: float,
+        now_unix: float,
+        proven: PublicKey | None = None,
+    ) -> Binding:
+        """Examines, binds and announces one joiner.
+
+        Args:
+            proven: the key that the caller has shown to have been a member with.
+
+        Raises:
+            Denied: with what the joiner's user should know.
+        """
+        applicant = await self._examine(request, caller, now_unix, proven)
+        if applicant.public_key in self._tentative:
+            raise Denied(
+                DenialReason.KEY_IN_USE, "a join with this public key is under way: try again in a second"
+            )
+        if applicant.replaces is not None and applicant.replaces.claim.public_key in self._tentative:
+            raise Denied(
+                DenialReason.NAME_IN_USE, "a join under this name is under way: try again in a second"
+            )
+        assigned = self._mesh.assigned(applicant.node, caller)
+        earlier = applicant.replaces
+        if applicant.known is not None and assigned not in (None, applicant.known.claim.addresses):
+            earlier = applicant.known
+        if earlier is not None:
+            self._ledger.withdraw(earlier.claim.public_key)
+        self._tentative.add(applicant.public_key)
+        try:
+            try:
+                binding = await self._bind(applicant, assigned, caller, now, now_unix)
+            except BaseException:
+                # The earlier member keeps its tunnel. Nothing was awaited since it was withdrawn: its addresses are
+                # those to be bound, which no other bootstrap node is asked for.
+                if earlier is not None:
+                    self._ledger.restore(earlier)
+                raise
+            await self._mesh.admitted(binding, applicant.replaces)
+        finally:
+            self._tentative.discard(applicant.public_key)
+        return binding
+
+    def screen(self, caller: Caller) -> None:
+        """Raises Denied for whoever a roster does not have any more, whatever it asks."""
+        if caller.identity is not None:
+            self._mesh.assigned(caller.identity.node, caller)
+
+    async def _examine(
+        self, request: JoinRequest, caller: Caller, now_unix: float, proven: PublicKey | None
+    ) -> Applicant:
+        """Examines; a certificate takes a name from no machine that lives, under the key it was admitted with, unless
+        it is shown to be that machine.
+
+        Two machines with one certificate would take it from each other for ever. A machine that lost its key is silent
+        under it, whatever gossip still believes: so who is to be replaced is asked.
+        """
+        asked: PublicKey | None = None
+        while True:
+            # Anew after a question, as all else may have changed; and from here to binding nothing is awaited.
+            applicant = examine(
+                request,
+                caller,
+                self._mesh_name,
+                self._ledger,
+                lambda node: self._is_present(node, now_unix),
+                proven,
+            )
+            earlier = applicant.replaces
+            if earlier is None or earlier.claim.public_key in (asked, proven):
+                return applicant
+            if not self._mesh.is_alive(earlier.claim.node):
+                return applicant
+            asked = earlier.claim.public_key
+            if await self._mesh.answers(earlier):
+                raise Denied(
+                    DenialReason.NAME_IN_USE,
+                    f"the member {earlier.claim.node} is alive on another machine: each needs a certificate or bundle "
+                    "of its own; if this one is to take its place, stop the other first",
+                )
+
+    def members(self) -> Iterator[Binding]:
+        """The bindings a joiner may be told of."""
+        return (binding for binding in self._ledger if binding.claim.public_key not in self._tentative)
+
+    def promise(self, claim: Claim, now: float, asker: str = "") -> bool:
+        """Answers another bootstrap node's question whether these addresses are free for this key.
+
+        A yes keeps them for half a minute, by when the announcement of the new member has arrived. Addresses outside
+        the mesh are not promised, and no asker has more promises than MAX_PROMISES_AN_ASKER.
+        """
+        self._drop_expired(now)
+        count = len(claim.addresses)
+        if (
+            self._promised_to[asker] + count > MAX_PROMISES_AN_ASKER
+            or len(self._promises) + count > MAX_PROMISES
+            or not all(self._may_be_had(address) for address in claim.addresses)
+            or any(self._is_taken(address, claim.public_key) for address in claim.addresses)
+        ):
+            return False
+        for address in claim.addresses:
+            self._forget_promise(address)
+            self._promises[address] = _Promise(claim.public_key, now + CLAIM_SECONDS, asker)
+            self._promised_to[asker] += 1
+        return True
+
+    def _may_be_had(self, address: IPAddress) -> bool:
+        return any(usable_host(address, network) for network in self._ledger.own.ranges)
+
+    def _forget_promise(self, address: IPAddress) -> None:
+        promise = self._promises.pop(address, None)
+        if promise is not None:
+            self._promised_to[promise.asker] -= 1
+            if not self._promised_to[promise.asker]:
+                del self._promised_to[promise.asker]
+
+    def _drop_expired(self, now: float) -> None:
+        """In the order in which they were made, which is that in which they expire."""
+        while self._promises:
+            address, promise = next(iter(self._promises.items()))
+            if promise.expires > now:
+                return
+            self._forget_promise(address)
+
+    async def sweep(self, now_unix: float) -> None:
+        """Takes back what was admitted here and did not show up in gossip within ARRIVAL_SECONDS."""
+        late = [
+            binding
+            for binding in self._ledger
+            if binding.origin is Origin.ADMITTED and not binding.last_seen
+            and binding.since < now_unix - ARRIVAL_SECONDS
+            and binding.claim.public_key not in self._tentative
+        ]  # fmt: skip
+        for binding in late:
+            self._ledger.withdraw(binding.claim.public_key)
+            await self._mesh.abandoned(binding)
+
+    def _is_present(self, node: str, now_unix: float) -> bool:
+        """Alive in gossip, or admitted a moment ago and on its way there."""
+        binding = self._ledger.by_name(node)
+        expected = (
+            binding is not None and not binding.last_seen and now_unix - binding.since < ARRIVAL_SECONDS
+        )
+        return expected or self._mesh.is_alive(node)
+
+    async def _bind(
+        self,
+        applicant: Applicant,
+        assigned: tuple[IPAddress, ...] | None,
+        caller: Caller,
+        now: float,
+        now_unix: float,
+    ) -> Binding:
+        addresses = assigned or applicant.kept_addresses
+        for attempt in range(MAX_CLAIM_ATTEMPTS):
+            fresh = not addresses
+            if fresh and attempt == 0:
+                addresses = self._former(applicant)
+            if not addresses:
+                addresses = self._allocate(applicant.public_key, now)
+            node = applicant.node or default_node_name(self._mesh_name, addresses[0])
+            routes = self._mesh.routes(node, applicant.routes)
+            claim = Claim(
+                node, applicant.public_key, addresses, (applicant.endpoint,), routes=routes,
+                secret_ids=applicant.secret_ids,
+            )  # fmt: skip
+            refusal = self._ledger.accept(claim, Origin.ADMITTED, now_unix, identity=caller.name)
+            if refusal is not None:
+                raise Denied(DenialReason.NAME_IN_USE, refusal.message)
+            if not fresh or await self._claim(claim):
+                binding = self._ledger.by_key(applicant.public_key)
+                if binding is None:
+                    raise Denied(DenialReason.KEY_IN_USE, "the member left while it joined: try again")
+                return binding
+            self._ledger.withdraw(applicant.public_key)
+            addresses = ()
+        raise Denied(DenialReason.EXHAUSTED, "the bootstrap nodes could not agree on an address: try again")
+
+    async def _claim(self, claim: Claim) -> bool:
+        try:
+            return await self._mesh.claim_elsewhere(claim)
+        except BaseException:
+            self._ledger.withdraw(claim.public_key)
+            raise
+
+    def _former(self, applicant: Applicant) -> tuple[IPAddress, ...]:
+        """What the node had before it left: gossip elsewhere may take its name at another address for an impostor's."""
+        former = self._ledger.former_addresses(applicant.node)
+        return () if any(self._is_taken(address, applicant.public_key) for address in former) else former
+
+    def _allocate(self, public_key: PublicKey, now: float) -> tuple[IPAddress, ...]:
+        self._drop_expired(now)
+        share = Share(self._ledger.own.node, self._mesh.bootstraps())
+        try:
+            return self._allocator.allocate(lambda address: self._is_taken(address, public_key), share)
+        except RangeExhausted as error:
+            raise Denied(DenialReason.EXHAUSTED, f"the mesh is full: {error}") from error
+
+    def _is_taken(self, address: IPAddress, public_key: PublicKey) -> bool:
+        promise = self._promises.get(address)
+        holder = self._ledger.by_address(address)
+        return (
+            address in self._ledger.own.addresses
+            or (holder is not None and holder.claim.public_key != public_key)
+            or (promise is not None and promise.public_key != public_key)
+        )

@@ -1,0 +1,266 @@
+"""The Mesh gRPC service of a bootstrap node."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import grpc
+import structlog
+
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.credentials import Credentials, caller_of
+from wgmesh_agent.mesh.join.connection_limiter import (
+    MAX_CONNECTIONS,
+    ConnectionFront,
+    caller_of_inner,
+    most_connections,
+)
+from wgmesh_agent.mesh.join.decision import DenialReason, Denied
+from wgmesh_agent.mesh.join.key_replacement_proof import is_proof
+from wgmesh_agent.mesh.join.registrar import Registrar
+from wgmesh_agent.mesh.join.tokens import TokenError, TokenStore
+from wgmesh_agent.mesh.membership.claims import Binding, Claim
+from wgmesh_agent.mesh.membership.peer_codec import peer_message
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
+from wgmesh_api.identity import IdentityError
+from wgmesh_api.meshservice_pb2 import (
+    Empty,
+    HandshakeRequest,
+    HandshakeResponse,
+    JoinRequest,
+    JoinResponse,
+    Peer,
+)
+from wgmesh_api.meshservice_pb2_grpc import MeshServicer, add_MeshServicer_to_server
+from wgmesh_api.parsed_certificate import UnreadableCertificate
+
+log = structlog.get_logger()
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_STREAMS = 64
+"""Of one connection at a time; a join has one."""
+HANDSHAKE_SECONDS = 10.0
+"""For TLS and HTTP/2 settings. A connection without a certificate ends here."""
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFacts:
+    """What every joiner is told."""
+
+    name: str
+    ranges: tuple[IPv4Network | IPv6Network, ...]
+    created_unix: int
+    gossip_port: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class GossipKeys:
+    """The key ring as joiners are told it: that which encrypts first; `since` in unix seconds."""
+
+    ring: tuple[bytes, ...] = field(repr=False)
+    since: int
+
+
+class MeshService(MeshServicer):
+    """Begin, Join, Peers. Every refusal goes to the joiner as a sentence and to the log as a line."""
+
+    def __init__(
+        self,
+        facts: MeshFacts,
+        registrar: Registrar,
+        tokens: TokenStore,
+        *,
+        own: Callable[[], Claim],
+        vouch: Callable[[Claim], Claim],
+        requires_admission: bool,
+        gossip_keys: Callable[[], GossipKeys],
+        denied: Callable[[DenialReason], None],
+        own_key: Callable[[], PrivateKey],
+    ) -> None:
+        self._facts = facts
+        self._registrar = registrar
+        self._tokens = tokens
+        self._own = own
+        self._vouch = vouch
+        self._requires_admission = requires_admission
+        self._gossip_keys = gossip_keys
+        self._denied = denied
+        self._own_key = own_key
+        self._admissions: set[asyncio.Task[Binding]] = set()
+
+    async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
+        try:
+            caller = _caller(context)
+            if request.meshName != self._facts.name:
+                text = f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
+                raise Denied(DenialReason.WRONG_MESH, text)
+            self._registrar.screen(caller)
+            token = self._tokens.issue(caller.holder, time.monotonic())
+        except (Denied, TokenError) as error:
+            self._refuse(error, _peer(context), "")
+            return HandshakeResponse(result=HandshakeResponse.ERROR, errorMessage=str(error))
+        return HandshakeResponse(result=HandshakeResponse.OK, joinToken=token, replacesKeys=True)
+
+    async def Join(self, request: JoinRequest, context: Context) -> JoinResponse:
+        try:
+            caller = _caller(context)
+            self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
+            proven = self._proven(request, _authorization(context) or "")
+            # An admission that was begun is ended, whether or not the caller waits: it binds, programs and announces.
+            binding = await self._to_its_end(
+                self._registrar.admit(
+                    request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
+                )
+            )
+        except (Denied, TokenError) as error:
+            self._refuse(error, _peer(context), request.nodeName)
+            return JoinResponse(result=JoinResponse.ERROR, errorMessage=str(error))
+        claim = self._vouch(binding.claim)
+        log.info(
+            "admitted",
+            node=claim.node,
+            addresses=[str(a) for a in claim.addresses],
+            pubkey=str(claim.public_key),
+        )
+        facts, keys = self._facts, self._gossip_keys()
+        ring = [base64.b64encode(key).decode() for key in keys.ring]
+        return JoinResponse(
+            result=JoinResponse.OK,
+            joiningNodeMeshIP=str(claim.addresses[0]),
+            meshCidr=str(facts.ranges[0]),
+            creationTS=facts.created_unix,
+            serfEncryptionKey=ring[0] if ring else "",
+            serfModeLAN=facts.profile != "wan",
+            meshIPs=[str(address) for address in claim.addresses],
+            meshCidrs=[str(network) for network in facts.ranges],
+            gossipPort=facts.gossip_port,
+            gossipProfile=facts.profile,
+            nodeName=claim.node,
+            admission=claim.admission.message() if claim.admission else None,
+            requiresAdmission=self._requires_admission,
+            gossipKeys=ring,
+            gossipKeysSince=keys.since,
+        )
+
+    async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
+        try:
+            self._registrar.screen(_caller(context))
+        except Denied as error:
+            self._refuse(error, _peer(context), "")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        yield peer_message(self._own())
+        for binding in list(self._registrar.members()):
+            yield peer_message(self._vouch(binding.claim))
+
+    async def _to_its_end(self, admission: Coroutine[Any, Any, Binding]) -> Binding:
+        task = asyncio.create_task(admission, name="admission")
+        self._admissions.add(task)
+        task.add_done_callback(self._admission_done)
+        return await asyncio.shield(task)
+
+    def _admission_done(self, task: asyncio.Task[Binding]) -> None:
+        self._admissions.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Denied):
+            log.error("admission failed", error=repr(error), exc_info=error)
+
+    def _proven(self, request: JoinRequest, authorization: str) -> PublicKey | None:
+        """The key that the caller shows to have been a member with; None if it shows none. Raises Denied."""
+        if not request.replaces:
+            return None
+        try:
+            old, new = PublicKey(request.replaces), PublicKey.from_base64(request.pubkey)
+        except InvalidKeyError as error:
+            raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
+        if is_proof(
+            request.replacesProof, self._own_key(), old, new,
+            mesh=request.meshName, node=request.nodeName, authorization=authorization,
+        ):  # fmt: skip
+            return old
+        raise Denied(
+            DenialReason.PROOF, "nothing shows that this machine has the key that it says it had so far"
+        )
+
+    def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
+        reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN
+        self._denied(reason)
+        log.warning("join refused", reason=reason.value, why=str(error), peer=peer, node=node[:80])
+
+
+def _caller(context: Context) -> Caller:
+    try:
+        return caller_of(context.auth_context(), _peer(context))
+    except (IdentityError, UnreadableCertificate) as error:
+        raise Denied(DenialReason.WRONG_IDENTITY, f"the certificate is malformed: {error}") from error
+
+
+def _peer(context: Context) -> str:
+    """The caller's address and port, `ipv4:10.0.0.2:4711`."""
+    return caller_of_inner(context.peer())
+
+
+def _authorization(context: Context) -> str | None:
+    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
+    for key, value in metadata:
+        if key == "authorization" and isinstance(value, str):
+            return value
+    return None
+
+
+class MeshServer:
+    """The gRPC server of a bootstrap node, behind the bounds of its port."""
+
+    def __init__(self, server: grpc.aio.Server, front: ConnectionFront) -> None:
+        self._server = server
+        self._front = front
+
+    async def stop(self, grace: float | None) -> None:
+        """Accepts nothing more, gives calls `grace` seconds, and ends what is left."""
+        self._front.stop_listening()
+        await self._server.stop(grace)
+        await self._front.close()
+
+
+async def serve(service: MeshService, bind: str, tls: Credentials | None) -> MeshServer:
+    """Starts the server on `address:port`.
+
+    Raises:
+        OSError: the port cannot be bound.
+    """
+    front = ConnectionFront(most_connections())
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
+            ("grpc.max_allowed_incoming_connections", 2 * MAX_CONNECTIONS),
+        ],
+        maximum_concurrent_rpcs=1024,
+    )
+    add_MeshServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    try:
+        if tls is None:
+            server.add_insecure_port(front.inner)
+        else:
+            server.add_secure_port(front.inner, tls.server())
+    except RuntimeError as error:
+        raise OSError(errno.EINVAL, f"gRPC cannot listen behind {bind}: {error}") from error
+    await server.start()
+    try:
+        await front.start(bind)
+    except OSError as error:
+        await server.stop(None)
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(
+            errno.EADDRINUSE, f"cannot listen on {bind}: is something else using that port?"
+        ) from error
+    return MeshServer(server, front)

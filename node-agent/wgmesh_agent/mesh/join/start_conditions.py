@@ -1,0 +1,105 @@
+"""Waiting for what this machine lacks at its start: an address, a route, a name server, room on the disk, a free port.
+
+Machines boot in any order. What is missing is said in one line, and again only when it is something else or is still
+missing after minutes; the kernel's news of addresses and routes ends a wait at once, all else is tried each second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import structlog
+
+from wgmesh_agent.linux.address_monitor import host_changes
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, UnusableEndpoint
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.reminders import Reminders
+from wgmesh_agent.wireguard.errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, number_of
+
+log = structlog.get_logger()
+T = TypeVar("T")
+TRY_SECONDS = 1.0
+LEAST_SECONDS = 0.1
+"""Between two tries, whatever happens to the host: a lease brings several changes at once."""
+PASSING = frozenset({
+    errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EDQUOT, errno.EHOSTUNREACH, errno.EIO, errno.EMFILE,
+    errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EROFS,
+})  # fmt: skip
+
+
+class Waiting:
+    """An asynchronous context: while it is open, it follows what happens to the host."""
+
+    def __init__(
+        self, *, try_seconds: float = TRY_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` gives seconds, for reminders."""
+        self._try_seconds = try_seconds
+        self._clock = clock
+        self._changes = Changes()
+        self._seen = 0
+        self._task: asyncio.Task[None] | None = None
+        self._reminders = Reminders()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._follow(), name="host changes")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def until(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` answers, tried again for as long as what it raises may pass. Raises all else."""
+        while True:
+            try:
+                return await attempt()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                self.say(sentence(error))
+            await self.pause()
+
+    async def pause(self, seconds: float | None = None) -> bool:
+        """Returns after `seconds`, or when the host has changed since the last pause: whether it has."""
+        if seconds is None:
+            seconds = self._try_seconds
+        await asyncio.sleep(min(LEAST_SECONDS, seconds))
+        changed = await self._changes.after(self._seen, max(0.0, seconds - LEAST_SECONDS))
+        self._seen = self._changes.generation
+        return changed
+
+    def say(self, why: str) -> None:
+        """Logs what is waited for, if that is not what was said last or long ago: ever more seldom."""
+        if self._reminders.is_due(why, self._clock()):
+            log.warning(
+                "waiting", why=why, next="tried again as soon as this machine changes, and each second"
+            )
+
+    async def _follow(self) -> None:
+        async for _ in host_changes():
+            self._changes.bump()
+
+
+def sentence(error: BaseException) -> str:
+    """What a foreseeable fault says to a user."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot use {error.filename}: {error.strerror.lower()}" if error.filename else error.strerror
+    return str(error) or repr(error)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether what failed may succeed later on this machine, without anybody changing the settings."""
+    if isinstance(error, UnusableEndpoint | ForeignInterfaceError):
+        return False
+    if isinstance(error, NoEndpoint | InterfaceGoneError):
+        return True
+    return isinstance(error, OSError | BackEndError) and number_of(error) in PASSING

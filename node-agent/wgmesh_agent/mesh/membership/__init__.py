@@ -1,0 +1,1 @@
+"""Who is bound to which name, key and addresses."""

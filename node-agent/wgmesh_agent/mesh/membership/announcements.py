@@ -1,0 +1,30 @@
+"""`_j`: news of a member, sent to all as a user event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import structlog
+
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.peer_codec import peer_message
+from wgmesh_api.meshservice_pb2 import Peer
+
+log = structlog.get_logger()
+ANNOUNCEMENT = "_j"
+
+
+def announce(gossip: GossipNode, claim: Claim, kind: Peer.AnnouncementType) -> None:
+    """Sends it, without certificates or without the record where it would be too large with them."""
+    record = claim.admission
+    shorter = (record.without_certificates(), None) if record else (None,)
+    for short in shorter:
+        try:
+            message = peer_message(replace(claim, admission=short), kind)
+            gossip.user_event(ANNOUNCEMENT, message.SerializeToString(), coalesce=False)
+            return
+        except GossipError as error:
+            log.debug("announcement too large", why=str(error))
+    log.warning("announcement not sent", node=claim.node, next="members learn of it by its tags")

@@ -1,0 +1,304 @@
+"""The ledger: which member holds which name, key and addresses.
+
+Every member holds the gossip key, so gossip may bring news of a member but never another key or address for one that
+is bound (design, rules of the data plane). The ledger is where a contradicting claim ends: refused, with a sentence.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+
+from wgmesh_agent.mesh.membership.admission_record import newest
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.names import is_node_name
+from wgmesh_api.values import UnusableValue, check_address, embedded_ipv4
+
+MAX_ENDPOINTS = 8
+MAX_FORMER = 4096
+
+
+class Reason(enum.StrEnum):
+    """Why a claim was refused; the label of the counter."""
+
+    OWN_NAME = "own_name"
+    OWN_KEY = "own_key"
+    OWN_ADDRESS = "own_address"
+    BAD_NAME = "bad_name"
+    BAD_ADDRESS = "bad_address"
+    NAME_BOUND = "name_bound"
+    KEY_BOUND = "key_bound"
+    ADDRESS_BOUND = "address_bound"
+    ADDRESS_CHANGED = "address_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A claim that was not accepted, and one sentence on why."""
+
+    claim: Claim
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """This node, as far as other members' claims may not touch it."""
+
+    node: str
+    public_key: PublicKey
+    addresses: tuple[IPAddress, ...]
+    ranges: tuple[IPv4Network | IPv6Network, ...]
+
+
+class Ledger:
+    """Bindings by key, name and address. Not thread-safe; every method is O(addresses of one member)."""
+
+    def __init__(self, own: Own, bindings: Iterable[Binding] = ()) -> None:
+        self.own = own
+        self._by_key: dict[PublicKey, Binding] = {}
+        self._by_name: dict[str, PublicKey] = {}
+        self._by_address: dict[IPAddress, PublicKey] = {}
+        self._former: dict[str, tuple[IPAddress, ...]] = {}
+        self.refused_at_load: list[Refusal] = []
+        for binding in bindings:
+            self._restore(binding)
+
+    def __iter__(self) -> Iterator[Binding]:
+        return iter(self._by_key.values())
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def by_key(self, public_key: PublicKey) -> Binding | None:
+        return self._by_key.get(public_key)
+
+    def by_name(self, node: str) -> Binding | None:
+        key = self._by_name.get(node)
+        return None if key is None else self._by_key[key]
+
+    def by_address(self, address: IPAddress) -> Binding | None:
+        key = self._by_address.get(address)
+        return None if key is None else self._by_key[key]
+
+    def former_addresses(self, node: str) -> tuple[IPAddress, ...]:
+        """What a member of this name had before it went; empty if that is not remembered (4,096 names are)."""
+        return self._former.get(node, ())
+
+    def addresses(self) -> set[IPAddress]:
+        """All mesh addresses in use, this node's included."""
+        return {*self._by_address, *self.own.addresses}
+
+    def accept(self, claim: Claim, origin: Origin, now_unix: float, *, identity: str = "") -> Refusal | None:
+        """Binds a new member, or takes over endpoints and role of a bound one; a refusal changes nothing."""
+        refusal = self._refusal(claim)
+        if refusal is not None:
+            return refusal
+        old = self._by_key.get(claim.public_key)
+        claim = replace(claim, endpoints=usable_endpoints(claim.endpoints, self.own.ranges))
+        if old is None:
+            self._put(Binding(claim, origin, since=now_unix, identity=identity))
+        else:
+            admission = newest(old.claim.admission, claim.admission)
+            is_older = claim.admission is not None and admission is not claim.admission
+            merged = replace(
+                old.claim,
+                node=old.claim.node or claim.node,
+                endpoints=merge_endpoints(claim.endpoints, old.claim.endpoints),
+                bootstrap=claim.bootstrap or old.claim.bootstrap,
+                admission=admission,
+                routes=old.claim.routes if claim.routes is None or is_older else claim.routes,
+                secret_ids=old.claim.secret_ids if claim.secret_ids is None else claim.secret_ids,
+            )
+            is_news = merged != old.claim or merged.admission is not old.claim.admission
+            if is_news or (identity and identity != old.identity):
+                self._put(replace(old, claim=merged, identity=identity or old.identity))
+        return None
+
+    def bind(self, claim: Claim, origin: Origin, now_unix: float) -> Refusal | None:
+        """Binds what a bootstrap node itself says, in place of every binding that contradicts it.
+
+        Refused, and nothing changed, only if it touches what is this node's own or what no member may have.
+        """
+        for reason, message in self._impossible(claim):
+            return Refusal(claim, reason, message)
+        for rival in self._rivals(claim):
+            self.withdraw(rival)
+        return self.accept(claim, origin, now_unix)
+
+    def rivals(self, claim: Claim) -> list[Binding]:
+        """The bindings that stand against the claim."""
+        return [self._by_key[key] for key in self._rivals(claim)]
+
+    def refuses(self, claim: Claim) -> bool:
+        """Whether `accept` would refuse it."""
+        return self._refusal(claim) is not None
+
+    def contradicts(self, claim: Claim) -> bool:
+        """Whether the claim could be a member's, and is refused only because of what is bound."""
+        return (
+            next(self._impossible(claim), None) is None
+            and next(self._contradictions(claim), None) is not None
+        )
+
+    def seen(self, public_key: PublicKey, now_unix: float) -> None:
+        """Gossip had this member alive just now."""
+        binding = self._by_key.get(public_key)
+        if binding is not None:
+            self._by_key[public_key] = replace(binding, last_seen=now_unix)
+
+    def withdraw(self, public_key: PublicKey) -> Binding | None:
+        """Forgets a member that left, was reaped or removed; answers what was bound."""
+        binding = self._by_key.pop(public_key, None)
+        if binding is not None:
+            if self._by_name.get(binding.claim.node) == public_key:
+                del self._by_name[binding.claim.node]
+            for address in binding.claim.addresses:
+                self._by_address.pop(address, None)
+            if binding.claim.node:
+                self._remember_former(binding.claim)
+        return binding
+
+    def restore(self, binding: Binding) -> None:
+        """Takes back a `withdraw`, unless another binding stands against it by now."""
+        if self._refusal(binding.claim) is None:
+            self._put(binding)
+
+    def _remember_former(self, claim: Claim) -> None:
+        self._former.pop(claim.node, None)
+        self._former[claim.node] = claim.addresses
+        if len(self._former) > MAX_FORMER:
+            del self._former[next(iter(self._former))]
+
+    def _put(self, binding: Binding) -> None:
+        key = binding.claim.public_key
+        self._by_key[key] = binding
+        if binding.claim.node:
+            self._by_name[binding.claim.node] = key
+        for address in binding.claim.addresses:
+            self._by_address[address] = key
+
+    def _restore(self, binding: Binding) -> None:
+        refusal = self._refusal(binding.claim)
+        if refusal is None:
+            self._put(binding)
+        else:
+            self.refused_at_load.append(refusal)
+
+    def _refusal(self, claim: Claim) -> Refusal | None:
+        for reason, message in (*self._impossible(claim), *self._contradictions(claim)):
+            return Refusal(claim, reason, message)
+        return None
+
+    def _impossible(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
+        who = claim.node or str(claim.public_key)
+        if claim.public_key == self.own.public_key:
+            yield Reason.OWN_KEY, f"{who} claims this node's own WireGuard key"
+        if claim.node == self.own.node:
+            yield Reason.OWN_NAME, f"{claim.public_key} claims this node's own name {claim.node}"
+        if claim.node and not is_node_name(claim.node):
+            yield (
+                Reason.BAD_NAME,
+                f"{claim.public_key} claims a name that no member may have: {claim.node!r:.80}",
+            )
+        if not claim.addresses or len(set(claim.addresses)) != len(claim.addresses):
+            yield Reason.BAD_ADDRESS, f"{who} claims no mesh address, or one twice"
+        for address in claim.addresses:
+            if address in self.own.addresses:
+                yield Reason.OWN_ADDRESS, f"{who} claims this node's own mesh address {address}"
+            if not any(usable_host(address, network) for network in self.own.ranges):
+                yield (
+                    Reason.BAD_ADDRESS,
+                    f"{who} claims {address}, which is no host address of the mesh's ranges",
+                )
+
+    def _contradictions(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
+        who = claim.node or str(claim.public_key)
+        for address in claim.addresses:
+            holder = self._by_address.get(address)
+            if holder is not None and holder != claim.public_key:
+                yield Reason.ADDRESS_BOUND, f"{who} claims {address}, which {self._called(holder)} holds"
+        bound = self._by_name.get(claim.node)
+        if bound is not None and bound != claim.public_key:
+            yield Reason.NAME_BOUND, f"{claim.public_key} claims the name {claim.node}, which {bound} holds"
+        old = self._by_key.get(claim.public_key)
+        if old is not None:
+            if claim.node and old.claim.node and claim.node != old.claim.node:
+                yield Reason.KEY_BOUND, f"{claim.node} claims the WireGuard key of {old.claim.node}"
+            if not same_addresses(claim.addresses, old.claim.addresses):
+                yield (
+                    Reason.ADDRESS_CHANGED,
+                    (f"{who} is bound to {join(old.claim.addresses)} and now claims {join(claim.addresses)}"),
+                )
+
+    def _rivals(self, claim: Claim) -> set[PublicKey]:
+        """The keys whose bindings stand against the claim."""
+        holders = (self._by_name.get(claim.node), *(self._by_address.get(a) for a in claim.addresses))
+        rivals = {key for key in holders if key is not None and key != claim.public_key}
+        old = self._by_key.get(claim.public_key)
+        if old is not None and (
+            (claim.node and old.claim.node and claim.node != old.claim.node)
+            or not same_addresses(claim.addresses, old.claim.addresses)
+        ):
+            rivals.add(claim.public_key)
+        return rivals
+
+    def _called(self, public_key: PublicKey) -> str:
+        return self._by_key[public_key].claim.node or str(public_key)
+
+
+def usable_host(address: IPAddress, network: IPv4Network | IPv6Network) -> bool:
+    """Whether a member may have this address: in the range, and neither its network nor its broadcast address.
+
+    An address with a zone is another object for a dict and the same one for WireGuard: no member may have one.
+    """
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        return False
+    if address.version != network.version or address not in network:
+        return False
+    if network.num_addresses <= 2:
+        return True
+    if address == network.network_address:
+        return False
+    return network.version == 6 or address != network.broadcast_address
+
+
+def usable_endpoints(
+    endpoints: Iterable[Endpoint], ranges: Sequence[IPv4Network | IPv6Network]
+) -> tuple[Endpoint, ...]:
+    """The endpoints outside the mesh's own ranges, at most MAX_ENDPOINTS: a tunnel never runs inside itself."""
+    return tuple(dict.fromkeys(e for e in endpoints if usable_endpoint(e, ranges)))[:MAX_ENDPOINTS]
+
+
+def usable_endpoint(endpoint: Endpoint, ranges: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether WireGuard may send there: one other machine, outside the mesh, also where packets are translated to."""
+    try:
+        if endpoint.port == 0 or check_address(endpoint.address) != endpoint.address:
+            return False
+    except UnusableValue:
+        return False
+    inner = embedded_ipv4(endpoint.address)
+    addresses = (endpoint.address,) if inner is None else (endpoint.address, inner)
+    return not any(
+        address.version == network.version and address in network
+        for address in addresses
+        for network in ranges
+    )
+
+
+def merge_endpoints(fresh: Sequence[Endpoint], known: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """Fresh ones first, then the known ones, each once, at most MAX_ENDPOINTS."""
+    return tuple(dict.fromkeys((*fresh, *known)))[:MAX_ENDPOINTS]
+
+
+def same_addresses(claimed: Sequence[IPAddress], bound: Sequence[IPAddress]) -> bool:
+    """A peer of the original tells of one address only, so a part of the bound ones contradicts nothing."""
+    return set(claimed) <= set(bound)
+
+
+def join(addresses: Iterable[IPAddress]) -> str:
+    return ", ".join(map(str, addresses))

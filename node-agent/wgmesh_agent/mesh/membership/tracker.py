@@ -1,0 +1,333 @@
+"""From what gossip and announcements say to the ledger: who is bound, who is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.departures import Departures, Tunnels
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from
+from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
+from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
+from wgmesh_agent.mesh.psk.derivation import read_ids
+from wgmesh_agent.runtime.chunks import in_slices
+from wgmesh_agent.wireguard.model import Network
+from wgmesh_api.meshservice_pb2 import Peer
+
+log = structlog.get_logger()
+ABSENT_SECONDS = 24 * 3600.0
+NEVER_SEEN_SECONDS = 600.0
+DEPARTING_LOOK_SECONDS = 0.5
+PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
+
+
+class Membership:
+    """Applies news to the ledger; `changed` is called when WireGuard, snapshot or listeners should look again."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        refusals: Refusals,
+        members: Callable[[], Mapping[str, Member]],
+        admissions: Admissions,
+        changed: Callable[[], None],
+        tunnels: Tunnels,
+        policy: MembershipPolicy = CLOSED,
+    ) -> None:
+        self._ledger = ledger
+        self._refusals = refusals
+        self._admissions = admissions
+        self._members = members
+        self._policy = policy
+        self._changed = changed
+        self._tunnels = tunnels
+        self._departures = Departures(tunnels)
+        self._departing = asyncio.Event()
+
+    def heard(self, member: Member) -> None:
+        """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
+        if member.name == self._ledger.own.node:
+            return
+        if member.status in PRESENT:
+            self._alive(member)
+        elif member.status is MemberStatus.LEFT:
+            self._gone(member, "left")
+
+    def is_bound(self, name: str) -> bool:
+        """Whether the name is this node's own, or that of a member in the ledger."""
+        return name == self._ledger.own.node or self._ledger.by_name(name) is not None
+
+    def reaped(self, member: Member) -> None:
+        """Gossip forgot a member that was failed or left for long."""
+        self._gone(member, "reaped")
+
+    def departing(self) -> Iterable[Member]:
+        """Members that others say have left, while their tunnels are not known to be silent."""
+        return self._departures
+
+    async def watch_departing(self) -> None:
+        """Lets go of them once they are silent, until it is cancelled."""
+        while True:
+            await self._departing.wait()
+            self._look_at_departing()
+            if not self._departures:
+                self._departing.clear()
+            else:
+                await asyncio.sleep(DEPARTING_LOOK_SECONDS)
+
+    def _look_at_departing(self) -> None:
+        for departed in self._departures.look(time.monotonic()):
+            name = departed.member.name
+            if departed.lives:
+                self._refusals.count(
+                    "leave_of_member",
+                    f"others say that {name} is gone ({departed.how}), and it is heard through its tunnel",
+                )
+            else:
+                self._let_go(name, departed.how)
+                again = self._members().get(name)
+                if again is not None and again.status in PRESENT:
+                    self._alive(again)
+
+    def announced(self, payload: bytes) -> None:
+        """A `_j` user event came."""
+        try:
+            peer = Peer.FromString(payload)
+            claim = claim_from(peer)
+        except (DecodeError, PeerMessageError) as error:
+            self._refusals.count("malformed_announcement", str(error))
+            return
+        if peer.type == Peer.LEAVE:
+            self._announced_leave(claim)
+        elif claim.public_key != self._ledger.own.public_key:
+            self.accept(claim, Origin.ANNOUNCED)
+
+    def accept(self, claim: Claim, origin: Origin) -> bool:
+        """Takes a claim into the ledger, or counts and logs why not; a bootstrap node overrides what is bound."""
+        if claim.node and not self._policy.admits(claim.node):
+            self._refusals.count("not_listed", f"{claim.node} is no member: the roster does not have it")
+            return False
+        if origin in (Origin.PEERS, Origin.ROSTER):
+            claim, overrides = self._admissions.introduced(claim), True
+        else:
+            judged = self._admissions.judge(claim)
+            if judged is None:
+                return False
+            claim, overrides = judged
+            origin = Origin.RECORD if overrides else origin
+        if not self._policy.takes_routes_from_claims() and origin is not Origin.ROSTER:
+            claim = replace(claim, routes=None)
+        if origin is not Origin.GOSSIP:
+            claim = self._with_own_word(claim)
+        before = self._ledger.by_key(claim.public_key)
+        take = self._ledger.bind if overrides else self._ledger.accept
+        refusal = take(claim, origin, time.time())
+        if refusal is not None:
+            self._refusals.count(refusal.reason.value, refusal.message)
+            return False
+        self._admissions.settled(claim.node)
+        after = self._ledger.by_key(claim.public_key)
+        if before is None:
+            log.info("member bound", node=claim.node, pubkey=str(claim.public_key), origin=origin.value,
+                     addresses=[str(a) for a in claim.addresses])  # fmt: skip
+        if before != after:
+            self._changed()
+        return True
+
+    def _with_own_word(self, claim: Claim) -> Claim:
+        """What a living member itself says of its secrets counts; what others say may be older. With a key that it does
+        not yet speak with, it counts where nothing else is said.
+        """
+        member = self._members().get(claim.node)
+        if member is None or member.status not in PRESENT:
+            return claim
+        if claim.secret_ids is not None and member.tags.get(PUBLIC_KEY) != str(claim.public_key):
+            return claim
+        try:
+            return replace(claim, secret_ids=read_ids(member.tags.get(SECRETS, "")))
+        except ValueError:
+            return claim
+
+    def route(self, node: str, routes: tuple[Network, ...]) -> None:
+        """The roster says which networks are behind a member."""
+        binding = self._ledger.by_name(node)
+        if binding is not None and (binding.claim.routes or ()) != routes:
+            self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
+            log.info("routes of member", node=node, routes=[str(route) for route in routes])
+            self._changed()
+
+    def hint(self, node: str, address: IPAddress) -> Binding | None:
+        """The roster says at which address machines beyond its network reach a member: the first to try after what it
+        says itself, at the same port. The member, if that can be used and is another than was known.
+        """
+        binding = self._ledger.by_name(node)
+        if binding is None or not binding.claim.endpoints:
+            return None
+        told, *before = binding.claim.endpoints
+        outer = replace(told, address=address)
+        self._ledger.accept(
+            replace(binding.claim, endpoints=(told, outer, *before)), binding.origin, binding.since
+        )
+        after = self._ledger.by_name(node)
+        if after is None or after.claim.endpoints == binding.claim.endpoints:
+            return None
+        self._changed()
+        return after
+
+    def remove(self, node: str, why: str) -> None:
+        """Lets go of a member that the roster does not have any more."""
+        self._departures.back(node)
+        self._let_go(node, why)
+
+    def _let_go(self, node: str, why: str) -> None:
+        binding = self._ledger.by_name(node)
+        if binding is not None:
+            self._ledger.withdraw(binding.claim.public_key)
+            log.info("member gone", node=node, how=why)
+            self._changed()
+
+    async def refresh(self) -> None:
+        """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
+        await self.note_seen()
+        now = time.time()
+        members = self._members()
+        for member in members.values():
+            if member.status in PRESENT and self._ledger.by_name(member.name) is None:
+                self.heard(member)
+                await asyncio.sleep(0)
+        for binding in list(self._ledger):
+            if (
+                binding.claim.node not in members
+                and self._is_stale(binding, now)
+                and not self._tunnels.has_session(binding.claim.public_key)
+            ):
+                log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                         last_seen=int(binding.last_seen))  # fmt: skip
+                self._ledger.withdraw(binding.claim.public_key)
+                self._changed()
+
+    async def note_seen(self) -> None:
+        """Notes who is alive now."""
+        now = time.time()
+        members = self._members()
+
+        def note(binding: Binding) -> None:
+            member = members.get(binding.claim.node)
+            if (
+                member is not None
+                and member.status in PRESENT
+                and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
+            ):
+                self._ledger.seen(binding.claim.public_key, now)
+
+        await in_slices(list(self._ledger), note)
+
+    async def disputed(self) -> list[Claim]:
+        """What living members say of themselves and is refused: another key or address is bound, or no record shown."""
+        members = self._members()
+        disputed = [
+            claim
+            for claim in self._admissions.lacking()
+            if (member := members.get(claim.node)) is not None and member.status in PRESENT
+        ]
+
+        def look(member: Member) -> None:
+            if member.status not in PRESENT or member.name == self._ledger.own.node:
+                return
+            binding = self._ledger.by_name(member.name)
+            if (
+                binding is not None
+                and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
+                and member.address in binding.claim.addresses
+            ):
+                return
+            with contextlib.suppress(TagsError):
+                claim = claim_from_tags(member.name, member.tags)
+                if claim is not None and self._ledger.contradicts(claim):
+                    disputed.append(claim)
+
+        await in_slices(list(members.values()), look)
+        return disputed
+
+    def has_lost_bootstrap(self) -> bool:
+        """Whether a bootstrap node is bound that gossip does not have alive."""
+        return any(binding.claim.bootstrap for binding in self.lost())
+
+    def lost(self) -> list[Binding]:
+        """Bound members that gossip does not have alive."""
+        members = self._members()
+        return [
+            binding
+            for binding in self._ledger
+            if (member := members.get(binding.claim.node)) is None or member.status not in PRESENT
+        ]
+
+    def absent(self) -> list[Binding]:
+        """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
+        members = self._members()
+        return [binding for binding in self._ledger if binding.claim.node not in members]
+
+    @staticmethod
+    def _is_stale(binding: Binding, now: float) -> bool:
+        if binding.last_seen:
+            return now - binding.last_seen > ABSENT_SECONDS
+        return now - binding.since > NEVER_SEEN_SECONDS
+
+    def _alive(self, member: Member) -> None:
+        self._departures.back(member.name)
+        try:
+            claim = claim_from_tags(member.name, member.tags)
+        except TagsError as error:
+            self._refusals.count("malformed_tags", str(error))
+            return
+        if claim is None:
+            return
+        if member.address not in claim.addresses:
+            self._refusals.count(
+                "address_mismatch",
+                f"{member.name} gossips from {member.address} but says its mesh address is {claim.addresses[0]}",
+            )
+            return
+        if self.accept(claim, Origin.GOSSIP):
+            self._ledger.seen(claim.public_key, time.time())
+            if claim.bootstrap:
+                self._admissions.ask_now()
+
+    def _gone(self, member: Member, how: str) -> None:
+        self._admissions.settled(member.name)
+        binding = self._ledger.by_name(member.name)
+        if binding is None or member.tags.get(PUBLIC_KEY, str(binding.claim.public_key)) != str(
+            binding.claim.public_key
+        ):
+            return
+        if self._departures.awaits(member, how):
+            self._departing.set()
+        else:
+            self._let_go(member.name, how)
+
+    def _announced_leave(self, claim: Claim) -> None:
+        binding = self._ledger.by_key(claim.public_key)
+        if binding is None:
+            return
+        member = self._members().get(binding.claim.node)
+        # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
+        is_there = bool(binding.last_seen) if member is None else member.status is not MemberStatus.LEFT
+        if is_there or self._tunnels.has_session(claim.public_key):
+            self._refusals.count(
+                "leave_of_member",
+                f"somebody announced that {binding.claim.node} left, which gossip does not say",
+            )
+            return
+        self._let_go(binding.claim.node, "announced")

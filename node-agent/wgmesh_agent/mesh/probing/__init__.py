@@ -1,0 +1,1 @@
+"""Liveness and path MTU inside the tunnel."""

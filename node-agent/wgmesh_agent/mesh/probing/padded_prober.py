@@ -1,0 +1,64 @@
+"""Asks which peers packets of certain sizes pass to, by `links.padding`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.probing.padded_probe import answered, question
+
+TRIES = 4
+PAUSE_SECONDS = 0.4
+
+
+@dataclass(slots=True)
+class _Round:
+    """Questions that are open: by number, whom and which size."""
+
+    open: dict[int, tuple[IPAddress, int]]
+    passed: set[tuple[IPAddress, int]] = field(default_factory=set)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Padded:
+    """One instance a prober."""
+
+    def __init__(self, send: Callable[[IPAddress, bytes], None]) -> None:
+        self._send = send
+        self._rounds: list[_Round] = []
+
+    def received(self, source: IPAddress, payload: bytes) -> None:
+        """Takes in an answer; anything else is none."""
+        found = answered(payload)
+        if found is None:
+            return
+        for one in self._rounds:
+            asked = one.open.get(found[0])
+            if asked == (source, found[1]):
+                one.passed.add(asked)
+                if one.passed >= set(one.open.values()):
+                    one.done.set()
+
+    async def passing(self, wanted: Iterable[tuple[IPAddress, int]]) -> set[tuple[IPAddress, int]]:
+        """Of pairs of peer and packet size those that came back, each tried four times within 1.6 seconds."""
+        one = _Round({random.getrandbits(32): pair for pair in wanted})
+        if not one.open:
+            return set()
+        self._rounds.append(one)
+        try:
+            for _ in range(TRIES):
+                for number, (address, size) in one.open.items():
+                    if (address, size) not in one.passed:
+                        self._send(address, question(number, size, address.version))
+                try:
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await one.done.wait()
+                    break
+                except TimeoutError:
+                    continue
+        finally:
+            self._rounds.remove(one)
+        return one.passed

@@ -1,0 +1,240 @@
+"""Which packets pass through the tunnel to each peer: padded probes, and a search for the largest that is answered.
+
+A path may carry less than this machine's own network, and nobody may say so: what is too big for it is then lost
+without a word. So a peer is sent a packet of full size when its link is new, when something changed and now and then;
+if nothing answers, bisection finds what does pass. Sizes are those of whole IP packets inside the tunnel.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.probing.padded_probe import answer, answered, question
+
+LEAST_BYTES = 576
+"""The least size looked for (RFC 791): a path that carries less carries nothing worth having."""
+STEP_BYTES = 16
+"""WireGuard pads what it carries to a multiple of this, so sizes in between cost the same outside."""
+GAP_SECONDS = 0.25
+"""Between any two probes of a node, however many peers it has."""
+TRIES = 5
+LONGEST_PAUSE_SECONDS = 600.0
+SHORTEST_PAUSE_SECONDS = 60.0
+"""Until a path that was found reduced, or silent, is searched again; doubled each time up to the longest."""
+PERIOD_SECONDS = 120.0
+SECONDS_A_PEER = 1.0
+"""A path that carries everything is tried again after PERIOD_SECONDS, or a second for each peer if that is longer."""
+NOT_READY_SECONDS = 2.0
+NOT_READY_A_SECOND = 50.0
+"""Peers whose links are down are looked at again after the first, or as seldom as to be so many a second."""
+
+_REMEMBERED = 8
+
+Ceiling = Callable[[IPAddress], int | None]
+"""The most that can be sent to a peer, as far as this machine knows; None: it is of no use to try now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What passes to a peer: `mtu` in bytes, None while that is not known. `full` is what the interface would send."""
+
+    mtu: int | None
+    full: int
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether less passes than the interface sends; by less than what padding takes does not count."""
+        return self.mtu is not None and self.mtu < rounded(self.full)
+
+
+@dataclass(slots=True)
+class _Peer:
+    name: str
+    due: float = 0.0
+    pause: float = SHORTEST_PAUSE_SECONDS
+    mtu: int | None = None
+    searching: bool = False
+    ceiling: int = 0
+    passed: int = 0
+    """The largest size that was answered in this search."""
+    lost: int | None = None
+    """The smallest that was not."""
+    confirming: bool = False
+    """The size that was lost is tried once more before that is believed: a peer that stood still answers nothing."""
+    size: int = 0
+    tries: int = 0
+    sent: dict[int, int] = field(default_factory=dict)
+    """Sequence number to size, of the last few."""
+
+
+class PathMTUs:
+    """Whom to send which probe when, and what was found; `now` is monotonic seconds."""
+
+    def __init__(self, full: int, rng: random.Random) -> None:
+        """`full` is the interface's MTU in bytes."""
+        self._full = full
+        self._rng = rng
+        self._peers: dict[IPAddress, _Peer] = {}
+        self._reduced: dict[IPAddress, int] = {}
+        self._turns: list[tuple[float, int, IPAddress]] = []
+        """A heap of who is due when; entries that a peer's `due` does not confirm are of the past."""
+        self._sequence = 0
+        self._free_at = 0.0
+
+    def set_peers(self, names: Mapping[IPAddress, str], now: float) -> None:
+        """The peers there are now, by mesh address; new ones are tried as soon as it is their turn."""
+        for address in self._peers.keys() - names.keys():
+            del self._peers[address]
+            self._reduced.pop(address, None)
+        for address, name in names.items():
+            known = self._peers.get(address)
+            if known is None or known.name != name:
+                self._peers[address] = _Peer(name)
+                self._reduced.pop(address, None)
+                self._wait(address, now)
+
+    def changed(self, address: IPAddress, now: float) -> None:
+        """The way to this peer is another than before: what was found counts until it is found again, at once."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.searching, peer.pause = False, SHORTEST_PAUSE_SECONDS
+            peer.sent.clear()
+            self._wait(address, now)
+
+    def due(self, now: float, ceiling: Ceiling) -> tuple[IPAddress, bytes] | None:
+        """The probe to send now, if one is due."""
+        while now >= self._free_at and (first := self._first()) is not None and first[0] <= now:
+            address = first[1]
+            peer = self._peers[address]
+            if self._advance(address, peer, ceiling(address), now):
+                self._free_at = now + GAP_SECONDS
+                return address, self._ask(address, peer, now)
+        return None
+
+    def next_due(self) -> float | None:
+        """When `due` has something again; None without peers."""
+        first = self._first()
+        return None if first is None else max(first[0], self._free_at)
+
+    def received(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
+        """Takes in a datagram of a peer; answers what is to be sent back. WireGuard vouches for the source address."""
+        peer = self._peers.get(source)
+        if peer is None:
+            return None
+        match answered(payload):
+            case (number, size) if peer.sent.get(number) == size:
+                self._answered(source, peer, size, now)
+        return answer(payload, source.version)
+
+    def paths(self) -> dict[str, Path]:
+        """Every peer by name."""
+        return {peer.name: Path(peer.mtu, self._full) for peer in self._peers.values()}
+
+    def addresses(self) -> list[IPAddress]:
+        """Those of all peers."""
+        return list(self._peers)
+
+    def reduced(self) -> Mapping[IPAddress, int]:
+        """The peers to whom less passes than the interface sends, and how much, as it is now."""
+        return self._reduced
+
+    def _found(self, address: IPAddress, peer: _Peer, mtu: int) -> None:
+        peer.mtu = mtu
+        if Path(mtu, self._full).is_reduced:
+            self._reduced[address] = mtu
+        else:
+            self._reduced.pop(address, None)
+
+    def _first(self) -> tuple[float, IPAddress] | None:
+        while self._turns:
+            due, _, address = self._turns[0]
+            peer = self._peers.get(address)
+            if peer is not None and peer.due == due:
+                return due, address
+            heapq.heappop(self._turns)
+        return None
+
+    def _wait(self, address: IPAddress, due: float) -> None:
+        self._peers[address].due = due
+        heapq.heappush(self._turns, (due, int(address), address))
+
+    def _advance(self, address: IPAddress, peer: _Peer, ceiling: int | None, now: float) -> bool:
+        """Whether there is something to send to the peer now; else it waits for its next time."""
+        if ceiling is None:
+            peer.searching, peer.pause = False, SHORTEST_PAUSE_SECONDS
+            self._wait(address, now + max(NOT_READY_SECONDS, len(self._peers) / NOT_READY_A_SECOND))
+            return False
+        ceiling = self._full if ceiling >= self._full else min(self._full, max(LEAST_BYTES, rounded(ceiling)))
+        if not peer.searching or peer.ceiling != ceiling:
+            peer.searching, peer.ceiling = True, ceiling
+            peer.passed, peer.lost, peer.confirming, peer.tries = 0, None, False, 0
+            peer.size = peer.mtu if peer.mtu is not None and peer.mtu < ceiling else ceiling
+        if peer.tries < TRIES:
+            return True
+        peer.lost = peer.size
+        return self._next_size(address, peer, now)
+
+    def _next_size(self, address: IPAddress, peer: _Peer, now: float) -> bool:
+        """Chooses what to try next; False if the search is over."""
+        size = _candidate(peer)
+        if size is None and peer.passed and peer.lost and peer.passed != peer.mtu and not peer.confirming:
+            size, peer.confirming = peer.lost, True
+        if size is None:
+            self._settle(address, peer, now)
+            return False
+        peer.size, peer.tries = size, 0
+        return True
+
+    def _settle(self, address: IPAddress, peer: _Peer, now: float) -> None:
+        peer.searching = False
+        if peer.passed:
+            self._found(address, peer, peer.passed)
+        if peer.passed == self._full:
+            peer.pause = SHORTEST_PAUSE_SECONDS
+            pause = max(PERIOD_SECONDS, SECONDS_A_PEER * len(self._peers))
+        else:
+            pause, peer.pause = peer.pause, min(LONGEST_PAUSE_SECONDS, 2 * peer.pause)
+        self._wait(address, now + pause * self._rng.uniform(0.9, 1.1))
+
+    def _answered(self, address: IPAddress, peer: _Peer, size: int, now: float) -> None:
+        if not peer.searching:
+            # Late, after it was given up: what passes, passes.
+            self._found(address, peer, max(size, peer.mtu or 0))
+            return
+        peer.passed = max(peer.passed, size)
+        if peer.lost is not None and peer.lost <= peer.passed:
+            peer.lost = None
+        if peer.size <= peer.passed and self._next_size(address, peer, now):
+            self._wait(address, now)
+
+    def _ask(self, address: IPAddress, peer: _Peer, now: float) -> bytes:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        peer.tries += 1
+        self._wait(address, now + GAP_SECONDS)
+        peer.sent[self._sequence] = peer.size
+        if len(peer.sent) > _REMEMBERED:
+            del peer.sent[next(iter(peer.sent))]
+        return question(self._sequence, peer.size, address.version)
+
+
+def rounded(size: int) -> int:
+    """The largest size not above it that needs no padding."""
+    return size // STEP_BYTES * STEP_BYTES
+
+
+def _candidate(peer: _Peer) -> int | None:
+    """The size worth trying, given what passed and what was lost; None when there is nothing left to find out."""
+    if peer.passed >= peer.ceiling:
+        return None
+    if not peer.passed:
+        return LEAST_BYTES if peer.lost is None or peer.lost > LEAST_BYTES else None
+    if peer.lost is None:
+        return peer.ceiling
+    above = rounded(peer.passed) + STEP_BYTES
+    # Where it was before is where it most often still is.
+    size = above if peer.passed == peer.mtu else max(above, rounded((peer.passed + peer.lost) // 2))
+    return size if size < peer.lost else None

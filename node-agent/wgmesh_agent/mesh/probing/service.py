@@ -1,0 +1,217 @@
+"""Sends and takes in the probes of `links.hearing` and `links.path_mtu`, on this node's mesh address."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
+
+import structlog
+
+from wgmesh_agent.linux.route_lookup import route_to
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.probing.liveness import Hearing, Link
+from wgmesh_agent.mesh.probing.padded_prober import Padded
+from wgmesh_agent.mesh.probing.path_mtu import Path, PathMTUs
+from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint
+from wgmesh_agent.wireguard.mtu import OVERHEAD_BYTES
+
+log = structlog.get_logger()
+PROBES = border("probe", "UDP beside gossip on the mesh address, from whoever has a tunnel")
+MAX_PROBE_BYTES = 64
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
+RESUME_SECONDS = 5.0
+"""At most so long after a machine was suspended, peers are probed."""
+
+
+class Prober(asyncio.DatagramProtocol):
+    """Bound to the mesh address: what comes in was authenticated by WireGuard, its source address too."""
+
+    def __init__(
+        self,
+        address: IPAddress,
+        port: int,
+        mtu: int,
+        peers: Callable[[], Mapping[IPAddress, str]],
+        changes: Changes,
+        *,
+        device: Callable[[], Device | None],
+        endpoint: Callable[[Device, IPAddress], Endpoint | None],
+        paths_changed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            mtu: the interface's, in bytes.
+            peers: the members to probe now, by mesh address: those that say they listen on the same port.
+            changes: when `peers` may answer differently.
+            device: what WireGuard held when it was last read.
+            endpoint: where it sends what is for a mesh address.
+            paths_changed: called when `reduced` answers differently.
+        """
+        self._address = address
+        self._port = port
+        self._peers = peers
+        self._changes = changes
+        self._device = device
+        self._endpoint = endpoint
+        self._paths_changed = paths_changed
+        self._hearing = Hearing(random.Random())  # noqa: S311
+        self._mtus = PathMTUs(mtu, random.Random())  # noqa: S311
+        self._read: Device | None = None
+        self._ways: dict[IPAddress, Endpoint] = {}
+        self._reduced: Mapping[IPAddress, int] = {}
+        self._transport: asyncio.DatagramTransport | None = None
+        self.padded = Padded(self._send)
+        self.unsent = 0
+
+    async def start(self) -> None:
+        """Binds the port. Raises OSError if it is taken."""
+        family = socket.AF_INET if self._address.version == 4 else socket.AF_INET6
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: self, local_addr=(str(self._address), self._port), family=family
+        )
+        # Probes are sent whole, whatever a route says of its path: to find that out is what they are for.
+        level, option = (
+            (socket.IPPROTO_IP, _IP_MTU_DISCOVER)
+            if family == socket.AF_INET
+            else (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER)
+        )
+        self._transport.get_extra_info("socket").setsockopt(level, option, _PROBE)
+
+    async def run(self) -> None:
+        """Probes until it is cancelled."""
+        seen = -1
+        while True:
+            now = boot_clock.seconds()
+            if seen != self._changes.generation:
+                seen = self._changes.generation
+                peers = self._peers()
+                self._hearing.set_peers(peers, now)
+                self._mtus.set_peers(peers, now)
+                self._read = None
+            for address, payload in self._hearing.due(now):
+                self._send(address, payload)
+            self._search(now)
+            dues = [due for due in (self._hearing.next_due(), self._mtus.next_due()) if due is not None]
+            # After suspend all are due, and this timer does not know it: it stood still.
+            await self._changes.after(seen, min(max(0.0, min(dues) - now), RESUME_SECONDS) if dues else None)
+
+    def ask(self, addresses: Iterable[IPAddress]) -> None:
+        """Probes these peers at once, and has them answer at once."""
+        now = boot_clock.seconds()
+        for address in addresses:
+            self._hearing.ask(address, now)
+        for address, payload in self._hearing.due(now):
+            self._send(address, payload)
+
+    def links(self) -> dict[str, Link]:
+        """Every probed peer by name."""
+        return self._hearing.links(boot_clock.seconds())
+
+    def paths(self) -> dict[str, Path]:
+        """What passes to every probed peer, by name."""
+        return self._mtus.paths()
+
+    def reduced(self) -> Mapping[IPAddress, int]:
+        """By mesh address: the peers whose path carries less than the interface sends, and how many bytes."""
+        return self._reduced
+
+    def news(self, address: IPAddress, *, failed: bool) -> None:
+        """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
+        self._hearing.news(address, boot_clock.seconds(), failed=failed)
+
+    def hears(self, address: IPAddress) -> bool:
+        """Whether the member of this mesh address is heard now."""
+        return self._hearing.hears(address, boot_clock.seconds())
+
+    def doubt(self, address: IPAddress) -> None:
+        """Probes a member, and takes it for heard from its next answer on."""
+        self.news(address, failed=True)
+        self.ask([address])
+
+    def has_session(self, key: PublicKey) -> bool:
+        """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
+        device = self._device()
+        peer = device.peers.get(key) if device is not None else None
+        return peer is not None and time.time() - peer.last_handshake < STALE_AFTER_SECONDS
+
+    @property
+    def period_seconds(self) -> float:
+        """How often each peer is probed."""
+        return self._hearing.period_seconds
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        with PROBES.fence(addr[0]):
+            self._received(data, addr)
+
+    def _received(self, data: bytes, addr: tuple[str, int]) -> None:
+        source, now = ip_address(addr[0].partition("%")[0]), boot_clock.seconds()
+        probe = data[:MAX_PROBE_BYTES]
+        if self._hearing.received(source, probe, now):
+            answer = self._hearing.answer(source, probe, now)
+        else:
+            answer = self._mtus.received(source, data, now)
+            self._note_reduced()
+            self.padded.received(source, data)
+        if answer is not None:
+            self._send(source, answer)
+
+    def error_received(self, exc: Exception) -> None:
+        # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.
+        self.unsent += 1
+        log.debug("probe not sent", why=str(exc))
+
+    def _search(self, now: float) -> None:
+        if self._read is not self._device():
+            self._note_ways(now)
+        found = self._mtus.due(now, self._ceiling)
+        if found is not None:
+            self._send(*found)
+        self._note_reduced()
+
+    def _note_ways(self, now: float) -> None:
+        self._read = device = self._device()
+        assert device is not None
+        found = ((address, self._endpoint(device, address)) for address in self._mtus.addresses())
+        ways = {address: endpoint for address, endpoint in found if endpoint is not None}
+        for address, endpoint in ways.items():
+            if self._ways.get(address, endpoint) != endpoint:
+                self._mtus.changed(address, now)
+        self._ways = ways
+
+    def _ceiling(self, address: IPAddress) -> int | None:
+        """What this machine's own routes leave, a path MTU they have learned included; None while nothing is heard."""
+        endpoint = self._ways.get(address)
+        if endpoint is None or not self.hears(address):
+            return None
+        try:
+            return route_to(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]
+        except KernelError:
+            return None
+
+    def _note_reduced(self) -> None:
+        reduced = self._mtus.reduced()
+        if reduced != self._reduced:
+            for address in reduced.keys() | self._reduced.keys():
+                if reduced.get(address) != self._reduced.get(address):
+                    log.info("path MTU", address=str(address), bytes=reduced.get(address, "full"))
+            self._reduced = dict(reduced)
+            self._paths_changed()
+
+    def _send(self, address: IPAddress, payload: bytes) -> None:
+        if self._transport is not None:
+            self._transport.sendto(payload, (str(address), self._port))

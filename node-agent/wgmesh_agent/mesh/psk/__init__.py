@@ -1,0 +1,1 @@
+"""Pre-shared keys for each pair of members."""

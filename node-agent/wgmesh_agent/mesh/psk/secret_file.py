@@ -1,0 +1,115 @@
+"""The mesh's secrets as this machine was given them, read anew for as long as the agent runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.mesh.psk.derivation import Held, MeshSecret, parse_secrets
+from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
+from wgmesh_agent.settings.errors import SettingsError
+from wgmesh_api.preshared import SecretsError
+
+log = structlog.get_logger()
+LOOK_SECONDS = 2.0
+MAX_BYTES = 4096
+OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
+
+UNREADABLE = (OSError, SecretsError, SettingsError)
+
+Read = Callable[[], tuple[MeshSecret, ...]]
+"""Raises OSError, SecretsError or SettingsError."""
+
+
+class SecretSource:
+    """One instance an agent; it outlives sessions, so that former secrets are still known in the next."""
+
+    def __init__(self, read: Read | None = None, *, required: bool = True) -> None:
+        """Without `read` there are none, ever. Raises what it does if secrets are `required`: such an agent does not
+        start without.
+        """
+        self._can_change = read is not None
+        self._read: Read = read or tuple
+        self._trouble = ""
+        self.held = Held()
+        try:
+            self.held = Held(self._read())
+        except UNREADABLE as error:
+            if required:
+                raise
+            self._say(error)
+
+    async def follow(self, take: Callable[[Held], bool]) -> None:
+        """Looks every few seconds, until it is cancelled, whether there are others; `take` says if they can be used."""
+        while self._can_change:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look(take)
+
+    async def look(self, take: Callable[[Held], bool]) -> None:
+        """One look. What cannot be read changes nothing, and is logged once."""
+        try:
+            found = await asyncio.to_thread(self._read)
+        except UNREADABLE as error:
+            self._say(error)
+            return
+        self._trouble = ""
+        if tuple(one.id for one in found) == self.held.ids:
+            return
+        held = self.held.replaced(found)
+        if take(held):
+            self.held = held
+            log.info("pre-shared secrets changed", ids=[id_.hex() for id_ in held.ids])
+
+    def _say(self, error: Exception) -> None:
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
+
+
+def from_file(path: Path, mesh: str) -> SecretSource:
+    """The secrets in a file that a user keeps. Raises OSError or SecretsError."""
+    return SecretSource(lambda: read_file(path, mesh))
+
+
+def from_mount(path: Path, mesh: str) -> SecretSource:
+    """The secrets in a file that somebody else keeps, with a mode of its own: while it is not there, there are none."""
+
+    def read() -> tuple[MeshSecret, ...]:
+        try:
+            return _parse(path, read_bounded(path, MAX_BYTES), mesh)
+        except FileFault as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return ()
+            raise SecretsError(f"no secrets: {error}") from error
+
+    return SecretSource(read, required=False)
+
+
+def read_file(path: Path, mesh: str) -> tuple[MeshSecret, ...]:
+    """Raises OSError, or SecretsError: others may read the file, or it holds something else."""
+
+    def check(status: os.stat_result) -> None:
+        if status.st_mode & OTHERS_MAY:
+            raise SecretsError(f"others than its owner may read or write {path}: chmod 600 {path}")
+
+    try:
+        data = read_bounded(path, MAX_BYTES, check=check)
+    except FileFault as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise SecretsError(f"no secrets: {error}") from error
+    return _parse(path, data, mesh)
+
+
+def _parse(path: Path, data: bytes, mesh: str) -> tuple[MeshSecret, ...]:
+    try:
+        return parse_secrets(data.decode("ascii"), mesh)
+    except UnicodeDecodeError:
+        raise SecretsError(f"{path} holds no secrets: it is no text") from None
+    except SecretsError as error:
+        raise SecretsError(f"{path}: {error}") from None

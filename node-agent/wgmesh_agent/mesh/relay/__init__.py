@@ -1,0 +1,1 @@
+"""Relays for pairs that have no direct path."""

@@ -1,0 +1,248 @@
+"""Relays at work: agrees with the other end of a dead link on one, tries the direct path on, and relays if named."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.gossip.serf.events import QueryReceived
+from wgmesh_agent.linux.ip_forwarding import Forwarding, Role
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.probing.alive_links import living
+from wgmesh_agent.mesh.probing.service import Prober
+from wgmesh_agent.mesh.relay.relay_selector import Question, Relays
+from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.wireguard.errors import BackEndError, KernelError
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, Device
+from wgmesh_api.meshservice_pb2 import RelayRequest
+
+log = structlog.get_logger()
+ANSWERS = border("relay answers", "to `_relay`: who agrees to a path through a relay, from those asked")
+QUERY = "_relay"
+YES, NO = b"\x01", b"\x00"
+QUERY_SECONDS = 2.0
+RELAY_FACTOR = 2
+TICK_SECONDS = 1.0
+DOOR_SECONDS = 15.0
+"""Between looks whether this machine still forwards: the interface may be another one."""
+MAX_REQUEST_BYTES = 512
+NOTHING = Device("")
+
+
+class Relaying:
+    """One instance a node. Without names it does nothing."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        forwarding: Forwarding,
+        gossip: GossipNode,
+        ledger: Ledger,
+        prober: Prober,
+        refusals: Refusals,
+        changes: Changes,
+        device: Callable[[], Awaitable[Device]],
+        reconcile: Callable[[], Awaitable[Device]],
+    ) -> None:
+        """
+        Args:
+            names: the members that may carry traffic of others, best first; if this node is one, it does.
+            device: what WireGuard holds now; raises BackEndError.
+            reconcile: programs WireGuard now; raises BackEndError.
+        """
+        self._names = tuple(names)
+        self._forwarding = forwarding
+        self._gossip = gossip
+        self._ledger = ledger
+        self._prober = prober
+        self._refusals = refusals
+        self._changes = changes
+        self._device = device
+        self._reconcile = reconcile
+        self._relays = Relays(ledger.own.public_key)
+        self._adopted = False
+        self._is_open = False
+        self._complaint = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this node forwards for others."""
+        return self._is_open
+
+    def via(self) -> dict[PublicKey, str]:
+        """The peers that are relayed, and the names of their relays."""
+        found = {}
+        for peer, relay in self._relays.via().items():
+            binding = self._ledger.by_key(relay)
+            if binding is not None:
+                found[peer] = binding.claim.node
+        return found
+
+    def untaken(self) -> dict[PublicKey, float | None]:
+        """The peers that are heard through a relay alone, and for how many seconds their own tunnel has been silent;
+        None: since they are relayed.
+        """
+        return self._relays.untaken(time.monotonic())
+
+    def shape(self, desired: DesiredDevice, actual: Device) -> DesiredDevice:
+        """The desired device with relayed peers' addresses at their relays."""
+        if not self._names:
+            return desired
+        if not self._adopted:
+            self._adopted = True
+            self._relays.adopt(desired, actual, time.monotonic())
+        return self._relays.shape(desired)
+
+    async def answer(self, request: QueryReceived) -> bytes:
+        """To the query `_relay`: whether this node relays, or does what the other end of a link asks for."""
+        try:
+            if len(request.payload) > MAX_REQUEST_BYTES:
+                raise DecodeError(f"{len(request.payload)} bytes")
+            asked = RelayRequest.FromString(request.payload)
+        except DecodeError as error:
+            self._refusals.count(
+                "malformed_relay_request", f"{request.source_node} asks for no relay: {error}"
+            )
+            return NO
+        asker, peer, relay = (self._ledger.by_name(name) for name in (asked.asker, asked.peer, asked.relay))
+        own = self._ledger.own.node
+        if asker is None or asked.asker != request.source_node:
+            return NO
+        links = self._links()
+        if asked.relay == own:
+            ends = (asker.claim.public_key, peer.claim.public_key if peer else None)
+            return YES if self._is_open and all(end and links.get(end) for end in ends) else NO
+        if asked.peer != own or (asked.relay and relay is None):
+            return NO
+        question = Question(asker.claim.public_key, relay.claim.public_key if relay else None)
+        before = self._relays.via()
+        if not self._relays.agrees(question, links, self._relay_keys(), time.monotonic()):
+            return NO
+        await self._changed(before)
+        return YES
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        named = self._ledger.own.node in self._names
+        if not named:
+            # An earlier life of this agent may have been.
+            await self.close_door()
+        asking: set[asyncio.Task[None]] = set()
+        door_at = 0.0
+        try:
+            while self._names:
+                now = time.monotonic()
+                if named and now >= door_at:
+                    await self._open_door()
+                    door_at = now + DOOR_SECONDS
+                for question in await self._look(now):
+                    task = asyncio.create_task(self._fenced(question))
+                    asking.add(task)
+                    task.add_done_callback(asking.discard)
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            for task in asking:
+                task.cancel()
+
+    async def close_door(self) -> None:
+        """This node leaves: nothing is forwarded any more."""
+        self._is_open = False
+        try:
+            await asyncio.to_thread(self._forwarding.need, Role.RELAY)
+        except (BackEndError, OSError) as error:
+            log.error("forwarding not withdrawn", why=str(error))
+
+    async def _open_door(self) -> None:
+        ranges = self._ledger.own.ranges
+        try:
+            if (why := self._forwarding.unable(ranges)) is not None:
+                raise KernelError(why)
+            await asyncio.to_thread(self._forwarding.need, Role.RELAY, ranges)
+        except (BackEndError, OSError) as error:
+            self._is_open = False
+            if str(error) != self._complaint:
+                log.error("this node cannot relay", why=str(error))
+                self._complaint = str(error)
+        else:
+            self._is_open, self._complaint = True, ""
+
+    async def _look(self, now: float) -> list[Question]:
+        before = self._relays.via()
+        device = NOTHING
+        if before:
+            try:
+                device = await self._device()
+            except BackEndError as error:
+                log.debug("relays not looked at", why=str(error))
+                return []
+        self._relays.own = self._ledger.own.public_key
+        questions = self._relays.look(self._links(), self._relay_keys(), device, now)
+        await self._changed(before)
+        return questions
+
+    async def _fenced(self, question: Question) -> None:
+        with ANSWERS.fence(question.peer):
+            await self._ask(question)
+
+    async def _ask(self, question: Question) -> None:
+        names = [self._ledger.by_key(key) for key in (question.peer, question.relay) if key is not None]
+        nodes = [binding.claim.node for binding in names if binding is not None]
+        if len(nodes) != len(names):
+            return
+        peer, relay = nodes[0], nodes[1] if len(nodes) > 1 else ""
+        request = RelayRequest(asker=self._ledger.own.node, peer=peer, relay=relay)
+        try:
+            result = await self._gossip.query(
+                QUERY,
+                request.SerializeToString(),
+                nodes=nodes,
+                relay_factor=RELAY_FACTOR,
+                timeout=QUERY_SECONDS,
+            )
+        except GossipError as error:
+            log.warning("relay not asked for", node=peer, why=str(error))
+            return
+        if any(result.responses.get(node) != YES for node in nodes):
+            log.debug("no agreement on a path", node=peer, relay=relay, answers=sorted(result.responses))
+            return
+        before = self._relays.via()
+        self._relays.agreed(question, time.monotonic())
+        await self._changed(before)
+
+    async def _changed(self, before: dict[PublicKey, PublicKey]) -> None:
+        after = self._relays.via()
+        if after == before:
+            return
+        for peer in before.keys() | after.keys():
+            if before.get(peer) != after.get(peer):
+                binding, relay = (
+                    self._ledger.by_key(peer),
+                    self._ledger.by_key(after[peer]) if peer in after else None,
+                )
+                log.info("path to a member", node=binding.claim.node if binding else str(peer),
+                         through=relay.claim.node if relay else "no relay")  # fmt: skip
+        self._changes.bump()
+        try:
+            await self._reconcile()
+        except BackEndError as error:
+            log.error("cannot program WireGuard", why=str(error), next="the next pass does")
+
+    def _links(self) -> dict[PublicKey, bool]:
+        """The members alive, and whether the path to each works in both directions."""
+        return {
+            claim.public_key: link.heard and bool(link.hears_us)
+            for claim, link in living(self._ledger, self._gossip.members(), self._prober.links())
+        }
+
+    def _relay_keys(self) -> list[PublicKey]:
+        bindings = (self._ledger.by_name(name) for name in self._names)
+        return [binding.claim.public_key for binding in bindings if binding is not None]

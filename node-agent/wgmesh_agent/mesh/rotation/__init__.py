@@ -1,0 +1,1 @@
+"""Key rotation, of WireGuard keys and of gossip keys."""

@@ -1,0 +1,161 @@
+"""Another gossip key for the whole mesh, without a moment in which two members cannot hear each other.
+
+Installed everywhere, then used everywhere, then the old ones removed; after each step all members are asked for their
+rings, and the next begins only if the step is done on all. Until the new key is used everywhere all can be taken back,
+and is. Who is away meanwhile comes back by a bootstrap node, which hands out the ring: so none of those may be away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from wgmesh_agent.gossip.errors import GossipError, KeyringError
+from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
+from wgmesh_agent.gossip.serf.rotation_progress import undone
+from wgmesh_agent.gossip.wire.keyring import Keyring, decode_key, encode_key
+
+log = structlog.get_logger()
+ATTEMPTS = 3
+NAMED = 5
+
+
+class NotRotated(Exception):
+    """The keys are as they were, or what the sentence says."""
+
+
+class KeyQueries(Protocol):
+    """What the rotation needs of gossip."""
+
+    def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
+    ) -> Coroutine[Any, Any, KeyResult]:
+        """Raises GossipError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """The new key is used by all.
+
+    Attributes:
+        members: on how many it is.
+        kept: why the old ones are still on the rings; empty: they are not.
+    """
+
+    members: int
+    kept: str = ""
+
+
+class GossipRotation:
+    """One instance a node; one rotation at a time."""
+
+    def __init__(self, gossip: KeyQueries, keyring: Keyring, away: Callable[[], Iterable[str]]) -> None:
+        """
+        Args:
+            away: the bootstrap nodes that gossip does not have alive.
+        """
+        self._gossip = gossip
+        self._keyring = keyring
+        self._away = away
+        self._lock = asyncio.Lock()
+
+    async def rotate(self, new: bytes) -> Rotated:
+        """Raises NotRotated: what is wrong with whom; all that was changed was taken back unless it says otherwise."""
+        if self._lock.locked():
+            raise NotRotated("a rotation is under way on this node: wait for its end")
+        async with self._lock:
+            try:
+                return await self._rotate(new)
+            except GossipError as error:
+                raise NotRotated(f"the members could not be asked: {error}") from error
+
+    async def _rotate(self, new: bytes) -> Rotated:
+        old = self._keyring.primary
+        self._require_bootstraps("nothing was changed")
+        before = await self._list()
+        # What an interrupted rotation left goes with the old key.
+        known = {key for ring in before.rings.values() for key in ring} | {encode_key(old)}
+        trouble = await self._everywhere(KeyOperation.INSTALL, new)
+        if not trouble:
+            strange = (
+                {key for ring in (await self._list()).rings.values() for key in ring}
+                - known
+                - {encode_key(new)}
+            )
+            trouble = {"another member": "rotates the keys at the same time"} if strange else {}
+        if not trouble:
+            trouble = self._lost_bootstraps()
+        if trouble:
+            raise NotRotated(f"{_named(trouble)}; {await self._take_back(new, None)}")
+        log.info("gossip key installed on all members")
+        trouble = await self._everywhere(KeyOperation.USE, new)
+        if trouble:
+            raise NotRotated(f"{_named(trouble)}; {await self._take_back(new, old)}")
+        log.info("gossip key used by all members")
+        return await self._without_old(new, known)
+
+    async def _without_old(self, new: bytes, known: set[str]) -> Rotated:
+        trouble = self._lost_bootstraps()
+        for key in () if trouble else _keys(known):
+            if key != new:
+                trouble |= await self._everywhere(KeyOperation.REMOVE, key)
+        return Rotated(len((await self._list()).rings), _named(trouble))
+
+    async def _everywhere(self, operation: KeyOperation, key: bytes) -> dict[str, str]:
+        """Does it on all members, and asks whether it is done; by name what is wrong with whom after three attempts.
+
+        Queries get lost: whoever has not answered is asked again. A member that dies meanwhile counts until gossip has
+        noticed, which takes no longer.
+        """
+        trouble: dict[str, str] = {}
+        for _ in range(ATTEMPTS):
+            told = (await self._gossip.change_keys(operation, key)).errors
+            trouble = undone(operation, encode_key(key), await self._list(), told)
+            if not trouble:
+                break
+        return trouble
+
+    async def _take_back(self, new: bytes, old: bytes | None) -> str:
+        """Uses `old` again where the new key may be in use, then removes the new one; says how that went."""
+        if old is not None:
+            trouble = await self._everywhere(KeyOperation.USE, old)
+            if trouble:
+                return f"both keys stay on the rings, as {_named(trouble)}: try again when all answer"
+        trouble = await self._everywhere(KeyOperation.REMOVE, new)
+        if trouble:
+            return f"the old key stays in use, and the new one on some rings, as {_named(trouble)}: try again later"
+        return "the old key stays in use"
+
+    async def _list(self) -> KeyResult:
+        return await self._gossip.change_keys(KeyOperation.LIST)
+
+    def _lost_bootstraps(self) -> dict[str, str]:
+        return dict.fromkeys(self._away(), "is a bootstrap node, and away")
+
+    def _require_bootstraps(self, outcome: str) -> None:
+        lost = self._lost_bootstraps()
+        if lost:
+            raise NotRotated(
+                f"{_named(lost)}; {outcome}: bootstrap nodes hand out the keys, so bring it back, or take it out with "
+                "`wgmesh leave NAME`"
+            )
+
+
+def _keys(texts: Iterable[str]) -> list[bytes]:
+    """Those that are keys: members tell what they like."""
+    found = []
+    for text in sorted(texts):
+        with contextlib.suppress(KeyringError):
+            found.append(decode_key(text))
+    return found
+
+
+def _named(trouble: Mapping[str, str]) -> str:
+    some = [f"{name} {why}" for name, why in sorted(trouble.items())[:NAMED]]
+    more = len(trouble) - len(some)
+    return ", ".join(some) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,47 @@
+"""This node's WireGuard key while it runs: another one used, and accepted by the mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.mesh.dataplane.reconciler import knock
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
+from wgmesh_agent.wireguard.keys import PrivateKey
+
+
+async def use_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -> None:
+    """Has the node's tunnels use another key from now on; `earlier` is remembered on disk until `settle_key`.
+
+    An agent that ends in between starts with the new key, and asks to be admitted with it in the place of the earlier.
+    All members are knocked at: to those that do not know the key yet, WireGuard then sends nothing for five seconds, so
+    that theirs will be the only handshake when they do (`daemon/first_handshakes.py` says what two at once come to).
+
+    Raises:
+        OSError: the key cannot be kept; nothing has changed.
+        BackEndError: the interface may have either key.
+    """
+    await asyncio.to_thread(node.folder.save_private_key, key, earlier)
+    node.identity = replace(node.identity, private_key=key)
+    node.ledger.own = replace(node.ledger.own, public_key=key.public())
+    node.reconciler.use_key(key)
+    await node.reconciler.reconcile(check_interface=False)
+    knock(binding.claim.addresses[0] for binding in node.ledger)
+
+
+async def settle_key(node: MeshNode, admission: AdmissionRecord | None) -> None:
+    """The mesh has accepted the key in use: tells everybody, and forgets the one before.
+
+    Args:
+        admission: this node's record with it; None where it is still to be told.
+
+    Raises:
+        OSError: that cannot be kept; the next start asks to be admitted once more.
+    """
+    node.admissions.rekeyed(admission)
+    node.kept.value = replace(node.record, admission=admission, wireguard_key_since=int(time.time()))
+    node.tags.tell()
+    await asyncio.to_thread(node.kept.save)
+    await asyncio.to_thread(node.folder.forget_earlier_key)

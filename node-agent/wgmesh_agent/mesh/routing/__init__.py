@@ -1,0 +1,1 @@
+"""Subnet routes: networks behind members."""

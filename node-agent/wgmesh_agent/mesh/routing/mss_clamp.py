@@ -1,0 +1,117 @@
+"""Keeps the nftables table of `wireguard.clamp` in place while this machine routes for others, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.mesh.routing.mss_ruleset import removal, ruleset, table_name
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.wireguard.model import InterfaceSpec
+
+log = structlog.get_logger()
+PROGRAM = "nft"
+CHECK_SECONDS = 60.0
+GATHER_SECONDS = 0.2
+NFT_SECONDS = 10.0
+SWITCHES = ("ipv4/ip_forward", "ipv4/conf/{}/forwarding", "ipv6/conf/all/forwarding")
+_NET = Path("/proc/sys/net")
+
+
+class Clamping:
+    """One instance an interface; `run` beside a node that may route."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._standing: str | None = None
+        """What was put in place last, empty for no table; None: not known."""
+        self._complained = False
+
+    async def run(self, spec: Callable[[], InterfaceSpec], changes: Changes) -> None:
+        """Looks after every change, and every minute whatever others did to the table, until it is cancelled."""
+        checked = time.monotonic()
+        while True:
+            generation = changes.generation
+            check = time.monotonic() >= checked + CHECK_SECONDS
+            if check:
+                checked = time.monotonic()
+            await self.settle(spec(), check=check)
+            if await changes.after(generation, CHECK_SECONDS):
+                # Many changes come together, and each look reads files.
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def settle(self, spec: InterfaceSpec, *, check: bool = True) -> None:
+        """Puts the table in place where packets are routed; takes it away where they are not any more.
+
+        Args:
+            check: look whether somebody else took it away.
+        """
+        wanted = (
+            ruleset(self._interface, spec.mtu, (*spec.paths, *spec.beyond)) if routes(self._interface) else ""
+        )
+        if wanted == self._standing and not (wanted and check and not await self._stands()):
+            return
+        if wanted:
+            done = await self._run(wanted)
+        else:
+            done = await self.remove()
+        if done:
+            self._standing = wanted
+
+    async def remove(self) -> bool:
+        """Takes the table away, if there is a program that could have made it."""
+        return shutil.which(PROGRAM) is None or await self._run(removal(self._interface))
+
+    async def _stands(self) -> bool:
+        return not await _nft("list", "table", "inet", table_name(self._interface))
+
+    async def _run(self, text: str) -> bool:
+        error = await _nft("-f", "-", text=text)
+        if error and not self._complained:
+            log.warning("TCP segments of what is routed through here are not clamped", why=error)
+        self._complained = bool(error)
+        return not error
+
+
+def routes(interface: str) -> bool:
+    """Whether this machine forwards packets that come out of the interface, or go into it."""
+    for switch in SWITCHES:
+        try:
+            if (_NET / switch.format(interface)).read_text().strip() not in ("", "0"):
+                return True
+        except OSError as error:
+            # A kernel without IPv6, or an interface that is not there yet.
+            log.debug("forwarding not known", switch=switch, why=str(error))
+    return False
+
+
+async def _nft(*arguments: str, text: str = "") -> str:
+    """Runs `nft`; empty, or what it says is wrong."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, *arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        return f"{PROGRAM} does not run here: {error.strerror} (Debian package nftables)"
+    try:
+        async with asyncio.timeout(NFT_SECONDS):
+            _, said = await process.communicate(text.encode())
+    except BaseException as error:
+        # One that goes on alone would put in place what somebody removes meanwhile: removal is the last word.
+        # On a machine that is slow enough it has ended by now.
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        if not isinstance(error, TimeoutError):
+            raise
+        return f"{PROGRAM} did not end within {NFT_SECONDS:g} s"
+    if process.returncode == 0:
+        return ""
+    return said.decode(errors="replace").strip()[:300] or f"{PROGRAM} ended with status {process.returncode}"

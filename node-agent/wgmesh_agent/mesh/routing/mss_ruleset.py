@@ -1,0 +1,61 @@
+"""The nftables table of ours: TCP segments of what is routed through this machine never exceed what the mesh carries.
+
+Ends that know nothing of the tunnel agree on segments as large as their own cables take. The packets that say otherwise
+are often filtered on the way, so the number is put right in the handshake itself (RFC 4459 section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wgmesh_agent.wireguard.model import Route, check_interface_name
+from wgmesh_agent.wireguard.mtu import SEGMENT_HEADERS_BYTES
+
+_SYN = "tcp flags & (syn | rst) == syn tcp option maxseg size set"
+_FAMILY = {4: "ip", 6: "ip6"}
+
+
+def table_name(interface: str) -> str:
+    """The table's name, in family `inet`."""
+    check_interface_name(interface)
+    return f"wgmesh-{interface}"
+
+
+def removal(interface: str) -> str:
+    """What has `nft` remove the table, whether or not it is there."""
+    name = table_name(interface)
+    return f"table inet {name}\ndelete table inet {name}\n"
+
+
+def ruleset(interface: str, mtu: int, paths: Iterable[Route] = ()) -> str:
+    """What has `nft` put the table in place, in one transaction.
+
+    What goes in is held to its route's MTU. What comes out asks for segments that will come back through the tunnel, so
+    it is held to the path there: `paths` where those carry less than `mtu`, the interface's.
+    """
+    narrow = [
+        f'iifname "{interface}" {_FAMILY[path.destination.version]} saddr {path.destination} {_SYN} {_segment(path)}'
+        for path in paths
+        if path.mtu is not None
+    ]
+    wide = [
+        f'iifname "{interface}" meta nfproto ipv{version} {_SYN} {mtu - headers}'
+        for version, headers in SEGMENT_HEADERS_BYTES.items()
+    ]
+    rules = "".join(f"    {rule}\n" for rule in (f'oifname "{interface}" {_SYN} rt mtu', *narrow, *wide))
+    return (
+        f"{removal(interface)}"
+        f"table inet {table_name(interface)} {{\n"
+        "  chain forward {\n"
+        "    type filter hook forward priority mangle; policy accept;\n"
+        f"{rules}"
+        "  }\n"
+        "}\n"
+    )
+
+
+def _segment(path: Route) -> int:
+    if path.segment is not None:
+        return path.segment
+    assert path.mtu is not None
+    return path.mtu - SEGMENT_HEADERS_BYTES[path.destination.version]

@@ -1,0 +1,68 @@
+"""Routes beyond nodes: which networks behind members are taken to them, and which are refused.
+
+A member's routes are vouched for, by its admission record or the roster. That does not make them fit here: they may not
+touch the mesh's own ranges, what this machine is connected to or announces itself, or another member's routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wgmesh_agent.mesh.membership.claims import Binding
+from wgmesh_agent.wireguard.allowed_ips import Held, disjoint
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Network
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRefusal:
+    """`node` was given `route`, which overlaps `held` of `holder`: another member, or what is said of this machine."""
+
+    node: str
+    route: Network
+    held: Network
+    holder: str
+
+    def __str__(self) -> str:
+        return f"the route {self.route} of {self.node} overlaps {self.held}, which is {self.holder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What no member's route may touch: the mesh's `ranges`, `connected` networks, `routes` this node announces."""
+
+    ranges: tuple[Network, ...]
+    connected: tuple[Network, ...] = ()
+    routes: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Routes to program by member's key, and those refused."""
+
+    by_key: dict[PublicKey, tuple[Network, ...]]
+    refusals: tuple[RouteRefusal, ...]
+
+
+def granted(bindings: Iterable[Binding], own: Own) -> Granted:
+    """Who was bound first keeps a route; two of one moment go by name. O(n log n) in the number of routes."""
+    held: dict[int, Held[str]] = {4: Held(), 6: Held()}
+    for network in disjoint((*own.ranges, *own.routes, *own.connected)):
+        held[network.version].hold(network, "this machine's or the mesh's own")
+    by_key: dict[PublicKey, tuple[Network, ...]] = {}
+    refusals: list[RouteRefusal] = []
+    routed = (binding for binding in bindings if binding.claim.routes)
+    for binding in sorted(routed, key=lambda b: (b.since, b.claim.node, str(b.claim.public_key))):
+        claim = binding.claim
+        taken = []
+        for route in claim.routes or ():
+            found = held[route.version].overlapping(route)
+            if found is None:
+                held[route.version].hold(route, f"routed to {claim.node}")
+                taken.append(route)
+            else:
+                refusals.append(RouteRefusal(claim.node, route, *found))
+        if taken:
+            by_key[claim.public_key] = tuple(taken)
+    return Granted(by_key, tuple(refusals))

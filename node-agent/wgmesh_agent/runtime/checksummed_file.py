@@ -1,0 +1,88 @@
+"""Files that say of themselves whether they are whole: JSON with a format number and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from wgmesh_agent.runtime.atomic_file import write_atomically
+
+log = structlog.get_logger()
+FORMAT = 1
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class DamagedFile(Exception):
+    """A state file was half written or altered; it was set aside under the name told, nothing is lost."""
+
+    def __init__(self, path: Path, kept: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged ({why}); it was set aside as {kept.name}")
+        self.path = path
+        self.kept = kept
+
+
+def save(path: Path, content: Any) -> None:
+    """Writes the content (plain JSON types), readable by root only, all or nothing. Raises OSError."""
+    body = _canonical(content)
+    document = {"format": FORMAT, "sha256": hashlib.sha256(body).hexdigest(), "content": content}
+    write_atomically(path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def load(path: Path) -> Any | None:
+    """The content, or None if there is no such file.
+
+    Raises:
+        DamagedFile: it is not whole; it has been renamed, so that nothing overwrites it.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    try:
+        return _unseal(data)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise set_aside(path, str(error)) from error
+
+
+def peek(path: Path) -> Any | None:
+    """The content for somebody who only looks: None if there is none, or it is damaged, and nothing is renamed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _unseal(file.read(MAX_BYTES + 1))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def set_aside(path: Path, why: str) -> DamagedFile:
+    """Renames a damaged file and answers the error to raise."""
+    kept = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    path.rename(kept)
+    return DamagedFile(path, kept, why)
+
+
+def _unseal(data: bytes) -> Any:
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES} bytes")
+    document = json.loads(data)
+    if document["format"] != FORMAT:
+        raise ValueError(f"format {document['format']!r:.20}, not {FORMAT}")
+    content = document["content"]
+    if not hmac.compare_digest(hashlib.sha256(_canonical(content)).hexdigest(), str(document["sha256"])):
+        raise ValueError("its checksum does not match")
+    return content
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

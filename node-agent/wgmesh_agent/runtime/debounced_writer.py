@@ -1,0 +1,69 @@
+"""Writes the member snapshot and the memberlist file after changes, off the event loop, and calmly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from wgmesh_agent.runtime.change_signal import Changes
+
+log = structlog.get_logger()
+CALM_SECONDS, LONGEST_CALM_SECONDS = 1.0, 15.0
+RETRY_SECONDS = 10.0
+
+
+def calm_seconds(members: int) -> float:
+    """Between two snapshots of so many: each writes all of them."""
+    return min(LONGEST_CALM_SECONDS, max(CALM_SECONDS, 0.05 * members))
+
+
+class Writer:
+    """Calls `collect` on the loop for what to write, and what it answers in a thread."""
+
+    def __init__(
+        self,
+        changes: Changes,
+        collect: Callable[[], Awaitable[Callable[[], None]]],
+        what: str,
+        calm: Callable[[], float] = lambda: CALM_SECONDS,
+    ) -> None:
+        """
+        Args:
+            calm: for how many seconds after a write there is none.
+        """
+        self._changes = changes
+        self._collect = collect
+        self._what = what
+        self._calm = calm
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._served = 0
+
+    async def run(self) -> None:
+        """Writes once at the start, then after every change; a full disk is logged and tried again."""
+        while True:
+            generation = self._changes.generation
+            written = await self.write()
+            if not written:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            await self._changes.after(generation)
+            await asyncio.sleep(self._calm())
+
+    async def write(self) -> bool:
+        """Writes what is so now; False if that failed. Callers that wait together share one write."""
+        self._asked += 1
+        ticket = self._asked
+        async with self._lock:
+            if self._served >= ticket:
+                return True
+            served = self._asked
+            try:
+                await asyncio.to_thread(await self._collect())
+            except OSError as error:
+                log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
+                return False
+            self._served = served
+            return True

@@ -1,0 +1,228 @@
+"""The remembered mesh and its members, as plain JSON types and back. Pure."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from wgmesh_agent.gossip.memberlist.config import PROFILES
+from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MOST_KEYS
+from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.psk.derivation import read_ids, write_ids
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.names import is_mesh_name
+from wgmesh_api.values import (
+    UnusableValue,
+    bounded,
+    parse_address,
+    parse_network,
+    parse_node_name,
+    parse_port,
+)
+
+LAST_UNIX_SECONDS = 221_845_392_000
+"""The year 9000: what is later, `datetime` and the command line cannot print."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshRecord:
+    """The mesh as this node is part of it.
+
+    Attributes:
+        mesh: its name.
+        node: this node's name.
+        addresses: this node's mesh addresses, the primary one first.
+        ranges: the mesh's ranges, the primary one first.
+        ipam_ranges: where joiners' addresses come from; empty on a plain node.
+        created_unix, joined_unix: seconds.
+        gossip_keys: the key ring, the primary key first; empty: plaintext gossip.
+        wireguard_key_since: unix seconds when this node's WireGuard key came into use; 0: not known.
+        wireguard_key_token: what a cluster had asked for by then, as an id; empty: nothing.
+        gossip_keys_since: unix seconds when the ring was decided on; of two rings of one mesh the later one holds.
+        profile: lan, wan or local.
+        gossip_port: UDP and TCP, on the mesh addresses.
+        bootstrap: whether this node admits joiners.
+        tags: what the user set on this node.
+        requires_admission: whether gossip binds a member only with an admission record.
+        admission: this node's own record; None where it makes it itself, or has none.
+        routes: networks behind this node that it asks to announce.
+    """
+
+    mesh: str
+    node: str
+    addresses: tuple[IPAddress, ...]
+    ranges: tuple[IPv4Network | IPv6Network, ...]
+    ipam_ranges: tuple[IPv4Network | IPv6Network, ...]
+    created_unix: int
+    joined_unix: int
+    gossip_keys: tuple[bytes, ...] = field(repr=False)
+    profile: str
+    gossip_port: int
+    bootstrap: bool
+    tags: dict[str, str]
+    requires_admission: bool = False
+    admission: AdmissionRecord | None = field(default=None, repr=False, compare=False)
+    routes: tuple[IPv4Network | IPv6Network, ...] = ()
+    gossip_keys_since: int = 0
+    wireguard_key_since: int = 0
+    wireguard_key_token: str = ""
+
+
+def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
+    return {
+        "mesh": record.mesh,
+        "node": record.node,
+        "addresses": [str(a) for a in record.addresses],
+        "ranges": [str(n) for n in record.ranges],
+        "ipamRanges": [str(n) for n in record.ipam_ranges],
+        "created": record.created_unix,
+        "joined": record.joined_unix,
+        "gossipKeys": [base64.b64encode(key).decode() for key in record.gossip_keys],
+        "gossipKeysSince": record.gossip_keys_since,
+        "wireguardKeySince": record.wireguard_key_since,
+        "wireguardKeyToken": record.wireguard_key_token,
+        "profile": record.profile,
+        "gossipPort": record.gossip_port,
+        "bootstrap": record.bootstrap,
+        "tags": record.tags,
+        "requiresAdmission": record.requires_admission,
+        "admission": _admission_to_json(record.admission),
+        "routes": [str(n) for n in record.routes],
+    }
+
+
+def mesh_from_json(content: Any) -> MeshRecord:
+    """Raises KeyError, TypeError or ValueError if the content is not what `mesh_to_json` makes.
+
+    Every value is one that an agent can start with: a file with another one is quarantined, and the agent joins again.
+    """
+    mesh, profile = content["mesh"], content["profile"]
+    if not (isinstance(mesh, str) and is_mesh_name(mesh)):
+        raise ValueError(f"{mesh!r:.40} is not a mesh name")
+    if profile not in PROFILES:
+        raise ValueError(f"{profile!r:.40} is not a gossip profile")
+    keys = tuple(base64.b64decode(key, validate=True) for key in content["gossipKeys"])
+    if len(keys) > MOST_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
+        raise ValueError("a gossip key of odd length, or too many of them")
+    addresses, ranges = _addresses(content["addresses"]), _networks(content["ranges"])
+    if not addresses or not ranges:
+        raise ValueError("it names no mesh address, or no range")
+    return MeshRecord(
+        mesh=mesh,
+        node=parse_node_name(content["node"]),
+        addresses=addresses,
+        ranges=ranges,
+        ipam_ranges=_networks(content["ipamRanges"]),
+        created_unix=_unix(content["created"]),
+        joined_unix=_unix(content["joined"]),
+        gossip_keys=keys,
+        profile=profile,
+        gossip_port=parse_port(content["gossipPort"]),
+        bootstrap=bool(content["bootstrap"]),
+        tags=_tags(content["tags"]),
+        requires_admission=bool(content.get("requiresAdmission", False)),
+        admission=_admission_from_json(content),
+        routes=_networks(content.get("routes", [])),
+        gossip_keys_since=_unix(content.get("gossipKeysSince", 0)),
+        wireguard_key_since=_unix(content.get("wireguardKeySince", 0)),
+        wireguard_key_token=str(content.get("wireguardKeyToken", "")),
+    )
+
+
+def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
+    return [
+        {
+            "node": b.claim.node,
+            "pubkey": str(b.claim.public_key),
+            "addresses": [str(a) for a in b.claim.addresses],
+            "endpoints": [str(e) for e in b.claim.endpoints],
+            "bootstrap": b.claim.bootstrap,
+            "origin": b.origin.value,
+            "since": b.since,
+            "lastSeen": b.last_seen,
+            "identity": b.identity,
+            "admission": _admission_to_json(b.claim.admission),
+            "routes": [str(n) for n in b.claim.routes or ()],
+            "secretIds": write_ids(b.claim.secret_ids or ()),
+        }
+        for b in bindings
+    ]
+
+
+def members_from_json(content: Any) -> list[Binding]:
+    """The members in a snapshot, less those with an address that no member may have: earlier versions took such.
+
+    Raises:
+        KeyError, TypeError, ValueError: the content is not what `members_to_json` makes.
+    """
+    found = []
+    for item in content:
+        try:
+            addresses = _addresses(item["addresses"])
+        except UnusableValue:
+            continue
+        found.append(_binding(item, addresses))
+    return found
+
+
+def _binding(item: Any, addresses: tuple[IPAddress, ...]) -> Binding:
+    return Binding(
+        Claim(
+            node=str(item["node"]),
+            public_key=PublicKey.from_base64(item["pubkey"]),
+            addresses=addresses,
+            endpoints=tuple(_endpoints(item["endpoints"])),
+            bootstrap=bool(item["bootstrap"]),
+            admission=_admission_from_json(item),
+            routes=_networks(item.get("routes", [])) or None,
+            secret_ids=read_ids(item.get("secretIds", "")) or None,
+        ),
+        origin=Origin(item["origin"]),
+        since=bounded(item["since"], 0, LAST_UNIX_SECONDS),
+        last_seen=bounded(item["lastSeen"], 0, LAST_UNIX_SECONDS),
+        identity=str(item["identity"]),
+    )
+
+
+def _endpoints(texts: Iterable[str]) -> Iterator[Endpoint]:
+    """Without those that earlier versions took from others, and no packet can be sent to."""
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            yield Endpoint.parse_reported(text)
+
+
+def _addresses(texts: Iterable[object]) -> tuple[IPAddress, ...]:
+    return tuple(parse_address(text) for text in texts)
+
+
+def _networks(texts: Iterable[object]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(parse_network(text) for text in texts)
+
+
+def _unix(value: object) -> int:
+    return int(bounded(value, 0, LAST_UNIX_SECONDS))
+
+
+def _tags(content: Any) -> dict[str, str]:
+    tags = dict(content.items())
+    if not all(isinstance(text, str) for pair in tags.items() for text in pair):
+        raise ValueError("a tag that is not text")
+    return tags
+
+
+def _admission_to_json(record: AdmissionRecord | None) -> str:
+    return base64.b64encode(record.to_bytes()).decode() if record else ""
+
+
+def _admission_from_json(content: Any) -> AdmissionRecord | None:
+    text = content.get("admission", "")
+    try:
+        return AdmissionRecord.from_bytes(base64.b64decode(text, validate=True)) if text else None
+    except AdmissionFault as error:
+        raise ValueError(str(error)) from error

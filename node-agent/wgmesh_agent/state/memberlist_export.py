@@ -1,0 +1,97 @@
+"""The memberlist file: a JSON list of members and services for other programs on the machine.
+
+`{"members": {NAME: {"addr", "st", "rtt", "tags"}}, "services": {NAME: {"nodes", "port", "tags"}},
+"lastUpdate"}` with `st` a status word, `rtt` whole milliseconds (0 if not known) and `lastUpdate` unix
+seconds. Services come from tags `svc:NAME` = `port=80,key=value,…`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from wgmesh_agent.runtime.atomic_file import write_atomically
+
+SERVICE_PREFIX = "svc:"
+_RESERVED_PREFIX = "_"
+_FILE_MODE = 0o640
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """One member as the file shows it. `rtt_ms` is None when not known; reserved tags may be in `tags`."""
+
+    name: str
+    addr: str
+    status: str
+    rtt_ms: float | None
+    tags: Mapping[str, str]
+
+
+class _Service(TypedDict):
+    nodes: list[str]
+    port: int
+    tags: dict[str, str]
+
+
+def render(members: Iterable[MemberRecord], last_update: int) -> bytes:
+    """The file's content: the same bytes for the same members in any order, without tags that begin with `_`.
+
+    A service is offered by each member that has its tag, whatever that member's status; where members contradict
+    each other on its port or tags, the first by name is right. A port that is none counts as 0.
+    """
+    ordered = sorted(members, key=lambda member: member.name)
+    services: dict[str, _Service] = {}
+    for member in ordered:
+        for key, value in sorted(member.tags.items()):
+            if key.startswith(SERVICE_PREFIX) and key != SERVICE_PREFIX:
+                _add_service(services, key.removeprefix(SERVICE_PREFIX), value, member.name)
+    document = {
+        "members": {
+            member.name: {
+                "addr": member.addr,
+                "st": member.status,
+                "rtt": round(member.rtt_ms or 0.0),
+                "tags": {
+                    key: value
+                    for key, value in sorted(member.tags.items())
+                    if not key.startswith(_RESERVED_PREFIX)
+                },
+            }
+            for member in ordered
+        },
+        "services": dict(sorted(services.items())),
+        "lastUpdate": last_update,
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
+
+
+def write(path: Path, members: Iterable[MemberRecord], last_update: int) -> None:
+    """Put the rendered members in place of `path`, whole at any moment, readable by owner and group.
+
+    Raises OSError; the old file is then still there.
+    """
+    write_atomically(path, render(members, last_update), mode=_FILE_MODE)
+
+
+def parse_service(value: str) -> tuple[int, dict[str, str]]:
+    """A service tag's value as port (0 if there is none that could be) and the other keys."""
+    port, tags = 0, {}
+    for item in value.split(","):
+        key, _, text = item.strip().partition("=")
+        if key == "port":
+            port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+        elif key:
+            tags[key] = text
+    return (port if port <= 65535 else 0), tags
+
+
+def _add_service(services: dict[str, _Service], name: str, value: str, node: str) -> None:
+    port, tags = parse_service(value)
+    service = services.setdefault(name, _Service(nodes=[], port=0, tags={}))
+    service["nodes"].append(node)
+    service["port"] = service["port"] or port
+    service["tags"] = {**tags, **service["tags"]}

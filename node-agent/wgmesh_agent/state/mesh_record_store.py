@@ -1,0 +1,59 @@
+"""The mesh record of a running node, and its file: the file is written first where others rely on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+from wgmesh_agent.gossip.errors import KeyringError
+from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
+from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.state.store import StateFolder
+
+
+class KeptRecord:
+    """`value` is what is so now; `save` may be called from the loop or a thread."""
+
+    def __init__(self, folder: StateFolder, value: MeshRecord, keys: KeyPolicy) -> None:
+        self.value = value
+        self._keys = keys
+        self._folder = folder
+        self._writing = threading.Lock()
+
+    def save(self) -> None:
+        """Whoever writes last writes what is so then. Raises OSError."""
+        with self._writing:
+            self._folder.save_mesh(self.value)
+
+    def keep(self) -> None:
+        """As `save`; a full disk is said, and ends nobody whose mesh is remembered from before."""
+        with self._writing:
+            self._folder.keep_mesh(self.value)
+
+    def become(self, value: MeshRecord) -> None:
+        """Raises OSError; nothing has changed then."""
+        before, self.value = self.value, value
+        try:
+            self.save()
+        except OSError:
+            self.value = before
+            raise
+
+    def keep_ring(self, keys: tuple[bytes, ...]) -> None:
+        """Keeps what members decided on, before anybody is told that it is done: an agent that ends at any moment comes
+        back with a ring of the mesh's.
+
+        Raises:
+            KeyringError: it cannot be kept, or is not for members to decide.
+        """
+        if self._keys.gossip_keys_managed_by:
+            raise KeyringError(self._keys.gossip_keys_managed_by)
+        since = self.value.gossip_keys_since
+        if keys[0] != self.value.gossip_keys[0]:
+            # Later than the last one, whatever the clock says.
+            since = max(int(time.time()), since + 1)
+        try:
+            self.become(replace(self.value, gossip_keys=keys, gossip_keys_since=since))
+        except OSError as error:
+            raise KeyringError(f"the key ring cannot be kept on disk: {error.strerror or error}") from error

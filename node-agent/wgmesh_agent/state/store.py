@@ -1,0 +1,231 @@
+"""A mesh's folder: one agent at a time, and files that survive a crash at any line."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import structlog
+
+from wgmesh_agent.mesh.membership.claims import Binding
+from wgmesh_agent.runtime import checksummed_file
+from wgmesh_agent.runtime.atomic_file import remove_leftovers, write_atomically
+from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.state import codec
+from wgmesh_agent.state.machine_identity import Machine, from_json
+from wgmesh_agent.wireguard.clock_steps import Span
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
+
+log = structlog.get_logger()
+KEY = "wireguard.key"
+EARLIER_KEY = "wireguard.key.earlier"
+MESH = "mesh.json"
+MEMBERS = "members.json"
+EARLIER_MEMBERS = "members.json.earlier"
+CLOCK = "clock.json"
+MACHINE = "machine.json"
+LOCK = "lock"
+COPIED = "of-another-machine"
+
+
+class MeshInUse(Exception):
+    """Another agent of this machine runs this mesh."""
+
+
+class StateFolder:
+    """Holds the folder's lock while open; every method may raise OSError."""
+
+    def __init__(self, base: Path, mesh: str) -> None:
+        """Makes the folder where it is missing and takes its lock.
+
+        Raises:
+            MeshInUse: another agent has it.
+            OSError: the folder cannot be made or written.
+        """
+        self.path = base / mesh
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            os.close(self._lock)
+            raise MeshInUse(
+                f"another agent (process {holder or 'unknown'}) runs the mesh {mesh} on this machine already"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        remove_leftovers(self.path)
+
+    def has_private_key(self) -> bool:
+        return (self.path / KEY).exists()
+
+    def private_key(self) -> PrivateKey:
+        """This node's WireGuard key, made at first use.
+
+        Raises:
+            DamagedFile: the file holds no key; it was set aside, so the next call makes a new one.
+        """
+        path = self.path / KEY
+        try:
+            text = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            key = PrivateKey.generate(os.urandom)
+            write_atomically(path, key.to_base64().encode() + b"\n")
+            return key
+        except UnicodeDecodeError as error:
+            raise checksummed_file.set_aside(path, "it is no text") from error
+        try:
+            return PrivateKey.from_base64(text)
+        except InvalidKeyError as error:
+            raise checksummed_file.set_aside(path, "it holds no WireGuard key") from error
+
+    def earlier_private_key(self) -> PrivateKey | None:
+        """The key that this node was a member with before this one, until the mesh has accepted this one; None: it has.
+
+        Raises:
+            DamagedFile: the file holds no key; it was set aside.
+        """
+        path = self.path / EARLIER_KEY
+        try:
+            return PrivateKey.from_base64(path.read_text("ascii").strip())
+        except FileNotFoundError:
+            return None
+        except (UnicodeDecodeError, InvalidKeyError) as error:
+            raise checksummed_file.set_aside(path, "it holds no WireGuard key") from error
+
+    def save_private_key(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
+        """Makes this the node's key. `earlier` is kept beside it until `forget_earlier_key`; None: nothing is."""
+        if earlier is not None:
+            write_atomically(self.path / EARLIER_KEY, earlier.to_base64().encode() + b"\n")
+        write_atomically(self.path / KEY, key.to_base64().encode() + b"\n")
+        if earlier is None:
+            self.forget_earlier_key()
+
+    def forget_earlier_key(self) -> None:
+        """The mesh has accepted the present key."""
+        (self.path / EARLIER_KEY).unlink(missing_ok=True)
+
+    def mesh(self) -> codec.MeshRecord | None:
+        """The remembered mesh, None if there is none. Raises DamagedFile."""
+        path = self.path / MESH
+        content = checksummed_file.load(path)
+        if content is None:
+            return None
+        try:
+            return codec.mesh_from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise checksummed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
+
+    def save_mesh(self, record: codec.MeshRecord) -> None:
+        checksummed_file.save(self.path / MESH, codec.mesh_to_json(record))
+
+    def keep_mesh(self, record: codec.MeshRecord) -> None:
+        """Saves it; where that fails and a mesh is remembered already, that is said, and whoever calls goes on."""
+        try:
+            self.save_mesh(record)
+        except OSError as error:
+            if self.is_blank():
+                raise
+            log.error(
+                "cannot write the mesh", why=str(error), next="the one remembered is kept, and written later"
+            )
+
+    def members(self) -> list[Binding]:
+        """The remembered members; a damaged file is set aside and reported, and the one before it is used."""
+        for name in (MEMBERS, EARLIER_MEMBERS):
+            path = self.path / name
+            try:
+                content = checksummed_file.load(path)
+                if content is not None:
+                    return self._parse_members(path, content)
+            except DamagedFile as error:
+                log.error(
+                    "members forgotten",
+                    why=str(error),
+                    next="those known before are used, others learnt anew",
+                )
+        return []
+
+    @staticmethod
+    def _parse_members(path: Path, content: object) -> list[Binding]:
+        try:
+            return codec.members_from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise checksummed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
+
+    def save_members(self, bindings: Iterable[Binding]) -> None:
+        """Keeps the snapshot before this one too: a founder that forgot all members would have nobody to ask."""
+        path, earlier = self.path / MEMBERS, self.path / EARLIER_MEMBERS
+        if path.exists():
+            earlier.unlink(missing_ok=True)
+            os.link(path, earlier)
+        checksummed_file.save(path, codec.members_to_json(bindings))
+
+    def clock(self) -> list[Span]:
+        """The remembered steps of the wall clock; without them, the agent only waits longer."""
+        try:
+            return [
+                (float(since), float(ahead))
+                for since, ahead in checksummed_file.load(self.path / CLOCK) or []
+            ]
+        except (DamagedFile, TypeError, ValueError) as error:
+            log.warning("steps of the clock forgotten", why=str(error))
+            return []
+
+    def keep_clock(self, spans: Sequence[Span]) -> bool:
+        """Whether they could be saved."""
+        try:
+            checksummed_file.save(self.path / CLOCK, [list(span) for span in spans])
+        except OSError as error:
+            log.debug("steps of the clock not saved", why=str(error))
+            return False
+        return True
+
+    def is_of_another(self, machine: Machine) -> bool:
+        """Whether this folder was written on another machine; one that does not say becomes this machine's. Raises
+        OSError.
+        """
+        path = self.path / MACHINE
+        try:
+            content = checksummed_file.load(path)
+            before = from_json(content) if content is not None else Machine()
+        except (DamagedFile, KeyError, TypeError, ValueError) as error:
+            log.warning(
+                "not known whose state this is", why=str(error), next="it is taken for this machine's"
+            )
+            before = Machine()
+        if before.is_other(machine):
+            return True
+        now = before.with_news(machine)
+        if now != before:
+            try:
+                checksummed_file.save(path, now.to_json())
+            except OSError as error:
+                log.debug("machine not remembered", why=str(error))
+        return False
+
+    def set_aside(self) -> Path:
+        """Moves all that is here into a folder within, which is returned: this machine begins anew. Raises OSError."""
+        aside = self.path / f"{COPIED}-{time.time_ns()}"
+        aside.mkdir(mode=0o700)
+        for entry in self.path.iterdir():
+            if entry.name != LOCK and not entry.name.startswith(COPIED):
+                entry.rename(aside / entry.name)
+        return aside
+
+    def is_blank(self) -> bool:
+        """Whether the folder is there, and no mesh was ever entered from it."""
+        return self.path.exists() and not (self.path / MESH).exists()
+
+    def forget(self) -> None:
+        """Removes the folder and all in it: this node has left the mesh for good."""
+        shutil.rmtree(self.path)
+
+    def close(self) -> None:
+        """Gives the lock back; the folder stays."""
+        os.close(self._lock)

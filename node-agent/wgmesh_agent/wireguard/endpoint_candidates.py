@@ -1,0 +1,66 @@
+"""Which of a peer's endpoint candidates to use, and when to try another."""
+
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv6Address
+
+from wgmesh_agent.wireguard.model import Address, Endpoint, Network, Peer
+
+STALE_AFTER_SECONDS = 180.0
+"""A session is rejected after this long (WireGuard paper section 6.1, REJECT_AFTER_TIME): without a
+handshake since, the endpoint leads nowhere that answers.
+"""
+
+DWELL_SECONDS = 6.0
+"""How long a candidate just written is given before the next one: WireGuard tries again after 5 s and up to
+a third of a second (REKEY_TIMEOUT), so each gets one handshake attempt at least.
+"""
+
+
+def outside(candidates: Iterable[Endpoint], ranges: Sequence[Network]) -> tuple[Endpoint, ...]:
+    """The candidates that do not lie in one of `ranges`, in order and once each: a tunnel must not run in
+    itself.
+    """
+    kept = dict.fromkeys(candidates)
+    return tuple(one for one in kept if not any(one.address in network for network in ranges))
+
+
+def elsewhere(candidates: Sequence[Endpoint], here: Collection[Address]) -> tuple[Endpoint, ...]:
+    """The candidates at addresses that this machine does not have itself: many hosts have the same address on a bridge
+    of their own. All of them, if no other is left.
+    """
+    kept = tuple(one for one in candidates if one.address not in here)
+    return kept or tuple(candidates)
+
+
+def is_stale(peer: Peer, now_unix: float) -> bool:
+    """Whether `peer` may lose the endpoint it has: no handshake for 180 s, and this one had its chance."""
+    return (
+        now_unix - peer.last_handshake >= STALE_AFTER_SECONDS
+        and now_unix - peer.endpoint_written >= DWELL_SECONDS
+    )
+
+
+def after(current: Endpoint | None, candidates: Sequence[Endpoint]) -> Endpoint | None:
+    """The candidate to try after `current`; None if there is no other.
+
+    An endpoint that is not among them precedes the first.
+    """
+    here = [position for position, one in enumerate(candidates) if same(one, current)]
+    start = here[0] + 1 if here else 0
+    following = (candidates[(start + offset) % len(candidates)] for offset in range(len(candidates)))
+    return next((one for one in following if not same(one, current)), None)
+
+
+def same(one: Endpoint, other: Endpoint | None) -> bool:
+    """Whether both are one place, as far as what was read back can tell."""
+    if other is None or one.port != other.port:
+        return False
+    first, second = one.address, other.address
+    # wireguard-go reads back without the zone it was given.
+    return first == second or (
+        (_zone(first) is None or _zone(second) is None) and first.packed == second.packed
+    )
+
+
+def _zone(address: Address) -> str | None:
+    return address.scope_id if isinstance(address, IPv6Address) else None

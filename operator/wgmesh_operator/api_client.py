@@ -1,0 +1,300 @@
+"""The Kubernetes API as the operator uses it: one call for each action, through the `kubernetes` client's connections.
+
+Bodies stay the dictionaries they are in JSON. Calls block: the worker makes them in threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import urllib3
+
+from wgmesh_api.fields import read_list, read_mapping, read_text, write_time
+from wgmesh_api.roster import API_VERSION, OPERATOR_MANAGER
+from wgmesh_operator.api_resources import (
+    EVENTS,
+    EVENTS_NAMESPACE,
+    FIELD_SELECTORS,
+    LABEL_SELECTORS,
+    RESOURCES,
+    SERVICE_CIDRS,
+    WATCHED,
+    Watched,
+)
+from wgmesh_operator.decisions.actions import (
+    Action,
+    Apply,
+    Create,
+    Delete,
+    Emit,
+    Json,
+    Replace,
+    SetFinalizers,
+)
+
+REQUEST_SECONDS = 30.0
+CONNECTIONS = 8
+_PAGE = 500
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server refused a call."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.message = message
+        super().__init__(message or reason or f"status {status}")
+
+    @property
+    def is_conflict(self) -> bool:
+        """Somebody else changed the object meanwhile, or it is there already, or gone: look again."""
+        return self.status in (404, 409)
+
+
+class Unreachable(Exception):
+    """The API server did not answer, or could not."""
+
+
+class Cluster(Protocol):
+    """What the worker needs of the API."""
+
+    def do(self, action: Action) -> Json | None:
+        """Carry out `action`; the object as it is afterwards, None if it is gone (or an Event).
+
+        Raises:
+            ApiError: the API server refused.
+            Unreachable: it did not answer.
+        """
+        ...
+
+    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+        """All objects and the version of the list. Raises as `do`."""
+        ...
+
+    def service_cidrs(self) -> list[str]:
+        """The ranges of services; none where the API server doesn't say (before Kubernetes 1.33)."""
+        ...
+
+
+class KubernetesCluster:
+    """The real one. `namespace` is the operator's; `authorization` gives the header of each call."""
+
+    def __init__(
+        self,
+        pool: urllib3.PoolManager,
+        server: str,
+        namespace: str,
+        authorization: Callable[[], dict[str, str]],
+        instance: str = "",
+    ) -> None:
+        self._pool = pool
+        self._server = server.rstrip("/")
+        self._namespace = namespace
+        self._authorization = authorization
+        self._instance = instance
+
+    @classmethod
+    def from_environment(cls, namespace: str, instance: str = "") -> KubernetesCluster:
+        """In a pod by its service account, elsewhere by the kubeconfig. Raises Unreachable without either."""
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            try:
+                config.load_kube_config(client_configuration=configuration)
+            except config.ConfigException as error:
+                raise Unreachable(
+                    f"neither a pod's service account nor a kubeconfig leads to an API server: {error}"
+                ) from error
+        configuration.connection_pool_maxsize = CONNECTIONS
+        pool = client.ApiClient(configuration).rest_client.pool_manager
+
+        def authorization() -> dict[str, str]:
+            return {
+                setting["key"]: setting["value"]
+                for setting in configuration.auth_settings().values()
+                if setting["in"] == "header" and setting["value"]
+            }
+
+        return cls(pool, configuration.host, namespace, authorization, instance)
+
+    def do(self, action: Action) -> Json | None:
+        match action:
+            case Apply():
+                return self._write("PATCH", action, self._forced(action), action.manifest, _APPLY)
+            case Create():
+                query = {"fieldManager": OPERATOR_MANAGER}
+                return self._write("POST", action, query, action.manifest, named=False)
+            case Replace():
+                query = {"fieldManager": OPERATOR_MANAGER}
+                return self._write("PUT", action, query, action.manifest)
+            case SetFinalizers():
+                metadata = {
+                    "finalizers": list(action.finalizers),
+                    "resourceVersion": action.resource_version,
+                }
+                body = self._write("PATCH", action, {}, {"metadata": metadata}, _MERGE)
+                is_released = body["metadata"].get("deletionTimestamp") and not action.finalizers
+                return None if is_released else body
+            case Delete():
+                return self._delete(action)
+            case Emit():
+                self._emit(action)
+                return None
+
+    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+        resource = WATCHED[watched]
+        query = {"limit": str(_PAGE)}
+        if watched in LABEL_SELECTORS:
+            query["labelSelector"] = LABEL_SELECTORS[watched]
+        if watched in FIELD_SELECTORS:
+            query["fieldSelector"] = FIELD_SELECTORS[watched]
+        items: list[Json] = []
+        while True:
+            page = self._call("GET", resource.path(self._namespace), query)
+            # in a list of built-in objects only the list says what they are
+            of_kind = {
+                "apiVersion": page.get("apiVersion"),
+                "kind": str(page.get("kind")).removesuffix("List"),
+            }
+            metadata = read_mapping(page, "metadata")
+            if not read_text(metadata, "resourceVersion") or not isinstance(page.get("items") or [], list):
+                # taken for an empty list, it would say that all objects are gone
+                raise Unreachable(f"GET {resource.plural}: the answer is not a list")
+            items += [of_kind | item for item in read_list(page, "items") if isinstance(item, dict)]
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    def service_cidrs(self) -> list[str]:
+        try:
+            page = self._call("GET", SERVICE_CIDRS.path(self._namespace), {})
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+        items = (item for item in read_list(page, "items") if isinstance(item, dict))
+        return [text for item in items for text in read_list(read_mapping(item, "spec"), "cidrs")]
+
+    def _forced(self, action: Apply) -> dict[str, str]:
+        return {"fieldManager": OPERATOR_MANAGER, "force": "true"}
+
+    def _write(
+        self,
+        method: str,
+        action: Apply | Create | Replace | SetFinalizers,
+        query: dict[str, str],
+        body: Json,
+        content_type: str = "application/json",
+        *,
+        named: bool = True,
+    ) -> Json:
+        subresource = action.subresource if isinstance(action, Apply | Replace) else ""
+        path = RESOURCES[action.kind].path(self._namespace, action.name if named else "", subresource)
+        return self._call(method, path, query, body, content_type)
+
+    def _delete(self, action: Delete) -> Json | None:
+        options: Json = {"propagationPolicy": "Foreground" if action.wait_for_owned else "Background"}
+        if action.uid:
+            options["preconditions"] = {"uid": action.uid}
+        try:
+            answer = self._call(
+                "DELETE", RESOURCES[action.kind].path(self._namespace, action.name), {}, options
+            )
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return answer if answer.get("kind") != "Status" and _is_there(answer) else None
+
+    def _emit(self, action: Emit) -> None:
+        now = write_time(datetime.now(UTC))
+        digest = hashlib.sha256(f"{action.uid} {action.reason} {action.message}".encode()).hexdigest()[:16]
+        name = f"{action.name[:200]}.{digest}"
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": EVENTS_NAMESPACE},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": action.kind.value,
+                "name": action.name,
+                "uid": action.uid,
+            },
+            "reason": action.reason,
+            "message": action.message[:1024],
+            "type": "Warning" if action.warning else "Normal",
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "source": {"component": OPERATOR_MANAGER},
+            "reportingComponent": f"{OPERATOR_MANAGER}.{API_VERSION.split('/')[0]}",
+            "reportingInstance": self._instance,
+        }
+        try:
+            self._call("POST", EVENTS.path(EVENTS_NAMESPACE), {}, event)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            # said before: it is so again
+            path = EVENTS.path(EVENTS_NAMESPACE, name)
+            self._call("PATCH", path, {}, {"lastTimestamp": now}, _MERGE)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: Json | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        try:
+            identity = self._authorization()
+        except Exception as error:
+            # kubelet replaces the token's file: for a moment it may be absent or empty, and the client raises at will
+            raise Unreachable(f"the service account's token cannot be read: {error}") from error
+        try:
+            answer = self._pool.request(
+                method,
+                f"{self._server}{path}" + (f"?{urlencode(query)}" if query else ""),
+                body=None if body is None else json.dumps(body).encode(),
+                headers={
+                    "Accept": "application/json",
+                    "Content-Type": content_type,
+                    "User-Agent": OPERATOR_MANAGER,
+                    **identity,
+                },
+                timeout=REQUEST_SECONDS,
+                retries=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(f"{method} {path}: {error}") from error
+        content = _decoded(answer.data)
+        if answer.status in (429, 502, 503, 504):
+            raise Unreachable(f"{method} {path}: status {answer.status} {content.get('message', '')}")
+        if answer.status >= 300:
+            raise ApiError(answer.status, str(content.get("reason", "")), str(content.get("message", "")))
+        return content
+
+
+def _decoded(data: bytes) -> Json:
+    try:
+        content: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return {"message": data[:200].decode(errors="replace")}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_there(body: Json) -> bool:
+    """Whether a delete left the object there to be released by its finalizers."""
+    return bool((body.get("metadata") or {}).get("finalizers"))

@@ -1,0 +1,297 @@
+"""The loop that brings meshes to where they should be.
+
+Events only mark a mesh; some time later one pass looks at the whole of it, plans, and does what is planned. What goes
+wrong is tried again, less and less often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from wgmesh_api.roster import API_VERSION
+from wgmesh_api.values import parse_network
+from wgmesh_operator.api_client import ApiError, Cluster, Unreachable
+from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.cluster_cache import Store
+from wgmesh_operator.decisions.actions import Apply, Json, Kind
+from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.faults import Border, Fault, explained
+from wgmesh_operator.decisions.plan import Plan, plan_mesh
+from wgmesh_operator.decisions.status.conditions import failed_pass
+from wgmesh_operator.decisions.status.status_debounce import write_at
+from wgmesh_operator.executor import Executor, Outcome, described
+from wgmesh_operator.liveness import Progress
+from wgmesh_operator.rejections import Rejections
+
+log = logging.getLogger(__name__)
+ACTIONS_PER_PASS = 500
+"""More wait for the next look, which follows at once: others' turn comes, and statuses tell how far it is."""
+PASSES_AT_FULL_SPEED = 5
+"""That do the same again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. `debounce`: from the first mark to the pass; `load`: share of a processor that passes may take."""
+
+    debounce: float = 0.2
+    load: float = 0.2
+    first_retry: float = 0.5
+    last_retry: float = 60.0
+    turn: float = 5.0
+    sweep: float = 30.0
+    resync: float = 300.0
+
+
+@dataclass(slots=True)
+class _Mesh:
+    """What is remembered of a mesh from one pass to the next; all of it may be lost."""
+
+    due: float | None = None
+    failures: int = 0
+    trouble: str = ""
+    done: frozenset[str] = frozenset()
+    streak: int = 0
+    rest_until: float = 0.0
+    status_written: datetime | None = None
+    failed: str = ""
+    refreshed: bool = False
+
+
+class Worker:
+    """`clock` gives monotonic seconds, `processor` those that this thread was at work, `now` the time of day."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        deployment: Deployment,
+        entropy: Entropy,
+        progress: Progress,
+        *,
+        clock: Callable[[], float],
+        processor: Callable[[], float],
+        now: Callable[[], datetime],
+        pace: Pace | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._deployment = deployment
+        self._entropy = entropy
+        self._progress = progress
+        self._clock = clock
+        self._processor = processor
+        self._now = now
+        self._pace = pace or Pace()
+        self._meshes: dict[str, _Mesh] = {}
+        self._marked = asyncio.Event()
+        self._failed_turns = 0
+        self._next_sweep = self._next_resync = math.inf
+        self.rejections = Rejections(clock)
+        self.store = Store(deployment.namespace, self.mark, self.rejections)
+        self._executor = Executor(cluster, self.store, progress, self.rejections)
+
+    def mark(self, names: Iterable[str], delay: float | None = None) -> None:
+        """Look at these meshes soon."""
+        due = self._clock() + (self._pace.debounce if delay is None else delay)
+        for name in names:
+            mesh = self._meshes.setdefault(name, _Mesh())
+            mesh.due = due if mesh.due is None else min(mesh.due, due)
+        self._marked.set()
+
+    async def run(self) -> None:
+        """Works until cancelled. Begins with a list of everything: decisions on half of it would be wrong."""
+        try:
+            await self._first_lists()
+            self._next_sweep = self._clock() + self._pace.sweep
+            self._next_resync = self._clock() + self._pace.resync
+            while True:
+                await self._turn()
+        finally:
+            self._executor.close()
+
+    async def _turn(self) -> None:
+        """One turn of the loop. Nothing that it raises ends the loop, which serves all meshes."""
+        failures = self._failed_turns
+        self._failed_turns += 1
+        with self.rejections.fence(Border.LOOP, "the worker's loop"):
+            self._progress.beat()
+            if self._clock() >= self._next_resync:
+                self._next_resync = self._clock() + self._pace.resync
+                await self._attempt(self._resync(), "comparing with full lists")
+            elif self._clock() >= self._next_sweep:
+                self._next_sweep = self._clock() + self._pace.sweep
+                await self._attempt(self._take_list(Watched.REQUESTS), "sweeping requests")
+            await self._pass()
+            await self._wait(min(self._next_sweep, self._next_resync))
+            self._failed_turns = 0
+            return
+        # a turn that failed at once must not make the loop spin
+        await asyncio.sleep(self._retry_after(failures))
+
+    async def _first_lists(self) -> None:
+        for attempt in itertools.count():
+            self._progress.beat()
+            if await self._attempt(self._resync(), "reading the cluster"):
+                return
+            await asyncio.sleep(self._retry_after(attempt))
+
+    async def _pass(self) -> None:
+        for name, mesh in list(self._meshes.items()):
+            if mesh.due is None or max(mesh.due, mesh.rest_until) > self._clock():
+                continue
+            mesh.due = None
+            await self._reconcile(name, mesh)
+            self._progress.passes += 1
+            self._progress.beat()
+            if mesh.due is None and name not in self.store.mesh_names:
+                del self._meshes[name]
+
+    async def _wait(self, latest: float) -> None:
+        due = [max(mesh.due, mesh.rest_until) for mesh in self._meshes.values() if mesh.due is not None]
+        seconds = min([*due, latest]) - self._clock()
+        self._marked.clear()
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, self._pace.turn))):
+                await self._marked.wait()
+        except TimeoutError:
+            return
+
+    async def _reconcile(self, name: str, mesh: _Mesh) -> None:
+        try:
+            plan = self._plan(name, mesh)
+            outcome = await self._executor.do_all(plan.actions[:ACTIONS_PER_PASS])
+            told = await self._write_status(name, mesh, plan)
+        except Unreachable as error:
+            self._retry(name, mesh, str(error))
+            return
+        except Exception as error:
+            self.rejections.count(Fault(Border.PASS, f"mesh {name}", error))
+            await self._report_failure(name, mesh, error)
+            self._retry(name, mesh, "")
+            return
+        mesh.failed = ""
+        mesh.refreshed = True
+        trouble = outcome.trouble or told.trouble
+        if trouble or outcome.conflict or told.conflict:
+            if trouble != mesh.trouble:
+                self.mark([name])
+            mesh.trouble = trouble
+            self._retry(name, mesh, trouble)
+            return
+        mesh.failures, mesh.trouble = 0, ""
+        self._go_on(name, mesh, plan, changed=outcome.changed)
+
+    def _plan(self, name: str, mesh: _Mesh) -> Plan:
+        began = self._processor()
+        plan = plan_mesh(
+            name,
+            self.store.state,
+            self._deployment,
+            self._now(),
+            self._entropy,
+            refresh=not mesh.refreshed,
+            trouble=mesh.trouble,
+        )
+        for fault in plan.faults:
+            self.rejections.count(fault)
+        # a large mesh that changes all the time must leave time for others, and for the watches
+        took = self._processor() - began
+        mesh.rest_until = self._clock() + took * (1 / self._pace.load - 1)
+        return plan
+
+    def _go_on(self, name: str, mesh: _Mesh, plan: Plan, *, changed: bool) -> None:
+        """When to look again after a pass in which all went well."""
+        done = frozenset(map(described, plan.actions))
+        mesh.streak = mesh.streak + 1 if changed and done == mesh.done else 0
+        mesh.done = done
+        if changed:
+            self.mark([name])
+        if mesh.streak > PASSES_AT_FULL_SPEED:
+            # somebody undoes what is done here each time: that must not go on at full speed
+            mesh.rest_until = self._clock() + self._retry_after(mesh.streak - PASSES_AT_FULL_SPEED)
+        if plan.again_at is not None:
+            self.mark([name], max(0.0, (plan.again_at - self._now()).total_seconds()))
+
+    def _retry(self, name: str, mesh: _Mesh, why: str) -> None:
+        delay = self._retry_after(mesh.failures)
+        mesh.failures += 1
+        self._progress.failures += 1
+        if why:
+            log.warning("mesh %s: tried again in %g s: %s", name or "(none)", delay, why)
+        self.mark([name], delay)
+
+    def _retry_after(self, failures: int) -> float:
+        return float(min(self._pace.last_retry, self._pace.first_retry * 2 ** min(failures, 16)))
+
+    async def _write_status(self, name: str, mesh: _Mesh, plan: Plan) -> Outcome:
+        current = self.store.state.meshes.get(name)
+        now = self._now()
+        if plan.status is None or current is None:
+            return Outcome()
+        at = write_at(current.status, plan.status, mesh.status_written, now)
+        if at is None:
+            return Outcome()
+        if at > now:
+            self.mark([name], (at - now).total_seconds())
+            return Outcome()
+        action = Apply(Kind.MESH, _status_manifest(name, plan.status), "status")
+        outcome = await self._executor.do_all([action, *plan.events])
+        if not outcome.trouble and not outcome.conflict:
+            mesh.status_written = now
+        return outcome
+
+    async def _report_failure(self, name: str, mesh: _Mesh, error: Exception) -> None:
+        """Reports on the mesh that a pass ends with `error`; once for each sentence."""
+        current = self.store.state.meshes.get(name)
+        said = explained(error)
+        if current is None or mesh.failed == said:
+            return
+        mesh.failed = said
+        with self.rejections.fence(Border.PASS, f"mesh {name}"):
+            status, event = failed_pass(current, said, self._now())
+            await self._executor.do_all([Apply(Kind.MESH, _status_manifest(name, status), "status"), event])
+
+    async def _resync(self) -> None:
+        for watched in Watched:
+            await self._take_list(watched)
+        networks = []
+        for text in await self._executor.in_thread(self._cluster.service_cidrs):
+            with self.rejections.fence(Border.SERVICE_CIDR, "ServiceCIDR"):
+                networks.append(parse_network(text))
+        self.store.set_service_cidrs(tuple(networks))
+        for mesh in self._meshes.values():
+            mesh.refreshed = False
+        self.mark(self.store.mesh_names)
+
+    async def _take_list(self, watched: Watched) -> None:
+        items, version = await self._executor.in_thread(lambda: self._cluster.list_all(watched))
+        missed = self.store.take_list(watched, items, version)
+        self._progress.beat()
+        if missed:
+            log.debug("%d %s were new by listing", missed, watched)
+
+    async def _attempt(self, work: Coroutine[None, None, None], what: str) -> bool:
+        try:
+            await work
+        except (ApiError, Unreachable) as error:
+            log.warning("%s failed: %s", what, error)
+            return False
+        except Exception as error:
+            self.rejections.count(Fault(Border.LIST, what, error))
+            return False
+        return True
+
+
+def _status_manifest(name: str, status: Json) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": Kind.MESH.value,
+        "metadata": {"name": name},
+        "status": status,
+    }

@@ -1,0 +1,116 @@
+"""Machines outside the cluster: their status, from what the bootstrap nodes say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from wgmesh_api.fields import write_time
+from wgmesh_api.report import ExternalReport, NodeReport
+from wgmesh_api.roster import API_VERSION
+from wgmesh_operator.decisions.actions import Apply, Kind
+from wgmesh_operator.decisions.faults import Border, Faults
+from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.model import Member
+
+MESSAGE_LIMIT = 1024
+
+
+def plan_external_statuses(
+    members: Mapping[str, Member], refused: Mapping[str, Problem], now: datetime, faults: Faults
+) -> list[Apply]:
+    """The statuses that differ from what is known now. `refused`: those that are no members, and why."""
+    outside = [member for member in members.values() if member.roster.external and not member.roster.deleting]
+    if not outside:
+        return []
+    known = reports_on_externals(members)
+    unheard: dict[str, int] = {}
+    joined = 0
+    for member in members.values():
+        report = member.roster.report
+        joined += report.phase == "Joined"
+        for peer_name, _problem in report.worst:
+            unheard[peer_name] = unheard.get(peer_name, 0) + 1
+    actions = []
+    for member in outside:
+        name = member.roster.node
+        with faults.fence(Border.EXTERNAL_STATUS, member.roster.name):
+            report = _report(member, known.get(name, []), joined, unheard.get(name, 0), now)
+            if name in refused:
+                why = refused[name]
+                report = replace(
+                    report, ready=False, ready_reason=why.reason, ready_message=why.message[:MESSAGE_LIMIT]
+                )
+            status = _status(report)
+            if status != _status(member.roster.report):
+                actions.append(_apply(member.roster.name, status))
+    return actions
+
+
+def _apply(name: str, status: dict[str, Any]) -> Apply:
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": Kind.MEMBER.value,
+        "metadata": {"name": name},
+        "status": status,
+    }
+    return Apply(Kind.MEMBER, manifest, "status")
+
+
+def reports_on_externals(members: Mapping[str, Member]) -> dict[str, list[ExternalReport]]:
+    """What bootstrap nodes report of each external member; a report about an earlier one of its name is passed over.
+
+    The spec, which the operator alone writes for nodes of the cluster, says which members may report: the status is
+    the word of an agent, and any agent can write one.
+    """
+    known: dict[str, list[ExternalReport]] = {}
+    for member in members.values():
+        if not member.roster.bootstrap or member.roster.external or member.roster.deleting:
+            continue
+        for peer in member.roster.report.externals:
+            about = members.get(peer.node)
+            if about is not None and about.roster.uid == peer.uid:
+                known.setdefault(peer.node, []).append(peer)
+    return known
+
+
+def _report(
+    member: Member, known: list[ExternalReport], joined: int, unheard: int, now: datetime
+) -> NodeReport:
+    before = member.roster.report
+    has_joined = bool(known) or before.phase == "Joined"
+    heard = any(peer.heard for peer in known)
+    # hearing goes both ways through a tunnel, so what the others hear of it is what it hears of them
+    others = joined - (before.phase == "Joined")
+    if heard:
+        reason, message = "Joined", ""
+    elif has_joined:
+        reason, message = "NotHeard", "no bootstrap node hears it"
+    else:
+        reason, message = "NotJoined", "it has not entered yet: hand its join bundle to it"
+    return NodeReport(
+        phase="Joined" if has_joined else "Pending",
+        public_key=_latest(peer.public_key for peer in known) or before.public_key,
+        endpoint=_latest(peer.endpoint for peer in known) or before.endpoint,
+        secret_ids=next((peer.secret_ids for peer in known if peer.secret_ids), ()),
+        heard=max(0, others - unheard) if heard else 0,
+        expected=others,
+        ready=heard,
+        ready_reason=reason,
+        ready_message=message,
+        ready_since=before.ready_since if before.ready_since and before.ready == heard else now,
+    )
+
+
+def _latest(values: Any) -> str:
+    return next((value for value in values if value), "")
+
+
+def _status(report: NodeReport) -> dict[str, Any]:
+    status = report.to_status()
+    if report.ready_since is None:
+        return status
+    status["conditions"][0]["lastTransitionTime"] = write_time(report.ready_since)
+    return status

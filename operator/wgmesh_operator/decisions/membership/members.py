@@ -1,0 +1,280 @@
+"""A mesh's WgMeshNodes: one for each of its nodes and each machine outside, with address and duty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from wgmesh_api.fields import IPAddress, IPNetwork
+from wgmesh_api.names import is_node_name
+from wgmesh_api.roster import (
+    API_VERSION,
+    ENDPOINT,
+    LEAVE_FINALIZER,
+    MESH_LABEL,
+    AddressHolders,
+    node_object_name,
+)
+from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
+from wgmesh_operator.decisions.faults import Border, Faults
+from wgmesh_operator.decisions.membership import bootstraps
+from wgmesh_operator.decisions.membership.addresses import RangeExhausted, allocate, usable
+from wgmesh_operator.decisions.membership.routes import plan_routes
+from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, MeshObject
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPlan:
+    """What to do about WgMeshNodes.
+
+    `bootstraps` are the names chosen to admit others; `refused` those whose WgMeshNode has what is another's, and why.
+    """
+
+    actions: list[Action] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    bootstraps: frozenset[str] = frozenset()
+    again_at: datetime | None = None
+    refused: dict[str, Problem] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    node: str
+    addresses: tuple[IPAddress, ...]
+    bootstrap: bool
+    external: bool
+    endpoint_hint: IPAddress | None
+    routes: tuple[IPNetwork, ...] = ()
+
+
+def plan_members(
+    mesh: MeshObject,
+    state: ClusterState,
+    members: Mapping[str, Member],
+    selected: AbstractSet[str],
+    now: datetime,
+    faults: Faults,
+) -> MembersPlan:
+    """Creates missing members, corrects those that differ, deletes those without a node.
+
+    Members whose own object or node cannot be read stay as they are.
+
+    Args:
+        members: those of `mesh`.
+        selected: the nodes of `mesh`.
+    """
+    plan, nodes = MembersPlan(), state.nodes
+    nameable = {name for name in selected if is_node_name(name)}
+    if nameable != selected:
+        odd = sorted(selected - nameable)
+        plan.problems.append(
+            Problem(
+                "NodeNameTooLong",
+                f"{len(odd)} nodes such as {odd[0]} have names a certificate cannot carry (over 64 characters):"
+                " exclude them by nodeSelector",
+            )
+        )
+    externals = {name for name, member in members.items() if member.roster.external}
+    routes, overlapping = plan_routes(mesh, nodes, nameable | externals)
+    plan.problems.extend(overlapping)
+    chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
+    plan.problems.extend(_idle_bootstraps(members, chosen))
+    plan.problems.extend(_without_metrics(members))
+    plan.problems.extend(
+        Problem("EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}")
+        for name in sorted(nameable)
+        if nodes[name].endpoint_error
+    )
+    holders = AddressHolders(member.roster for member in members.values())
+    taken = holders.addresses()
+    unread = state.unread(Kind.MEMBER)
+    for name in sorted(nameable | externals):
+        object_name = node_object_name(mesh.name, name)
+        if name not in members and object_name in unread:
+            continue
+        with faults.fence(Border.MEMBER, object_name):
+            member = members.get(name)
+            if member is not None and member.roster.deleting:
+                continue
+            problem = _problem_of(mesh, member, holders, is_node=name in nameable) if member else None
+            if member is not None and problem is not None:
+                plan.problems.append(problem)
+                plan.refused[name] = problem
+                _plan_refused(plan, mesh, member)
+                continue
+            _plan_member(
+                plan, mesh, nodes.get(name), name, member, name in chosen, taken, routes.get(name, ())
+            )
+    unread_nodes = state.unread(NODE_KIND)
+    for name, member in members.items():
+        if member.roster.external or member.roster.deleting or name in nameable or name in unread_nodes:
+            continue
+        plan.actions.append(Delete(Kind.MEMBER, member.roster.name, member.roster.uid))
+    return MembersPlan(plan.actions, plan.problems, chosen, again_at, plan.refused)
+
+
+def _choose_bootstraps(
+    mesh: MeshObject,
+    nodes: Mapping[str, ClusterNode],
+    members: Mapping[str, Member],
+    names: AbstractSet[str],
+    now: datetime,
+) -> tuple[frozenset[str], datetime | None]:
+    assert mesh.spec is not None
+    candidates, again_at = [], None
+    for name in names:
+        node, member = nodes[name], members.get(name)
+        if member is not None and member.roster.deleting:
+            continue
+        current = member is not None and member.roster.bootstrap
+        candidates.append(
+            bootstraps.Candidate(
+                name=name,
+                zone=node.zone,
+                alive=bootstraps.is_alive(node, now),
+                ready=node.ready,
+                joined=member is not None and member.roster.report.phase == "Joined",
+                current=current,
+                serving=member is None or not member.roster.report.not_serving,
+            )
+        )
+        gone = bootstraps.gone_at(node) if current else None
+        if gone is not None and gone > now and (again_at is None or gone < again_at):
+            again_at = gone
+    return bootstraps.choose(candidates, mesh.spec.bootstrap.replicas), again_at
+
+
+def _plan_member(
+    plan: MembersPlan,
+    mesh: MeshObject,
+    node: ClusterNode | None,
+    name: str,
+    member: Member | None,
+    bootstrap: bool,
+    taken: set[IPAddress],
+    routes: tuple[IPNetwork, ...],
+) -> None:
+    external = member is not None and member.roster.external
+    addresses = member.roster.addresses if member is not None else ()
+    if not addresses:
+        try:
+            addresses = allocate(node_object_name(mesh.name, name), mesh.cidrs, taken)
+        except RangeExhausted as error:
+            plan.problems.append(
+                Problem(
+                    "AddressesExhausted",
+                    f"{name} has no address: {error}; remove nodes, or make a mesh with a larger range",
+                )
+            )
+            return
+        taken.update(addresses)
+    hint = node.outer if node is not None else None
+    wanted = _Wanted(name, addresses, bootstrap, external, hint, routes)
+    if member is not None and _as_wanted(mesh, member, wanted):
+        return
+    plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, wanted)))
+    if member is not None and member.roster.bootstrap != bootstrap:
+        verb = "admits others from now on" if bootstrap else "admits others no more"
+        reason = member.roster.report.not_serving
+        why = f": {reason}" if reason and not bootstrap else ""
+        plan.actions.append(
+            Emit(Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{name} {verb}{why}", warning=False)
+        )
+
+
+def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) -> list[Problem]:
+    return [
+        Problem(
+            "BootstrapNotServing",
+            f"bootstrap node {name} admits no joiners: {reason}: free the port, or set spec.bootstrap.port",
+        )
+        for name in sorted(chosen & members.keys())
+        if (reason := members[name].roster.report.not_serving)
+    ]
+
+
+def _without_metrics(members: Mapping[str, Member]) -> list[Problem]:
+    """One that has left reports nothing more."""
+    return [
+        Problem("MetricsNotServed", f"{name} serves no health and no metrics: {report.metrics_problem}")
+        for name in sorted(members)
+        if (report := members[name].roster.report).metrics_problem and report.phase == "Joined"
+    ]
+
+
+def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
+    """Takes its routes away: a person may have written them, and nothing is to go to what is not a member."""
+    roster = member.roster
+    if not roster.routes:
+        return
+    manifest = member_manifest(mesh, _Wanted(roster.node, roster.addresses, False, roster.external, None))
+    if LEAVE_FINALIZER not in member.finalizers:
+        # the finalizer would say that it was accepted
+        manifest["metadata"] = {"name": roster.name}
+    plan.actions.append(Apply(Kind.MEMBER, manifest))
+
+
+def _problem_of(
+    mesh: MeshObject, member: Member, holders: AddressHolders, *, is_node: bool
+) -> Problem | None:
+    """What keeps a WgMeshNode, which people may write as well, from being a member."""
+    roster = member.roster
+    found: Problem | None = None
+    if roster.external and is_node:
+        found = Problem("NameTaken", f"{roster.node} is also a node of the cluster")
+    for address in roster.addresses:
+        if found is not None:
+            break
+        holder = holders.holder(address)
+        if not any(usable(address, network) for network in mesh.cidrs):
+            ranges = " or ".join(str(network) for network in mesh.cidrs)
+            found = Problem("AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}")
+        elif holder is not None and holder.name != roster.name:
+            found = Problem("AddressTaken", f"{roster.node} asks for {address} of {holder.node}")
+    if found is None:
+        return None
+    otherwise = "name" if found.reason == "NameTaken" else "address"
+    remedy = f"delete WgMeshNode {roster.name}" + (
+        f" and create it with another {otherwise}"
+        if roster.external
+        else ": it is created again with a free address"
+    )
+    return replace(found, message=f"{found.message}: {remedy}", member=roster.name, uid=roster.uid)
+
+
+def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:
+    roster = member.roster
+    return (
+        roster.addresses == wanted.addresses
+        and roster.bootstrap == wanted.bootstrap
+        and roster.endpoint_hint == wanted.endpoint_hint
+        and roster.routes == wanted.routes
+        and LEAVE_FINALIZER in member.finalizers
+        and mesh.uid in member.owners
+        and member.labels.get(MESH_LABEL) == mesh.name
+    )
+
+
+def member_manifest(mesh: MeshObject, wanted: _Wanted) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": Kind.MEMBER.value,
+        "metadata": {
+            "name": node_object_name(mesh.name, wanted.node),
+            "labels": {MESH_LABEL: mesh.name},
+            "finalizers": [LEAVE_FINALIZER],
+            "ownerReferences": [mesh.owner],
+        },
+        "spec": {
+            "mesh": mesh.name,
+            "node": wanted.node,
+            "addresses": [str(address) for address in wanted.addresses],
+            "bootstrap": wanted.bootstrap,
+            "external": wanted.external,
+            **({"endpointHint": str(wanted.endpoint_hint)} if wanted.endpoint_hint is not None else {}),
+            "routes": [str(route) for route in wanted.routes],
+        },
+    }

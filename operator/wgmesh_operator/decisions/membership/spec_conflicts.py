@@ -1,0 +1,145 @@
+"""What only the operator can see of a spec: ranges and ports that others use. The older mesh is in the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from wgmesh_api.fields import IPNetwork
+from wgmesh_api.resources.mesh import WgMeshSpec
+from wgmesh_operator.decisions.membership.scheduling import selected
+from wgmesh_operator.decisions.model import ClusterState, MeshObject
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a person must see to. A `blocking` one keeps a mesh that is not deployed yet from being so.
+
+    `member` and `uid` are name and uid of the WgMeshNode at fault, which gets an Event; empty: none.
+    """
+
+    reason: str
+    message: str
+    blocking: bool = False
+    member: str = ""
+    uid: str = ""
+
+
+def problems(mesh: MeshObject, state: ClusterState, members: AbstractSet[str]) -> list[Problem]:
+    """Every overlap of `mesh` with others. `members` are the names of its nodes."""
+    found: list[Problem] = []
+    for other in sorted(state.meshes.values(), key=lambda o: (o.created, o.name)):
+        if (
+            other.name == mesh.name
+            or other.spec is None
+            or (mesh.created, mesh.name) < (other.created, other.name)
+        ):
+            continue
+        found.extend(_with_mesh(mesh, other, state, members))
+    found.extend(_with_cluster(mesh, state))
+    return found
+
+
+def _with_mesh(
+    mesh: MeshObject, other: MeshObject, state: ClusterState, members: AbstractSet[str]
+) -> Iterator[Problem]:
+    for own in mesh.cidrs:
+        for theirs in other.cidrs:
+            if _overlap(own, theirs):
+                yield Problem(
+                    "CIDROverlap",
+                    f"{own} overlaps {theirs} of mesh {other.name}: delete this mesh and make it with another"
+                    " range",
+                    blocking=True,
+                )
+    assert mesh.spec is not None
+    assert other.spec is not None
+    clashes = sorted(_clashes(mesh.spec, other.spec))
+    if not clashes:
+        return
+    shared_nodes = members & selected(other.spec, state.nodes)
+    if shared_nodes:
+        for own_field, port, their_field in clashes:
+            yield Problem(
+                "PortConflict",
+                f"{own_field} {port} is {their_field} of mesh {other.name} on {_some(shared_nodes)}:"
+                " set another port",
+                blocking=True,
+            )
+
+
+def _with_cluster(mesh: MeshObject, state: ClusterState) -> Iterator[Problem]:
+    fix = "delete this mesh and make it with a range the cluster doesn't use"
+    for own in mesh.cidrs:
+        for services in state.service_cidrs:
+            if _overlap(own, services):
+                yield Problem(
+                    "CIDROverlap", f"{own} overlaps the services' range {services}: {fix}", blocking=True
+                )
+        first, last, version = int(own.network_address), int(own.broadcast_address), own.version
+        for node in state.nodes.values():
+            pods = next((pods for pods in node.pod_cidrs if _overlap(own, pods)), None)
+            if pods is not None:
+                yield Problem(
+                    "CIDROverlap",
+                    f"{own} overlaps the pods' range {pods} of {node.name}: {fix}",
+                    blocking=True,
+                )
+                break
+        for node in state.nodes.values():
+            inside = next(
+                (a for a in node.addresses if a.version == version and first <= int(a) <= last), None
+            )
+            if inside is not None:
+                yield Problem(
+                    "CIDROverlap",
+                    f"{own} has node {node.name}'s own address {inside} in it: {fix}",
+                    blocking=True,
+                )
+                break
+
+
+def _overlap(a: IPNetwork, b: IPNetwork) -> bool:
+    return (
+        a.version == b.version
+        and int(a.network_address) <= int(b.broadcast_address)
+        and int(b.network_address) <= int(a.broadcast_address)
+    )
+
+
+def _clashes(own: WgMeshSpec, theirs: WgMeshSpec) -> Iterator[tuple[str, int, str]]:
+    for (protocol, port), field in _node_ports(own).items():
+        other = _node_ports(theirs).get((protocol, port)) or _mesh_ports(theirs).get((protocol, port))
+        if other is not None:
+            yield field, port, other
+    # those of gossip are on mesh addresses only, which no two meshes share
+    for (protocol, port), field in _mesh_ports(own).items():
+        other = _node_ports(theirs).get((protocol, port))
+        if other is not None:
+            yield field, port, other
+
+
+def _node_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
+    """Ports on all of a node's addresses."""
+    return {
+        ("TCP", spec.bootstrap.port): "bootstrap.port",
+        ("UDP", spec.wireguard.port): "wireguard.port",
+        ("TCP", spec.agent.metrics_port): "agent.metricsPort",
+    }
+
+
+def _mesh_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
+    """Ports on mesh addresses only."""
+    gossip = spec.gossip.port
+    return {
+        ("TCP", gossip): "gossip.port",
+        ("UDP", gossip): "gossip.port",
+        ("UDP", gossip + 1): "gossip.port + 1",
+    }
+
+
+def _some(names: AbstractSet[str], limit: int = 3) -> str:
+    first = sorted(names)[:limit]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")

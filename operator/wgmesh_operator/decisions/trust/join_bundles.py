@@ -1,0 +1,144 @@
+"""Join bundles: all that a machine outside the cluster needs to enter, in one Secret for each.
+
+Here alone the operator makes a member's key: the machine has no access to the API to ask with its own.
+The Secret's `bundle.json` is an object: `mesh`, `node`, `bootstraps` (list of `address:port`), `addresses` (list),
+`ca`, `certificate`, `key` (PEM), `secrets` (list, base64, for pre-shared keys; the newest first).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+
+from wgmesh_api.certificates import BACKDATE, CertificateError, cert_to_pem, issue, key_to_pem
+from wgmesh_api.identity import NodeIdentity, Role
+from wgmesh_api.roster import API_VERSION, GROUP, LEAVE_FINALIZER
+from wgmesh_operator.decisions import names
+from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.model import Member, MeshObject, Secret
+from wgmesh_operator.decisions.trust.authority import Authority
+
+BUNDLE = "bundle.json"
+LIFETIME = timedelta(days=365)
+"""Of the certificate in a bundle. It is needed for entering only, and ended by deleting the WgMeshNode."""
+RENEW_AFTER = 2 / 3
+MEMBER_UID = f"{GROUP}/node-uid"
+
+
+def plan_bundle(
+    mesh: MeshObject,
+    member: Member,
+    secret: Secret | None,
+    authority: Authority,
+    bootstraps: Sequence[str],
+    secrets: Sequence[str],
+    namespace: str,
+    now: datetime,
+    entropy: Entropy,
+) -> list[Action]:
+    """Make the bundle, or renew it: what changed is changed, the certificate only when it must be."""
+    roster = member.roster
+    if not bootstraps or not roster.addresses or LEAVE_FINALIZER not in member.finalizers:
+        # nowhere to enter, or not taken on as a member
+        return []
+    outer = {
+        "mesh": mesh.name,
+        "node": roster.node,
+        "bootstraps": list(bootstraps),
+        "addresses": [str(address) for address in roster.addresses],
+        "ca": authority.trust_bundle,
+        "secrets": list(secrets),
+    }
+    held = _held(secret, roster.uid, authority, now)
+    if held is not None and held == {**held, **outer}:
+        return []
+    try:
+        identity = (
+            _issue(mesh, member, authority, now, entropy)
+            if held is None
+            else {key: held[key] for key in ("certificate", "key")}
+        )
+    except CertificateError as error:
+        return [_event(member, "BundleFailed", f"no join bundle: {error}", warning=True)]
+    manifest = _manifest(mesh, member, namespace, outer | identity)
+    message = f"join bundle in Secret {manifest['metadata']['name']} of {namespace}"
+    if secret is None:
+        return [Create(Kind.SECRET, manifest), _event(member, "BundleMade", message)]
+    manifest["metadata"]["resourceVersion"] = secret.resource_version
+    renewed = [_event(member, "BundleRenewed", message)] if held is None else []
+    return [Replace(Kind.SECRET, manifest), *renewed]
+
+
+def plan_stale_bundles(mesh: str, members: Iterable[Member], secrets: Iterable[Secret]) -> list[Action]:
+    """Delete bundles of members that are gone."""
+    there = {member.roster.uid for member in members}
+    return [
+        Delete(Kind.SECRET, secret.name, secret.uid)
+        for secret in secrets
+        if secret.mesh == mesh
+        and MEMBER_UID in secret.annotations
+        and secret.annotations[MEMBER_UID] not in there
+    ]
+
+
+def _held(secret: Secret | None, uid: str, authority: Authority, now: datetime) -> Mapping[str, Any] | None:
+    """What the Secret holds, if its certificate is this member's, of the CA that signs, and fresh."""
+    if secret is None or secret.annotations.get(MEMBER_UID) != uid:
+        return None
+    try:
+        bundle = json.loads(secret.data[BUNDLE])
+        cert = x509.load_pem_x509_certificate(bundle["certificate"].encode())
+        cert.verify_directly_issued_by(authority.signing.cert)
+    except Exception:
+        # whatever is wrong with it, it is made anew
+        return None
+    fresh_until = cert.not_valid_before_utc + RENEW_AFTER * (
+        cert.not_valid_after_utc - cert.not_valid_before_utc
+    )
+    return bundle if now < fresh_until and isinstance(bundle, dict) and "key" in bundle else None
+
+
+def _issue(
+    mesh: MeshObject, member: Member, authority: Authority, now: datetime, entropy: Entropy
+) -> dict[str, str]:
+    key = entropy.key()
+    cert = issue(
+        authority.signing,
+        NodeIdentity(mesh.name, member.roster.node, Role.NODE),
+        key.public_key(),
+        now=now,
+        lifetime=LIFETIME,
+        serial=entropy.serial(),
+        addresses=member.roster.addresses,
+        not_before=max(member.roster.created, now - BACKDATE),
+    )
+    return {"certificate": cert_to_pem(cert).decode(), "key": key_to_pem(key).decode()}
+
+
+def _event(member: Member, reason: str, message: str, *, warning: bool = False) -> Emit:
+    return Emit(Kind.MEMBER, member.roster.name, member.roster.uid, reason, message, warning=warning)
+
+
+def _manifest(mesh: MeshObject, member: Member, namespace: str, bundle: Mapping[str, Any]) -> Json:
+    roster = member.roster
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {
+            "name": names.join_secret(mesh.name, roster.node),
+            "namespace": namespace,
+            "labels": names.labels(mesh.name, "join-bundle", roster.node),
+            "annotations": {MEMBER_UID: roster.uid},
+            "ownerReferences": [
+                {"apiVersion": API_VERSION, "kind": "WgMeshNode", "name": roster.name, "uid": roster.uid}
+            ],
+        },
+        "data": {BUNDLE: base64.b64encode(json.dumps(bundle, indent=2).encode()).decode()},
+    }

@@ -1,0 +1,120 @@
+"""A mesh's secrets for pre-shared keys: one Secret, mounted into every agent's pod, and their change while all goes on.
+
+The Secret holds `secrets`, one a line, the newest first (`wgmesh_api.preshared`). Members tell each other which they
+hold, and each pair uses the newest it has in common: so a new one is simply put in front, and the one before it goes
+when every live member holds the new one.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+
+from wgmesh_api.preshared import SECRET_BYTES, SecretsError, read_secrets, secret_id, write_secrets
+from wgmesh_api.roster import GROUP
+from wgmesh_operator.decisions import names
+from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.entropy import Entropy
+from wgmesh_operator.decisions.membership.external_members import reports_on_externals
+from wgmesh_operator.decisions.model import Member, MeshObject, Secret
+
+SECRETS = "secrets"
+"""The Secret's key."""
+ROTATED = f"{GROUP}/rotated-psk"
+
+
+def plan_preshared(
+    mesh: MeshObject,
+    secret: Secret | None,
+    holders: Iterable[Sequence[str]],
+    namespace: str,
+    entropy: Entropy,
+) -> list[Action]:
+    """Make the secret, replace it, drop the one before, or remove all, as the mesh's spec and annotation say.
+
+    `holders`: for each live member the ids of the secrets that it holds.
+    """
+    return _Step(mesh, secret, namespace).next(holders, entropy)
+
+
+def holders(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
+    """What live members say that they hold, and what is said of machines outside that are heard."""
+    found = [member.roster.report.secret_ids for member in live]
+    for reports in reports_on_externals(members).values():
+        found += [outside.secret_ids for outside in reports if outside.heard]
+    return found
+
+
+def bundled(secret: Secret | None) -> list[str]:
+    """The secrets as a join bundle has them."""
+    return write_secrets(_read(secret)).split() if secret is not None else []
+
+
+def _read(secret: Secret) -> tuple[bytes, ...]:
+    """The secrets in the Secret; none if they cannot be read."""
+    try:
+        return read_secrets(secret.data.get(SECRETS, b"").decode("ascii"))
+    except (SecretsError, UnicodeDecodeError):
+        return ()
+
+
+class _Step:
+    def __init__(self, mesh: MeshObject, secret: Secret | None, namespace: str) -> None:
+        self._mesh = mesh
+        self._secret = secret
+        self._namespace = namespace
+
+    def next(self, holders: Iterable[Sequence[str]], entropy: Entropy) -> list[Action]:
+        mesh, secret = self._mesh, self._secret
+        wanted = mesh.spec is not None and mesh.spec.wireguard.preshared_keys
+        token = mesh.annotations.get(names.ROTATE_PSK, "")
+        if secret is None:
+            return self._first(token, entropy) if wanted else []
+        if not wanted:
+            message = (
+                "the secret for pre-shared keys is gone: tunnels go without from their next handshake on"
+            )
+            event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOff", message)
+            return [Delete(Kind.SECRET, secret.name, secret.uid), event]
+        held = _read(secret)
+        if not held:
+            # Members have theirs; what is not understood here is not written over.
+            return []
+        rotated = secret.annotations.get(ROTATED, "")
+        if token and token != rotated:
+            message = "another secret for pre-shared keys was made, as asked, beside the one before"
+            return self._write(
+                [entropy.random_bytes(SECRET_BYTES), held[0]], token, "PresharedSecretMade", message
+            )
+        newest, told = secret_id(held[0], mesh.name).hex(), [set(ids) for ids in holders]
+        if len(held) > 1 and told and all(newest in ids for ids in told):
+            message = "all live members hold the new secret for pre-shared keys; the old one is gone"
+            return self._write(held[:1], rotated, "PresharedSecretReplaced", message)
+        return []
+
+    def _first(self, token: str, entropy: Entropy) -> list[Action]:
+        message = "a secret for pre-shared keys was made: tunnels use such keys from their next handshake on"
+        return self._write([entropy.random_bytes(SECRET_BYTES)], token, "PresharedKeysOn", message)
+
+    def _write(self, secrets: Sequence[bytes], token: str, reason: str, message: str) -> list[Action]:
+        manifest = self._manifest(secrets, token)
+        event = Emit(Kind.MESH, self._mesh.name, self._mesh.uid, reason, message)
+        if self._secret is None:
+            return [Create(Kind.SECRET, manifest), event]
+        manifest["metadata"]["resourceVersion"] = self._secret.resource_version
+        return [Replace(Kind.SECRET, manifest), event]
+
+    def _manifest(self, secrets: Sequence[bytes], token: str) -> Json:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "Opaque",
+            "metadata": {
+                "name": names.psk_secret(self._mesh.name),
+                "namespace": self._namespace,
+                "labels": names.labels(self._mesh.name, "psk"),
+                "annotations": {ROTATED: token},
+                "ownerReferences": [self._mesh.owner],
+            },
+            "data": {SECRETS: base64.b64encode(write_secrets(secrets).encode("ascii")).decode("ascii")},
+        }

@@ -1,0 +1,48 @@
+"""Before kopf runs: waits for the API server, and for the definitions of the resources.
+
+kopf looks for definitions once, at its start.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wgmesh_operator.api_client import ApiError, Cluster, Unreachable
+from wgmesh_operator.api_resources import Watched
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_SECONDS = 2.0
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Ends the process on SIGTERM for as long as the block takes: kopf, which does so later, does not run yet."""
+    # the first process of a container would not be ended by SIGTERM otherwise
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def until_served(cluster: Cluster) -> None:
+    """Waits for the API server and the definitions of the resources."""
+    said = ""
+    while True:
+        try:
+            for watched in Watched:
+                cluster.list_all(watched)
+        except (ApiError, Unreachable) as error:
+            sentence = f"waiting for the API server to serve {watched}: {error}"
+            if sentence != said:
+                log.warning("%s", sentence)
+            said = sentence
+            time.sleep(ASK_AGAIN_SECONDS)
+        else:
+            return

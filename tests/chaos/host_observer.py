@@ -1,0 +1,77 @@
+"""Looks at hosts from outside while a schedule happens to them: by what `wg` says and by what is on their disks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from itertools import combinations
+
+from tests.chaos.invariants import Broken, shared_addresses
+from tests.netns.mesh_harness import Tunnel, has_interface, state_file, wireguard
+
+from wgmesh_agent.lab.mesh import Mesh
+from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.state.codec import mesh_from_json
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
+
+
+class Watching:
+    """Of one mesh; to be told of no fault."""
+
+    def __init__(self, mesh: Mesh, nodes: tuple[str, ...]) -> None:
+        self._mesh = mesh
+        self._nodes = nodes
+        self._keys: set[str] = set()
+        self._kept: dict[str, set[str]] = {}
+
+    def keep(self, nodes: Iterable[str]) -> None:
+        """From now on none of these may lose one of these as a peer: neither their keys nor their tunnels end."""
+        keys = {node: wireguard(self._mesh.network.hosts[node]).public_key for node in nodes}
+        self._kept = {node: set(keys.values()) - {keys[node]} for node in keys}
+
+    def look(self, up: Iterable[str]) -> None:
+        """No ranges that overlap, no peer that is no member, no peer of a healthy link missing, no address twice.
+
+        Raises Broken.
+        """
+        for node in up:
+            host = self._mesh.network.hosts[node]
+            if has_interface(host):
+                self._look_at(node, wireguard(host).tunnels)
+        living = [node for node in up if node in self._mesh.agents and self._mesh.agents[node].runs()]
+        for shared in shared_addresses({node: self._addresses(node) for node in living}, living):
+            raise Broken(shared)
+
+    def _look_at(self, node: str, tunnels: Mapping[str, Tunnel]) -> None:
+        if not tunnels.keys() <= self._keys:
+            self._note_keys()
+        strangers = tunnels.keys() - self._keys
+        if strangers:
+            raise Broken(f"{node} has peers that are no members: {sorted(strangers)}")
+        ranges = [
+            ip_network(one) for tunnel in tunnels.values() for one in tunnel.allowed_ips if one != "(none)"
+        ]
+        for one, other in combinations(ranges, 2):
+            if one.version == other.version and one.overlaps(other):
+                raise Broken(f"{node} has ranges that overlap: {one} and {other}")
+        lost = self._kept.get(node, set()) - tunnels.keys()
+        if lost:
+            raise Broken(f"{node} lost the peers {sorted(lost)}")
+
+    def _note_keys(self) -> None:
+        """A node's key is on its disk before anybody is told of it."""
+        for node in self._nodes:
+            try:
+                text = state_file(self._mesh, node, "wireguard.key").read_text("ascii").strip()
+                self._keys.add(str(PrivateKey.from_base64(text).public()))
+            except (OSError, UnicodeDecodeError, InvalidKeyError):
+                # Lost with the machine, or cut in half.
+                continue
+
+    def _addresses(self, node: str) -> tuple[IPAddress, ...]:
+        try:
+            record = json.loads(state_file(self._mesh, node, "mesh.json").read_text())
+            return mesh_from_json(record["content"]).addresses
+        except (OSError, ValueError, KeyError):
+            return ()

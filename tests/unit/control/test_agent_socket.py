@@ -1,0 +1,51 @@
+"""The agent's socket: what a killed agent left is cleared away, and nothing else."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from wgmesh_agent.control.server import SocketInUse, clear
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.sock"
+
+
+def test_nothing_there_is_fine(path: Path) -> None:
+    clear(path)
+    assert not path.exists()
+
+
+def test_the_socket_of_a_killed_agent_is_removed(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    clear(path)
+    assert not path.exists()
+
+
+def test_a_socket_that_somebody_answers_at_stays_and_is_reported(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(path))
+        living.listen()
+        with pytest.raises(SocketInUse, match=r"another agent answers at .*agent-grpc-bind-socket"):
+            clear(path)
+    assert path.is_socket()
+
+
+def test_a_file_of_that_name_is_never_removed(path: Path) -> None:
+    path.write_text("somebody's")
+    with pytest.raises(OSError, match="exists and is no socket"):
+        clear(path)
+    assert path.read_text() == "somebody's"
+
+
+def test_a_link_to_another_s_socket_is_not_followed(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(elsewhere))
+    path.symlink_to(elsewhere)
+    with pytest.raises(OSError, match="exists and is no socket"):
+        clear(path)
+    assert elsewhere.is_socket()

@@ -1,0 +1,64 @@
+"""Round-trip times in user events: every part fits one, and nothing is lost between them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from wgmesh_agent.control.rtt_collector import RESPONSE, NodeRTTs, RTTs, split
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus, UserEvent, encode_serf
+from wgmesh_agent.runtime import borders
+
+MOST_EVENT_BYTES = 512
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=64)
+SECONDS = st.floats(0, 3600)
+
+
+@given(NAMES, st.dictionaries(NAMES, SECONDS, max_size=80))
+def test_every_part_fits_a_user_event_and_together_they_are_the_whole(
+    own: str, rtts: dict[str, float]
+) -> None:
+    parts = split(own, rtts.items())
+    for part in parts:
+        event = UserEvent(2**63, RESPONSE, part.SerializeToString(), False)
+        assert len(encode_serf(event)) <= MOST_EVENT_BYTES
+        assert part.node == own
+    together = {info.node: info.rttMsec for part in parts for info in part.rtts}
+    assert together == {node: round(seconds * 1000) for node, seconds in rtts.items()}
+
+
+def test_who_has_measured_nobody_still_answers() -> None:
+    (part,) = split("n1", ())
+    assert (part.node, list(part.rtts)) == ("n1", [])
+
+
+def test_a_hundred_members_make_no_more_parts_than_they_must() -> None:
+    parts = split("n1", [(f"node-{number:03}", 0.001) for number in range(100)])
+    assert len(parts) <= 4
+
+
+ODD = pytest.mark.parametrize(
+    ("odd", "reason"),
+    [(float("nan"), "ValueError"), (float("inf"), "OverflowError"), (1e300, "ValueError")],
+)
+
+
+@ODD
+def test_a_member_whose_round_trip_cannot_be_told_is_left_out_alone(odd: float, reason: str) -> None:
+    before = borders.rejected().get(("measured member", reason), 0)
+    with capture_logs():
+        (part,) = split("n1", [("n2", 0.001), ("odd", odd), ("n3", 0.002)])
+    assert {info.node: info.rttMsec for info in part.rtts} == {"n2": 1, "n3": 2}
+    assert borders.rejected()[("measured member", reason)] == before + 1
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+async def test_this_node_s_own_view_leaves_it_out_too(odd: float) -> None:
+    seconds = {"n2": 0.001, "odd": odd, "n3": 0.002}
+    members = {name: SimpleNamespace(name=name, status=MemberStatus.ALIVE) for name in seconds}
+    gossip: Any = SimpleNamespace(members=lambda: members, rtt=seconds.get)
+    with capture_logs():
+        assert await anext(RTTs(gossip, "n1").ask()) == NodeRTTs("n1", {"n2": 1, "n3": 2})

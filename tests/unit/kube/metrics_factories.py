@@ -1,0 +1,84 @@
+"""A look at a session in which everything has a value, and what Prometheus makes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from wgmesh_agent.kube.metrics import Look, Traffic, build, metrics
+from wgmesh_agent.kube.node_report import Seen
+from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.probing.path_mtu import Path
+
+
+def seen(node: str, handshake: float | None, link: Link | None = None) -> Seen:
+    return Seen(
+        node, alive=True, failed=False, link=link, handshake_seconds_ago=handshake, public_key="", endpoint=""
+    )
+
+
+def narrow(node: str, handshake: float, link: Link) -> Seen:
+    return replace(seen(node, handshake, link), path=Path(1216, 1420))
+
+
+LOOK = Look(
+    backend="kernel",
+    interface="wgblue",
+    mtu=1420,
+    bootstrap=True,
+    peers=(
+        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c", preshared=True),
+        replace(seen("c", 500.0, Link(70.0, heard=False, hears_us=None)), preshared=True),
+        seen("d", None),
+    ),
+    expected=4,
+    heard=2,
+    members={"alive": 3, "failed": 1},
+    refused={"name_bound": 2},
+    certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
+    traffic=Traffic(1000, 10, 2, 3000, 30, 5),
+    probe_period_seconds=2.0,
+    rejected={("gossip datagram", "DecodeError"): 3},
+    components=frozenset({"probe", "reconcile"}),
+    down=frozenset({"reconcile"}),
+    restarts={"reconcile": 4},
+    repairs=6,
+    roster_age_seconds=12.0,
+)
+
+
+class Once(Collector):
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        yield from build("1.2.3", 0)
+        yield from metrics(self._look)
+
+
+def text(look: Look) -> str:
+    registry = CollectorRegistry()
+    registry.register(Once(look))
+    return generate_latest(registry).decode()
+
+
+def samples(look: Look) -> dict[str, float]:
+    """Values by name and labels."""
+    return {
+        " ".join(
+            [sample.name, *(f"{key}={value}" for key, value in sorted(sample.labels.items()))]
+        ): sample.value
+        for family in text_string_to_metric_families(text(look))
+        for sample in family.samples
+    }
+
+
+def names() -> set[str]:
+    """Every metric there is, as queries call it."""
+    return {name.partition(" ")[0] for name in samples(LOOK)}

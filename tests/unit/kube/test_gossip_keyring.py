@@ -1,0 +1,161 @@
+"""The gossip keys in the Secret, and an agent that follows them: only forward, and with machines outside in tow."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.unit.factories import mesh_record
+from tests.unit.policies import ScriptedKeyPolicy
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.gossip.errors import GossipError, KeyringError
+from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
+from wgmesh_agent.kube.gossip_keyring import Ring, RingFollowing, read_ring
+from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
+from wgmesh_agent.state.mesh_record_store import KeptRecord
+from wgmesh_agent.state.store import StateFolder
+
+OLD, NEW = bytes(32), bytes([1]) * 32
+
+
+def write(folder: Path, *keys: bytes, since: int | None = None) -> Path:
+    path = folder / "keyring"
+    path.write_text(json.dumps([base64.b64encode(key).decode() for key in keys]))
+    if since is not None:
+        (folder / "since").write_text(str(since))
+    return path
+
+
+def test_it_is_read_primary_first(tmp_path: Path) -> None:
+    assert read_ring(write(tmp_path, OLD, NEW)) == Ring((OLD, NEW), 0)
+    assert read_ring(write(tmp_path, NEW, OLD, since=1893456000)) == Ring((NEW, OLD), 1893456000)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "7", "[7]", '["x"]', '["AAAA"]', json.dumps(["A" * 43 + "="] * 17)]
+)
+def test_one_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keyring"
+    path.write_text(text)
+    with pytest.raises(ValueError):
+        read_ring(path)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "soon", "1e9"])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, OLD)
+    (tmp_path / "since").write_text(text)
+    with pytest.raises(ValueError, match="no time"):
+        read_ring(path)
+
+
+class Node:
+    """What following sees of a node."""
+
+    def __init__(self, *, bootstrap: bool = False, since: int = 100) -> None:
+        self.record = replace(mesh_record(bootstrap=bootstrap), gossip_keys=(OLD,), gossip_keys_since=since)
+        self.taken: list[tuple[bytes, ...]] = []
+        self.asked: list[tuple[KeyOperation, bytes, tuple[str, ...]]] = []
+        self.gossip = self
+        self.fault: Exception | None = None
+
+    def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.taken.append(keys)
+        self.record = replace(self.record, gossip_keys=keys, gossip_keys_since=since)
+
+    async def change_keys(self, operation: KeyOperation, key: bytes, nodes: Sequence[str]) -> KeyResult:
+        self.asked.append((operation, key, tuple(nodes)))
+        return KeyResult(1, 0, frozenset(nodes), {}, {}, {}, {})
+
+
+async def follow(node: Node, path: Path, *externals: str) -> None:
+    await RingFollowing(path, lambda: externals).look(cast(MeshNode, node))
+
+
+async def test_what_was_decided_later_is_taken_over_once(tmp_path: Path) -> None:
+    node, path = Node(), write(tmp_path, OLD, NEW, since=101)
+    await follow(node, path)
+    await follow(node, path)
+    assert node.taken == [(OLD, NEW)]
+
+
+@pytest.mark.parametrize("since", [None, 0, 99, 100])
+async def test_what_was_not_decided_later_changes_nothing(tmp_path: Path, since: int | None) -> None:
+    node = Node()
+    await follow(node, write(tmp_path, NEW, since=since))
+    assert node.taken == []
+
+
+@pytest.mark.parametrize("fault", [OSError("full"), KeyringError("plaintext")])
+async def test_what_cannot_be_kept_is_tried_again(tmp_path: Path, fault: Exception) -> None:
+    node, path = Node(bootstrap=True), write(tmp_path, NEW, since=101)
+    node.fault = fault
+    await follow(node, path, "laptop")
+    assert node.asked == []
+    node.fault = None
+    await follow(node, path, "laptop")
+    assert node.taken == [(NEW,)]
+
+
+async def test_a_bootstrap_node_tells_machines_outside_each_step(tmp_path: Path) -> None:
+    node = Node(bootstrap=True)
+    for since, ring in enumerate([(OLD, NEW), (NEW, OLD), (NEW,)], start=101):
+        await follow(node, write(tmp_path, *ring, since=since), "laptop")
+    install, use, remove, _ = KeyOperation
+    assert node.asked == [
+        (install, NEW, ("laptop",)),
+        (use, OLD, ("laptop",)),
+        (use, NEW, ("laptop",)),
+        (use, NEW, ("laptop",)),
+        (remove, OLD, ("laptop",)),
+    ]
+
+
+async def test_others_tell_nobody_and_none_is_told_where_there_is_none(tmp_path: Path) -> None:
+    plain, bootstrap = Node(), Node(bootstrap=True)
+    await follow(plain, write(tmp_path, NEW, since=101), "laptop")
+    await follow(bootstrap, write(tmp_path, NEW, since=101))
+    assert plain.asked == bootstrap.asked == []
+
+
+def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None:
+    folder, keys = StateFolder(tmp_path, "blue"), ScriptedKeyPolicy()
+    kept = KeptRecord(folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100), keys)
+    kept.keep_ring((OLD, NEW))
+    keys.gossip_keys_managed_by = "the operator decides"
+    with pytest.raises(KeyringError, match="the operator decides"):
+        kept.keep_ring((NEW, OLD))
+    stored = folder.mesh()
+    assert stored is not None
+    assert (stored.gossip_keys, stored.gossip_keys_since) == ((OLD, NEW), 100)
+    folder.close()
+
+
+def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_path(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, "blue")
+    kept = KeptRecord(
+        folder, replace(mesh_record(), gossip_keys=(OLD, NEW), gossip_keys_since=100), StandaloneKeyPolicy()
+    )
+    kept.keep_ring((NEW, OLD))
+    stored = folder.mesh()
+    assert stored is not None
+    assert stored.gossip_keys == (NEW, OLD)
+    assert stored.gossip_keys_since > 100
+    ahead = 2**40
+    kept.value = replace(kept.value, gossip_keys_since=ahead)
+    kept.keep_ring((OLD, NEW))
+    assert kept.value.gossip_keys_since == ahead + 1
+    kept.keep_ring((NEW, OLD))
+    folder.close()
+    folder.forget()
+    with pytest.raises(GossipError, match=r"^the key ring cannot be kept on disk: No such file"):
+        kept.keep_ring((NEW,))
+    assert kept.value.gossip_keys == (NEW, OLD)

@@ -1,0 +1,295 @@
+"""A status is written on news, calmly, and only to the object this node is a member by."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from tests.unit.kube.harness import (
+    MemoryApi,
+    SessionGround,
+    claim,
+    eventually,
+    make_authority,
+    mesh_body,
+    node_body,
+    node_path,
+    public_key,
+    tls_files,
+)
+
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.kube import status_writer as module
+from wgmesh_agent.kube.api_client import ApiError
+from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.status_rate_limit import JITTER, REASSERT_SECONDS, SECONDS, Calm
+from wgmesh_agent.kube.status_writer import StatusWriter, bootstrap_report
+from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.join.port_binding import Serving
+from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
+from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.report import BootstrapReport, NodeReport
+
+HEARD = Link(1.0, True, True)
+
+
+class Ground:
+    def __init__(self, folder: Path) -> None:
+        self.api = MemoryApi()
+        self.api.put(mesh_body())
+        self.api.put(node_body())
+        self.api.put(node_body("beta", 2))
+        self.view = RosterView("blue", "alpha")
+        self.view.start(self.api)
+        self.identity = Identity(folder)
+        self.identity.save_uid("uid-alpha")
+        self.clock = 1000.0
+        self.unserved = ""
+        self.writer = StatusWriter(
+            self.api,
+            self.view,
+            self.identity,
+            Credentials(tls_files(make_authority())),
+            lambda node: f"uid-{node}",
+            lambda: self.unserved,
+            clock=lambda: self.clock,
+        )
+        self.session = SessionGround()
+        self.session.bind(claim("beta", 2))
+        self.session.gossips(claim("beta", 2))
+        self.session.links["beta"] = HEARD
+
+    async def look(self) -> int:
+        """How many writes one look makes."""
+        before = len(self.api.applied)
+        await self.writer.look(self.session.session)
+        return len(self.api.applied) - before
+
+    def status(self, node: str = "alpha") -> dict[str, object]:
+        found: dict[str, object] = self.api.objects[node_path(node)]["status"]
+        return found
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+async def test_a_port_of_health_and_metrics_that_is_taken_is_reported(ground: Ground) -> None:
+    ground.unserved = "TCP port 9586 is in use by nginx (process 812)"
+    await ground.look()
+    assert ground.status()["metricsProblem"] == ground.unserved
+    ground.unserved, ground.clock = "", ground.clock + 60
+    await ground.look()
+    assert "metricsProblem" not in ground.status()
+
+
+async def test_the_first_look_writes_at_once(ground: Ground) -> None:
+    assert await ground.look() == 1
+    status = ground.status()
+    assert (status["phase"], status["peers"]) == ("Joined", "1/1")
+
+
+async def test_without_news_nothing_is_written_for_minutes(ground: Ground) -> None:
+    await ground.look()
+    for _ in range(int(REASSERT_SECONDS / 2) - 1):
+        ground.clock += 2.0
+        assert await ground.look() == 0
+
+
+async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_once(ground: Ground) -> None:
+    await ground.look()
+    writes = []
+    for step in range(40):
+        ground.session.links["beta"] = HEARD if step < 3 else Link(30.0, False, None)
+        ground.clock += 0.5
+        writes += [ground.clock] * await ground.look()
+    assert len(writes) == 1
+    assert 1000.0 + SECONDS <= writes[0] <= 1000.0 + SECONDS * JITTER + 0.5
+    assert ground.status()["peers"] == "0/1"
+
+
+async def test_a_link_that_comes_and_goes_all_the_time_is_written_every_ten_seconds_at_most(
+    ground: Ground,
+) -> None:
+    writes = []
+    for step in range(600):
+        ground.session.links["beta"] = HEARD if step % 2 else Link(30.0, False, None)
+        ground.clock += 0.1
+        writes += [ground.clock] * await ground.look()
+    assert 5 <= len(writes) <= 7
+    assert min(b - a for a, b in itertools.pairwise(writes)) >= SECONDS
+
+
+async def test_what_was_written_is_confirmed_now_and_then_without_a_change(ground: Ground) -> None:
+    await ground.look()
+    first = ground.status()
+    ground.clock += REASSERT_SECONDS
+    assert await ground.look() == 1
+    assert ground.status() == first
+
+
+async def test_an_api_server_that_is_away_is_tried_every_ten_seconds_only(ground: Ground) -> None:
+    ground.api.away = True
+    tried = 0
+    for _ in range(30):
+        ground.clock += 1.0
+        ground.api.refusals = [ApiError("away")]
+        await ground.look()
+        tried += not ground.api.refusals
+    assert 2 <= tried <= 3
+    ground.api.refusals = []
+    ground.api.back()
+    ground.clock += SECONDS * JITTER
+    assert await ground.look() == 1
+
+
+async def test_a_namesake_made_since_is_not_written_to(ground: Ground) -> None:
+    ground.api.put(node_body(uid="uid-anew"))
+    assert await ground.look() == 0
+    ground.api.remove(node_path())
+    assert await ground.look() == 0
+
+
+class TestLeft:
+    async def test_it_tells_that_nothing_is_left(self, ground: Ground) -> None:
+        await ground.look()
+        ground.api.put(node_body(deleting=True))
+        await ground.writer.left("blue", "alpha")
+        assert ground.status()["phase"] == "Left"
+
+    async def test_a_namesake_made_since_has_not_left(self, ground: Ground) -> None:
+        ground.api.put(node_body(uid="uid-anew"))
+        await ground.writer.left("blue", "alpha")
+        assert ground.status() == {}
+
+    async def test_a_namesake_made_between_look_and_write_has_not_left_either(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ask = ground.api.get
+
+        async def get(path: str) -> object:
+            found = await ask(path)
+            monkeypatch.setattr(ground.api, "get", ask)
+            ground.api.put(node_body(uid="uid-anew"))
+            return found
+
+        monkeypatch.setattr(ground.api, "get", get)
+        await ground.writer.left("blue", "alpha")
+        assert ground.status() == {}
+
+    async def test_who_has_no_object_any_more_has_nothing_to_tell(self, ground: Ground) -> None:
+        ground.api.remove(node_path())
+        await ground.writer.left("blue", "alpha")
+
+    async def test_it_tries_until_the_api_server_answers(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+        ground.api.refusals = [ApiError("away"), ApiError("busy", 503)]
+        with capture_logs() as logs:
+            await ground.writer.left("blue", "alpha")
+        assert ground.status()["phase"] == "Left"
+        assert len(logs) == 2
+
+
+async def test_it_writes_by_itself_when_something_changes(ground: Ground) -> None:
+    task = asyncio.create_task(ground.writer.write(ground.session.session))
+    await eventually(lambda: ground.api.applied)
+    task.cancel()
+
+
+def test_failed_members_count_as_such(ground: Ground) -> None:
+    ground.session.gossips(claim("beta", 2), MemberStatus.FAILED)
+    (seen,) = module.looking_at(ground.session.session, Device("wgblue"))
+    assert seen.failed
+    assert not seen.alive
+
+
+def test_two_calms_do_not_write_in_step() -> None:
+    pauses = set()
+    for seed in range(20):
+        calm = Calm(random.Random(seed))
+        calm.tried(0.0)
+        pauses.add(calm.pause(0.0))
+    assert len(pauses) == 20
+    assert all(SECONDS <= pause <= SECONDS * JITTER for pause in pauses)
+
+
+def test_since_when_something_is_so_is_no_news() -> None:
+    calm = Calm(random.Random(1))
+    written = NodeReport(phase="Joined", ready=True)
+    calm.wrote(replace(written, ready_since=None), 0.0)
+    assert not calm.is_due(written, 1.0)
+
+
+@pytest.mark.slow
+def test_five_thousand_members_with_the_same_news_write_less_than_fifty_times_a_second() -> None:
+    members = 5000
+    calms = [Calm(random.Random(seed)) for seed in range(members)]
+    all_well = NodeReport(phase="Joined", heard=members - 1, expected=members - 1)
+    for calm in calms:
+        calm.wrote(all_well, 0.0)
+    writes = []
+    one_failed = replace(all_well, heard=members - 2)
+    for second in range(1, 200):
+        now = float(second)
+        due = [calm for calm in calms if calm.is_due(one_failed, now)]
+        for calm in due:
+            calm.tried(now)
+            calm.wrote(one_failed, now)
+        writes.append(len(due))
+    assert sum(writes) == members
+    assert max(writes) < 65
+    assert max(sum(writes[at : at + 10]) for at in range(len(writes))) < 500
+    assert writes[0] + writes[1] > 0, "the first to say it is quick"
+
+
+def test_in_a_small_mesh_news_waits_for_nobody() -> None:
+    calm = Calm(random.Random(1))
+    calm.wrote(NodeReport(heard=9, expected=9), 0.0)
+    assert calm.is_due(NodeReport(heard=8, expected=9), 1.0)
+
+
+async def test_a_key_that_is_to_come_is_told_before_it_comes(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEEN_SECONDS", 0.0)
+    await ground.look()
+    assert "nextPublicKey" not in ground.status()
+    coming = public_key(99)
+    announcing = asyncio.create_task(ground.writer.announce_key(coming))
+    await asyncio.sleep(0)
+    assert not announcing.done()
+    ground.clock += SECONDS * JITTER
+    await ground.look()
+    await asyncio.wait_for(announcing, 10)
+    assert ground.status()["nextPublicKey"] == str(coming)
+
+
+async def test_a_key_that_cannot_be_told_is_not_to_come(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANNOUNCE_SECONDS", 0.05)
+    await ground.look()
+    with pytest.raises(NotRotated, match="could not be told to the API server"):
+        await ground.writer.announce_key(public_key(99))
+    ground.clock += SECONDS * JITTER
+    await ground.look()
+    assert "nextPublicKey" not in ground.status()
+
+
+def test_what_hinders_joins_is_reported_once_it_lasts_and_after_the_duty_has_moved() -> None:
+    refused = BootstrapReport(serving=False, message="port 5000 is in use")
+    assert bootstrap_report(Serving(False, "port 5000 is in use", is_lasting=False), None) is None
+    assert bootstrap_report(Serving(False, "port 5000 is in use"), None) == refused
+    assert bootstrap_report(None, refused) == refused
+    assert bootstrap_report(Serving(True), refused) == BootstrapReport(serving=True)
+    assert bootstrap_report(None, BootstrapReport(serving=True)) is None

@@ -1,0 +1,189 @@
+"""The bounds of the join port: whoever holds connections, others join."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_address
+
+import pytest
+from tests.unit.mesh.join.server_harness import Authority, Bench, join
+from tests.unit.mesh.join.test_server import authority, bench  # noqa: F401 - fixtures
+
+from wgmesh_agent.mesh.join import connection_limiter as module
+from wgmesh_agent.mesh.join.connection_limiter import (
+    DESCRIPTORS_KEPT,
+    LEAST_CONNECTIONS,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_A_SOURCE,
+    ConnectionFront,
+    _source,
+    caller_of_inner,
+    most_connections,
+)
+from wgmesh_agent.runtime import borders
+
+
+class Ground:
+    """A front on loopback, and behind it a server that echoes, and notes who came."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self.front = ConnectionFront(most, most_of_one)
+        self.callers: list[str] = []
+        self.port = 0
+        self.clients: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> None:
+        name = "\0" + self.front.inner.removeprefix("unix-abstract:")
+        self.server = await asyncio.start_unix_server(self._echo, name)
+        await self.front.start("127.0.0.1:0")
+        assert self.front._server is not None
+        self.port = self.front._server.sockets[0].getsockname()[1]
+
+    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        self.callers.append(caller_of_inner("unix-abstract:" + peer.decode().removeprefix("\0")))
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1000):
+                writer.write(data)
+        writer.close()
+
+    async def connect(self, source: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        streams = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
+        self.clients.append(streams[1])
+        return streams
+
+    async def stop(self) -> None:
+        await self.front.close()
+        self.server.close()
+        for writer in self.clients:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def ground() -> AsyncIterator[Ground]:
+    made = Ground(8, 4)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def echoes(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
+    reader, writer = streams
+    with contextlib.suppress(OSError):
+        writer.write(b"x")
+        async with asyncio.timeout(5):
+            return await reader.read(1) == b"x"
+    return False
+
+
+async def test_bytes_pass_and_the_caller_keeps_its_address(ground: Ground) -> None:
+    streams = await ground.connect("127.0.0.7")
+    assert await echoes(streams)
+    assert ground.callers == [f"ipv4:127.0.0.7:{streams[1].get_extra_info('sockname')[1]}"]
+
+
+async def test_a_source_with_too_many_connections_loses_its_oldest(ground: Ground) -> None:
+    streams = [await ground.connect() for _ in range(5)]
+    assert [await echoes(one) for one in streams] == [False, True, True, True, True]
+    assert len(ground.front) == 4
+
+
+async def test_when_all_are_too_many_the_source_with_most_loses_one(ground: Ground) -> None:
+    greedy = [await ground.connect("127.0.0.2") for _ in range(4)]
+    others = [await ground.connect(f"127.0.1.{number}") for number in range(1, 7)]
+    assert [await echoes(one) for one in others] == [True] * 6
+    assert sum([await echoes(one) for one in greedy]) == 2
+    assert len(ground.front) == 8
+    assert borders.rejected()[("join connection", "too_many")] >= 2
+
+
+@pytest.mark.parametrize("bound", ["IDLE_SECONDS", "MAX_SECONDS"])
+async def test_a_connection_that_is_idle_or_old_is_closed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(module, bound, 0.2)
+    reader, _ = await ground.connect()
+    async with asyncio.timeout(5):
+        with contextlib.suppress(OSError):
+            assert await reader.read() == b""
+        while len(ground.front):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_no_descriptor_is_left_when_connections_end(ground: Ground) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(20):
+        _, writer = await ground.connect()
+        writer.close()
+    async with asyncio.timeout(5):
+        while len(ground.front) or len(os.listdir("/proc/self/fd")) > before:  # noqa: ASYNC110, PTH208
+            await asyncio.sleep(0.01)
+
+
+async def test_a_port_that_is_taken_is_an_os_error(ground: Ground) -> None:
+    with pytest.raises(OSError, match="in use"):
+        await ConnectionFront().start(f"127.0.0.1:{ground.port}")
+
+
+async def test_who_holds_idle_connections_keeps_nobody_from_joining(
+    bench: Bench,  # noqa: F811
+    authority: Authority,  # noqa: F811
+) -> None:
+    host, _, port = bench.address.rpartition(":")
+    held = []
+    for number in range(2, 5):
+        for _ in range(MAX_CONNECTIONS_A_SOURCE):
+            held.append(await asyncio.open_connection(host, int(port), local_addr=(f"127.0.0.{number}", 0)))
+    tls = authority.credentials("alpha") if bench.tls else None
+    assert (await join(bench, tls, 1, "alpha")).node == "alpha"
+    for _, writer in held:
+        writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+def test_a_name_that_is_of_no_inner_socket_stays() -> None:
+    for peer in ("ipv4:192.0.2.1:5", "unix:/x", "unix-abstract:a.b.zz.1", ""):
+        assert caller_of_inner(peer) == peer
+    assert caller_of_inner("unix-abstract:w.x.20010db8" + "0" * 23 + "1.9") == "ipv6:[2001:db8::1]:9"
+
+
+def test_an_ipv6_source_is_its_64() -> None:
+    one, two = (_source(ip_address(text)) for text in ("2001:db8::1", "2001:db8::ffff:1"))
+    assert one == two != _source(ip_address("2001:db8:0:1::1"))
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_connections_leave_descriptors_for_all_else() -> None:
+    most = most_connections()
+    assert LEAST_CONNECTIONS <= most < MAX_CONNECTIONS
+    assert 3 * most + DESCRIPTORS_KEPT <= 300
+
+
+async def test_who_opens_connections_without_end_costs_no_more_handshakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS_A_SOURCE", 8)
+    monkeypatch.setattr(module, "CONNECTIONS_A_SECOND_A_SOURCE", 1)
+    ground = Ground(64, 64)
+    await ground.start()
+    try:
+        greedy = [await ground.connect("127.0.0.2") for _ in range(30)]
+        assert 8 <= sum([await echoes(one) for one in greedy]) <= 12
+        assert len(ground.callers) <= 12
+        assert await echoes(await ground.connect("127.0.0.3"))
+        assert borders.rejected()[("join connection", "too_often")] >= 18
+    finally:
+        await ground.stop()

@@ -1,0 +1,69 @@
+"""Who is waited for before it is let go, and how many are asked at once."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from tests.unit.tunnels import PlayedTunnels
+
+from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership.departures import AGAIN_SECONDS, ASKED_AT_ONCE, SILENT_SECONDS, Departures
+
+
+def member(number: int) -> Member:
+    address = ip_address(f"10.232.{number >> 8}.{number & 255}")
+    return Member(f"n{number}", address, 7946, {}, MemberStatus.LEFT, 1, b"", 0.0)
+
+
+def ground(count: int) -> tuple[PlayedTunnels, Departures]:
+    """So many members are heard, and said to have left."""
+    tunnels = PlayedTunnels()
+    departures = Departures(tunnels)
+    for number in range(1, count + 1):
+        tunnels.live(member(number).address)
+        assert departures.awaits(member(number), "left")
+    return tunnels, departures
+
+
+def test_who_is_silent_already_is_not_waited_for() -> None:
+    assert not Departures(PlayedTunnels()).awaits(member(1), "left")
+
+
+def test_one_who_answers_lives() -> None:
+    _, departures = ground(1)
+    assert departures.look(0.0) == []
+    (decided,) = departures.look(1.0)
+    assert (decided.member, decided.lives) == (member(1), True)
+    assert [departures.look(2.0 + second) for second in range(20)] == [[]] * 20
+    departures.back("n1")
+    assert len(departures) == 0
+
+
+def test_one_who_answered_in_the_middle_of_its_goodbye_is_gone_once_it_is_silent() -> None:
+    tunnels, departures = ground(1)
+    departures.look(0.0)
+    assert departures.look(1.0)[0].lives
+    tunnels.die(member(1).address)
+    decided = [(second, one.lives) for second in range(2, 30) for one in departures.look(float(second))]
+    assert decided == [(1 + AGAIN_SECONDS + SILENT_SECONDS, False)]
+    assert len(departures) == 0
+
+
+def test_one_who_does_not_answer_is_gone_after_a_few_tries() -> None:
+    tunnels, departures = ground(1)
+    tunnels.die(member(1).address)
+    for second in range(int(SILENT_SECONDS)):
+        assert departures.look(float(second)) == []
+    (decided,) = departures.look(SILENT_SECONDS)
+    assert not decided.lives
+    assert len(tunnels.doubted) == SILENT_SECONDS
+
+
+def test_of_many_few_are_asked_at_once_and_none_is_gone_without_having_been_asked() -> None:
+    tunnels, departures = ground(3 * ASKED_AT_ONCE)
+    departures.look(0.0)
+    assert len(tunnels.doubted) == ASKED_AT_ONCE
+    decided = [one for second in range(1, 10) for one in departures.look(float(second))]
+    assert len(decided) == 3 * ASKED_AT_ONCE
+    assert all(one.lives for one in decided)

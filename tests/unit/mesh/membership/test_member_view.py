@@ -1,0 +1,59 @@
+"""Who of the members gossip knows is there, and what the ledger has of them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership import member_view
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.tags import PROBE_PORT
+from wgmesh_agent.wireguard.keys import PublicKey
+
+PORT = 7947
+STATUSES = {
+    "alpha": MemberStatus.ALIVE,
+    "beta": MemberStatus.FAILED,
+    "gone": MemberStatus.LEFT,
+    "delta": MemberStatus.ALIVE,
+    "old": MemberStatus.ALIVE,
+}
+
+
+def member(name: str, number: int, status: MemberStatus) -> Member:
+    tags = {} if name == "old" else {PROBE_PORT: str(PORT)}
+    return Member(name, ip_address(f"10.232.0.{number}"), 7946, tags, status, 1, b"", 0.0)
+
+
+MEMBERS = {name: member(name, number, status) for number, (name, status) in enumerate(STATUSES.items(), 1)}
+
+
+def ledger(*, bootstraps: set[str], without: str = "") -> Ledger:
+    own = Own(
+        "own", PublicKey(bytes([255]) * 32), (ip_address("10.232.9.9"),), (ip_network("10.232.0.0/16"),)
+    )
+    made = Ledger(own)
+    for name, one in MEMBERS.items():
+        if name != without:
+            key = PublicKey(bytes([one.address.packed[3]]) * 32)
+            assert (
+                made.accept(Claim(name, key, (one.address,), (), name in bootstraps), Origin.PEERS, 0) is None
+            )
+    return made
+
+
+def test_those_who_left_are_not_among_the_members() -> None:
+    assert [one.name for one in member_view.present(MEMBERS)] == ["alpha", "beta", "delta", "old"]
+
+
+def test_only_living_bootstrap_nodes_can_be_asked() -> None:
+    known = ledger(bootstraps={"alpha", "beta"})
+    assert member_view.bootstraps_alive(MEMBERS, known) == ["alpha"]
+
+
+def test_who_failed_is_probed_and_who_does_not_listen_or_is_not_bound_is_not() -> None:
+    known = ledger(bootstraps=set(), without="delta")
+    probed = member_view.probed(member_view.present(MEMBERS), known, PORT)
+    assert probed == {ip_address("10.232.0.1"): "alpha", ip_address("10.232.0.2"): "beta"}

@@ -1,0 +1,162 @@
+"""The query `_relay`: who is asked answers truly, and believes nothing that it would not do itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from wgmesh_agent.gossip.serf.events import QueryReceived
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.linux.ip_forwarding import Role
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.relay.relay_selector import Question
+from wgmesh_agent.mesh.relay.service import NO, YES, Relaying
+from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Network
+from wgmesh_api.meshservice_pb2 import RelayRequest
+
+RANGE = ip_network("10.232.0.0/16")
+NAMES = ("me", "a", "r")
+KEYS = {name: PublicKey(bytes([number]) * 32) for number, name in enumerate(NAMES, 1)}
+
+
+class Forwarding:
+    """In place of the real one."""
+
+    refuses = False
+
+    def need(self, role: Role, networks: Sequence[Network] = ()) -> None:
+        assert role is Role.RELAY
+        if self.refuses:
+            raise KernelError("no")
+
+    def unable(self, networks: Sequence[Network]) -> str | None:
+        assert tuple(networks) == (RANGE,)
+        return None
+
+
+class Ground:
+    def __init__(self, *names: str) -> None:
+        self.forwarding = Forwarding()
+        self.heard = {"a": False, "r": True}
+        self.reconciled = 0
+        self.answers: list[dict[str, bytes] | Exception] = []
+        self.refusals = Refusals()
+        ledger = Ledger(Own("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
+        for number, name in enumerate(NAMES[1:], 2):
+            claim = Claim(name, KEYS[name], (ip_address(f"10.232.0.{number}"),), ())
+            assert ledger.accept(claim, Origin.PEERS, 0.0) is None
+        member = SimpleNamespace(status=MemberStatus.ALIVE)
+        gossip: Any = SimpleNamespace(members=lambda: dict.fromkeys(NAMES, member), query=self.query)
+        prober: Any = SimpleNamespace(
+            links=lambda: {name: Link(1.0, heard, heard or None) for name, heard in self.heard.items()}
+        )
+        self.relaying = Relaying(
+            names, self.forwarding, gossip, ledger, prober, self.refusals, Changes(),  # type: ignore[arg-type]
+            self.device, self.reconcile,
+        )  # fmt: skip
+
+    async def device(self) -> Device:
+        return Device("wgtest")
+
+    async def reconcile(self) -> Device:
+        self.reconciled += 1
+        return Device("wgtest")
+
+    async def query(self, name: str, payload: bytes, **options: Any) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(responses=answer)
+
+    async def ask(self, payload: bytes, source: str = "a") -> bytes:
+        return await self.relaying.answer(QueryReceived(1, 1, source, "_relay", payload, 0.0))
+
+
+def request(asker: str = "a", peer: str = "me", relay: str = "r") -> bytes:
+    return RelayRequest(asker=asker, peer=peer, relay=relay).SerializeToString()
+
+
+async def test_the_other_end_of_a_dead_link_does_the_same_before_it_says_so() -> None:
+    ground = Ground("r")
+    assert await ground.ask(request()) == YES
+    assert ground.reconciled == 1
+    assert ground.relaying.via() == {KEYS["a"]: "r"}
+    assert await ground.ask(request(relay="")) == NO  # nothing came by the direct tunnel yet
+
+
+@pytest.mark.parametrize(
+    ("names", "heard", "payload", "source"),
+    [
+        ((), {"a": False, "r": True}, request(), "a"),
+        (("r",), {"a": True, "r": True}, request(), "a"),
+        (("r",), {"a": False, "r": False}, request(), "a"),
+        (("r",), {"a": False, "r": True}, request(), "x"),
+        (("r",), {"a": False, "r": True}, request(asker="x"), "x"),
+        (("r",), {"a": False, "r": True}, request(peer="x"), "a"),
+        (("r", "x"), {"a": False, "r": True}, request(relay="x"), "a"),
+    ],
+    ids=["not named", "works", "relay unheard", "forged", "stranger", "not for us", "unknown relay"],
+)
+async def test_whatever_else_is_asked_is_refused(
+    names: tuple[str, ...], heard: dict[str, bool], payload: bytes, source: str
+) -> None:
+    ground = Ground(*names)
+    ground.heard = heard
+    assert await ground.ask(payload, source) == NO
+    assert ground.relaying.via() == {}
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff", bytes(513)])
+async def test_nonsense_is_counted(payload: bytes) -> None:
+    ground = Ground("r")
+    assert await ground.ask(payload) == NO
+    assert ground.refusals.counts["malformed_relay_request"] == 1
+
+
+async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both() -> None:
+    ground = Ground("me")
+    asked = request(peer="r", relay="me")
+    ground.heard["a"] = True
+    assert await ground.ask(asked) == NO
+    await ground.relaying._open_door()
+    assert await ground.ask(asked) == YES
+    ground.heard["r"] = False
+    assert await ground.ask(asked) == NO
+    ground.heard["r"] = True
+    ground.forwarding.refuses = True
+    await ground.relaying._open_door()
+    assert await ground.ask(asked) == NO
+
+
+def test_without_names_nothing_is_taken_up() -> None:
+    desired = DesiredDevice(SimpleNamespace(), 0, (DesiredPeer(KEYS["a"], frozenset()),))  # type: ignore[arg-type]
+    assert Ground().relaying.shape(desired, Device("wgtest")) is desired
+
+
+class UnforeseenError(Exception):
+    """An exception that no module of the agent names."""
+
+
+async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
+    ground = Ground("r")
+    ground.answers = [UnforeseenError("odd"), {"a": YES, "r": YES}]
+    question = Question(KEYS["a"], KEYS["r"])
+    before = borders.rejected().get(("relay answers", "UnforeseenError"), 0)
+    with capture_logs():
+        await ground.relaying._fenced(question)
+    assert borders.rejected()[("relay answers", "UnforeseenError")] == before + 1
+    assert ground.relaying.via() == {}
+    await ground.relaying._fenced(question)
+    assert ground.relaying.via() == {KEYS["a"]: "r"}

@@ -1,0 +1,251 @@
+"""A node's new WireGuard key: used before it is admitted, and given up again if nobody admits it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.factories import mesh_record
+from tests.unit.kube.harness import claim
+
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.gossip.aio.node import QueryResult
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable
+from wgmesh_agent.mesh.membership.claims import Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.rotation import key_switch
+from wgmesh_agent.mesh.rotation import wireguard_key as module
+from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, REFUSED
+from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardRotation
+from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
+
+OLD = PrivateKey.generate(os.urandom)
+A, B = HostPort("192.0.2.1", 5000), HostPort("192.0.2.2", 5000)
+
+
+class Node:
+    """A node whose tunnels are in memory: peers shake hands once the mesh knows the key in use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = StateFolder(folder, "blue")
+        self.folder.save_private_key(OLD, None)
+        self.record = mesh_record(node="alpha")
+        self.kept = SimpleNamespace(value=self.record, save=lambda: None)
+        self.identity = Identity(OLD, 54540, Endpoint(ip_address("192.0.2.1"), 54540), 1420, "wgblue")
+        self.ledger = Ledger(Own("alpha", OLD.public(), self.record.addresses, self.record.ranges))
+        self.beta = claim("beta", 7)
+        self.known_to_mesh = OLD.public()
+        self.steps: list[str] = []
+        self.signs = False
+        self.herald = AGREED
+        self.refusals = 0
+        self.failing = 0
+        self.told: list[dict[str, str]] = []
+        self.admissions = SimpleNamespace(required=True, sign=self._sign, rekeyed=lambda record: None)
+        self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
+        self.reconciler = SimpleNamespace(
+            use_key=lambda key: None, reconcile=self._reconcile, poke=lambda: None
+        )
+        self.tags = SimpleNamespace(
+            tell=lambda: self.told.append({"_pk": str(self.identity.private_key.public())})
+        )
+
+    def bind(self) -> None:
+        assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
+
+    def own_claim(self) -> Any:
+        return claim("alpha", 1)
+
+    def members(self) -> list[Any]:
+        return [SimpleNamespace(name="beta", status=MemberStatus.ALIVE)]
+
+    async def device(self) -> Device:
+        shaken = time.time() + 1 if self.known_to_mesh == self.identity.private_key.public() else 1.0
+        return Device("wg", peers={self.beta.public_key: Peer(self.beta.public_key, last_handshake=shaken)})
+
+    async def _reconcile(self, *, check_interface: bool) -> None:
+        self.steps.append("old key" if self.identity.private_key == OLD else "new key")
+        if self.failing:
+            self.failing -= 1
+            raise BackEndError("no such device")
+
+    def _sign(self, said: Any) -> Any:
+        return SimpleNamespace(without_certificates=lambda: None) if self.signs else None
+
+    async def _query(
+        self, name: str, payload: bytes, *, nodes: list[str], direct: bool, timeout: float
+    ) -> QueryResult:
+        assert direct
+        self.steps.append("herald")
+        answer = self.herald if self.refusals == 0 else REFUSED
+        self.refusals = max(0, self.refusals - 1)
+        return QueryResult(frozenset(nodes), frozenset(), dict.fromkeys(nodes, answer))
+
+
+@dataclass
+class Announced:
+    """Notes when others were told of the key to come."""
+
+    steps: list[str]
+    gossip_keys_managed_by: str = ""
+
+    async def before_new_key(self, key: PublicKey) -> None:
+        self.steps.append("told")
+
+
+class Ground:
+    def __init__(self, folder: Path) -> None:
+        self.node = Node(folder)
+        self.node.bind()
+        self.keys = Announced(self.node.steps)
+        self.answers: list[Exception | None] = [None]
+        self.admits = True
+        self.rotation = WireGuardRotation(cast(MeshNode, self.node), self.keys, lambda: [A, B], self._enter)
+
+    async def _enter(
+        self, bootstrap: HostPort, old: PrivateKey, new: PrivateKey, before: Callable[[], Awaitable[None]]
+    ) -> Admitted:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, JoinUnreachable) and "begin" in str(answer):
+            raise answer
+        await before()
+        self.node.steps.append(f"join {bootstrap.host}")
+        if self.admits:
+            self.node.known_to_mesh = new.public()
+        if answer is not None:
+            raise answer
+        record = self.node.record
+        return Admitted("alpha", record.addresses, record.ranges, 1, (), "lan", 7946, ())
+
+    @property
+    def on_disk(self) -> tuple[PrivateKey, PrivateKey | None]:
+        return self.node.folder.private_key(), self.node.folder.earlier_private_key()
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    monkeypatch.setattr(module, "HEARD_SECONDS", 0.1)
+    monkeypatch.setattr(module, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
+    made = Ground(tmp_path)
+    monkeypatch.setattr(
+        key_switch, "knock", lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}")
+    )
+    return made
+
+
+async def test_the_new_key_is_used_before_it_is_admitted(ground: Ground) -> None:
+    said = await ground.rotation.rotate()
+    new = ground.node.identity.private_key
+    assert ground.node.steps == ["told", "new key", "knock 1", "join 192.0.2.1"]
+    assert said == f"1 of 1 tunnels use the new WireGuard key {new.public()}"
+    assert ground.on_disk == (new, None)
+    assert ground.node.told == [{"_pk": str(new.public())}]
+
+
+async def test_nothing_changes_where_nobody_begins(ground: Ground) -> None:
+    ground.answers = [JoinUnreachable("cannot begin")]
+    with pytest.raises(
+        NotRotated, match=r"192.0.2.1:5000 cannot begin; 192.0.2.2:5000 cannot begin; the old key is"
+    ):
+        await ground.rotation.rotate()
+    assert ground.node.steps == ["told"]
+    assert ground.on_disk == (OLD, None)
+
+
+async def test_one_that_is_refused_uses_the_old_key_again(ground: Ground) -> None:
+    ground.answers, ground.admits = [JoinRefused("no")], False
+    with pytest.raises(NotRotated, match="refused: no"):
+        await ground.rotation.rotate()
+    assert ground.node.steps[-2:] == ["old key", "knock 1"]
+    assert ground.on_disk == (OLD, None)
+
+
+async def test_an_answer_that_got_lost_is_asked_for_again(ground: Ground) -> None:
+    ground.answers = [JoinUnreachable("reset"), None]
+    await ground.rotation.rotate()
+    assert ground.node.steps == ["told", "new key", "knock 1", "join 192.0.2.1", "join 192.0.2.2"]
+
+
+async def test_one_that_was_admitted_and_hears_nothing_of_it_stays_with_the_new_key(ground: Ground) -> None:
+    ground.answers = [JoinUnreachable("reset")]
+    assert "1 of 1" in await ground.rotation.rotate()
+    assert ground.on_disk == (ground.node.identity.private_key, None)
+    assert ground.node.identity.private_key != OLD
+
+
+async def test_the_key_before_is_kept_until_the_mesh_has_accepted_the_new_one(ground: Ground) -> None:
+    seen: list[tuple[PrivateKey, PrivateKey | None]] = []
+    enter = ground._enter
+
+    async def look(*arguments: Any) -> Admitted:
+        admitted = await enter(*arguments)
+        seen.append(ground.on_disk)
+        return admitted
+
+    ground.rotation = WireGuardRotation(cast(MeshNode, ground.node), ground.keys, lambda: [A], look)
+    await ground.rotation.rotate()
+    assert seen == [(ground.node.identity.private_key, OLD)]
+
+
+async def test_an_interface_that_refuses_the_key_is_given_the_old_one(ground: Ground) -> None:
+    ground.node.failing = 1
+    with pytest.raises(NotRotated, match="no such device; the old key is in use"):
+        await ground.rotation.rotate()
+    assert ground.node.steps == ["told", "new key", "old key", "knock 1"]
+    assert ground.on_disk == (OLD, None)
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Ground, refusals: int) -> None:
+    """One that does not know its signature refuses at first, and asks for it."""
+    ground.node.signs, ground.node.refusals = True, refusals
+    reconcile = ground.node._reconcile
+
+    async def known(*, check_interface: bool) -> None:
+        await reconcile(check_interface=check_interface)
+        ground.node.known_to_mesh = ground.node.identity.private_key.public()
+
+    ground.node.reconciler.reconcile = known
+    await ground.rotation.rotate()
+    assert ground.node.steps == ["told", *["herald"] * (1 + refusals), "new key", "knock 1"]
+
+
+async def test_a_bootstrap_node_without_a_herald_changes_nothing(ground: Ground) -> None:
+    ground.node.signs, ground.node.herald = True, REFUSED
+    with pytest.raises(NotRotated, match="no member agreed"):
+        await ground.rotation.rotate()
+    assert ground.node.steps == ["told", "herald", "herald"]
+
+
+async def test_a_bootstrap_node_whose_herald_kept_silent_uses_the_old_key_again(ground: Ground) -> None:
+    ground.node.signs = True
+    with pytest.raises(NotRotated, match="nobody shook hands"):
+        await ground.rotation.rotate()
+    assert ground.node.steps == ["told", "herald", "new key", "knock 1", "old key", "knock 1"]
+    assert ground.on_disk == (OLD, None)
+
+
+async def test_where_nobody_vouches_for_members_nothing_is_begun(ground: Ground) -> None:
+    ground.node.admissions = replace_required(ground.node.admissions)
+    with pytest.raises(NotRotated, match="nobody vouches"):
+        await ground.rotation.rotate()
+    assert ground.node.steps == []
+
+
+def replace_required(admissions: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(admissions), "required": False})

@@ -1,0 +1,54 @@
+"""The operator before it has an API server: quiet, and ended when told to."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+from typing import Any
+
+import pytest
+from tests.unit.operator.harness import MemoryApi
+
+from wgmesh_operator import startup
+from wgmesh_operator.api_client import Unreachable
+from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.decisions.actions import Json
+
+
+class AwayApi(MemoryApi):
+    """Answers from the fifth call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = itertools.count(1)
+
+    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+        if next(self.calls) < 5:
+            raise Unreachable("connection refused")
+        return super().list_all(watched)
+
+
+def wait_until_told() -> None:
+    with startup.ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(10)
+
+
+def test_who_waits_ends_when_it_is_told_to() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        wait_until_told()
+    assert ended.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_same_trouble_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr(startup, "ASK_AGAIN_SECONDS", 0.0)
+    api = AwayApi()
+    startup.until_served(api)
+    assert next(api.calls) == 5 + len(Watched)
+    assert [record.getMessage() for record in caplog.records] == [
+        "waiting for the API server to serve meshes: connection refused"
+    ]

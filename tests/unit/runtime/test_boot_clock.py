@@ -1,0 +1,238 @@
+"""A machine that was suspended: `time.monotonic` stood still, and its clock for sessions and links went on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from wgmesh_agent.mesh.dataplane.reconciler import INTERVAL_SECONDS, Reconciler
+from wgmesh_agent.mesh.membership.claims import Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.probing import liveness, path_mtu, service
+from wgmesh_agent.mesh.probing.liveness import MOST_A_SECOND, Hearing
+from wgmesh_agent.mesh.probing.service import MAX_PROBE_BYTES, Prober
+from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
+from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.memory_backend import MemoryBackend
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, InterfaceSpec
+
+OWN = ip_address("10.232.0.1")
+PEERS: dict[IPAddress, str] = {
+    ip_address(f"10.232.0.{number}"): f"n{number}" for number in range(2, 2 + int(MOST_A_SECOND))
+}
+FIRST = ip_address("10.232.0.2")
+HOUR = 3600.0
+DEADLINE_SECONDS = 10.0
+
+
+def probe() -> bytes:
+    """Of a peer that says it sends one each two seconds."""
+    peer = Hearing(random.Random(1))
+    peer.set_peers({OWN: "n1"}, 0.0)
+    ((_, payload),) = peer.due(1.0)
+    return payload
+
+
+PROBE = probe()
+
+
+def test_ages_are_counted_by_a_clock_that_goes_on_in_suspend() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= boot_clock.seconds() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Suspended:
+    """Time since boot: `time.monotonic`, and what this machine was suspended, which it has been for long before."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000 * HOUR
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.seconds
+
+
+@pytest.fixture
+def suspended(monkeypatch: pytest.MonkeyPatch) -> Suspended:
+    clock = Suspended()
+    monkeypatch.setattr(boot_clock, "seconds", clock)
+    return clock
+
+
+class Noted(Prober):
+    """Sends nothing, and notes to whom it would have."""
+
+    def __init__(self) -> None:
+        endpoint = Endpoint(ip_address("127.0.0.1"), 54540)
+        device = Device("wg0")
+        super().__init__(
+            OWN, 0, 1420, lambda: PEERS, Changes(), device=lambda: device,
+            endpoint=lambda _device, _address: endpoint, paths_changed=lambda: None,
+        )  # fmt: skip
+        self.sent: list[tuple[IPAddress, bytes]] = []
+
+    def _send(self, address: IPAddress, payload: bytes) -> None:
+        self.sent.append((address, payload))
+
+    def probed(self) -> set[IPAddress]:
+        return {address for address, payload in self.sent if len(payload) <= MAX_PROBE_BYTES}
+
+    def asked_what_passes(self) -> set[IPAddress]:
+        return {address for address, payload in self.sent if len(payload) > MAX_PROBE_BYTES}
+
+    def hear(self, address: IPAddress) -> None:
+        """A probe of this peer comes in."""
+        self.datagram_received(PROBE, (str(address), 0))
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Once all were probed."""
+        task = asyncio.create_task(self.run())
+        try:
+            await self.until_all_are_probed()
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until_all_are_probed(self) -> None:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while self.probed() != PEERS.keys():  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def noted(suspended: Suspended, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Noted]:
+    """At work; each peer's next probe, and all else that would wake it but for a resume, is hours away."""
+    made = Noted()
+    monkeypatch.setattr(liveness, "PROBES_A_SECOND", len(PEERS) / (100 * HOUR))
+    monkeypatch.setattr(path_mtu, "NOT_READY_SECONDS", HOUR)
+    monkeypatch.setattr(service, "RESUME_SECONDS", 0.2)
+    async with made.at_work():
+        yield made
+
+
+async def test_all_peers_are_probed_within_seconds_after_a_suspend(
+    noted: Noted, suspended: Suspended
+) -> None:
+    noted.sent.clear()
+    suspended.seconds += 200 * HOUR
+    await noted.until_all_are_probed()
+
+
+async def test_a_link_that_was_heard_before_a_suspend_is_not_heard_after_it(
+    noted: Noted, suspended: Suspended
+) -> None:
+    noted.hear(FIRST)
+    assert noted.links()["n2"].heard
+    suspended.seconds += 200 * HOUR
+    link = noted.links()["n2"]
+    assert not link.heard
+    assert (link.heard_seconds_ago or 0) >= 200 * HOUR
+
+
+async def test_what_passes_is_not_asked_of_a_link_that_slept(noted: Noted, suspended: Suspended) -> None:
+    suspended.seconds += 2 * HOUR
+    noted.hear(FIRST)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while noted.asked_what_passes() != {FIRST}:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    suspended.seconds += 200 * HOUR
+    noted.sent.clear()
+    await noted.until_all_are_probed()
+    assert not noted.asked_what_passes()
+
+
+async def test_who_is_asked_or_back_after_a_suspend_is_probed_at_once(
+    noted: Noted, suspended: Suspended
+) -> None:
+    noted.hear(FIRST)
+    noted.ask([FIRST])
+    suspended.seconds += HOUR
+    noted.sent.clear()
+    noted.ask([FIRST])
+    assert noted.probed() == {FIRST}
+    noted.sent.clear()
+    noted.news(FIRST, failed=False)
+    noted.ask([])
+    assert noted.probed() == {FIRST}
+
+
+KEY = PublicKey(bytes([255]) * 32)
+
+
+class Ground:
+    """A reconciler on a back end in memory, and one peer; `ages` is what it takes for the handshake's."""
+
+    def __init__(self) -> None:
+        ranges = (ip_network("10.232.0.0/16"),)
+        own_key = PrivateKey(bytes(32))
+        ledger = Ledger(Own("me", own_key.public(), (OWN,), ranges))
+        where = Endpoint(ip_address("192.0.2.7"), 54540)
+        assert ledger.accept(Claim("n2", KEY, (FIRST,), (where,)), Origin.PEERS, time.time()) is None
+        spec = InterfaceSpec("wg0", (ip_interface(OWN),), ranges, 1420)
+        self.backend = MemoryBackend("wg0", time.time)
+        self.ages: list[float] = []
+        self.reconciler = Reconciler(self.backend, lambda: spec, own_key, 54540, ledger, shape=self._shape)
+
+    def _shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
+        self.ages += [now_unix - peer.last_handshake for peer in actual.peers.values()]
+        return desired
+
+    async def shake_hands(self, stamp: float) -> None:
+        """And have it seen."""
+        await self.reconciler.reconcile()
+        assert self.backend.device is not None
+        self.backend.handshake(replace(self.backend.device.peers[KEY], last_handshake=stamp))
+        await self.reconciler.reconcile()
+        self.backend.changes.clear()
+
+    def is_made_anew(self) -> bool:
+        kinds = [type(change) for change in self.backend.changes]
+        return kinds == [RemovePeer, SetPeer]
+
+
+async def test_a_session_is_as_old_as_the_suspend_though_the_wall_clock_stood_still(
+    suspended: Suspended,
+) -> None:
+    ground = Ground()
+    await ground.shake_hands(time.time() - 10)
+    suspended.seconds += 8 * HOUR
+    await ground.reconciler.reconcile()
+    assert ground.ages[-1] >= 8 * HOUR
+
+
+async def test_a_session_that_ended_in_a_suspend_is_made_anew_where_the_clock_was_set_back(
+    suspended: Suspended,
+) -> None:
+    ground = Ground()
+    await ground.shake_hands(time.time() + HOUR)
+    await ground.reconciler.reconcile()
+    assert not ground.is_made_anew()
+    suspended.seconds += STALE_AFTER_SECONDS
+    await ground.reconciler.reconcile()
+    assert ground.is_made_anew()
+
+
+async def test_it_is_made_anew_when_it_ends_and_not_only_at_the_next_look(suspended: Suspended) -> None:
+    ground = Ground()
+    assert DEADLINE_SECONDS < INTERVAL_SECONDS
+    await ground.shake_hands(time.time() + HOUR)
+    suspended.seconds += STALE_AFTER_SECONDS - 1.0
+    task = asyncio.create_task(ground.reconciler.run())
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not ground.is_made_anew():  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
