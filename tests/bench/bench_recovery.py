@@ -12,7 +12,7 @@ from tests.netns.mesh_harness import eventually, pinging, saved_members, status
 from wgmesh_agent.lab.agent import until
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.wireguard.model import IPAddress
 
 TITLE = "ten nodes: a partition of a minute, reboots, moves, restarts of agents"
 NODES = 10

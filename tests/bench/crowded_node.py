@@ -27,8 +27,8 @@ from wgmesh_agent.linux.backends.backend_selection import Choice
 from wgmesh_agent.linux.netlink_thread import Worker
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.tags import own_tags
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend

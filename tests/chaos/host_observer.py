@@ -11,9 +11,9 @@ from tests.chaos.invariants import Broken, shared_addresses
 from tests.netns.mesh_harness import Tunnel, has_interface, state_file, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.state.codec import mesh_from_json
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 class Watching:

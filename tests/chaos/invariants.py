@@ -8,9 +8,8 @@ from itertools import pairwise
 
 from tests.chaos.tunnel import alone
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Device
+from wgmesh_agent.wireguard.model import Device, IPAddress
 
 
 class Broken(AssertionError):

@@ -23,12 +23,12 @@ from wgmesh_agent.agent.launch import Plan, _start
 from wgmesh_agent.agent.run import FORESEEABLE, _private_key
 from wgmesh_agent.agent.session import End, Session, Start
 from wgmesh_agent.mesh.join.server import MeshService
-from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
-from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.mesh.membership.claims import Binding
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.state.store import MEMBERS, StateFolder
 from wgmesh_agent.wireguard.clock_steps import Span
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 MESH = "chaos"
 PORT = 54540

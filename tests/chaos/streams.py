@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from wgmesh_agent.gossip.memberlist.streams import OpenStream
 from wgmesh_agent.gossip.serf.serf import Serf
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.wireguard.model import IPAddress
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 8.0

@@ -13,7 +13,7 @@ from tests.chaos.host_observer import Watching
 from tests.chaos.invariants import Broken
 from tests.netns.mesh_harness import Tunnel, WireGuard
 
-from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.keys import PrivateKey
 

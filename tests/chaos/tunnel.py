@@ -17,12 +17,11 @@ from functools import lru_cache
 from ipaddress import IPv4Address, ip_network
 from typing import Protocol
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.wireguard.backend import BackendKind, Opened
 from wgmesh_agent.wireguard.diff import Change
 from wgmesh_agent.wireguard.errors import InterfaceGoneError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, Network
+from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, IPAddress, Network
 from wgmesh_agent.wireguard.patch import applied
 
 REKEY_AFTER_SECONDS = 120.0

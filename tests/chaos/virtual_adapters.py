@@ -44,11 +44,10 @@ from wgmesh_agent.mesh.discovery import service as paths
 from wgmesh_agent.mesh.join import bootstrap, client, joiner, start_conditions
 from wgmesh_agent.mesh.join.server import MeshService
 from wgmesh_agent.mesh.membership import admission_record
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.probing import service as prober
 from wgmesh_agent.mesh.routing import subnet_routes
 from wgmesh_agent.state import store
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, Peer
 
 SLOWEST_SEGMENT_SECONDS = 20.0

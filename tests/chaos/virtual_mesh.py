@@ -30,16 +30,16 @@ from wgmesh_agent.agent.session import Role as SessionRole
 from wgmesh_agent.agent.session import Session, Start
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.joiner import Door
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.policy import StandalonePolicy
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
-from wgmesh_agent.settings.model import BackendChoice, HostPort, LogFormat, NodeSettings, Verbosity
-from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
+from wgmesh_agent.settings.model import BackendChoice, HostPort, NodeSettings
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role
 
 RANGE = ip_network("10.232.0.0/24")

@@ -31,8 +31,9 @@ from wgmesh_agent.gossip.wire.node_state import NodeState, NodeStateKind, PushPu
 from wgmesh_agent.gossip.wire.packet import PacketCodec  # noqa: E402
 from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message  # noqa: E402
 from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS  # noqa: E402
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord  # noqa: E402
 from wgmesh_agent.runtime.checksummed_file import load  # noqa: E402
-from wgmesh_agent.state.codec import MeshRecord, mesh_from_json  # noqa: E402
+from wgmesh_agent.state.codec import mesh_from_json  # noqa: E402
 from wgmesh_agent.state.store import MESH  # noqa: E402
 
 TICK_SECONDS = 0.02

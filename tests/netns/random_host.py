@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from wgmesh_agent.linux import policy_rules, wireguard_interface
+from wgmesh_agent.linux import policy_rules, rtnetlink, wireguard_interface
 from wgmesh_agent.wireguard.model import InterfaceSpec, Route
 
 RANGES = {4: "10.232.0.0/16", 6: "fd32::/64"}
@@ -186,7 +186,7 @@ class Mesh:
         )  # fmt: skip
 
     def settle(self, times: int = 2) -> None:
-        with wireguard_interface.rtnetlink("a test") as ipr:
+        with rtnetlink.rtnetlink("a test") as ipr:
             if wireguard_interface.find(ipr, self.spec.name) is None:
                 ipr.link("add", ifname=self.spec.name, kind="bridge")
             for _ in range(times):
@@ -196,7 +196,7 @@ class Mesh:
         assert not differed, f"the second pass found something to do: {differed}"
 
     def leave(self) -> None:
-        with wireguard_interface.rtnetlink("a test") as ipr:
+        with rtnetlink.rtnetlink("a test") as ipr:
             wireguard_interface.clear(ipr, self.spec.name)
             link = wireguard_interface.find(ipr, self.spec.name)
             assert link is not None

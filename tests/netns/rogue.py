@@ -21,8 +21,9 @@ from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.gossip.wire.messages import Alive, Dead, Suspect, UserMessage, encode
 from wgmesh_agent.gossip.wire.serf_messages import JoinIntent, LeaveIntent, UserEvent, encode_serf
 from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.runtime.checksummed_file import load
-from wgmesh_agent.state.codec import MeshRecord, mesh_from_json
+from wgmesh_agent.state.codec import mesh_from_json
 from wgmesh_agent.state.store import MESH
 
 

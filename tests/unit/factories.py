@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_api.certificates import CertificateAuthority, generate_key, make_ca
 
 RECORD = MeshRecord(

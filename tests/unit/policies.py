@@ -8,10 +8,10 @@ from datetime import datetime
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.policy import Routes, StandalonePolicy
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 @dataclass

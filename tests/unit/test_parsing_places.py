@@ -22,16 +22,16 @@ KERNEL = {
     f"{AGENT}/{name}.py"
     for name in (
         "wireguard/model",
-        "wireguard/underlay",
-        "wireguard/backends/links",
-        "endpoint/local_networks",
-        "endpoint/interfaces",
-        "endpoint/look_up",
+        "linux/route_lookup",
+        "linux/wireguard_interface",
+        "linux/local_networks",
+        "linux/interface_addresses",
+        "linux/name_resolution",
         "kube/http_server",
-        "daemon/prober",
-        "join/connection_front",
-        "gossip_io",
-        "gossip_links",
+        "mesh/probing/service",
+        "mesh/join/connection_limiter",
+        "gossip/aio/node",
+        "gossip/aio/streams",
         "lab/mesh",
     )
 }
@@ -41,12 +41,12 @@ OWN = {
     for name in ("settings/parsing", "settings/bootstrap_table", "cli/ca", "kube/settings")
 }
 """Settings and arguments of this machine's user, verified in the same function."""
-TYPED = {f"{AGENT}/membership/desired.py", f"{AGENT}/wireguard/mtu.py"}
+TYPED = {f"{AGENT}/mesh/dataplane/desired_device.py", f"{AGENT}/wireguard/mtu.py"}
 """Networks of addresses that are parsed already."""
 OWN_AGENT = {f"{AGENT}/cli/machine.py", f"{AGENT}/cli/hindrances.py"}
 """What this machine's own agent and programs answer."""
-OPERATOR_OBJECTS = {f"{OPERATOR}/decisions/{name}.py" for name in ("model", "routes")} | {
-    f"{OPERATOR}/worker.py"
+OPERATOR_OBJECTS = {f"{OPERATOR}/decisions/{name}.py" for name in ("model", "membership/routes")} | {
+    f"{OPERATOR}/controller.py"
 }
 """Fields that the API server has validated, within a fence for each object."""
 
@@ -60,14 +60,14 @@ PLACES = {
     "load_pem_x509_certificate": {
         CERTIFICATES,
         "proto/wgmesh_api/certificates.py",
-        f"{OPERATOR}/decisions/bundles.py",
+        f"{OPERATOR}/decisions/trust/join_bundles.py",
         f"{AGENT}/kube/certificate.py",
     },
     "load_pem_x509_certificates": {
         CERTIFICATES,
-        f"{OPERATOR}/decisions/authority.py",
+        f"{OPERATOR}/decisions/trust/authority.py",
         f"{AGENT}/kube/certificate.py",
-        f"{AGENT}/kube/report.py",
+        f"{AGENT}/kube/node_report.py",
         f"{AGENT}/cli/certificate_files.py",
         f"{AGENT}/cli/machine.py",
     },
@@ -75,15 +75,15 @@ PLACES = {
     "compose": {f"{AGENT}/settings/yaml_file.py"},
     "loads": {
         *OWN_AGENT,
-        f"{AGENT}/state/sealed_file.py",
-        f"{AGENT}/join/bundle.py",
-        f"{AGENT}/kube/api.py",
-        f"{AGENT}/kube/ring.py",
+        f"{AGENT}/runtime/checksummed_file.py",
+        f"{AGENT}/mesh/join/bundle.py",
+        f"{AGENT}/kube/api_client.py",
+        f"{AGENT}/kube/gossip_keyring.py",
         f"{AGENT}/kube/list_watch.py",
-        f"{OPERATOR}/cluster.py",
+        f"{OPERATOR}/api_client.py",
         f"{OPERATOR}/main.py",
-        f"{OPERATOR}/decisions/gossip_key.py",
-        f"{OPERATOR}/decisions/bundles.py",
+        f"{OPERATOR}/decisions/trust/gossip_key.py",
+        f"{OPERATOR}/decisions/trust/join_bundles.py",
     },
 }
 

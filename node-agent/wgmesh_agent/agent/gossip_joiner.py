@@ -10,12 +10,12 @@ import structlog
 
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.mesh.dataplane.reconciler import knock
-from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.mesh.dataplane.handshake_trigger import knock
+from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.scaling import stretch
-from wgmesh_agent.wireguard.model import Device
+from wgmesh_agent.wireguard.model import Device, IPAddress
 
 log = structlog.get_logger()
 ANSWERS = border("gossip join", "what a member answers to our join by TCP")

@@ -35,7 +35,7 @@ from wgmesh_agent.mesh.join.joiner import (
 )
 from wgmesh_agent.mesh.join.other_bootstraps import other_bootstraps
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.names import default_node_name
 from wgmesh_agent.mesh.membership.policy import StandalonePolicy
 from wgmesh_agent.mesh.psk.derivation import parse_secrets
@@ -53,10 +53,9 @@ from wgmesh_agent.settings.model import (
     NodeSettings,
     ServerTLS,
 )
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()

@@ -40,6 +40,7 @@ from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, Wandering
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
 from wgmesh_agent.mesh.membership.ledger import Ledger, Own, usable_endpoints
 from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.rejections import Refusals
 from wgmesh_agent.mesh.membership.tracker import Membership
 from wgmesh_agent.mesh.probing.service import Prober
@@ -55,7 +56,6 @@ from wgmesh_agent.runtime.change_signal import Changes
 from wgmesh_agent.runtime.debounced_writer import Writer, calm_seconds
 from wgmesh_agent.runtime.gc_tuning import collect_regularly
 from wgmesh_agent.runtime.supervisor import Run, Supervisor
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.state.mesh_record_store import KeptRecord
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.clock_steps import ClockSteps

@@ -24,7 +24,6 @@ from wgmesh_agent.mesh.credentials import TLSFileError
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, own_endpoint, underlay_mtu
 from wgmesh_agent.mesh.join.joiner import CannotEnter
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing, sentence
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.local_node import Identity
 from wgmesh_agent.mesh.routing.mss_clamp import Clamping
 from wgmesh_agent.runtime.allocator import bound_allocator
@@ -37,7 +36,7 @@ from wgmesh_agent.state.machine_identity import this_machine
 from wgmesh_agent.state.store import MACHINE, MeshInUse, StateFolder
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 from wgmesh_agent.wireguard.mtu import tunnel_mtu
 
 log = structlog.get_logger()

@@ -32,6 +32,7 @@ from wgmesh_agent.mesh.join.joiner import Door, EndpointTowards, enter_by, recor
 from wgmesh_agent.mesh.join.port_binding import JoinServing
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretSource
 from wgmesh_agent.mesh.rotation.service import Rotations
 from wgmesh_agent.runtime.atomic_file import write_atomically
@@ -39,10 +40,10 @@ from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.chunks import in_slices
 from wgmesh_agent.runtime.debounced_writer import Writer
+from wgmesh_agent.runtime.log_levels import LogFormat
 from wgmesh_agent.runtime.log_output import LogOutput
 from wgmesh_agent.runtime.supervisor import Run
-from wgmesh_agent.settings.model import HostPort, LogFormat, NodeSettings
-from wgmesh_agent.state.codec import MeshRecord
+from wgmesh_agent.settings.model import HostPort, NodeSettings
 from wgmesh_agent.state.memberlist_export import MemberRecord, render
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.errors import BackEndError

@@ -11,15 +11,11 @@ import structlog
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.wire.tags import encode_tags
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.tags import is_reserved, own_tags
+from wgmesh_agent.mesh.membership.tags import TagRefused, is_reserved, own_tags
 from wgmesh_agent.mesh.psk.service import Preshared
 from wgmesh_agent.state.mesh_record_store import KeptRecord
 
 log = structlog.get_logger()
-
-
-class TagRefused(Exception):
-    """A tag cannot be set; one sentence."""
 
 
 class OwnTags:

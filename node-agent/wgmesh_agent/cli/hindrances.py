@@ -14,7 +14,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from wgmesh_agent.diagnosis.machine import Hindrances, Way
-from wgmesh_agent.linux.wireguard_interface import Rtnetlink, rtnetlink
+from wgmesh_agent.linux.rtnetlink import Rtnetlink, rtnetlink
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL
 
 NFT_SECONDS = 10.0

@@ -15,13 +15,12 @@ import grpc
 import structlog
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.agent.tag_publisher import TagRefused
 from wgmesh_agent.diagnosis.collector import Examiner
 from wgmesh_agent.diagnosis.rejected_input import rejected_input
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.tags import is_reserved
+from wgmesh_agent.mesh.membership.tags import TagRefused, is_reserved
 from wgmesh_agent.mesh.probing.liveness import Link
 from wgmesh_agent.mesh.probing.path_mtu import Path as PathMTU
 from wgmesh_agent.mesh.rotation.gossip_key import NotRotated

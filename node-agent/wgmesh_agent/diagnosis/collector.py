@@ -15,7 +15,7 @@ from wgmesh_agent.diagnosis.peer_query import Answer, Views, age, msec, read
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.dataplane.reconciler import knock
+from wgmesh_agent.mesh.dataplane.handshake_trigger import knock
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY
 from wgmesh_agent.mesh.probing.liveness import Link

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from wgmesh_agent.linux.route_lookup import route_to
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.wireguard.errors import KernelError
-from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 CONNECT_SECONDS = 2.0
 KNOCK_SECONDS = 0.1

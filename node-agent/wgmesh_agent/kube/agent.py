@@ -32,11 +32,11 @@ from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinUnreachable
 from wgmesh_agent.mesh.join.joiner import CannotEnter, Door, enter_by, record_of
 from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretSource, from_mount
 from wgmesh_agent.runtime.checksummed_file import DamagedFile
 from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.roster import RosterNode, node_object_name

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from wgmesh_agent.kube.api_client import Api, ApiError, requests_path, signing_request
 from wgmesh_agent.mesh.credentials import TLSFiles
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.runtime.atomic_file import write_atomically
+from wgmesh_agent.wireguard.model import IPAddress
 from wgmesh_api.certificates import generate_key, key_to_pem
 from wgmesh_api.fields import read_list, read_mapping, read_text
 from wgmesh_api.identity import NodeIdentity, Role, identity_of

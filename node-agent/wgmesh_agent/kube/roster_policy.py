@@ -13,9 +13,9 @@ from wgmesh_agent.kube.roster_cache import RosterView
 from wgmesh_agent.kube.roster_status import Standing
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.policy import Routes
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 class RosterPolicy:

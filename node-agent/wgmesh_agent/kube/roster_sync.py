@@ -16,13 +16,13 @@ from wgmesh_agent.kube.certificate import Identity
 from wgmesh_agent.kube.roster_cache import RosterView
 from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.roster_status import Standing
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.secret_ids import split_ids
 from wgmesh_agent.mesh.membership.tracker import PRESENT
-from wgmesh_agent.mesh.psk.derivation import split_ids
 from wgmesh_agent.runtime.chunks import in_slices
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()

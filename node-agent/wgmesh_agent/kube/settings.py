@@ -8,8 +8,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.settings.errors import SettingsError
-from wgmesh_agent.settings.model import BackendChoice, LogFormat, NodeSettings, Verbosity
+from wgmesh_agent.settings.model import BackendChoice, NodeSettings
 from wgmesh_api.names import is_mesh_name, is_node_name
 
 E = TypeVar("E")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.wireguard.model import IPAddress
 
 NEVER = frozenset({"dummy", "ifb", "ipvs", "nlmon", "tun", "vrf", "wireguard"})
 """Kinds (IFLA_INFO_KIND) that carry packets to this host alone, or inside another tunnel."""

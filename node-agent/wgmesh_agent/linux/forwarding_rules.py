@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from wgmesh_agent.linux.wireguard_interface import rtnetlink
+from wgmesh_agent.linux.rtnetlink import rtnetlink
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, Network
 
 PRIORITY = 8787

@@ -13,9 +13,10 @@ from ipaddress import ip_address
 
 from wgmesh_agent.linux.address_candidates import Card, Held, candidates, is_way_towards
 from wgmesh_agent.linux.route_lookup import addresses_by_interface, route_to
-from wgmesh_agent.linux.wireguard_interface import ALIAS, rtnetlink
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.linux.rtnetlink import rtnetlink
+from wgmesh_agent.linux.wireguard_interface import ALIAS
 from wgmesh_agent.wireguard.errors import KernelError
+from wgmesh_agent.wireguard.model import IPAddress
 
 _SIOCGIFMTU = 0x8921
 _IFREQ = struct.Struct("16si20x")

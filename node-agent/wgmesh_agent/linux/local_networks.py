@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface, ip_network
 
-from wgmesh_agent.linux.wireguard_interface import rtnetlink
+from wgmesh_agent.linux.rtnetlink import rtnetlink
 
 Network = IPv4Network | IPv6Network
 _FAMILIES = ((2, "0.0.0.0"), (10, "::"))  # noqa: S104 - the default route

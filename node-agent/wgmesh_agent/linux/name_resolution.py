@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 import structlog
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.wireguard.model import IPAddress
 
 log = structlog.get_logger()
 WAIT_SECONDS = 1.0

@@ -26,7 +26,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, InterfaceSpec, Network
 
 if TYPE_CHECKING:
-    from wgmesh_agent.linux.wireguard_interface import Rtnetlink
+    from wgmesh_agent.linux.rtnetlink import Rtnetlink
 
 FIRST, MESHES, EACH = 10_000, 4_000, 5
 """Priorities: after the rules of network plugins, and before the main table's, 32766. Where a mesh begins to look for

@@ -74,7 +74,7 @@ async def connected_networks(*, without: str) -> tuple[Network, ...]:
 
 def leaving_interface(network: Network) -> str:
     """The interface on which packets to `network` leave this machine. Raises `KernelError`. Blocking."""
-    from wgmesh_agent.linux.wireguard_interface import rtnetlink
+    from wgmesh_agent.linux.rtnetlink import rtnetlink
 
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     target = network[1] if network.num_addresses > 2 else network[0]
@@ -92,7 +92,7 @@ def leaving_interface(network: Network) -> str:
 
 
 def _addresses() -> dict[str, tuple[Interface, ...]]:
-    from wgmesh_agent.linux.wireguard_interface import rtnetlink
+    from wgmesh_agent.linux.rtnetlink import rtnetlink
 
     names = dict(socket.if_nameindex())
     found: dict[str, list[Interface]] = {name: [] for name in names.values()}

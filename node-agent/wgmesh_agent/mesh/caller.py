@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_api.identity import NodeIdentity
 
 
@@ -27,9 +26,3 @@ class Caller:
     name: str = ""
     not_before: datetime | None = None
     is_anonymous: bool = False
-
-    def is_holder_of(self, binding: Binding) -> bool:
-        """Whether the certificate is of the identity that was admitted with this binding."""
-        if self.identity is not None:
-            return self.identity.node == binding.claim.node
-        return bool(self.name) and self.name == binding.identity

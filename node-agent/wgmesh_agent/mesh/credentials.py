@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from wgmesh_agent.mesh.caller import Caller
-from wgmesh_agent.mesh.join.connection_limiter import source_of
+from wgmesh_agent.mesh.grpc_peer import source_of
 from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.parsed_certificate import (

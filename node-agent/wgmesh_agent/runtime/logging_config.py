@@ -15,8 +15,8 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.runtime.log_output import LogOutput
-from wgmesh_agent.settings.model import LogFormat, Verbosity
 
 REDACTED = "[redacted]"
 

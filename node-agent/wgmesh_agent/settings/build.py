@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from wgmesh_agent.runtime.log_levels import Verbosity
 from wgmesh_agent.settings import bootstrap_table, table
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
@@ -18,7 +19,6 @@ from wgmesh_agent.settings.model import (
     IPNetwork,
     JoinSettings,
     NodeSettings,
-    Verbosity,
 )
 from wgmesh_agent.settings.ranges import check_ipam, mesh_addresses
 from wgmesh_agent.settings.resolve import Layer, Resolved

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -25,19 +27,6 @@ class BackendChoice(StrEnum):
     AUTO = "auto"
     KERNEL = "kernel"
     USERSPACE = "userspace"
-
-
-class LogFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
-
-
-class Verbosity(IntEnum):
-    """DEFAULT shows warnings and errors, VERBOSE (`-v`) what happens too, DEBUG (`-d`) everything."""
-
-    DEFAULT = 0
-    VERBOSE = 1
-    DEBUG = 2
 
 
 @dataclass(frozen=True, slots=True)

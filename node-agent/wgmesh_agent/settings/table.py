@@ -9,15 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from wgmesh_agent.runtime.log_levels import LogFormat
 from wgmesh_agent.settings import bootstrap_table, parsing
-from wgmesh_agent.settings.model import (
-    BackendChoice,
-    GossipProfile,
-    HostPort,
-    IPNetwork,
-    ListenAddress,
-    LogFormat,
-)
+from wgmesh_agent.settings.model import BackendChoice, GossipProfile, HostPort, IPNetwork, ListenAddress
 from wgmesh_agent.settings.setting import ALL, NODE, Command, Setting
 
 CONFIG: Setting[Path | None] = Setting(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from wgmesh_agent.gossip.memberlist.config import PROFILES
 from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MOST_KEYS
 from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
-from wgmesh_agent.mesh.psk.derivation import read_ids, write_ids
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
+from wgmesh_agent.mesh.membership.secret_ids import read_ids, write_ids
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.names import is_mesh_name
 from wgmesh_api.values import (
     UnusableValue,
@@ -28,50 +28,6 @@ from wgmesh_api.values import (
 
 LAST_UNIX_SECONDS = 221_845_392_000
 """The year 9000: what is later, `datetime` and the command line cannot print."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeshRecord:
-    """The mesh as this node is part of it.
-
-    Attributes:
-        mesh: its name.
-        node: this node's name.
-        addresses: this node's mesh addresses, the primary one first.
-        ranges: the mesh's ranges, the primary one first.
-        ipam_ranges: where joiners' addresses come from; empty on a plain node.
-        created_unix, joined_unix: seconds.
-        gossip_keys: the key ring, the primary key first; empty: plaintext gossip.
-        wireguard_key_since: unix seconds when this node's WireGuard key came into use; 0: not known.
-        wireguard_key_token: what a cluster had asked for by then, as an id; empty: nothing.
-        gossip_keys_since: unix seconds when the ring was decided on; of two rings of one mesh the later one holds.
-        profile: lan, wan or local.
-        gossip_port: UDP and TCP, on the mesh addresses.
-        bootstrap: whether this node admits joiners.
-        tags: what the user set on this node.
-        requires_admission: whether gossip binds a member only with an admission record.
-        admission: this node's own record; None where it makes it itself, or has none.
-        routes: networks behind this node that it asks to announce.
-    """
-
-    mesh: str
-    node: str
-    addresses: tuple[IPAddress, ...]
-    ranges: tuple[IPv4Network | IPv6Network, ...]
-    ipam_ranges: tuple[IPv4Network | IPv6Network, ...]
-    created_unix: int
-    joined_unix: int
-    gossip_keys: tuple[bytes, ...] = field(repr=False)
-    profile: str
-    gossip_port: int
-    bootstrap: bool
-    tags: dict[str, str]
-    requires_admission: bool = False
-    admission: AdmissionRecord | None = field(default=None, repr=False, compare=False)
-    routes: tuple[IPv4Network | IPv6Network, ...] = ()
-    gossip_keys_since: int = 0
-    wireguard_key_since: int = 0
-    wireguard_key_token: str = ""
 
 
 def mesh_to_json(record: MeshRecord) -> dict[str, Any]:

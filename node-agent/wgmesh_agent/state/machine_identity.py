@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wgmesh_agent.linux.wireguard_interface import rtnetlink
+from wgmesh_agent.linux.rtnetlink import rtnetlink
 from wgmesh_agent.wireguard.errors import KernelError
 
 MACHINE_ID, PRODUCT = Path("etc/machine-id"), Path("sys/class/dmi/id/product_uuid")

@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 
 from wgmesh_agent.gossip.errors import KeyringError
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.state.store import StateFolder
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from wgmesh_agent.mesh.membership import mesh_record
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.runtime import checksummed_file
 from wgmesh_agent.runtime.atomic_file import remove_leftovers, write_atomically
@@ -110,7 +111,7 @@ class StateFolder:
         """The mesh has accepted the present key."""
         (self.path / EARLIER_KEY).unlink(missing_ok=True)
 
-    def mesh(self) -> codec.MeshRecord | None:
+    def mesh(self) -> mesh_record.MeshRecord | None:
         """The remembered mesh, None if there is none. Raises DamagedFile."""
         path = self.path / MESH
         content = checksummed_file.load(path)
@@ -121,10 +122,10 @@ class StateFolder:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise checksummed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
 
-    def save_mesh(self, record: codec.MeshRecord) -> None:
+    def save_mesh(self, record: mesh_record.MeshRecord) -> None:
         checksummed_file.save(self.path / MESH, codec.mesh_to_json(record))
 
-    def keep_mesh(self, record: codec.MeshRecord) -> None:
+    def keep_mesh(self, record: mesh_record.MeshRecord) -> None:
         """Saves it; where that fails and a mesh is remembered already, that is said, and whoever calls goes on."""
         try:
             self.save_mesh(record)

@@ -18,7 +18,9 @@ from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PrivateK
 from wgmesh_api.values import check_address, parse_host_port
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+Network = IPNetwork
 Interface = IPv4Interface | IPv6Interface
 
 ROUTE_PROTOCOL = 87

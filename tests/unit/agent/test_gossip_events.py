@@ -22,10 +22,10 @@ from wgmesh_agent.gossip.serf.events import (
 )
 from wgmesh_agent.gossip.wire.endpoint import Endpoint
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.endpoint_flaps import Wandering
 from wgmesh_agent.mesh.membership.rejections import Refusals
 from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 class Odd(Exception):

@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from wgmesh_agent.agent import gossip_joiner
 from wgmesh_agent.agent.gossip_joiner import Meeting
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, Own
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Device
+from wgmesh_agent.wireguard.model import Device, IPAddress
 
 OWN = Own("me", PublicKey(bytes([99]) * 32), (ip_address("10.232.0.99"),), (ip_network("10.232.0.0/16"),))
 

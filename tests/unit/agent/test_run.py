@@ -13,10 +13,9 @@ from tests.unit.factories import mesh_record
 from wgmesh_agent.agent import run as module
 from wgmesh_agent.agent.run import _own_state, endpoint_of
 from wgmesh_agent.kube.settings import from_environment
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.settings.model import NodeSettings
 from wgmesh_agent.state.store import StateFolder
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 OWN, MOVED = ip_address("192.0.2.1"), ip_address("192.0.2.9")
 RANGES = (ip_network("10.232.0.0/16"),)

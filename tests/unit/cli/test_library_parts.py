@@ -29,7 +29,8 @@ def test_an_agent_imports_neither_rich_nor_what_it_does_not_use_of_pyroute2() ->
 
 def test_what_is_left_of_pyroute2_asks_the_kernel() -> None:
     program = (
-        "from wgmesh_agent.linux.wireguard_interface import find, rtnetlink\n"
+        "from wgmesh_agent.linux.rtnetlink import rtnetlink\n"
+        "from wgmesh_agent.linux.wireguard_interface import find\n"
         "with rtnetlink('looking') as ipr: print(find(ipr, 'lo').name, find(ipr, 'no-such-link'))\n"
     )
     assert said(program) == ["lo", "None"]

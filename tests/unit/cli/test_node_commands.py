@@ -12,7 +12,8 @@ from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, make_authority
 
 from wgmesh_agent.cli import main as entry
 from wgmesh_agent.cli import node
-from wgmesh_agent.settings.model import BootstrapSettings, GossipProfile, HostPort, JoinSettings, Verbosity
+from wgmesh_agent.runtime.log_levels import Verbosity
+from wgmesh_agent.settings.model import BootstrapSettings, GossipProfile, HostPort, JoinSettings
 
 
 class Daemon(ModuleType):

@@ -36,8 +36,8 @@ from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.settings import from_environment
 from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable
 from wgmesh_agent.mesh.join.joiner import Door
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.state.store import StateFolder
 from wgmesh_api.certificates import cert_to_pem
 from wgmesh_api.identity import Role

@@ -49,7 +49,7 @@ def net(tmp_path: Path) -> Path:
 @pytest.fixture
 def exits(monkeypatch: pytest.MonkeyPatch) -> Exits:
     found = Exits()
-    monkeypatch.setattr(module, "exits", found)
+    monkeypatch.setattr(module, "forwarding_rules", found)
     return found
 
 

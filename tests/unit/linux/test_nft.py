@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from wgmesh_agent.mesh.routing import mss_clamp
-from wgmesh_agent.mesh.routing.mss_clamp import _nft
+from wgmesh_agent.linux import nft
+from wgmesh_agent.linux.nft import run_nft
 
 
 class Slow:
@@ -32,23 +32,23 @@ async def test_one_that_ends_just_when_it_is_given_up_is_only_said(monkeypatch: 
     async def start(*arguments: str, **options: object) -> Slow:
         return Slow()
 
-    monkeypatch.setattr(mss_clamp, "NFT_SECONDS", 0.01)
+    monkeypatch.setattr(nft, "NFT_SECONDS", 0.01)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-    assert await _nft("list", "tables") == "nft did not end within 0.01 s"
+    assert await run_nft("list", "tables") == "nft did not end within 0.01 s"
 
 
 async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "nft"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
-    monkeypatch.setattr(mss_clamp, "PROGRAM", str(program))
-    monkeypatch.setattr(mss_clamp, "NFT_SECONDS", 0.2)
-    assert "did not end within" in await _nft("list", "tables")
+    monkeypatch.setattr(nft, "PROGRAM", str(program))
+    monkeypatch.setattr(nft, "NFT_SECONDS", 0.2)
+    assert "did not end within" in await run_nft("list", "tables")
 
 
 async def test_one_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mss_clamp, "PROGRAM", str(tmp_path / "none"))
-    assert "does not run here" in await _nft("list", "tables")
+    monkeypatch.setattr(nft, "PROGRAM", str(tmp_path / "none"))
+    assert "does not run here" in await run_nft("list", "tables")
 
 
 async def test_one_that_runs_when_the_agent_is_told_to_end_has_ended_before_removal_begins(
@@ -67,8 +67,8 @@ async def test_one_that_runs_when_the_agent_is_told_to_end_has_ended_before_remo
         return kept[0]
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-    monkeypatch.setattr(mss_clamp, "PROGRAM", str(program))
-    task = asyncio.create_task(_nft("-f", "-", text="table"))
+    monkeypatch.setattr(nft, "PROGRAM", str(program))
+    task = asyncio.create_task(run_nft("-f", "-", text="table"))
     async with asyncio.timeout(20):
         while not begun.exists():  # noqa: ASYNC110 - the other end is another process
             await asyncio.sleep(0.01)

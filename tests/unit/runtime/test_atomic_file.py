@@ -20,7 +20,7 @@ NEW = b"new content" * 1000
 DYING_WRITER = """
 import os, sys
 from pathlib import Path
-from wgmesh_agent import atomic_file
+from wgmesh_agent.runtime import atomic_file
 
 path, steps_left, replace = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "replace"
 really_write = os.write

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from wgmesh_agent.mesh.dataplane.reconciler import INTERVAL_SECONDS, Reconciler
-from wgmesh_agent.mesh.membership.claims import Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, Own
 from wgmesh_agent.mesh.probing import liveness, path_mtu, service
 from wgmesh_agent.mesh.probing.liveness import MOST_A_SECOND, Hearing
@@ -24,7 +24,7 @@ from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
-from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, InterfaceSpec
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, InterfaceSpec, IPAddress
 
 OWN = ip_address("10.232.0.1")
 PEERS: dict[IPAddress, str] = {

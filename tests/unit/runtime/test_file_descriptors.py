@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.mesh.dataplane.reconciler import knock, knock_at_all
+from wgmesh_agent.mesh.dataplane.handshake_trigger import knock, knock_at_all
 from wgmesh_agent.runtime.file_descriptors import WANTED, raise_limit
 
 

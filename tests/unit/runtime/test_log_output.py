@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.runtime.log_output import ATOMIC_BYTES, LogOutput, lost_lines
 from wgmesh_agent.runtime.logging_config import configure
-from wgmesh_agent.settings.model import LogFormat, Verbosity
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.runtime.logging_config import REDACTED, configure, redact_secrets
-from wgmesh_agent.settings.model import LogFormat, Verbosity
 
 
 class Terminal(StringIO):
@@ -170,7 +170,7 @@ def test_an_exception_is_one_line_with_where_and_why() -> None:
     (line,) = stream.getvalue().splitlines()
     assert "RuntimeError: could not" in line
     assert "because KeyError: " in line
-    assert re.search(r"test_log\.py:\d+ inner", line)
+    assert re.search(r"test_logging_config\.py:\d+ inner", line)
 
 
 def test_an_exception_given_by_itself_is_described() -> None:

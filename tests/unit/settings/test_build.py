@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, make_authority
 
 from wgmesh_agent.mesh.join.bundle import read_bundle
+from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.settings.build import bootstrap_settings, client_settings, join_settings
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
@@ -23,9 +24,7 @@ from wgmesh_agent.settings.model import (
     GossipProfile,
     HostPort,
     JoinSettings,
-    LogFormat,
     ServerTLS,
-    Verbosity,
 )
 from wgmesh_agent.settings.parsing import is_host_address
 from wgmesh_agent.settings.ranges import default_mesh_address

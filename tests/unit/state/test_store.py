@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.runtime import checksummed_file
 from wgmesh_agent.runtime.checksummed_file import DamagedFile
-from wgmesh_agent.state.codec import MeshRecord, members_from_json, members_to_json, mesh_to_json
+from wgmesh_agent.state.codec import members_from_json, members_to_json, mesh_to_json
 from wgmesh_agent.state.store import CLOCK, MEMBERS, MESH, MeshInUse, StateFolder
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.linux import wireguard_interface
+from wgmesh_agent.linux import rtnetlink, wireguard_interface
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.errors import ForeignInterfaceError, KernelError
 
@@ -48,12 +48,12 @@ def test_an_odd_answer_is_an_error_of_the_kernel_and_is_counted(answer: Any) -> 
     with (
         capture_logs(),
         pytest.raises(KernelError, match="looking for wg0: the kernel's answer was not understood"),
-        wireguard_interface.rtnetlink("looking for wg0"),
+        rtnetlink.rtnetlink("looking for wg0"),
     ):
         wireguard_interface.find(answering(answer), "wg0")
     assert sum(borders.rejected().values()) == before + 1
 
 
 def test_an_error_of_the_back_end_stays_what_it_is() -> None:
-    with pytest.raises(ForeignInterfaceError), wireguard_interface.rtnetlink("a test"):
+    with pytest.raises(ForeignInterfaceError), rtnetlink.rtnetlink("a test"):
         raise ForeignInterfaceError("another's")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgmesh_agent.linux import wireguard_interface
+from wgmesh_agent.linux import rtnetlink, wireguard_interface
 from wgmesh_agent.linux.backends.external_process import HeldProcess
 from wgmesh_agent.linux.backends.kernel import KernelBackend
 from wgmesh_agent.linux.backends.userspace import UserspaceBackend
@@ -98,7 +98,7 @@ def _choose(preference: str, name: str) -> Choice:
 
 
 def _has_tun_of_ours(name: str) -> bool:
-    with wireguard_interface.rtnetlink(f"looking for interface {name}") as ipr:
+    with rtnetlink.rtnetlink(f"looking for interface {name}") as ipr:
         link = wireguard_interface.find(ipr, name)
     return link is not None and link.kind == "tun" and link.alias == wireguard_interface.ALIAS
 

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from wgmesh_agent.linux import wireguard_interface
+from wgmesh_agent.linux import rtnetlink, wireguard_interface
 from wgmesh_agent.linux.genetlink import Genetlink
 from wgmesh_agent.linux.netlink_thread import Worker
 from wgmesh_agent.wireguard.backend import BackendKind, Opened
@@ -72,7 +72,7 @@ class KernelBackend:
 
     def _open(self, spec: InterfaceSpec) -> Opened:
         self._socket()
-        with wireguard_interface.rtnetlink(f"setting up interface {self.name}") as ipr:
+        with rtnetlink.rtnetlink(f"setting up interface {self.name}") as ipr:
             link = wireguard_interface.find(ipr, self.name)
             adopted = link is not None
             if link is None:
@@ -121,7 +121,7 @@ class KernelBackend:
         return PublicKey(self._random_bytes(KEY_BYTES))
 
     def _destroy(self) -> None:
-        with wireguard_interface.rtnetlink(f"removing interface {self.name}") as ipr:
+        with rtnetlink.rtnetlink(f"removing interface {self.name}") as ipr:
             wireguard_interface.clear(ipr, self.name)
             link = wireguard_interface.find(ipr, self.name)
             if link is not None and link.kind == "wireguard" and link.alias == wireguard_interface.ALIAS:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from wgmesh_agent.linux import wireguard_interface
+from wgmesh_agent.linux import rtnetlink, wireguard_interface
 from wgmesh_agent.linux.backends.wireguard_go import PROGRAM, Process
 from wgmesh_agent.linux.netlink_thread import Worker
 from wgmesh_agent.wireguard.backend import BackendKind, Opened
@@ -158,11 +158,11 @@ class UserspaceBackend:
         return await self._worker.run(decode_get, reply, self.name, self._written)
 
     def _link(self) -> wireguard_interface.Link | None:
-        with wireguard_interface.rtnetlink(f"looking for interface {self.name}") as ipr:
+        with rtnetlink.rtnetlink(f"looking for interface {self.name}") as ipr:
             return wireguard_interface.find(ipr, self.name)
 
     def _settle(self, spec: InterfaceSpec) -> tuple[str, ...]:
-        with wireguard_interface.rtnetlink(f"setting up interface {self.name}") as ipr:
+        with rtnetlink.rtnetlink(f"setting up interface {self.name}") as ipr:
             link = wireguard_interface.find(ipr, self.name)
             if link is None:
                 raise InterfaceGoneError(f"interface {self.name} is gone: {PROGRAM} has just ended")
@@ -170,7 +170,7 @@ class UserspaceBackend:
 
     def _remove_link(self) -> bool:
         """Whether there was an interface of ours; its process ends with it."""
-        with wireguard_interface.rtnetlink(f"removing interface {self.name}") as ipr:
+        with rtnetlink.rtnetlink(f"removing interface {self.name}") as ipr:
             wireguard_interface.clear(ipr, self.name)
             link = wireguard_interface.find(ipr, self.name)
             ours = link is not None and link.kind == "tun" and link.alias == wireguard_interface.ALIAS

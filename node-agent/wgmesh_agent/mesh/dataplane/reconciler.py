@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,19 +14,19 @@ from wgmesh_agent.linux.interface_addresses import sources_of
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.dataplane.desired_device import desired_device
 from wgmesh_agent.mesh.dataplane.handshake_retry import FirstHandshakes
+from wgmesh_agent.mesh.dataplane.handshake_trigger import knock_at_all
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs, changed_by_others
-from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.change_signal import Changes
-from wgmesh_agent.runtime.chunks import SLICE
 from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
 from wgmesh_agent.wireguard.errors import BackEndError, number_of
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, Network, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, IPAddress, Network, Peer
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
@@ -36,7 +34,6 @@ RETRY_SECONDS = 2.0
 ADOPTED_PEERS_SECONDS = 60.0
 SECONDS_A_PEER, LONGEST_BREATH_SECONDS = 0.005, 0.5
 """Between two passes: one at many peers is no small work."""
-DISCARD_PORT = 9
 DRAIN_SECONDS = 0.05
 """For packets that were on their way to a peer when its ranges went to another."""
 
@@ -343,31 +340,3 @@ def same_endpoints(device: Device) -> Iterator[SetPeer]:
     for key, peer in device.peers.items():
         if peer.endpoint is not None:
             yield SetPeer(key, peer.endpoint)
-
-
-async def knock_at_all(addresses: Sequence[IPAddress]) -> None:
-    """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
-    for start in range(0, len(addresses), SLICE):
-        if start:
-            await asyncio.sleep(0)
-        knock(addresses[start : start + SLICE])
-
-
-def knock(addresses: Iterable[IPAddress]) -> None:
-    """Sends one datagram to each mesh address, so that WireGuard shakes hands now and not at the first real packet.
-
-    Both ends of a new pair do this; whichever programmed the other last succeeds, and nobody waits for the five
-    seconds after which WireGuard would try again.
-    """
-    sockets: dict[int, socket.socket] = {}
-    with contextlib.ExitStack() as stack:
-        for address in addresses:
-            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-            try:
-                # Descriptors may have run out, or the machine may lack the family: a knock that is not sent is nothing.
-                if family not in sockets:
-                    sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-                    sockets[family].setblocking(False)
-                sockets[family].sendto(b"\0", (str(address), DISCARD_PORT))
-            except OSError as error:
-                log.debug("knock not sent", address=str(address), why=error.strerror)

@@ -17,11 +17,10 @@ from wgmesh_agent.linux.interface_addresses import (
 )
 from wgmesh_agent.linux.route_lookup import local_addresses
 from wgmesh_agent.mesh.discovery.stun import StunError, ask
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.ledger import usable_endpoint
 from wgmesh_agent.settings.model import HostPort, ListenAddress
 from wgmesh_agent.wireguard.errors import KernelError
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 log = structlog.get_logger()
 Ranges = Sequence[IPv4Network | IPv6Network]

@@ -12,12 +12,11 @@ import structlog
 from wgmesh_agent.linux.interface_addresses import candidate_addresses, reachable_addresses
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
 from wgmesh_agent.mesh.discovery.nat_detection import Outside, outside
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.change_signal import Changes
 from wgmesh_agent.runtime.scaling import stretch
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 log = structlog.get_logger()
 SETTLE_SECONDS = 0.5

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 NAT_KEEPALIVE_SECONDS = 25
 """Between packets that keep a translator's entry: many forget it after 30 s (RFC 4787 section 4.3 asks for 120)."""

@@ -16,7 +16,7 @@ from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.discovery.candidate_selector import ANSWER_SECONDS, Seeking
 from wgmesh_agent.mesh.discovery.endpoint_query import QUERY, WhereaboutsError, decode, encode
 from wgmesh_agent.mesh.membership import member_view
-from wgmesh_agent.mesh.membership.claims import Claim, IPAddress
+from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import Refusals
 from wgmesh_agent.mesh.probing.alive_links import living
@@ -26,7 +26,7 @@ from wgmesh_agent.runtime.change_signal import Changes
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, IPAddress
 
 log = structlog.get_logger()
 ANSWERS = border("endpoint answers", "to `_where`: where members see another, from those asked")

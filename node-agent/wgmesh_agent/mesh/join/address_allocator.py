@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.ledger import usable_host
+from wgmesh_agent.wireguard.model import IPAddress
 
 IPNetwork = IPv4Network | IPv6Network
 

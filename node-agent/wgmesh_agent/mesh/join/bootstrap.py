@@ -21,10 +21,10 @@ from wgmesh_agent.mesh.join.address_claims import AddressClaims
 from wgmesh_agent.mesh.join.registrar import ARRIVAL_SECONDS, Registrar
 from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshServer, MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TOKEN_BYTES, TokenStore
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress
+from wgmesh_agent.mesh.membership.claims import Binding, Claim
 from wgmesh_agent.mesh.membership.tracker import PRESENT
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_agent.wireguard.model import Network
+from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()

@@ -18,12 +18,12 @@ from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.key_replacement_proof import proof
 from wgmesh_agent.mesh.join.tokens import sign
 from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
-from wgmesh_agent.mesh.membership.claims import Claim, IPAddress
+from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.ledger import usable_host
 from wgmesh_agent.mesh.membership.names import default_node_name
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, admission_in, claim_from
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
 from wgmesh_api.names import is_node_name

@@ -14,13 +14,15 @@ import secrets
 import socket
 from collections import Counter
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, ip_address
 
 import structlog
 
+from wgmesh_agent.mesh.grpc_peer import counted_source
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.closing import abort
 from wgmesh_agent.runtime.rate_limit import RateLimit
+from wgmesh_agent.wireguard.model import IPAddress
 
 log = structlog.get_logger()
 CONNECTIONS = border("join connection", "TCP connections to the join port, from anywhere")
@@ -41,7 +43,6 @@ MAX_SECONDS = 90.0
 BACKLOG = 128
 CHUNK_BYTES = 8 * 1024
 """Read at once, and of what waits to be written: some ten of them wait at a connection whose ends do not read."""
-IPAddress = IPv4Address | IPv6Address
 
 
 def most_connections() -> int:
@@ -109,7 +110,7 @@ class ConnectionFront:
             abort(writer)
             return
         caller = _unmapped(ip_address(address[0].partition("%")[0]))
-        source, now = _source(caller), asyncio.get_running_loop().time()
+        source, now = counted_source(caller), asyncio.get_running_loop().time()
         if not self._opened.take(source, now):
             CONNECTIONS.reject(
                 "too_often", source, "this source opens connections faster than any number of joins"
@@ -202,39 +203,6 @@ async def _first_end(connection: _Connection, pumps: list[asyncio.Task[None]]) -
                 pump.result()
             return
     raise TimeoutError
-
-
-def caller_of_inner(peer: str) -> str:
-    """The caller's address and port, as gRPC writes one, from the name of the unix socket that speaks for it.
-
-    Args:
-        peer: gRPC's name of the other end; returned as it is if it is not such a socket.
-    """
-    parts = peer.rsplit(".", 2)
-    if not peer.startswith("unix-abstract:") or len(parts) != 3:
-        return peer
-    try:
-        packed = bytes.fromhex(parts[1])
-        address = IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-    except ValueError:
-        return peer
-    return f"ipv4:{address}:{parts[2]}" if address.version == 4 else f"ipv6:[{address}]:{parts[2]}"
-
-
-def source_of(peer: str) -> str:
-    """Who is counted for a call, from gRPC's name of the other end; of a name without an address, what precedes its
-    last colon.
-    """
-    host = peer.rpartition(":")[0]
-    try:
-        return _source(ip_address(host.partition(":")[2].strip("[]").partition("%")[0]))
-    except ValueError:
-        return host
-
-
-def _source(address: IPAddress) -> str:
-    """Who is counted for a connection: an IPv4 address, or a /64 of IPv6, which one machine may have all of."""
-    return str(address) if address.version == 4 else str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def _unmapped(address: IPAddress) -> IPAddress:

@@ -9,11 +9,11 @@ from ipaddress import IPv4Network, IPv6Network
 
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.membership.admission_record import MAX_ROUTES
-from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger, usable_endpoint
-from wgmesh_agent.mesh.psk.derivation import split_ids
+from wgmesh_agent.mesh.membership.secret_ids import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import NodeIdentity
 from wgmesh_api.meshservice_pb2 import JoinRequest
 from wgmesh_api.names import is_node_name
@@ -110,7 +110,7 @@ def examine(
                 f"the public key is already held by {known.claim.node}: give this machine a state directory of its own",
             )
         # A public key is public: repeating it proves nothing.
-        if not (caller.is_anonymous or caller.is_holder_of(known) or proven == public_key):
+        if not (caller.is_anonymous or known.is_held_by(caller) or proven == public_key):
             raise Denied(
                 DenialReason.KEY_IN_USE,
                 f"the public key is held by {known.claim.node or 'a member'}, which was admitted with another "
@@ -131,7 +131,7 @@ def _may_replace(named: Binding, caller: Caller, alive: bool) -> bool:
     """A certificate made out to this very node proves it; another kind only together with the old node's silence."""
     if caller.identity is not None:
         return True
-    return not alive and (caller.is_anonymous or caller.is_holder_of(named))
+    return not alive and (caller.is_anonymous or named.is_held_by(caller))
 
 
 def _node_name(request: JoinRequest, identity: NodeIdentity | None, mesh_name: str) -> str:

@@ -17,13 +17,12 @@ from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, has_route_to
 from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable, enter
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretSource
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.codec import MeshRecord
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS = 0.5

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from wgmesh_agent.linux.interface_addresses import has_addresses
 from wgmesh_agent.linux.name_resolution import NameServiceAway, addresses_of
 from wgmesh_agent.mesh.join.start_conditions import Waiting
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 async def other_bootstraps(named: Sequence[HostPort], port: int, *, founds: bool) -> tuple[HostPort, ...]:

@@ -15,11 +15,11 @@ from typing import Protocol
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator, RangeExhausted, Share
 from wgmesh_agent.mesh.join.decision import Applicant, DenialReason, Denied, examine
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, usable_host
 from wgmesh_agent.mesh.membership.names import default_node_name
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Network
+from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16

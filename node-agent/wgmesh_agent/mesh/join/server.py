@@ -16,12 +16,8 @@ import structlog
 
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.credentials import Credentials, caller_of
-from wgmesh_agent.mesh.join.connection_limiter import (
-    MAX_CONNECTIONS,
-    ConnectionFront,
-    caller_of_inner,
-    most_connections,
-)
+from wgmesh_agent.mesh.grpc_peer import caller_of_inner
+from wgmesh_agent.mesh.join.connection_limiter import MAX_CONNECTIONS, ConnectionFront, most_connections
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.join.key_replacement_proof import is_proof
 from wgmesh_agent.mesh.join.registrar import Registrar

@@ -27,6 +27,7 @@ from cryptography.x509.verification import (
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
+from wgmesh_agent.wireguard.model import IPAddress, IPNetwork
 from wgmesh_api.identity import Role
 from wgmesh_api.meshservice_pb2 import Admission as AdmissionMessage
 from wgmesh_api.meshservice_pb2 import AdmissionRecord as RecordMessage
@@ -50,8 +51,6 @@ _CONTEXT = b"wgmesh admission 1\0"
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 

@@ -25,11 +25,11 @@ from wgmesh_agent.mesh.membership.admission_record import (
 )
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, same_addresses
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
 from wgmesh_agent.mesh.membership.rejections import Refusals
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.change_signal import Changes
-from wgmesh_agent.state.codec import MeshRecord
 
 log = structlog.get_logger()
 QUERY = "_admission"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, IPAddress
+from wgmesh_agent.mesh.caller import Caller
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Endpoint, Network
-
-__all__ = ["Binding", "Claim", "IPAddress", "Origin"]
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 
 class Origin(enum.StrEnum):
@@ -65,3 +64,9 @@ class Binding:
     since: float
     last_seen: float = 0.0
     identity: str = ""
+
+    def is_held_by(self, caller: Caller) -> bool:
+        """Whether the caller's certificate is of the identity that was admitted with this binding."""
+        if caller.identity is not None:
+            return caller.identity.node == self.claim.node
+        return bool(caller.name) and caller.name == self.identity

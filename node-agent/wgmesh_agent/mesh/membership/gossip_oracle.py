@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 class LedgerVouching:

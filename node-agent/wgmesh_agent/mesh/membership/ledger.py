@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from wgmesh_agent.mesh.membership.admission_record import newest
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.names import is_node_name
 from wgmesh_api.values import UnusableValue, check_address, embedded_ipv4
 

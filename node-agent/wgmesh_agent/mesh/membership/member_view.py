@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.tags import PROBE_PORT
-from wgmesh_agent.wireguard.model import Device, Endpoint
+from wgmesh_agent.wireguard.model import Device, Endpoint, IPAddress
 
 
 def present(members: Mapping[str, Member]) -> list[Member]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.psk.derivation import split_ids
+from wgmesh_agent.mesh.membership.secret_ids import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import JoinResponse, Peer

@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Protocol
 
 from wgmesh_agent.mesh.caller import Caller
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Network
+from wgmesh_agent.wireguard.model import IPAddress, Network
 
 Routes = tuple[Network, ...]
 STALE_ROSTER_SECONDS = 300.0

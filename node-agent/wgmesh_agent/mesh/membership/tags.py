@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.psk.derivation import read_ids, write_ids
+from wgmesh_agent.mesh.membership.secret_ids import read_ids, write_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.values import parse_address
@@ -74,3 +74,7 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
     if not addresses:
         raise TagsError(f"the tags of {node} name no mesh address")
     return Claim(node, key, addresses, endpoint, tags.get(ROLE) == BOOTSTRAP, secret_ids=secret_ids)
+
+
+class TagRefused(Exception):
+    """A tag cannot be set; one sentence."""

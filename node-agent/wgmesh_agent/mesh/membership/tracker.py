@@ -14,16 +14,16 @@ from google.protobuf.message import DecodeError
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.admissions import Admissions
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress, Origin
+from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.departures import Departures, Tunnels
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from
 from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
 from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.secret_ids import read_ids
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
-from wgmesh_agent.mesh.psk.derivation import read_ids
 from wgmesh_agent.runtime.chunks import in_slices
-from wgmesh_agent.wireguard.model import Network
+from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
+from wgmesh_agent.wireguard.model import IPAddress
 
 PROBES_A_SECOND = 2.0
 MOST_A_SECOND = 20.0

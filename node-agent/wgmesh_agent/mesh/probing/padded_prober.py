@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.probing.padded_probe import answered, question
+from wgmesh_agent.wireguard.model import IPAddress
 
 TRIES = 4
 PAUSE_SECONDS = 0.4

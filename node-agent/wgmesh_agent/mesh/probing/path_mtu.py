@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.probing.padded_probe import answer, answered, question
+from wgmesh_agent.wireguard.model import IPAddress
 
 LEAST_BYTES = 576
 """The least size looked for (RFC 791): a path that carries less carries nothing worth having."""

@@ -12,7 +12,6 @@ from ipaddress import ip_address
 import structlog
 
 from wgmesh_agent.linux.route_lookup import route_to
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.probing.liveness import Hearing, Link
 from wgmesh_agent.mesh.probing.padded_prober import Padded
 from wgmesh_agent.mesh.probing.path_mtu import Path, PathMTUs
@@ -22,7 +21,7 @@ from wgmesh_agent.runtime.change_signal import Changes
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint
+from wgmesh_agent.wireguard.model import Device, Endpoint, IPAddress
 from wgmesh_agent.wireguard.mtu import OVERHEAD_BYTES
 
 log = structlog.get_logger()

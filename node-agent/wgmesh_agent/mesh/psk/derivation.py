@@ -6,13 +6,11 @@ pick the same secret by that, and derive the pair's key from it and their public
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wgmesh_agent.wireguard.keys import KEY_BYTES, NO_PRESHARED_KEY, PresharedKey, PublicKey
 from wgmesh_api.preshared import (
-    ID_BYTES,
     MOST_SECRETS,
     SECRET_BYTES,
     SecretsError,
@@ -54,25 +52,6 @@ class MeshSecret:
 def parse_secrets(text: str, mesh: str) -> tuple[MeshSecret, ...]:
     """The secrets in a file's text, the newest first. Raises SecretsError."""
     return tuple(MeshSecret(raw, mesh) for raw in read_secrets(text))
-
-
-def write_ids(ids: Iterable[bytes]) -> str:
-    """The ids as text for a tag."""
-    return base64.urlsafe_b64encode(b"".join(ids)).decode("ascii").rstrip("=")
-
-
-def read_ids(text: str) -> tuple[bytes, ...]:
-    """As `split_ids`, from what `write_ids` makes."""
-    if len(text) > 2 * MOST_SECRETS * ID_BYTES:
-        raise ValueError("too many ids of secrets")
-    return split_ids(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-
-
-def split_ids(raw: bytes) -> tuple[bytes, ...]:
-    """The ids in their bytes one after the other. Raises ValueError: not whole ids, or more than four."""
-    if len(raw) % ID_BYTES or len(raw) > MOST_SECRETS * ID_BYTES:
-        raise ValueError(f"{len(raw)} bytes are no ids of at most {MOST_SECRETS} secrets")
-    return tuple(raw[start : start + ID_BYTES] for start in range(0, len(raw), ID_BYTES))
 
 
 def common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:

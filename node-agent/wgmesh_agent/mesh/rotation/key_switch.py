@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.mesh.dataplane.reconciler import knock
+from wgmesh_agent.mesh.dataplane.handshake_trigger import knock
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.wireguard.keys import PrivateKey
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
+from wgmesh_agent.linux.nft import is_installed, run_nft
 from wgmesh_agent.mesh.routing.mss_ruleset import removal, ruleset, table_name
 from wgmesh_agent.runtime.change_signal import Changes
 from wgmesh_agent.wireguard.model import InterfaceSpec
 
 log = structlog.get_logger()
-PROGRAM = "nft"
 CHECK_SECONDS = 60.0
 GATHER_SECONDS = 0.2
-NFT_SECONDS = 10.0
 SWITCHES = ("ipv4/ip_forward", "ipv4/conf/{}/forwarding", "ipv6/conf/all/forwarding")
 _NET = Path("/proc/sys/net")
 
@@ -66,13 +63,13 @@ class Clamping:
 
     async def remove(self) -> bool:
         """Takes the table away, if there is a program that could have made it."""
-        return shutil.which(PROGRAM) is None or await self._run(removal(self._interface))
+        return not is_installed() or await self._run(removal(self._interface))
 
     async def _stands(self) -> bool:
-        return not await _nft("list", "table", "inet", table_name(self._interface))
+        return not await run_nft("list", "table", "inet", table_name(self._interface))
 
     async def _run(self, text: str) -> bool:
-        error = await _nft("-f", "-", text=text)
+        error = await run_nft("-f", "-", text=text)
         if error and not self._complained:
             log.warning("TCP segments of what is routed through here are not clamped", why=error)
         self._complained = bool(error)
@@ -89,29 +86,3 @@ def routes(interface: str) -> bool:
             # A kernel without IPv6, or an interface that is not there yet.
             log.debug("forwarding not known", switch=switch, why=str(error))
     return False
-
-
-async def _nft(*arguments: str, text: str = "") -> str:
-    """Runs `nft`; empty, or what it says is wrong."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM, *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    except OSError as error:
-        return f"{PROGRAM} does not run here: {error.strerror} (Debian package nftables)"
-    try:
-        async with asyncio.timeout(NFT_SECONDS):
-            _, said = await process.communicate(text.encode())
-    except BaseException as error:
-        # One that goes on alone would put in place what somebody removes meanwhile: removal is the last word.
-        # On a machine that is slow enough it has ended by now.
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        if not isinstance(error, TimeoutError):
-            raise
-        return f"{PROGRAM} did not end within {NFT_SECONDS:g} s"
-    if process.returncode == 0:
-        return ""
-    return said.decode(errors="replace").strip()[:300] or f"{PROGRAM} ended with status {process.returncode}"

@@ -9,13 +9,12 @@ import structlog
 
 from wgmesh_agent.linux.ip_forwarding import Forwarding, Role
 from wgmesh_agent.linux.route_lookup import connected_networks, leaving_interface
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import Refusals
 from wgmesh_agent.mesh.routing.route_selection import Granted, Own, RouteRefusal, granted
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Network, Route
+from wgmesh_agent.wireguard.model import IPAddress, Network, Route
 from wgmesh_agent.wireguard.mtu import path_route, path_routes
 
 log = structlog.get_logger()

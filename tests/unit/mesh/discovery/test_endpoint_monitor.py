@@ -13,9 +13,8 @@ from wgmesh_agent.mesh.discovery import endpoint_monitor
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
 from wgmesh_agent.mesh.discovery.endpoint_monitor import Location
 from wgmesh_agent.mesh.discovery.nat_detection import Outside
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.runtime.scaling import CROWD
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 HOME, AWAY, OUTER = (Endpoint(ip_address(one), 54540) for one in ("192.168.1.2", "10.0.0.9", "203.0.113.1"))
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.join.registrar import Registrar
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress
+from wgmesh_agent.mesh.membership.claims import Binding, Claim
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Network
+from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import JoinRequest
 

@@ -14,10 +14,10 @@ from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.join.client import enter
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
-from wgmesh_agent.mesh.membership.claims import Binding, Claim, IPAddress
+from wgmesh_agent.mesh.membership.claims import Binding, Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint, Network
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 from wgmesh_api.certificates import (
     cert_to_pem,
     generate_key,

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.mesh.join.server_harness import Authority, Bench, join
 from tests.unit.mesh.join.test_server import authority, bench  # noqa: F401 - fixtures
 
+from wgmesh_agent.mesh.grpc_peer import caller_of_inner, counted_source
 from wgmesh_agent.mesh.join import connection_limiter as module
 from wgmesh_agent.mesh.join.connection_limiter import (
     DESCRIPTORS_KEPT,
@@ -20,8 +21,6 @@ from wgmesh_agent.mesh.join.connection_limiter import (
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_A_SOURCE,
     ConnectionFront,
-    _source,
-    caller_of_inner,
     most_connections,
 )
 from wgmesh_agent.runtime import borders
@@ -153,8 +152,8 @@ def test_a_name_that_is_of_no_inner_socket_stays() -> None:
 
 
 def test_an_ipv6_source_is_its_64() -> None:
-    one, two = (_source(ip_address(text)) for text in ("2001:db8::1", "2001:db8::ffff:1"))
-    assert one == two != _source(ip_address("2001:db8:0:1::1"))
+    one, two = (counted_source(ip_address(text)) for text in ("2001:db8::1", "2001:db8::ffff:1"))
+    assert one == two != counted_source(ip_address("2001:db8:0:1::1"))
 
 
 @pytest.fixture

@@ -21,10 +21,9 @@ from wgmesh_agent.mesh.join.joiner import (
     enter_mesh,
     record_of,
 )
-from wgmesh_agent.mesh.membership.claims import IPAddress
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 A, B, C = HostPort("a", 5000), HostPort("b", 5000), HostPort("c", 5000)
 ADMITTED = Admitted(

@@ -34,10 +34,10 @@ from wgmesh_agent.mesh.join.decision import DenialReason
 from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TokenFault, TokenStore, sign
-from wgmesh_agent.mesh.membership.claims import Binding, IPAddress
+from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger, Own
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, JoinResponse, Peer
 from wgmesh_api.meshservice_pb2_grpc import MeshStub

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wgmesh_agent.mesh.membership.secret_ids import read_ids, split_ids, write_ids
 from wgmesh_agent.mesh.psk.derivation import (
     NO_SECRET,
     SILENT_SECONDS,
@@ -21,9 +22,6 @@ from wgmesh_agent.mesh.psk.derivation import (
     aim,
     common,
     parse_secrets,
-    read_ids,
-    split_ids,
-    write_ids,
 )
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PublicKey
 from wgmesh_api.preshared import SecretsError, write_secrets

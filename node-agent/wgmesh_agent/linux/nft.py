@@ -1,0 +1,41 @@
+"""Runs `nft`, and answers its error as text."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import suppress
+
+PROGRAM = "nft"
+NFT_SECONDS = 10.0
+
+
+async def run_nft(*arguments: str, text: str = "") -> str:
+    """Runs `nft`; empty, or what it says is wrong."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, *arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        return f"{PROGRAM} does not run here: {error.strerror} (Debian package nftables)"
+    try:
+        async with asyncio.timeout(NFT_SECONDS):
+            _, said = await process.communicate(text.encode())
+    except BaseException as error:
+        # One that goes on alone would put in place what somebody removes meanwhile: removal is the last word.
+        # On a machine that is slow enough it has ended by now.
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        if not isinstance(error, TimeoutError):
+            raise
+        return f"{PROGRAM} did not end within {NFT_SECONDS:g} s"
+    if process.returncode == 0:
+        return ""
+    return said.decode(errors="replace").strip()[:300] or f"{PROGRAM} ended with status {process.returncode}"
+
+
+def is_installed() -> bool:
+    """Whether there is a program that could have made a table."""
+    return shutil.which(PROGRAM) is not None

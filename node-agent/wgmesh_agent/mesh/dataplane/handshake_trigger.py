@@ -1,0 +1,46 @@
+"""A datagram to a mesh address, so that WireGuard starts a handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from wgmesh_agent.runtime.chunks import SLICE
+from wgmesh_agent.wireguard.model import IPAddress
+
+log = structlog.get_logger()
+
+
+DISCARD_PORT = 9
+
+
+async def knock_at_all(addresses: Sequence[IPAddress]) -> None:
+    """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
+    for start in range(0, len(addresses), SLICE):
+        if start:
+            await asyncio.sleep(0)
+        knock(addresses[start : start + SLICE])
+
+
+def knock(addresses: Iterable[IPAddress]) -> None:
+    """Sends one datagram to each mesh address, so that WireGuard shakes hands now and not at the first real packet.
+
+    Both ends of a new pair do this; whichever programmed the other last succeeds, and nobody waits for the five
+    seconds after which WireGuard would try again.
+    """
+    sockets: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            try:
+                # Descriptors may have run out, or the machine may lack the family: a knock that is not sent is nothing.
+                if family not in sockets:
+                    sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    sockets[family].setblocking(False)
+                sockets[family].sendto(b"\0", (str(address), DISCARD_PORT))
+            except OSError as error:
+                log.debug("knock not sent", address=str(address), why=error.strerror)

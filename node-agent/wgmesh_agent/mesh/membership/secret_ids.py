@@ -1,0 +1,30 @@
+"""Ids of pre-shared-key secrets, as tag and as text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+from wgmesh_api.preshared import (
+    ID_BYTES,
+    MOST_SECRETS,
+)
+
+
+def write_ids(ids: Iterable[bytes]) -> str:
+    """The ids as text for a tag."""
+    return base64.urlsafe_b64encode(b"".join(ids)).decode("ascii").rstrip("=")
+
+
+def read_ids(text: str) -> tuple[bytes, ...]:
+    """As `split_ids`, from what `write_ids` makes."""
+    if len(text) > 2 * MOST_SECRETS * ID_BYTES:
+        raise ValueError("too many ids of secrets")
+    return split_ids(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+
+
+def split_ids(raw: bytes) -> tuple[bytes, ...]:
+    """The ids in their bytes one after the other. Raises ValueError: not whole ids, or more than four."""
+    if len(raw) % ID_BYTES or len(raw) > MOST_SECRETS * ID_BYTES:
+        raise ValueError(f"{len(raw)} bytes are no ids of at most {MOST_SECRETS} secrets")
+    return tuple(raw[start : start + ID_BYTES] for start in range(0, len(raw), ID_BYTES))
