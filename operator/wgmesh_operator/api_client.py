@@ -24,7 +24,7 @@ from wgmesh_operator.api_resources import (
     RESOURCES,
     SERVICE_CIDRS,
     WATCHED,
-    Watched,
+    WatchedResource,
 )
 from wgmesh_operator.decisions.actions import (
     Action,
@@ -38,7 +38,7 @@ from wgmesh_operator.decisions.actions import (
 )
 
 REQUEST_SECONDS = 30.0
-CONNECTIONS = 8
+MAX_CONNECTIONS = 8
 _PAGE = 500
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -59,14 +59,14 @@ class ApiError(Exception):
         return self.status in (404, 409)
 
 
-class Unreachable(Exception):
+class ApiUnreachable(Exception):
     """The API server did not answer, or could not."""
 
 
-class Cluster(Protocol):
+class ClusterApi(Protocol):
     """What the worker needs of the API."""
 
-    def do(self, action: Action) -> Json | None:
+    def execute(self, action: Action) -> Json | None:
         """Carry out `action`; the object as it is afterwards, None if it is gone (or an Event).
 
         Raises:
@@ -75,7 +75,7 @@ class Cluster(Protocol):
         """
         ...
 
-    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+    def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
         """All objects and the version of the list. Raises as `do`."""
         ...
 
@@ -84,7 +84,7 @@ class Cluster(Protocol):
         ...
 
 
-class KubernetesCluster:
+class KubernetesClusterApi:
     """The real one. `namespace` is the operator's; `authorization` gives the header of each call."""
 
     def __init__(
@@ -102,7 +102,7 @@ class KubernetesCluster:
         self._instance = instance
 
     @classmethod
-    def from_environment(cls, namespace: str, instance: str = "") -> KubernetesCluster:
+    def from_environment(cls, namespace: str, instance: str = "") -> KubernetesClusterApi:
         """In a pod by its service account, elsewhere by the kubeconfig. Raises Unreachable without either."""
         from kubernetes import client, config
 
@@ -113,10 +113,10 @@ class KubernetesCluster:
             try:
                 config.load_kube_config(client_configuration=configuration)
             except config.ConfigException as error:
-                raise Unreachable(
+                raise ApiUnreachable(
                     f"neither a pod's service account nor a kubeconfig leads to an API server: {error}"
                 ) from error
-        configuration.connection_pool_maxsize = CONNECTIONS
+        configuration.connection_pool_maxsize = MAX_CONNECTIONS
         pool = client.ApiClient(configuration).rest_client.pool_manager
 
         def authorization() -> dict[str, str]:
@@ -128,7 +128,7 @@ class KubernetesCluster:
 
         return cls(pool, configuration.host, namespace, authorization, instance)
 
-    def do(self, action: Action) -> Json | None:
+    def execute(self, action: Action) -> Json | None:
         match action:
             case Apply():
                 return self._write("PATCH", action, self._forced(action), action.manifest, _APPLY)
@@ -152,7 +152,7 @@ class KubernetesCluster:
                 self._emit(action)
                 return None
 
-    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+    def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
         resource = WATCHED[watched]
         query = {"limit": str(_PAGE)}
         if watched in LABEL_SELECTORS:
@@ -170,7 +170,7 @@ class KubernetesCluster:
             metadata = read_mapping(page, "metadata")
             if not read_text(metadata, "resourceVersion") or not isinstance(page.get("items") or [], list):
                 # taken for an empty list, it would say that all objects are gone
-                raise Unreachable(f"GET {resource.plural}: the answer is not a list")
+                raise ApiUnreachable(f"GET {resource.plural}: the answer is not a list")
             items += [of_kind | item for item in read_list(page, "items") if isinstance(item, dict)]
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
@@ -262,7 +262,7 @@ class KubernetesCluster:
             identity = self._authorization()
         except Exception as error:
             # kubelet replaces the token's file: for a moment it may be absent or empty, and the client raises at will
-            raise Unreachable(f"the service account's token cannot be read: {error}") from error
+            raise ApiUnreachable(f"the service account's token cannot be read: {error}") from error
         try:
             answer = self._pool.request(
                 method,
@@ -278,10 +278,10 @@ class KubernetesCluster:
                 retries=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(f"{method} {path}: {error}") from error
+            raise ApiUnreachable(f"{method} {path}: {error}") from error
         content = _decoded(answer.data)
         if answer.status in (429, 502, 503, 504):
-            raise Unreachable(f"{method} {path}: status {answer.status} {content.get('message', '')}")
+            raise ApiUnreachable(f"{method} {path}: status {answer.status} {content.get('message', '')}")
         if answer.status >= 300:
             raise ApiError(answer.status, str(content.get("reason", "")), str(content.get("message", "")))
         return content

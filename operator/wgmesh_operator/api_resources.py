@@ -13,7 +13,7 @@ from wgmesh_operator.decisions.names import MANAGED_SELECTOR
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ApiResource:
     """`group` is empty for the core group. `namespaced`: in the operator's namespace."""
 
     group: str
@@ -28,7 +28,7 @@ class Resource:
         return "/".join(parts)
 
 
-class Watched(StrEnum):
+class WatchedResource(StrEnum):
     """What the operator holds a copy of."""
 
     MESHES = "meshes"
@@ -39,39 +39,39 @@ class Watched(StrEnum):
     DAEMON_SETS = "daemon sets"
 
 
-RESOURCES: dict[Kind, Resource] = {
-    Kind.MESH: Resource(GROUP, VERSION, MESHES),
-    Kind.MEMBER: Resource(GROUP, VERSION, NODES),
-    Kind.SECRET: Resource("", "v1", "secrets", namespaced=True),
-    Kind.SERVICE_ACCOUNT: Resource("", "v1", "serviceaccounts", namespaced=True),
-    Kind.BINDING: Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
-    Kind.DAEMON_SET: Resource("apps", "v1", "daemonsets", namespaced=True),
-    Kind.REQUEST: Resource("certificates.k8s.io", "v1", "certificatesigningrequests"),
+RESOURCES: dict[Kind, ApiResource] = {
+    Kind.MESH: ApiResource(GROUP, VERSION, MESHES),
+    Kind.MEMBER: ApiResource(GROUP, VERSION, NODES),
+    Kind.SECRET: ApiResource("", "v1", "secrets", namespaced=True),
+    Kind.SERVICE_ACCOUNT: ApiResource("", "v1", "serviceaccounts", namespaced=True),
+    Kind.BINDING: ApiResource("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
+    Kind.DAEMON_SET: ApiResource("apps", "v1", "daemonsets", namespaced=True),
+    Kind.REQUEST: ApiResource("certificates.k8s.io", "v1", "certificatesigningrequests"),
 }
-WATCHED: dict[Watched, Resource] = {
-    Watched.MESHES: RESOURCES[Kind.MESH],
-    Watched.MEMBERS: RESOURCES[Kind.MEMBER],
-    Watched.NODES: Resource("", "v1", "nodes"),
-    Watched.REQUESTS: RESOURCES[Kind.REQUEST],
-    Watched.SECRETS: RESOURCES[Kind.SECRET],
-    Watched.DAEMON_SETS: RESOURCES[Kind.DAEMON_SET],
+WATCHED: dict[WatchedResource, ApiResource] = {
+    WatchedResource.MESHES: RESOURCES[Kind.MESH],
+    WatchedResource.MEMBERS: RESOURCES[Kind.MEMBER],
+    WatchedResource.NODES: ApiResource("", "v1", "nodes"),
+    WatchedResource.REQUESTS: RESOURCES[Kind.REQUEST],
+    WatchedResource.SECRETS: RESOURCES[Kind.SECRET],
+    WatchedResource.DAEMON_SETS: RESOURCES[Kind.DAEMON_SET],
 }
-WATCHED_KINDS: dict[Kind, Watched] = {
-    Kind.MESH: Watched.MESHES,
-    Kind.MEMBER: Watched.MEMBERS,
-    Kind.SECRET: Watched.SECRETS,
-    Kind.DAEMON_SET: Watched.DAEMON_SETS,
-    Kind.REQUEST: Watched.REQUESTS,
+WATCHED_KINDS: dict[Kind, WatchedResource] = {
+    Kind.MESH: WatchedResource.MESHES,
+    Kind.MEMBER: WatchedResource.MEMBERS,
+    Kind.SECRET: WatchedResource.SECRETS,
+    Kind.DAEMON_SET: WatchedResource.DAEMON_SETS,
+    Kind.REQUEST: WatchedResource.REQUESTS,
 }
-KIND_NAMES: dict[Watched, str] = {
-    Watched.NODES: NODE_KIND,
+KIND_NAMES: dict[WatchedResource, str] = {
+    WatchedResource.NODES: NODE_KIND,
     **{watched: kind.value for kind, watched in WATCHED_KINDS.items()},
 }
-LABEL_SELECTORS: dict[Watched, str] = {
-    Watched.SECRETS: MANAGED_SELECTOR,
-    Watched.DAEMON_SETS: MANAGED_SELECTOR,
+LABEL_SELECTORS: dict[WatchedResource, str] = {
+    WatchedResource.SECRETS: MANAGED_SELECTOR,
+    WatchedResource.DAEMON_SETS: MANAGED_SELECTOR,
 }
-FIELD_SELECTORS: dict[Watched, str] = {Watched.REQUESTS: f"spec.signerName={SIGNER}"}
-SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs")
-EVENTS = Resource("", "v1", "events", namespaced=True)
+FIELD_SELECTORS: dict[WatchedResource, str] = {WatchedResource.REQUESTS: f"spec.signerName={SIGNER}"}
+SERVICE_CIDRS = ApiResource("networking.k8s.io", "v1", "servicecidrs")
+EVENTS = ApiResource("", "v1", "events", namespaced=True)
 EVENTS_NAMESPACE = "default"

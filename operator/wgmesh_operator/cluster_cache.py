@@ -13,7 +13,7 @@ from typing import Any
 
 from wgmesh_api.fields import IPNetwork, UnreadableObject, read_mapping, read_required, read_text
 from wgmesh_api.roster import MESH_LABEL
-from wgmesh_operator.api_resources import KIND_NAMES, Watched
+from wgmesh_operator.api_resources import KIND_NAMES, WatchedResource
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.model import (
     ClusterNode,
@@ -47,7 +47,7 @@ MAX_VERSION_DIGITS = 20
 Read = MeshObject | ClusterNode | Member | SigningRequest | Secret | LabelledBody
 
 
-class Store:
+class ClusterCache:
     """Holds the objects; used from one thread. `changed` is called with the names of meshes to look at."""
 
     def __init__(
@@ -59,10 +59,10 @@ class Store:
         self._namespace = namespace
         self._changed = changed
         self._rejections = rejections or Rejections(time.monotonic)
-        self._unreadable: dict[tuple[Watched, str], Unreadable] = {}
-        self._unread_versions: dict[tuple[Watched, str], int] = {}
-        self._versions: dict[tuple[Watched, str], int] = {}
-        self._gone: dict[tuple[Watched, str], int] = {}
+        self._unreadable: dict[tuple[WatchedResource, str], Unreadable] = {}
+        self._unread_versions: dict[tuple[WatchedResource, str], int] = {}
+        self._versions: dict[tuple[WatchedResource, str], int] = {}
+        self._gone: dict[tuple[WatchedResource, str], int] = {}
         self._meshes: dict[str, MeshObject] = {}
         self._nodes: dict[str, ClusterNode] = {}
         self._members: dict[str, dict[str, Member]] = {}
@@ -71,7 +71,7 @@ class Store:
         self._request_places: dict[str, str] = {}
         self._secrets: dict[str, Secret] = {}
         self._daemon_sets: dict[str, Mapping[str, Any]] = {}
-        self._labelled: dict[tuple[Watched, str], str] = {}
+        self._labelled: dict[tuple[WatchedResource, str], str] = {}
         self._service_cidrs: tuple[IPNetwork, ...] = ()
 
     @property
@@ -93,7 +93,7 @@ class Store:
         """Every mesh there is anything of. "" stands for requests of nobody's mesh."""
         return {*self._meshes, *self._members, *self._requests}
 
-    def version(self, watched: Watched, name: str) -> int | None:
+    def version(self, watched: WatchedResource, name: str) -> int | None:
         return self._versions.get((watched, name))
 
     def set_service_cidrs(self, cidrs: tuple[IPNetwork, ...]) -> None:
@@ -101,7 +101,7 @@ class Store:
             self._service_cidrs = cidrs
             self._changed(self.mesh_names)
 
-    def put(self, watched: Watched, body: Json) -> bool:
+    def put(self, watched: WatchedResource, body: Json) -> bool:
         """Takes over `body` unless a later version is known; returns whether it was taken.
 
         An object that reading fails on is counted and listed in `state.unreadable`; what was read of it before stays.
@@ -129,14 +129,14 @@ class Store:
         self._changed(dirty)
         return True
 
-    def _read(self, watched: Watched, body: Json) -> tuple[Read, Exception | None]:
+    def _read(self, watched: WatchedResource, body: Json) -> tuple[Read, Exception | None]:
         """The object, and what reading its status raised. Raises whatever reading the rest of it does."""
         match watched:
-            case Watched.MESHES:
+            case WatchedResource.MESHES:
                 return read_mesh_object(body), None
-            case Watched.NODES:
+            case WatchedResource.NODES:
                 return read_cluster_node(body), None
-            case Watched.MEMBERS:
+            case WatchedResource.MEMBERS:
                 # agents write the status alone: an odd one must not hide what the operator itself has written
                 try:
                     return read_member(body), None
@@ -144,27 +144,27 @@ class Store:
                     raise
                 except Exception as error:
                     return read_member({**body, "status": {}}), error
-            case Watched.REQUESTS:
+            case WatchedResource.REQUESTS:
                 return read_signing_request(body), None
-            case Watched.SECRETS:
+            case WatchedResource.SECRETS:
                 return read_secret(body), None
-            case Watched.DAEMON_SETS:
+            case WatchedResource.DAEMON_SETS:
                 return LabelledBody(_label(body), body), None
 
     def _reject(
-        self, watched: Watched, name: str, body: Json, error: Exception, *, partly: bool = False
+        self, watched: WatchedResource, name: str, body: Json, error: Exception, *, partly: bool = False
     ) -> None:
         kind = KIND_NAMES[watched]
         self._rejections.count(Fault(Border.OBJECT, f"{kind} {name or '(without a name)'}", error))
         # anybody's agent creates requests: what is wrong with one is nobody else's condition
-        if not name or watched is Watched.REQUESTS:
+        if not name or watched is WatchedResource.REQUESTS:
             return
         with self._rejections.fence(Border.OBJECT, f"{kind} {name}"):
             self._unread_versions[(watched, name)] = _version(body)
             mesh = {
-                Watched.MESHES: name,
-                Watched.NODES: "",
-                Watched.MEMBERS: name.partition(".")[0],
+                WatchedResource.MESHES: name,
+                WatchedResource.NODES: "",
+                WatchedResource.MEMBERS: name.partition(".")[0],
             }.get(watched)
             self._unreadable[(watched, name)] = Unreadable(
                 kind=kind,
@@ -176,7 +176,7 @@ class Store:
             )
             self._changed(self.mesh_names)
 
-    def remove(self, watched: Watched, name: str, body: Json | None = None) -> None:
+    def remove(self, watched: WatchedResource, name: str, body: Json | None = None) -> None:
         """Forget an object that is gone. `body` is its last version: a later namesake stays."""
         key = (watched, name)
         if self._unreadable.pop(key, None) is not None:
@@ -192,7 +192,7 @@ class Store:
             self._gone[key] = last
             self._changed(self._remove(watched, name))
 
-    def take_list(self, watched: Watched, items: Iterable[Json], list_version: str) -> int:
+    def replace_from_list(self, watched: WatchedResource, items: Iterable[Json], list_version: str) -> int:
         """Compare with a full list; how many objects the watch had missed."""
         listed: dict[str, Json] = {}
         for body in items:
@@ -215,7 +215,7 @@ class Store:
         self._gone = {key: v for key, v in self._gone.items() if key[0] is not watched or v > upto}
         return missed + len(gone)
 
-    def _put(self, watched: Watched, name: str, read: Read) -> Iterable[str]:
+    def _put(self, watched: WatchedResource, name: str, read: Read) -> Iterable[str]:
         match read:
             case MeshObject():
                 return self._put_mesh(name, read)
@@ -264,26 +264,26 @@ class Store:
             self._members.pop(mesh, None)
         return mesh
 
-    def _remove(self, watched: Watched, name: str) -> Iterable[str]:
+    def _remove(self, watched: WatchedResource, name: str) -> Iterable[str]:
         match watched:
-            case Watched.MESHES:
+            case WatchedResource.MESHES:
                 self._meshes.pop(name, None)
                 return {*self.mesh_names, name}
-            case Watched.NODES:
+            case WatchedResource.NODES:
                 self._nodes.pop(name, None)
                 return self.mesh_names
-            case Watched.MEMBERS:
+            case WatchedResource.MEMBERS:
                 return (self._forget_member(name),)
-            case Watched.REQUESTS:
+            case WatchedResource.REQUESTS:
                 mesh = self._request_places.pop(name)
                 requests = self._requests.get(mesh, {})
                 requests.pop(name, None)
                 if not requests:
                     self._requests.pop(mesh, None)
                 return ()
-            case Watched.SECRETS:
+            case WatchedResource.SECRETS:
                 self._secrets.pop(name, None)
-            case Watched.DAEMON_SETS:
+            case WatchedResource.DAEMON_SETS:
                 self._daemon_sets.pop(name, None)
         return (self._labelled.pop((watched, name), ""),)
 

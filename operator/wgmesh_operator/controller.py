@@ -16,69 +16,69 @@ from datetime import datetime
 
 from wgmesh_api.roster import API_VERSION
 from wgmesh_api.values import parse_network
-from wgmesh_operator.api_client import ApiError, Cluster, Unreachable
-from wgmesh_operator.api_resources import Watched
-from wgmesh_operator.cluster_cache import Store
+from wgmesh_operator.api_client import ApiError, ApiUnreachable, ClusterApi
+from wgmesh_operator.api_resources import WatchedResource
+from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.actions import Apply, Json, Kind
-from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.plan import Plan, plan_mesh
 from wgmesh_operator.decisions.status.conditions import failed_pass
-from wgmesh_operator.decisions.status.status_debounce import write_at
-from wgmesh_operator.executor import Executor, Outcome, described
-from wgmesh_operator.liveness import Progress
+from wgmesh_operator.decisions.status.status_debounce import next_write_at
+from wgmesh_operator.executor import Executor, Outcome, describe_action
+from wgmesh_operator.liveness import LivenessCheck
 from wgmesh_operator.rejections import Rejections
 
 log = logging.getLogger(__name__)
-ACTIONS_PER_PASS = 500
+MAX_ACTIONS_PER_PASS = 500
 """More wait for the next look, which follows at once: others' turn comes, and statuses tell how far it is."""
-PASSES_AT_FULL_SPEED = 5
+MAX_REPEATED_PASSES = 5
 """That do the same again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ReconcilePace:
     """Seconds. `debounce`: from the first mark to the pass; `load`: share of a processor that passes may take."""
 
     debounce: float = 0.2
-    load: float = 0.2
-    first_retry: float = 0.5
-    last_retry: float = 60.0
-    turn: float = 5.0
+    max_cpu_share: float = 0.2
+    min_backoff: float = 0.5
+    max_backoff: float = 60.0
+    max_idle: float = 5.0
     sweep: float = 30.0
     resync: float = 300.0
 
 
 @dataclass(slots=True)
-class _Mesh:
+class _MeshQueueEntry:
     """What is remembered of a mesh from one pass to the next; all of it may be lost."""
 
     due: float | None = None
     failures: int = 0
-    trouble: str = ""
+    last_error: str = ""
     done: frozenset[str] = frozenset()
-    streak: int = 0
+    repeated_passes: int = 0
     rest_until: float = 0.0
     status_written: datetime | None = None
     failed: str = ""
     refreshed: bool = False
 
 
-class Worker:
+class Controller:
     """`clock` gives monotonic seconds, `processor` those that this thread was at work, `now` the time of day."""
 
     def __init__(
         self,
-        cluster: Cluster,
-        deployment: Deployment,
+        cluster: ClusterApi,
+        deployment: AgentDefaults,
         entropy: Entropy,
-        progress: Progress,
+        progress: LivenessCheck,
         *,
         clock: Callable[[], float],
         processor: Callable[[], float],
         now: Callable[[], datetime],
-        pace: Pace | None = None,
+        pace: ReconcilePace | None = None,
     ) -> None:
         self._cluster = cluster
         self._deployment = deployment
@@ -87,20 +87,20 @@ class Worker:
         self._clock = clock
         self._processor = processor
         self._now = now
-        self._pace = pace or Pace()
-        self._meshes: dict[str, _Mesh] = {}
+        self._pace = pace or ReconcilePace()
+        self._meshes: dict[str, _MeshQueueEntry] = {}
         self._marked = asyncio.Event()
         self._failed_turns = 0
         self._next_sweep = self._next_resync = math.inf
         self.rejections = Rejections(clock)
-        self.store = Store(deployment.namespace, self.mark, self.rejections)
+        self.store = ClusterCache(deployment.namespace, self.enqueue, self.rejections)
         self._executor = Executor(cluster, self.store, progress, self.rejections)
 
-    def mark(self, names: Iterable[str], delay: float | None = None) -> None:
+    def enqueue(self, names: Iterable[str], delay: float | None = None) -> None:
         """Look at these meshes soon."""
         due = self._clock() + (self._pace.debounce if delay is None else delay)
         for name in names:
-            mesh = self._meshes.setdefault(name, _Mesh())
+            mesh = self._meshes.setdefault(name, _MeshQueueEntry())
             mesh.due = due if mesh.due is None else min(mesh.due, due)
         self._marked.set()
 
@@ -120,13 +120,13 @@ class Worker:
         failures = self._failed_turns
         self._failed_turns += 1
         with self.rejections.fence(Border.LOOP, "the worker's loop"):
-            self._progress.beat()
+            self._progress.heartbeat()
             if self._clock() >= self._next_resync:
                 self._next_resync = self._clock() + self._pace.resync
-                await self._attempt(self._resync(), "comparing with full lists")
+                await self._log_failure_of(self._resync(), "comparing with full lists")
             elif self._clock() >= self._next_sweep:
                 self._next_sweep = self._clock() + self._pace.sweep
-                await self._attempt(self._take_list(Watched.REQUESTS), "sweeping requests")
+                await self._log_failure_of(self._take_list(WatchedResource.REQUESTS), "sweeping requests")
             await self._pass()
             await self._wait(min(self._next_sweep, self._next_resync))
             self._failed_turns = 0
@@ -136,8 +136,8 @@ class Worker:
 
     async def _first_lists(self) -> None:
         for attempt in itertools.count():
-            self._progress.beat()
-            if await self._attempt(self._resync(), "reading the cluster"):
+            self._progress.heartbeat()
+            if await self._log_failure_of(self._resync(), "reading the cluster"):
                 return
             await asyncio.sleep(self._retry_after(attempt))
 
@@ -148,7 +148,7 @@ class Worker:
             mesh.due = None
             await self._reconcile(name, mesh)
             self._progress.passes += 1
-            self._progress.beat()
+            self._progress.heartbeat()
             if mesh.due is None and name not in self.store.mesh_names:
                 del self._meshes[name]
 
@@ -157,17 +157,17 @@ class Worker:
         seconds = min([*due, latest]) - self._clock()
         self._marked.clear()
         try:
-            async with asyncio.timeout(max(0.0, min(seconds, self._pace.turn))):
+            async with asyncio.timeout(max(0.0, min(seconds, self._pace.max_idle))):
                 await self._marked.wait()
         except TimeoutError:
             return
 
-    async def _reconcile(self, name: str, mesh: _Mesh) -> None:
+    async def _reconcile(self, name: str, mesh: _MeshQueueEntry) -> None:
         try:
             plan = self._plan(name, mesh)
-            outcome = await self._executor.do_all(plan.actions[:ACTIONS_PER_PASS])
+            outcome = await self._executor.execute_all(plan.actions[:MAX_ACTIONS_PER_PASS])
             told = await self._write_status(name, mesh, plan)
-        except Unreachable as error:
+        except ApiUnreachable as error:
             self._retry(name, mesh, str(error))
             return
         except Exception as error:
@@ -177,17 +177,17 @@ class Worker:
             return
         mesh.failed = ""
         mesh.refreshed = True
-        trouble = outcome.trouble or told.trouble
+        trouble = outcome.error or told.error
         if trouble or outcome.conflict or told.conflict:
-            if trouble != mesh.trouble:
-                self.mark([name])
-            mesh.trouble = trouble
+            if trouble != mesh.last_error:
+                self.enqueue([name])
+            mesh.last_error = trouble
             self._retry(name, mesh, trouble)
             return
-        mesh.failures, mesh.trouble = 0, ""
-        self._go_on(name, mesh, plan, changed=outcome.changed)
+        mesh.failures, mesh.last_error = 0, ""
+        self._schedule_next(name, mesh, plan, changed=outcome.changed)
 
-    def _plan(self, name: str, mesh: _Mesh) -> Plan:
+    def _plan(self, name: str, mesh: _MeshQueueEntry) -> Plan:
         began = self._processor()
         plan = plan_mesh(
             name,
@@ -196,57 +196,57 @@ class Worker:
             self._now(),
             self._entropy,
             refresh=not mesh.refreshed,
-            trouble=mesh.trouble,
+            trouble=mesh.last_error,
         )
         for fault in plan.faults:
             self.rejections.count(fault)
         # a large mesh that changes all the time must leave time for others, and for the watches
         took = self._processor() - began
-        mesh.rest_until = self._clock() + took * (1 / self._pace.load - 1)
+        mesh.rest_until = self._clock() + took * (1 / self._pace.max_cpu_share - 1)
         return plan
 
-    def _go_on(self, name: str, mesh: _Mesh, plan: Plan, *, changed: bool) -> None:
+    def _schedule_next(self, name: str, mesh: _MeshQueueEntry, plan: Plan, *, changed: bool) -> None:
         """When to look again after a pass in which all went well."""
-        done = frozenset(map(described, plan.actions))
-        mesh.streak = mesh.streak + 1 if changed and done == mesh.done else 0
+        done = frozenset(map(describe_action, plan.actions))
+        mesh.repeated_passes = mesh.repeated_passes + 1 if changed and done == mesh.done else 0
         mesh.done = done
         if changed:
-            self.mark([name])
-        if mesh.streak > PASSES_AT_FULL_SPEED:
+            self.enqueue([name])
+        if mesh.repeated_passes > MAX_REPEATED_PASSES:
             # somebody undoes what is done here each time: that must not go on at full speed
-            mesh.rest_until = self._clock() + self._retry_after(mesh.streak - PASSES_AT_FULL_SPEED)
-        if plan.again_at is not None:
-            self.mark([name], max(0.0, (plan.again_at - self._now()).total_seconds()))
+            mesh.rest_until = self._clock() + self._retry_after(mesh.repeated_passes - MAX_REPEATED_PASSES)
+        if plan.requeue_at is not None:
+            self.enqueue([name], max(0.0, (plan.requeue_at - self._now()).total_seconds()))
 
-    def _retry(self, name: str, mesh: _Mesh, why: str) -> None:
+    def _retry(self, name: str, mesh: _MeshQueueEntry, why: str) -> None:
         delay = self._retry_after(mesh.failures)
         mesh.failures += 1
         self._progress.failures += 1
         if why:
             log.warning("mesh %s: tried again in %g s: %s", name or "(none)", delay, why)
-        self.mark([name], delay)
+        self.enqueue([name], delay)
 
     def _retry_after(self, failures: int) -> float:
-        return float(min(self._pace.last_retry, self._pace.first_retry * 2 ** min(failures, 16)))
+        return float(min(self._pace.max_backoff, self._pace.min_backoff * 2 ** min(failures, 16)))
 
-    async def _write_status(self, name: str, mesh: _Mesh, plan: Plan) -> Outcome:
+    async def _write_status(self, name: str, mesh: _MeshQueueEntry, plan: Plan) -> Outcome:
         current = self.store.state.meshes.get(name)
         now = self._now()
         if plan.status is None or current is None:
             return Outcome()
-        at = write_at(current.status, plan.status, mesh.status_written, now)
+        at = next_write_at(current.status, plan.status, mesh.status_written, now)
         if at is None:
             return Outcome()
         if at > now:
-            self.mark([name], (at - now).total_seconds())
+            self.enqueue([name], (at - now).total_seconds())
             return Outcome()
         action = Apply(Kind.MESH, _status_manifest(name, plan.status), "status")
-        outcome = await self._executor.do_all([action, *plan.events])
-        if not outcome.trouble and not outcome.conflict:
+        outcome = await self._executor.execute_all([action, *plan.events])
+        if not outcome.error and not outcome.conflict:
             mesh.status_written = now
         return outcome
 
-    async def _report_failure(self, name: str, mesh: _Mesh, error: Exception) -> None:
+    async def _report_failure(self, name: str, mesh: _MeshQueueEntry, error: Exception) -> None:
         """Reports on the mesh that a pass ends with `error`; once for each sentence."""
         current = self.store.state.meshes.get(name)
         said = explained(error)
@@ -255,10 +255,12 @@ class Worker:
         mesh.failed = said
         with self.rejections.fence(Border.PASS, f"mesh {name}"):
             status, event = failed_pass(current, said, self._now())
-            await self._executor.do_all([Apply(Kind.MESH, _status_manifest(name, status), "status"), event])
+            await self._executor.execute_all(
+                [Apply(Kind.MESH, _status_manifest(name, status), "status"), event]
+            )
 
     async def _resync(self) -> None:
-        for watched in Watched:
+        for watched in WatchedResource:
             await self._take_list(watched)
         networks = []
         for text in await self._executor.in_thread(self._cluster.service_cidrs):
@@ -267,19 +269,19 @@ class Worker:
         self.store.set_service_cidrs(tuple(networks))
         for mesh in self._meshes.values():
             mesh.refreshed = False
-        self.mark(self.store.mesh_names)
+        self.enqueue(self.store.mesh_names)
 
-    async def _take_list(self, watched: Watched) -> None:
+    async def _take_list(self, watched: WatchedResource) -> None:
         items, version = await self._executor.in_thread(lambda: self._cluster.list_all(watched))
-        missed = self.store.take_list(watched, items, version)
-        self._progress.beat()
+        missed = self.store.replace_from_list(watched, items, version)
+        self._progress.heartbeat()
         if missed:
             log.debug("%d %s were new by listing", missed, watched)
 
-    async def _attempt(self, work: Coroutine[None, None, None], what: str) -> bool:
+    async def _log_failure_of(self, work: Coroutine[None, None, None], what: str) -> bool:
         try:
             await work
-        except (ApiError, Unreachable) as error:
+        except (ApiError, ApiUnreachable) as error:
             log.warning("%s failed: %s", what, error)
             return False
         except Exception as error:

@@ -10,24 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wgmesh_operator.api_client import CONNECTIONS, ApiError, Cluster, Unreachable
+from wgmesh_operator.api_client import MAX_CONNECTIONS, ApiError, ApiUnreachable, ClusterApi
 from wgmesh_operator.api_resources import WATCHED_KINDS
-from wgmesh_operator.cluster_cache import Store
+from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.actions import Action, Emit
 from wgmesh_operator.decisions.faults import Border, Fault, explained
-from wgmesh_operator.liveness import Progress
+from wgmesh_operator.liveness import LivenessCheck
 from wgmesh_operator.rejections import Rejections
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_BATCH = 4 * CONNECTIONS
+_BATCH = 4 * MAX_CONNECTIONS
 
 
 @dataclass(slots=True)
 class Outcome:
     """How it went. `trouble`: what was refused, as a sentence, or empty; `conflict`: somebody was quicker."""
 
-    trouble: str = ""
+    error: str = ""
     changed: bool = False
     conflict: bool = False
 
@@ -35,12 +35,14 @@ class Outcome:
 class Executor:
     """Calls of the API block, so they are made in threads; everything else happens in the loop's."""
 
-    def __init__(self, cluster: Cluster, store: Store, progress: Progress, rejections: Rejections) -> None:
+    def __init__(
+        self, cluster: ClusterApi, store: ClusterCache, progress: LivenessCheck, rejections: Rejections
+    ) -> None:
         self._cluster = cluster
         self._store = store
         self._progress = progress
         self._rejections = rejections
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="api")
+        self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="api")
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -48,7 +50,7 @@ class Executor:
     async def in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    async def do_all(self, actions: Sequence[Action]) -> Outcome:
+    async def execute_all(self, actions: Sequence[Action]) -> Outcome:
         """Does them all, also if some are refused or fail. Raises Unreachable: some are done then, some are not."""
         outcome = Outcome()
         for _, group in itertools.groupby(actions, key=lambda action: (type(action), action.kind)):
@@ -62,15 +64,15 @@ class Executor:
 
     async def _do(self, action: Action) -> bool:
         """Do it, and take over what it made of the object; whether that is a change."""
-        body = await self.in_thread(lambda: self._cluster.do(action))
-        self._progress.beat()
+        body = await self.in_thread(lambda: self._cluster.execute(action))
+        self._progress.heartbeat()
         if isinstance(action, Emit):
             return False
         watched = WATCHED_KINDS.get(action.kind)
         if watched is None:
-            log.debug("%s", described(action))
+            log.debug("%s", describe_action(action))
             return False
-        log.info("%s", described(action))
+        log.info("%s", describe_action(action))
         if body is None:
             self._store.remove(watched, action.name)
             return True
@@ -81,22 +83,22 @@ class Executor:
             case bool():
                 outcome.changed |= result
             case ApiError() if isinstance(action, Emit):
-                log.warning("%s was refused: %s", described(action), result)
+                log.warning("%s was refused: %s", describe_action(action), result)
             case ApiError() if result.is_conflict:
                 # the watch, or the next pass, brings what the other writer did
-                log.debug("%s: %s", described(action), result)
+                log.debug("%s: %s", describe_action(action), result)
                 outcome.conflict = True
             case ApiError():
-                outcome.trouble = f"{described(action)} was refused: {result}"
-            case Exception() if not isinstance(result, Unreachable):
+                outcome.error = f"{describe_action(action)} was refused: {result}"
+            case Exception() if not isinstance(result, ApiUnreachable):
                 # one action's fault: it must not undo the pass for all that follow
-                self._rejections.count(Fault(Border.ACTION, described(action), result))
-                outcome.trouble = f"{described(action)} failed: {explained(result)}"
+                self._rejections.count(Fault(Border.ACTION, describe_action(action), result))
+                outcome.error = f"{describe_action(action)} failed: {explained(result)}"
             case _:
                 raise result
 
 
-def described(action: Action) -> str:
+def describe_action(action: Action) -> str:
     verb = type(action).__name__.lower()
     subresource = getattr(action, "subresource", "")
     return f"{verb} {action.kind.value} {action.name}" + (f" {subresource}" if subresource else "")

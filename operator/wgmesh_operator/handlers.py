@@ -13,8 +13,8 @@ from typing import Any
 
 import kopf
 
-from wgmesh_operator.api_resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, Watched
-from wgmesh_operator.controller import Worker
+from wgmesh_operator.api_resources import FIELD_SELECTORS, LABEL_SELECTORS, WATCHED, WatchedResource
+from wgmesh_operator.controller import Controller
 from wgmesh_operator.decisions.faults import Border
 
 SERVER_TIMEOUT_SECONDS = 300
@@ -60,7 +60,7 @@ def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         raise kopf.TemporaryError(f"the credentials cannot be read: {error}", delay=LOGIN_SECONDS) from error
 
 
-def registry(worker: Worker) -> kopf.OperatorRegistry:
+def registry(worker: Controller) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(login)
     tasks: list[asyncio.Task[None]] = []
@@ -76,12 +76,12 @@ def registry(worker: Worker) -> kopf.OperatorRegistry:
 
     kopf.on.startup(registry=made)(start)
     kopf.on.cleanup(registry=made)(stop)
-    for watched in Watched:
+    for watched in WatchedResource:
         _watch(made, worker, watched)
     return made
 
 
-def _watch(made: kopf.OperatorRegistry, worker: Worker, watched: Watched) -> None:
+def _watch(made: kopf.OperatorRegistry, worker: Controller, watched: WatchedResource) -> None:
     async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:
         deliver(worker, watched, type, body)
 
@@ -91,7 +91,7 @@ def _watch(made: kopf.OperatorRegistry, worker: Worker, watched: Watched) -> Non
     )
 
 
-def deliver(worker: Worker, watched: Watched, type: str | None, body: Mapping[str, Any]) -> None:
+def deliver(worker: Controller, watched: WatchedResource, type: str | None, body: Mapping[str, Any]) -> None:
     """Passes one watch event to the store."""
     with worker.rejections.fence(Border.WATCH, str(watched)):
         raw = dict(body)
@@ -101,6 +101,6 @@ def deliver(worker: Worker, watched: Watched, type: str | None, body: Mapping[st
             worker.store.put(watched, raw)
 
 
-def _selector(watched: Watched) -> Any:
+def _selector(watched: WatchedResource) -> Any:
     resource = WATCHED[watched]
     return (resource.group, resource.version, resource.plural)

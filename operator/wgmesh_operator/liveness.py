@@ -10,11 +10,11 @@ from collections.abc import Callable
 STUCK_AFTER_SECONDS = 120.0
 
 
-class Stuck(Exception):
+class ControllerStuck(Exception):
     """Nothing was done for too long."""
 
 
-class Progress:
+class LivenessCheck:
     """`clock` gives monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -23,7 +23,7 @@ class Progress:
         self.passes = 0
         self.failures = 0
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """The loop turned, or a step of it was done."""
         self._beat = self._clock()
 
@@ -34,5 +34,5 @@ class Progress:
         """What the probe shows. Raises Stuck."""
         idle = self.idle_seconds()
         if idle > STUCK_AFTER_SECONDS:
-            raise Stuck(f"no progress for {idle:.0f} s")
+            raise ControllerStuck(f"no progress for {idle:.0f} s")
         return {"idle_seconds": round(idle, 1), "passes": self.passes, "failures": self.failures}

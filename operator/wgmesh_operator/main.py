@@ -17,11 +17,11 @@ from cryptography import x509
 
 from wgmesh_api.certificates import generate_key
 from wgmesh_operator import probes, startup
-from wgmesh_operator.api_client import KubernetesCluster, Unreachable
-from wgmesh_operator.controller import Worker
-from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.api_client import ApiUnreachable, KubernetesClusterApi
+from wgmesh_operator.controller import Controller
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.liveness import Progress
+from wgmesh_operator.liveness import LivenessCheck
 
 log = logging.getLogger("wgmesh_operator")
 
@@ -66,7 +66,7 @@ def command(
 
     Every flag may be given as a variable WGMESH_OPERATOR_*, such as WGMESH_OPERATOR_AGENT_IMAGE.
     """
-    deployment = Deployment(
+    deployment = AgentDefaults(
         namespace=namespace,
         agent_image=agent_image,
         image_pull_policy=agent_image_pull_policy,
@@ -79,7 +79,7 @@ def command(
     sys.exit(run(deployment, health_port, as_json=log_format == "json", verbose=verbose))
 
 
-def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: bool) -> int:
+def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: bool) -> int:
     """Run until a signal ends it; the exit code."""
     import kopf
 
@@ -88,17 +88,17 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
     kopf.configure(verbose=verbose, log_format=kopf.LogFormat.JSON if as_json else kopf.LogFormat.FULL)
     if not verbose:
         # of every event handed over and every probe answered
-        logging.getLogger("kopf._cogs.clients.watching").addFilter(_NotOfRetries())
-        logging.getLogger("kopf._cogs.clients.fetching").addFilter(_NotOfRetries())
+        logging.getLogger("kopf._cogs.clients.watching").addFilter(_DropRetryLines())
+        logging.getLogger("kopf._cogs.clients.fetching").addFilter(_DropRetryLines())
         for talkative in ("kopf", "aiohttp.access"):
             logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
-        cluster = KubernetesCluster.from_environment(deployment.namespace, socket.gethostname())
-    except Unreachable as error:
+        cluster = KubernetesClusterApi.from_environment(deployment.namespace, socket.gethostname())
+    except ApiUnreachable as error:
         log.error("%s", error)
         return 1
-    progress = Progress(time.monotonic)
-    worker = Worker(
+    progress = LivenessCheck(time.monotonic)
+    worker = Controller(
         cluster,
         deployment,
         ENTROPY,
@@ -110,7 +110,7 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
     health = probes.Health(progress, worker.rejections.counts)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(probes.answering(health_port, health.answer))
+            stack.enter_context(probes.probe_server(health_port, health.answer))
         except OSError as error:
             log.error(
                 "cannot answer probes on port %d: %s: free the port, or set --health-port",
@@ -120,7 +120,7 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
             return 1
         # Probes are answered before kopf puts its own handler in the place of this one.
         stack.enter_context(startup.ended_by_sigterm())
-        startup.until_served(cluster)
+        startup.wait_for_api(cluster)
         health.start()
         log.info(
             "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image
@@ -134,7 +134,7 @@ def run(deployment: Deployment, health_port: int, *, as_json: bool, verbose: boo
     return 0
 
 
-class _NotOfRetries(logging.Filter):
+class _DropRetryLines(logging.Filter):
     """Every watch tells of each of its attempts to reach an API server that is away; the worker tells it once."""
 
     def filter(self, record: logging.LogRecord) -> bool:

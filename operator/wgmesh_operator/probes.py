@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from wgmesh_operator.liveness import Progress, Stuck
+from wgmesh_operator.liveness import ControllerStuck, LivenessCheck
 
 log = logging.getLogger(__name__)
 LIVENESS = "/healthz"
-READINESS = "/healthz?ready"
+READINESS_PATH = "/healthz?ready"
 """Paths that the chart's probes request."""
 REQUEST_SECONDS = 10.0
 MAX_CONNECTIONS = 32
@@ -33,25 +33,25 @@ Answer = tuple[int, str, bytes]
 class Health:
     """What probes are answered. Used from several threads; `counts` gives rejected input."""
 
-    def __init__(self, progress: Progress, counts: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, progress: LivenessCheck, counts: Callable[[], Mapping[str, int]]) -> None:
         self._progress = progress
         self._counts = counts
         self._started = threading.Event()
 
     def start(self) -> None:
         """The API server has been found: from now on the operator is ready, and its progress counts."""
-        self._progress.beat()
+        self._progress.heartbeat()
         self._started.set()
 
     def answer(self, path: str) -> Answer:
-        if path not in (LIVENESS, READINESS):
+        if path not in (LIVENESS, READINESS_PATH):
             return 404, TEXT, f"{LIVENESS}\n".encode()
         if not self._started.is_set():
             # not killed while the API server is away, and sent no requests
-            return 503 if path == READINESS else 200, TEXT, b"waiting for the API server\n"
+            return 503 if path == READINESS_PATH else 200, TEXT, b"waiting for the API server\n"
         try:
             progress = self._progress.check()
-        except Stuck as error:
+        except ControllerStuck as error:
             return 503, TEXT, f"{error}\n".encode()
         return 200, JSON, json.dumps({"progress": progress, "rejected": dict(self._counts())}).encode()
 
@@ -105,7 +105,7 @@ def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def answering(port: int, answer: Callable[[str], Answer]) -> Iterator[None]:
+def probe_server(port: int, answer: Callable[[str], Answer]) -> Iterator[None]:
     """Answers probes on all addresses for as long as the block takes.
 
     Raises:

@@ -38,7 +38,7 @@ class Permission:
     scope: Scope = Scope.CLUSTER
 
 
-def _may(
+def _permission(
     group: str, resource: str, verbs: str, why: str, names: tuple[str, ...] = (), scope: Scope = Scope.CLUSTER
 ) -> Permission:
     return Permission(group, resource, frozenset(verbs.split()), why, names, scope)
@@ -48,41 +48,45 @@ def operator_permissions(agent_cluster_role: str = "wgmesh-agent") -> tuple[Perm
     """What the operator uses. It binds agents to `agent_cluster_role`, and to no other role."""
     own = Scope.OWN_NAMESPACE
     return (
-        _may(GROUP, MESHES, "list watch patch", "reads meshes, sets their finalizer"),
-        _may(GROUP, f"{MESHES}/status", "patch", "tells their status"),
-        _may(GROUP, NODES, "list watch create patch delete", "keeps members"),
-        _may(GROUP, f"{NODES}/status", "patch", "tells the status of machines outside the cluster"),
-        _may("", "nodes", "list watch", "knows which nodes there are"),
-        _may("networking.k8s.io", "servicecidrs", "list", "refuses meshes that overlap services"),
-        _may("certificates.k8s.io", "certificatesigningrequests", "list watch", "sees requests"),
-        _may(
+        _permission(GROUP, MESHES, "list watch patch", "reads meshes, sets their finalizer"),
+        _permission(GROUP, f"{MESHES}/status", "patch", "tells their status"),
+        _permission(GROUP, NODES, "list watch create patch delete", "keeps members"),
+        _permission(GROUP, f"{NODES}/status", "patch", "tells the status of machines outside the cluster"),
+        _permission("", "nodes", "list watch", "knows which nodes there are"),
+        _permission("networking.k8s.io", "servicecidrs", "list", "refuses meshes that overlap services"),
+        _permission("certificates.k8s.io", "certificatesigningrequests", "list watch", "sees requests"),
+        _permission(
             "certificates.k8s.io", "certificatesigningrequests/approval", "update", "approves and denies them"
         ),
-        _may("certificates.k8s.io", "certificatesigningrequests/status", "update", "signs them"),
-        _may("certificates.k8s.io", "signers", "approve sign", "those for its own signer", (SIGNER,)),
-        _may(
+        _permission("certificates.k8s.io", "certificatesigningrequests/status", "update", "signs them"),
+        _permission("certificates.k8s.io", "signers", "approve sign", "those for its own signer", (SIGNER,)),
+        _permission(
             "rbac.authorization.k8s.io",
             "clusterrolebindings",
             "create patch delete",
             "binds each mesh's agents to their role",
         ),
-        _may(
+        _permission(
             "rbac.authorization.k8s.io", "clusterroles", "bind", "to that role alone", (agent_cluster_role,)
         ),
-        _may(
+        _permission(
             "", OWN_SECRETS, "list watch create update delete", "keeps CAs, gossip keys, bundles", scope=own
         ),
-        _may("", "serviceaccounts", "create patch delete", "makes each mesh's agents' account", scope=own),
-        _may("apps", "daemonsets", "list watch create patch delete", "runs the agents", scope=own),
-        _may("", "events", "create patch", "tells what happened", scope=Scope.DEFAULT_NAMESPACE),
+        _permission(
+            "", "serviceaccounts", "create patch delete", "makes each mesh's agents' account", scope=own
+        ),
+        _permission("apps", "daemonsets", "list watch create patch delete", "runs the agents", scope=own),
+        _permission("", "events", "create patch", "tells what happened", scope=Scope.DEFAULT_NAMESPACE),
     )
 
 
 def agent_permissions() -> tuple[Permission, ...]:
     """What the agents of every mesh use."""
     return (
-        _may(GROUP, MESHES, "get list watch", "where to enter, whom to trust"),
-        _may(GROUP, NODES, "get list watch", "the roster"),
-        _may(GROUP, f"{NODES}/status", "patch", "tells its own status"),
-        _may("certificates.k8s.io", "certificatesigningrequests", "create get", "asks for its certificate"),
+        _permission(GROUP, MESHES, "get list watch", "where to enter, whom to trust"),
+        _permission(GROUP, NODES, "get list watch", "the roster"),
+        _permission(GROUP, f"{NODES}/status", "patch", "tells its own status"),
+        _permission(
+            "certificates.k8s.io", "certificatesigningrequests", "create get", "asks for its certificate"
+        ),
     )

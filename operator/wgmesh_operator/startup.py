@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wgmesh_operator.api_client import ApiError, Cluster, Unreachable
-from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.api_client import ApiError, ApiUnreachable, ClusterApi
+from wgmesh_operator.api_resources import WatchedResource
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN_SECONDS = 2.0
+POLL_INTERVAL_SECONDS = 2.0
 
 
 @contextmanager
@@ -31,18 +31,18 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def until_served(cluster: Cluster) -> None:
+def wait_for_api(cluster: ClusterApi) -> None:
     """Waits for the API server and the definitions of the resources."""
     said = ""
     while True:
         try:
-            for watched in Watched:
+            for watched in WatchedResource:
                 cluster.list_all(watched)
-        except (ApiError, Unreachable) as error:
+        except (ApiError, ApiUnreachable) as error:
             sentence = f"waiting for the API server to serve {watched}: {error}"
             if sentence != said:
                 log.warning("%s", sentence)
             said = sentence
-            time.sleep(ASK_AGAIN_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
         else:
             return

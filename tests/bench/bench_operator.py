@@ -24,7 +24,7 @@ from tests.bench.processes import cpu_seconds
 from tests.kind.control_plane import PROGRAMS, Client, ControlPlane, control_plane
 from tests.kind.simulated_agents import CRDS, MESHES, NAMESPACE, NODES, OWN, Operator, grant, served
 
-from wgmesh_agent.kube.status_rate_limit import Calm
+from wgmesh_agent.kube.status_rate_limit import StatusRateLimiter
 from wgmesh_api.report import NodeReport
 from wgmesh_api.resources.crd import definitions
 from wgmesh_api.roster import API_VERSION
@@ -197,8 +197,8 @@ def _turns(
     """When each agent writes `after`: what `Calm` says at each tenth of a second, however busy this machine is."""
     turns = []
     for number, name in enumerate(names):
-        calm = Calm(random.Random(number))
-        calm.wrote(before, 0.0)
+        calm = StatusRateLimiter(random.Random(number))
+        calm.record_written(before, 0.0)
         moments = (tick / 10 for tick in range(int(seconds * 10)))
         turn = next((moment for moment in moments if calm.is_due(after, moment)), None)
         if turn is not None:

@@ -24,16 +24,16 @@ from tests.unit.kube.harness import make_authority, tls_files
 
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.session import Session
-from wgmesh_agent.kube.api_client import Api, nodes_path
-from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.api_client import KubernetesApi, nodes_path
+from wgmesh_agent.kube.certificate import CertificateStore
 from wgmesh_agent.kube.list_watch import Freshness, Object
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.roster_policy import RosterPolicy
-from wgmesh_agent.kube.roster_sync import Following
+from wgmesh_agent.kube.roster_sync import RosterSync
 from wgmesh_agent.kube.status_writer import StatusWriter
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.runtime.gc_tuning import relieve_garbage_collector
+from wgmesh_agent.runtime.gc_tuning import tune_garbage_collector
 from wgmesh_api.roster import API_VERSION
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def measure(quick: bool) -> list[Measurement]:
     return rows
 
 
-class _Feed(Api):
+class _Feed(KubernetesApi):
     """An API server whose every word comes from a thread, as from a watch."""
 
     def __init__(self, mesh: Object, nodes: list[Object]) -> None:
@@ -133,7 +133,7 @@ class _Bench:
         node = crowded_node.node(self._folder, port)
         hub = Hub(str(members[0].addresses[0]), port, full_state(members, port, join=True, reply=True))
         # As the agent does, for what it has imported; here also what stands for the others.
-        relieve_garbage_collector()
+        tune_garbage_collector()
         await node.start()
         try:
             async with self._part(f"{len(members):,} members met at once, bound and programmed"):
@@ -156,22 +156,22 @@ class _Bench:
     async def _follow(self, node: MeshNode) -> None:
         own = [_body(node.own_claim())]
         feed = _Feed(_mesh_body(), own + [_body(claim) for claim in self._members])
-        view = RosterView(MESH, OWN)
-        identity = Identity(self._folder)
+        view = RosterCache(MESH, OWN)
+        identity = CertificateStore(self._folder)
 
         async def applied(path: str, body: Object) -> Object:
             return body
 
         feed.apply = applied  # type: ignore[method-assign]
         credentials = Credentials(tls_files(make_authority()))
-        following = Following(
+        following = RosterSync(
             feed, view, identity, RosterPolicy(view, identity), lambda own: True, lambda session: None
         )
-        statuses = StatusWriter(feed, view, identity, credentials, following.entered_by, str)
+        statuses = StatusWriter(feed, view, identity, credentials, following.member_uid, str)
         session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event(), joins=None))
         tasks = [
-            asyncio.create_task(following.follow(session), name="following"),
-            asyncio.create_task(statuses.write(session), name="status"),
+            asyncio.create_task(following.run(session), name="following"),
+            asyncio.create_task(statuses.run(session), name="status"),
         ]
         try:
             async with self._part("the roster listed and compared"):
@@ -183,7 +183,7 @@ class _Bench:
                 await asyncio.sleep(self._seconds)
             feed.end()
             await asyncio.to_thread(writing.join)
-            if session.leave_wanted.is_set() or len(node.ledger) != len(self._members):
+            if session.leave_requested.is_set() or len(node.ledger) != len(self._members):
                 raise CannotRun("the roster was not understood")
         finally:
             for task in tasks:

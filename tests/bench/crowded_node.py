@@ -23,13 +23,13 @@ from wgmesh_agent.gossip.wire.messages import NodeState, NodeStateKind, PushPull
 from wgmesh_agent.gossip.wire.serf_messages import SerfPushPull, encode_serf, encode_tags
 from wgmesh_agent.gossip.wire.stream import StreamCodec, stream_message
 from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
-from wgmesh_agent.linux.backends.backend_selection import Choice
-from wgmesh_agent.linux.netlink_thread import Worker
+from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
+from wgmesh_agent.linux.netlink_thread import NetlinkThread
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.local_node import Identity
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.tags import own_tags
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
 from wgmesh_agent.wireguard.model import Device, Endpoint
@@ -121,7 +121,7 @@ class TextBackend(MemoryBackend):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, time.time)
-        self._worker = Worker("device")
+        self._worker = NetlinkThread("device")
         self._text: tuple[Device, bytes] | None = None
 
     async def read(self) -> Device:
@@ -167,5 +167,10 @@ def node(folder: Path, port: int) -> MeshNode:
         return identity.endpoint
 
     return MeshNode(
-        record, identity, StateFolder(folder, MESH), cast(Choice, _Choice()), standalone(), locate=locate
+        record,
+        identity,
+        StateStore(folder, MESH),
+        cast(SelectedBackend, _Choice()),
+        standalone(),
+        locate=locate,
     )

@@ -19,13 +19,13 @@ from tests.chaos.tunnel import Packet, Tunnel, underlay_address
 from tests.chaos.underlay import Underlay
 from tests.chaos.virtual_loop import EPOCH_UNIX, OFFSET, VirtualLoop
 
-from wgmesh_agent.agent.launch import Plan, _start
+from wgmesh_agent.agent.launch import LaunchPlan, _start
 from wgmesh_agent.agent.run import FORESEEABLE, _private_key
-from wgmesh_agent.agent.session import End, Session, Start
+from wgmesh_agent.agent.session import Session, SessionOutcome, SessionStart
 from wgmesh_agent.mesh.join.server import MeshService
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.state.store import MEMBERS, StateFolder
+from wgmesh_agent.state.store import MEMBERS, StateStore
 from wgmesh_agent.wireguard.clock_steps import Span
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
@@ -65,7 +65,7 @@ class Ground(Protocol):
 
     def machine(self, name: str) -> Machine | None: ...
 
-    def session_of(self, life: Life, key: PrivateKey, start: Start, folder: StateFolder) -> Session: ...
+    def session_of(self, life: Life, key: PrivateKey, start: SessionStart, folder: StateStore) -> Session: ...
 
     def made(self, life: Life, key: PrivateKey) -> None: ...
 
@@ -114,7 +114,7 @@ class Machine:
         self.boots += 1
         self.ground.underlay.plug(self.name, self._receive)
 
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: LaunchPlan) -> None:
         """Starts an agent, unless one runs."""
         if self.life is None and self.is_up:
             self.life = Life(self, plan)
@@ -188,7 +188,7 @@ class Machine:
 class Life:
     """One process of an agent, from its start to its end or its death."""
 
-    def __init__(self, machine: Machine, plan: Plan) -> None:
+    def __init__(self, machine: Machine, plan: LaunchPlan) -> None:
         self.machine = machine
         self.plan = plan
         self.is_dead = False
@@ -226,12 +226,12 @@ class Life:
             try:
                 key, is_new_key = _private_key(folder)
                 machine.ground.made(self, key)
-                start: Start | None = await _start(self.plan, folder, key, is_new_key)
+                start: SessionStart | None = await _start(self.plan, folder, key, is_new_key)
                 while start is not None:
                     session = machine.ground.session_of(self, key, start, folder)
                     self.session = session
                     end = await session.run(asyncio.Event(), asyncio.Event(), start.peers, fresh=start.fresh)
-                    start = session.moved_to if end is End.MOVED else None
+                    start = session.next_start if end is SessionOutcome.RESTARTED else None
             finally:
                 folder.close()
         except Exception as error:
@@ -242,7 +242,7 @@ class Life:
                     machine.ground.loop.call_later(RESTART_SECONDS, machine.start, self.plan)
 
 
-class Disk(StateFolder):
+class Disk(StateStore):
     """The real state folder, on a disk that may be full; a dead process writes nothing."""
 
     def __init__(self, life: Life) -> None:
@@ -257,8 +257,8 @@ class Disk(StateFolder):
         if self._may_write():
             super().save_members(bindings)
 
-    def keep_clock(self, spans: Sequence[Span]) -> bool:
-        return not self._life.machine.disk_full and not self._life.is_dead and super().keep_clock(spans)
+    def save_clock_steps(self, spans: Sequence[Span]) -> bool:
+        return not self._life.machine.disk_full and not self._life.is_dead and super().save_clock_steps(spans)
 
     def _may_write(self) -> bool:
         if self._life.machine.disk_full and not self._life.is_dead:

@@ -14,7 +14,7 @@ from tests.chaos.invariants import Broken
 from tests.netns.mesh_harness import Tunnel, WireGuard
 
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey
 
 NODES = ("n1", "n2")
@@ -25,7 +25,7 @@ class Ground:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.hosts = {name: SimpleNamespace(name=name, disk=folder / name) for name in NODES}
-        self.folders = {name: StateFolder(folder / name, "lab") for name in NODES}
+        self.folders = {name: StateStore(folder / name, "lab") for name in NODES}
         self.tunnels: dict[str, dict[str, Tunnel]] = {name: {} for name in NODES}
         self.keys = {name: str(self.folders[name].private_key().public()) for name in NODES}
         for number, name in enumerate(NODES, 1):

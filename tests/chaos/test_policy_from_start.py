@@ -18,10 +18,10 @@ from tests.chaos.virtual_mesh import World
 from tests.unit.kube.harness import MemoryApi, mesh_body, node_body
 
 from wgmesh_agent.agent.policies import Policies
-from wgmesh_agent.agent.session import Session, Start
+from wgmesh_agent.agent.session import Session, SessionStart
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
@@ -64,7 +64,7 @@ class Run(World):
             api = MemoryApi()
             for body in (mesh_body(), node_body("n1", 1), node_body("n2", 2)):
                 api.put(body)
-            view, identity = RosterView("blue", "n2"), Identity(self._disk)
+            view, identity = RosterCache("blue", "n2"), CertificateStore(self._disk)
             view.start(api)
             identity.save_uid("uid-n2")
             membership = RosterPolicy(view, identity)
@@ -84,16 +84,16 @@ class Run(World):
         self.start("n2", plan)
         await asyncio.sleep(SECONDS)
         first = self._note(n2)
-        again = Start(
+        again = SessionStart(
             plan.role(first.node.identity.private_key), plan.policies, first.node.record, (), fresh=True
         )
-        first.move(again)
+        first.restart_with(again)
         await asyncio.sleep(1.0)
         self.start("late", self.joining("late", ["n2"]))
         await asyncio.sleep(SECONDS)
         self._note(n2)
         late = self.machines["late"].session
-        seen.late_is_member = late is not None and not late.node.is_alone()
+        seen.late_is_member = late is not None and not late.node.is_isolated()
 
     def _note(self, machine: Machine) -> Session:
         session, seen = _session(machine), self.seen

@@ -17,12 +17,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, ip_network
 from typing import Protocol
 
-from wgmesh_agent.wireguard.backend import BackendKind, Opened
+from wgmesh_agent.wireguard.backend import BackendKind, OpenResult
 from wgmesh_agent.wireguard.diff import Change
 from wgmesh_agent.wireguard.errors import InterfaceGoneError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec, IPAddress, Network
-from wgmesh_agent.wireguard.patch import applied
+from wgmesh_agent.wireguard.patch import apply
 
 REKEY_AFTER_SECONDS = 120.0
 REJECT_AFTER_SECONDS = 180.0
@@ -164,7 +164,7 @@ class Tunnel:
     def apply(self, changes: Sequence[Change]) -> None:
         """Each change by itself: a peer removed and made again is a new one."""
         for change in changes:
-            self._device = applied(self._standing(), [change], now_unix=self._wall())
+            self._device = apply(self._standing(), [change], now_unix=self._wall())
             for key in self._peers.keys() - self._device.peers.keys():
                 self._forget(self._peers.pop(key))
             for key in self._device.peers:
@@ -350,8 +350,8 @@ class TunnelBackend:
         self._tunnel = tunnel
         self._is_dead = is_dead
 
-    async def open(self, spec: InterfaceSpec) -> Opened:
-        return Opened(self._tunnel.open(spec) if not self._is_dead() else True)
+    async def open(self, spec: InterfaceSpec) -> OpenResult:
+        return OpenResult(self._tunnel.open(spec) if not self._is_dead() else True)
 
     async def read(self) -> Device:
         return self._tunnel.read()

@@ -23,20 +23,20 @@ from tests.chaos.virtual_adapters import virtual_world
 from tests.chaos.virtual_loop import EPOCH_UNIX, VirtualLoop
 from tests.chaos.virtual_observer import Onlooker
 
-from wgmesh_agent.agent.launch import Plan
+from wgmesh_agent.agent.launch import LaunchPlan
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import FORESEEABLE
-from wgmesh_agent.agent.session import Role as SessionRole
-from wgmesh_agent.agent.session import Session, Start
+from wgmesh_agent.agent.session import Session, SessionStart
+from wgmesh_agent.agent.session import SessionConfig as SessionRole
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
-from wgmesh_agent.mesh.join.joiner import Door
+from wgmesh_agent.mesh.join.joiner import JoinTarget
 from wgmesh_agent.mesh.membership.local_node import Identity
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.policy import StandalonePolicy
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.settings.model import BackendChoice, HostPort, NodeSettings
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
@@ -87,7 +87,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self._folder = folder
         self._bound = bound
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, LaunchPlan] = {}
         self.onlooker = Onlooker(self.machines, self.underlay, self.loop, self.rng)
         self._faults = Faults(self)
         self._names: dict[IPAddress, str] = {}
@@ -105,7 +105,7 @@ class World:
     def machine(self, name: str) -> Machine | None:
         return self.machines.get(name)
 
-    def session_of(self, life: Life, key: PrivateKey, start: Start, folder: StateFolder) -> Session:
+    def session_of(self, life: Life, key: PrivateKey, start: SessionStart, folder: StateStore) -> Session:
         machine, record = life.machine, start.record
         self.onlooker.record.entered(machine.name, key.public(), record.addresses)
         identity = Identity(key, PORT, machine.endpoint, 1420, f"wg{MESH}")
@@ -223,14 +223,14 @@ class World:
             verbosity=Verbosity.DEFAULT,
         )  # fmt: skip
 
-    def _founding(self, name: str) -> Plan:
+    def _founding(self, name: str) -> LaunchPlan:
         tls = certificates.credentials(MESH, name, Role.BOOTSTRAP)
         record = MeshRecord(
             mesh=MESH, node=name, addresses=(RANGE[1],), ranges=(RANGE,), ipam_ranges=(),
             created_unix=int(EPOCH_UNIX), joined_unix=int(EPOCH_UNIX), gossip_keys=(self.rng.randbytes(32),),
             profile="lan", gossip_port=7946, bootstrap=True, tags={}, requires_admission=True,
         )  # fmt: skip
-        return Plan(
+        return LaunchPlan(
             self._settings(name), lambda key: SessionRole(BIND, tls, None, SERVICE_PORT), self.policies_of(name, ()),
             record, (), None, None, None,
         )  # fmt: skip
@@ -239,17 +239,19 @@ class World:
         """What decides for the agent of this machine."""
         return Policies(StandalonePolicy(()), StandaloneKeyPolicy(), StaticBootstraps(bootstraps))
 
-    def joining(self, name: str, doors: list[str], *, bootstrap: bool = False) -> Plan:
+    def joining(self, name: str, doors: list[str], *, bootstrap: bool = False) -> LaunchPlan:
         """An agent that enters by the nodes of `doors`."""
         tls = certificates.credentials(MESH, name, Role.BOOTSTRAP if bootstrap else Role.NODE)
         asked = tuple(HostPort(str(self.machines[door].address), SERVICE_PORT) for door in doors)
 
         def role(key: PrivateKey) -> SessionRole:
-            door = Door(asked, tls, MESH, name, key.public())
+            door = JoinTarget(asked, tls, MESH, name, key.public())
             return SessionRole(BIND if bootstrap else None, tls if bootstrap else None, door, SERVICE_PORT)
 
         ranges = (RANGE,) if bootstrap else ()
-        return Plan(self._settings(name), role, self.policies_of(name, asked), None, ranges, None, None, None)
+        return LaunchPlan(
+            self._settings(name), role, self.policies_of(name, asked), None, ranges, None, None, None
+        )
 
     def add(self, name: str) -> Machine:
         """A new machine, up and without an agent."""
@@ -262,7 +264,7 @@ class World:
         machine.boot()
         return machine
 
-    def start(self, name: str, plan: Plan | None = None) -> None:
+    def start(self, name: str, plan: LaunchPlan | None = None) -> None:
         """Starts an agent, unless one runs: by a new plan, or as before."""
         if plan is not None:
             self._plans[name] = plan

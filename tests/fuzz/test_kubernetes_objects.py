@@ -23,8 +23,8 @@ from tests.unit.operator.harness import (
 
 from wgmesh_api.fields import UnreadableObject
 from wgmesh_api.roster import read_mesh, read_node
-from wgmesh_operator.api_resources import Watched
-from wgmesh_operator.cluster_cache import Store
+from wgmesh_operator.api_resources import WatchedResource
+from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.plan import plan_mesh
 
 
@@ -50,13 +50,13 @@ def settled() -> MemoryApi:
 
 
 API = settled()
-LISTED: dict[Watched, list[dict[str, Any]]] = {
-    watched: json.loads(json.dumps(API.list_all(watched)[0])) for watched in Watched
+LISTED: dict[WatchedResource, list[dict[str, Any]]] = {
+    watched: json.loads(json.dumps(API.list_all(watched)[0])) for watched in WatchedResource
 }
-VERSIONS = {watched: API.list_all(watched)[1] for watched in Watched}
+VERSIONS = {watched: API.list_all(watched)[1] for watched in WatchedResource}
 PLACES = [
     (watched, number)
-    for watched in (Watched.MESHES, Watched.MEMBERS, Watched.REQUESTS)
+    for watched in (WatchedResource.MESHES, WatchedResource.MEMBERS, WatchedResource.REQUESTS)
     for number in range(len(LISTED[watched]))
 ]
 """Objects of others than the API server's own controllers, and the operator itself."""
@@ -69,7 +69,7 @@ def restored(body: Any, original: dict[str, Any]) -> Any:
     return {**body, "kind": original["kind"], "metadata": copy.deepcopy(original["metadata"])}
 
 
-def _placed(number: int, body: Any) -> tuple[Watched, int, Any]:
+def _placed(number: int, body: Any) -> tuple[WatchedResource, int, Any]:
     watched, at = PLACES[number]
     return watched, at, restored(body, LISTED[watched][at])
 
@@ -83,12 +83,12 @@ class Kept:
     """A store of all objects, in which some are odd for the length of a plan: only those are read anew."""
 
     def __init__(self) -> None:
-        self._store = Store(NAMESPACE, lambda _names: None)
-        for watched in Watched:
-            self._store.take_list(watched, LISTED[watched], VERSIONS[watched])
+        self._store = ClusterCache(NAMESPACE, lambda _names: None)
+        for watched in WatchedResource:
+            self._store.replace_from_list(watched, LISTED[watched], VERSIONS[watched])
         self._version = 1 << 40
 
-    def planned(self, meshes: Sequence[str], odd: list[tuple[Watched, int, Any]]) -> list[Any]:
+    def planned(self, meshes: Sequence[str], odd: list[tuple[WatchedResource, int, Any]]) -> list[Any]:
         """The plan of each mesh, where the operator sees the odd objects as the first thing ever of their names."""
         for watched, number, body in odd:
             self._first_seen(watched, LISTED[watched][number], body)
@@ -98,7 +98,7 @@ class Kept:
         assert self._store.state.unreadable == ()
         return plans
 
-    def _first_seen(self, watched: Watched, original: dict[str, Any], body: dict[str, Any]) -> None:
+    def _first_seen(self, watched: WatchedResource, original: dict[str, Any], body: dict[str, Any]) -> None:
         self._version += 1
         self._store.remove(watched, original["metadata"]["name"])
         metadata = {**original["metadata"], "resourceVersion": str(self._version)}
@@ -117,24 +117,24 @@ UNTOUCHED = KEPT.planned(["red"], [])[0].actions
 
 @given(st.lists(odd_objects, min_size=2, max_size=3))
 @fuzzed_by(2)
-def test_the_operator_plans_whatever_objects_are_like(odd: list[tuple[Watched, int, Any]]) -> None:
+def test_the_operator_plans_whatever_objects_are_like(odd: list[tuple[WatchedResource, int, Any]]) -> None:
     KEPT.planned(["blue", "red"], odd)
 
 
 @given(odd_objects)
 @fuzzed
-def test_an_odd_object_of_one_mesh_leaves_the_other_alone(odd: tuple[Watched, int, Any]) -> None:
+def test_an_odd_object_of_one_mesh_leaves_the_other_alone(odd: tuple[WatchedResource, int, Any]) -> None:
     watched, number, body = odd
     if belongs_to("red", LISTED[watched][number]) or belongs_to("red", body):
         return
     # A mesh may claim another's range by its own spec: then both are told.
-    if watched is Watched.MESHES:
+    if watched is WatchedResource.MESHES:
         body = {**body, "spec": LISTED[watched][number]["spec"]}
     (plan,) = KEPT.planned(["red"], [(watched, number, body)])
     assert plan.actions == UNTOUCHED
 
 
-@given(objects_like(*LISTED[Watched.MESHES]))
+@given(objects_like(*LISTED[WatchedResource.MESHES]))
 @fuzzed
 def test_a_mesh_is_read_or_unreadable(body: Any) -> None:
     try:
@@ -144,7 +144,7 @@ def test_a_mesh_is_read_or_unreadable(body: Any) -> None:
     assert mesh.name
 
 
-@given(objects_like(*LISTED[Watched.MEMBERS]))
+@given(objects_like(*LISTED[WatchedResource.MEMBERS]))
 @fuzzed
 def test_a_member_is_read_or_unreadable(body: Any) -> None:
     try:

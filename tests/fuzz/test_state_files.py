@@ -14,7 +14,7 @@ from tests.unit.factories import mesh_record
 
 from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.state.codec import members_from_json, members_to_json, mesh_from_json, mesh_to_json
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -27,7 +27,7 @@ RANGES = (ip_network("10.232.0.0/16"),)
 
 
 def ledger() -> Ledger:
-    return Ledger(Own("n9", OWN, (ip_address("10.232.0.9"),), RANGES))
+    return Ledger(LocalClaim("n9", OWN, (ip_address("10.232.0.9"),), RANGES))
 
 
 def members() -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_a_mesh_record_that_is_read_can_be_used(content: Any) -> None:
         node_name=record.node, address=record.addresses[0], port=record.gossip_port, profile=PROFILES[record.profile],
         tags=record.tags,
     )  # fmt: skip
-    Ledger(Own(record.node, OWN, record.addresses, record.ranges))
+    Ledger(LocalClaim(record.node, OWN, record.addresses, record.ranges))
     replace(record, joined_unix=1)
 
 
@@ -67,5 +67,5 @@ def test_a_member_snapshot_that_is_read_can_be_used(content: Any) -> None:
         bindings = members_from_json(content["members"])
     except REFUSALS:
         return
-    restored = Ledger(Own("n9", OWN, (ip_address("10.232.0.9"),), RANGES), bindings)
+    restored = Ledger(LocalClaim("n9", OWN, (ip_address("10.232.0.9"),), RANGES), bindings)
     assert members_from_json(json.loads(json.dumps(members_to_json(restored)))) == list(restored)

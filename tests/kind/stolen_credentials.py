@@ -12,7 +12,7 @@ from tests.kind.meshes import Mesh
 from tests.kind.nodes import Node
 
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
-from wgmesh_agent.mesh.join.client import JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinUnreachable, join
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -34,7 +34,7 @@ def join_with(shown: TLSFiles, bootstrap: str, mesh: str, member: Object) -> str
 
     "admitted", or why not: its words if it said no, what happened to the connection if it did not speak at all.
     """
-    entering = enter(
+    entering = join(
         bootstrap,
         Credentials(shown),
         mesh=mesh,

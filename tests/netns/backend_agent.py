@@ -32,7 +32,7 @@ class Agent:
         self._watch: asyncio.Task[None] | None = None
 
     async def choose(self, preference: str, name: str) -> Any:
-        choice = await backend_selection.choose(preference, name)
+        choice = await backend_selection.select_backend(preference, name)
         self.backend = choice.backend(name, on_restarted=self._restarted, on_trouble=self.troubles.append)
         return choice
 
@@ -69,7 +69,7 @@ class Agent:
         return sum(1 for _ in os.scandir("/proc/self/fd"))
 
     async def route_to(self, destination: Any) -> UnderlayRoute:
-        return route_lookup.route_to(destination)
+        return route_lookup.lookup_route(destination)
 
     async def local_addresses(self, interface: str) -> Any:
         return await route_lookup.local_addresses(interface)

@@ -114,7 +114,7 @@ async def test_routes_of_narrow_paths_come_change_and_go_and_leave_others_alone(
         await member(agent, kind, one, two.as_peer("10.9.1.2"))
         for mtu in (1300, 1280):
             spec = replace(
-                one.spec(), paths=tuple(Route(destination, mtu, 1200) for destination in destinations)
+                one.spec(), peer_routes=tuple(Route(destination, mtu, 1200) for destination in destinations)
             )
             await agent.open(spec)
             assert shown() == {(str(address), mtu, 1200) for address in two.mesh_addresses}

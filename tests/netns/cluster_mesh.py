@@ -12,7 +12,7 @@ from wgmesh_api.certificates import generate_key, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import bootstrap_dns_name
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.trust.signing_requests import Grant, sign
+from wgmesh_operator.decisions.trust.signing_requests import Approval, sign
 
 
 class ClusterMesh(Mesh):
@@ -22,7 +22,7 @@ class ClusterMesh(Mesh):
         key_file, certificate_file = self._certificates / f"{node}.key", self._certificates / f"{node}.pem"
         if not key_file.exists():
             key, now = generate_key(), datetime.now(UTC)
-            grant = Grant(
+            grant = Approval(
                 identity=NodeIdentity(self.name, node, role),
                 public_key=key.public_key(),
                 addresses=tuple(

@@ -10,7 +10,7 @@ import os
 import sys
 from ipaddress import ip_address
 
-from wgmesh_agent.mesh.join.client import Admitted, enter
+from wgmesh_agent.mesh.join.client import JoinResult, join
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -18,8 +18,8 @@ from wgmesh_agent.wireguard.model import Endpoint
 async def main(mesh: str, own: str, count: int, bootstraps: list[str]) -> None:
     keys = [PrivateKey.generate(os.urandom).public() for _ in range(count)]
 
-    async def one(number: int) -> Admitted:
-        return await enter(
+    async def one(number: int) -> JoinResult:
+        return await join(
             bootstraps[number % len(bootstraps)],
             None,
             mesh=mesh,

@@ -108,7 +108,7 @@ class RandomHost:
             self.early = True
             return chance.randint(1, EARLY - 1)
         if kind < 0.5:
-            return policy_rules.priority_of("wglab") + chance.randint(-1, 5)
+            return policy_rules.first_priority_of("wglab") + chance.randint(-1, 5)
         if kind < 0.7:
             return chance.randint(32_700, 32_765)
         return chance.randint(EARLY, 32_699)
@@ -181,26 +181,26 @@ class Mesh:
         length = network.max_prefixlen if number else network.prefixlen + 1
         ranges = ip_network(f"{network[-2 if number else 0]}/{length}")
         self.spec = InterfaceSpec(
-            name, (own,), (ranges,), 1420, beyond=tuple(Route(ip_network(one)) for one in behind),
-            sources=(ip_network(ANNOUNCED[version]),), port=51820 + number,
+            name, (own,), (ranges,), 1420, subnet_routes=tuple(Route(ip_network(one)) for one in behind),
+            local_networks=(ip_network(ANNOUNCED[version]),), port=51820 + number,
         )  # fmt: skip
 
     def settle(self, times: int = 2) -> None:
-        with rtnetlink.rtnetlink("a test") as ipr:
-            if wireguard_interface.find(ipr, self.spec.name) is None:
+        with rtnetlink.open_rtnetlink("a test") as ipr:
+            if wireguard_interface.find_interface(ipr, self.spec.name) is None:
                 ipr.link("add", ifname=self.spec.name, kind="bridge")
             for _ in range(times):
-                link = wireguard_interface.find(ipr, self.spec.name)
+                link = wireguard_interface.find_interface(ipr, self.spec.name)
                 assert link is not None
-                differed = wireguard_interface.settle(ipr, link, self.spec)
+                differed = wireguard_interface.apply_spec(ipr, link, self.spec)
         assert not differed, f"the second pass found something to do: {differed}"
 
     def leave(self) -> None:
-        with rtnetlink.rtnetlink("a test") as ipr:
+        with rtnetlink.open_rtnetlink("a test") as ipr:
             wireguard_interface.clear(ipr, self.spec.name)
-            link = wireguard_interface.find(ipr, self.spec.name)
+            link = wireguard_interface.find_interface(ipr, self.spec.name)
             assert link is not None
-            wireguard_interface.remove(ipr, link)
+            wireguard_interface.remove_interface(ipr, link)
 
 
 def answers(host: RandomHost, meshes: list[Mesh]) -> dict[Question, Answer]:
@@ -250,10 +250,12 @@ def is_the_mesh_s(question: Question, after: Answer, meshes: list[Mesh]) -> bool
         return True
     if any(ip_address(target) in network for mesh in whose for network in mesh.spec.ranges):
         return True
-    behind = any(ip_address(target) in route.destination for mesh in whose for route in mesh.spec.beyond)
+    behind = any(
+        ip_address(target) in route.destination for mesh in whose for route in mesh.spec.subnet_routes
+    )
     unsourced = source is None and name is None
     announced = source is not None and any(
-        ip_address(source) in one for mesh in whose for one in mesh.spec.sources
+        ip_address(source) in one for mesh in whose for one in mesh.spec.local_networks
     )
     return behind and (unsourced or announced)
 
@@ -289,7 +291,7 @@ def differences(seed: int, version: int) -> list[str]:
         wrong += [
             f"{question}: {after[question]} is not by the mesh"
             for mesh in meshes
-            for route in mesh.spec.beyond
+            for route in mesh.spec.subnet_routes
             for question in [(str(route.destination[9]), mesh.own, None)]
             if after[question][1:2] != (mesh.spec.name,)
         ]

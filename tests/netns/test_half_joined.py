@@ -10,7 +10,7 @@ from tests.netns.mesh_harness import eventually, lab_network, stays, wireguard
 
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.mesh.join.bootstrap import SWEEP_SECONDS
-from wgmesh_agent.mesh.join.registrar import ARRIVAL_SECONDS
+from wgmesh_agent.mesh.join.registrar import JOIN_DEADLINE_SECONDS
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180), pytest.mark.slow]
 
@@ -32,7 +32,7 @@ def test_a_joiner_that_dies_half_way_leaves_no_peer_and_no_address_behind() -> N
             return [node for node in ("n1", "n2") if key in wireguard(network.hosts[node]).tunnels]
 
         eventually(lambda: holders() == ["n1", "n2"], 10, "both have the peer")
-        left = began + ARRIVAL_SECONDS - time.monotonic() - 5
+        left = began + JOIN_DEADLINE_SECONDS - time.monotonic() - 5
         stays(lambda: holders() == ["n1", "n2"], left, "it has its minute")
         eventually(lambda: holders() == [], SWEEP_SECONDS + 20, "both have let it go")
         assert "joiner never came" in mesh.agents["n1"].said()

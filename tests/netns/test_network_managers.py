@@ -19,7 +19,7 @@ from tests.netns.mesh_harness import eventually, lab_network
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.processes import children_of
-from wgmesh_agent.linux.policy_rules import table_of
+from wgmesh_agent.linux.policy_rules import routing_table_of
 
 pytestmark = pytest.mark.netns
 SITE = "192.168.7.0/24"
@@ -82,7 +82,7 @@ def mesh() -> Iterator[Mesh]:
 
 def of_mesh(host: Host) -> str:
     """Addresses, routes and rules of the mesh; a link-local address is none of its."""
-    table = str(table_of("wglab"))
+    table = str(routing_table_of("wglab"))
     commands = (
         "-4 -br address show dev wglab",
         "route show dev wglab",
@@ -103,7 +103,7 @@ def taken(mesh: Mesh, node: str) -> Iterator[list[str]]:
             yield lines
         finally:
             stop(monitor)
-    marks = ("wglab", "proto 87", f"table {table_of('wglab')}", f"lookup {table_of('wglab')}")
+    marks = ("wglab", "proto 87", f"table {routing_table_of('wglab')}", f"lookup {routing_table_of('wglab')}")
     lines += [
         line
         for line in path.read_text(errors="replace").splitlines()

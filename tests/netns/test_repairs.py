@@ -16,11 +16,11 @@ from tests.netns.mesh_harness import Pinging, eventually, has_interface, lab_net
 from wgmesh_agent.lab.command import LabError
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
-from wgmesh_agent.linux.policy_rules import table_of
+from wgmesh_agent.linux.policy_rules import routing_table_of
 
 pytestmark = pytest.mark.netns
 SITE, GATE = "192.168.7.0/24", "192.168.7.1"
-TABLE = str(table_of("wglab"))
+TABLE = str(routing_table_of("wglab"))
 AT_ONCE_SECONDS = 1.5
 """A second, and what the look itself takes."""
 

@@ -13,12 +13,12 @@ from tests.netns.mesh_harness import cable, eventually, lab_network, wgmesh, wir
 from wgmesh_agent.lab.host import Host
 from wgmesh_agent.lab.mesh import Mesh
 from wgmesh_agent.lab.network import Network
-from wgmesh_agent.linux.policy_rules import priority_of, table_of
+from wgmesh_agent.linux.policy_rules import first_priority_of, routing_table_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 SITE, OTHER = "192.168.7.0/24", "192.168.8.0/24"
 PRINTER = "192.168.7.9"
-TABLE = str(table_of("wglab"))
+TABLE = str(routing_table_of("wglab"))
 
 
 def site(network: Network, gateway: str) -> None:
@@ -102,7 +102,7 @@ def test_a_network_like_one_s_own_is_refused_there_and_taken_elsewhere(mesh: Mes
 def test_the_main_table_holds_none_of_it_and_rules_lead_to_ours(mesh: Mesh) -> None:
     host = mesh.network.hosts["n1"]
     assert SITE not in host.run(["ip", "route", "show"]).stdout
-    first = priority_of("wglab")
+    first = first_priority_of("wglab")
     assert rules(host) == [
         f"from all ipproto udp sport 54540 lookup {TABLE} goto {first + 2} proto 87",
         f"from {mesh.mesh_address('n1')} lookup {TABLE} proto 87",

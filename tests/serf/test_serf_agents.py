@@ -18,7 +18,7 @@ from wgmesh_agent.gossip.serf.events import NameConflict, QueryReceived, UserEve
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
 from wgmesh_agent.gossip.wire.keyring import Keyring, decode_key, encode_key
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.rotation.gossip_key import GossipRotation, NotRotated
+from wgmesh_agent.mesh.rotation.gossip_key import GossipKeyRotation, RotationFailed
 
 pytestmark = pytest.mark.serf
 
@@ -359,14 +359,14 @@ async def test_a_rotation_takes_agents_along_and_waits_for_no_dead_one(
     keyring = Keyring(decode_key(KEY_TEXT))
     node = await our_node(join=agents[0], keyring=keyring)
     await eventually(lambda: all(agent.status("ours") == "alive" for agent in agents), 5, "ours is alive")
-    rotation = GossipRotation(node, keyring, list)
+    rotation = GossipKeyRotation(node, keyring, list)
     assert (await rotation.rotate(decode_key(NEW_KEY))).members == 4
     listing = await in_thread(agents[0], "keys", "-list")
     assert f"{NEW_KEY}  [4/4]" in listing
     assert KEY_TEXT not in listing
     await asyncio.to_thread(agents[2].kill)
     again = await rotation.rotate(bytes(32))
-    assert (again.members, again.kept) == (3, "")
+    assert (again.members, again.old_keys_kept) == (3, "")
     assert f"{encode_key(bytes(32))}  [3/3]" in await in_thread(agents[1], "keys", "-list")
 
 
@@ -386,8 +386,8 @@ async def test_a_key_that_an_agent_installed_meanwhile_ends_our_rotation_and_is_
                 await in_thread(agents[1], "keys", f"-install={NEW_KEY}")
             return await node.change_keys(operation, key, nodes)
 
-    with pytest.raises(NotRotated, match="at the same time; the old key stays in use"):
-        await GossipRotation(Meddled(), keyring, list).rotate(bytes(32))
+    with pytest.raises(RotationFailed, match="at the same time; the old key stays in use"):
+        await GossipKeyRotation(Meddled(), keyring, list).rotate(bytes(32))
     listing = await in_thread(agents[0], "keys", "-list")
     assert f"{NEW_KEY}  [3/3]" in listing
     assert f"{KEY_TEXT}  [3/3]" in listing

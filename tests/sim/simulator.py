@@ -17,7 +17,7 @@ from typing import Any
 from wgmesh_agent.gossip.memberlist.config import LAN, Profile, SerfConfig
 from wgmesh_agent.gossip.memberlist.senders import Vouching
 from wgmesh_agent.gossip.memberlist.streams import CloseStream, OpenStream, WriteStream
-from wgmesh_agent.gossip.serf.events import Notification
+from wgmesh_agent.gossip.serf.events import SerfEvent
 from wgmesh_agent.gossip.serf.serf import Serf
 from wgmesh_agent.gossip.wire.endpoint import Endpoint
 from wgmesh_agent.gossip.wire.keyring import Keyring
@@ -53,7 +53,7 @@ class Node:
     scheduled: float | None = None
     stalled_until: float = 0.0
     busy_until: float = 0.0
-    log: list[tuple[float, Notification]] = field(default_factory=list)
+    log: list[tuple[float, SerfEvent]] = field(default_factory=list)
 
     def statuses(self) -> dict[str, MemberStatus]:
         """What it thinks of everybody."""

@@ -15,7 +15,7 @@ from wgmesh_agent.gossip.serf.events import (
     MemberLeft,
     UserEventReceived,
 )
-from wgmesh_agent.gossip.serf.query_client import Question
+from wgmesh_agent.gossip.serf.query_client import QueryRequest
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 
 SEEDS = (1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow))
@@ -283,7 +283,7 @@ def test_a_ping_query_is_acknowledged_by_all_and_relays_help_through_a_cut(seed:
     # n5 cannot answer n0 directly; the query itself and relayed answers come by others.
     simulator.cut(nodes[5], nodes[0])
     asked = [
-        nodes[0].core.query(Question("_serf_ping", ack=True, relay_factor=factor), simulator.now)
+        nodes[0].core.query(QueryRequest("_serf_ping", ack=True, relay_factor=factor), simulator.now)
         for factor in (0, 3)
     ]
     simulator.pump(nodes[0])

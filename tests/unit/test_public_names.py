@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.unit.kube.metrics_factories import names as metric_names
 
 from wgmesh_agent.mesh.join.decision import DenialReason
-from wgmesh_agent.mesh.membership.admission_record import Fault
+from wgmesh_agent.mesh.membership.admission_record import AdmissionFaultReason
 
 AGENT = Path(__file__).parents[2] / "node-agent" / "wgmesh_agent"
 WIRE = {
@@ -75,4 +75,7 @@ def test_metrics_stay() -> None:
 
 
 def test_reasons_stay() -> None:
-    assert {*(reason.value for reason in DenialReason), *(fault.value for fault in Fault)} >= REASONS
+    assert {
+        *(reason.value for reason in DenialReason),
+        *(fault.value for fault in AdmissionFaultReason),
+    } >= REASONS

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.mesh.membership.ledger import join
+from wgmesh_agent.mesh.membership.ledger import join_addresses
 from wgmesh_agent.settings.model import NodeSettings
 
 
@@ -30,7 +30,7 @@ def _lines(
         "Mesh name": record.mesh,
         "Mesh CIDR range": ", ".join(map(str, record.ranges)),
         "This node's name": record.node,
-        "This node's mesh IP": join(record.addresses),
+        "This node's mesh IP": join_addresses(record.addresses),
         "This node's endpoint": str(identity.endpoint),
         "WireGuard": f"{identity.interface}, {node.backend.kind.value} ({backend_reason})",
         "Gossip": f"port {record.gossip_port}, {record.profile} timing, "

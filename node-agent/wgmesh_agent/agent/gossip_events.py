@@ -18,44 +18,44 @@ from wgmesh_agent.gossip.serf.events import (
     MemberReaped,
     MemberUpdated,
     NameConflict,
-    Notification,
+    SerfEvent,
     UserEventReceived,
 )
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.endpoint_flaps import Wandering
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.endpoint_flaps import EndpointFlapDetector
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import ENDPOINT_ADDRESS, ENDPOINT_PORT
-from wgmesh_agent.mesh.membership.tracker import Membership
-from wgmesh_agent.mesh.probing.service import Prober
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
+from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.log_limit import LogLimit
 from wgmesh_agent.runtime.supervisor import FatalError
 
 log = structlog.get_logger()
 EVENTS = border("gossip event", "news of a member, or a user event of one")
 COUNT_SECONDS = 5.0
-EVENTS_AT_ONCE = 32
+EVENTS_PER_TURN = 32
 STRANGERS_A_MINUTE = 120
 """Lines of log about members that are not bound: as many as join a large mesh in a minute."""
 
 
-class NameLost(FatalError):
+class NameConflictLost(FatalError):
     """The mesh decided that this node's name is another's."""
 
 
-class Listening:
+class GossipEventDispatcher:
     """One instance a node; `run` and `count` for as long as it does."""
 
     def __init__(
         self,
         own_name: str,
         gossip: GossipNode,
-        membership: Membership,
-        prober: Prober,
-        wandering: Wandering,
-        refusals: Refusals,
-        changes: Changes,
+        membership: MembershipTracker,
+        prober: ProbeService,
+        wandering: EndpointFlapDetector,
+        refusals: RejectionLog,
+        changes: Signal,
         user_events: Mapping[str, Callable[[bytes], object]],
     ) -> None:
         """`user_events`: who takes the payload of which."""
@@ -75,45 +75,45 @@ class Listening:
         handled = 0
         async for event in self._gossip.events:
             handled += 1
-            if handled % EVENTS_AT_ONCE == 0:
+            if handled % EVENTS_PER_TURN == 0:
                 # Thousands wait when a mesh is met: none of them may keep the rest of the agent waiting.
                 await asyncio.sleep(0)
-            with EVENTS.fence(type(event).__name__, passing=(NameLost,)):
+            with EVENTS.fence(type(event).__name__, passing=(NameConflictLost,)):
                 self._handle(event)
 
-    def _handle(self, event: Notification) -> None:
+    def _handle(self, event: SerfEvent) -> None:
         match event:
             case MemberJoined(member) | MemberUpdated(member) | MemberLeft(member) | MemberFailed(member):
-                self._member_news(member)
+                self._on_member_event(member)
             case MemberReaped(member):
-                self._membership.reaped(member)
+                self._membership.on_reaped(member)
                 self._logged.pop(member.name, None)
                 self._wandering.forget(member.name)
-                self._changes.bump()
+                self._changes.notify()
             case UserEventReceived(name=name, payload=payload):
                 if name in self._user_events:
                     self._user_events[name](payload)
             case NameConflict():
-                self._name_conflict(event)
+                self._on_name_conflict(event)
             case KeyringChanged():
                 log.info("gossip keys changed")
-                self._changes.bump()
+                self._changes.notify()
 
-    async def count(self) -> None:
+    async def collect_counters(self) -> None:
         """Counts what the gossip core refused among this node's refusals, until it is cancelled."""
         while True:
             await asyncio.sleep(COUNT_SECONDS)
-            self._refusals.overtake(self._gossip.counters.refused)
+            self._refusals.add_gossip_counters(self._gossip.counters.refused)
 
-    def _member_news(self, member: Member) -> None:
-        self._membership.heard(member)
+    def _on_member_event(self, member: Member) -> None:
+        self._membership.on_member_update(member)
         self._log(member)
         if self._membership.is_bound(member.name):
             told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
-            self._wandering.told(member.name, told, time.monotonic())
+            self._wandering.record(member.name, told, time.monotonic())
         if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
-            self._prober.news(member.address, failed=member.status is MemberStatus.FAILED)
-        self._changes.bump()
+            self._prober.on_member_change(member.address, failed=member.status is MemberStatus.FAILED)
+        self._changes.notify()
 
     def _log(self, member: Member) -> None:
         """Logs each change of status of bound members, and of the others, which anybody can invent, some a minute."""
@@ -126,11 +126,11 @@ class Listening:
             return
         log.info("member", node=member.name, status=status, address=str(member.address))
 
-    def _name_conflict(self, event: NameConflict) -> None:
+    def _on_name_conflict(self, event: NameConflict) -> None:
         if event.name == self._own_name and event.lost:
-            raise NameLost(
+            raise NameConflictLost(
                 f"most members know another node as {event.name}, at {event.theirs}: give one of the two another name"
             )
-        self._refusals.count(
+        self._refusals.record(
             "name_conflict", f"{event.theirs} says to be {event.name}, which lives at {event.ours}"
         )

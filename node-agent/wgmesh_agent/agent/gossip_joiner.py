@@ -10,23 +10,23 @@ import structlog
 
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.mesh.dataplane.handshake_trigger import knock
+from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.scaling import stretch
+from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.model import Device, IPAddress
 
 log = structlog.get_logger()
 ANSWERS = border("gossip join", "what a member answers to our join by TCP")
 HANDSHAKE_SECONDS = 5.0
 RECONNECT_SECONDS = 2.0
-JOIN_AT_ONCE = 3
-CROWD = 8
+MAX_CONCURRENT_JOINS = 3
+SCALE_ABOVE_MEMBERS = 8
 """Members from which on one tries the more seldom: all of them together about four times a second."""
 
 
-class Meeting:
+class GossipJoiner:
     """One instance a node."""
 
     def __init__(
@@ -49,14 +49,14 @@ class Meeting:
         self._absent = absent
         self._device = device
 
-    async def enter(self) -> bool:
+    async def join_any(self) -> bool:
         """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
         bindings = sorted(self._ledger, key=lambda b: (not b.claim.bootstrap, -b.last_seen, random.random()))  # noqa: S311
         if not bindings:
             return False
-        await self._first_handshake([b.claim.addresses[0] for b in bindings[:JOIN_AT_ONCE]])
-        for start in range(0, len(bindings), JOIN_AT_ONCE):
-            if await self._join(bindings[start : start + JOIN_AT_ONCE]):
+        await self._wait_for_handshake([b.claim.addresses[0] for b in bindings[:MAX_CONCURRENT_JOINS]])
+        for start in range(0, len(bindings), MAX_CONCURRENT_JOINS):
+            if await self._join(bindings[start : start + MAX_CONCURRENT_JOINS]):
                 return True
         return False
 
@@ -69,18 +69,18 @@ class Meeting:
         while True:
             before = self._absent()
             known = len(self._ledger) - len(before)
-            pause = RECONNECT_SECONDS * stretch(known, CROWD)
+            pause = RECONNECT_SECONDS * interval_scale(known, SCALE_ABOVE_MEMBERS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             names = {binding.claim.node for binding in before}
             absent = [binding for binding in self._absent() if not known or binding.claim.node in names]
             if absent:
                 await self._join([random.choice(absent)])  # noqa: S311
 
-    async def _first_handshake(self, addresses: Sequence[IPAddress]) -> None:
+    async def _wait_for_handshake(self, addresses: Sequence[IPAddress]) -> None:
         deadline = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
         pause = 0.02
         while asyncio.get_running_loop().time() < deadline:
-            knock(addresses)
+            trigger_handshakes(addresses)
             await asyncio.sleep(pause)
             device = await self._device()
             if any(peer.last_handshake for peer in device.peers.values()):

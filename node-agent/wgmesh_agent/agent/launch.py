@@ -13,24 +13,24 @@ from typing import Any
 import structlog
 
 from wgmesh_agent.agent.policies import Policies
-from wgmesh_agent.agent.run import Conflict, Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import Role, Start
+from wgmesh_agent.agent.run import ConfigConflict, Entry, endpoint_of, run_agent
+from wgmesh_agent.agent.session import SessionConfig, SessionStart
 from wgmesh_agent.linux.interface_addresses import has_addresses
 from wgmesh_agent.mesh.credentials import Credentials, load_tls_files
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
 from wgmesh_agent.mesh.join.bootstrap_directory import (
     BootstrapDirectory,
     CombinedBootstraps,
     StaticBootstraps,
 )
-from wgmesh_agent.mesh.join.bundle import out_of_time, read_bundle
-from wgmesh_agent.mesh.join.bundle_reloader import BundleWatch
+from wgmesh_agent.mesh.join.bundle import read_bundle, validity_problem
+from wgmesh_agent.mesh.join.bundle_reloader import BundleReloader
 from wgmesh_agent.mesh.join.joiner import (
     EARLIEST,
-    CannotEnter,
-    Door,
-    enter_mesh,
-    record_of,
+    JoinFailed,
+    JoinTarget,
+    join_mesh,
+    mesh_record_from,
     until_the_clock_is_set,
 )
 from wgmesh_agent.mesh.join.other_bootstraps import other_bootstraps
@@ -39,9 +39,9 @@ from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.names import default_node_name
 from wgmesh_agent.mesh.membership.policy import StandalonePolicy
 from wgmesh_agent.mesh.psk.derivation import parse_secrets
-from wgmesh_agent.mesh.psk.secret_file import SecretSource, from_file
+from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_file
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
-from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
@@ -53,7 +53,7 @@ from wgmesh_agent.settings.model import (
     NodeSettings,
     ServerTLS,
 )
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.preshared import SecretsError
@@ -62,7 +62,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LaunchPlan:
     """What `bootstrap` and `join` come down to.
 
     Attributes:
@@ -72,9 +72,9 @@ class Plan:
     """
 
     node: NodeSettings
-    role: Callable[[PrivateKey], Role]
+    role: Callable[[PrivateKey], SessionConfig]
     policies: Policies
-    founds: MeshRecord | None
+    creates: MeshRecord | None
     ipam_ranges: tuple[Any, ...]
     join_timeout_seconds: float | None
     profile: GossipProfile | None
@@ -91,13 +91,13 @@ def run_join(settings: JoinSettings) -> int:
     """Runs a plain node until it is stopped; the exit status. Raises SettingsError for a bundle out of its time."""
     if settings.bundle is None:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
-    watch = BundleWatch(settings.bundle)
+    watch = BundleReloader(settings.bundle)
     return run_agent(
         settings.node, lambda: _entry(_join_plan(settings, watch.credentials, watch)), watch.beside
     )
 
 
-def _entry(plan: Plan) -> Entry:
+def _entry(plan: LaunchPlan) -> Entry:
     return functools.partial(_start, plan)
 
 
@@ -105,11 +105,11 @@ def _bootstrap_entry(settings: BootstrapSettings) -> Entry:
     """What it is made of is read at once, so that a mistake is told at once."""
     tls, client, secrets = _tls(settings.tls), _tls(settings.client_tls), secrets_of(settings.node, None)
 
-    async def entry(folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
-        if tls is not None and folder.is_blank():
+    async def entry(folder: StateStore, key: PrivateKey, is_new_key: bool) -> SessionStart:
+        if tls is not None and folder.is_empty():
             await until_the_clock_is_set()
         others = await other_bootstraps(
-            settings.bootstrap_addrs, settings.grpc_bind_port, founds=folder.is_blank()
+            settings.bootstrap_addrs, settings.grpc_bind_port, founds=folder.is_empty()
         )
         plan = _bootstrap_plan(settings, others, tls, client, secrets)
         return await _start(plan, folder, key, is_new_key)
@@ -117,35 +117,35 @@ def _bootstrap_entry(settings: BootstrapSettings) -> Entry:
     return entry
 
 
-async def _start(plan: Plan, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
+async def _start(plan: LaunchPlan, folder: StateStore, key: PrivateKey, is_new_key: bool) -> SessionStart:
     """The mesh as remembered, founded, or entered just now."""
     role = plan.role(key)
     remembered = _remembered(plan, folder)
     if remembered is not None:
         remembered = replace(remembered, bootstrap=role.bind is not None)
-        if role.door is None:
+        if role.join_target is None:
             remembered = replace(remembered, routes=plan.node.routes)
-        is_other = _has_other_addresses(plan.bundle, remembered) or _asks_anew(plan, remembered)
-        if role.door is not None and (is_new_key or is_other):
-            door = replace(role.door, node=remembered.node, replaces=folder.earlier_private_key())
+        is_other = _has_other_addresses(plan.bundle, remembered) or _must_rejoin_for_routes(plan, remembered)
+        if role.join_target is not None and (is_new_key or is_other):
+            door = replace(role.join_target, node=remembered.node, replaces=folder.earlier_private_key())
             try:
-                return await _entered(plan, role, door, folder, remembered, 0.0)
-            except (CannotEnter, NoEndpoint) as error:
+                return await _joined(plan, role, door, folder, remembered, 0.0)
+            except (JoinFailed, NoUsableEndpoint) as error:
                 log.warning("not admitted anew yet", why=str(error), next="trying on")
-                role = replace(role, door=door)
-        return Start(role, plan.policies, remembered)
-    if plan.founds is not None:
-        return Start(role, plan.policies, plan.founds, fresh=True)
+                role = replace(role, join_target=door)
+        return SessionStart(role, plan.policies, remembered)
+    if plan.creates is not None:
+        return SessionStart(role, plan.policies, plan.creates, fresh=True)
     now = datetime.now(UTC)
-    problem = out_of_time(plan.bundle, now) if plan.bundle is not None and now >= EARLIEST else None
+    problem = validity_problem(plan.bundle, now) if plan.bundle is not None and now >= EARLIEST else None
     if problem is not None:
         raise SettingsError(problem)
-    if role.door is None:
-        raise Conflict("neither a mesh to make nor a bootstrap node to ask")
-    return await _entered(plan, role, role.door, folder, None, plan.join_timeout_seconds)
+    if role.join_target is None:
+        raise ConfigConflict("neither a mesh to make nor a bootstrap node to ask")
+    return await _joined(plan, role, role.join_target, folder, None, plan.join_timeout_seconds)
 
 
-def _asks_anew(plan: Plan, remembered: MeshRecord) -> bool:
+def _must_rejoin_for_routes(plan: LaunchPlan, remembered: MeshRecord) -> bool:
     """Whether this node announces other routes than when it entered, or not all of those it was to announce."""
     given = remembered.admission.routes if remembered.admission else ()
     return plan.node.routes != remembered.routes or not set(plan.node.routes) <= set(given)
@@ -156,21 +156,21 @@ def _has_other_addresses(bundle: Bundle | None, remembered: MeshRecord) -> bool:
     return bundle is not None and bool(bundle.addresses) and bundle.addresses != remembered.addresses
 
 
-async def _entered(
-    plan: Plan,
-    role: Role,
-    door: Door,
-    folder: StateFolder,
+async def _joined(
+    plan: LaunchPlan,
+    role: SessionConfig,
+    door: JoinTarget,
+    folder: StateStore,
     earlier: MeshRecord | None,
     timeout_seconds: float | None,
-) -> Start:
+) -> SessionStart:
     async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
         return await endpoint_of(plan.node, towards, ())
 
     if timeout_seconds != 0:
         await _until_it_has_an_endpoint(lambda: endpoint(()), timeout_seconds)
-    admitted = await enter_mesh(door, endpoint, timeout_seconds)
-    record = record_of(admitted, plan.node.mesh_name, earlier, bootstrap=role.bind is not None)
+    admitted = await join_mesh(door, endpoint, timeout_seconds)
+    record = mesh_record_from(admitted, plan.node.mesh_name, earlier, bootstrap=role.bind is not None)
     record = replace(
         record,
         ipam_ranges=plan.ipam_ranges,
@@ -180,7 +180,7 @@ async def _entered(
     )
     folder.save_mesh(record)
     folder.forget_earlier_key()
-    return Start(role, plan.policies, record, admitted.peers, fresh=True)
+    return SessionStart(role, plan.policies, record, admitted.peers, fresh=True)
 
 
 async def _until_it_has_an_endpoint(
@@ -195,7 +195,7 @@ async def _until_it_has_an_endpoint(
             try:
                 await endpoint()
                 return
-            except NoEndpoint as error:
+            except NoUsableEndpoint as error:
                 if not is_passing(error):
                     raise
                 if addressed_since is None and await has_addresses():
@@ -210,11 +210,11 @@ async def _until_it_has_an_endpoint(
             await waiting.pause()
 
 
-def _remembered(plan: Plan, folder: StateFolder) -> MeshRecord | None:
+def _remembered(plan: LaunchPlan, folder: StateStore) -> MeshRecord | None:
     try:
         record = folder.mesh()
-    except DamagedFile as error:
-        if plan.founds is not None:
+    except CorruptFile as error:
+        if plan.creates is not None:
             raise
         log.error("mesh forgotten", why=str(error), next="entering again by a bootstrap node")
         return None
@@ -222,11 +222,11 @@ def _remembered(plan: Plan, folder: StateFolder) -> MeshRecord | None:
         return None
     name = plan.node.node_name
     if name is not None and name != record.node:
-        raise Conflict(
+        raise ConfigConflict(
             f"this machine is the member {record.node} of the mesh {record.mesh}, and cannot become {name}: start it "
             f"as {record.node} and run `wgmesh leave`; if its state is another machine's, remove {folder.path}"
         )
-    founds = plan.founds
+    founds = plan.creates
     if founds is not None and founds.ranges != record.ranges:
         log.warning("the mesh keeps its ranges", ranges=[str(n) for n in record.ranges])
     if founds is not None and founds.gossip_keys and not set(founds.gossip_keys) <= set(record.gossip_keys):
@@ -239,23 +239,23 @@ def _bootstrap_plan(
     others: tuple[HostPort, ...],
     tls: Credentials | None,
     client: Credentials | None,
-    secrets: SecretSource,
-) -> Plan:
+    secrets: SecretFile,
+) -> LaunchPlan:
     bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
-    founds = None if others else _founded(settings)
-    return Plan(
+    founds = None if others else _created(settings)
+    return LaunchPlan(
         node=settings.node,
-        role=lambda key: Role(
+        role=lambda key: SessionConfig(
             bind,
             tls,
-            _door(settings.node, others, client, key, secrets),
+            _join_target(settings.node, others, client, key, secrets),
             settings.grpc_bind_port,
             secrets,
         ),
         policies=Policies(
             StandalonePolicy(settings.allow_routes), StandaloneKeyPolicy(), StaticBootstraps(others)
         ),
-        founds=founds,
+        creates=founds,
         ipam_ranges=settings.cidr_ipam,
         join_timeout_seconds=settings.join_timeout_seconds,
         profile=None,
@@ -263,25 +263,27 @@ def _bootstrap_plan(
     )
 
 
-def _join_plan(settings: JoinSettings, client: Credentials | None, *directories: BootstrapDirectory) -> Plan:
+def _join_plan(
+    settings: JoinSettings, client: Credentials | None, *directories: BootstrapDirectory
+) -> LaunchPlan:
     """Args:
     directories: what else than the settings says where bootstrap nodes serve.
     """
     secrets = secrets_of(settings.node, settings.bundle)
     given = StaticBootstraps(settings.bootstrap_addrs)
-    return Plan(
+    return LaunchPlan(
         node=settings.node,
-        role=lambda key: Role(
+        role=lambda key: SessionConfig(
             None,
             None,
-            _door(settings.node, settings.bootstrap_addrs, client, key, secrets),
+            _join_target(settings.node, settings.bootstrap_addrs, client, key, secrets),
             settings.bootstrap_addrs[0].port,
             secrets=secrets,
         ),
         policies=Policies(
             StandalonePolicy(()), StandaloneKeyPolicy(), CombinedBootstraps((given, *directories))
         ),
-        founds=None,
+        creates=None,
         ipam_ranges=(),
         join_timeout_seconds=settings.join_timeout_seconds,
         profile=settings.gossip_profile,
@@ -290,7 +292,7 @@ def _join_plan(settings: JoinSettings, client: Credentials | None, *directories:
     )
 
 
-def _founded(settings: BootstrapSettings) -> MeshRecord:
+def _created(settings: BootstrapSettings) -> MeshRecord:
     node, now = settings.node, int(time.time())
     keys = () if node.dev else (settings.encryption_key or os.urandom(32),)
     if node.dev and settings.encryption_key:
@@ -314,16 +316,16 @@ def _founded(settings: BootstrapSettings) -> MeshRecord:
     )
 
 
-def _door(
+def _join_target(
     node: NodeSettings,
     bootstraps: tuple[HostPort, ...],
     tls: Credentials | None,
     key: PrivateKey,
-    secrets: SecretSource,
-) -> Door | None:
+    secrets: SecretFile,
+) -> JoinTarget | None:
     if not bootstraps:
         return None
-    return Door(
+    return JoinTarget(
         bootstraps,
         tls,
         node.mesh_name,
@@ -335,17 +337,17 @@ def _door(
     )
 
 
-def secrets_of(node: NodeSettings, bundle: Bundle | None) -> SecretSource:
+def secrets_of(node: NodeSettings, bundle: Bundle | None) -> SecretFile:
     """Those in the file that was named, else those in the bundle. Raises Conflict."""
     try:
         if node.psk_file is not None:
             return from_file(node.psk_file, node.mesh_name)
         if bundle is not None:
             path, mesh = bundle.path, bundle.mesh
-            return SecretSource(lambda: parse_secrets("\n".join(read_bundle(path).secrets), mesh))
+            return SecretFile(lambda: parse_secrets("\n".join(read_bundle(path).secrets), mesh))
     except SecretsError as error:
-        raise Conflict(str(error)) from error
-    return SecretSource()
+        raise ConfigConflict(str(error)) from error
+    return SecretFile()
 
 
 def _tls(files: ServerTLS | ClientTLS | None) -> Credentials | None:

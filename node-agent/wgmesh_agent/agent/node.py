@@ -10,54 +10,58 @@ from ipaddress import ip_interface
 
 import structlog
 
-from wgmesh_agent.agent.gossip_events import Listening
-from wgmesh_agent.agent.gossip_joiner import RECONNECT_SECONDS, Meeting
+from wgmesh_agent.agent.gossip_events import GossipEventDispatcher
+from wgmesh_agent.agent.gossip_joiner import RECONNECT_SECONDS, GossipJoiner
 from wgmesh_agent.agent.policies import Policies
-from wgmesh_agent.agent.tag_publisher import OwnTags
-from wgmesh_agent.control.rtt_collector import REQUEST, RESPONSE, RTTs
+from wgmesh_agent.agent.tag_publisher import TagPublisher
+from wgmesh_agent.control.rtt_collector import RTT_REQUEST_EVENT, RTT_RESPONSE_EVENT, RTTCollector
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.linux.address_monitor import host_changes
-from wgmesh_agent.linux.backends.backend_selection import Choice
-from wgmesh_agent.linux.ip_forwarding import Forwarding
+from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
+from wgmesh_agent.linux.ip_forwarding import IPForwarding
 from wgmesh_agent.linux.port_owner import needing
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.dataplane.interface_watch import InterfaceWatch
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
-from wgmesh_agent.mesh.discovery.endpoint_monitor import Location
-from wgmesh_agent.mesh.discovery.endpoint_query import QUERY as WHERE_QUERY
-from wgmesh_agent.mesh.discovery.nat_detection import NAT_KEEPALIVE_SECONDS, Outside
-from wgmesh_agent.mesh.discovery.service import Paths
+from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
+from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY as WHERE_QUERY
+from wgmesh_agent.mesh.discovery.nat_detection import NAT_KEEPALIVE_SECONDS, ObservedEndpoint
+from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
 from wgmesh_agent.mesh.membership import member_view
-from wgmesh_agent.mesh.membership.admissions import ANSWER_BYTES, QUERY, Admissions
-from wgmesh_agent.mesh.membership.announcements import ANNOUNCEMENT, announce
+from wgmesh_agent.mesh.membership.admissions import (
+    ADMISSION_QUERY,
+    MAX_QUERY_RESPONSE_BYTES,
+    AdmissionService,
+)
+from wgmesh_agent.mesh.membership.announcements import ANNOUNCEMENT_EVENT, announce
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, Wandering
+from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetector
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own, usable_endpoints
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim, usable_endpoints
 from wgmesh_agent.mesh.membership.local_node import Identity
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.membership.tracker import Membership
-from wgmesh_agent.mesh.probing.service import Prober
-from wgmesh_agent.mesh.psk.secret_file import SecretSource
-from wgmesh_agent.mesh.psk.service import Preshared
-from wgmesh_agent.mesh.relay.service import QUERY as RELAY_QUERY
-from wgmesh_agent.mesh.relay.service import Relaying
-from wgmesh_agent.mesh.rotation.announcement_proxy import QUERY as HERALD
-from wgmesh_agent.mesh.rotation.announcement_proxy import Heralding
-from wgmesh_agent.mesh.routing.mss_clamp import Clamping
-from wgmesh_agent.mesh.routing.subnet_routes import Beyond
-from wgmesh_agent.runtime.change_signal import Changes
-from wgmesh_agent.runtime.debounced_writer import Writer, calm_seconds
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
+from wgmesh_agent.mesh.probing.service import ProbeService
+from wgmesh_agent.mesh.psk.secret_file import SecretFile
+from wgmesh_agent.mesh.psk.service import PSKManager
+from wgmesh_agent.mesh.relay.service import RELAY_QUERY as RELAY_QUERY
+from wgmesh_agent.mesh.relay.service import RelayService
+from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY as HERALD
+from wgmesh_agent.mesh.rotation.announcement_proxy import AnnouncementProxy
+from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
+from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
+from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.debounced_writer import DebouncedWriter, snapshot_interval_seconds
 from wgmesh_agent.runtime.gc_tuning import collect_regularly
 from wgmesh_agent.runtime.supervisor import Run, Supervisor
-from wgmesh_agent.state.mesh_record_store import KeptRecord
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.mesh_record_store import MeshRecordStore
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.clock_steps import ClockSteps
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
@@ -77,14 +81,14 @@ class MeshNode:
         self,
         record: MeshRecord,
         identity: Identity,
-        folder: StateFolder,
-        choice: Choice,
+        folder: StateStore,
+        choice: SelectedBackend,
         policies: Policies,
         *,
         locate: Callable[[], Awaitable[Endpoint]],
         trust: Credentials | None = None,
         signer: Credentials | None = None,
-        secrets: SecretSource | None = None,
+        secrets: SecretFile | None = None,
     ) -> None:
         """
         Args:
@@ -102,25 +106,28 @@ class MeshNode:
             on_restarted=lambda: self.reconciler.poke(),
             on_trouble=lambda error: log.error("WireGuard in trouble", why=str(error)),
         )
-        self.refusals = Refusals()
-        self.wandering, self.calls = Wandering(), Calls()
-        self.changes = Changes()
+        self.refusals = RejectionLog()
+        self.wandering, self.calls = EndpointFlapDetector(), Calls()
+        self.changes = Signal()
         self.behind_nat = False
         self.ledger = Ledger(
-            Own(record.node, identity.private_key.public(), record.addresses, record.ranges), folder.members()
+            LocalClaim(record.node, identity.private_key.public(), record.addresses, record.ranges),
+            folder.members(),
         )
-        self.preshared = Preshared(secrets or SecretSource(), self.ledger)
-        self.admissions = Admissions(record, trust, signer, self.ledger, self.refusals, policies.membership)
-        self.kept = KeptRecord(
+        self.preshared = PSKManager(secrets or SecretFile(), self.ledger)
+        self.admissions = AdmissionService(
+            record, trust, signer, self.ledger, self.refusals, policies.membership
+        )
+        self.kept = MeshRecordStore(
             folder, replace(record, requires_admission=self.admissions.required), policies.keys
         )
-        self.tags = OwnTags(
+        self.tags = TagPublisher(
             self.kept, self.own_claim, self.probe_port, self.preshared, self._ledger_changed,
             lambda tags: self.gossip.set_tags(tags),
         )  # fmt: skip
         announced = record.admission.routes if record.admission is not None else record.routes
-        self.forwarding = forwarding = Forwarding(folder.path, identity.interface)
-        self.beyond = Beyond(
+        self.forwarding = forwarding = IPForwarding(folder.path, identity.interface)
+        self.beyond = SubnetRoutes(
             identity.interface,
             self.ledger,
             self.refusals,
@@ -131,15 +138,15 @@ class MeshNode:
         self.repairs = Repairs(identity.interface)
         self.reconciler = Reconciler(
             self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
-            ages=HandshakeAges(ClockSteps(folder.clock(), folder.keep_clock)),
-            keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.granted,
-            shape=lambda desired, actual, now_unix: self.preshared.shape(
-                self.relaying.shape(self.paths.shape(desired, actual, now_unix), actual), actual, now_unix
+            ages=HandshakeAges(ClockSteps(folder.clock_steps(), folder.save_clock_steps)),
+            keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.allowed_ips,
+            shape=lambda desired, actual, now_unix: self.preshared.refine(
+                self.relaying.refine(self.paths.refine(desired, actual, now_unix), actual), actual, now_unix
             ),
             seen=self._saw, repairs=self.repairs,
         )  # fmt: skip
         self.keyring = (
-            Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.keep_ring)
+            Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.persist_keyring)
             if record.gossip_keys
             else None
         )
@@ -149,14 +156,14 @@ class MeshNode:
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=self.tags.first(),
+                tags=self.tags.initial(),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
-                query_response_bytes=ANSWER_BYTES,
+                query_response_bytes=MAX_QUERY_RESPONSE_BYTES,
             ),
             keyring=self.keyring,
             vouching=LedgerVouching(self.ledger, is_admitted=self.admissions.required),
         )
-        self.prober = Prober(
+        self.prober = ProbeService(
             record.addresses[0], self.probe_port, identity.mtu,
             lambda: member_view.probed(
                 [*self.members(), *self.membership.departing()], self.ledger, self.probe_port
@@ -166,7 +173,7 @@ class MeshNode:
             endpoint=lambda device, address: member_view.endpoint_of(self.ledger, device, address),
             paths_changed=self._ledger_changed,
         )  # fmt: skip
-        self.membership = Membership(
+        self.membership = MembershipTracker(
             self.ledger,
             self.refusals,
             self.gossip.members,
@@ -175,50 +182,59 @@ class MeshNode:
             self.prober,
             policies.membership,
         )
-        self.meeting = Meeting(
-            self.gossip, record.gossip_port, self.ledger, self.membership.absent, self.reconciler.read
+        self.meeting = GossipJoiner(
+            self.gossip,
+            record.gossip_port,
+            self.ledger,
+            self.membership.unknown_to_gossip,
+            self.reconciler.read,
         )
-        self.location = Location(
+        self.location = EndpointMonitor(
             locate,
             self._seen_by_others,
             lambda: len(self.ledger),
             self._publish,
             given=identity.endpoint_given,
         )
-        self.relaying = Relaying(
+        self.relaying = RelayService(
             identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
             self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
         )  # fmt: skip
-        self.paths = Paths(
+        self.paths = EndpointDiscovery(
             self.gossip, self.ledger, self.prober, self.refusals,
             lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
-            self._own_endpoints, lambda: self.identity.endpoint, self.location.doubt, lambda: self.location.known,
+            self._own_endpoints, lambda: self.identity.endpoint, self.location.invalidate, lambda: self.location.known,
             self.relaying.untaken,
         )  # fmt: skip
-        self.gossip.on_query(WHERE_QUERY, self.paths.answer)
-        self.gossip.on_query(RELAY_QUERY, self.relaying.answer)
-        self.gossip.on_query(QUERY, lambda request: self.admissions.answer(request, self.own_claim()))
-        self.rtts = RTTs(self.gossip, record.node)
+        self.gossip.on_query(WHERE_QUERY, self.paths.answer_query)
+        self.gossip.on_query(RELAY_QUERY, self.relaying.answer_query)
+        self.gossip.on_query(
+            ADMISSION_QUERY, lambda request: self.admissions.answer_query(request, self.own_claim())
+        )
+        self.rtts = RTTCollector(self.gossip, record.node)
         self.watch = InterfaceWatch(identity.interface, self.reconciler, self.repairs, forwarding.again)
-        self.clamping = Clamping(identity.interface)
+        self.clamping = MSSClamp(identity.interface)
         self.tasks = Supervisor()
-        heralding = Heralding(
+        heralding = AnnouncementProxy(
             self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
         )
-        self.gossip.on_query(HERALD, heralding.answer)
-        self.listening = Listening(
+        self.gossip.on_query(HERALD, heralding.answer_query)
+        self.listening = GossipEventDispatcher(
             record.node, self.gossip, self.membership, self.prober, self.wandering, self.refusals, self.changes,
             {
-                ANNOUNCEMENT: self.membership.announced,
-                REQUEST: lambda payload: self.tasks.start(self.rtts.answer(payload), "rtt"),
-                RESPONSE: self.rtts.collect,
+                ANNOUNCEMENT_EVENT: self.membership.on_announcement,
+                RTT_REQUEST_EVENT: lambda payload: self.tasks.start(self.rtts.answer_request(payload), "rtt"),
+                RTT_RESPONSE_EVENT: self.rtts.on_response,
             },
         )  # fmt: skip
-        self._snapshot = Writer(
-            self.changes, self._collect_snapshot, "member snapshot", lambda: calm_seconds(len(self.ledger))
+        self._snapshot = DebouncedWriter(
+            self.changes,
+            self._collect_snapshot,
+            "member snapshot",
+            lambda: snapshot_interval_seconds(len(self.ledger)),
         )
-        for refusal in self.ledger.refused_at_load:
-            self.refusals.count(refusal.reason.value, refusal.message)
+        for refusal in self.ledger.rejected_at_load:
+            self.refusals.record(refusal.reason.value, refusal.message)
 
     @property
     def record(self) -> MeshRecord:
@@ -233,7 +249,7 @@ class MeshNode:
             self.record.addresses,
             (self.identity.endpoint,),
             self.record.bootstrap,
-            routes=self.beyond.announced,
+            routes=self.beyond.advertised,
             secret_ids=self.preshared.ids,
         )
 
@@ -246,10 +262,10 @@ class MeshNode:
         """How often within ten minutes the member told or called from another endpoint, and the former one again."""
         now, binding = time.monotonic(), self.ledger.by_name(node)
         called = self.calls.returns(binding.claim.public_key, now) if binding is not None else 0
-        return max(self.wandering.returns(node, now), called)
+        return max(self.wandering.flap_count(node, now), called)
 
     def _saw(self, device: Device) -> None:
-        self.preshared.look(device)
+        self.preshared.observe(device)
         self.calls.look(device, time.monotonic())
 
     def interface_spec(self) -> InterfaceSpec:
@@ -258,9 +274,9 @@ class MeshNode:
             addresses=tuple(ip_interface(address) for address in self.record.addresses),
             ranges=self.record.ranges,
             mtu=self.identity.mtu,
-            paths=self.beyond.paths(self.prober.reduced()),
-            beyond=self.beyond.routes(self.prober.reduced()),
-            sources=self.beyond.announced,
+            peer_routes=self.beyond.peer_routes(self.prober.reduced_mtus()),
+            subnet_routes=self.beyond.device_routes(self.prober.reduced_mtus()),
+            local_networks=self.beyond.advertised,
             port=self.identity.listen_port,
         )
 
@@ -278,7 +294,7 @@ class MeshNode:
             self.membership.accept(claim, Origin.PEERS)
         await self.beyond.start()
         await self.reconciler.reconcile()
-        self.kept.keep()
+        self.kept.persist_if_possible()
         with needing(
             self.record.gossip_port, ("tcp", "udp"), "gossip; -gossip-port of the mesh, spec.gossip.port"
         ):
@@ -302,12 +318,12 @@ class MeshNode:
             ("routes beyond nodes", self.beyond.run),
             ("clamping", lambda: self.clamping.run(self.interface_spec, self.changes)),
             ("reconnect", self.meeting.reconnect),
-            ("count gossip", self.listening.count),
+            ("count gossip", self.listening.collect_counters),
             ("addresses", self._watch_addresses),
             ("location", self.location.run),
             ("paths", lambda: self.paths.run(self.changes)),
             ("relaying", self.relaying.run),
-            ("pre-shared secrets", lambda: self.preshared.follow(self.tags.tell_secrets)),
+            ("pre-shared secrets", lambda: self.preshared.run(self.tags.publish_secrets)),
             (
                 "admissions",
                 lambda: self.admissions.run(
@@ -320,7 +336,7 @@ class MeshNode:
         """All members by name; those that left are none, though gossip remembers them for a day."""
         return member_view.present(self.gossip.members())
 
-    def is_alone(self) -> bool:
+    def is_isolated(self) -> bool:
         """Whether gossip has no other member alive."""
         return not any(name != self.record.node for name in member_view.alive(self.gossip.members()))
 
@@ -328,7 +344,7 @@ class MeshNode:
         """The names of the bootstrap nodes that gossip has alive."""
         return member_view.bootstraps_alive(self.gossip.members(), self.ledger)
 
-    def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
+    def replace_gossip_keys(self, keys: tuple[bytes, ...], since: int) -> None:
         """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.
 
         Raises:
@@ -337,18 +353,18 @@ class MeshNode:
         """
         if self.keyring is None:
             raise KeyringError("gossip of this mesh is not encrypted")
-        self.kept.become(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
-        self.keyring.take(keys)
+        self.kept.replace(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
+        self.keyring.replace(keys)
         log.info("gossip keys changed", on_the_ring=len(keys))
-        self.changes.bump()
+        self.changes.notify()
 
     def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
         announce(self.gossip, claim, kind)
 
-    async def remember(self) -> None:
+    async def write_snapshot(self) -> None:
         """Returns when the members known now are on disk, or that failed and was logged."""
-        await self._snapshot.write()
+        await self._snapshot.write_now()
 
     async def device(self) -> Device:
         """What WireGuard holds now. Raises BackEndError."""
@@ -357,7 +373,7 @@ class MeshNode:
     async def stop(self) -> None:
         """Ends the agent and nothing else: the interface stays, the others keep this member."""
         await self.tasks.stop()
-        await self._snapshot.write()
+        await self._snapshot.write_now()
         self.prober.close()
         await self.gossip.close()
         await self.backend.close()
@@ -372,7 +388,7 @@ class MeshNode:
         self.prober.close()
         await self.gossip.close()
         await self._remove_from_host()
-        self.folder.forget()
+        self.folder.clear()
 
     async def _remove_from_host(self) -> None:
         """All that an agent makes on a machine but its files; by now nothing runs any more that could make it anew.
@@ -398,25 +414,25 @@ class MeshNode:
 
     def _ledger_changed(self) -> None:
         self.reconciler.poke()
-        self.changes.bump()
+        self.changes.notify()
 
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self.membership.refresh()
-            self.changes.bump()
+            self.changes.notify()
 
     async def _watch_addresses(self) -> None:
         async for change in host_changes():
             if change.lost_address:
                 log.info("this machine lost an address")
-                self.reconciler.source_lost()
+                self.reconciler.source_address_lost()
             if change.addresses or change.routes:
-                self.location.moved()
+                self.location.addresses_changed()
                 await self.reconciler.network_changed()
 
     async def _seen_by_others(self) -> list[Endpoint]:
-        learned, _ = await self.paths.where_others_see(self.record.node)
+        learned, _ = await self.paths.observed_endpoints(self.record.node)
         return learned
 
     async def _own_endpoints(self) -> list[Endpoint]:
@@ -424,7 +440,7 @@ class MeshNode:
         found = [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.candidates())]
         return list(usable_endpoints(found, self.record.ranges))
 
-    def _publish(self, outside: Outside) -> None:
+    def _publish(self, outside: ObservedEndpoint) -> None:
         """Tells others where this node is from now on, and keeps a translator's entries open if there is one."""
         behind_nat = self.behind_nat if outside.behind_nat is None else outside.behind_nat
         if behind_nat != self.behind_nat:
@@ -438,19 +454,19 @@ class MeshNode:
             log.info("reached elsewhere now", endpoint=str(outside.endpoint))
             self.identity = replace(self.identity, endpoint=outside.endpoint)
             try:
-                self.tags.tell()
+                self.tags.publish()
             except GossipError as error:
                 log.error(
                     "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
                 )
-            self.changes.bump()
+            self.changes.notify()
 
     async def _collect_snapshot(self) -> Callable[[], None]:
-        await self.membership.note_seen()
+        await self.membership.mark_alive_members()
         bindings = list(self.ledger)
 
         def write() -> None:
-            self.kept.save()
+            self.kept.persist()
             self.folder.save_members(bindings)
 
         return write

@@ -12,28 +12,32 @@ from typing import Any, TypeVar
 
 import structlog
 
-from wgmesh_agent.agent.gossip_events import NameLost
-from wgmesh_agent.agent.session import Companions, End, Session, Start
+from wgmesh_agent.agent.gossip_events import NameConflictLost
+from wgmesh_agent.agent.session import ComponentFactory, Session, SessionOutcome, SessionStart
 from wgmesh_agent.control import server
 from wgmesh_agent.control.server import SocketInUse
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.linux.backends.backend_selection import choose
+from wgmesh_agent.linux.backends.backend_selection import select_backend
 from wgmesh_agent.linux.interface_addresses import reachable_addresses
 from wgmesh_agent.linux.name_resolution import resolve
 from wgmesh_agent.mesh.credentials import TLSFileError
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, own_endpoint, underlay_mtu
-from wgmesh_agent.mesh.join.joiner import CannotEnter
+from wgmesh_agent.mesh.discovery.advertised_endpoint import (
+    NoUsableEndpoint,
+    advertised_endpoint,
+    underlay_mtu,
+)
+from wgmesh_agent.mesh.join.joiner import JoinFailed
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing, sentence
 from wgmesh_agent.mesh.membership.local_node import Identity
-from wgmesh_agent.mesh.routing.mss_clamp import Clamping
+from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.runtime.allocator import bound_allocator
-from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.runtime.file_descriptors import raise_limit
-from wgmesh_agent.runtime.gc_tuning import relieve_garbage_collector
-from wgmesh_agent.runtime.logging_config import configure
+from wgmesh_agent.runtime.gc_tuning import tune_garbage_collector
+from wgmesh_agent.runtime.logging_config import configure_logging
 from wgmesh_agent.settings.model import NodeSettings
 from wgmesh_agent.state.machine_identity import this_machine
-from wgmesh_agent.state.store import MACHINE, MeshInUse, StateFolder
+from wgmesh_agent.state.store import MACHINE, MeshLocked, StateStore
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
@@ -44,31 +48,32 @@ T = TypeVar("T")
 CAP_NET_ADMIN = 1 << 12
 
 
-class Conflict(Exception):
+class ConfigConflict(Exception):
     """The settings contradict this machine: what it may do, or what it remembers of the mesh."""
 
 
 FORESEEABLE = (
-    BackEndError, CannotEnter, Conflict, DamagedFile, GossipError, MeshInUse, NameLost, NoEndpoint, SocketInUse,
+    BackEndError, JoinFailed, ConfigConflict, CorruptFile, GossipError, MeshLocked, NameConflictLost, NoUsableEndpoint,
+    SocketInUse,
     TLSFileError, OSError,
 )  # fmt: skip
 
-Entry = Callable[[StateFolder, PrivateKey, bool], Coroutine[Any, Any, Start | None]]
+Entry = Callable[[StateStore, PrivateKey, bool], Coroutine[Any, Any, SessionStart | None]]
 """From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is to be
 part of none, and nothing is to be left here."""
 
 
-async def nothing_more() -> None:
+async def noop() -> None:
     """Nothing is left to do."""
 
 
 def run_agent(
     settings: NodeSettings,
     prepare: Callable[[], Entry],
-    companions: Companions = lambda session: (),
-    after_leaving: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
+    companions: ComponentFactory = lambda session: (),
+    after_leaving: Callable[[], Coroutine[Any, Any, None]] = noop,
     *,
-    before_stopping: Callable[[], Coroutine[Any, Any, None]] = nothing_more,
+    before_stopping: Callable[[], Coroutine[Any, Any, None]] = noop,
     held_tunnel: bool = False,
     founds: bool = False,
 ) -> int:
@@ -83,11 +88,11 @@ def run_agent(
             node that never entered.
         founds: without anything remembered it makes the mesh.
     """
-    output = configure(settings.verbosity, settings.log_format, sys.stderr)
+    output = configure_logging(settings.verbosity, settings.log_format, sys.stderr)
     try:
         _require_net_admin()
         bound_allocator()
-        relieve_garbage_collector()
+        tune_garbage_collector()
         raise_limit()
         return asyncio.run(
             _agent(
@@ -109,13 +114,13 @@ def _require_net_admin() -> None:
     status = Path("/proc/self/status").read_text()
     effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
     if not effective & CAP_NET_ADMIN:
-        raise Conflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
+        raise ConfigConflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
 
 
 async def _agent(
     settings: NodeSettings,
     entry: Entry,
-    companions: Companions,
+    companions: ComponentFactory,
     after_leaving: Callable[[], Coroutine[Any, Any, None]],
     before_stopping: Callable[[], Coroutine[Any, Any, None]],
     *,
@@ -123,34 +128,34 @@ async def _agent(
     founds: bool,
 ) -> int:
     stop, leave, stopping = _signals(before_stopping)
-    server.clear(settings.agent_socket)
-    folder: StateFolder | None = None
+    server.remove_stale_socket(settings.agent_socket)
+    folder: StateStore | None = None
     try:
-        folder = await _unless_ended(_opened(settings), stop, leave)
+        folder = await _until_stopped(_opened(settings), stop, leave)
         if folder is None:
             return 0
         opened = folder
         # In a cluster the node's name is not for its state to say.
         name = settings.node_name if held_tunnel else None
         if (
-            await _unless_ended(
+            await _until_stopped(
                 _until_possible(lambda: _own_state(opened, founds=founds, name=name)), stop, leave
             )
             is None
         ):
             return 0
-        keys = await _unless_ended(_until_possible(lambda: _private_key(opened)), stop, leave)
+        keys = await _until_stopped(_until_possible(lambda: _private_key(opened)), stop, leave)
         if keys is None:
             return 0
         key, is_new_key = keys
-        start = await _unless_ended(entry(folder, key, is_new_key), stop, leave)
+        start = await _until_stopped(entry(folder, key, is_new_key), stop, leave)
         if start is None and not (stop.is_set() or leave.is_set()):
             await _clear_up(settings, folder, held_tunnel=held_tunnel)
-            await _unless_ended(after_leaving(), stop, leave)
+            await _until_stopped(after_leaving(), stop, leave)
         while start is not None:
             begun = start
 
-            async def session(begun: Start = begun, key: PrivateKey = key) -> Session:
+            async def session(begun: SessionStart = begun, key: PrivateKey = key) -> Session:
                 return await _session(settings, opened, key, begun, companions, held_tunnel=held_tunnel)
 
             ended = await _run(session, begun, stop, leave)
@@ -158,15 +163,15 @@ async def _agent(
                 return 0
             run, end = ended
             key = run.node.identity.private_key
-            if end is End.LEFT:
-                await _unless_ended(after_leaving(), stop, leave)
-            start = run.moved_to if end is End.MOVED else None
+            if end is SessionOutcome.LEFT:
+                await _until_stopped(after_leaving(), stop, leave)
+            start = run.next_start if end is SessionOutcome.RESTARTED else None
         return 0
     finally:
         stopping.cancel()
         if folder is not None:
-            if held_tunnel and folder.is_blank():
-                folder.forget()
+            if held_tunnel and folder.is_empty():
+                folder.clear()
             folder.close()
 
 
@@ -176,11 +181,11 @@ async def _until_possible(attempt: Callable[[], T]) -> T:
         return await waiting.until(lambda: asyncio.to_thread(attempt))
 
 
-async def _opened(settings: NodeSettings) -> StateFolder:
-    return await _until_possible(lambda: StateFolder(settings.state_dir, settings.mesh_name))
+async def _opened(settings: NodeSettings) -> StateStore:
+    return await _until_possible(lambda: StateStore(settings.state_dir, settings.mesh_name))
 
 
-def _own_state(folder: StateFolder, *, founds: bool, name: str | None) -> bool:
+def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
     """True, once what is remembered is this machine's and, where `name` is given, that member's. Raises Conflict."""
     machine = this_machine()
     if not folder.is_of_another(machine):
@@ -196,8 +201,8 @@ def _own_state(folder: StateFolder, *, founds: bool, name: str | None) -> bool:
         return True
     why = "the state folder was written on another machine: this one is a copy of it, or has its disk"
     keep = f"if the other machine is gone for good, remove {folder.path / MACHINE} to go on as it"
-    if founds and not folder.is_blank():
-        raise Conflict(
+    if founds and not folder.is_empty():
+        raise ConfigConflict(
             f"{why}. It founded the mesh {folder.path.name}, and would found a second one: give this machine the "
             f"other's -bootstrap-addr and a certificate of its own, or remove {folder.path}; {keep}"
         )
@@ -209,23 +214,23 @@ def _own_state(folder: StateFolder, *, founds: bool, name: str | None) -> bool:
     return True
 
 
-def _other_member(folder: StateFolder, name: str) -> str:
+def _other_member(folder: StateStore, name: str) -> str:
     """The member whose state this is, if that is not `name`; empty if it is, or if nothing is remembered."""
     try:
         record = folder.mesh()
-    except DamagedFile as error:
+    except CorruptFile as error:
         log.error("mesh forgotten", why=str(error), next="entering again")
         return ""
     return record.node if record is not None and record.node != name else ""
 
 
 async def _run(
-    session: Callable[[], Awaitable[Session]], start: Start, stop: asyncio.Event, leave: asyncio.Event
-) -> tuple[Session, End] | None:
+    session: Callable[[], Awaitable[Session]], start: SessionStart, stop: asyncio.Event, leave: asyncio.Event
+) -> tuple[Session, SessionOutcome] | None:
     """A session from its start to its end, as soon as this machine allows it; None: the agent is to end before that."""
     async with Waiting() as waiting:
         while True:
-            made = await _unless_ended(waiting.until(session), stop, leave)
+            made = await _until_stopped(waiting.until(session), stop, leave)
             if made is None:
                 return None
             try:
@@ -234,11 +239,11 @@ async def _run(
                 if made.has_started or not is_passing(error):
                     raise
                 waiting.say(sentence(error))
-            if await _unless_ended(waiting.pause(), stop, leave) is None:
+            if await _until_stopped(waiting.pause(), stop, leave) is None:
                 return None
 
 
-async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:
+async def _until_stopped(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:
     """What `work` answers, or None if one of the events comes first."""
     task = asyncio.create_task(work)
     waits = [asyncio.create_task(end.wait()) for end in ends]
@@ -250,25 +255,27 @@ async def _unless_ended(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T
             pending.cancel()
 
 
-async def _clear_up(settings: NodeSettings, folder: StateFolder, *, held_tunnel: bool) -> None:
+async def _clear_up(settings: NodeSettings, folder: StateStore, *, held_tunnel: bool) -> None:
     """Removes what earlier lives of this agent may have left: interface and files."""
     interface = f"wg{settings.mesh_name}"
     try:
-        choice = replace(await choose(settings.backend.value, interface), held=held_tunnel)
+        choice = replace(
+            await select_backend(settings.backend.value, interface), external_process=held_tunnel
+        )
         await choice.backend(interface).destroy()
     except BackEndError as error:
         log.error("interface not removed", interface=interface, why=str(error))
-    await Clamping(interface).remove()
-    folder.forget()
+    await MSSClamp(interface).remove()
+    folder.clear()
 
 
-def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
+def _private_key(folder: StateStore) -> tuple[PrivateKey, bool]:
     """This node's key, and whether it was made just now."""
     is_new = not folder.has_private_key()
     try:
         # One that was made while the agent ended is new to the mesh, or may be.
         return folder.private_key(), is_new or folder.earlier_private_key() is not None
-    except DamagedFile as error:
+    except CorruptFile as error:
         log.error(
             "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
         )
@@ -277,17 +284,23 @@ def _private_key(folder: StateFolder) -> tuple[PrivateKey, bool]:
 
 async def _session(
     settings: NodeSettings,
-    folder: StateFolder,
+    folder: StateStore,
     key: PrivateKey,
-    start: Start,
-    companions: Companions,
+    start: SessionStart,
+    companions: ComponentFactory,
     *,
     held_tunnel: bool,
 ) -> Session:
     role, record = start.role, start.record
-    towards = [a for b in (role.door.bootstraps if role.door else ()) for a in await resolve(b.host, b.port)]
+    towards = [
+        a
+        for b in (role.join_target.bootstraps if role.join_target else ())
+        for a in await resolve(b.host, b.port)
+    ]
     own = await endpoint_of(settings, towards, record.ranges)
-    choice = replace(await choose(settings.backend.value, f"wg{record.mesh}"), held=held_tunnel)
+    choice = replace(
+        await select_backend(settings.backend.value, f"wg{record.mesh}"), external_process=held_tunnel
+    )
     log.info("WireGuard back end", kind=choice.kind.value, why=choice.reason)
     identity = Identity(
         private_key=key,
@@ -313,7 +326,7 @@ async def endpoint_of(
     """Where others reach this node's WireGuard, by its settings. Raises NoEndpoint."""
     if settings.own_address is not None and await _has_address(settings.own_address):
         return Endpoint(settings.own_address, settings.listen_port)
-    return await own_endpoint(
+    return await advertised_endpoint(
         settings.listen_addr, settings.listen_port, settings.stun_server, towards, ranges
     )
 

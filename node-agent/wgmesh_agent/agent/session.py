@@ -18,34 +18,34 @@ from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.control import server as agent_service
 from wgmesh_agent.control.server import AgentService
-from wgmesh_agent.diagnosis.collector import Examiner
+from wgmesh_agent.diagnosis.collector import FactCollector
 from wgmesh_agent.gossip.serf.events import Member
-from wgmesh_agent.gossip.serf.foreign_key_detector import OtherKeys
-from wgmesh_agent.linux.backends.backend_selection import Choice
+from wgmesh_agent.gossip.serf.foreign_key_detector import ForeignKeyDetector
+from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.linux.name_resolution import resolve
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
-from wgmesh_agent.mesh.join.bootstrap import Bootstrap
-from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable, peers_of
-from wgmesh_agent.mesh.join.dispute_resolver import Confirming
-from wgmesh_agent.mesh.join.joiner import Door, EndpointTowards, enter_by, record_of
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
+from wgmesh_agent.mesh.join.bootstrap import BootstrapServer
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable, peers_of
+from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver
+from wgmesh_agent.mesh.join.joiner import EndpointLookup, JoinTarget, join_via, mesh_record_from
 from wgmesh_agent.mesh.join.port_binding import JoinServing
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.local_node import Identity
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.mesh.psk.secret_file import SecretSource
-from wgmesh_agent.mesh.rotation.service import Rotations
+from wgmesh_agent.mesh.psk.secret_file import SecretFile
+from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.runtime.atomic_file import write_atomically
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.chunks import in_slices
-from wgmesh_agent.runtime.debounced_writer import Writer
+from wgmesh_agent.runtime.chunks import in_chunks
+from wgmesh_agent.runtime.debounced_writer import DebouncedWriter
 from wgmesh_agent.runtime.log_levels import LogFormat
 from wgmesh_agent.runtime.log_output import LogOutput
 from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import HostPort, NodeSettings
 from wgmesh_agent.state.memberlist_export import MemberRecord, render
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
@@ -54,23 +54,23 @@ from wgmesh_api.values import bounded
 log = structlog.get_logger()
 LISTED = border("listed member", "what other members say of themselves, as the memberlist file has it")
 MAX_MILLISECONDS = 1e9
-ALONE_SECONDS = 15.0
-LOOK_SECONDS = 2.0
+ISOLATED_AFTER_SECONDS = 15.0
+POLL_INTERVAL_SECONDS = 2.0
 SERVICE_PORT = 5000
 GRACE_SECONDS = 0.5
-LOOKED_UP = 3
+MAX_LOOKUPS = 3
 
 
-class End(enum.Enum):
+class SessionOutcome(enum.Enum):
     """How a session ends."""
 
     STOP = "stop"  # the agent goes, the member stays
     LEFT = "left"  # the member has gone
-    MOVED = "moved"  # entered again, and the mesh answered with other facts: run anew with them
+    RESTARTED = "moved"  # entered again, and the mesh answered with other facts: run anew with them
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class SessionConfig:
     """What this node does beyond being a member.
 
     Attributes:
@@ -84,23 +84,23 @@ class Role:
 
     bind: str | None
     server_tls: Credentials | None
-    door: Door | None
+    join_target: JoinTarget | None
     service_port: int = SERVICE_PORT
-    secrets: SecretSource | None = None
+    secrets: SecretFile | None = None
     follows_address: bool = False
 
     @property
     def tls(self) -> bool:
-        return self.asking_tls is not None
+        return self.client_tls is not None
 
     @property
-    def asking_tls(self) -> Credentials | None:
+    def client_tls(self) -> Credentials | None:
         """With which this node asks bootstrap nodes."""
-        return self.server_tls if self.door is None else self.door.tls
+        return self.server_tls if self.join_target is None else self.join_target.tls
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class SessionStart:
     """What a session begins with.
 
     Attributes:
@@ -109,14 +109,14 @@ class Start:
         fresh: the record is new on this node, so the first gossip is waited for.
     """
 
-    role: Role
+    role: SessionConfig
     policies: Policies
     record: MeshRecord
     peers: tuple[Claim, ...] = ()
     fresh: bool = False
 
 
-Companions = Callable[["Session"], Iterable[tuple[str, Run]]]
+ComponentFactory = Callable[["Session"], Iterable[tuple[str, Run]]]
 
 
 class Session:
@@ -125,14 +125,14 @@ class Session:
     def __init__(
         self,
         settings: NodeSettings,
-        role: Role,
+        role: SessionConfig,
         policies: Policies,
-        folder: StateFolder,
+        folder: StateStore,
         identity: Identity,
-        choice: Choice,
+        choice: SelectedBackend,
         record: MeshRecord,
-        endpoint: EndpointTowards,
-        companions: Companions,
+        endpoint: EndpointLookup,
+        companions: ComponentFactory,
     ) -> None:
         self._settings = settings
         self._role = role
@@ -142,20 +142,20 @@ class Session:
         self._companions = companions
         self.node = MeshNode(
             record, identity, folder, choice, policies, locate=self._locate,
-            trust=role.server_tls or role.asking_tls, signer=role.server_tls if role.bind else None,
+            trust=role.server_tls or role.client_tls, signer=role.server_tls if role.bind else None,
             secrets=role.secrets,
         )  # fmt: skip
-        self.rotations = Rotations(self.node, policies.keys, self._bootstraps, self._enter_with)
-        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self.rotations = RotationService(self.node, policies.keys, self._bootstraps, self._enter_with)
+        self._ended: asyncio.Future[SessionOutcome] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
-        self.leave_wanted = asyncio.Event()
-        self.moved_to: Start | None = None
+        self.leave_requested = asyncio.Event()
+        self.next_start: SessionStart | None = None
         self.joins: JoinServing | None = None
         self.has_started = False
 
     async def run(
         self, stop: asyncio.Event, leave: asyncio.Event, peers: tuple[Claim, ...], *, fresh: bool
-    ) -> End:
+    ) -> SessionOutcome:
         """Runs until `stop` or `leave` is set, the user leaves through the socket, or a task fails.
 
         Raises:
@@ -169,7 +169,7 @@ class Session:
                 self.has_started = True
                 return await self._until_ended(stop, leave)
         finally:
-            if not self._ended.done() or self._ended.result() is not End.LEFT:
+            if not self._ended.done() or self._ended.result() is not SessionOutcome.LEFT:
                 await self.node.stop()
 
     async def leave(self) -> None:
@@ -177,12 +177,12 @@ class Session:
         async with self._leaving:
             if not self._ended.done():
                 await self.node.leave()
-                self._end(End.LEFT)
+                self._end(SessionOutcome.LEFT)
 
-    def move(self, start: Start) -> None:
+    def restart_with(self, start: SessionStart) -> None:
         """Ends this session; the next one begins with `start`, on the same interface."""
-        self.moved_to = start
-        self._end(End.MOVED)
+        self.next_start = start
+        self._end(SessionOutcome.RESTARTED)
 
     async def _start(
         self, servers: contextlib.AsyncExitStack, peers: tuple[Claim, ...], *, fresh: bool
@@ -190,24 +190,24 @@ class Session:
         node, settings, role = self.node, self._settings, self._role
         await node.start(peers)
         if role.bind is not None:
-            bootstrap = Bootstrap(node, node.record.ipam_ranges or node.record.ranges)
+            bootstrap = BootstrapServer(node, node.record.ipam_ranges or node.record.ranges)
             self.joins = serving = JoinServing(bootstrap, self._bind, role.server_tls)
             servers.push_async_callback(bootstrap.stop)
             await serving.attempt()
             node.tasks.keep(serving.run, "join service")
-        examiner = Examiner(node, role.asking_tls)
+        examiner = FactCollector(node, role.client_tls)
         service = AgentService(node, self.rotations, examiner, tls=role.tls, leave=self.leave)
         server = await agent_service.serve(service, settings.agent_socket, settings.agent_socket_owner)
         servers.push_async_callback(self._stop_agent, server)
         if settings.memberlist_file is not None:
-            writer = Writer(node.changes, self._collect_memberlist, "memberlist file")
+            writer = DebouncedWriter(node.changes, self._collect_memberlist, "memberlist file")
             node.tasks.keep(writer.run, "memberlist")
         if fresh:
-            await self._enter_gossip()
+            await self._join_gossip()
         else:
-            node.tasks.start(self._enter_gossip(), "enter gossip")
-        if role.door is not None:
-            door = role.door
+            node.tasks.start(self._join_gossip(), "enter gossip")
+        if role.join_target is not None:
+            door = role.join_target
             node.tasks.keep(lambda: self._enter_again(door), "enter again")
         else:
             # Nobody is to be asked: the others ask this node which key it has.
@@ -223,18 +223,18 @@ class Session:
                 settings,
                 tls=role.tls,
                 bind=role.bind,
-                joined=role.door is not None,
+                joined=role.join_target is not None,
                 backend_reason=self._choice.reason,
             )
             LogOutput(sys.stdout).write(f"{text}\n")
 
-    def _confirming(self) -> Confirming:
+    def _confirming(self) -> DisputeResolver:
         node = self.node
-        return Confirming(
+        return DisputeResolver(
             node.ledger,
             node.membership.accept,
-            node.membership.disputed,
-            node.membership.has_lost_bootstrap,
+            node.membership.disputed_claims,
+            node.membership.has_failed_bootstrap,
             node.admissions.is_crowded,
             self._bootstraps,
             self._peers_of,
@@ -245,7 +245,7 @@ class Session:
         at = await resolve(bootstrap.host, bootstrap.port)
         if not at:
             raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
-        return await peers_of(str(bootstrap), self._role.asking_tls, own_key, at=at)
+        return await peers_of(str(bootstrap), self._role.client_tls, own_key, at=at)
 
     def _bootstraps(self) -> list[HostPort]:
         """Where bootstrap nodes serve: as told, then where members that are bootstrap nodes say they live."""
@@ -268,26 +268,26 @@ class Session:
         if not self._role.follows_address:
             return bind
         try:
-            if bind.host not in map(str, await self.node.location.addresses()):
+            if bind.host not in map(str, await self.node.location.local_addresses()):
                 return HostPort(str((await self._endpoint(())).address), bind.port)
-        except (NoEndpoint, BackEndError) as error:
+        except (NoUsableEndpoint, BackEndError) as error:
             log.debug("where this node is cannot be told", why=str(error))
         return bind
 
     async def _locate(self) -> Endpoint:
         """Where others reach this node now; raises NoEndpoint."""
-        hosts = dict.fromkeys(one.host for one in self._bootstraps()[:LOOKED_UP])
+        hosts = dict.fromkeys(one.host for one in self._bootstraps()[:MAX_LOOKUPS])
         port = self._role.service_port
         return await self._endpoint([found for host in hosts for found in await resolve(host, port)])
 
-    async def _enter_gossip(self) -> None:
-        if len(self.node.ledger) and not await self.node.meeting.enter():
+    async def _join_gossip(self) -> None:
+        if len(self.node.ledger) and not await self.node.meeting.join_any():
             log.warning("no member answers yet", known=len(self.node.ledger), next="trying on")
 
-    async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> End:
+    async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> SessionOutcome:
         stopping = asyncio.create_task(stop.wait())
         leaving = asyncio.create_task(leave.wait())
-        wanted = asyncio.create_task(self.leave_wanted.wait())
+        wanted = asyncio.create_task(self.leave_requested.wait())
         waits: list[asyncio.Future[object]] = [stopping, leaving, wanted, self._ended, self.node.tasks.failed]  # type: ignore[list-item]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -296,7 +296,7 @@ class Session:
                 pending.cancel()
         if self.node.tasks.failed.done():
             self.node.tasks.failed.result()
-        if (leave.is_set() or self.leave_wanted.is_set()) and not stop.is_set():
+        if (leave.is_set() or self.leave_requested.is_set()) and not stop.is_set():
             left = asyncio.create_task(self.leave())
             hurried = asyncio.create_task(stop.wait())
             await asyncio.wait([left, hurried], return_when=asyncio.FIRST_COMPLETED)
@@ -305,10 +305,10 @@ class Session:
                 left.result()
             else:
                 left.cancel()
-        self._end(End.STOP)
+        self._end(SessionOutcome.STOP)
         return self._ended.result()
 
-    def _end(self, end: End) -> None:
+    def _end(self, end: SessionOutcome) -> None:
         if not self._ended.done():
             self._ended.set_result(end)
 
@@ -316,24 +316,24 @@ class Session:
         await server.stop(GRACE_SECONDS)
         self._settings.agent_socket.unlink(missing_ok=True)
 
-    async def _enter_again(self, door: Door) -> None:
+    async def _enter_again(self, door: JoinTarget) -> None:
         """A node that nobody knows any more, after a long time away or a lost mesh, asks to be let in again."""
         # Who knows nobody, having lost its member snapshot, has nobody to wait for.
-        pause, hurried = ALONE_SECONDS if len(self.node.ledger) else 0.0, True
+        pause, hurried = ISOLATED_AFTER_SECONDS if len(self.node.ledger) else 0.0, True
         while True:
             cut_off = await self._is_cut_off(jittered(pause), hurried=hurried)
-            pause, hurried = ALONE_SECONDS, not cut_off
+            pause, hurried = ISOLATED_AFTER_SECONDS, not cut_off
             if not cut_off:
                 continue
             for bootstrap in self._bootstraps():
                 try:
                     held = self.node.identity.private_key
                     own = replace(door, public_key=held.public(), own_key=held)
-                    admitted = await enter_by(own, bootstrap, self._endpoint)
-                except (JoinRefused, JoinUnreachable, NoEndpoint) as error:
+                    admitted = await join_via(own, bootstrap, self._endpoint)
+                except (JoinRefused, JoinUnreachable, NoUsableEndpoint) as error:
                     log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
                     continue
-                record = record_of(
+                record = mesh_record_from(
                     admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
                 )
                 door = replace(door, replaces=None)
@@ -342,7 +342,9 @@ class Session:
                     log.warning(
                         "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
                     )
-                    self.move(Start(self._role, self._policies, record, admitted.peers, fresh=True))
+                    self.restart_with(
+                        SessionStart(self._role, self._policies, record, admitted.peers, fresh=True)
+                    )
                     return
                 await self._meet(admitted.peers)
                 break
@@ -353,16 +355,16 @@ class Session:
         old: PrivateKey,
         new: PrivateKey,
         before_joining: Callable[[], Awaitable[None]],
-    ) -> Admitted:
+    ) -> JoinResult:
         """Joins with a new key in the place of the old one. Raises JoinRefused or JoinUnreachable."""
         record = self.node.record
-        door = Door(
-            (), self._role.asking_tls, record.mesh, record.node, new.public(), record.routes, replaces=old,
+        door = JoinTarget(
+            (), self._role.client_tls, record.mesh, record.node, new.public(), record.routes, replaces=old,
             secrets=self._role.secrets,
         )  # fmt: skip
         try:
-            admitted = await enter_by(door, bootstrap, self._endpoint, before_joining)
-        except NoEndpoint as error:
+            admitted = await join_via(door, bootstrap, self._endpoint, before_joining)
+        except NoUsableEndpoint as error:
             raise JoinUnreachable(str(error)) from error
         if admitted.addresses != record.addresses:
             raise JoinRefused(f"it gave another address: {', '.join(map(str, admitted.addresses))}")
@@ -380,7 +382,7 @@ class Session:
             return False
         if ring != own.gossip_keys:
             try:
-                self.node.take_ring(ring, since)
+                self.node.replace_gossip_keys(ring, since)
             except OSError as error:
                 log.error("gossip keys not taken over", why=str(error))
         return True
@@ -390,22 +392,22 @@ class Session:
         does not open while members are missing: keys were changed while it, and all whom it can reach, were away.
         """
         node, loop = self.node, asyncio.get_running_loop()
-        deadline, strangers = loop.time() + seconds, OtherKeys()
+        deadline, strangers = loop.time() + seconds, ForeignKeyDetector()
         while (left := deadline - loop.time()) > 0:
-            await asyncio.sleep(min(left, LOOK_SECONDS))
+            await asyncio.sleep(min(left, POLL_INTERVAL_SECONDS))
             if node.keyring is None or not hurried:
                 continue
-            go_on = strangers.go_on(node.keyring.other_keys_heard, node.keyring.primary, loop.time())
-            if go_on and node.membership.lost():
+            go_on = strangers.persists(node.keyring.foreign_key_messages, node.keyring.primary, loop.time())
+            if go_on and node.membership.failed():
                 log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
                 return True
-        return node.is_alone()
+        return node.is_isolated()
 
     async def _meet(self, peers: Sequence[Claim]) -> None:
         for claim in peers:
             self.node.membership.accept(claim, Origin.PEERS)
         await self.node.reconciler.reconcile()
-        await self._enter_gossip()
+        await self._join_gossip()
 
     async def _collect_memberlist(self) -> Callable[[], None]:
         path = self._settings.memberlist_file
@@ -424,7 +426,7 @@ class Session:
                     )
                 )
 
-        await in_slices(self.node.members(), add)
+        await in_chunks(self.node.members(), add)
         return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
 
 

@@ -11,22 +11,22 @@ import structlog
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.wire.tags import encode_tags
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.tags import TagRefused, is_reserved, own_tags
-from wgmesh_agent.mesh.psk.service import Preshared
-from wgmesh_agent.state.mesh_record_store import KeptRecord
+from wgmesh_agent.mesh.membership.tags import TagRejected, is_reserved, own_tags
+from wgmesh_agent.mesh.psk.service import PSKManager
+from wgmesh_agent.state.mesh_record_store import MeshRecordStore
 
 log = structlog.get_logger()
 
 
-class OwnTags:
+class TagPublisher:
     """One instance a node."""
 
     def __init__(
         self,
-        kept: KeptRecord,
+        kept: MeshRecordStore,
         claim: Callable[[], Claim],
         probe_port: int,
-        preshared: Preshared,
+        preshared: PSKManager,
         changed: Callable[[], None],
         publish: Callable[[dict[str, str]], None],
     ) -> None:
@@ -43,32 +43,32 @@ class OwnTags:
         self._changed = changed
         self._publish = publish
 
-    def first(self) -> dict[str, str]:
+    def initial(self) -> dict[str, str]:
         """Those to begin gossip with; without pre-shared secrets if they are too large with them."""
         tags = self._all(self._kept.value.tags)
         try:
             encode_tags(tags)
         except GossipError as error:
             log.error("secrets cannot be told to others", why=str(error), next="none is used; set fewer tags")
-            self._preshared.forgo()
+            self._preshared.disable()
             return self._all(self._kept.value.tags)
         return tags
 
-    def tell(self) -> None:
+    def publish(self) -> None:
         """What this node says of itself is different from now on. Raises GossipError: too large."""
         self._publish(self._all(self._kept.value.tags))
         self._changed()
 
-    def tell_secrets(self) -> bool:
+    def publish_secrets(self) -> bool:
         """Tells others which pre-shared secrets this node holds now; whether it could."""
         try:
-            self.tell()
+            self.publish()
         except GossipError as error:
             log.error("secrets cannot be told to others", why=str(error), next="set fewer tags")
             return False
         return True
 
-    async def set_users(self, tags: dict[str, str]) -> None:
+    async def set_user_tags(self, tags: dict[str, str]) -> None:
         """Replaces the user's tags, on disk and in gossip.
 
         Raises:
@@ -77,13 +77,13 @@ class OwnTags:
         """
         for key in tags:
             if not key or is_reserved(key):
-                raise TagRefused(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
+                raise TagRejected(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
         try:
             self._publish(self._all(tags))
         except GossipError as error:
-            raise TagRefused(f"the tags are too large: {error}") from error
+            raise TagRejected(f"the tags are too large: {error}") from error
         self._kept.value = replace(self._kept.value, tags=tags)
-        await asyncio.to_thread(self._kept.save)
+        await asyncio.to_thread(self._kept.persist)
         self._changed()
 
     def _all(self, users: dict[str, str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ _NAMED = 5
 
 @click.pass_context
 def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool) -> int:
-    from wgmesh_agent.cli.machine import look
+    from wgmesh_agent.cli.machine import inspect_machine
     from wgmesh_agent.diagnosis.doctor import diagnose
     from wgmesh_agent.linux.local_networks import local_interfaces
     from wgmesh_agent.wireguard.errors import BackEndError
@@ -40,7 +40,7 @@ def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool
         info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
         if result is not None and not result.ok:
             raise CommandFailed(f"nothing was looked at: {result.message}")
-        machine = look(resolved, interfaces, info, trouble, agent_runs=runs, result=result)
+        machine = inspect_machine(resolved, interfaces, info, trouble, agent_runs=runs, result=result)
     except (BackEndError, OSError) as error:
         raise CommandFailed(f"this machine cannot be looked at: {error}") from error
     found = diagnose(machine, info, result)
@@ -78,7 +78,13 @@ def _as_json(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
         if result is not None
         else None,
         "findings": [
-            {"code": one.code.value, "about": one.about, "what": one.what, "seen": one.seen, "do": one.todo}
+            {
+                "code": one.code.value,
+                "about": one.about,
+                "what": one.problem,
+                "seen": one.evidence,
+                "do": one.remedy,
+            }
             for one in found
         ],
     }
@@ -87,7 +93,12 @@ def _as_json(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
 def _as_text(found: Sequence[Finding], info: MeshInfo | None, result: ExamineResult | None) -> list[str]:
     lines: list[str] = []
     for one in found:
-        lines += [*_folded("", one.what), *_folded("  seen: ", one.seen), *_folded("  do:   ", one.todo), ""]
+        lines += [
+            *_folded("", one.problem),
+            *_folded("  seen: ", one.evidence),
+            *_folded("  do:   ", one.remedy),
+            "",
+        ]
     if info is None or result is None:
         return [*lines, "Links were not looked at, as the agent does not say how they are."]
     looked = [link.nodeName for link in result.links]

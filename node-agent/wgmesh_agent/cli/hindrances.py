@@ -14,7 +14,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from wgmesh_agent.diagnosis.machine import Hindrances, Way
-from wgmesh_agent.linux.rtnetlink import Rtnetlink, rtnetlink
+from wgmesh_agent.linux.rtnetlink import Rtnetlink, open_rtnetlink
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL
 
 NFT_SECONDS = 10.0
@@ -35,7 +35,7 @@ def hindrances(interface: str, peers: Sequence[str], *, forwards: bool) -> Hindr
     Raises:
         KernelError: the kernel cannot be asked.
     """
-    with rtnetlink("looking for the ways to members") as ipr:
+    with open_rtnetlink("looking for the ways to members") as ipr:
         ways = tuple(way for peer in peers if (way := _way(ipr, peer, interface)) is not None)
     return Hindrances(ways, tuple(_forward_drops(interface)) if forwards else (), _is_strict(interface))
 

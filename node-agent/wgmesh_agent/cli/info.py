@@ -14,7 +14,7 @@ import click
 
 from wgmesh_agent.cli.agent_client import CALL_TIMEOUT_SECONDS, agent_at
 from wgmesh_agent.cli.commands import GoCommand, gather, setting_options
-from wgmesh_agent.cli.mesh_view import Hearing, MemberView, MeshView, as_json, mesh_view, narrow
+from wgmesh_agent.cli.mesh_view import Liveness, MemberRow, MeshView, as_json, mesh_view, with_reduced_mtu
 from wgmesh_agent.cli.output import OUTPUT
 from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, seconds_ago, size
 from wgmesh_agent.settings.build import client_settings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wgmesh_api.agent_pb2_grpc import AgentStub
 
 _WATCH_SECONDS = 10
-NAMED = 5
+MAX_NAMED = 5
 _STATUS_STYLES = {"alive": "green", "failed": "red", "leaving": "yellow", "left": "yellow"}
 
 
@@ -119,17 +119,17 @@ def _header(view: MeshView) -> list[str]:
     for member in view.members:
         if member.routes:
             lines.append(f"Through {member.name}: {', '.join(member.routes)}")
-    reduced = narrow(view)
+    reduced = with_reduced_mtu(view)
     if reduced:
-        paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:NAMED])
-        more = f" and {len(reduced) - NAMED} more" if len(reduced) > NAMED else ""
+        paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:MAX_NAMED])
+        more = f" and {len(reduced) - MAX_NAMED} more" if len(reduced) > MAX_NAMED else ""
         lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}{more}")
     lines += _preshared(view)
     probed = [member.hearing for member in view.members if member.hearing is not None]
     if probed:
         lines.append(
-            f"It hears {sum(one.heard for one in probed)} of {len(probed)} members through the tunnel; "
-            f"{sum(one.hears_us for one in probed)} hear it"
+            f"It hears {sum(one.receiving for one in probed)} of {len(probed)} members through the tunnel; "
+            f"{sum(one.peer_receiving for one in probed)} hear it"
         )
     if info.refusals:
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(info.refusals.items()))
@@ -143,12 +143,12 @@ def _preshared(view: MeshView) -> list[str]:
     without = [member.name for member in others if not member.preshared_key]
     if not others or (not view.info.secretIds and len(without) == len(others)):
         return []
-    lacking = f"; without: {', '.join(without[:NAMED])}" if without else ""
-    more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+    lacking = f"; without: {', '.join(without[:MAX_NAMED])}" if without else ""
+    more = f" and {len(without) - MAX_NAMED} more" if len(without) > MAX_NAMED else ""
     return [f"{len(others) - len(without)} of {len(others)} tunnels use a pre-shared key{lacking}{more}"]
 
 
-def _row(member: MemberView, now_unix: float) -> tuple[str, ...]:
+def _row(member: MemberRow, now_unix: float) -> tuple[str, ...]:
     if member.is_local:
         handshake = received = sent = UNKNOWN
     else:
@@ -161,21 +161,21 @@ def _row(member: MemberView, now_unix: float) -> tuple[str, ...]:
         rtt(member.rtt_usec),
         ", ".join(f"{key}={value}" for key, value in sorted(member.tags.items())),
         f"through {member.relay}" if member.relay else member.endpoint or UNKNOWN,
-        heard_text(member.hearing),
+        last_probe_text(member.hearing),
         handshake,
         received,
         sent,
     )
 
 
-def heard_text(hearing: Hearing | None) -> str:
+def last_probe_text(hearing: Liveness | None) -> str:
     """Whether and when a member was heard last, and whether it hears this node."""
     if hearing is None:
         return UNKNOWN
     when = "never" if hearing.seconds_ago is None else seconds_ago(hearing.seconds_ago)
-    if not hearing.heard:
+    if not hearing.receiving:
         return "never" if hearing.seconds_ago is None else f"no, {when}"
-    return when if hearing.hears_us else f"{when}, one way"
+    return when if hearing.peer_receiving else f"{when}, one way"
 
 
 info = GoCommand(

@@ -21,7 +21,7 @@ from wgmesh_agent.diagnosis.machine import (
     Machine,
     Network,
 )
-from wgmesh_agent.linux.backends.backend_selection import lacking
+from wgmesh_agent.linux.backends.backend_selection import missing_requirements
 from wgmesh_agent.linux.local_networks import LocalInterface
 from wgmesh_agent.linux.port_owner import holders
 from wgmesh_agent.linux.wireguard_interface import ALIAS
@@ -44,7 +44,7 @@ _PAIRS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class SavedMesh:
     """The mesh that this machine is part of, as its agent says or its state folder remembers."""
 
     mesh: str
@@ -53,10 +53,10 @@ class Remembered:
     ranges: tuple[Network, ...]
 
 
-NOTHING = Remembered("", "", (), ())
+NOTHING = SavedMesh("", "", (), ())
 
 
-def look(
+def inspect_machine(
     resolved: Resolved,
     found: Sequence[LocalInterface],
     info: MeshInfo | None,
@@ -77,7 +77,7 @@ def look(
         OSError: the state folder cannot be read.
     """
     known = _told(info) if info is not None else _remembered(resolved)
-    kernel, userspace = lacking()
+    kernel, userspace = missing_requirements()
     own = next((one for one in found if one.name == known.interface), None)
     return Machine(
         now=time.time(),
@@ -104,23 +104,23 @@ def _hindrances(interface: str, result: ExamineResult | None) -> Hindrances:
     return hindrances(interface, peers, forwards=result is not None and result.own.forwards)
 
 
-def _told(info: MeshInfo) -> Remembered:
+def _told(info: MeshInfo) -> SavedMesh:
     ranges = tuple(ip_network(text) for text in info.meshCidrs)
-    return Remembered(info.name, info.interface, tuple(info.meshIPs), ranges)
+    return SavedMesh(info.name, info.interface, tuple(info.meshIPs), ranges)
 
 
-def _remembered(resolved: Resolved) -> Remembered:
+def _remembered(resolved: Resolved) -> SavedMesh:
     """The mesh named, or the only one there is."""
     base, name = resolved.value(table.STATE_DIR), resolved.value(table.MESH_NAME)
     paths = [base / name / MESH] if name else sorted(base.glob(f"*/{MESH}"))
-    contents = [checksummed_file.peek(path) for path in paths]
+    contents = [checksummed_file.load_or_none(path) for path in paths]
     if len(contents) != 1 or contents[0] is None:
         return NOTHING
     try:
         record = codec.mesh_from_json(contents[0])
     except (KeyError, TypeError, ValueError, AttributeError):
         return NOTHING
-    return Remembered(
+    return SavedMesh(
         record.mesh, f"wg{record.mesh}", tuple(str(one) for one in record.addresses), record.ranges
     )
 

@@ -13,16 +13,16 @@ _RESERVED_PREFIX = "_"
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class Liveness:
     """What probes through the tunnel say. `seconds_ago` is None for never."""
 
-    heard: bool
-    hears_us: bool
+    receiving: bool
+    peer_receiving: bool
     seconds_ago: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class MemberView:
+class MemberRow:
     """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes.
 
     `hearing` is None where no probes are exchanged: with this node itself, and with agents that know none.
@@ -40,7 +40,7 @@ class MemberView:
     rx_bytes: int
     tx_bytes: int
     pubkey: str
-    hearing: Hearing | None
+    hearing: Liveness | None
     routes: tuple[str, ...] = ()
     path_mtu: int | None = None
     """Bytes a packet to it may have, as probed; None while not known."""
@@ -53,7 +53,7 @@ class MeshView:
     """The mesh as this node sees it; times are unix seconds."""
 
     info: MeshInfo
-    members: tuple[MemberView, ...]
+    members: tuple[MemberRow, ...]
 
 
 def rtt_usec(msec: int, usec: int) -> int | None:
@@ -65,7 +65,7 @@ def rtt_usec(msec: int, usec: int) -> int | None:
     return None if usec < 0 else 0
 
 
-def narrow(view: MeshView) -> list[MemberView]:
+def with_reduced_mtu(view: MeshView) -> list[MemberRow]:
     """The members to whom less passes than the interface sends: MTUMismatch."""
     whole = view.info.mtu // 16 * 16  # WireGuard pads to this, so less of a difference is none
     return [member for member in view.members if member.path_mtu is not None and member.path_mtu < whole]
@@ -76,8 +76,8 @@ def mesh_view(info: MeshInfo, members: Iterable[MemberInfo]) -> MeshView:
     return MeshView(info, tuple(sorted((_member(member) for member in members), key=lambda view: view.name)))
 
 
-def _member(member: MemberInfo) -> MemberView:
-    return MemberView(
+def _member(member: MemberInfo) -> MemberRow:
+    return MemberRow(
         name=member.nodeName,
         addresses=tuple(member.meshIPs) or (member.addr,),
         status=member.status,
@@ -98,9 +98,9 @@ def _member(member: MemberInfo) -> MemberView:
     )
 
 
-def _hearing(member: MemberInfo) -> Hearing:
+def _hearing(member: MemberInfo) -> Liveness:
     ago = member.heardMsecAgo / 1000 if member.heardMsecAgo > 0 else None
-    return Hearing(member.heard, member.hearsUs, ago)
+    return Liveness(member.heard, member.hearsUs, ago)
 
 
 def as_json(view: MeshView) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def as_json(view: MeshView) -> dict[str, Any]:
     }
 
 
-def _member_json(member: MemberView) -> dict[str, Any]:
+def _member_json(member: MemberRow) -> dict[str, Any]:
     return {
         "name": member.name,
         "addresses": list(member.addresses),
@@ -154,7 +154,7 @@ def _member_json(member: MemberView) -> dict[str, Any]:
         "presharedKey": None if member.is_local else member.preshared_key,
         "pathMtu": member.path_mtu,
         "routes": list(member.routes),
-        "heard": hearing.heard if (hearing := member.hearing) else None,
-        "hearsUs": hearing.hears_us if hearing else None,
+        "heard": hearing.receiving if (hearing := member.hearing) else None,
+        "hearsUs": hearing.peer_receiving if hearing else None,
         "heardSecondsAgo": hearing.seconds_ago if hearing else None,
     }

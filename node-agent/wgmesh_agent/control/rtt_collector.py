@@ -19,8 +19,8 @@ from wgmesh_api.meshservice_pb2 import RTTRequest, RTTResponse, RTTResponseInfo
 
 log = structlog.get_logger()
 MEASURED = border("measured member", "round trips to members, by the coordinates that they report")
-REQUEST, RESPONSE = "_rtt0", "_rtt1"
-EVENT_BYTES = 512 - len(RESPONSE) - 38
+RTT_REQUEST_EVENT, RTT_RESPONSE_EVENT = "_rtt0", "_rtt1"
+EVENT_BYTES = 512 - len(RTT_RESPONSE_EVENT) - 38
 """What an event of 512 bytes has room for beside its name, at the latest Lamport time there is."""
 SPREAD_SECONDS = 0.02
 MAX_SPREAD_SECONDS = 10.0
@@ -35,7 +35,7 @@ class NodeRTTs:
     rtts: dict[str, int]
 
 
-class RTTs:
+class RTTCollector:
     """Answers other members' requests, and collects their answers to ours."""
 
     def __init__(self, gossip: GossipNode, own: str) -> None:
@@ -44,7 +44,7 @@ class RTTs:
         self._waiting: set[asyncio.Queue[NodeRTTs]] = set()
         self._answering = False
 
-    async def answer(self, payload: bytes) -> None:
+    async def answer_request(self, payload: bytes) -> None:
         """A request came: answers after a random delay that grows with the mesh, so that not all speak at once."""
         try:
             RTTRequest.FromString(payload)
@@ -58,13 +58,13 @@ class RTTs:
             spread = min(MAX_SPREAD_SECONDS, SPREAD_SECONDS * len(self._gossip.members()))
             await asyncio.sleep(random.uniform(0, spread))  # noqa: S311
             for response in split(self._own, self._measured()):
-                self._gossip.user_event(RESPONSE, response.SerializeToString(), coalesce=False)
+                self._gossip.user_event(RTT_RESPONSE_EVENT, response.SerializeToString(), coalesce=False)
         except GossipError as error:
             log.warning("rtt answer not sent", why=str(error))
         finally:
             self._answering = False
 
-    def collect(self, payload: bytes) -> None:
+    def on_response(self, payload: bytes) -> None:
         """An answer came."""
         try:
             response = RTTResponse.FromString(payload)
@@ -76,7 +76,7 @@ class RTTs:
             if not queue.full():
                 queue.put_nowait(found)
 
-    async def ask(self) -> AsyncIterator[NodeRTTs]:
+    async def collect_all(self) -> AsyncIterator[NodeRTTs]:
         """This node's view, then everybody's as it comes in; a member with many peers answers in several parts."""
         own: dict[str, int] = {}
         for node, seconds in self._measured():
@@ -89,7 +89,7 @@ class RTTs:
         self._waiting.add(queue)
         try:
             self._gossip.user_event(
-                REQUEST, RTTRequest(requestedBy=self._own).SerializeToString(), coalesce=False
+                RTT_REQUEST_EVENT, RTTRequest(requestedBy=self._own).SerializeToString(), coalesce=False
             )
             spread = min(MAX_SPREAD_SECONDS, SPREAD_SECONDS * len(members))
             deadline = asyncio.get_running_loop().time() + spread + 2.0

@@ -15,16 +15,16 @@ import grpc
 import structlog
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.diagnosis.collector import Examiner
+from wgmesh_agent.diagnosis.collector import FactCollector
 from wgmesh_agent.diagnosis.rejected_input import rejected_input
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.tags import TagRefused, is_reserved
-from wgmesh_agent.mesh.probing.liveness import Link
-from wgmesh_agent.mesh.probing.path_mtu import Path as PathMTU
-from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
-from wgmesh_agent.mesh.rotation.service import Rotations
+from wgmesh_agent.mesh.membership.tags import TagRejected, is_reserved
+from wgmesh_agent.mesh.probing.liveness import LinkState
+from wgmesh_agent.mesh.probing.path_mtu import PathMTU as PathMTU
+from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
+from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device, Network
@@ -64,8 +64,8 @@ class AgentService(AgentServicer):
     def __init__(
         self,
         node: MeshNode,
-        rotations: Rotations,
-        examiner: Examiner,
+        rotations: RotationService,
+        examiner: FactCollector,
         *,
         tls: bool,
         leave: Callable[[], Awaitable[None]],
@@ -112,7 +112,7 @@ class AgentService(AgentServicer):
         except BackEndError as error:
             log.error("cannot read WireGuard", why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
-        links, paths = self._node.prober.links(), self._node.prober.paths()
+        links, paths = self._node.prober.links(), self._node.prober.path_mtus()
         for member in self._node.members():
             # A member that cannot be reported is left out, and only that one.
             found: MemberInfo | None = None
@@ -124,7 +124,7 @@ class AgentService(AgentServicer):
     async def WaitForChangeInMesh(self, request: WaitInfo, context: Context) -> AsyncIterator[WaitResponse]:
         generation = self._node.changes.generation
         seconds = min(max(request.timeoutSecs, 1), MAX_WAIT_SECONDS)
-        changed = await self._node.changes.after(generation, seconds)
+        changed = await self._node.changes.wait_after(generation, seconds)
         yield WaitResponse(wasTimeout=not changed, changesOccured=changed)
 
     async def Tag(self, request: NodeTag, context: Context) -> TagResult:
@@ -140,7 +140,7 @@ class AgentService(AgentServicer):
             yield NodeTag(key=key, value=value)
 
     async def RTT(self, request: AgentEmpty, context: Context) -> AsyncIterator[RTTInfo]:
-        async for found in self._node.rtts.ask():
+        async for found in self._node.rtts.collect_all():
             infos = []
             for name, msec in sorted(found.rtts.items()):
                 with REPORTED.fence(name):
@@ -170,8 +170,8 @@ class AgentService(AgentServicer):
 
     async def RotateKeys(self, request: RotateKeysRequest, context: Context) -> RotateKeysResult:
         rotate = {
-            RotateKeysRequest.GOSSIP: self._rotations.gossip,
-            RotateKeysRequest.WIREGUARD: self._rotations.wireguard,
+            RotateKeysRequest.GOSSIP: self._rotations.rotate_gossip_key,
+            RotateKeysRequest.WIREGUARD: self._rotations.rotate_wireguard_key,
         }.get(request.keys)
         if rotate is None:
             return RotateKeysResult(ok=False, message="this agent knows no such keys")
@@ -182,12 +182,12 @@ class AgentService(AgentServicer):
         return await asyncio.shield(rotation)
 
     async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
-        return await self._examiner.examine(request.nodeName)
+        return await self._examiner.collect(request.nodeName)
 
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:
-            await self._node.tags.set_users(tags)
-        except TagRefused as error:
+            await self._node.tags.set_user_tags(tags)
+        except TagRejected as error:
             return TagResult(ok=False, message=str(error))
         except OSError as error:
             return TagResult(ok=False, message=f"set, but not kept on disk: {error}")
@@ -200,12 +200,12 @@ class AgentService(AgentServicer):
     def _routes(self, node: str) -> Iterable[Network]:
         """What is reached through a member."""
         if node == self._node.record.node:
-            return self._node.beyond.announced
+            return self._node.beyond.advertised
         binding = self._node.ledger.by_name(node)
-        return self._node.beyond.taken.get(binding.claim.public_key, ()) if binding is not None else ()
+        return self._node.beyond.installed.get(binding.claim.public_key, ()) if binding is not None else ()
 
     def _member_info(
-        self, member: Member, device: Device, links: dict[str, Link], paths: dict[str, PathMTU]
+        self, member: Member, device: Device, links: dict[str, LinkState], paths: dict[str, PathMTU]
     ) -> MemberInfo:
         own = member.name == self._node.record.node
         binding = self._node.ledger.by_name(member.name)
@@ -231,13 +231,13 @@ class AgentService(AgentServicer):
             rttUsec=0 if own else (-1 if rtt is None else round(rtt * 1e6)),
             bootstrap=claim.bootstrap if claim else False,
             probed=link is not None,
-            heard=link is not None and link.heard,
-            hearsUs=link is not None and bool(link.hears_us),
+            heard=link is not None and link.receiving,
+            hearsUs=link is not None and bool(link.peer_receiving),
             routes=[str(route) for route in self._routes(member.name)],
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
-            heardMsecAgo=msec_ago(link.heard_seconds_ago) if link is not None else 0,
-            relay=self._node.relaying.via().get(claim.public_key, "") if claim else "",
-            presharedKey=peer is not None and self._node.preshared.protects(device, peer.public_key),
+            heardMsecAgo=msec_ago(link.last_received_seconds_ago) if link is not None else 0,
+            relay=self._node.relaying.relays_in_use().get(claim.public_key, "") if claim else "",
+            presharedKey=peer is not None and self._node.preshared.is_protected(device, peer.public_key),
         )
 
 
@@ -249,7 +249,7 @@ def msec_ago(seconds: float | None) -> int:
 async def _result(rotation: Awaitable[str]) -> RotateKeysResult:
     try:
         return RotateKeysResult(ok=True, message=await rotation)
-    except NotRotated as error:
+    except RotationFailed as error:
         log.warning("keys not rotated", why=str(error))
         return RotateKeysResult(ok=False, message=str(error))
 
@@ -261,7 +261,7 @@ async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None
         SocketInUse: another agent answers there.
         OSError: the socket cannot be made.
     """
-    clear(path)
+    remove_stale_socket(path)
     server = grpc.aio.server()
     add_AgentServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     umask = os.umask(0o177)
@@ -277,7 +277,7 @@ async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None
     return server
 
 
-def clear(path: Path) -> None:
+def remove_stale_socket(path: Path) -> None:
     """Removes the socket that a killed agent left; never one that answers, nor anything that is no socket."""
     try:
         mode = path.lstat().st_mode

@@ -10,46 +10,46 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.diagnosis.connectivity import connection_trouble, port_answer, route_trouble
-from wgmesh_agent.diagnosis.peer_query import Answer, Views, age, msec, read
+from wgmesh_agent.diagnosis.connectivity import check_route, check_tcp, check_udp_port
+from wgmesh_agent.diagnosis.peer_query import PeerAnswer, PeerQuery, handshake_age, msec, read_device
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.dataplane.handshake_trigger import knock
+from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY
-from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.mesh.probing.padded_probe import SMALL_BYTES
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.model import Device, Peer
 from wgmesh_api.agent_pb2 import ComponentDown, ExamineResult, LinkFacts, OwnFacts, Refused
 
-MOST_BAD = 8
-MOST_LINKS = 16
-ASKED_ABOUT_ONE = 3
+MAX_BAD_LINKS = 8
+MAX_LINKS = 16
+WITNESSES_PER_PEER = 3
 WATCH_SECONDS = 6.0
 """WireGuard begins a handshake anew every five seconds: in so long a packet of each end has been seen, or is lost."""
 RECENT_SECONDS = 600.0
 T = TypeVar("T")
 
 
-class Examiner:
+class FactCollector:
     """One instance a session; looks are one at a time."""
 
     def __init__(self, node: MeshNode, credentials: Credentials | None) -> None:
         self._node = node
         self._credentials = credentials
-        self._views = Views(node, credentials)
+        self._views = PeerQuery(node, credentials)
         self._looking = asyncio.Lock()
 
-    async def examine(self, name: str) -> ExamineResult:
+    async def collect(self, name: str) -> ExamineResult:
         """Looks at the link to the member `name`, or if that is empty at all bad ones and some others."""
         async with self._looking:
             return await self._examine(name)
 
     async def _examine(self, name: str) -> ExamineResult:
         node = self._node
-        device, trouble = await read(node)
+        device, trouble = await read_device(node)
         members = {member.name: member for member in node.members() if member.name != node.record.node}
         names = sorted({*members, *(b.claim.node for b in node.ledger if b.claim.node)})
         if name == node.record.node:
@@ -58,30 +58,30 @@ class Examiner:
             return ExamineResult(message=f"this mesh has no member {name!r:.80}")
         links = node.prober.links()
         bad = [one for one in names if self._is_bad(one, members.get(one), device, links.get(one))]
-        chosen = [name] if name else self._chosen(names, bad)
+        chosen = [name] if name else self._links_to_inspect(names, bad)
         result = ExamineResult(
             ok=True, own=self._own(device, trouble), linkCount=len(names), badCount=len(bad)
         )
-        result.links.extend(await self._looks(chosen, set(bad) & set(chosen), device))
+        result.links.extend(await self._collect_links(chosen, set(bad) & set(chosen), device))
         flips = [link.view.addressChanges for link in result.links if link.HasField("view")]
         result.own.addressChanges = max(flips, default=0)
         return result
 
-    def _chosen(self, names: Sequence[str], bad: Sequence[str]) -> list[str]:
+    def _links_to_inspect(self, names: Sequence[str], bad: Sequence[str]) -> list[str]:
         good = sorted(set(names) - set(bad))
-        few = bad[:MOST_BAD]
-        return [*few, *random.sample(good, min(len(good), MOST_LINKS - max(len(few), MOST_BAD)))]
+        few = bad[:MAX_BAD_LINKS]
+        return [*few, *random.sample(good, min(len(good), MAX_LINKS - max(len(few), MAX_BAD_LINKS)))]
 
-    def _is_bad(self, name: str, member: Member | None, device: Device, link: Link | None) -> bool:
+    def _is_bad(self, name: str, member: Member | None, device: Device, link: LinkState | None) -> bool:
         binding = self._node.ledger.by_name(name)
         peer = device.peers.get(binding.claim.public_key) if binding is not None else None
         if member is None or member.status is not MemberStatus.ALIVE or peer is None:
             return True
         if link is not None:
-            return not (link.heard and link.hears_us)
+            return not (link.receiving and link.peer_receiving)
         return not _is_fresh(peer)
 
-    async def _looks(self, chosen: Sequence[str], bad: set[str], device: Device) -> list[LinkFacts]:
+    async def _collect_links(self, chosen: Sequence[str], bad: set[str], device: Device) -> list[LinkFacts]:
         node = self._node
         own = node.record.node
         bindings = {name: b for name in chosen if (b := node.ledger.by_name(name)) is not None}
@@ -89,20 +89,20 @@ class Examiner:
         views, others, passing, gossip = await asyncio.gather(
             self._views.ask(own, chosen),
             self._by_name(bad, lambda name: self._views.ask(name, _some(healthy, name))),
-            self._passing(bindings),
+            self._packet_sizes(bindings),
             self._by_name(bindings, lambda name: self._gossip_trouble(bindings[name])),
         )
         later, answers = device, views
         ports: dict[str, str] = {}
         if bad:
             reach = bad & bindings.keys()
-            knock(bindings[name].claim.addresses[0] for name in reach)
+            trigger_handshakes(bindings[name].claim.addresses[0] for name in reach)
             # Only now: the answers are few, and the packets before would have got them.
             _, ports = await asyncio.gather(
                 asyncio.sleep(WATCH_SECONDS),
                 self._by_name(reach, lambda name: self._port_answer(bindings[name], device)),
             )
-            later, _ = await read(node)
+            later, _ = await read_device(node)
             answers = await self._views.ask(own, sorted(bad))
         links = node.prober.links()
         members = node.gossip.members()
@@ -118,7 +118,7 @@ class Examiner:
             first = views.get(name) or answers.get(name)
             if first is not None:
                 facts.view.CopyFrom(first.view)
-                facts.clockAheadMsec, facts.clockDoubtMsec = first.ahead_msec, first.doubt_msec
+                facts.clockAheadMsec, facts.clockDoubtMsec = first.clock_offset_msec, first.clock_error_msec
             if name in bad:
                 _take_growth(facts, bindings.get(name), device, later)
                 _take_other_end(facts, views.get(name), answers.get(name))
@@ -127,7 +127,12 @@ class Examiner:
         return found
 
     def _facts(
-        self, name: str, member: Member | None, binding: Binding | None, device: Device, link: Link | None
+        self,
+        name: str,
+        member: Member | None,
+        binding: Binding | None,
+        device: Device,
+        link: LinkState | None,
     ) -> LinkFacts:
         facts = LinkFacts(
             nodeName=name,
@@ -135,9 +140,9 @@ class Examiner:
             toldKey=member.tags.get(PUBLIC_KEY, "") if member is not None else "",
             handshakeMsecAgo=-1,
             probed=link is not None,
-            heard=link is not None and link.heard,
-            heardMsecAgo=msec(link.heard_seconds_ago if link is not None else None),
-            hearsUs=link is not None and bool(link.hears_us),
+            heard=link is not None and link.receiving,
+            heardMsecAgo=msec(link.last_received_seconds_ago if link is not None else None),
+            hearsUs=link is not None and bool(link.peer_receiving),
             addressChanges=self._node.returns(name),
         )
         if binding is None:
@@ -150,14 +155,14 @@ class Examiner:
             return facts
         facts.programmed = True
         facts.allowed = {str(network.network_address) for network in peer.allowed_ips} >= set(facts.meshIPs)
-        facts.handshakeMsecAgo = msec(age(peer))
+        facts.handshakeMsecAgo = msec(handshake_age(peer))
         facts.toldSecretCount = len(claim.secret_ids or ())
-        facts.secretInCommon = self._node.preshared.is_agreed(claim.public_key)
-        facts.presharedKey = self._node.preshared.protects(device, claim.public_key)
+        facts.secretInCommon = self._node.preshared.has_common_secret(claim.public_key)
+        facts.presharedKey = self._node.preshared.is_protected(device, claim.public_key)
         facts.keepaliveSeconds = peer.keepalive_seconds
         if peer.endpoint is not None:
             facts.endpoint = str(peer.endpoint)
-            facts.routeTrouble = route_trouble(peer.endpoint.address, self._node.record.ranges)
+            facts.routeTrouble = check_route(peer.endpoint.address, self._node.record.ranges)
         return facts
 
     def _own(self, device: Device, trouble: str) -> OwnFacts:
@@ -171,7 +176,7 @@ class Examiner:
             probePort=node.probe_port,
             secretCount=len(node.preshared.ids),
             undone=node.repairs.undone(time.monotonic()),
-            forwards=bool(node.beyond.announced) or node.relaying.is_open,
+            forwards=bool(node.beyond.advertised) or node.relaying.is_open,
             clockMsec=round(time.time() * 1000),
             down=[ComponentDown(name=name, why=why) for name, why in sorted(node.tasks.down().items())],
             refused=[
@@ -190,13 +195,13 @@ class Examiner:
             own.certificateSubject = leaf.subject.rfc4514_string()
         return own
 
-    async def _passing(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
+    async def _packet_sizes(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
         """Of each probed member whether a small packet passes, the size that should pass, and whether that does."""
-        paths, full = self._node.prober.paths(), self._node.identity.mtu
+        paths, full = self._node.prober.path_mtus(), self._node.identity.mtu
         sizes = {name: paths[name].mtu or full for name in bindings if name in paths}
         address = {name: bindings[name].claim.addresses[0] for name in sizes}
         wanted = [(address[name], size) for name in sizes for size in (SMALL_BYTES, sizes[name])]
-        passed = await self._node.prober.padded.passing(wanted)
+        passed = await self._node.prober.padded.reachable_with_size(wanted)
         return {
             name: ((address[name], SMALL_BYTES) in passed, size, (address[name], size) in passed)
             for name, size in sizes.items()
@@ -204,11 +209,11 @@ class Examiner:
 
     async def _gossip_trouble(self, binding: Binding) -> str:
         record = self._node.record
-        return await connection_trouble(binding.claim.addresses[0], record.gossip_port, record.addresses[0])
+        return await check_tcp(binding.claim.addresses[0], record.gossip_port, record.addresses[0])
 
     async def _port_answer(self, binding: Binding, device: Device) -> str:
         peer = device.peers.get(binding.claim.public_key)
-        return "" if peer is None or peer.endpoint is None else await port_answer(peer.endpoint)
+        return "" if peer is None or peer.endpoint is None else await check_udp_port(peer.endpoint)
 
     @staticmethod
     async def _by_name(names: Iterable[str], ask: Callable[[str], Awaitable[T]]) -> dict[str, T]:
@@ -222,10 +227,10 @@ def _take_growth(facts: LinkFacts, binding: Binding | None, device: Device, late
     old, new = (d.peers.get(key) if key is not None else None for d in (device, later))
     if old is not None and new is not None:
         facts.rxGrowth, facts.txGrowth = new.rx_bytes - old.rx_bytes, new.tx_bytes - old.tx_bytes
-        facts.handshakeMsecAgo = msec(age(new))
+        facts.handshakeMsecAgo = msec(handshake_age(new))
 
 
-def _take_other_end(facts: LinkFacts, before: Answer | None, after: Answer | None) -> None:
+def _take_other_end(facts: LinkFacts, before: PeerAnswer | None, after: PeerAnswer | None) -> None:
     """The same as the other end counted it, if it answered before and after."""
     if before is not None and after is not None:
         facts.watched = True
@@ -236,9 +241,9 @@ def _take_other_end(facts: LinkFacts, before: Answer | None, after: Answer | Non
 
 def _some(names: Sequence[str], but: str) -> list[str]:
     others = [name for name in names if name != but]
-    return random.sample(others, min(len(others), ASKED_ABOUT_ONE))
+    return random.sample(others, min(len(others), WITNESSES_PER_PEER))
 
 
 def _is_fresh(peer: Peer) -> bool:
-    since = age(peer)
+    since = handshake_age(peer)
     return since is not None and since <= STALE_AFTER_SECONDS

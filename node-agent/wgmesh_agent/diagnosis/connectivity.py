@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from wgmesh_agent.linux.route_lookup import route_to
+from wgmesh_agent.linux.route_lookup import lookup_route
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 CONNECT_SECONDS = 2.0
-KNOCK_SECONDS = 0.1
-TIMES = 50
+ATTEMPT_INTERVAL_SECONDS = 0.1
+MAX_ATTEMPTS = 50
 """Machines answer about one such error a second to the same address: who else sends there may have got it."""
 
 
-def route_trouble(address: IPAddress, ranges: Sequence[Network]) -> str:
+def check_route(address: IPAddress, ranges: Sequence[Network]) -> str:
     """Why no packet can be sent to an endpoint's address; empty if it can."""
     try:
-        route = route_to(address)
+        route = lookup_route(address)
     except KernelError as error:
         return str(error)
     if any(route.source.version == one.version and route.source in one for one in ranges):
@@ -26,7 +26,7 @@ def route_trouble(address: IPAddress, ranges: Sequence[Network]) -> str:
     return ""
 
 
-class _Listening(asyncio.DatagramProtocol):
+class _ErrorListener(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -35,19 +35,19 @@ class _Listening(asyncio.DatagramProtocol):
             self.answer.set_result(getattr(exc, "strerror", None) or str(exc))
 
 
-async def port_answer(endpoint: Endpoint) -> str:
+async def check_udp_port(endpoint: Endpoint) -> str:
     """What the network says when a byte is sent to a UDP port, such as `Connection refused`; empty if nothing."""
     loop = asyncio.get_running_loop()
     try:
         transport, listening = await loop.create_datagram_endpoint(
-            _Listening, remote_addr=(str(endpoint.address), endpoint.port)
+            _ErrorListener, remote_addr=(str(endpoint.address), endpoint.port)
         )
     except OSError as error:
         return error.strerror or str(error)
     try:
-        for _ in range(TIMES):
+        for _ in range(MAX_ATTEMPTS):
             transport.sendto(b"\0")
-            done, _ = await asyncio.wait([listening.answer], timeout=KNOCK_SECONDS)
+            done, _ = await asyncio.wait([listening.answer], timeout=ATTEMPT_INTERVAL_SECONDS)
             if done:
                 return listening.answer.result()
         return ""
@@ -55,7 +55,7 @@ async def port_answer(endpoint: Endpoint) -> str:
         transport.close()
 
 
-async def connection_trouble(address: IPAddress, port: int, source: IPAddress) -> str:
+async def check_tcp(address: IPAddress, port: int, source: IPAddress) -> str:
     """Why a TCP connection is not made; empty if it is."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

@@ -53,9 +53,9 @@ class Finding:
 
     code: Code
     about: str
-    what: str
-    seen: str
-    todo: str
+    problem: str
+    evidence: str
+    remedy: str
 
 
 def span(seconds: float) -> str:

@@ -13,7 +13,7 @@ from wgmesh_agent.diagnosis.finding import Code, Finding, ago
 from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts, Refused
 
 FRESH_MSEC = 180_000
-MANY_RETURNS = 3
+FLAPPING_AT = 3
 
 
 def link_findings(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> list[Finding]:
@@ -27,7 +27,7 @@ def link_findings(facts: LinkFacts, own: OwnFacts, node: str, interface: str) ->
     if not found and not _is_up(facts):
         found.append(_cause(facts, own, node, interface))
     elif not found:
-        found += _half_up(facts, own, node, interface)
+        found += _partly_up(facts, own, node, interface)
     if facts.HasField("view") and facts.view.certificateNotAfter:
         found += certificate_findings(
             name, f"the certificate of {name}", 0, facts.view.certificateNotAfter, own.clockMsec / 1000
@@ -70,8 +70,8 @@ def _refusals(refused: list[Refused]) -> str:
 def _identity(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Iterator[Finding]:
     """Who it is, and whether both ends mean the same."""
     name, view = facts.nodeName, facts.view
-    if facts.addressChanges >= MANY_RETURNS:
-        yield two_agents(
+    if facts.addressChanges >= FLAPPING_AT:
+        yield duplicate_identity(
             name,
             f"it told, or called from, another endpoint and the former one again {facts.addressChanges} times in ten "
             "minutes",
@@ -123,7 +123,7 @@ def _other_key(name: str, seen: str) -> Finding:
     )
 
 
-def two_agents(name: str, seen: str) -> Finding:
+def duplicate_identity(name: str, seen: str) -> Finding:
     """Two agents are one member."""
     return Finding(
         Code.TWO_AGENTS,
@@ -166,7 +166,7 @@ def _cause(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Findin
         )
     if facts.HasField("view") and facts.watched:
         return _lost_where(facts, own, node, interface)
-    return _without_a_word(facts)
+    return _no_answer(facts)
 
 
 def _lost_where(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Finding:
@@ -200,7 +200,7 @@ def _lost_where(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> F
     )
 
 
-def _without_a_word(facts: LinkFacts) -> Finding:
+def _no_answer(facts: LinkFacts) -> Finding:
     """It did not answer, not even by way of others."""
     name = facts.nodeName
     hearing = [other.nodeName for other in facts.others if other.heard or _is_fresh(other.handshakeMsecAgo)]
@@ -249,7 +249,7 @@ def _without_secret(facts: LinkFacts, own: OwnFacts, node: str) -> Finding:
     )
 
 
-def _half_up(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Iterator[Finding]:
+def _partly_up(facts: LinkFacts, own: OwnFacts, node: str, interface: str) -> Iterator[Finding]:
     """Probes pass: does all else?"""
     name = facts.nodeName
     if facts.smallPasses and not facts.largePasses:

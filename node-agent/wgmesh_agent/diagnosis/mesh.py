@@ -7,13 +7,13 @@ from statistics import median
 
 from wgmesh_agent.diagnosis.certificate import certificate_findings
 from wgmesh_agent.diagnosis.finding import Code, Finding, ago, span
-from wgmesh_agent.diagnosis.link import MANY_RETURNS, two_agents
+from wgmesh_agent.diagnosis.link import FLAPPING_AT, duplicate_identity
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts
 
 CLOCK_MSEC = 10_000
 """Join tokens are good for ten seconds."""
-TWINS = ("name_conflict", "own_name", "own_key", "own_address")
+DUPLICATE_IDENTITY_REASONS = ("name_conflict", "own_name", "own_key", "own_address")
 
 
 def own_findings(
@@ -57,9 +57,9 @@ def own_findings(
             "The agent starts it again, within 30 s at most. If it fails each time, its log says why.",
         )
     yield from _roster(own)
-    yield from _twins(own)
+    yield from _duplicate_identity(own)
     yield from _clocks(links)
-    yield from _translated(own, links, endpoint, addresses)
+    yield from _nat_without_keepalive(own, links, endpoint, addresses)
     if own.tls:
         yield from certificate_findings(
             "",
@@ -85,17 +85,19 @@ def _roster(own: OwnFacts) -> Iterator[Finding]:
     )
 
 
-def _twins(own: OwnFacts) -> Iterator[Finding]:
-    if own.addressChanges >= MANY_RETURNS:
-        yield two_agents(
+def _duplicate_identity(own: OwnFacts) -> Iterator[Finding]:
+    if own.addressChanges >= FLAPPING_AT:
+        yield duplicate_identity(
             "",
             f"others were told, or called from, another endpoint of it and the former one again {own.addressChanges} "
             "times in ten minutes",
         )
         return
     for refused in own.refused:
-        if refused.reason in TWINS:
-            yield two_agents("", f"{ago(refused.secondsAgo * 1000)} this was refused: {refused.message}")
+        if refused.reason in DUPLICATE_IDENTITY_REASONS:
+            yield duplicate_identity(
+                "", f"{ago(refused.secondsAgo * 1000)} this was refused: {refused.message}"
+            )
             return
 
 
@@ -129,7 +131,7 @@ def _clock(name: str, ahead_msec: float, seen: str) -> Finding:
     )
 
 
-def _translated(
+def _nat_without_keepalive(
     own: OwnFacts, links: Sequence[LinkFacts], endpoint: str, addresses: Set[str]
 ) -> Iterator[Finding]:
     seen = {

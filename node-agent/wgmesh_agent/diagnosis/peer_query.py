@@ -27,55 +27,59 @@ from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
 from wgmesh_api.agent_pb2 import LinkView
 
 log = structlog.get_logger()
-QUERY = "_doctor"
-LEAST_SECONDS, MOST_SECONDS = 2.0, 6.0
+DOCTOR_QUERY = "_doctor"
+MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 2.0, 6.0
 """For answers, by how long gossip takes to get around."""
 NAMES_BYTES = 600
 """Of names in one query, which may have 1,024 bytes in all."""
-ANSWERS_A_SECOND = 10.0
+MAX_ANSWERS_PER_SECOND = 10.0
 RELAYS = 3
 STATUSES = frozenset(status.name.lower() for status in MemberStatus)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PeerAnswer:
     """What a member says. Its clock is `ahead_msec` before ours, or behind it if negative, by `doubt_msec` more or
     less."""
 
     view: LinkView
-    ahead_msec: int
-    doubt_msec: int
+    clock_offset_msec: int
+    clock_error_msec: int
 
 
-class Views:
+class PeerQuery:
     """Queries for and answers about single links, of one session; answers each asker at most ten times a second."""
 
     def __init__(self, node: MeshNode, credentials: Credentials | None) -> None:
         self._node = node
         self._credentials = credentials
-        self._limit = AnswerLimit(ANSWERS_A_SECOND)
-        node.gossip.on_query(QUERY, self.answer)
+        self._limit = AnswerLimit(MAX_ANSWERS_PER_SECOND)
+        node.gossip.on_query(DOCTOR_QUERY, self.answer)
 
     async def answer(self, request: QueryReceived) -> bytes | None:
         """To the query `_doctor`: what this node sees of the member named."""
         if not self._limit.allows(request, time.monotonic()):
             return None
-        view = self._own(request.payload.decode("ascii", "replace"), (await read(self._node))[0])
+        view = self._own(request.payload.decode("ascii", "replace"), (await read_device(self._node))[0])
         return view.SerializeToString()
 
-    async def ask(self, about: str, nodes: Sequence[str]) -> dict[str, Answer]:
+    async def ask(self, about: str, nodes: Sequence[str]) -> dict[str, PeerAnswer]:
         """What each of `nodes` that answers says of the member `about`."""
-        answers = await asyncio.gather(*(self._ask(about, group) for group in groups(nodes)))
+        answers = await asyncio.gather(*(self._ask(about, group) for group in batches(nodes)))
         return {name: answer for some in answers for name, answer in some.items()}
 
-    async def _ask(self, about: str, nodes: Sequence[str]) -> dict[str, Answer]:
+    async def _ask(self, about: str, nodes: Sequence[str]) -> dict[str, PeerAnswer]:
         begun, clock = time.monotonic(), time.time()
         alive = len(self.alive())
         patience = self._node.gossip.config.profile.query_timeout_seconds(alive) / 3
-        seconds = min(MOST_SECONDS, max(LEAST_SECONDS, patience))
+        seconds = min(MAX_TIMEOUT_SECONDS, max(MIN_TIMEOUT_SECONDS, patience))
         try:
             result = await self._node.gossip.query(
-                QUERY, about.encode(), nodes=list(nodes), relay_factor=min(RELAYS, alive), timeout=seconds
+                DOCTOR_QUERY,
+                about.encode(),
+                nodes=list(nodes),
+                relay_factor=min(RELAYS, alive),
+                timeout=seconds,
             )
         except GossipError as error:
             log.warning("members not asked", about=about, why=str(error))
@@ -86,13 +90,13 @@ class Views:
             if name not in nodes:
                 continue
             try:
-                view = checked(LinkView.FromString(answer))
+                view = validated(LinkView.FromString(answer))
             except DecodeError as error:
-                self._node.refusals.count("malformed_doctor_answer", f"{name} answers nonsense: {error}")
+                self._node.refusals.record("malformed_doctor_answer", f"{name} answers nonsense: {error}")
                 continue
             view.nodeName = name
             middle = round((clock + took / 2) * 1000)
-            found[name] = Answer(view, view.clockMsec - middle, round(took * 500))
+            found[name] = PeerAnswer(view, view.clockMsec - middle, round(took * 500))
         return found
 
     def alive(self) -> list[str]:
@@ -110,18 +114,18 @@ class Views:
             interfacePubkey=str(device.public_key or ""),
             peerKey=str(peer.public_key) if peer is not None else "",
             endpoint=str(peer.endpoint or "") if peer is not None else "",
-            handshakeMsecAgo=msec(age(peer) if peer is not None else None),
+            handshakeMsecAgo=msec(handshake_age(peer) if peer is not None else None),
             rxBytes=peer.rx_bytes if peer is not None else 0,
             txBytes=peer.tx_bytes if peer is not None else 0,
-            heard=link is not None and link.heard,
-            heardMsecAgo=msec(link.heard_seconds_ago if link is not None else None),
+            heard=link is not None and link.receiving,
+            heardMsecAgo=msec(link.last_received_seconds_ago if link is not None else None),
             status=member.status.name.lower() if member is not None else "",
             certificateNotAfter=round(certificate.not_valid_after_utc.timestamp()) if certificate else 0,
             addressChanges=node.returns(about),
         )
 
 
-def groups(names: Iterable[str]) -> list[list[str]]:
+def batches(names: Iterable[str]) -> list[list[str]]:
     """The names in as many parts as it takes for each to fit a query."""
     found: list[list[str]] = []
     room = 0
@@ -135,7 +139,7 @@ def groups(names: Iterable[str]) -> list[list[str]]:
     return found
 
 
-async def read(node: MeshNode) -> tuple[Device, str]:
+async def read_device(node: MeshNode) -> tuple[Device, str]:
     """What WireGuard holds, or an empty device and why it cannot be read."""
     try:
         return await node.device(), ""
@@ -143,7 +147,7 @@ async def read(node: MeshNode) -> tuple[Device, str]:
         return Device(node.identity.interface), str(error)
 
 
-def checked(view: LinkView) -> LinkView:
+def validated(view: LinkView) -> LinkView:
     """The answer of a member, everything in it that is not what it should be left out."""
     found = LinkView()
     found.CopyFrom(view)
@@ -161,7 +165,7 @@ def checked(view: LinkView) -> LinkView:
     return found
 
 
-def age(peer: Peer) -> float | None:
+def handshake_age(peer: Peer) -> float | None:
     """Seconds since the last handshake; None for never."""
     return time.time() - peer.last_handshake if peer.last_handshake else None
 

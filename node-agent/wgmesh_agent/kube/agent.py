@@ -12,41 +12,47 @@ import structlog
 
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import Role as SessionRole
-from wgmesh_agent.agent.session import Session, Start
-from wgmesh_agent.kube.api_client import Api, ApiError
-from wgmesh_agent.kube.certificate import Identity, RequestDenied, ask, is_good, now
-from wgmesh_agent.kube.certificate_renewal import wanted_of
-from wgmesh_agent.kube.components import Companions
-from wgmesh_agent.kube.gossip_keyring import Ring, RingFollowing, read_ring
-from wgmesh_agent.kube.health_server import Health
-from wgmesh_agent.kube.metrics import Look
-from wgmesh_agent.kube.metrics_snapshot import look_at
-from wgmesh_agent.kube.roster_cache import RosterView, until
+from wgmesh_agent.agent.session import Session, SessionStart
+from wgmesh_agent.agent.session import SessionConfig as SessionRole
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi
+from wgmesh_agent.kube.certificate import (
+    CertificateStore,
+    RequestDenied,
+    is_current,
+    now,
+    request_certificate,
+)
+from wgmesh_agent.kube.certificate_renewal import certificate_spec
+from wgmesh_agent.kube.components import KubeComponents
+from wgmesh_agent.kube.gossip_keyring import GossipKeyring, KeyringSync, read_keyring
+from wgmesh_agent.kube.health_server import HealthServer
+from wgmesh_agent.kube.metrics import MetricsSnapshot
+from wgmesh_agent.kube.metrics_snapshot import collect_snapshot
+from wgmesh_agent.kube.roster_cache import RosterCache, wait_until
 from wgmesh_agent.kube.roster_policy import RosterKeyPolicy, RosterPolicy
-from wgmesh_agent.kube.roster_status import Standing
+from wgmesh_agent.kube.roster_status import RosterStatus
 from wgmesh_agent.kube.roster_sync import claim_of
 from wgmesh_agent.kube.settings import KubeSettings, from_environment
-from wgmesh_agent.kube.status_writer import tell_left
+from wgmesh_agent.kube.status_writer import report_left
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinUnreachable
-from wgmesh_agent.mesh.join.joiner import CannotEnter, Door, enter_by, record_of
+from wgmesh_agent.mesh.join.joiner import JoinFailed, JoinTarget, join_via, mesh_record_from
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.mesh.psk.secret_file import SecretSource, from_mount
-from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_mount
+from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
 RETRY_SECONDS = 3.0
-HESITATE_SECONDS = 3.0
+PRE_STOP_GRACE_SECONDS = 3.0
 LEAVE_SECONDS = 20.0
 """With the time for hesitating and for ending, within the pod's grace period of 30 s."""
-GONE = (Standing.DELETED, Standing.REPLACED, Standing.ABSENT)
+NO_LONGER_MEMBER = (RosterStatus.DELETED, RosterStatus.REPLACED, RosterStatus.UNLISTED)
 
 
 def run_kube(environment: Mapping[str, str]) -> int:
@@ -69,28 +75,30 @@ class KubeAgent:
 
     def __init__(self, settings: KubeSettings) -> None:
         self.settings = settings
-        self._api = Api()
-        self._view = RosterView(settings.mesh, settings.kube_node)
-        self._companions: Companions | None = None
+        self._api = KubernetesApi()
+        self._view = RosterCache(settings.mesh, settings.kube_node)
+        self._companions: KubeComponents | None = None
         self._session: Session | None = None
         self._credentials: Credentials | None = None
         self._policies: Policies | None = None
-        self._identity: Identity | None = None
+        self._identity: CertificateStore | None = None
         self._key: PrivateKey | None = None
-        self._secrets = SecretSource()
+        self._secrets = SecretFile()
         self._has_left = asyncio.Event()
-        self._health = Health(settings.metrics_port, self._look, lambda: self._view.age_seconds)
+        self._health = HealthServer(
+            settings.metrics_port, self._collect_snapshot, lambda: self._view.age_seconds
+        )
 
     def entry(self) -> Entry:
-        return self._enter_unless_deleted
+        return self._join_mesh_unless_deleted
 
     def companions(self, session: Session) -> Iterable[tuple[str, Run]]:
         self._session = session
         self._health.joined(session.node.tasks.down)
         assert self._companions is not None
         return (
-            *self._companions.around(session),
-            ("health", self._health.beat),
+            *self._companions.for_session(session),
+            ("health", self._health.heartbeat),
             ("metrics", self._health.serve),
         )
 
@@ -99,12 +107,12 @@ class KubeAgent:
         self._health.left()
         mesh, node = self.settings.mesh, self.settings.kube_node
         if self._companions is not None:
-            await self._companions.left(mesh, node)
+            await self._companions.report_left(mesh, node)
         elif self._identity is not None:
-            await tell_left(self._api, self._identity, node_object_name(mesh, node))
+            await report_left(self._api, self._identity, node_object_name(mesh, node))
         self._has_left.set()
         log.info("left for good", next="waiting in case this node becomes a member again")
-        await until(self._view, lambda: self._view.synced and self._wanted_again())
+        await wait_until(self._view, lambda: self._view.synced and self._should_rejoin())
 
     async def before_stopping(self) -> None:
         """Leaves first if it is to.
@@ -114,38 +122,38 @@ class KubeAgent:
         if self._has_left.is_set() or not self._view.synced:
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HESITATE_SECONDS):
-                await until(self._view, self._is_unwanted)
-        if self._is_unwanted():
+            async with asyncio.timeout(PRE_STOP_GRACE_SECONDS):
+                await wait_until(self._view, self._should_leave)
+        if self._should_leave():
             log.info("leaving before it stops")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self._has_left.wait()
 
-    def _is_unwanted(self) -> bool:
+    def _should_leave(self) -> bool:
         """Whether it is about to leave, or to find that it need not enter."""
         if self._companions is None or self._identity is None:
             return self._is_deleted()
-        return self._view.standing(self._identity.uid()) in GONE
+        return self._view.status_of_node(self._identity.uid()) in NO_LONGER_MEMBER
 
-    async def _look(self) -> Look | None:
+    async def _collect_snapshot(self) -> MetricsSnapshot | None:
         if not self._health.is_member or self._session is None or self._credentials is None:
             return None
-        return await look_at(self._session, self._view, self._credentials)
+        return await collect_snapshot(self._session, self._view, self._credentials)
 
-    def _wanted_again(self) -> bool:
+    def _should_rejoin(self) -> bool:
         own, uid = self._view.own, self._identity.uid() if self._identity is not None else ""
         if own is None or own.deleting:
             return False
         # The one it left by stays left, whatever is still to be seen of it.
         return own.uid != uid if uid else own.report.phase != "Left"
 
-    async def _enter_unless_deleted(
-        self, folder: StateFolder, key: PrivateKey, is_new_key: bool
-    ) -> Start | None:
+    async def _join_mesh_unless_deleted(
+        self, folder: StateStore, key: PrivateKey, is_new_key: bool
+    ) -> SessionStart | None:
         """None: this node's WgMeshNode is deleted while it has yet to become a member by it."""
-        entering = asyncio.create_task(self._enter(folder, key, is_new_key))
-        deleted = asyncio.create_task(until(self._view, self._is_deleted))
+        entering = asyncio.create_task(self._join_mesh(folder, key, is_new_key))
+        deleted = asyncio.create_task(wait_until(self._view, self._is_deleted))
         try:
             await asyncio.wait([entering, deleted], return_when=asyncio.FIRST_COMPLETED)
             if entering.done():
@@ -156,33 +164,33 @@ class KubeAgent:
             await asyncio.gather(entering, deleted, return_exceptions=True)
         log.warning("this node is to be no member", why="its WgMeshNode is deleted")
         # What is remembered of an earlier life goes too.
-        self._companions, self._identity = None, Identity(folder.path)
+        self._companions, self._identity = None, CertificateStore(folder.path)
         return None
 
     def _is_deleted(self) -> bool:
         own = self._view.own
         return own is not None and own.deleting and own.report.phase != "Left"
 
-    async def _enter(self, folder: StateFolder, key: PrivateKey, is_new_key: bool) -> Start:
+    async def _join_mesh(self, folder: StateStore, key: PrivateKey, is_new_key: bool) -> SessionStart:
         self._key = key
         self._secrets = await asyncio.to_thread(from_mount, self.settings.secrets, self.settings.mesh)
         await self._health.start()
-        identity = self._identity = Identity(folder.path)
+        identity = self._identity = CertificateStore(folder.path)
         await self._connect()
         record = _remembered(folder)
         files = identity.load()
         if record is not None and files is not None and not is_new_key:
             # Also with a certificate that has ended: traffic needs none, and the next is asked for in time.
             log.info("member already", node=record.node, addresses=[str(a) for a in record.addresses])
-            self._use(identity, files)
+            self._build_components(identity, files)
             return self._start(record, ())
         own = await self._own_entry()
         if identity.uid() not in ("", own.uid):
             record = None
-        self._use(identity, await self._certificate(identity, own))
+        self._build_components(identity, await self._certificate(identity, own))
         if own.bootstrap:
-            return await self._found(identity, own)
-        return await self._join(folder, identity, own, record)
+            return await self._start_as_bootstrap(identity, own)
+        return await self._join_as_member(folder, identity, own, record)
 
     async def _connect(self) -> None:
         while True:
@@ -207,34 +215,34 @@ class KubeAgent:
 
         if not ready():
             log.info("waiting for this node's WgMeshNode, its addresses and the mesh's authority")
-        await until(view, ready)
+        await wait_until(view, ready)
         assert view.own is not None
         return view.own
 
-    async def _certificate(self, identity: Identity, own: RosterNode) -> TLSFiles:
+    async def _certificate(self, identity: CertificateStore, own: RosterNode) -> TLSFiles:
         while True:
             mesh = self._view.mesh
-            wanted = wanted_of(own, self._view)
+            wanted = certificate_spec(own, self._view)
             authorities = mesh.trust_bundle.encode() if mesh is not None else b""
             files = identity.load()
             if (
                 files is not None
                 and files.authorities == authorities
-                and is_good(files, wanted, own.created, now())
+                and is_current(files, wanted, own.created, now())
             ):
                 return files
             try:
-                return await ask(self._api, identity, wanted, authorities)
+                return await request_certificate(self._api, identity, wanted, authorities)
             except (ApiError, RequestDenied, ValueError, OSError) as error:
                 log.warning("no certificate yet", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
                 own = await self._own_entry()
 
-    def _use(self, identity: Identity, files: TLSFiles) -> None:
+    def _build_components(self, identity: CertificateStore, files: TLSFiles) -> None:
         self._credentials = Credentials(files)
-        ring = RingFollowing(self.settings.keyring, self._view.externals)
+        ring = KeyringSync(self.settings.keyring, self._view.externals)
         policy = RosterPolicy(self._view, identity)
-        self._companions = companions = Companions(
+        self._companions = companions = KubeComponents(
             self._api,
             self._view,
             identity,
@@ -248,7 +256,7 @@ class KubeAgent:
         # In force before the first session, and the same for all of them.
         self._policies = Policies(policy, keys, self._view)
 
-    async def _found(self, identity: Identity, own: RosterNode) -> Start:
+    async def _start_as_bootstrap(self, identity: CertificateStore, own: RosterNode) -> SessionStart:
         """A bootstrap node needs nobody to let it in: roster and key ring say all there is to know."""
         mesh = self._view.mesh
         assert mesh is not None
@@ -273,21 +281,21 @@ class KubeAgent:
         )
         return self._start(record, self._roster_claims(own.node))
 
-    async def _join(
-        self, folder: StateFolder, identity: Identity, own: RosterNode, earlier: MeshRecord | None
-    ) -> Start:
+    async def _join_as_member(
+        self, folder: StateStore, identity: CertificateStore, own: RosterNode, earlier: MeshRecord | None
+    ) -> SessionStart:
         assert self._credentials is not None
         while True:
-            door = replace(self._door(own.node), replaces=folder.earlier_private_key())
+            door = replace(self._join_target(own.node), replaces=folder.earlier_private_key())
             for bootstrap in self._view.bootstraps():
                 try:
-                    admitted = await enter_by(
+                    admitted = await join_via(
                         door, bootstrap, lambda towards: endpoint_of(self.settings.node, towards, ())
                     )
-                except (JoinRefused, JoinUnreachable, CannotEnter) as error:
+                except (JoinRefused, JoinUnreachable, JoinFailed) as error:
                     log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=str(error))
                     continue
-                record = record_of(admitted, door.mesh, earlier, bootstrap=False)
+                record = mesh_record_from(admitted, door.mesh, earlier, bootstrap=False)
                 identity.save_uid(own.uid)
                 folder.save_mesh(record)
                 folder.forget_earlier_key()
@@ -297,19 +305,19 @@ class KubeAgent:
             own = await self._own_entry()
             self._credentials.files = await self._certificate(identity, own)
             if own.bootstrap:
-                return await self._found(identity, own)
+                return await self._start_as_bootstrap(identity, own)
 
-    def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> Start:
+    def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> SessionStart:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
         credentials = self._credentials if bind else None
         role = SessionRole(
-            bind, credentials, self._door(record.node), port, self._secrets, follows_address=True
+            bind, credentials, self._join_target(record.node), port, self._secrets, follows_address=True
         )
         assert self._policies is not None
-        return Start(role, self._policies, record, peers, fresh)
+        return SessionStart(role, self._policies, record, peers, fresh)
 
-    def _next_start(self, session: Session) -> Start:
+    def _next_start(self, session: Session) -> SessionStart:
         """The role changed: the same member, with or without the Mesh service; or it was away and another has its
         address now."""
         own = self._view.own
@@ -318,9 +326,9 @@ class KubeAgent:
         record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 
-    def _door(self, node: str) -> Door:
+    def _join_target(self, node: str) -> JoinTarget:
         assert self._key is not None
-        return Door(
+        return JoinTarget(
             tuple(self._view.bootstraps()), self._credentials, self.settings.mesh, node, self._key.public(),
             secrets=self._secrets,
         )  # fmt: skip
@@ -333,18 +341,18 @@ class KubeAgent:
         )
         return tuple(claim for claim in claims if claim is not None)
 
-    async def _keyring(self) -> Ring:
+    async def _keyring(self) -> GossipKeyring:
         while True:
             try:
-                return await asyncio.to_thread(read_ring, self.settings.keyring)
+                return await asyncio.to_thread(read_keyring, self.settings.keyring)
             except (OSError, ValueError) as error:
                 log.warning("no gossip key yet", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-def _remembered(folder: StateFolder) -> MeshRecord | None:
+def _remembered(folder: StateStore) -> MeshRecord | None:
     try:
         return folder.mesh()
-    except DamagedFile as error:
+    except CorruptFile as error:
         log.error("mesh forgotten", why=str(error), next="entering again")
         return None

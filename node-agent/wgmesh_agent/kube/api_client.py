@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from wgmesh_agent.kube.availability_log import Reach
+from wgmesh_agent.kube.availability_log import AvailabilityLog
 from wgmesh_agent.kube.list_watch import WATCH_SECONDS, Freshness, ListWatch, Object
 from wgmesh_api import roster
 
@@ -34,12 +34,12 @@ class ApiError(Exception):
         self.status = status
 
 
-class Api:
+class KubernetesApi:
     """Talks with the pod's own service account. Importing the client takes a while, so it happens in `connect`."""
 
     def __init__(self) -> None:
         self._client: Any = None
-        self._reach = Reach()
+        self._reach = AvailabilityLog()
 
     async def connect(self) -> None:
         """Loads the client and the pod's credentials. Raises ApiError outside a pod."""
@@ -101,7 +101,7 @@ class Api:
             refused = b"" if status < 400 else self._body(response)
         except Exception as error:
             raise self._silent("GET", path, error) from error
-        self._reach.answered()
+        self._reach.up()
         if status >= 400:
             raise ApiError(f"GET {path}: {_reason(refused)}", status)
         try:
@@ -127,7 +127,7 @@ class Api:
             status, data = response.status, self._body(response)
         except Exception as error:
             raise self._silent(method, path, error) from error
-        self._reach.answered()
+        self._reach.up()
         if status >= 400:
             raise ApiError(f"{method} {path}: {_reason(data)}", status)
         try:
@@ -173,7 +173,7 @@ class Api:
 
     def _silent(self, method: str, path: str, error: Exception) -> ApiError:
         """urllib3 and the client have a dozen ways to say that nobody answers, or not to the end."""
-        self._reach.silent(str(error))
+        self._reach.down(str(error))
         return ApiError(f"{method} {path}: the API server does not answer: {error}")
 
 

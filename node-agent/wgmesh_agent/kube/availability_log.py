@@ -9,19 +9,19 @@ import structlog
 log = structlog.get_logger()
 
 
-class Reach:
+class AvailabilityLog:
     """Used from the threads that make calls."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers = True
 
-    def answered(self) -> None:
+    def up(self) -> None:
         """A call was answered, with whatever status."""
         if self._changes_to(answers=True):
             log.warning("the API server answers again")
 
-    def silent(self, why: str) -> None:
+    def down(self, why: str) -> None:
         """A call was not."""
         if self._changes_to(answers=False):
             log.warning("the API server does not answer", why=why, next="going on with what is known")

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wgmesh_agent.kube.api_client import Api, ApiError, requests_path, signing_request
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, requests_path, signing_request
 from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_agent.runtime.atomic_file import write_atomically
 from wgmesh_agent.wireguard.model import IPAddress
@@ -27,10 +27,10 @@ from wgmesh_api.roster import node_object_name
 
 log = structlog.get_logger()
 KEY, CERTIFICATE, AUTHORITIES, MEMBER = "identity.key", "identity.pem", "authorities.pem", "member.uid"
-RENEW_AT = 2 / 3
+RENEW_AT_LIFETIME_SHARE = 2 / 3
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 120.0
-CLOCKS_DIFFER = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class UnusableCertificate(ValueError):
@@ -42,7 +42,7 @@ class RequestDenied(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CertificateSpec:
     """What the certificate must say, for how many seconds at most, and the uid of the WgMeshNode it is for."""
 
     identity: NodeIdentity
@@ -51,7 +51,7 @@ class Wanted:
     member_uid: str
 
 
-class Identity:
+class CertificateStore:
     """The node's identity key and certificate in the state folder; the key never leaves it."""
 
     def __init__(self, folder: Path) -> None:
@@ -142,7 +142,9 @@ def require_usable(key: ec.EllipticCurvePrivateKey, certificate: bytes, authorit
         raise UnusableCertificate(f"the authorities cannot be read: {error!r:.200}") from error
 
 
-def is_good(files: TLSFiles | None, wanted: Wanted, not_before: datetime | None, now: datetime) -> bool:
+def is_current(
+    files: TLSFiles | None, wanted: CertificateSpec, not_before: datetime | None, now: datetime
+) -> bool:
     """Whether this certificate says what it must, still for a while, and was made for this WgMeshNode.
 
     Args:
@@ -156,9 +158,11 @@ def is_good(files: TLSFiles | None, wanted: Wanted, not_before: datetime | None,
     if not_before is not None and leaf.not_valid_before_utc < not_before:
         return False
     # The mesh's lifetime was shortened: that is to count now, not when the old certificate has run out.
-    if leaf.not_valid_after_utc - now > timedelta(seconds=wanted.seconds) + CLOCKS_DIFFER:
+    if leaf.not_valid_after_utc - now > timedelta(seconds=wanted.seconds) + MAX_CLOCK_SKEW:
         return False
-    return set(wanted.addresses) <= set(addresses_of(leaf)) and signed_by(leaf, files.authorities)
+    return set(wanted.addresses) <= set(addresses_of(leaf)) and is_issued_by_current_ca(
+        leaf, files.authorities
+    )
 
 
 def addresses_of(certificate: x509.Certificate) -> Sequence[IPAddress]:
@@ -169,7 +173,7 @@ def addresses_of(certificate: x509.Certificate) -> Sequence[IPAddress]:
     return [name for name in names.get_values_for_type(x509.IPAddress) if not hasattr(name, "netmask")]
 
 
-def signed_by(certificate: x509.Certificate, authorities: bytes) -> bool:
+def is_issued_by_current_ca(certificate: x509.Certificate, authorities: bytes) -> bool:
     """Whether the first of the authorities, the one that signs now, signed this one."""
     try:
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificates(authorities)[0])
@@ -182,10 +186,10 @@ def signed_by(certificate: x509.Certificate, authorities: bytes) -> bool:
 def renewal_time(certificate: x509.Certificate) -> datetime:
     """Two thirds into the certificate's life."""
     begun, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return begun + (end - begun) * RENEW_AT
+    return begun + (end - begun) * RENEW_AT_LIFETIME_SHARE
 
 
-def make_request(key: ec.EllipticCurvePrivateKey, wanted: Wanted) -> bytes:
+def make_request(key: ec.EllipticCurvePrivateKey, wanted: CertificateSpec) -> bytes:
     """A PKCS#10 request in PEM (RFC 2986)."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(wanted.identity.uri)]
     names += [x509.IPAddress(address) for address in wanted.addresses]
@@ -195,7 +199,9 @@ def make_request(key: ec.EllipticCurvePrivateKey, wanted: Wanted) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-async def ask(api: Api, identity: Identity, wanted: Wanted, authorities: bytes) -> TLSFiles:
+async def request_certificate(
+    api: KubernetesApi, identity: CertificateStore, wanted: CertificateSpec, authorities: bytes
+) -> TLSFiles:
     """Has the operator sign a certificate, and keeps it.
 
     Raises:

@@ -6,31 +6,33 @@ import asyncio
 
 import structlog
 
-from wgmesh_agent.kube.api_client import Api, ApiError
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi
 from wgmesh_agent.kube.certificate import (
-    Identity,
+    CertificateSpec,
+    CertificateStore,
     RequestDenied,
     UnusableCertificate,
-    Wanted,
-    ask,
-    is_good,
+    is_current,
     now,
+    request_certificate,
 )
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import RosterNode
 
 log = structlog.get_logger()
-LOOK_SECONDS = 5.0
+RESYNC_SECONDS = 5.0
 RETRY_SECONDS = 10.0
-SHORTEST_LIFE_SECONDS = 600
+MIN_LIFETIME_SECONDS = 600
 
 
-class Renewal:
+class CertificateRenewer:
     """One instance an agent; `run` runs beside each session."""
 
-    def __init__(self, api: Api, view: RosterView, identity: Identity, credentials: Credentials) -> None:
+    def __init__(
+        self, api: KubernetesApi, view: RosterCache, identity: CertificateStore, credentials: Credentials
+    ) -> None:
         self._api = api
         self._view = view
         self._identity = identity
@@ -42,13 +44,13 @@ class Renewal:
         while True:
             generation = self._view.changes.generation
             try:
-                await self.look()
+                await self.reconcile()
             except (ApiError, RequestDenied, OSError, ValueError) as error:
                 log.warning("certificate not renewed", why=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
-            await self._view.changes.after(generation, LOOK_SECONDS)
+            await self._view.changes.wait_after(generation, RESYNC_SECONDS)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Takes over new authorities at once; asks for a certificate when the old one is two thirds over, says other
         things than it must, or another authority signs now.
 
@@ -66,12 +68,14 @@ class Renewal:
         files = self._credentials.files
         if files.authorities != authorities:
             authorities = await self._take_over(authorities)
-        if not self.is_certified(own):
-            wanted = wanted_of(own, self._view)
-            self._credentials.files = await ask(self._api, self._identity, wanted, authorities)
+        if not self.is_current(own):
+            wanted = certificate_spec(own, self._view)
+            self._credentials.files = await request_certificate(
+                self._api, self._identity, wanted, authorities
+            )
             until = self._credentials.files.leaf().not_valid_after_utc
             log.info("certificate renewed", until=until.isoformat())
-            self._view.changes.bump()
+            self._view.changes.notify()
 
     async def _take_over(self, authorities: bytes) -> bytes:
         """The authorities in use from now on: those that can be read. Raises OSError."""
@@ -88,15 +92,15 @@ class Renewal:
         log.info("authorities renewed")
         return authorities
 
-    def is_certified(self, own: RosterNode) -> bool:
+    def is_current(self, own: RosterNode) -> bool:
         """Whether the certificate in use says what it must, and will for a while."""
-        return is_good(self._credentials.files, wanted_of(own, self._view), own.created, now())
+        return is_current(self._credentials.files, certificate_spec(own, self._view), own.created, now())
 
 
-def wanted_of(own: RosterNode, view: RosterView) -> Wanted:
+def certificate_spec(own: RosterNode, view: RosterCache) -> CertificateSpec:
     """What this node's certificate must say now."""
     role = Role.BOOTSTRAP if own.bootstrap else Role.NODE
     seconds = int(view.mesh.certificate_lifetime_seconds) if view.mesh is not None else 0
-    return Wanted(
-        NodeIdentity(own.mesh, own.node, role), own.addresses, max(SHORTEST_LIFE_SECONDS, seconds), own.uid
+    return CertificateSpec(
+        NodeIdentity(own.mesh, own.node, role), own.addresses, max(MIN_LIFETIME_SECONDS, seconds), own.uid
     )

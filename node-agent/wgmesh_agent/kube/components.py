@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from wgmesh_agent.agent.session import Session, Start
-from wgmesh_agent.kube.api_client import Api
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.certificate_renewal import Renewal
-from wgmesh_agent.kube.gossip_keyring import RingFollowing
-from wgmesh_agent.kube.key_rotation import Rekeying
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.agent.session import Session, SessionStart
+from wgmesh_agent.kube.api_client import KubernetesApi
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.certificate_renewal import CertificateRenewer
+from wgmesh_agent.kube.gossip_keyring import KeyringSync
+from wgmesh_agent.kube.key_rotation import KeyRotationController
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.roster_policy import RosterPolicy
-from wgmesh_agent.kube.roster_sync import Following
+from wgmesh_agent.kube.roster_sync import RosterSync
 from wgmesh_agent.kube.status_writer import StatusWriter
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.runtime.supervisor import Run
 
 
-class Companions:
+class KubeComponents:
     """One instance an agent; `around` is called for each session."""
 
     def __init__(
         self,
-        api: Api,
-        view: RosterView,
-        identity: Identity,
+        api: KubernetesApi,
+        view: RosterCache,
+        identity: CertificateStore,
         policy: RosterPolicy,
         credentials: Credentials,
-        ring: RingFollowing,
+        ring: KeyringSync,
         unserved: Callable[[], str],
-        next_start: Callable[[Session], Start],
+        next_start: Callable[[Session], SessionStart],
     ) -> None:
         """
         Args:
@@ -38,27 +38,27 @@ class Companions:
             next_start: what a session is followed by when this node's role or addresses changed.
         """
         self._ring = ring
-        self._rekeying = Rekeying(view)
-        self._renewal = Renewal(api, view, identity, credentials)
-        self._following = Following(
+        self._rekeying = KeyRotationController(view)
+        self._renewal = CertificateRenewer(api, view, identity, credentials)
+        self._following = RosterSync(
             api,
             view,
             identity,
             policy,
-            self._renewal.is_certified,
-            lambda session: session.move(next_start(session)),
+            self._renewal.is_current,
+            lambda session: session.restart_with(next_start(session)),
         )
-        self.status = StatusWriter(api, view, identity, credentials, self._following.entered_by, unserved)
+        self.status = StatusWriter(api, view, identity, credentials, self._following.member_uid, unserved)
 
-    def around(self, session: Session) -> Iterable[tuple[str, Run]]:
+    def for_session(self, session: Session) -> Iterable[tuple[str, Run]]:
         return (
-            ("roster", lambda: self._following.follow(session)),
-            ("status", lambda: self.status.write(session)),
+            ("roster", lambda: self._following.run(session)),
+            ("status", lambda: self.status.run(session)),
             ("certificate", self._renewal.run),
-            ("gossip keys", lambda: self._ring.follow(session)),
+            ("gossip keys", lambda: self._ring.run(session)),
             ("WireGuard key", lambda: self._rekeying.run(session)),
         )
 
-    async def left(self, mesh: str, node: str) -> None:
+    async def report_left(self, mesh: str, node: str) -> None:
         """Tells the operator that nothing of this member is left on its node."""
-        await self.status.left(mesh, node)
+        await self.status.report_left(mesh, node)

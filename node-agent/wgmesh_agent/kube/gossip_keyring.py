@@ -15,37 +15,37 @@ from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation
-from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MOST_KEYS
+from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MAX_KEYS
 
 log = structlog.get_logger()
-LOOK_SECONDS = 5.0
+POLL_INTERVAL_SECONDS = 5.0
 MAX_BYTES = 64 * 1024
-DECIDED = "since"
+SINCE_FILE = "since"
 """The file beside the ring's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ring:
+class GossipKeyring:
     """Gossip keys, that which encrypts first, and when that was decided, in unix seconds (0: not said)."""
 
     keys: tuple[bytes, ...] = field(repr=False)
     since: int
 
 
-def read_ring(path: Path) -> Ring:
+def read_keyring(path: Path) -> GossipKeyring:
     """The ring in a JSON list of base64, and the time in the file `since` beside it. Raises OSError or ValueError."""
-    beside = path.with_name(DECIDED)
+    beside = path.with_name(SINCE_FILE)
     since = _since(beside)
     with path.open("rb") as file:
         texts = json.loads(file.read(MAX_BYTES))
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{path} is no list of keys")
     keys = tuple(base64.b64decode(text, validate=True) for text in texts)
-    if not 0 < len(keys) <= MOST_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
+    if not 0 < len(keys) <= MAX_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
         raise ValueError(f"{path} holds no keys of 16, 24 or 32 bytes")
     if _since(beside) != since:
         raise ValueError(f"{path} is being replaced")
-    return Ring(keys, since)
+    return GossipKeyring(keys, since)
 
 
 def _since(path: Path) -> int:
@@ -59,7 +59,7 @@ def _since(path: Path) -> int:
     return int(text)
 
 
-class RingFollowing:
+class KeyringSync:
     """One instance an agent; `follow` runs beside each session."""
 
     def __init__(self, path: Path, externals: Callable[[], Sequence[str]]) -> None:
@@ -70,16 +70,16 @@ class RingFollowing:
         self._path = path
         self._externals = externals
 
-    async def follow(self, session: Session) -> None:
+    async def run(self, session: Session) -> None:
         """Looks again and again, until it is cancelled: a kubelet replaces the files some time after the Secret."""
         while True:
-            await self.look(session.node)
-            await asyncio.sleep(LOOK_SECONDS)
+            await self.reconcile(session.node)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
-    async def look(self, node: MeshNode) -> None:
+    async def reconcile(self, node: MeshNode) -> None:
         """Takes over a ring that was decided on later than this node's; a bootstrap node tells machines outside."""
         try:
-            ring = await asyncio.to_thread(read_ring, self._path)
+            ring = await asyncio.to_thread(read_keyring, self._path)
         except (OSError, ValueError) as error:
             log.debug("gossip keys unreadable", why=str(error))
             return
@@ -87,14 +87,16 @@ class RingFollowing:
         if ring.since <= node.record.gossip_keys_since:
             return
         try:
-            node.take_ring(ring.keys, ring.since)
+            node.replace_gossip_keys(ring.keys, ring.since)
         except (KeyringError, OSError) as error:
-            log.error("gossip keys not taken over", why=str(error), retry_seconds=LOOK_SECONDS)
+            log.error("gossip keys not taken over", why=str(error), retry_seconds=POLL_INTERVAL_SECONDS)
             return
         if node.record.bootstrap and ring.keys != before:
-            await self._tell_externals(node, before, ring.keys)
+            await self._push_to_external_members(node, before, ring.keys)
 
-    async def _tell_externals(self, node: MeshNode, before: Sequence[bytes], after: Sequence[bytes]) -> None:
+    async def _push_to_external_members(
+        self, node: MeshNode, before: Sequence[bytes], after: Sequence[bytes]
+    ) -> None:
         """Who misses it gets the keys at a bootstrap node, when it hears nobody any more."""
         nodes = list(self._externals())
         steps = [

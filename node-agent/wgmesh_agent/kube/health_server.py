@@ -16,24 +16,24 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from wgmesh_agent.kube.http_server import Answer, HTTPServer
-from wgmesh_agent.kube.metrics import Look, build, metrics, rejected_input
+from wgmesh_agent.kube.metrics import MetricsSnapshot, build, metrics, rejected_input
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.log_output import lost_lines
 
 log = structlog.get_logger()
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 STUCK_SECONDS = 30.0
 END_SECONDS = 90.0
 """A loop that has not turned for so long does not recover by itself."""
-LOOK_SECONDS = 5.0
+SNAPSHOT_TIMEOUT_SECONDS = 5.0
 SHARED_SECONDS = 2.0
 """For so long one look answers all who ask for metrics: reading a device of thousands of peers is no small work."""
 RETRY_SECONDS = 10.0
 
 
-class Health:
+class HealthServer:
     """`/healthz`: the event loop turns. `/readyz`: this node is a member, and all that must run does. `/metrics`: in
     Prometheus' format.
 
@@ -43,7 +43,7 @@ class Health:
     def __init__(
         self,
         port: int,
-        look: Callable[[], Coroutine[object, object, Look | None]],
+        look: Callable[[], Coroutine[object, object, MetricsSnapshot | None]],
         roster_age: Callable[[], float | None],
         *,
         retry_seconds: float = RETRY_SECONDS,
@@ -130,7 +130,7 @@ class Health:
         """It is none any more."""
         self._is_member, self._down = False, dict
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Says once a second that the event loop turns. When it has not for 90 s, the process ends, and the kubelet
         starts it again: the stacks of all threads, and `Timeout`, are then the last words on standard error.
         """
@@ -139,7 +139,7 @@ class Health:
                 self._last_beat = time.monotonic()
                 # Its thread is none of Python's: it ends also an agent that is stuck in C, with the interpreter's lock.
                 faulthandler.dump_traceback_later(self._end_seconds, exit=True)
-                await asyncio.sleep(BEAT_SECONDS)
+                await asyncio.sleep(HEARTBEAT_SECONDS)
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -187,7 +187,7 @@ class Health:
         # What a session holds may be read on its own event loop only.
         asked = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._look(), self._loop))
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT_SECONDS):
                 look = await asked
         except TimeoutError:
             return Answer(503, b"the event loop does not answer\n")
@@ -198,10 +198,10 @@ class Health:
         # Thousands of peers take a while to write; probes are answered meanwhile.
         return await asyncio.to_thread(self._written, look)
 
-    def _written(self, look: Look | None) -> Answer:
+    def _written(self, look: MetricsSnapshot | None) -> Answer:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Once(look))
+        registry.register(_SnapshotCollector(look))
         return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
 
@@ -211,10 +211,10 @@ def _sentence(port: int, error: OSError) -> str:
     return error.strerror or repr(error)
 
 
-class _Once(Collector):
+class _SnapshotCollector(Collector):
     """One look, for one reading."""
 
-    def __init__(self, look: Look | None) -> None:
+    def __init__(self, look: MetricsSnapshot | None) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Metric]:

@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-SPREAD = 0.1
+JITTER_SHARE = 0.1
 """The share of an interval over which nodes that became members at once are spread; none is later than it says."""
-SECONDS_A_MEMBER = 5.0
+SPREAD_SECONDS_PER_MEMBER = 5.0
 """After an annotation, one member after the other: where both ends of a tunnel change their keys within a second,
 neither knows what the other is known by, and packets between them are lost for about that long.
 """
-LONGEST_SPREAD_SECONDS = 1800.0
+MAX_SPREAD_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RotationPolicy:
     """What the mesh wants of its nodes' keys.
 
     Attributes:
@@ -28,8 +28,8 @@ class Wish:
     token: str
 
 
-def due(
-    wish: Wish, node: str, *, since: float, done: str, asked: float | None, members: Collection[str]
+def next_rotation(
+    wish: RotationPolicy, node: str, *, since: float, done: str, asked: float | None, members: Collection[str]
 ) -> float | None:
     """When to make another key, in unix seconds; None: nothing asks for one.
 
@@ -43,10 +43,10 @@ def due(
     if wish.token and wish.token != done and asked is not None:
         own = _share(node, wish.token)
         place = sum(_share(other, wish.token) < own for other in members)
-        each = min(SECONDS_A_MEMBER, LONGEST_SPREAD_SECONDS / max(1, len(members)))
+        each = min(SPREAD_SECONDS_PER_MEMBER, MAX_SPREAD_SECONDS / max(1, len(members)))
         times.append(asked + place * each)
     if wish.interval is not None:
-        times.append(since + wish.interval * (1 - SPREAD * _share(node, "schedule")))
+        times.append(since + wish.interval * (1 - JITTER_SHARE * _share(node, "schedule")))
     return min(times, default=None)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 log = structlog.get_logger()
-PAGE = 500
+PAGE_SIZE = 500
 WATCH_SECONDS = 240
 STEADY_SECONDS = 10.0
 """A watch that lasted so long worked: what breaks it is no sequel of what broke the one before."""
@@ -155,7 +155,7 @@ class ListWatch(Generic[T]):
         found: list[T] = []
         more = ""
         while True:
-            page = [*self._query, ("limit", str(PAGE)), *([("continue", more)] if more else [])]
+            page = [*self._query, ("limit", str(PAGE_SIZE)), *([("continue", more)] if more else [])]
             answer = self._reads.read(self._path, page)
             metadata, items = answer.get("metadata"), answer.get("items") or []
             if not isinstance(metadata, Mapping) or not isinstance(items, list):

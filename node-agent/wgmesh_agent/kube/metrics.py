@@ -12,7 +12,7 @@ from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
-from wgmesh_agent.kube.node_report import HANDSHAKE_FRESH_SECONDS, Seen
+from wgmesh_agent.kube.node_report import HANDSHAKE_FRESH_SECONDS, PeerObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MetricsSnapshot:
     """A session at one moment.
 
     Attributes:
@@ -50,9 +50,9 @@ class Look:
     interface: str
     mtu: int
     bootstrap: bool
-    peers: tuple[Seen, ...]
+    peers: tuple[PeerObservation, ...]
     expected: int
-    heard: int
+    reachable: int
     members: Mapping[str, int]
     refused: Mapping[str, int]
     certificate_not_after: datetime | None
@@ -74,7 +74,7 @@ def build(version: str, lost_lines: int) -> Iterator[Metric]:
     )
 
 
-def metrics(look: Look) -> Iterator[Metric]:
+def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     """Everything about a running session."""
     yield InfoMetricFamily(
         "wgmesh_interface",
@@ -83,8 +83,8 @@ def metrics(look: Look) -> Iterator[Metric]:
     )
     yield _gauge("wgmesh_peers_expected", "Other members there should be.", look.expected)
     yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
-    yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.heard)
-    yield from _hearing(look)
+    yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.reachable)
+    yield from _liveness(look)
     relayed = sum(1 for peer in look.peers if peer.relay)
     yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
     preshared = sum(1 for peer in look.peers if peer.preshared)
@@ -151,7 +151,7 @@ def read_traffic(table: str, interface: str) -> Traffic | None:
     return None
 
 
-def _hearing(look: Look) -> Iterator[Metric]:
+def _liveness(look: MetricsSnapshot) -> Iterator[Metric]:
     yield _gauge(
         "wgmesh_probe_period_seconds", "How often each peer is probed now.", look.probe_period_seconds
     )
@@ -159,9 +159,9 @@ def _hearing(look: Look) -> Iterator[Metric]:
     yield _gauge(
         "wgmesh_peers_hearing_us",
         "Peers heard that say that they hear this node.",
-        sum(bool(link.hears_us) for link in links),
+        sum(bool(link.peer_receiving) for link in links),
     )
-    ages = [link.heard_seconds_ago for link in links if link.heard_seconds_ago is not None]
+    ages = [link.last_received_seconds_ago for link in links if link.last_received_seconds_ago is not None]
     if ages:
         yield _gauge(
             "wgmesh_oldest_probe_age_seconds",
@@ -170,7 +170,7 @@ def _hearing(look: Look) -> Iterator[Metric]:
         )
 
 
-def _components(look: Look) -> Iterator[Metric]:
+def _components(look: MetricsSnapshot) -> Iterator[Metric]:
     yield _by(
         "wgmesh_component_up",
         "1 for a component of the agent that runs, 0 for one that is to be started again.",
@@ -185,7 +185,7 @@ def _components(look: Look) -> Iterator[Metric]:
     yield family
 
 
-def _handshakes(peers: Iterable[Seen]) -> Iterator[Metric]:
+def _handshakes(peers: Iterable[PeerObservation]) -> Iterator[Metric]:
     ages = [peer.handshake_seconds_ago for peer in peers]
     counts = {
         "fresh": sum(age is not None and age <= HANDSHAKE_FRESH_SECONDS for age in ages),

@@ -11,24 +11,24 @@ import structlog
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.diagnosis.rejected_input import rejected_input
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.kube.metrics import Look, Traffic, read_traffic
-from wgmesh_agent.kube.node_report import report
-from wgmesh_agent.kube.roster_cache import RosterView
-from wgmesh_agent.kube.status_writer import looking_at, members_wanted
+from wgmesh_agent.kube.metrics import MetricsSnapshot, Traffic, read_traffic
+from wgmesh_agent.kube.node_report import build_report
+from wgmesh_agent.kube.roster_cache import RosterCache
+from wgmesh_agent.kube.status_writer import expected_members, observe_peers
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.report import NodeReport
 
 log = structlog.get_logger()
-TABLE = Path("/proc/self/net/dev")
-NONE_OF_THEM = {
+NET_DEV = Path("/proc/self/net/dev")
+ZERO_BY_STATUS = {
     status.name.lower(): 0 for status in (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
 }
 """A status that nobody has is told as 0: a series that is not there reads as one that is not known."""
 
 
-async def look_at(session: Session, view: RosterView, credentials: Credentials) -> Look:
+async def collect_snapshot(session: Session, view: RosterCache, credentials: Credentials) -> MetricsSnapshot:
     """What is so now. A WireGuard that cannot be read has no handshakes."""
     node = session.node
     try:
@@ -36,18 +36,18 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
     except BackEndError as error:
         log.warning("WireGuard not read for metrics", why=str(error))
         device = Device(node.identity.interface)
-    peers = await asyncio.to_thread(tuple, looking_at(session, device))
-    expected, _ = members_wanted(session, view)
-    counted = await asyncio.to_thread(report, NodeReport(), peers, expected, {})
-    return Look(
+    peers = await asyncio.to_thread(tuple, observe_peers(session, device))
+    expected, _ = expected_members(session, view)
+    counted = await asyncio.to_thread(build_report, NodeReport(), peers, expected, {})
+    return MetricsSnapshot(
         backend=node.backend.kind.value,
         interface=node.identity.interface,
         mtu=node.identity.mtu,
         bootstrap=session.joins is not None and session.joins.state.is_serving,
         peers=peers,
         expected=counted.expected,
-        heard=counted.heard,
-        members={**NONE_OF_THEM, **Counter(member.status.name.lower() for member in node.members())},
+        reachable=counted.heard,
+        members={**ZERO_BY_STATUS, **Counter(member.status.name.lower() for member in node.members())},
         refused=dict(node.refusals.counts),
         certificate_not_after=credentials.files.leaf().not_valid_after_utc,
         traffic=await asyncio.to_thread(_traffic, node.identity.interface),
@@ -62,4 +62,4 @@ async def look_at(session: Session, view: RosterView, credentials: Credentials) 
 
 
 def _traffic(interface: str) -> Traffic | None:
-    return read_traffic(TABLE.read_text(), interface)
+    return read_traffic(NET_DEV.read_text(), interface)

@@ -9,37 +9,37 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from wgmesh_agent.mesh.probing.liveness import Link
-from wgmesh_agent.mesh.probing.path_mtu import Path
+from wgmesh_agent.mesh.probing.liveness import LinkState
+from wgmesh_agent.mesh.probing.path_mtu import PathMTU
 from wgmesh_api.certificates import is_issued_by
 from wgmesh_api.report import ExternalReport, NodeReport
 
-WORST = 5
+MAX_NAMED = 5
 HANDSHAKE_FRESH_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PeerObservation:
     """One peer as this node sees it; `link` is None where it does not answer probes."""
 
     node: str
     alive: bool
     failed: bool
-    link: Link | None
+    link: LinkState | None
     handshake_seconds_ago: float | None
     public_key: str
     endpoint: str
-    path: Path | None = None
+    path: PathMTU | None = None
     relay: str = ""
     """The member that carries what goes to it; empty: the path is direct."""
     preshared: bool = False
     secret_ids: tuple[str, ...] = ()
 
     @property
-    def heard(self) -> bool:
+    def reachable(self) -> bool:
         """By probes; from a peer that has none, by gossip and a fresh handshake."""
         if self.link is not None:
-            return self.link.heard
+            return self.link.receiving
         ago = self.handshake_seconds_ago
         return self.alive and ago is not None and ago <= HANDSHAKE_FRESH_SECONDS
 
@@ -47,13 +47,13 @@ class Seen:
     def problem(self) -> str:
         if self.link is None:
             return "not joined yet" if not self.failed else "failed, and no handshake"
-        ago = self.link.heard_seconds_ago
+        ago = self.link.last_received_seconds_ago
         # In steps, so that a peer that stays silent does not change the status every time it is written.
         return "never heard" if ago is None else f"not heard for {_rounded(ago)}"
 
 
-def report(
-    base: NodeReport, peers: Iterable[Seen], expected: Set[str], externals: Mapping[str, str]
+def build_report(
+    base: NodeReport, peers: Iterable[PeerObservation], expected: Set[str], externals: Mapping[str, str]
 ) -> NodeReport:
     """The report with peers counted.
 
@@ -64,7 +64,7 @@ def report(
             bootstrap nodes.
     """
     by_name = {seen.node: seen for seen in peers}
-    silent = sorted(name for name in expected if name not in by_name or not by_name[name].heard)
+    silent = sorted(name for name in expected if name not in by_name or not by_name[name].reachable)
     narrow = sorted(
         (seen.path.mtu, name)
         for name in expected
@@ -72,7 +72,7 @@ def report(
         if seen.path.mtu is not None
     )
     worst = tuple(
-        (name, by_name[name].problem if name in by_name else "not joined yet") for name in silent[:WORST]
+        (name, by_name[name].problem if name in by_name else "not joined yet") for name in silent[:MAX_NAMED]
     )
     return replace(
         base,
@@ -83,16 +83,18 @@ def report(
         failed=sum(1 for name in expected if name in by_name and by_name[name].failed),
         worst=worst,
         narrow_count=len(narrow),
-        narrow=tuple((name, mtu) for mtu, name in narrow[:WORST]),
+        narrow=tuple((name, mtu) for mtu, name in narrow[:MAX_NAMED]),
         externals=tuple(
-            ExternalReport(name, externals[name], seen.public_key, seen.endpoint, seen.heard, seen.secret_ids)
+            ExternalReport(
+                name, externals[name], seen.public_key, seen.endpoint, seen.reachable, seen.secret_ids
+            )
             for name in sorted(externals)
             if (seen := by_name.get(name)) is not None
         ),
     )
 
 
-def certified(base: NodeReport, leaf: x509.Certificate, authorities: bytes) -> NodeReport:
+def with_certificate(base: NodeReport, leaf: x509.Certificate, authorities: bytes) -> NodeReport:
     """The report with what the certificate says."""
     try:
         trusted = x509.load_pem_x509_certificates(authorities)
@@ -109,14 +111,14 @@ def certified(base: NodeReport, leaf: x509.Certificate, authorities: bytes) -> N
     )
 
 
-def differs(now: NodeReport, written: NodeReport | None) -> bool:
+def has_changed(now: NodeReport, written: NodeReport | None) -> bool:
     """Whether there is news since what was written last; when it was written, and since when it was so, is none."""
-    return written is None or _timeless(now) != _timeless(written)
+    return written is None or _without_times(now) != _without_times(written)
 
 
-def stamped(now: NodeReport, written: NodeReport | None, moment: datetime) -> NodeReport:
+def with_time(now: NodeReport, written: NodeReport | None, moment: datetime) -> NodeReport:
     """The report ready to be written: its times are those of changes, not of writing."""
-    if written is not None and not differs(now, written):
+    if written is not None and not has_changed(now, written):
         return written
     same_ready = written is not None and written.ready == now.ready and written.ready_since is not None
     return replace(
@@ -124,13 +126,13 @@ def stamped(now: NodeReport, written: NodeReport | None, moment: datetime) -> No
     )
 
 
-def wanted_peers(names: Mapping[str, bool], own: str) -> tuple[frozenset[str], frozenset[str]]:
+def expected_peers(names: Mapping[str, bool], own: str) -> tuple[frozenset[str], frozenset[str]]:
     """From all members (name to whether it is external) to the peers expected, and the external ones of them."""
     others = frozenset(name for name in names if name != own)
     return others, frozenset(name for name in others if names[name])
 
 
-def _timeless(report: NodeReport) -> NodeReport:
+def _without_times(report: NodeReport) -> NodeReport:
     return replace(report, last_change=None, ready_since=None)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from wgmesh_agent.kube.api_client import Api, meshes_path, nodes_path
+from wgmesh_agent.kube.api_client import KubernetesApi, meshes_path, nodes_path
 from wgmesh_agent.kube.list_watch import Freshness, Object
-from wgmesh_agent.kube.roster_status import Roster, Standing, standing
+from wgmesh_agent.kube.roster_status import RosterSnapshot, RosterStatus, roster_status
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_api.roster import (
     MESH_LABEL,
@@ -31,7 +31,7 @@ class Unreadable:
     name: str
 
 
-class RosterView:
+class RosterCache:
     """Kept up to date by two watches; while the API server is away it stays as it was.
 
     What cannot be read is not what is gone: an object that made sense before counts as it did then.
@@ -44,14 +44,14 @@ class RosterView:
         self.mesh_gone = False
         self.nodes: dict[str, RosterNode] = {}
         self.synced = False
-        self.changes = Changes()
+        self.changes = Signal()
         self._unreadable: set[str] = set()
-        self._places: dict[str, str] = {}
-        self._touched: set[str] = set()
+        self._node_by_object: dict[str, str] = {}
+        self._changed: set[str] = set()
         self._holders = AddressHolders()
         self._watches: tuple[Freshness, ...] = ()
 
-    def start(self, api: Api) -> None:
+    def start(self, api: KubernetesApi) -> None:
         """Begins to watch; `synced` is set when all members were listed once."""
         only = [("fieldSelector", f"metadata.name={self._mesh_name}")]
         ours = [("labelSelector", f"{MESH_LABEL}={self._mesh_name}")]
@@ -76,13 +76,13 @@ class RosterView:
     def own(self) -> RosterNode | None:
         return self.nodes.get(self.node)
 
-    def standing(self, uid: str) -> Standing:
+    def status_of_node(self, uid: str) -> RosterStatus:
         """What this node is now, if `uid` is that of the WgMeshNode it became a member by; empty: not known."""
         own_unreadable = node_object_name(self._mesh_name, self.node) in self._unreadable
-        roster = Roster(self.synced, self.mesh, self.mesh_gone, self.nodes, self.own, own_unreadable)
-        return standing(roster, uid)
+        roster = RosterSnapshot(self.synced, self.mesh, self.mesh_gone, self.nodes, self.own, own_unreadable)
+        return roster_status(roster, uid)
 
-    def lists(self, node: str) -> bool:
+    def contains(self, node: str) -> bool:
         """Whether there is a WgMeshNode for a member of this name, readable or not."""
         return node in self.nodes or node_object_name(self._mesh_name, node) in self._unreadable
 
@@ -91,9 +91,9 @@ class RosterView:
         entry = self.nodes.get(node)
         return self._holders.rival(entry) if entry is not None else None
 
-    def take_touched(self) -> frozenset[str]:
+    def drain_changed(self) -> frozenset[str]:
         """The members of whom there was news since last asked; each is told once."""
-        taken, self._touched = frozenset(self._touched), set()
+        taken, self._changed = frozenset(self._changed), set()
         return taken
 
     def externals(self) -> list[str]:
@@ -112,7 +112,7 @@ class RosterView:
             self.mesh = None
         for body in items:
             self._take_mesh(body)
-        self.changes.bump()
+        self.changes.notify()
 
     def _change_mesh(self, kind: str, body: Object) -> None:
         self.mesh_gone = kind == "DELETED"
@@ -120,31 +120,31 @@ class RosterView:
             self.mesh = None
         else:
             self._take_mesh(body)
-        self.changes.bump()
+        self.changes.notify()
 
     def _replace_nodes(self, items: list[RosterNode | Unreadable]) -> None:
-        before, places = self.nodes, self._places
-        self.nodes, self._places, self._holders = {}, {}, AddressHolders()
+        before, places = self.nodes, self._node_by_object
+        self.nodes, self._node_by_object, self._holders = {}, {}, AddressHolders()
         self._unreadable.clear()
         for found in items:
             self._take_node(found, before.get(places.get(found.name, "")))
-        self._touched.update(before, self.nodes)
+        self._changed.update(before, self.nodes)
         self.synced = True
-        self.changes.bump()
+        self.changes.notify()
 
     def _change_node(self, kind: str, found: RosterNode | Unreadable) -> None:
-        place = self._places.pop(found.name, "")
+        place = self._node_by_object.pop(found.name, "")
         before = self.nodes.get(place)
         if before is not None and before.name == found.name:
             del self.nodes[place]
             self._holders.drop(before)
-            self._touched.add(place)
+            self._changed.add(place)
         else:
             before = None
         self._unreadable.discard(found.name)
         if kind != "DELETED":
             self._take_node(found, before)
-        self.changes.bump()
+        self.changes.notify()
 
     def _take_mesh(self, body: Object) -> None:
         try:
@@ -162,8 +162,8 @@ class RosterView:
         if found.mesh == self._mesh_name:
             self.nodes[found.node] = found
             self._holders.put(found)
-            self._places[found.name] = found.node
-            self._touched.add(found.node)
+            self._node_by_object[found.name] = found.node
+            self._changed.add(found.node)
 
 
 def _as_it_is(body: Object) -> Object:
@@ -187,7 +187,7 @@ def _name_of(body: Object) -> str:
     return name if isinstance(name, str) else ""
 
 
-async def until(view: RosterView, holds: Callable[[], bool]) -> None:
+async def wait_until(view: RosterCache, holds: Callable[[], bool]) -> None:
     """Waits until `holds` is true of the view; looks after every change."""
     while not holds():
-        await view.changes.after(view.changes.generation)
+        await view.changes.wait_after(view.changes.generation)

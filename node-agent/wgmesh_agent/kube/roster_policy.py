@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.roster_cache import RosterView
-from wgmesh_agent.kube.roster_status import Standing
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.roster_cache import RosterCache
+from wgmesh_agent.kube.roster_status import RosterStatus
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.membership.policy import Routes
@@ -25,17 +25,17 @@ class RosterPolicy:
     nobody joins: docs/security.md, "Revocation".
     """
 
-    def __init__(self, view: RosterView, identity: Identity) -> None:
+    def __init__(self, view: RosterCache, identity: CertificateStore) -> None:
         self._view = view
         self._identity = identity
         self._expired: set[str] = set()
 
     def admits(self, node: str) -> bool:
-        if self._view.standing(self._identity.uid()) is not Standing.MEMBER:
+        if self._view.status_of_node(self._identity.uid()) is not RosterStatus.MEMBER:
             return True
         entry = self._view.nodes.get(node)
         if entry is None:
-            return self._view.lists(node)
+            return self._view.contains(node)
         return entry.uid not in self._expired and self._view.rival(node) is None
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:

@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from wgmesh_api.roster import RosterMesh, RosterNode
 
 
-class Standing(enum.Enum):
+class RosterStatus(enum.Enum):
     UNKNOWN = "the roster was not listed yet"
     MEMBER = "it is listed"
     DELETED = "its WgMeshNode is deleted"
     REPLACED = "its WgMeshNode was deleted and made anew"
-    ABSENT = "it has no WgMeshNode"
-    DOUBTFUL = "the roster cannot be right"
+    UNLISTED = "it has no WgMeshNode"
+    UNCERTAIN = "the roster cannot be right"
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class RosterSnapshot:
     """The roster as it was last seen.
 
     Attributes:
@@ -51,19 +51,19 @@ class Roster:
     own_unreadable: bool = False
 
 
-def standing(roster: Roster, uid: str) -> Standing:
+def roster_status(roster: RosterSnapshot, uid: str) -> RosterStatus:
     """Args:
     uid: of the WgMeshNode this node became a member by; empty: not known.
     """
     own = roster.own
     if not roster.listed:
-        return Standing.UNKNOWN
+        return RosterStatus.UNKNOWN
     if own is not None:
         if uid and own.uid != uid:
-            return Standing.REPLACED
-        return Standing.DELETED if own.deleting else Standing.MEMBER
+            return RosterStatus.REPLACED
+        return RosterStatus.DELETED if own.deleting else RosterStatus.MEMBER
     if roster.own_unreadable:
-        return Standing.DOUBTFUL
+        return RosterStatus.UNCERTAIN
     if roster.mesh_gone or (roster.mesh is not None and roster.mesh.deleting) or roster.nodes:
-        return Standing.ABSENT
-    return Standing.DOUBTFUL
+        return RosterStatus.UNLISTED
+    return RosterStatus.UNCERTAIN

@@ -11,36 +11,36 @@ import structlog
 
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.kube.api_client import Api, ApiError, nodes_path
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, nodes_path
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.roster_policy import RosterPolicy
-from wgmesh_agent.kube.roster_status import Standing
+from wgmesh_agent.kube.roster_status import RosterStatus
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.secret_ids import split_ids
 from wgmesh_agent.mesh.membership.tracker import PRESENT
-from wgmesh_agent.runtime.chunks import in_slices
+from wgmesh_agent.runtime.chunks import in_chunks
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.roster import RosterNode, node_object_name
 
 log = structlog.get_logger()
-LOOK_SECONDS = 10.0
-GOODBYE_SECONDS = 5.0
+RESYNC_SECONDS = 10.0
+LEAVE_GRACE_SECONDS = 5.0
 """How long a living member that is deleted may go on, to say goodbye in gossip. A revoked one gets no more either."""
-REPORTED_SECONDS = 60.0
+REPORT_DEADLINE_SECONDS = 60.0
 """By when a member that was admitted has said in the roster which key it has."""
 
 
-class Following:
+class RosterSync:
     """One instance an agent; `follow` runs beside each session."""
 
     def __init__(
         self,
-        api: Api,
-        view: RosterView,
-        identity: Identity,
+        api: KubernetesApi,
+        view: RosterCache,
+        identity: CertificateStore,
         policy: RosterPolicy,
         is_certified: Callable[[RosterNode], bool],
         move: Callable[[Session], None],
@@ -61,43 +61,43 @@ class Following:
         self._move = move
         self._clock = clock
         self._now_unix = now_unix
-        self._standing = Standing.UNKNOWN
+        self._standing = RosterStatus.UNKNOWN
         self._deleted_at: dict[str, tuple[float, str]] = {}
         self._entered_by: dict[str, str] = {}
         self._hints: dict[str, IPAddress | None] = {}
         self._compare_whole_at = -math.inf
 
-    def entered_by(self, node: str) -> str:
+    def member_uid(self, node: str) -> str:
         """The uid of the WgMeshNode by which there is a member of this name here; empty: by none yet."""
         return self._entered_by.get(node, "")
 
-    async def follow(self, session: Session) -> None:
+    async def run(self, session: Session) -> None:
         """Until this node is to leave, or to go on as something else; tells the session which."""
         self._compare_whole_at = -math.inf
         while True:
             generation = self._view.changes.generation
-            if await self.look(session):
+            if await self.reconcile(session):
                 return
-            await self._view.changes.after(generation, self._pause())
+            await self._view.changes.wait_after(generation, self._wait_seconds())
 
-    async def look(self, session: Session) -> bool:
+    async def reconcile(self, session: Session) -> bool:
         """One look at the roster; whether the session is to end."""
-        found = self._view.standing(self._identity.uid())
-        if found is Standing.ABSENT and not await self._is_absent(session.node.record.mesh):
-            found = Standing.DOUBTFUL
+        found = self._view.status_of_node(self._identity.uid())
+        if found is RosterStatus.UNLISTED and not await self._is_deleted(session.node.record.mesh):
+            found = RosterStatus.UNCERTAIN
         if found is not self._standing:
             self._standing = found
             self._compare_whole_at = -math.inf
-            if found is Standing.DOUBTFUL:
+            if found is RosterStatus.UNCERTAIN:
                 log.error(
                     "the roster cannot be right", why="this node is not in it", next="all stays as it is"
                 )
-        if found in (Standing.DELETED, Standing.REPLACED, Standing.ABSENT):
+        if found in (RosterStatus.DELETED, RosterStatus.REPLACED, RosterStatus.UNLISTED):
             log.warning("this node is no member any more", why=found.value)
-            session.leave_wanted.set()
+            session.leave_requested.set()
             return True
         own = self._view.own
-        if found is not Standing.MEMBER or own is None:
+        if found is not RosterStatus.MEMBER or own is None:
             return False
         if not self._identity.uid():
             await asyncio.to_thread(self._identity.save_uid, own.uid)
@@ -106,10 +106,10 @@ class Following:
         if changed and own.addresses and self._is_certified(own):
             self._move(session)
             return True
-        await self._apply(session)
+        await self._reconcile_members(session)
         return False
 
-    async def _is_absent(self, mesh: str) -> bool:
+    async def _is_deleted(self, mesh: str) -> bool:
         """Whether the API server, asked for this node's WgMeshNode itself, says too that there is none."""
         name = node_object_name(mesh, self._view.node)
         try:
@@ -120,32 +120,32 @@ class Following:
             log.warning("cannot ask for this node's WgMeshNode", why=str(error))
         return False
 
-    async def _apply(self, session: Session) -> None:
+    async def _reconcile_members(self, session: Session) -> None:
         """Compares members of whom there was news with what is bound here, and now and then all of them.
 
         In a mesh of thousands some status is written all the time.
         """
         now = self._clock()
-        names: Iterable[str] = self._view.take_touched() | {node for _, node in self._deleted_at.values()}
+        names: Iterable[str] = self._view.drain_changed() | {node for _, node in self._deleted_at.values()}
         if not names or now >= self._compare_whole_at:
-            self._compare_whole_at = now + LOOK_SECONDS
-            names = self._everybody(session)
+            self._compare_whole_at = now + RESYNC_SECONDS
+            names = self._resync(session)
         members = list(names)
-        await in_slices(members, lambda name: self._let_go(session, name))
-        await in_slices(members, lambda name: self._take_in(session, name))
+        await in_chunks(members, lambda name: self._remove(session, name))
+        await in_chunks(members, lambda name: self._upsert(session, name))
 
-    def _everybody(self, session: Session) -> set[str]:
+    def _resync(self, session: Session) -> set[str]:
         there = {entry.uid for entry in self._view.nodes.values()}
         self._policy.keep_expired(there)
         self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
         bound = {binding.claim.node for binding in session.node.ledger if binding.claim.node}
         return {*self._view.nodes, *bound, *session.node.gossip.members()}
 
-    def _let_go(self, session: Session, name: str) -> None:
+    def _remove(self, session: Session, name: str) -> None:
         entry, membership = self._view.nodes.get(name), session.node.membership
         bound = session.node.ledger.by_name(name)
         if entry is not None:
-            self._note_deleted(session, entry)
+            self._track_deletion(session, entry)
         if bound is not None and not self._policy.admits(name):
             membership.remove(name, "removed from the roster")
         elif bound is not None and entry is not None and not self._is_of(bound, entry):
@@ -167,26 +167,26 @@ class Following:
             return record.is_since(entry.created)
         return earlier in (None, entry.uid)
 
-    def _take_in(self, session: Session, name: str) -> None:
+    def _upsert(self, session: Session, name: str) -> None:
         membership, ledger = session.node.membership, session.node.ledger
         entry = self._view.nodes.get(name)
         if name == session.node.record.node:
             if entry is not None:
-                session.node.beyond.announce(entry.routes)
+                session.node.beyond.set_advertised(entry.routes)
             return
         if entry is not None and not entry.deleting and self._policy.admits(name):
-            claim = None if _says_the_same(entry, ledger.by_name(name)) else claim_of(entry)
+            claim = None if _is_unchanged(entry, ledger.by_name(name)) else claim_of(entry)
             # the key of an external member is its record's: the roster has it from other agents' statuses
             is_proven = not entry.external or not session.node.record.requires_admission
-            if claim is not None and is_proven and self._knows_better(entry, claim, ledger):
+            if claim is not None and is_proven and self._is_authoritative(entry, claim, ledger):
                 membership.accept(claim, Origin.ROSTER)
         if entry is not None:
-            membership.route(name, entry.routes)
+            membership.set_routes(name, entry.routes)
             self._follow_hint(session, entry)
         if ledger.by_name(name) is None and self._policy.admits(name):
             member = session.node.gossip.member(name)
             if member is not None and member.status is not MemberStatus.LEFT:
-                membership.heard(member)
+                membership.on_member_update(member)
 
     def _follow_hint(self, session: Session, entry: RosterNode) -> None:
         """A member that is reached at another address from beyond its network is tried there, if it is not heard."""
@@ -201,7 +201,7 @@ class Following:
             log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
             session.node.paths.hinted(member.claim.public_key, member.claim.endpoints[1])
 
-    def _note_deleted(self, session: Session, entry: RosterNode) -> None:
+    def _track_deletion(self, session: Session, entry: RosterNode) -> None:
         if entry.report.phase == "Left":
             self._policy.expire(entry.uid)
         if not entry.deleting:
@@ -212,12 +212,12 @@ class Following:
             member = session.node.gossip.member(entry.node)
             # A machine outside does not see the roster, so it has no goodbye to say.
             may_speak = not entry.external and member is not None and member.status in PRESENT
-            if not may_speak or now >= since + GOODBYE_SECONDS:
+            if not may_speak or now >= since + LEAVE_GRACE_SECONDS:
                 self._policy.expire(entry.uid)
         if self._policy.is_expired(entry.uid):
             self._deleted_at.pop(entry.uid, None)
 
-    def _knows_better(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
+    def _is_authoritative(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
         """Whether the roster's word counts against what is bound.
 
         A member's own report does, except in the minute after it was admitted with another key: it is still to
@@ -226,17 +226,17 @@ class Following:
         bound = ledger.by_name(other.node)
         if bound is None:
             return True
-        if other.external or not ledger.contradicts(claim):
+        if other.external or not ledger.is_conflicting(claim):
             return False
         is_admitted = bound.origin in (Origin.ADMITTED, Origin.RECORD)
-        return not is_admitted or self._now_unix() >= bound.since + REPORTED_SECONDS
+        return not is_admitted or self._now_unix() >= bound.since + REPORT_DEADLINE_SECONDS
 
-    def _pause(self) -> float:
-        ends = (since + GOODBYE_SECONDS for since, _ in self._deleted_at.values())
-        return max(0.0, min(LOOK_SECONDS, min(ends, default=float("inf")) - self._clock()))
+    def _wait_seconds(self) -> float:
+        ends = (since + LEAVE_GRACE_SECONDS for since, _ in self._deleted_at.values())
+        return max(0.0, min(RESYNC_SECONDS, min(ends, default=float("inf")) - self._clock()))
 
 
-def _says_the_same(entry: RosterNode, bound: Binding | None) -> bool:
+def _is_unchanged(entry: RosterNode, bound: Binding | None) -> bool:
     """Whether the roster tells what is bound: nearly always, and much quicker than to read it as a claim."""
     return (
         bound is not None

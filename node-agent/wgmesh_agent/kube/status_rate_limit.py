@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import random
 
-from wgmesh_agent.kube.node_report import differs
+from wgmesh_agent.kube.node_report import has_changed
 from wgmesh_api.report import NodeReport
 
-SECONDS = 10.0
+MIN_INTERVAL_SECONDS = 10.0
 JITTER = 1.2
 REASSERT_SECONDS = 600.0
-WRITES_A_SECOND = 40.0
+MAX_WRITES_PER_SECOND = 40.0
 """Of all members together, at most."""
 
 
-class Calm:
+class StatusRateLimiter:
     """Never two writes, or attempts at one, within ten to twelve seconds, more in a mesh of more than 400 members.
 
     The first is made at once, but in such a mesh; there it waits its turn as all news does.
@@ -36,30 +36,32 @@ class Calm:
     @property
     def seconds(self) -> float:
         """The least time between two writes, without jitter."""
-        return max(SECONDS, self._members / WRITES_A_SECOND)
+        return max(MIN_INTERVAL_SECONDS, self._members / MAX_WRITES_PER_SECOND)
 
-    def pause(self, now: float) -> float:
+    def wait_seconds(self, now: float) -> float:
         """Seconds until the next write is allowed; 0: now."""
         return max(0.0, self._not_before - now)
 
     def is_due(self, current: NodeReport, now: float) -> bool:
         """Whether there is news, or what was written is to be confirmed, in case somebody else wrote over it."""
-        if self.pause(now) > 0:
+        if self.wait_seconds(now) > 0:
             return False
         self._members = current.expected + 1
-        news = differs(current, self.written)
-        if not news and now - self._written_at < REASSERT_SECONDS * self.seconds / SECONDS:
+        news = has_changed(current, self.written)
+        if not news and now - self._written_at < REASSERT_SECONDS * self.seconds / MIN_INTERVAL_SECONDS:
             self._turn = None
             return False
         if self._turn is None:
-            self._turn = now + (self._rng.uniform(0.0, self.seconds) if self.seconds > SECONDS else 0.0)
+            self._turn = now + (
+                self._rng.uniform(0.0, self.seconds) if self.seconds > MIN_INTERVAL_SECONDS else 0.0
+            )
         return now >= self._turn
 
-    def tried(self, now: float) -> None:
+    def attempted(self, now: float) -> None:
         """A write is under way."""
         self._not_before = now + self.seconds * self._rng.uniform(1.0, JITTER)
         self._turn = None
 
-    def wrote(self, written: NodeReport, now: float) -> None:
+    def record_written(self, written: NodeReport, now: float) -> None:
         """It succeeded."""
         self.written, self._written_at = written, now

@@ -15,15 +15,22 @@ import structlog
 
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.kube.api_client import Api, ApiError, nodes_path
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.node_report import WORST, Seen, certified, report, stamped, wanted_peers
-from wgmesh_agent.kube.roster_cache import RosterView, until
-from wgmesh_agent.kube.status_rate_limit import Calm
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, nodes_path
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.node_report import (
+    MAX_NAMED,
+    PeerObservation,
+    build_report,
+    expected_peers,
+    with_certificate,
+    with_time,
+)
+from wgmesh_agent.kube.roster_cache import RosterCache, wait_until
+from wgmesh_agent.kube.status_rate_limit import StatusRateLimiter
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.port_binding import Serving
 from wgmesh_agent.mesh.membership.claims import Binding
-from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
+from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
@@ -31,12 +38,12 @@ from wgmesh_api.report import BootstrapReport, NodeReport
 from wgmesh_api.roster import API_VERSION, gossip_key_id, node_object_name
 
 log = structlog.get_logger()
-LOOK_SECONDS = 2.0
+RESYNC_SECONDS = 2.0
 RETRY_SECONDS = 10.0
-SECONDS_A_PEER = 0.001
+PAUSE_SECONDS_PER_PEER = 0.001
 """Between two looks: one at thousands of peers is no small work, and among so many something changes all the time."""
-ANNOUNCE_SECONDS = 45.0
-SEEN_SECONDS = 2.0
+ANNOUNCE_TIMEOUT_SECONDS = 45.0
+PROPAGATION_SECONDS = 2.0
 GONE, CONFLICT = 404, 409
 
 
@@ -45,9 +52,9 @@ class StatusWriter:
 
     def __init__(
         self,
-        api: Api,
-        view: RosterView,
-        identity: Identity,
+        api: KubernetesApi,
+        view: RosterCache,
+        identity: CertificateStore,
         credentials: Credentials,
         entered_by: Callable[[str], str],
         unserved: Callable[[], str],
@@ -66,21 +73,23 @@ class StatusWriter:
         self._entered_by = entered_by
         self._unserved = unserved
         self._clock = clock
-        self._calm = Calm(random.Random())  # noqa: S311
+        self._calm = StatusRateLimiter(random.Random())  # noqa: S311
         self._next_key = ""
         self._bootstrap: BootstrapReport | None = None
 
-    async def write(self, session: Session) -> None:
+    async def run(self, session: Session) -> None:
         """Writes on news until it is cancelled."""
         while True:
             generation = session.node.changes.generation
-            await self.look(session)
-            pause = max(self._calm.pause(self._clock()), SECONDS_A_PEER * len(session.node.ledger))
+            await self.reconcile(session)
+            pause = max(
+                self._calm.wait_seconds(self._clock()), PAUSE_SECONDS_PER_PEER * len(session.node.ledger)
+            )
             await asyncio.sleep(pause)
-            if not self._calm.pause(self._clock()):
-                await session.node.changes.after(generation, LOOK_SECONDS)
+            if not self._calm.wait_seconds(self._clock()):
+                await session.node.changes.wait_after(generation, RESYNC_SECONDS)
 
-    async def look(self, session: Session) -> None:
+    async def reconcile(self, session: Session) -> None:
         """Writes what is so now, if it is news, time for it, and its WgMeshNode the one this node is a member by."""
         own, uid = self._view.own, self._identity.uid()
         if own is None or (uid and own.uid != uid):
@@ -92,14 +101,14 @@ class StatusWriter:
             return
         if not self._calm.is_due(current, self._clock()):
             return
-        stamp = stamped(current, self._calm.written, datetime.now(UTC))
-        self._calm.tried(self._clock())
+        stamp = with_time(current, self._calm.written, datetime.now(UTC))
+        self._calm.attempted(self._clock())
         try:
             await _apply(self._api, own.name, stamp)
         except ApiError as error:
             log.debug("status not written", why=str(error))
         else:
-            self._calm.wrote(stamp, self._clock())
+            self._calm.record_written(stamp, self._clock())
 
     async def announce_key(self, key: PublicKey) -> None:
         """Says in the roster which key is to come, and returns when others have had time to see that.
@@ -109,22 +118,22 @@ class StatusWriter:
         """
         self._next_key = str(key)
         try:
-            async with asyncio.timeout(ANNOUNCE_SECONDS):
-                await until(self._view, self._is_announced)
+            async with asyncio.timeout(ANNOUNCE_TIMEOUT_SECONDS):
+                await wait_until(self._view, self._is_announced)
         except TimeoutError as error:
             self._next_key = ""
-            raise NotRotated(
+            raise RotationFailed(
                 "the new key could not be told to the API server: the old one is in use"
             ) from error
-        await asyncio.sleep(SEEN_SECONDS)
+        await asyncio.sleep(PROPAGATION_SECONDS)
 
     def _is_announced(self) -> bool:
         own = self._view.own
         return own is not None and own.report.next_public_key == self._next_key
 
-    async def left(self, mesh: str, node: str) -> None:
+    async def report_left(self, mesh: str, node: str) -> None:
         """As `tell_left`, with what was said last."""
-        await tell_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
+        await report_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
 
     def _bootstrap_report(self, session: Session) -> BootstrapReport | None:
         serving = session.joins.state if session.joins is not None else None
@@ -134,8 +143,8 @@ class StatusWriter:
     async def _report(self, session: Session) -> NodeReport:
         node = session.node
         record, identity = node.record, node.identity
-        expected, externals = members_wanted(session, self._view)
-        joined = not node.is_alone() or not expected
+        expected, externals = expected_members(session, self._view)
+        joined = not node.is_isolated() or not expected
         base = NodeReport(
             phase="Joined",
             public_key=(public_key := str(identity.private_key.public())),
@@ -149,7 +158,7 @@ class StatusWriter:
             interface=identity.interface,
             mtu=identity.mtu,
             agent_version=version("wgmesh"),
-            refused_routes=tuple(str(refusal) for refusal in node.beyond.refused[:WORST]),
+            refused_routes=tuple(str(refusal) for refusal in node.beyond.rejected[:MAX_NAMED]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             secret_ids=tuple(id_.hex() for id_ in node.preshared.ids),
             metrics_problem=self._unserved(),
@@ -158,10 +167,10 @@ class StatusWriter:
             ready_message="" if joined else "no other member is alive in gossip",
         )
         base = replace(base, bootstrap=self._bootstrap_report(session))
-        base = certified(base, self._credentials.files.leaf(), self._credentials.files.authorities)
+        base = with_certificate(base, self._credentials.files.leaf(), self._credentials.files.authorities)
         device = await node.device()
         told_of = {name: self._entered_by(name) for name in externals} if record.bootstrap else {}
-        return await asyncio.to_thread(report, base, looking_at(session, device), expected, told_of)
+        return await asyncio.to_thread(build_report, base, observe_peers(session, device), expected, told_of)
 
 
 def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) -> BootstrapReport | None:
@@ -179,28 +188,28 @@ def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) ->
     return BootstrapReport(serving=False, message=serving.problem) if serving.is_lasting else before
 
 
-def members_wanted(session: Session, view: RosterView) -> tuple[frozenset[str], frozenset[str]]:
+def expected_members(session: Session, view: RosterCache) -> tuple[frozenset[str], frozenset[str]]:
     """The names of all other members there should be, and of those of them outside the cluster."""
     node = session.node
     names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
     if view.own is None:
         # Not listed yet, or a roster that nobody goes by.
         names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
-    return wanted_peers(names, node.record.node)
+    return expected_peers(names, node.record.node)
 
 
-def looking_at(session: Session, device: Device) -> Iterator[Seen]:
+def observe_peers(session: Session, device: Device) -> Iterator[PeerObservation]:
     """All bound peers as this node sees them now; may be walked in a thread."""
     node = session.node
-    links, paths = node.prober.links(), node.prober.paths()
-    members, relays = node.gossip.members(), node.relaying.via()
+    links, paths = node.prober.links(), node.prober.path_mtus()
+    members, relays = node.gossip.members(), node.relaying.relays_in_use()
     bindings, now_unix = list(node.ledger), time.time()
 
-    def seen(binding: Binding) -> Seen:
+    def seen(binding: Binding) -> PeerObservation:
         claim = binding.claim
         member = members.get(claim.node)
         peer = device.peers.get(claim.public_key)
-        return Seen(
+        return PeerObservation(
             node=claim.node,
             alive=member is not None and member.status is MemberStatus.ALIVE,
             failed=member is not None and member.status is MemberStatus.FAILED,
@@ -210,14 +219,16 @@ def looking_at(session: Session, device: Device) -> Iterator[Seen]:
             public_key=str(claim.public_key),
             endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
             relay=relays.get(claim.public_key, ""),
-            preshared=node.preshared.protects(device, claim.public_key),
+            preshared=node.preshared.is_protected(device, claim.public_key),
             secret_ids=tuple(id_.hex() for id_ in claim.secret_ids or ()),
         )
 
     return map(seen, bindings)
 
 
-async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport | None = None) -> None:
+async def report_left(
+    api: KubernetesApi, identity: CertificateStore, name: str, written: NodeReport | None = None
+) -> None:
     """Tells the operator that nothing of this member is left on its node, unless its WgMeshNode has gone.
 
     One of the same name may have been made since: it is another's, so the version that was looked at is named.
@@ -227,7 +238,7 @@ async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport
         written: what was said last, if anything was.
     """
     base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
-    stamp = stamped(base, written, datetime.now(UTC))
+    stamp = with_time(base, written, datetime.now(UTC))
     while True:
         try:
             found = (await api.get(nodes_path(name))).get("metadata") or {}
@@ -243,7 +254,7 @@ async def tell_left(api: Api, identity: Identity, name: str, written: NodeReport
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _apply(api: Api, name: str, stamp: NodeReport, resource_version: str = "") -> None:
+async def _apply(api: KubernetesApi, name: str, stamp: NodeReport, resource_version: str = "") -> None:
     metadata: dict[str, Any] = {"name": name}
     if resource_version:
         metadata["resourceVersion"] = resource_version

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from wgmesh_agent.kube.settings import mesh_name
-from wgmesh_agent.linux.backends.external_process import hold
+from wgmesh_agent.linux.backends.external_process import run_while_requested
 from wgmesh_agent.linux.backends.wireguard_go import PROGRAM, SOCKETS
 
 
@@ -22,5 +22,5 @@ def run_tunnel(environment: Mapping[str, str]) -> int:
     # The first process of a container is not ended by SIGTERM unless it says so.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     SOCKETS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    hold(f"wg{mesh}", program)
+    run_while_requested(f"wg{mesh}", program)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from wgmesh_agent.linux.rtnetlink import rtnetlink
+from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, Network
 
 PRIORITY = 8787
@@ -20,7 +20,7 @@ _TO_TABLE, _UNREACHABLE = 1, 7
 Rule = dict[str, Any]
 
 
-def confine(name: str, networks: Iterable[Network], *, only_add: bool = False) -> None:
+def restrict_forwarding(name: str, networks: Iterable[Network], *, only_add: bool = False) -> None:
     """Lets packets that came in by interface `name` go to these IPv4 networks, and nowhere else.
 
     Args:
@@ -45,7 +45,7 @@ def confine(name: str, networks: Iterable[Network], *, only_add: bool = False) -
         for one in networks
     ]
     found = _found(name)
-    with rtnetlink(f"making routing rules for {name}") as ipr:
+    with open_rtnetlink(f"making routing rules for {name}") as ipr:
         # What forbids comes first.
         for rule in wanted:
             if rule not in found:
@@ -55,21 +55,21 @@ def confine(name: str, networks: Iterable[Network], *, only_add: bool = False) -
                 ipr.rule("del", **rule)
 
 
-def is_confined(name: str) -> bool:
+def is_restricted(name: str) -> bool:
     """Whether there are such rules for the interface. Raises KernelError."""
     return bool(_found(name))
 
 
-def free(name: str) -> None:
+def lift_restriction(name: str) -> None:
     """Removes the rules of the interface. Raises KernelError."""
     found = _found(name)
-    with rtnetlink(f"removing routing rules of {name}") as ipr:
+    with open_rtnetlink(f"removing routing rules of {name}") as ipr:
         for rule in found:
             ipr.rule("del", **rule)
 
 
 def _found(name: str) -> list[Rule]:
-    with rtnetlink("listing routing rules") as ipr:
+    with open_rtnetlink("listing routing rules") as ipr:
         return [
             _rule(
                 name,

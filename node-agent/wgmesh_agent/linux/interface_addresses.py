@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from wgmesh_agent.linux.address_candidates import Card, Held, candidates, is_way_towards
-from wgmesh_agent.linux.route_lookup import addresses_by_interface, route_to
-from wgmesh_agent.linux.rtnetlink import rtnetlink
+from wgmesh_agent.linux.route_lookup import addresses_by_interface, lookup_route
+from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 from wgmesh_agent.linux.wireguard_interface import ALIAS
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import IPAddress
@@ -23,7 +23,7 @@ _IFREQ = struct.Struct("16si20x")
 _UP, _LOOPBACK = 0x1, 0x8
 _DEPRECATED, _PERMANENT = 0x20, 0x80
 # Documentation addresses (RFC 5737, RFC 3849): a route lookup towards them finds the default route; nothing is sent.
-ELSEWHERE = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
+DEFAULT_ROUTE_PROBES = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,12 @@ def sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:
     found: list[IPAddress] = []
     for target in targets:
         with contextlib.suppress(KernelError):
-            found.append(route_to(target).source)
+            found.append(lookup_route(target).source)
     return found
 
 
 def _ways() -> Ways:
-    with rtnetlink("listing the interfaces of this machine") as ipr:
+    with open_rtnetlink("listing the interfaces of this machine") as ipr:
         cards = tuple(
             Card(
                 name=str(link.get_attr("IFLA_IFNAME")),
@@ -123,4 +123,4 @@ def _ways() -> Ways:
                         deprecated=bool(flags & _DEPRECATED),
                     )
                 )
-    return Ways(cards, tuple(held), tuple(sources_of(ELSEWHERE)))
+    return Ways(cards, tuple(held), tuple(sources_of(DEFAULT_ROUTE_PROBES)))

@@ -11,7 +11,7 @@ from contextlib import suppress
 import structlog
 
 from wgmesh_agent.linux.address_monitor import messages
-from wgmesh_agent.linux.policy_rules import table_of
+from wgmesh_agent.linux.policy_rules import routing_table_of
 from wgmesh_agent.linux.rtnetlink_notifications import REOPEN_SECONDS, listening, receive
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL
@@ -35,7 +35,7 @@ class InterfaceNews:
     def __init__(self, interface: str, index: int) -> None:
         """`index`: 0 while there is no such interface."""
         self._name = interface.encode()
-        self._table = table_of(interface)
+        self._table = routing_table_of(interface)
         self._index = index
 
     def concerns(self, data: bytes) -> bool:

@@ -19,7 +19,7 @@ import structlog
 
 from wgmesh_agent.linux import forwarding_rules
 from wgmesh_agent.runtime import checksummed_file
-from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import Network
 
@@ -28,7 +28,7 @@ FILE = "forwarding.json"
 NET = Path("/proc/sys/net")
 
 
-class Role(enum.Enum):
+class ForwardingPurpose(enum.Enum):
     """For what a node forwards."""
 
     GATEWAY = enum.auto()
@@ -36,12 +36,12 @@ class Role(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Need:
+class _Requirement:
     networks: tuple[Network, ...]
     interfaces: frozenset[str]
 
 
-class Forwarding:
+class IPForwarding:
     """Blocking, from any thread; one instance a node.
 
     What an earlier life of the agent let pass stays so until both roles have said what they need now: traffic goes on
@@ -57,12 +57,14 @@ class Forwarding:
         self._path = folder / FILE
         self._tunnel = tunnel
         self._net = net
-        self._needs: dict[Role, _Need] = {}
+        self._needs: dict[ForwardingPurpose, _Requirement] = {}
         self._ours = self._load()
         self._lock = threading.Lock()
         self._withdrawn = False
 
-    def need(self, role: Role, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()) -> None:
+    def require(
+        self, role: ForwardingPurpose, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()
+    ) -> None:
         """What comes out of the tunnel is to be forwarded to these networks, and what comes in by these interfaces.
 
         Without networks the role needs nothing (any more). Of IPv4 only: see `unable`.
@@ -74,8 +76,8 @@ class Forwarding:
             if self._withdrawn:
                 return
             ipv4 = tuple(one for one in networks if one.version == 4)
-            self._needs[role] = _Need(ipv4, frozenset((self._tunnel, *interfaces) if ipv4 else ()))
-            self._settle(all_known=len(self._needs) == len(Role))
+            self._needs[role] = _Requirement(ipv4, frozenset((self._tunnel, *interfaces) if ipv4 else ()))
+            self._settle(all_known=len(self._needs) == len(ForwardingPurpose))
 
     def withdraw(self) -> None:
         """Sets back all there is; a thread that is still on its way to `need` comes too late from now on.
@@ -85,7 +87,7 @@ class Forwarding:
         """
         with self._lock:
             self._withdrawn = True
-            self._needs = dict.fromkeys(Role, _Need((), frozenset()))
+            self._needs = dict.fromkeys(ForwardingPurpose, _Requirement((), frozenset()))
             self._settle(all_known=True)
 
     def again(self) -> None:
@@ -93,11 +95,11 @@ class Forwarding:
         with self._lock:
             try:
                 if self._needs and not self._withdrawn:
-                    self._settle(all_known=len(self._needs) == len(Role))
+                    self._settle(all_known=len(self._needs) == len(ForwardingPurpose))
             except (KernelError, OSError) as error:
                 log.warning("forwarding not put right", why=str(error))
 
-    def unable(self, networks: Iterable[Network]) -> str | None:
+    def why_not(self, networks: Iterable[Network]) -> str | None:
         """Why some of the networks cannot be forwarded to, in a sentence; None: they can."""
         if any(one.version == 6 for one in networks) and self._read("ipv6", "all") == "0":
             return (
@@ -108,7 +110,7 @@ class Forwarding:
 
     def _settle(self, *, all_known: bool) -> None:
         names = {name for need in self._needs.values() for name in need.interfaces}
-        if forwarding_rules.is_confined(self._tunnel):
+        if forwarding_rules.is_restricted(self._tunnel):
             self._ours.setdefault(self._tunnel, "0")
         if not all_known:
             names |= self._ours.keys()
@@ -124,13 +126,15 @@ class Forwarding:
             else:
                 self._write(name, "0")
             if name == self._tunnel:
-                forwarding_rules.free(name)
+                forwarding_rules.lift_restriction(name)
         if ours != self._ours:
             self._ours = ours
             checksummed_file.save(self._path, ours)
         if self._tunnel in ours:
             networks = {network for need in self._needs.values() for network in need.networks}
-            forwarding_rules.confine(self._tunnel, sorted(networks, key=str), only_add=not all_known)
+            forwarding_rules.restrict_forwarding(
+                self._tunnel, sorted(networks, key=str), only_add=not all_known
+            )
         for name in sorted(ours):
             self._write(name, "1")
 
@@ -162,6 +166,6 @@ class Forwarding:
             if isinstance(noted, list):
                 return {str(name): "0" for name in noted}
             return {str(name): str(machine) for name, machine in noted.items()}
-        except (DamagedFile, TypeError, AttributeError) as error:
+        except (CorruptFile, TypeError, AttributeError) as error:
             log.error("what was set for forwarding is forgotten", why=str(error))
             return {}

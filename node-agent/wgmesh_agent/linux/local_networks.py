@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface, ip_network
 
-from wgmesh_agent.linux.rtnetlink import rtnetlink
+from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 
 Network = IPv4Network | IPv6Network
 _FAMILIES = ((2, "0.0.0.0"), (10, "::"))  # noqa: S104 - the default route
@@ -28,7 +28,7 @@ class LocalInterface:
 
 def local_interfaces() -> list[LocalInterface]:
     """All of them, loopback included. Raises KernelError."""
-    with rtnetlink("listing interfaces, addresses and routes") as ipr:
+    with open_rtnetlink("listing interfaces, addresses and routes") as ipr:
         found = {
             link["index"]: LocalInterface(
                 link.get_attr("IFLA_IFNAME"), bool(link["flags"] & 1), link.get_attr("IFLA_IFALIAS") or ""

@@ -9,7 +9,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Worker:
+class NetlinkThread:
     """Runs functions one after another in a thread of its own, in the order they were asked for."""
 
     def __init__(self, name: str) -> None:

@@ -28,7 +28,7 @@ from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, InterfaceSpec, Network
 if TYPE_CHECKING:
     from wgmesh_agent.linux.rtnetlink import Rtnetlink
 
-FIRST, MESHES, EACH = 10_000, 4_000, 5
+FIRST_PRIORITY, MAX_MESHES, PRIORITIES_PER_MESH = 10_000, 4_000, 5
 """Priorities: after the rules of network plugins, and before the main table's, 32766. Where a mesh begins to look for
 free ones.
 """
@@ -84,21 +84,21 @@ class Foreign:
     no_default: bool = False
 
 
-def table_of(interface: str) -> int:
+def routing_table_of(interface: str) -> int:
     """The number of the routing table that belongs to an interface: the first byte is our protocol number."""
     return ROUTE_PROTOCOL << 24 | zlib.crc32(interface.encode()) & 0xFFFFFF
 
 
-def priority_of(interface: str) -> int:
+def first_priority_of(interface: str) -> int:
     """The first of the priorities that an interface's rules have, where nobody else has rules there."""
-    return FIRST + zlib.crc32(interface.encode()) % MESHES * EACH
+    return FIRST_PRIORITY + zlib.crc32(interface.encode()) % MAX_MESHES * PRIORITIES_PER_MESH
 
 
-def settle(ipr: Rtnetlink, spec: InterfaceSpec) -> bool:
+def apply_rules(ipr: Rtnetlink, spec: InterfaceSpec) -> bool:
     """The rules for each IP version that has routes in the table, none for others; whether some were changed."""
     changed = False
     for version, family in _FAMILIES.items():
-        routed = any(route.destination.version == version for route in spec.beyond)
+        routed = any(route.destination.version == version for route in spec.subnet_routes)
         order = _dump(ipr, family, spec.name)
         wanted = list(wanted_rules(spec, version, order)) if routed else []
         found = [one for one in order if isinstance(one, Rule)]
@@ -112,7 +112,7 @@ def settle(ipr: Rtnetlink, spec: InterfaceSpec) -> bool:
     return changed
 
 
-def clear(ipr: Rtnetlink, interface: str) -> None:
+def remove_rules(ipr: Rtnetlink, interface: str) -> None:
     """Removes the rules that belong to an interface."""
     for family in _FAMILIES.values():
         found = [one for one in _dump(ipr, family, interface) if isinstance(one, Rule)]
@@ -122,14 +122,14 @@ def clear(ipr: Rtnetlink, interface: str) -> None:
 
 def wanted_rules(spec: InterfaceSpec, version: int, order: Sequence[Rule | Foreign]) -> Iterator[Rule]:
     """Our rules among those of `order`, which is the kernel's, in the order in which they are to be made."""
-    table = table_of(spec.name)
+    table = routing_table_of(spec.name)
     late = _late(order)
     last = late.priority if late.no_default else max(late.priority - 1, 0)
     first = _free(spec.name, order, last)
     ports = f"{spec.port}:{spec.port}"
     own: list[Network] = [one.network for one in spec.addresses if one.version == version]
     yield Rule(first, _GOTO, table, target=first + 2, ports=ports)
-    for network in dict.fromkeys((*own, *spec.sources)):
+    for network in dict.fromkeys((*own, *spec.local_networks)):
         if network.version == version:
             yield Rule(first + 1, table=table, source=str(network))
     yield Rule(first + 2, _NOTHING, table)
@@ -157,9 +157,12 @@ def _free(interface: str, order: Sequence[Rule | Foreign], last: int) -> int:
     taken = {one.priority for one in order if isinstance(one, Foreign)}
     stand = (one.priority - 2 for one in order if isinstance(one, Rule) and one.action == _NOTHING)
     # A place that is kept: two meshes would move each other about else.
-    start = next((one for one in stand if FIRST <= one < last - _USED), priority_of(interface))
-    turns = range(0, MESHES * EACH, EACH)
-    places = (FIRST + (start - FIRST + turn) % (MESHES * EACH) for turn in turns)
+    start = next((one for one in stand if FIRST_PRIORITY <= one < last - _USED), first_priority_of(interface))
+    turns = range(0, MAX_MESHES * PRIORITIES_PER_MESH, PRIORITIES_PER_MESH)
+    places = (
+        FIRST_PRIORITY + (start - FIRST_PRIORITY + turn) % (MAX_MESHES * PRIORITIES_PER_MESH)
+        for turn in turns
+    )
     # A host that has the main table looked up early leaves no room but there.
     earlier = range(max(last - _USED, 0), -1, -1)
     return next(
@@ -187,8 +190,8 @@ def _misplaced(order: Sequence[Rule | Foreign], wanted: Sequence[Rule]) -> set[R
 
 def _dump(ipr: Rtnetlink, family: int, interface: str) -> list[Rule | Foreign]:
     """All rules in the kernel's order; ours are the interface's."""
-    table = table_of(interface)
-    former = range(priority_of(interface), priority_of(interface) + EACH)
+    table = routing_table_of(interface)
+    former = range(first_priority_of(interface), first_priority_of(interface) + PRIORITIES_PER_MESH)
     return [
         rule if table in (rule.table, rule.tag) or _is_former(rule, former, message) else _foreign(message)
         for message in ipr.rule("dump", family=family)

@@ -22,7 +22,7 @@ class UnderlayRoute:
     mtu: int
 
 
-def route_to(destination: Address) -> UnderlayRoute:
+def lookup_route(destination: Address) -> UnderlayRoute:
     """Asks the kernel by connecting a datagram socket, which sends nothing; raises `KernelError` without a
     route.
 
@@ -72,13 +72,13 @@ async def connected_networks(*, without: str) -> tuple[Network, ...]:
     return tuple(sorted(networks, key=lambda one: (one.version, one.network_address.packed, one.prefixlen)))
 
 
-def leaving_interface(network: Network) -> str:
+def egress_interface(network: Network) -> str:
     """The interface on which packets to `network` leave this machine. Raises `KernelError`. Blocking."""
-    from wgmesh_agent.linux.rtnetlink import rtnetlink
+    from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     target = network[1] if network.num_addresses > 2 else network[0]
-    with rtnetlink(f"looking for the way to {network}") as ipr:
+    with open_rtnetlink(f"looking for the way to {network}") as ipr:
         # The way to this machine's own address there is the loopback, so who has one is asked first.
         for one in ipr.addr("dump", family=family):
             address = ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
@@ -92,11 +92,11 @@ def leaving_interface(network: Network) -> str:
 
 
 def _addresses() -> dict[str, tuple[Interface, ...]]:
-    from wgmesh_agent.linux.rtnetlink import rtnetlink
+    from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 
     names = dict(socket.if_nameindex())
     found: dict[str, list[Interface]] = {name: [] for name in names.values()}
-    with rtnetlink("listing the addresses of this machine") as ipr:
+    with open_rtnetlink("listing the addresses of this machine") as ipr:
         # One question for all: what it costs is the asking.
         for one in ipr.addr("dump"):
             if (name := names.get(one["index"])) is not None:

@@ -27,7 +27,7 @@ class Rtnetlink(Protocol):
 
 
 @contextmanager
-def rtnetlink(doing: str) -> Iterator[Rtnetlink]:
+def open_rtnetlink(doing: str) -> Iterator[Rtnetlink]:
     """A routing netlink socket; what the kernel refuses becomes a `KernelError` that says it was `doing`
     so.
     """

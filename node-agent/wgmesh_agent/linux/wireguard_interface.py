@@ -32,7 +32,7 @@ _IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class InterfaceInfo:
     """An interface as the kernel describes it; `kind` is `wireguard`, `tun`, …, or empty for hardware. One that is
     `enslaved` belongs to a VRF or a bridge.
     """
@@ -46,7 +46,7 @@ class Link:
     enslaved: bool = False
 
 
-def find(ipr: Rtnetlink, name: str) -> Link | None:
+def find_interface(ipr: Rtnetlink, name: str) -> InterfaceInfo | None:
     """The interface of that name, or None."""
     try:
         (message,) = ipr.link("get", ifname=name)
@@ -55,7 +55,7 @@ def find(ipr: Rtnetlink, name: str) -> Link | None:
             return None
         raise
     info = message.get_attr("IFLA_LINKINFO")
-    return Link(
+    return InterfaceInfo(
         message["index"],
         name,
         (info.get_attr("IFLA_INFO_KIND") or "") if info else "",
@@ -71,7 +71,7 @@ def create_wireguard(ipr: Rtnetlink, name: str) -> None:
     ipr.link("add", ifname=name, kind="wireguard")
 
 
-def require_kind(link: Link, kind: str) -> None:
+def require_kind(link: InterfaceInfo, kind: str) -> None:
     """Raises `ForeignInterfaceError` unless `link` is of that kind."""
     if link.kind != kind:
         raise ForeignInterfaceError(
@@ -80,7 +80,7 @@ def require_kind(link: Link, kind: str) -> None:
         )
 
 
-def refuse_unmarked(link: Link) -> ForeignInterfaceError:
+def foreign_interface_error(link: InterfaceInfo) -> ForeignInterfaceError:
     """The error for a WireGuard interface that is in use and does not bear our mark."""
     return ForeignInterfaceError(
         f"WireGuard interface {link.name} exists, is configured, and was not made by wgmesh: "
@@ -88,7 +88,7 @@ def refuse_unmarked(link: Link) -> ForeignInterfaceError:
     )
 
 
-def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> tuple[str, ...]:
+def apply_spec(ipr: Rtnetlink, link: InterfaceInfo, spec: InterfaceSpec) -> tuple[str, ...]:
     """Give `link` the mark, MTU, addresses, state and routes of `spec`, touching only what differs.
 
     Returns what differed, in words: `it was down`.
@@ -102,13 +102,13 @@ def settle(ipr: Rtnetlink, link: Link, spec: InterfaceSpec) -> tuple[str, ...]:
         differed.append(f"its MTU was {link.mtu}")
     if any(one.version == 6 for one in spec.addresses):
         _allow_ipv6(link.name)
-    differed += _settle_addresses(ipr, link.index, spec)
+    differed += _apply_addresses(ipr, link.index, spec)
     if not link.up:
         ipr.link("set", index=link.index, state="up")
         differed.append("it was down")
     elif not link.enslaved:
         differed += _renew_deaf_addresses(ipr, link.index, spec)
-    differed += _settle_routes(ipr, link.index, spec)
+    differed += _apply_routes(ipr, link.index, spec)
     return tuple(differed)
 
 
@@ -125,7 +125,7 @@ def _allow_ipv6(name: str) -> None:
         ) from error
 
 
-def _settle_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
+def _apply_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
     wanted: set[tuple[Address, int]] = {(one.ip, one.max_prefixlen) for one in spec.addresses}
     found: set[tuple[Address, int]] = {
         (ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")), one["prefixlen"])
@@ -170,12 +170,12 @@ def _order(one: tuple[Address, int]) -> tuple[int, int, int]:
     return one[0].version, int(one[0]), one[1]
 
 
-def _settle_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
-    yield from _settle_table(ipr, index, _MAIN_TABLE, (*map(Route, spec.ranges), *spec.paths))
-    table = policy_rules.table_of(spec.name)
-    yield from _settle_fence(ipr, table, {route.destination for route in spec.beyond})
-    yield from _settle_table(ipr, index, table, spec.beyond)
-    if policy_rules.settle(ipr, spec):
+def _apply_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
+    yield from _apply_table(ipr, index, _MAIN_TABLE, (*map(Route, spec.ranges), *spec.peer_routes))
+    table = policy_rules.routing_table_of(spec.name)
+    yield from _settle_fence(ipr, table, {route.destination for route in spec.subnet_routes})
+    yield from _apply_table(ipr, index, table, spec.subnet_routes)
+    if policy_rules.apply_rules(ipr, spec):
         yield "routing rules were missing"
 
 
@@ -218,7 +218,7 @@ def _if_not_there(ipr: Rtnetlink, command: str, **route: Any) -> None:
             raise
 
 
-def _settle_table(ipr: Rtnetlink, index: int, table: int, routes: Iterable[Route]) -> Iterator[str]:
+def _apply_table(ipr: Rtnetlink, index: int, table: int, routes: Iterable[Route]) -> Iterator[str]:
     found: dict[Network, tuple[Route, int]] = {}
     for family in (_AF_INET, _AF_INET6):
         for message in ipr.route("dump", family=family, oif=index, table=table):
@@ -264,7 +264,7 @@ def _add_route(ipr: Rtnetlink, index: int, table: int, route: Route) -> None:
 
 def _route(index: int, table: int, route: Route) -> dict[str, Any]:
     four = route.destination.version == 4
-    metrics = {"mtu": route.mtu, "advmss": route.segment}
+    metrics = {"mtu": route.mtu, "advmss": route.advmss}
     metrics = {name: value for name, value in metrics.items() if value is not None}
     return {
         "family": _AF_INET if four else _AF_INET6,
@@ -280,13 +280,13 @@ def _route(index: int, table: int, route: Route) -> dict[str, Any]:
 
 def clear(ipr: Rtnetlink, name: str) -> None:
     """Remove what stays when an interface of ours has gone: the rules for its table, and what is left in that."""
-    policy_rules.clear(ipr, name)
-    table = policy_rules.table_of(name)
+    policy_rules.remove_rules(ipr, name)
+    table = policy_rules.routing_table_of(name)
     for family, message in _fence(ipr, table):
         _if_not_there(ipr, "del", **_barrier(table, _destination(message, family)))
 
 
-def remove(ipr: Rtnetlink, link: Link) -> None:
+def remove_interface(ipr: Rtnetlink, link: InterfaceInfo) -> None:
     """Remove an interface; its addresses and routes go with it."""
     try:
         ipr.link("del", index=link.index)

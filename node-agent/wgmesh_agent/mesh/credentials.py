@@ -114,13 +114,13 @@ def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, fold
     else:
         source = authority if authority is not None else certificate
         authorities = _read(source)
-    return checked(
+    return validated(
         TLSFiles(key_pem, certificate_pem, authorities),
         key=str(key), certificate=str(certificate), authorities=str(source),
     )  # fmt: skip
 
 
-def checked(files: TLSFiles, *, key: str, certificate: str, authorities: str) -> TLSFiles:
+def validated(files: TLSFiles, *, key: str, certificate: str, authorities: str) -> TLSFiles:
     """The same, if it is what it should be.
 
     Args:

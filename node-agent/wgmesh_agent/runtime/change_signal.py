@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 
 
-class Changes:
+class Signal:
     """A counter that can be waited on; many changes while nobody looks are one."""
 
     def __init__(self) -> None:
         self.generation = 0
         self._bumped = asyncio.Event()
 
-    def bump(self) -> None:
+    def notify(self) -> None:
         self.generation += 1
         self._bumped.set()
         self._bumped = asyncio.Event()
 
-    async def after(self, generation: int, timeout_seconds: float | None = None) -> bool:
+    async def wait_after(self, generation: int, timeout_seconds: float | None = None) -> bool:
         """Waits for a change later than `generation`; False if the time ran out."""
         if self.generation != generation:
             return True

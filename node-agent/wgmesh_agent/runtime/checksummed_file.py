@@ -18,7 +18,7 @@ FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 
 
-class DamagedFile(Exception):
+class CorruptFile(Exception):
     """A state file was half written or altered; it was set aside under the name told, nothing is lost."""
 
     def __init__(self, path: Path, kept: Path, why: str) -> None:
@@ -47,12 +47,12 @@ def load(path: Path) -> Any | None:
     except FileNotFoundError:
         return None
     try:
-        return _unseal(data)
+        return _verified_content(data)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise set_aside(path, str(error)) from error
+        raise quarantine(path, str(error)) from error
 
 
-def peek(path: Path) -> Any | None:
+def load_or_none(path: Path) -> Any | None:
     """The content for somebody who only looks: None if there is none, or it is damaged, and nothing is renamed.
 
     Raises:
@@ -60,19 +60,19 @@ def peek(path: Path) -> Any | None:
     """
     try:
         with path.open("rb") as file:
-            return _unseal(file.read(MAX_BYTES + 1))
+            return _verified_content(file.read(MAX_BYTES + 1))
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def set_aside(path: Path, why: str) -> DamagedFile:
+def quarantine(path: Path, why: str) -> CorruptFile:
     """Renames a damaged file and answers the error to raise."""
     kept = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
     path.rename(kept)
-    return DamagedFile(path, kept, why)
+    return CorruptFile(path, kept, why)
 
 
-def _unseal(data: bytes) -> Any:
+def _verified_content(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES} bytes")
     document = json.loads(data)

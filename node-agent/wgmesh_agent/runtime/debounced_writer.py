@@ -7,27 +7,27 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 
 log = structlog.get_logger()
-CALM_SECONDS, LONGEST_CALM_SECONDS = 1.0, 15.0
+MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 15.0
 RETRY_SECONDS = 10.0
 
 
-def calm_seconds(members: int) -> float:
+def snapshot_interval_seconds(members: int) -> float:
     """Between two snapshots of so many: each writes all of them."""
-    return min(LONGEST_CALM_SECONDS, max(CALM_SECONDS, 0.05 * members))
+    return min(MAX_INTERVAL_SECONDS, max(MIN_INTERVAL_SECONDS, 0.05 * members))
 
 
-class Writer:
+class DebouncedWriter:
     """Calls `collect` on the loop for what to write, and what it answers in a thread."""
 
     def __init__(
         self,
-        changes: Changes,
+        changes: Signal,
         collect: Callable[[], Awaitable[Callable[[], None]]],
         what: str,
-        calm: Callable[[], float] = lambda: CALM_SECONDS,
+        calm: Callable[[], float] = lambda: MIN_INTERVAL_SECONDS,
     ) -> None:
         """
         Args:
@@ -45,14 +45,14 @@ class Writer:
         """Writes once at the start, then after every change; a full disk is logged and tried again."""
         while True:
             generation = self._changes.generation
-            written = await self.write()
+            written = await self.write_now()
             if not written:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            await self._changes.after(generation)
+            await self._changes.wait_after(generation)
             await asyncio.sleep(self._calm())
 
-    async def write(self) -> bool:
+    async def write_now(self) -> bool:
         """Writes what is so now; False if that failed. Callers that wait together share one write."""
         self._asked += 1
         ticket = self._asked

@@ -27,7 +27,7 @@ SELDOM_SECONDS = 3600.0
 """Between collections that hold up the event loop for longer than that."""
 
 
-def relieve_garbage_collector() -> None:
+def tune_garbage_collector() -> None:
     """Once in a process, when everything is imported: what there is now stays for good, and is walked no more."""
     gc.freeze()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 REPEAT_SECONDS = 3600.0
 MAX_REMEMBERED = 128
 WINDOW_SECONDS = 60.0
-LINES_A_WINDOW = 10
+MAX_LINES_PER_WINDOW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class LogLimit:
     Of each line its hash is kept: others choose how long lines are. Python keys the hash with what they do not know.
     """
 
-    def __init__(self, clock: Callable[[], float], lines_a_window: int = LINES_A_WINDOW) -> None:
+    def __init__(self, clock: Callable[[], float], lines_a_window: int = MAX_LINES_PER_WINDOW) -> None:
         """
         Args:
             clock: monotonic seconds.

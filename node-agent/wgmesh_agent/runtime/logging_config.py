@@ -32,7 +32,7 @@ _LEVEL_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "c
 _LIBRARIES_LEVEL = logging.INFO
 
 
-def configure(verbosity: Verbosity, log_format: LogFormat, stream: TextIO) -> LogOutput:
+def configure_logging(verbosity: Verbosity, log_format: LogFormat, stream: TextIO) -> LogOutput:
     """Sends this process's log records to `stream` from now on, where they never raise; returns that output.
 
     Colour only if `stream` is a terminal.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-CROWD = 50
+SCALE_ABOVE_MEMBERS = 50
 
 
-def stretch(members: int, crowd: int = CROWD) -> float:
+def interval_scale(members: int, crowd: int = SCALE_ABOVE_MEMBERS) -> float:
     """By what a pause is to be multiplied among so many members: 1 up to `crowd`, in proportion from there."""
     return max(1.0, members / crowd)

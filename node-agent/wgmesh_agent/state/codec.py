@@ -9,11 +9,11 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from wgmesh_agent.gossip.memberlist.config import PROFILES
-from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MOST_KEYS
-from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
+from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MAX_KEYS
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, InvalidAdmission
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.mesh.membership.secret_ids import read_ids, write_ids
+from wgmesh_agent.mesh.membership.secret_ids import decode_ids, encode_ids
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.names import is_mesh_name
@@ -64,7 +64,7 @@ def mesh_from_json(content: Any) -> MeshRecord:
     if profile not in PROFILES:
         raise ValueError(f"{profile!r:.40} is not a gossip profile")
     keys = tuple(base64.b64decode(key, validate=True) for key in content["gossipKeys"])
-    if len(keys) > MOST_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
+    if len(keys) > MAX_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
         raise ValueError("a gossip key of odd length, or too many of them")
     addresses, ranges = _addresses(content["addresses"]), _networks(content["ranges"])
     if not addresses or not ranges:
@@ -105,7 +105,7 @@ def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
             "identity": b.identity,
             "admission": _admission_to_json(b.claim.admission),
             "routes": [str(n) for n in b.claim.routes or ()],
-            "secretIds": write_ids(b.claim.secret_ids or ()),
+            "secretIds": encode_ids(b.claim.secret_ids or ()),
         }
         for b in bindings
     ]
@@ -137,7 +137,7 @@ def _binding(item: Any, addresses: tuple[IPAddress, ...]) -> Binding:
             bootstrap=bool(item["bootstrap"]),
             admission=_admission_from_json(item),
             routes=_networks(item.get("routes", [])) or None,
-            secret_ids=read_ids(item.get("secretIds", "")) or None,
+            secret_ids=decode_ids(item.get("secretIds", "")) or None,
         ),
         origin=Origin(item["origin"]),
         since=bounded(item["since"], 0, LAST_UNIX_SECONDS),
@@ -180,5 +180,5 @@ def _admission_from_json(content: Any) -> AdmissionRecord | None:
     text = content.get("admission", "")
     try:
         return AdmissionRecord.from_bytes(base64.b64decode(text, validate=True)) if text else None
-    except AdmissionFault as error:
+    except InvalidAdmission as error:
         raise ValueError(str(error)) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wgmesh_agent.linux.rtnetlink import rtnetlink
+from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 from wgmesh_agent.wireguard.errors import KernelError
 
 MACHINE_ID, PRODUCT = Path("etc/machine-id"), Path("sys/class/dmi/id/product_uuid")
@@ -103,7 +103,7 @@ def _read(path: Path) -> str:
 def _cards() -> Iterable[str]:
     """Permanent hardware addresses; what software made has none."""
     try:
-        with rtnetlink("listing network cards") as ipr:
+        with open_rtnetlink("listing network cards") as ipr:
             found = [
                 str(address).lower()
                 for link in ipr.link("dump")

@@ -9,38 +9,38 @@ from dataclasses import replace
 from wgmesh_agent.gossip.errors import KeyringError
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 
 
-class KeptRecord:
+class MeshRecordStore:
     """`value` is what is so now; `save` may be called from the loop or a thread."""
 
-    def __init__(self, folder: StateFolder, value: MeshRecord, keys: KeyPolicy) -> None:
+    def __init__(self, folder: StateStore, value: MeshRecord, keys: KeyPolicy) -> None:
         self.value = value
         self._keys = keys
         self._folder = folder
         self._writing = threading.Lock()
 
-    def save(self) -> None:
+    def persist(self) -> None:
         """Whoever writes last writes what is so then. Raises OSError."""
         with self._writing:
             self._folder.save_mesh(self.value)
 
-    def keep(self) -> None:
+    def persist_if_possible(self) -> None:
         """As `save`; a full disk is said, and ends nobody whose mesh is remembered from before."""
         with self._writing:
-            self._folder.keep_mesh(self.value)
+            self._folder.save_mesh_if_possible(self.value)
 
-    def become(self, value: MeshRecord) -> None:
+    def replace(self, value: MeshRecord) -> None:
         """Raises OSError; nothing has changed then."""
         before, self.value = self.value, value
         try:
-            self.save()
+            self.persist()
         except OSError:
             self.value = before
             raise
 
-    def keep_ring(self, keys: tuple[bytes, ...]) -> None:
+    def persist_keyring(self, keys: tuple[bytes, ...]) -> None:
         """Keeps what members decided on, before anybody is told that it is done: an agent that ends at any moment comes
         back with a ring of the mesh's.
 
@@ -54,6 +54,6 @@ class KeptRecord:
             # Later than the last one, whatever the clock says.
             since = max(int(time.time()), since + 1)
         try:
-            self.become(replace(self.value, gossip_keys=keys, gossip_keys_since=since))
+            self.replace(replace(self.value, gossip_keys=keys, gossip_keys_since=since))
         except OSError as error:
             raise KeyringError(f"the key ring cannot be kept on disk: {error.strerror or error}") from error

@@ -15,7 +15,7 @@ from wgmesh_agent.mesh.membership import mesh_record
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.runtime import checksummed_file
 from wgmesh_agent.runtime.atomic_file import remove_leftovers, write_atomically
-from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.state import codec
 from wgmesh_agent.state.machine_identity import Machine, from_json
 from wgmesh_agent.wireguard.clock_steps import Span
@@ -33,11 +33,11 @@ LOCK = "lock"
 COPIED = "of-another-machine"
 
 
-class MeshInUse(Exception):
+class MeshLocked(Exception):
     """Another agent of this machine runs this mesh."""
 
 
-class StateFolder:
+class StateStore:
     """Holds the folder's lock while open; every method may raise OSError."""
 
     def __init__(self, base: Path, mesh: str) -> None:
@@ -55,7 +55,7 @@ class StateFolder:
         except BlockingIOError as error:
             holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
             os.close(self._lock)
-            raise MeshInUse(
+            raise MeshLocked(
                 f"another agent (process {holder or 'unknown'}) runs the mesh {mesh} on this machine already"
             ) from error
         os.ftruncate(self._lock, 0)
@@ -79,11 +79,11 @@ class StateFolder:
             write_atomically(path, key.to_base64().encode() + b"\n")
             return key
         except UnicodeDecodeError as error:
-            raise checksummed_file.set_aside(path, "it is no text") from error
+            raise checksummed_file.quarantine(path, "it is no text") from error
         try:
             return PrivateKey.from_base64(text)
         except InvalidKeyError as error:
-            raise checksummed_file.set_aside(path, "it holds no WireGuard key") from error
+            raise checksummed_file.quarantine(path, "it holds no WireGuard key") from error
 
     def earlier_private_key(self) -> PrivateKey | None:
         """The key that this node was a member with before this one, until the mesh has accepted this one; None: it has.
@@ -97,7 +97,7 @@ class StateFolder:
         except FileNotFoundError:
             return None
         except (UnicodeDecodeError, InvalidKeyError) as error:
-            raise checksummed_file.set_aside(path, "it holds no WireGuard key") from error
+            raise checksummed_file.quarantine(path, "it holds no WireGuard key") from error
 
     def save_private_key(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
         """Makes this the node's key. `earlier` is kept beside it until `forget_earlier_key`; None: nothing is."""
@@ -120,17 +120,17 @@ class StateFolder:
         try:
             return codec.mesh_from_json(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise checksummed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
+            raise checksummed_file.quarantine(path, f"a field is missing or wrong: {error!r:.100}") from error
 
     def save_mesh(self, record: mesh_record.MeshRecord) -> None:
         checksummed_file.save(self.path / MESH, codec.mesh_to_json(record))
 
-    def keep_mesh(self, record: mesh_record.MeshRecord) -> None:
+    def save_mesh_if_possible(self, record: mesh_record.MeshRecord) -> None:
         """Saves it; where that fails and a mesh is remembered already, that is said, and whoever calls goes on."""
         try:
             self.save_mesh(record)
         except OSError as error:
-            if self.is_blank():
+            if self.is_empty():
                 raise
             log.error(
                 "cannot write the mesh", why=str(error), next="the one remembered is kept, and written later"
@@ -144,7 +144,7 @@ class StateFolder:
                 content = checksummed_file.load(path)
                 if content is not None:
                     return self._parse_members(path, content)
-            except DamagedFile as error:
+            except CorruptFile as error:
                 log.error(
                     "members forgotten",
                     why=str(error),
@@ -157,7 +157,7 @@ class StateFolder:
         try:
             return codec.members_from_json(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise checksummed_file.set_aside(path, f"a field is missing or wrong: {error!r:.100}") from error
+            raise checksummed_file.quarantine(path, f"a field is missing or wrong: {error!r:.100}") from error
 
     def save_members(self, bindings: Iterable[Binding]) -> None:
         """Keeps the snapshot before this one too: a founder that forgot all members would have nobody to ask."""
@@ -167,18 +167,18 @@ class StateFolder:
             os.link(path, earlier)
         checksummed_file.save(path, codec.members_to_json(bindings))
 
-    def clock(self) -> list[Span]:
+    def clock_steps(self) -> list[Span]:
         """The remembered steps of the wall clock; without them, the agent only waits longer."""
         try:
             return [
                 (float(since), float(ahead))
                 for since, ahead in checksummed_file.load(self.path / CLOCK) or []
             ]
-        except (DamagedFile, TypeError, ValueError) as error:
+        except (CorruptFile, TypeError, ValueError) as error:
             log.warning("steps of the clock forgotten", why=str(error))
             return []
 
-    def keep_clock(self, spans: Sequence[Span]) -> bool:
+    def save_clock_steps(self, spans: Sequence[Span]) -> bool:
         """Whether they could be saved."""
         try:
             checksummed_file.save(self.path / CLOCK, [list(span) for span in spans])
@@ -195,7 +195,7 @@ class StateFolder:
         try:
             content = checksummed_file.load(path)
             before = from_json(content) if content is not None else Machine()
-        except (DamagedFile, KeyError, TypeError, ValueError) as error:
+        except (CorruptFile, KeyError, TypeError, ValueError) as error:
             log.warning(
                 "not known whose state this is", why=str(error), next="it is taken for this machine's"
             )
@@ -219,11 +219,11 @@ class StateFolder:
                 entry.rename(aside / entry.name)
         return aside
 
-    def is_blank(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether the folder is there, and no mesh was ever entered from it."""
         return self.path.exists() and not (self.path / MESH).exists()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Removes the folder and all in it: this node has left the mesh for good."""
         shutil.rmtree(self.path)
 

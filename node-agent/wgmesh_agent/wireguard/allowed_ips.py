@@ -39,7 +39,7 @@ class Checked:
 
 
 @dataclass(slots=True)
-class Held(Generic[T]):
+class AllowedIPIndex(Generic[T]):
     """Disjoint ranges of one address family, ordered by their first address."""
 
     firsts: list[int] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Held(Generic[T]):
             return self.owners[at]
         return None
 
-    def hold(self, network: Network, owner: T) -> None:
+    def add(self, network: Network, owner: T) -> None:
         """Notes a range that overlaps none held."""
         first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
@@ -72,9 +72,9 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
     `own` are this node's addresses, which no peer may claim. A peer named a second time is refused by the
     ranges of its first entry, or dropped if it has none. About 5 µs a range.
     """
-    held: dict[int, Held[PublicKey | None]] = {4: Held(), 6: Held()}
-    for network in disjoint(own):
-        held[network.version].hold(network, None)
+    held: dict[int, AllowedIPIndex[PublicKey | None]] = {4: AllowedIPIndex(), 6: AllowedIPIndex()}
+    for network in merged(own):
+        held[network.version].add(network, None)
     accepted: dict[PublicKey, DesiredPeer] = {}
     refusals: list[Refusal] = []
     for peer in peers:
@@ -87,8 +87,8 @@ def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Check
             refusals.extend(clashes)
         elif peer.public_key not in accepted:
             accepted[peer.public_key] = peer
-            for network in disjoint(peer.allowed_ips):
-                held[network.version].hold(network, peer.public_key)
+            for network in merged(peer.allowed_ips):
+                held[network.version].add(network, peer.public_key)
     return Checked(tuple(accepted.values()), tuple(refusals))
 
 
@@ -101,7 +101,7 @@ def _ordered(networks: Iterable[Network]) -> list[Network]:
     return sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen))
 
 
-def disjoint(networks: Iterable[Network]) -> list[Network]:
+def merged(networks: Iterable[Network]) -> list[Network]:
     """The same addresses without nesting: a peer may name a range and one inside it."""
     given = list(networks)
     four = [one for one in given if isinstance(one, IPv4Network)]

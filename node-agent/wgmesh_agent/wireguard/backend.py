@@ -17,7 +17,7 @@ class BackendKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenResult:
     """How `open` found things: `adopted` if the interface was there and is used as it is, `differed` what of it was not
     as it is to be, in words.
     """
@@ -39,7 +39,7 @@ class Backend(Protocol):
     def name(self) -> str:
         """The interface's name."""
 
-    async def open(self, spec: InterfaceSpec) -> Opened:
+    async def open(self, spec: InterfaceSpec) -> OpenResult:
         """Make the interface, or adopt it; then set addresses, MTU, up and routes, each only where it
         differs.
 

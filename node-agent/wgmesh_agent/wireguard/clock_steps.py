@@ -33,7 +33,7 @@ class ClockSteps:
         self._keep = keep
         self._kept = True
 
-    def look(self, now_unix: float, now: float) -> None:
+    def update(self, now_unix: float, now: float) -> None:
         """Notes a step, if there was one; `now` is monotonic seconds."""
         ahead = now_unix - now
         if not self._spans or abs(self._spans[-1][1] - ahead) > SAME_CLOCK_SECONDS:

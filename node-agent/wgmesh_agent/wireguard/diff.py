@@ -15,7 +15,7 @@ from wgmesh_agent.wireguard.model import (
     Endpoint,
     Network,
     Peer,
-    ranges_of,
+    allowed_ips_of,
 )
 
 NO_RANGES: frozenset[Network] = frozenset()
@@ -85,7 +85,7 @@ def diff(
     return tuple(changes)
 
 
-def superseded(changes: Sequence[Change], actual: Device) -> list[RemovePeer]:
+def superseded_removals(changes: Sequence[Change], actual: Device) -> list[RemovePeer]:
     """The removals of peers whose ranges all go to others by these changes: they may wait, as nothing is sent there."""
     taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}
     return [
@@ -133,16 +133,16 @@ def _next_endpoint(peer: DesiredPeer, actual: Peer, now_unix: float) -> Endpoint
     if actual.endpoint is None:
         return _first(peer)
     if peer.try_now is not None:
-        return None if endpoint_candidates.same(peer.try_now, actual.endpoint) else peer.try_now
+        return None if endpoint_candidates.is_same_endpoint(peer.try_now, actual.endpoint) else peer.try_now
     if not endpoint_candidates.is_stale(actual, now_unix):
         return None
-    return endpoint_candidates.after(actual.endpoint, peer.endpoints)
+    return endpoint_candidates.next_candidate(actual.endpoint, peer.endpoints)
 
 
 def _first(peer: DesiredPeer) -> Endpoint | None:
     return peer.try_now or (peer.endpoints[0] if peer.endpoints else None)
 
 
-def holders(device: Device) -> dict[Network, PublicKey]:
+def allowed_ip_owners(device: Device) -> dict[Network, PublicKey]:
     """Who holds each range: WireGuard gives a range to one peer only."""
-    return dict(ranges_of(device.peers))
+    return dict(allowed_ips_of(device.peers))

@@ -40,18 +40,18 @@ def is_stale(peer: Peer, now_unix: float) -> bool:
     )
 
 
-def after(current: Endpoint | None, candidates: Sequence[Endpoint]) -> Endpoint | None:
+def next_candidate(current: Endpoint | None, candidates: Sequence[Endpoint]) -> Endpoint | None:
     """The candidate to try after `current`; None if there is no other.
 
     An endpoint that is not among them precedes the first.
     """
-    here = [position for position, one in enumerate(candidates) if same(one, current)]
+    here = [position for position, one in enumerate(candidates) if is_same_endpoint(one, current)]
     start = here[0] + 1 if here else 0
     following = (candidates[(start + offset) % len(candidates)] for offset in range(len(candidates)))
-    return next((one for one in following if not same(one, current)), None)
+    return next((one for one in following if not is_same_endpoint(one, current)), None)
 
 
-def same(one: Endpoint, other: Endpoint | None) -> bool:
+def is_same_endpoint(one: Endpoint, other: Endpoint | None) -> bool:
     """Whether both are one place, as far as what was read back can tell."""
     if other is None or one.port != other.port:
         return False

@@ -32,9 +32,9 @@ class HandshakeAges:
         self._seen: dict[PublicKey, _Seen] = {}
         self._looked: float | None = None
 
-    def look(self, device: Device, now_unix: float, now: float) -> Device:
+    def update(self, device: Device, now_unix: float, now: float) -> Device:
         """The device with stamps that today's wall clock would have made; `now` is seconds since boot."""
-        self._clock.look(now_unix, now)
+        self._clock.update(now_unix, now)
         earliest = float("-inf") if self._looked is None else self._looked
         seen = {}
         for key, peer in device.peers.items():
@@ -56,7 +56,7 @@ class HandshakeAges:
             },
         )
 
-    def lost(self, now_unix: float, now: float) -> frozenset[PublicKey]:
+    def blocked_by_clock_step(self, now_unix: float, now: float) -> frozenset[PublicKey]:
         """Peers whose session is over and whose last handshake lies ahead: this clock was set back meanwhile."""
         return frozenset(
             key

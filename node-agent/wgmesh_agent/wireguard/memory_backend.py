@@ -5,11 +5,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from wgmesh_agent.wireguard.backend import BackendKind, Opened
+from wgmesh_agent.wireguard.backend import BackendKind, OpenResult
 from wgmesh_agent.wireguard.diff import Change
 from wgmesh_agent.wireguard.errors import InterfaceGoneError
 from wgmesh_agent.wireguard.model import Device, InterfaceSpec, Peer
-from wgmesh_agent.wireguard.patch import applied
+from wgmesh_agent.wireguard.patch import apply
 
 
 class MemoryBackend:
@@ -27,11 +27,11 @@ class MemoryBackend:
         self.changes: list[Change] = []
         self._clock = clock
 
-    async def open(self, spec: InterfaceSpec) -> Opened:
+    async def open(self, spec: InterfaceSpec) -> OpenResult:
         adopted = self.device is not None
         self.device = self.device or Device(self.name)
         self.spec = spec
-        return Opened(adopted)
+        return OpenResult(adopted)
 
     async def read(self) -> Device:
         return self._standing()
@@ -42,7 +42,7 @@ class MemoryBackend:
         return hash((device.public_key, device.listen_port, frozenset(peers)))
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        self.device = applied(self._standing(), changes, now_unix=self._clock())
+        self.device = apply(self._standing(), changes, now_unix=self._clock())
         self.changes.extend(changes)
 
     async def close(self) -> None:

@@ -179,7 +179,7 @@ class Route:
 
     destination: Network
     mtu: int | None = None
-    segment: int | None = None
+    advmss: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +196,9 @@ class InterfaceSpec:
     addresses: tuple[Interface, ...]
     ranges: tuple[Network, ...]
     mtu: int
-    paths: tuple[Route, ...] = ()
-    beyond: tuple[Route, ...] = ()
-    sources: tuple[Network, ...] = ()
+    peer_routes: tuple[Route, ...] = ()
+    subnet_routes: tuple[Route, ...] = ()
+    local_networks: tuple[Network, ...] = ()
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -217,7 +217,7 @@ def check_interface_name(name: str) -> None:
         raise ValueError(f"{name!r} is no interface name: 1 to 15 of letters, digits and _.=+-")
 
 
-def ranges_of(peers: Mapping[PublicKey, Peer]) -> Iterator[tuple[Network, PublicKey]]:
+def allowed_ips_of(peers: Mapping[PublicKey, Peer]) -> Iterator[tuple[Network, PublicKey]]:
     """Every allowed range with its holder."""
     for key, peer in peers.items():
         for one in peer.allowed_ips:

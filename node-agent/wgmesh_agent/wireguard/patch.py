@@ -5,17 +5,17 @@ in memory.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, holders
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, allowed_ip_owners
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, Network, Peer
 
 
-def applied(device: Device, changes: Iterable[Change], *, now_unix: float) -> Device:
+def apply(device: Device, changes: Iterable[Change], *, now_unix: float) -> Device:
     """`device` after `changes` in order, as WireGuard does them: a range added to a peer leaves its former
     holder.
     """
     peers = dict(device.peers)
-    held = holders(device)
+    held = allowed_ip_owners(device)
     for change in changes:
         match change:
             case SetDevice():
@@ -29,7 +29,7 @@ def applied(device: Device, changes: Iterable[Change], *, now_unix: float) -> De
     return replace(device, peers=peers)
 
 
-def written_endpoints(
+def endpoint_write_times(
     written: Mapping[PublicKey, float], changes: Iterable[Change], *, now_unix: float
 ) -> dict[PublicKey, float]:
     """When each peer's endpoint was last written by this process (unix seconds), after `changes`."""

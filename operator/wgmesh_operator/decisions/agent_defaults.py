@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class AgentDefaults:
     """`namespace` is the operator's: there is everything it makes that has a namespace."""
 
     namespace: str

@@ -13,7 +13,7 @@ from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Json
 
 
-def rendered(manifest: Json) -> Json:
+def with_digest(manifest: Json) -> Json:
     """`manifest` with a digest of it among its annotations."""
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
     metadata = manifest["metadata"]

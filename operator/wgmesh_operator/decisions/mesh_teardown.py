@@ -13,48 +13,48 @@ from datetime import datetime, timedelta
 from wgmesh_api.roster import API_VERSION, agent_service_account
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Json, Kind, SetFinalizers
-from wgmesh_operator.decisions.membership.member_release import LEAVE_WITHIN, plan_leaving
+from wgmesh_operator.decisions.membership.member_release import LEAVE_DEADLINE, plan_member_release
 from wgmesh_operator.decisions.model import ClusterState, Member, MeshObject
-from wgmesh_operator.decisions.status.conditions import Judgement, with_times
+from wgmesh_operator.decisions.status.conditions import Condition, with_transition_times
 
-PODS_WITHIN = timedelta(seconds=60)
+POD_TERMINATION_DEADLINE = timedelta(seconds=60)
 """How long the agents' pods have for ending once their DaemonSet is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
-class RemovalPlan:
+class TeardownPlan:
     """`status` is the mesh's while it goes; None: nothing to say."""
 
     actions: list[Action] = field(default_factory=list)
     status: Json | None = None
-    again_at: datetime | None = None
+    requeue_at: datetime | None = None
 
 
-def plan_removal(mesh: MeshObject, state: ClusterState, now: datetime) -> RemovalPlan:
+def plan_teardown(mesh: MeshObject, state: ClusterState, now: datetime) -> TeardownPlan:
     """The next steps of removing `mesh`, which is being deleted."""
     assert mesh.deleting_since is not None
     if names.MESH_FINALIZER not in mesh.finalizers:
-        return RemovalPlan()
+        return TeardownPlan()
     members = state.members.get(mesh.name, {})
     if members:
-        return _members_first(mesh, members, state, now)
+        return _release_members(mesh, members, state, now)
     daemons = [
         state.daemon_sets[name]
         for name in (names.agent_daemon_set(mesh.name), names.tunnel_daemon_set(mesh.name))
         if name in state.daemon_sets
     ]
-    give_up_at = mesh.deleting_since + LEAVE_WITHIN + PODS_WITHIN
+    give_up_at = mesh.deleting_since + LEAVE_DEADLINE + POD_TERMINATION_DEADLINE
     if daemons and now < give_up_at:
         actions: list[Action] = [
             Delete(Kind.DAEMON_SET, d["metadata"]["name"], d["metadata"]["uid"], wait_for_owned=True)
             for d in daemons
             if not d["metadata"].get("deletionTimestamp")
         ]
-        return RemovalPlan(
+        return TeardownPlan(
             actions, _status(mesh, "PodsEnding", "the agents' pods are ending", now), give_up_at
         )
     rest = tuple(name for name in mesh.finalizers if name != names.MESH_FINALIZER)
-    return RemovalPlan(
+    return TeardownPlan(
         [
             *(
                 Delete(Kind.SECRET, secret.name, secret.uid)
@@ -68,7 +68,9 @@ def plan_removal(mesh: MeshObject, state: ClusterState, now: datetime) -> Remova
     )
 
 
-def plan_orphans(mesh: str, members: Mapping[str, Member], state: ClusterState, now: datetime) -> RemovalPlan:
+def plan_orphans(
+    mesh: str, members: Mapping[str, Member], state: ClusterState, now: datetime
+) -> TeardownPlan:
     """What to do about members of a mesh that does not exist: those of the cluster go, those outside are told."""
     actions: list[Action] = []
     for member in members.values():
@@ -88,8 +90,8 @@ def plan_orphans(mesh: str, members: Mapping[str, Member], state: ClusterState, 
                         "metadata": {"name": member.roster.name},
                         "status": {
                             "phase": "Pending",
-                            "conditions": with_times(
-                                [Judgement("Ready", False, "NoSuchMesh", f"there is no WgMesh {mesh}")],
+                            "conditions": with_transition_times(
+                                [Condition("Ready", False, "NoSuchMesh", f"there is no WgMesh {mesh}")],
                                 {},
                                 0,
                                 now,
@@ -99,36 +101,36 @@ def plan_orphans(mesh: str, members: Mapping[str, Member], state: ClusterState, 
                     "status",
                 )
             )
-    leaving = plan_leaving(members.values(), state.nodes, has_agents=False, now=now)
-    return RemovalPlan([*actions, *leaving.actions], None, leaving.again_at)
+    leaving = plan_member_release(members.values(), state.nodes, has_agents=False, now=now)
+    return TeardownPlan([*actions, *leaving.actions], None, leaving.requeue_at)
 
 
-def _members_first(
+def _release_members(
     mesh: MeshObject, members: Mapping[str, Member], state: ClusterState, now: datetime
-) -> RemovalPlan:
+) -> TeardownPlan:
     actions: list[Action] = [
         Delete(Kind.MEMBER, member.roster.name, member.roster.uid)
         for member in members.values()
         if not member.roster.deleting
     ]
     has_agents = names.agent_daemon_set(mesh.name) in state.daemon_sets
-    leaving = plan_leaving(members.values(), state.nodes, has_agents=has_agents, now=now)
+    leaving = plan_member_release(members.values(), state.nodes, has_agents=has_agents, now=now)
     waiting = leaving.waiting_for
     more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
     message = f"waiting for {', '.join(waiting[:5])}{more} to leave" if waiting else "members are leaving"
-    return RemovalPlan(
-        [*actions, *leaving.actions], _status(mesh, "MembersLeaving", message, now), leaving.again_at
+    return TeardownPlan(
+        [*actions, *leaving.actions], _status(mesh, "MembersLeaving", message, now), leaving.requeue_at
     )
 
 
 def _status(mesh: MeshObject, reason: str, message: str, now: datetime) -> Json:
     judgements = [
-        Judgement("Ready", False, reason, message),
-        Judgement("FullyMeshed", False, reason, message),
+        Condition("Ready", False, reason, message),
+        Condition("FullyMeshed", False, reason, message),
     ]
     kept = {key: value for key, value in mesh.status.items() if key != "conditions"}
     return {
         **kept,
         "observedGeneration": mesh.generation,
-        "conditions": with_times(judgements, mesh.status, mesh.generation, now),
+        "conditions": with_transition_times(judgements, mesh.status, mesh.generation, now),
     }

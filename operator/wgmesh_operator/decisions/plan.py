@@ -15,38 +15,43 @@ from wgmesh_api.certificates import CertificateError
 from wgmesh_api.fields import IPAddress, write_time
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Apply, Json, Kind, SetFinalizers
-from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.drift import is_applied
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import Border, Fault, Faults
 from wgmesh_operator.decisions.membership import scheduling
-from wgmesh_operator.decisions.membership.external_members import plan_external_statuses
-from wgmesh_operator.decisions.membership.member_release import plan_leaving
+from wgmesh_operator.decisions.membership.external_members import plan_external_member_statuses
+from wgmesh_operator.decisions.membership.member_release import plan_member_release
 from wgmesh_operator.decisions.membership.members import plan_members
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem, problems
-from wgmesh_operator.decisions.mesh_teardown import plan_orphans, plan_removal
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict, find_conflicts
+from wgmesh_operator.decisions.mesh_teardown import plan_orphans, plan_teardown
 from wgmesh_operator.decisions.model import ClusterState, Member, MeshObject, SigningRequest
 from wgmesh_operator.decisions.rendering import agent, tunnel
 from wgmesh_operator.decisions.status.conditions import (
-    STARTING_FOR,
-    Outlook,
-    judge,
+    STARTUP_GRACE,
+    StatusInputs,
+    evaluate,
     member_news,
-    news,
-    with_times,
+    transition_events,
+    with_transition_times,
 )
-from wgmesh_operator.decisions.status.mesh_summary import tally
+from wgmesh_operator.decisions.status.mesh_summary import summarize
 from wgmesh_operator.decisions.trust import preshared, signing_requests
 from wgmesh_operator.decisions.trust.authority import (
     Authority,
     MemberTrust,
     first_authority,
-    plan_roll_over,
+    plan_ca_rotation,
     read_authority,
 )
-from wgmesh_operator.decisions.trust.gossip_key import MemberRing, first_keyring, made_at, plan_key_rotation
+from wgmesh_operator.decisions.trust.gossip_key import (
+    MemberRing,
+    first_keyring,
+    key_created_at,
+    plan_key_rotation,
+)
 from wgmesh_operator.decisions.trust.join_bundles import plan_bundle, plan_stale_bundles
-from wgmesh_operator.decisions.trust.wireguard_keys import sum_up
+from wgmesh_operator.decisions.trust.wireguard_keys import summarize_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,14 @@ class Plan:
     actions: list[Action] = field(default_factory=list)
     status: Json | None = None
     events: list[Action] = field(default_factory=list)
-    again_at: datetime | None = None
+    requeue_at: datetime | None = None
     faults: list[Fault] = field(default_factory=list)
 
 
 def plan_mesh(
     name: str,
     state: ClusterState,
-    deployment: Deployment,
+    deployment: AgentDefaults,
     now: datetime,
     entropy: Entropy,
     *,
@@ -83,28 +88,30 @@ def plan_mesh(
         return Plan()
     if mesh is None:
         orphans = plan_orphans(name, state.members.get(name, {}), state, now)
-        denial = signing_requests.Denial("NoSuchMesh", _no_such_mesh(name))
-        return Plan([*orphans.actions, *_deny_all(name, None, denial, state, now)], again_at=orphans.again_at)
+        denial = signing_requests.Denial("NoSuchMesh", _mesh_not_found(name))
+        return Plan(
+            [*orphans.actions, *_deny_all(name, None, denial, state, now)], requeue_at=orphans.requeue_at
+        )
     if mesh.deleting_since is not None:
-        removal = plan_removal(mesh, state, now)
+        removal = plan_teardown(mesh, state, now)
         denial = signing_requests.Denial("MeshGoes", f"mesh {name} is being deleted")
         denied = _deny_all(name, mesh, denial, state, now)
-        return Plan([*removal.actions, *denied], removal.status, again_at=removal.again_at)
+        return Plan([*removal.actions, *denied], removal.status, requeue_at=removal.requeue_at)
     if names.MESH_FINALIZER not in mesh.finalizers:
         # before anything that would have to be removed is made
         finalizers = (*mesh.finalizers, names.MESH_FINALIZER)
         return Plan([SetFinalizers(Kind.MESH, name, finalizers, mesh.resource_version)])
-    return _Look(mesh, state, deployment, now, entropy, refresh=refresh, trouble=trouble).plan()
+    return _MeshPlanner(mesh, state, deployment, now, entropy, refresh=refresh, trouble=trouble).plan()
 
 
-class _Look:
+class _MeshPlanner:
     """One look at a mesh that is wanted."""
 
     def __init__(
         self,
         mesh: MeshObject,
         state: ClusterState,
-        deployment: Deployment,
+        deployment: AgentDefaults,
         now: datetime,
         entropy: Entropy,
         *,
@@ -120,7 +127,7 @@ class _Look:
         self.entropy = entropy
         self.members = state.members.get(mesh.name, {})
         self.actions: list[Action] = []
-        self.again: list[datetime] = []
+        self.requeue_at: list[datetime] = []
         self.faults = Faults()
         self.live = state.daemon_sets.get(names.agent_daemon_set(mesh.name))
         self.live_tunnel = state.daemon_sets.get(names.tunnel_daemon_set(mesh.name))
@@ -128,10 +135,12 @@ class _Look:
     def plan(self) -> Plan:
         mesh, state, now = self.mesh, self.state, self.now
         if mesh.spec is None:
-            invalid = Problem("InvalidSpec", f"the spec cannot be read: {mesh.spec_error}", blocking=True)
+            invalid = SpecConflict(
+                "InvalidSpec", f"the spec cannot be read: {mesh.spec_error}", blocking=True
+            )
             return self._finish([invalid], set(), frozenset(), None, "", blocked=True)
         selected = scheduling.selected(mesh.spec, state.nodes)
-        found = [*problems(mesh, state, selected), *self._unreadable()]
+        found = [*find_conflicts(mesh, state, selected), *self._unreadable()]
         # a mesh that carries traffic is not taken away because a newcomer clashes with it
         blocked = any(problem.blocking for problem in found) and self.live is None and not self.members
         if blocked:
@@ -141,29 +150,31 @@ class _Look:
         self._preshared()
         member_plan = plan_members(mesh, state, self.members, selected, now, self.faults)
         self.actions += member_plan.actions
-        leaving = plan_leaving(self.members.values(), state.nodes, has_agents=self.live is not None, now=now)
+        leaving = plan_member_release(
+            self.members.values(), state.nodes, has_agents=self.live is not None, now=now
+        )
         self.actions += leaving.actions
-        self._deploy(keep_selector=self._some_have_still_to_leave(selected))
-        self.again += [at for at in (member_plan.again_at, leaving.again_at) if at is not None]
+        self._deploy(keep_selector=self._has_members_to_drain(selected))
+        self.requeue_at += [at for at in (member_plan.requeue_at, leaving.requeue_at) if at is not None]
         refused = member_plan.refused
-        self.actions += plan_external_statuses(self.members, refused, now, self.faults)
+        self.actions += plan_external_member_statuses(self.members, refused, now, self.faults)
         if authority is not None:
             self._requests(authority, refused)
             self._bundles(authority, member_plan.bootstraps, refused)
         return self._finish(
-            [*found, *member_plan.problems],
+            [*found, *member_plan.conflicts],
             selected,
             member_plan.bootstraps,
             authority,
             error,
         )
 
-    def _unreadable(self) -> list[Problem]:
+    def _unreadable(self) -> list[SpecConflict]:
         found = []
         for one in self.state.unreadable:
             member = one.name if one.kind == Kind.MEMBER else ""
             if one.mesh in ("", self.mesh.name):
-                found.append(Problem("ObjectUnreadable", str(one), member=member, uid=one.uid))
+                found.append(SpecConflict("ObjectUnreadable", str(one), member=member, uid=one.uid))
         return found
 
     def _authority(self) -> tuple[Authority | None, str]:
@@ -176,7 +187,7 @@ class _Look:
         except CertificateError as error:
             fix = "restore it, or delete it to have a new CA made"
             return None, f"{error}: {fix}"
-        step = plan_roll_over(
+        step = plan_ca_rotation(
             self.mesh,
             secret,
             authority,
@@ -186,8 +197,8 @@ class _Look:
             self.entropy,
         )
         self.actions += step.actions
-        if step.again_at is not None:
-            self.again.append(step.again_at)
+        if step.requeue_at is not None:
+            self.requeue_at.append(step.requeue_at)
         return authority, ""
 
     def _gossip_key(self) -> None:
@@ -199,12 +210,12 @@ class _Look:
         rings = [MemberRing(name, member.roster.report.gossip_keys) for name, member in self._live()]
         step = plan_key_rotation(mesh, secret, rings, namespace, self.now, self.entropy)
         self.actions += step.actions
-        if step.again_at is not None:
-            self.again.append(step.again_at)
+        if step.requeue_at is not None:
+            self.requeue_at.append(step.requeue_at)
 
     def _preshared(self) -> None:
         secret = self.state.secrets.get(names.psk_secret(self.mesh.name))
-        held = preshared.holders((member for _, member in self._live()), self.members)
+        held = preshared.secrets_held((member for _, member in self._live()), self.members)
         self.actions += preshared.plan_preshared(
             self.mesh, secret, held, self.deployment.namespace, self.entropy
         )
@@ -221,7 +232,7 @@ class _Look:
             report = member.roster.report
             yield MemberTrust(name, report.certificate_issuer, report.trusted)
 
-    def _some_have_still_to_leave(self, selected: set[str]) -> bool:
+    def _has_members_to_drain(self, selected: set[str]) -> bool:
         """Whether a node that is wanted no more is still a member: its agent is needed for leaving."""
         return any(
             name not in selected and name in self.state.nodes and not member.roster.external
@@ -249,7 +260,7 @@ class _Look:
             if not is_applied(manifest, live):
                 self.actions.append(Apply(Kind.DAEMON_SET, manifest))
 
-    def _requests(self, authority: Authority, refused: Mapping[str, Problem]) -> None:
+    def _requests(self, authority: Authority, refused: Mapping[str, SpecConflict]) -> None:
         mesh, now = self.mesh, self.now
         for request in _open(self.state.requests.get(mesh.name, {}).values()):
             with self.faults.fence(Border.REQUEST, request.name) as item:
@@ -261,23 +272,23 @@ class _Look:
                     )
 
     def _answer(
-        self, request: SigningRequest, authority: Authority, refused: Mapping[str, Problem]
+        self, request: SigningRequest, authority: Authority, refused: Mapping[str, SpecConflict]
     ) -> list[Action]:
         mesh, now, namespace = self.mesh, self.now, self.deployment.namespace
-        verdict = signing_requests.judge(request, mesh, self.members, self.state.nodes, namespace, refused)
+        verdict = signing_requests.evaluate(request, mesh, self.members, self.state.nodes, namespace, refused)
         if isinstance(verdict, signing_requests.Denial):
             return signing_requests.plan_denial(request, verdict, mesh, now)
-        return signing_requests.plan_grant(request, verdict, authority.signing, now, self.entropy)
+        return signing_requests.plan_approval(request, verdict, authority.signing, now, self.entropy)
 
     def _bundles(
-        self, authority: Authority, bootstraps: frozenset[str], refused: Mapping[str, Problem]
+        self, authority: Authority, bootstraps: frozenset[str], refused: Mapping[str, SpecConflict]
     ) -> None:
         self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
         found = self._bootstrap_statuses(bootstraps)
         # an external machine is beyond the nodes' network more often than in it
         where = [item["outerAddress"] for item in found if "outerAddress" in item]
         where += [item["address"] for item in found if item["address"] not in where]
-        secrets = preshared.bundled(self.state.secrets.get(names.psk_secret(self.mesh.name)))
+        secrets = preshared.secrets_for_bundle(self.state.secrets.get(names.psk_secret(self.mesh.name)))
         for name, member in self.members.items():
             if not member.roster.external or member.roster.deleting or name in refused:
                 continue
@@ -312,7 +323,7 @@ class _Look:
 
     def _finish(
         self,
-        found: list[Problem],
+        found: list[SpecConflict],
         selected: set[str],
         bootstraps: frozenset[str],
         authority: Authority | None,
@@ -322,33 +333,33 @@ class _Look:
     ) -> Plan:
         mesh, now = self.mesh, self.now
         if self.trouble:
-            found = [*found, Problem("ApplyFailed", self.trouble)]
-        counted = tally(selected, self.members, self.state.nodes, bootstraps, now)
+            found = [*found, SpecConflict("ApplyFailed", self.trouble)]
+        counted = summarize(selected, self.members, self.state.nodes, bootstraps, now)
         live_status: Mapping[str, Any] = (self.live or {}).get("status") or {}
         first_meshed = mesh.status.get("firstMeshedAt") or (
             int(now.timestamp()) if counted.fully_meshed else None
         )
-        starting = first_meshed is None and now < mesh.created + STARTING_FOR
+        starting = first_meshed is None and now < mesh.created + STARTUP_GRACE
         if starting:
-            self.again.append(mesh.created + STARTING_FOR)
-        outlook = Outlook(
-            tally=counted,
+            self.requeue_at.append(mesh.created + STARTUP_GRACE)
+        outlook = StatusInputs(
+            summary=counted,
             problems=found,
             blocked=blocked,
             agents=(live_status.get("numberReady", 0), live_status.get("desiredNumberScheduled", 0)),
             bootstraps_wanted=mesh.spec.bootstrap.replicas if mesh.spec else 0,
             authority_error=error,
-            rolling_over=authority is not None and authority.rolling_over,
+            ca_rotating=authority is not None and authority.rotating,
             starting=starting,
         )
-        conditions = with_times(judge(outlook), mesh.status, mesh.generation, now)
-        keys = sum_up(mesh, [member.roster.report for _, member in self._live()])
-        made = made_at(mesh, self.state.secrets.get(names.gossip_secret(mesh.name)))
+        conditions = with_transition_times(evaluate(outlook), mesh.status, mesh.generation, now)
+        keys = summarize_keys(mesh, [member.roster.report for _, member in self._live()])
+        made = key_created_at(mesh, self.state.secrets.get(names.gossip_secret(mesh.name)))
         bundle = authority.trust_bundle if authority else mesh.status.get("trustBundle")
         status: Json = {
             "observedGeneration": mesh.generation,
             "nodes": f"{counted.ready}/{counted.nodes}",
-            "links": f"{counted.heard}/{counted.links}",
+            "links": f"{counted.links_up}/{counted.links}",
             "desiredNodes": counted.nodes,
             "readyNodes": counted.ready,
             "bootstraps": self._bootstrap_statuses(bootstraps) if mesh.spec else [],
@@ -358,18 +369,18 @@ class _Look:
             **({"gossipKeyMade": write_time(made)} if made is not None else {}),
             **({"oldestWireguardKey": write_time(keys.oldest)} if keys.oldest is not None else {}),
             **({"wireguardKeysRotatedFor": keys.rotated_for} if keys.rotated_for else {}),
-            "worstLinks": list(counted.broken.names),
+            "worstLinks": list(counted.links_down.names),
             "conditions": conditions,
         }
-        events: list[Action] = [*news(mesh, conditions), *member_news(mesh, found), *keys.news]
-        return Plan(self.actions, status, events, min(self.again, default=None), self.faults.found)
+        events: list[Action] = [*transition_events(mesh, conditions), *member_news(mesh, found), *keys.news]
+        return Plan(self.actions, status, events, min(self.requeue_at, default=None), self.faults.found)
 
 
 def _host_port(address: IPAddress, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _no_such_mesh(name: str) -> str:
+def _mesh_not_found(name: str) -> str:
     return f"there is no mesh {name}" if name else "the requester is no mesh's agents' account"
 
 
@@ -384,4 +395,6 @@ def _deny_all(
 
 def _open(every: Iterable[SigningRequest]) -> list[SigningRequest]:
     pending = (request for request in every if not request.settled)
-    return sorted(pending, key=lambda request: (request.created, request.name))[: signing_requests.PER_PASS]
+    return sorted(pending, key=lambda request: (request.created, request.name))[
+        : signing_requests.MAX_REQUESTS_PER_PASS
+    ]

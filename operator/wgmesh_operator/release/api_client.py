@@ -26,7 +26,7 @@ class Mesh:
     links: str = ""
 
 
-class Cluster:
+class ReleaseApi:
     """The API server. Each call raises ApiError."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import click
 
-from wgmesh_operator.release.api_client import Cluster, Mesh
+from wgmesh_operator.release.api_client import Mesh, ReleaseApi
 
 POLL_SECONDS = 1.0
 
@@ -44,7 +44,7 @@ class Meshes(Protocol):
     def delete(self, name: str) -> None: ...
 
 
-def clear(
+def remove_meshes(
     cluster: Meshes,
     *,
     delete: bool,
@@ -116,7 +116,7 @@ def main(delete_meshes: bool, timeout: float, release: str, namespace: str, revi
     """Ends with 0 once no mesh is left, with 1 if there is reason not to uninstall."""
     own = Release(release, namespace, revision)
     try:
-        free = clear(Cluster(), delete=delete_meshes, seconds=timeout, release=own, say=click.echo)
+        free = remove_meshes(ReleaseApi(), delete=delete_meshes, seconds=timeout, release=own, say=click.echo)
     except OSError as error:
         click.echo(f"Refused: {error}")
         sys.exit(1)

@@ -13,12 +13,12 @@ from typing import Protocol
 
 import click
 
-from wgmesh_operator.release.api_client import Cluster, Mesh
+from wgmesh_operator.release.api_client import Mesh, ReleaseApi
 
 ANSWER_SECONDS = 10
 
 
-class Known(Protocol):
+class ClusterFacts(Protocol):
     """What is looked at. Each call raises OSError, with a sentence, if the API server cannot be asked."""
 
     def meshes(self) -> Sequence[Mesh]: ...
@@ -28,8 +28,11 @@ class Known(Protocol):
     def has_policy(self, name: str) -> bool: ...
 
 
-def faults(
-    cluster: Known, policies: Sequence[str], answers: Callable[[], str | None], say: Callable[[str], None]
+def failed_checks(
+    cluster: ClusterFacts,
+    policies: Sequence[str],
+    answers: Callable[[], str | None],
+    say: Callable[[str], None],
 ) -> list[str]:
     """What is wrong, a sentence each.
 
@@ -60,7 +63,7 @@ def faults(
     return found
 
 
-def operator_trouble(url: str) -> str | None:
+def operator_problem(url: str) -> str | None:
     """What keeps the operator's health page from saying that it is well; None if it does."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310 - the chart gives the URL
@@ -77,7 +80,7 @@ def operator_trouble(url: str) -> str | None:
 def main(operator: str, policy: tuple[str, ...]) -> None:
     """Ends with 1 if something is wrong."""
     try:
-        found = faults(Cluster(), policy, lambda: operator_trouble(operator), click.echo)
+        found = failed_checks(ReleaseApi(), policy, lambda: operator_problem(operator), click.echo)
     except OSError as error:
         found = [f"{error}."]
     for fault in found:

@@ -7,11 +7,11 @@ import random
 import tracemalloc
 from ipaddress import ip_address, ip_network
 
-from wgmesh_agent.mesh.discovery.candidate_selector import Seeking
+from wgmesh_agent.mesh.discovery.candidate_selector import CandidateSelector
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.endpoint_flaps import Wandering
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.endpoint_flaps import EndpointFlapDetector
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -25,10 +25,10 @@ class Tables:
 
     def __init__(self) -> None:
         network = ip_network("10.232.0.0/16")
-        self.ledger = Ledger(Own("own", key(1), (ip_address("10.232.1.1"),), (network,)))
-        self.seeking = Seeking(random.Random(1))
-        self.wandering = Wandering()
-        self.refusals = Refusals()
+        self.ledger = Ledger(LocalClaim("own", key(1), (ip_address("10.232.1.1"),), (network,)))
+        self.seeking = CandidateSelector(random.Random(1))
+        self.wandering = EndpointFlapDetector()
+        self.refusals = RejectionLog()
 
     def cycle(self, number: int) -> None:
         """Two members come, one of them as another already bound, and leave."""
@@ -38,14 +38,14 @@ class Tables:
             address = ip_address("10.232.0.0") + index
             claim = Claim(node, key(100 * number + index), (address,), (endpoint,))
             assert self.ledger.accept(claim, Origin.ANNOUNCED, float(number)) is None
-            self.wandering.told(node, str(endpoint), float(number))
+            self.wandering.record(node, str(endpoint), float(number))
             rival = Claim(node, key(100 * number + 50 + index), (address,), ())
             refusal = self.ledger.accept(rival, Origin.GOSSIP, float(number))
             assert refusal is not None
-            self.refusals.count(refusal.reason.value, refusal.message)
-            self.seeking.follow((binding.claim for binding in self.ledger), float(number))
-            self.ledger.withdraw(claim.public_key)
-            self.seeking.follow((binding.claim for binding in self.ledger), float(number))
+            self.refusals.record(refusal.reason.value, refusal.message)
+            self.seeking.update((binding.claim for binding in self.ledger), float(number))
+            self.ledger.remove(claim.public_key)
+            self.seeking.update((binding.claim for binding in self.ledger), float(number))
 
 
 def kept() -> int:

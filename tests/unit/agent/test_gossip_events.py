@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.agent.gossip_events import STRANGERS_A_MINUTE, Listening, NameLost
+from wgmesh_agent.agent.gossip_events import STRANGERS_A_MINUTE, GossipEventDispatcher, NameConflictLost
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
 from wgmesh_agent.gossip.serf.events import (
@@ -22,9 +22,9 @@ from wgmesh_agent.gossip.serf.events import (
 )
 from wgmesh_agent.gossip.wire.endpoint import Endpoint
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.endpoint_flaps import Wandering
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.mesh.membership.endpoint_flaps import EndpointFlapDetector
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.model import IPAddress
 
 
@@ -37,9 +37,11 @@ def gossip() -> GossipNode:
     return GossipNode(SerfConfig("own", ip_address("127.0.0.1"), 0), keyring=None)
 
 
-def listening(gossip: GossipNode, **user_events: Any) -> Listening:
+def listening(gossip: GossipNode, **user_events: Any) -> GossipEventDispatcher:
     nobody = cast(Any, None)
-    return Listening("own", gossip, nobody, nobody, Wandering(), Refusals(), Changes(), user_events)
+    return GossipEventDispatcher(
+        "own", gossip, nobody, nobody, EndpointFlapDetector(), RejectionLog(), Signal(), user_events
+    )
 
 
 def event(name: str) -> UserEventReceived:
@@ -62,7 +64,7 @@ async def test_an_event_that_cannot_be_handled_costs_itself(gossip: GossipNode) 
 async def test_a_lost_name_ends_the_agent(gossip: GossipNode) -> None:
     here, there = Endpoint(ip_address("10.0.0.1"), 1), Endpoint(ip_address("10.0.0.2"), 1)
     gossip.events.put(NameConflict("own", here, there, True))
-    with pytest.raises(NameLost):
+    with pytest.raises(NameConflictLost):
         await listening(gossip).run()
 
 
@@ -86,9 +88,9 @@ class Probes:
 async def test_invented_members_make_few_lines_of_log_and_are_not_remembered(
     gossip: GossipNode,
 ) -> None:
-    wandering = Wandering()
-    ears = Listening(
-        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, Refusals(), Changes(), {}
+    wandering = EndpointFlapDetector()
+    ears = GossipEventDispatcher(
+        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, RejectionLog(), Signal(), {}
     )
     where = ip_address("10.232.0.2")
     with capture_logs() as logs:

@@ -11,14 +11,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from wgmesh_agent.agent import gossip_joiner
-from wgmesh_agent.agent.gossip_joiner import Meeting
+from wgmesh_agent.agent.gossip_joiner import GossipJoiner
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, IPAddress
 
-OWN = Own("me", PublicKey(bytes([99]) * 32), (ip_address("10.232.0.99"),), (ip_network("10.232.0.0/16"),))
+OWN = LocalClaim(
+    "me", PublicKey(bytes([99]) * 32), (ip_address("10.232.0.99"),), (ip_network("10.232.0.0/16"),)
+)
 
 
 class Ground:
@@ -34,7 +36,7 @@ class Ground:
         self.pauses: list[float] = []
         self.raises: list[Exception] = []
         gossip: Any = SimpleNamespace(join=self._join)
-        self.meeting = Meeting(gossip, 7946, self.ledger, self._absent, self._device)
+        self.meeting = GossipJoiner(gossip, 7946, self.ledger, self._absent, self._device)
 
     def _absent(self) -> list[Binding]:
         return [binding for binding in self.ledger if binding.claim.node in self.absent]

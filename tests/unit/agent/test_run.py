@@ -14,7 +14,7 @@ from wgmesh_agent.agent import run as module
 from wgmesh_agent.agent.run import _own_state, endpoint_of
 from wgmesh_agent.kube.settings import from_environment
 from wgmesh_agent.settings.model import NodeSettings
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 OWN, MOVED = ip_address("192.0.2.1"), ip_address("192.0.2.9")
@@ -22,15 +22,15 @@ RANGES = (ip_network("10.232.0.0/16"),)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[StateFolder]:
-    made = StateFolder(tmp_path, "blue")
+def folder(tmp_path: Path) -> Iterator[StateStore]:
+    made = StateStore(tmp_path, "blue")
     made.save_mesh(mesh_record(node="original"))
     made.private_key()
     yield made
     made.close()
 
 
-def test_the_state_of_another_node_is_set_aside_with_its_keys(folder: StateFolder) -> None:
+def test_the_state_of_another_node_is_set_aside_with_its_keys(folder: StateStore) -> None:
     with capture_logs() as logs:
         assert _own_state(folder, founds=False, name="copy")
     (said,) = [line for line in logs if line["event"] == "state of another node set aside"]
@@ -42,7 +42,7 @@ def test_the_state_of_another_node_is_set_aside_with_its_keys(folder: StateFolde
 
 @pytest.mark.parametrize("name", ["original", None])
 def test_ones_own_state_stays_and_without_a_cluster_the_state_says_the_name(
-    folder: StateFolder, name: str | None
+    folder: StateStore, name: str | None
 ) -> None:
     assert _own_state(folder, founds=False, name=name)
     assert folder.mesh() is not None

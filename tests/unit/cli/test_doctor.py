@@ -17,7 +17,7 @@ def well(agent: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An agent and a machine with nothing wrong."""
     agent.info = INFO
     agent.examined = ExamineResult(ok=True, own=own(), links=[link(), link(nodeName="n3")], linkCount=2)
-    monkeypatch.setattr(machine, "look", lambda *_, **__: MACHINE)
+    monkeypatch.setattr(machine, "inspect_machine", lambda *_, **__: MACHINE)
     return agent
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from wgmesh_agent.control.rtt_collector import RESPONSE, NodeRTTs, RTTs, split
+from wgmesh_agent.control.rtt_collector import RTT_RESPONSE_EVENT, NodeRTTs, RTTCollector, split
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus, UserEvent, encode_serf
 from wgmesh_agent.runtime import borders
 
@@ -23,7 +23,7 @@ def test_every_part_fits_a_user_event_and_together_they_are_the_whole(
 ) -> None:
     parts = split(own, rtts.items())
     for part in parts:
-        event = UserEvent(2**63, RESPONSE, part.SerializeToString(), False)
+        event = UserEvent(2**63, RTT_RESPONSE_EVENT, part.SerializeToString(), False)
         assert len(encode_serf(event)) <= MOST_EVENT_BYTES
         assert part.node == own
     together = {info.node: info.rttMsec for part in parts for info in part.rtts}
@@ -61,4 +61,4 @@ async def test_this_node_s_own_view_leaves_it_out_too(odd: float) -> None:
     members = {name: SimpleNamespace(name=name, status=MemberStatus.ALIVE) for name in seconds}
     gossip: Any = SimpleNamespace(members=lambda: members, rtt=seconds.get)
     with capture_logs():
-        assert await anext(RTTs(gossip, "n1").ask()) == NodeRTTs("n1", {"n2": 1, "n3": 2})
+        assert await anext(RTTCollector(gossip, "n1").collect_all()) == NodeRTTs("n1", {"n2": 1, "n3": 2})

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.diagnosis.fixtures import DAY, NOW, OTHER, codes, findings, link, own, silent, view
 
 from wgmesh_agent.diagnosis.finding import Code
-from wgmesh_agent.mesh.membership.ledger import Reason
+from wgmesh_agent.mesh.membership.ledger import RejectionReason
 from wgmesh_api.agent_pb2 import LinkFacts, Refused
 
 
@@ -53,16 +53,16 @@ def test_a_good_link_is_well() -> None:
 def test_each_fault_has_its_finding(facts: LinkFacts, code: str, words: str) -> None:
     (finding,) = findings(facts)
     assert (finding.code.value, finding.about) == (code, "n2")
-    assert words in f"{finding.what} {finding.seen}"
-    assert all((finding.what.endswith((".", "much.")), finding.seen, finding.todo))
+    assert words in f"{finding.problem} {finding.evidence}"
+    assert all((finding.problem.endswith((".", "much.")), finding.evidence, finding.remedy))
 
 
 def test_a_link_without_a_secret_in_common_is_told_where_one_end_has_some() -> None:
     (finding,) = findings(link(), facts=own(secretCount=2))
     assert codes([finding]) == [("no_preshared_key", "n2")]
-    assert "Give n2 the mesh's secrets" in finding.todo
+    assert "Give n2 the mesh's secrets" in finding.remedy
     (finding,) = findings(link(toldSecretCount=1))
-    assert "Give n1 the mesh's secrets" in finding.todo
+    assert "Give n1 the mesh's secrets" in finding.remedy
     assert not findings(link(toldSecretCount=1, secretInCommon=True), facts=own(secretCount=2))
     (finding,) = findings(silent(), facts=own(secretCount=2))
     assert finding.code is not Code.NO_PRESHARED_KEY
@@ -83,20 +83,20 @@ def test_a_member_that_nobody_hears_is_off() -> None:
     others = [view(nodeName=name, heard=False, handshakeMsecAgo=-1) for name in ("n3", "n4")]
     (finding,) = findings(without_view(status="failed", others=others))
     assert finding.code is Code.PEER_DOWN
-    assert "n3 and n4 do not hear it either" in finding.seen
+    assert "n3 and n4 do not hear it either" in finding.evidence
 
 
 def test_a_member_that_others_hear_is_not_off_and_where_they_see_it_is_told() -> None:
     others = [view(nodeName="n3", heard=True, endpoint="198.51.100.9:1024")]
     (finding,) = findings(without_view(others=others))
     assert finding.code is Code.FILTERED
-    assert "n3 can reach it" in finding.seen
-    assert "Others reach n2 at 198.51.100.9:1024." in finding.todo
+    assert "n3 can reach it" in finding.evidence
+    assert "Others reach n2 at 198.51.100.9:1024." in finding.remedy
 
 
 def test_of_a_member_that_nobody_else_can_speak_for_no_more_is_said_than_is_known() -> None:
     (finding,) = findings(without_view(status="failed"))
-    assert finding.what == "Nothing comes back from n2."
+    assert finding.problem == "Nothing comes back from n2."
 
 
 def test_a_peer_without_probes_is_up_by_its_handshake() -> None:
@@ -107,11 +107,13 @@ def test_a_peer_without_probes_is_up_by_its_handshake() -> None:
 
 def test_who_is_not_bound_is_explained_by_what_was_refused() -> None:
     refused = Refused(
-        reason=Reason.ADDRESS_BOUND.value, message="n2 claims 10.232.0.1, which n3 holds", secondsAgo=4
+        reason=RejectionReason.ADDRESS_BOUND.value,
+        message="n2 claims 10.232.0.1, which n3 holds",
+        secondsAgo=4,
     )
     (finding,) = findings(link(boundKey="", programmed=False), facts=own(refused=[refused]))
     assert finding.code is Code.NOT_ADMITTED
-    assert "n2 claims 10.232.0.1, which n3 holds" in finding.seen
+    assert "n2 claims 10.232.0.1, which n3 holds" in finding.evidence
 
 
 def test_whatever_the_facts_are_a_link_has_findings_or_none() -> None:
@@ -129,4 +131,4 @@ def test_whatever_the_facts_are_a_link_has_findings_or_none() -> None:
                 setattr(facts, field.name, rng.choice(["", "\x1b[31m", OTHER]))
             else:
                 setattr(facts, field.name, rng.choice([-1, 0, 1, 2**31 - 1]))
-        assert all(one.what and one.seen and one.todo for one in findings(facts))
+        assert all(one.problem and one.evidence and one.remedy for one in findings(facts))

@@ -75,7 +75,7 @@ def test_networks_that_take_addresses_from_the_mesh_overlap(
 
 def test_another_mesh_is_called_one() -> None:
     (finding,) = findings(networks=(LocalNetwork("wgred", RANGE, False, of_mesh=True),))
-    assert "of another mesh's interface wgred" in finding.what
+    assert "of another mesh's interface wgred" in finding.problem
 
 
 def test_without_an_agent_what_can_be_seen_is_told_in_the_order_of_mending() -> None:

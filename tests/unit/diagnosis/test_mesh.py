@@ -31,7 +31,7 @@ def ahead(*seconds: float, doubt: float = 0.1) -> list[LinkFacts]:
     ],
 )
 def test_clocks_are_compared(links: list[LinkFacts], said: list[str]) -> None:
-    assert [one.what for one in findings(*links)] == said
+    assert [one.problem for one in findings(*links)] == said
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_whoever_claims_to_be_this_node_is_told_of(reason: str) -> None:
     refused = Refused(reason=reason, message="10.232.9.9 says to be n1", secondsAgo=70)
     (finding,) = findings(facts=own(refused=[refused]))
     assert finding.code is Code.TWO_AGENTS
-    assert "70 s ago this was refused: 10.232.9.9 says to be n1" in finding.seen
+    assert "70 s ago this was refused: 10.232.9.9 says to be n1" in finding.evidence
 
 
 def test_other_refusals_do_not_mean_two_agents() -> None:

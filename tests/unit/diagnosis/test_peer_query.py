@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.diagnosis.peer_query import NAMES_BYTES, QUERY, Views, checked, groups, msec
+from wgmesh_agent.diagnosis.peer_query import DOCTOR_QUERY, NAMES_BYTES, PeerQuery, batches, msec, validated
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import LinkView
@@ -27,19 +27,19 @@ def test_what_makes_sense_is_kept() -> None:
         heard=True,
         rxBytes=7,
     )
-    assert checked(view) == view
+    assert validated(view) == view
 
 
 def test_what_makes_none_is_left_out_and_the_rest_kept() -> None:
     view = LinkView(interfacePubkey="?", peerKey=KEY + "x", endpoint="\x1b[31m", status="dead", clockMsec=5)
-    assert checked(view) == LinkView(clockMsec=5)
+    assert validated(view) == LinkView(clockMsec=5)
 
 
 @given(st.text(max_size=100), st.text(max_size=100), st.text(max_size=100))
 def test_no_text_of_another_goes_further_unless_it_is_what_it_should_be(
     key: str, endpoint: str, status: str
 ) -> None:
-    view = checked(LinkView(interfacePubkey=key, peerKey=key, endpoint=endpoint, status=status))
+    view = validated(LinkView(interfacePubkey=key, peerKey=key, endpoint=endpoint, status=status))
     for text in (view.interfacePubkey, view.peerKey, view.endpoint, view.status):
         assert text.isprintable()
         assert len(text) <= 64
@@ -47,7 +47,7 @@ def test_no_text_of_another_goes_further_unless_it_is_what_it_should_be(
 
 @given(st.lists(st.text(min_size=1, max_size=64), max_size=40))
 def test_whom_to_ask_is_split_so_that_each_query_has_room(names: list[str]) -> None:
-    found = groups(names)
+    found = batches(names)
     assert [name for group in found for name in group] == names
     assert all(group and sum(len(name.encode()) for name in group) <= NAMES_BYTES for group in found)
 
@@ -63,8 +63,8 @@ async def test_whoever_asks_gets_no_more_than_ten_answers_a_second() -> None:
         returns=lambda _: 0,
         device=device,
     )
-    views = Views(node, None)
-    asked = QueryReceived(1, 2, "n9", QUERY, b"\xffnobody", 5.0)
+    views = PeerQuery(node, None)
+    asked = QueryReceived(1, 2, "n9", DOCTOR_QUERY, b"\xffnobody", 5.0)
     answers = [await views.answer(asked) for _ in range(50)]
     given = [answer for answer in answers if answer is not None]
     assert 10 <= len(given) < 20
@@ -77,11 +77,11 @@ def test_never_is_told_from_just_now() -> None:
 
 def test_refusals_are_remembered_by_when_they_were() -> None:
     now = [100.0]
-    refusals = Refusals(lambda: now[0])
-    refusals.count("own_name", "first")
+    refusals = RejectionLog(lambda: now[0])
+    refusals.record("own_name", "first")
     now[0] = 200.0
-    refusals.count("own_name", "second")
-    refusals.count("key_bound", "other")
+    refusals.record("own_name", "second")
+    refusals.record("key_bound", "other")
     now[0] = 230.0
     assert refusals.recent(60.0) == [("key_bound", "other", 30.0), ("own_name", "second", 30.0)]
     now[0] = 300.0

@@ -13,7 +13,7 @@ from wgmesh_agent.gossip.memberlist.config import LAN, SerfConfig
 from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.memberlist.node_table import NodeRecord, NodeTable
 from wgmesh_agent.gossip.memberlist.senders import NoVouching, Speakers, Vouching
-from wgmesh_agent.gossip.memberlist.state import Membership
+from wgmesh_agent.gossip.memberlist.state import MembershipState
 from wgmesh_agent.gossip.memberlist.timers import Timers
 from wgmesh_agent.gossip.serf.serf import Serf
 from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
@@ -74,13 +74,13 @@ class Bench:
     awareness: Awareness = field(default_factory=lambda: Awareness(8))
     finished: list[Callable[[], None]] = field(default_factory=list)
     table: NodeTable = field(init=False)
-    membership: Membership = field(init=False)
+    membership: MembershipState = field(init=False)
 
     def __post_init__(self) -> None:
         rng = random.Random(1)
         self.table = NodeTable(rng, 64, 3600.0)
         config = SerfConfig("n1", IPv4Address("10.0.0.1"), PORT, LAN, max_members=64)
-        self.membership = Membership(
+        self.membership = MembershipState(
             config,
             self.table,
             self.timers,

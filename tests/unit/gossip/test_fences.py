@@ -18,7 +18,7 @@ from tests.unit.gossip.push_pull_fixtures import push_pull, state
 from tests.unit.gossip.serf_harness import user
 
 from wgmesh_agent.gossip.aio.node import GossipNode
-from wgmesh_agent.gossip.aio.streams import StreamLinks
+from wgmesh_agent.gossip.aio.streams import StreamTransport
 from wgmesh_agent.gossip.memberlist.config import LAN, LOCAL, SerfConfig
 from wgmesh_agent.gossip.memberlist.streams import WriteStream
 from wgmesh_agent.gossip.serf.events import JoinFinished
@@ -239,7 +239,7 @@ async def test_a_peer_that_does_not_read_what_we_send_is_given_up(start: Start) 
 
 def test_answers_that_nobody_reads_are_bounded_for_each_peer() -> None:
     core = Loner().core
-    links = StreamLinks(core, core.config, lambda: 0.0, lambda: None)
+    links = StreamTransport(core, core.config, lambda: 0.0, lambda: None)
     assert links._waiting.take("peer", 8 << 20)
     assert not links._waiting.take("peer", 1)
     assert links._waiting.take("other", 4 << 20)

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.gossip.memberlist_harness import PORT, Loner, address
 
 from wgmesh_agent.gossip.memberlist import push_pull_sync
-from wgmesh_agent.gossip.memberlist.state import Membership
+from wgmesh_agent.gossip.memberlist.state import MembershipState
 from wgmesh_agent.gossip.wire import push_pull
 from wgmesh_agent.gossip.wire.messages import (
     Ack,
@@ -191,13 +191,13 @@ def test_many_states_at_once_are_merged_one_step_after_the_other(monkeypatch: py
         assert stream_id is not None
         core.feed(stream_id, data)
     merged: list[int] = []
-    merge = Membership.merge
+    merge = MembershipState.merge
 
-    def counted(membership: Membership, nodes: tuple[NodeState, ...], now: float, **more: Any) -> None:
+    def counted(membership: MembershipState, nodes: tuple[NodeState, ...], now: float, **more: Any) -> None:
         merged.append(len(nodes))
         merge(membership, nodes, now, **more)
 
-    monkeypatch.setattr(Membership, "merge", counted)
+    monkeypatch.setattr(MembershipState, "merge", counted)
     most = 0
     for _ in range(400):
         merged.clear()

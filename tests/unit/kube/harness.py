@@ -15,23 +15,23 @@ from tests.unit import factories
 from tests.unit.factories import mesh_record
 from tests.unit.tunnels import PlayedTunnels
 
-from wgmesh_agent.agent.session import Session, Start
+from wgmesh_agent.agent.session import Session, SessionStart
 from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.kube.api_client import Api, ApiError, meshes_path, nodes_path
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, meshes_path, nodes_path
 from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_agent.mesh.join.port_binding import Serving
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
-from wgmesh_agent.mesh.membership.tracker import Membership
-from wgmesh_agent.mesh.probing.liveness import Link
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
+from wgmesh_agent.mesh.probing.liveness import LinkState
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, Network
@@ -101,7 +101,7 @@ def mesh_body(trust_bundle: str = "", *, deleting: bool = False, **status: Any) 
     }
 
 
-class MemoryApi(Api):
+class MemoryApi(KubernetesApi):
     """Objects by path. While it is `away` nothing is answered, and watches say nothing; then they list anew."""
 
     def __init__(self) -> None:
@@ -249,21 +249,21 @@ class SessionGround:
             bootstrap=bootstrap,
             requires_admission=requires_admission,
         )
-        self.ledger = Ledger(Own(OWN, OWN_KEY.public(), record.addresses, record.ranges))
+        self.ledger = Ledger(LocalClaim(OWN, OWN_KEY.public(), record.addresses, record.ranges))
         self.gossip = Gossip()
-        self.changes = Changes()
-        self.links: dict[str, Link] = {}
-        self.moved: list[Start] = []
+        self.changes = Signal()
+        self.links: dict[str, LinkState] = {}
+        self.moved: list[SessionStart] = []
         self.announced: list[tuple[Network, ...]] = []
         self.hinted: list[tuple[PublicKey, Endpoint]] = []
-        refusals = Refusals()
-        admissions = Admissions(record, None, None, self.ledger, refusals, policy)
-        self.membership = Membership(
+        refusals = RejectionLog()
+        admissions = AdmissionService(record, None, None, self.ledger, refusals, policy)
+        self.membership = MembershipTracker(
             self.ledger,
             refusals,
             self.gossip.members,
             admissions,
-            self.changes.bump,
+            self.changes.notify,
             PlayedTunnels(),
             policy,
         )

@@ -11,34 +11,36 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from wgmesh_agent.kube.metrics import Look, Traffic, build, metrics
-from wgmesh_agent.kube.node_report import Seen
-from wgmesh_agent.mesh.probing.liveness import Link
-from wgmesh_agent.mesh.probing.path_mtu import Path
+from wgmesh_agent.kube.metrics import MetricsSnapshot, Traffic, build, metrics
+from wgmesh_agent.kube.node_report import PeerObservation
+from wgmesh_agent.mesh.probing.liveness import LinkState
+from wgmesh_agent.mesh.probing.path_mtu import PathMTU
 
 
-def seen(node: str, handshake: float | None, link: Link | None = None) -> Seen:
-    return Seen(
+def seen(node: str, handshake: float | None, link: LinkState | None = None) -> PeerObservation:
+    return PeerObservation(
         node, alive=True, failed=False, link=link, handshake_seconds_ago=handshake, public_key="", endpoint=""
     )
 
 
-def narrow(node: str, handshake: float, link: Link) -> Seen:
-    return replace(seen(node, handshake, link), path=Path(1216, 1420))
+def narrow(node: str, handshake: float, link: LinkState) -> PeerObservation:
+    return replace(seen(node, handshake, link), path=PathMTU(1216, 1420))
 
 
-LOOK = Look(
+LOOK = MetricsSnapshot(
     backend="kernel",
     interface="wgblue",
     mtu=1420,
     bootstrap=True,
     peers=(
-        replace(narrow("b", 12.5, Link(1.5, heard=True, hears_us=True)), relay="c", preshared=True),
-        replace(seen("c", 500.0, Link(70.0, heard=False, hears_us=None)), preshared=True),
+        replace(
+            narrow("b", 12.5, LinkState(1.5, receiving=True, peer_receiving=True)), relay="c", preshared=True
+        ),
+        replace(seen("c", 500.0, LinkState(70.0, receiving=False, peer_receiving=None)), preshared=True),
         seen("d", None),
     ),
     expected=4,
-    heard=2,
+    reachable=2,
     members={"alive": 3, "failed": 1},
     refused={"name_bound": 2},
     certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
@@ -54,7 +56,7 @@ LOOK = Look(
 
 
 class Once(Collector):
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: MetricsSnapshot) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
@@ -62,13 +64,13 @@ class Once(Collector):
         yield from metrics(self._look)
 
 
-def text(look: Look) -> str:
+def text(look: MetricsSnapshot) -> str:
     registry = CollectorRegistry()
     registry.register(Once(look))
     return generate_latest(registry).decode()
 
 
-def samples(look: Look) -> dict[str, float]:
+def samples(look: MetricsSnapshot) -> dict[str, float]:
     """Values by name and labels."""
     return {
         " ".join(

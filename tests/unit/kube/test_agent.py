@@ -28,17 +28,17 @@ from tests.unit.kube.harness import (
     public_key,
 )
 
-from wgmesh_agent.agent.session import Start
+from wgmesh_agent.agent.session import SessionStart
 from wgmesh_agent.kube import agent as module
 from wgmesh_agent.kube.agent import KubeAgent
-from wgmesh_agent.kube.certificate import Identity
+from wgmesh_agent.kube.certificate import CertificateStore
 from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.kube.settings import from_environment
-from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable
-from wgmesh_agent.mesh.join.joiner import Door
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
+from wgmesh_agent.mesh.join.joiner import JoinTarget
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_api.certificates import cert_to_pem
 from wgmesh_api.identity import Role
 
@@ -57,7 +57,7 @@ RECORD = MeshRecord(
     bootstrap=False,
     tags={"rack": "7"},
 )
-ADMITTED = Admitted(
+ADMITTED = JoinResult(
     node="alpha",
     addresses=RECORD.addresses,
     ranges=RECORD.ranges,
@@ -80,7 +80,7 @@ class Ground:
         self.api.put(node_body())
         self.api.put(node_body("beta", 2, key=public_key(2), bootstrap=True))
         self.api.on_create = self._sign
-        self.answers: list[Admitted | Exception] = [ADMITTED]
+        self.answers: list[JoinResult | Exception] = [ADMITTED]
         self.asked: list[tuple[str, str]] = []
         keyring = folder / "keyring"
         keyring.write_text(json.dumps([base64.b64encode(GOSSIP_KEY).decode()]))
@@ -95,7 +95,7 @@ class Ground:
                 "WGMESH_METRICS_PORT": "0",
             }
         )
-        self.folder = StateFolder(folder, "blue")
+        self.folder = StateStore(folder, "blue")
         self.agent = KubeAgent(settings)
         monkeypatch.setattr(self.agent, "_api", self.api)
         monkeypatch.setattr(module, "enter_by", self._enter_by)
@@ -104,18 +104,18 @@ class Ground:
     def remember(self, *, uid: str = "uid-alpha", **more: Any) -> None:
         """The state of a member that was here before."""
         self.folder.save_mesh(replace(RECORD, **more))
-        identity = Identity(self.folder.path)
+        identity = CertificateStore(self.folder.path)
         key = identity.key()
         identity.save(certificate(self.authority, key), cert_to_pem(self.authority.cert))
         identity.save_uid(uid)
 
-    def entry(self, *, new_key: bool = False) -> Coroutine[Any, Any, Start | None]:
+    def entry(self, *, new_key: bool = False) -> Coroutine[Any, Any, SessionStart | None]:
         return self.agent.entry()(self.folder, OWN_KEY, new_key)
 
     def certificate(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate((self.folder.path / "identity.pem").read_bytes())
 
-    async def _enter_by(self, door: Door, bootstrap: HostPort, endpoint: object) -> Admitted:
+    async def _enter_by(self, door: JoinTarget, bootstrap: HostPort, endpoint: object) -> JoinResult:
         assert door.tls is not None
         self.asked.append((str(bootstrap), f"{door.tls.files.leaf().serial_number}"))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -139,7 +139,7 @@ async def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     ground.folder.close()
 
 
-async def within(work: Coroutine[Any, Any, Start | None]) -> Start:
+async def within(work: Coroutine[Any, Any, SessionStart | None]) -> SessionStart:
     async with asyncio.timeout(10):
         start = await work
     assert start is not None
@@ -152,7 +152,7 @@ async def test_a_new_node_asks_for_a_certificate_and_is_let_in(ground: Ground) -
     assert start.fresh
     assert start.record.gossip_keys == (GOSSIP_KEY,)
     assert {peer.node for peer in start.peers} == {"beta"}
-    assert Identity(ground.folder.path).uid() == "uid-alpha"
+    assert CertificateStore(ground.folder.path).uid() == "uid-alpha"
     assert start.role.bind is None
 
 
@@ -162,7 +162,7 @@ async def test_a_bootstrap_node_needs_nobody(ground: Ground) -> None:
     assert ground.asked == []
     assert start.role.bind == "192.0.2.1:5000"
     assert start.record.gossip_keys == (GOSSIP_KEY,)
-    assert Identity(ground.folder.path).uid() == "uid-alpha"
+    assert CertificateStore(ground.folder.path).uid() == "uid-alpha"
 
 
 class TestWithoutApiServer:
@@ -178,7 +178,9 @@ class TestWithoutApiServer:
     ) -> None:
         ground.remember()
         ended = certificate(
-            ground.authority, Identity(ground.folder.path).key(), begun=datetime.now(UTC) - timedelta(hours=3)
+            ground.authority,
+            CertificateStore(ground.folder.path).key(),
+            begun=datetime.now(UTC) - timedelta(hours=3),
         )
         (ground.folder.path / "identity.pem").write_bytes(ended)
         ground.api.away = True
@@ -204,7 +206,7 @@ class TestAnotherLife:
         start = await within(ground.entry())
         assert start.record.tags == {}
         assert start.record.joined_unix != RECORD.joined_unix
-        assert Identity(ground.folder.path).uid() == "uid-alpha"
+        assert CertificateStore(ground.folder.path).uid() == "uid-alpha"
 
     async def test_who_lost_its_certificate_only_stays_the_member_it_was(self, ground: Ground) -> None:
         ground.remember()
@@ -212,7 +214,7 @@ class TestAnotherLife:
         assert (await within(ground.entry())).record.tags == {"rack": "7"}
 
     async def test_a_certificate_of_the_member_before_is_not_shown(self, ground: Ground) -> None:
-        identity = Identity(ground.folder.path)
+        identity = CertificateStore(ground.folder.path)
         before = datetime.now(UTC) - timedelta(minutes=20)
         old = certificate(ground.authority, identity.key(), begun=before)
         identity.save(old, cert_to_pem(ground.authority.cert))
@@ -231,7 +233,7 @@ class TestAnotherLife:
         ground.api.put(node_body("alpha", 5, uid="uid-anew"))
         ground.answers = [JoinRefused("revoked"), ADMITTED]
         await within(_result(task))
-        assert Identity(ground.folder.path).uid() == "uid-anew"
+        assert CertificateStore(ground.folder.path).uid() == "uid-anew"
         assert len(ground.api.created) == 2
 
     async def test_after_leaving_it_waits_for_another_object_whatever_is_seen_of_the_old_one(
@@ -258,7 +260,7 @@ class TestAnotherLife:
         ground.api.put(node_body(deleting=True))
         async with asyncio.timeout(10):
             assert await task is None
-        ground.folder.forget()
+        ground.folder.clear()
         waiting = asyncio.create_task(ground.agent.after_leaving())
         await eventually(lambda: ground.api.objects[node_path()]["status"].get("phase") == "Left")
         waiting.cancel()
@@ -278,7 +280,7 @@ class TestToldToStop:
     async def test_a_member_stops_after_a_moment(
         self, ground: Ground, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "HESITATE_SECONDS", 0.01)
+        monkeypatch.setattr(module, "PRE_STOP_GRACE_SECONDS", 0.01)
         await within(ground.entry())
         async with asyncio.timeout(10):
             await ground.agent.before_stopping()
@@ -299,7 +301,7 @@ class TestToldToStop:
     async def test_one_that_never_entered_does_not_wait_to_leave(
         self, ground: Ground, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "HESITATE_SECONDS", 0.01)
+        monkeypatch.setattr(module, "PRE_STOP_GRACE_SECONDS", 0.01)
         ground.api.remove(node_path())
         task = asyncio.create_task(ground.entry())
         await eventually(lambda: ground.api.watched)
@@ -308,5 +310,5 @@ class TestToldToStop:
         task.cancel()
 
 
-async def _result(task: asyncio.Task[Start | None]) -> Start | None:
+async def _result(task: asyncio.Task[SessionStart | None]) -> SessionStart | None:
     return await task

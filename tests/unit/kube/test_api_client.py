@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kubernetes.client.configuration import Configuration
 
-from wgmesh_agent.kube.api_client import Api, ApiError, nodes_path
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, nodes_path
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -46,10 +46,10 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def api(server: Server) -> Api:
+def api(server: Server) -> KubernetesApi:
     configuration = Configuration()
     configuration.host = f"http://127.0.0.1:{server.server_address[1]}"
-    made = Api()
+    made = KubernetesApi()
     made._use(configuration)
     return made
 
@@ -73,7 +73,7 @@ BROKEN: dict[str, bytes] = {
 @pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("call", ["get", "create", "apply"])
 async def test_every_failure_of_a_call_is_an_api_error(
-    server: Server, api: Api, reply: bytes, call: str
+    server: Server, api: KubernetesApi, reply: bytes, call: str
 ) -> None:
     server.reply = reply
     body: tuple[dict[str, Any], ...] = () if call == "get" else ({"metadata": {"name": "a"}},)
@@ -85,7 +85,7 @@ async def test_every_failure_of_a_call_is_an_api_error(
 
 
 @pytest.mark.parametrize("reply", [BROKEN["nothing at all"], BROKEN["a chunk that breaks off"]])
-def test_a_watch_that_breaks_is_an_api_error(server: Server, api: Api, reply: bytes) -> None:
+def test_a_watch_that_breaks_is_an_api_error(server: Server, api: KubernetesApi, reply: bytes) -> None:
     server.reply = reply
     with pytest.raises(ApiError):
         list(api.stream(nodes_path(), [("watch", "true")]))
@@ -94,7 +94,7 @@ def test_a_watch_that_breaks_is_an_api_error(server: Server, api: Api, reply: by
 @pytest.mark.parametrize(
     "reason", [b'{"message": "no such thing"}', b"no such thing", b"[" * 100_000 + b"no such thing"]
 )
-async def test_a_refusal_has_its_status_and_reason(server: Server, api: Api, reason: bytes) -> None:
+async def test_a_refusal_has_its_status_and_reason(server: Server, api: KubernetesApi, reason: bytes) -> None:
     server.reply = http(reason, "404 Not Found")
     with pytest.raises(ApiError) as raised:
         await api.get(nodes_path("blue.a"))
@@ -102,7 +102,7 @@ async def test_a_refusal_has_its_status_and_reason(server: Server, api: Api, rea
     assert str(raised.value).startswith("GET /apis/")
 
 
-def test_a_watch_that_is_refused_has_its_status(server: Server, api: Api) -> None:
+def test_a_watch_that_is_refused_has_its_status(server: Server, api: KubernetesApi) -> None:
     server.reply = http(b'{"message": "too many requests"}', "429 Too Many Requests")
     with pytest.raises(ApiError, match="too many requests") as raised:
         list(api.stream(nodes_path(), [("watch", "true")]))
@@ -111,4 +111,4 @@ def test_a_watch_that_is_refused_has_its_status(server: Server, api: Api) -> Non
 
 async def test_a_call_before_there_is_a_connection_is_an_api_error() -> None:
     with pytest.raises(ApiError):
-        await Api().get(nodes_path("blue.a"))
+        await KubernetesApi().get(nodes_path("blue.a"))

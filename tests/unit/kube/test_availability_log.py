@@ -13,7 +13,7 @@ import pytest
 from kubernetes.client.configuration import Configuration
 from structlog.testing import capture_logs
 
-from wgmesh_agent.kube.api_client import Api, ApiError, meshes_path
+from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, meshes_path
 
 
 class NoSuchMesh(BaseHTTPRequestHandler):
@@ -40,7 +40,7 @@ def api_server(port: int) -> Iterator[None]:
             thread.join()
 
 
-async def fails_with(api: Api, status: int) -> None:
+async def fails_with(api: KubernetesApi, status: int) -> None:
     with pytest.raises(ApiError) as told:
         await api.get(meshes_path("blue"))
     assert told.value.status == status
@@ -51,7 +51,7 @@ async def test_an_api_server_that_is_away_is_told_once_and_so_is_its_return(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    api = Api()
+    api = KubernetesApi()
     api._use(Configuration(host=f"http://127.0.0.1:{port}"))
     with capture_logs() as logs, caplog.at_level(logging.WARNING):
         for _ in range(3):

@@ -15,18 +15,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from tests.unit.factories import make_authority
 
-from wgmesh_agent.kube.api_client import Api
+from wgmesh_agent.kube.api_client import KubernetesApi
 from wgmesh_agent.kube.certificate import (
     AUTHORITIES,
     CERTIFICATE,
     KEY,
     MEMBER,
-    Identity,
-    Wanted,
-    ask,
-    is_good,
+    CertificateSpec,
+    CertificateStore,
+    is_current,
     make_request,
     renewal_time,
+    request_certificate,
 )
 from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_api.certificates import (
@@ -40,7 +40,7 @@ from wgmesh_api.identity import NodeIdentity, Role
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 LIFE = timedelta(days=30)
-WANTED = Wanted(
+WANTED = CertificateSpec(
     NodeIdentity("blue", "alpha", Role.NODE), (ip_address("10.232.0.5"),), 30 * 24 * 3600, "uid-1"
 )
 
@@ -49,7 +49,9 @@ def authority() -> CertificateAuthority:
     return make_authority(now=BEGUN)
 
 
-def files(ca: CertificateAuthority, wanted: Wanted = WANTED, *, trusted: bytes | None = None) -> TLSFiles:
+def files(
+    ca: CertificateAuthority, wanted: CertificateSpec = WANTED, *, trusted: bytes | None = None
+) -> TLSFiles:
     key = generate_key()
     leaf = issue(
         ca, wanted.identity, key.public_key(), now=BEGUN, lifetime=LIFE, serial=2, addresses=wanted.addresses
@@ -60,12 +62,12 @@ def files(ca: CertificateAuthority, wanted: Wanted = WANTED, *, trusted: bytes |
 def test_a_certificate_is_good_until_two_thirds_of_its_life() -> None:
     found = files(authority())
     due = renewal_time(found.leaf())
-    assert is_good(found, WANTED, None, due - timedelta(seconds=1))
-    assert not is_good(found, WANTED, None, due)
+    assert is_current(found, WANTED, None, due - timedelta(seconds=1))
+    assert not is_current(found, WANTED, None, due)
 
 
 def test_none_is_not_good() -> None:
-    assert not is_good(None, WANTED, None, BEGUN)
+    assert not is_current(None, WANTED, None, BEGUN)
 
 
 @pytest.mark.parametrize(
@@ -76,29 +78,29 @@ def test_none_is_not_good() -> None:
         replace(WANTED, addresses=(ip_address("10.232.0.6"),)),
     ],
 )
-def test_a_certificate_that_says_something_else_is_not_good(wanted: Wanted) -> None:
-    assert not is_good(files(authority()), wanted, None, BEGUN + timedelta(hours=1))
+def test_a_certificate_that_says_something_else_is_not_good(wanted: CertificateSpec) -> None:
+    assert not is_current(files(authority()), wanted, None, BEGUN + timedelta(hours=1))
 
 
 def test_a_certificate_older_than_its_member_belongs_to_one_that_was_deleted() -> None:
     found = files(authority())
     when = BEGUN + timedelta(hours=1)
-    assert is_good(found, WANTED, found.leaf().not_valid_before_utc, when)
-    assert not is_good(found, WANTED, when, when)
+    assert is_current(found, WANTED, found.leaf().not_valid_before_utc, when)
+    assert not is_current(found, WANTED, when, when)
 
 
 def test_a_certificate_that_lasts_longer_than_wanted_now_is_not_good() -> None:
     found = files(authority())
     end = found.leaf().not_valid_after_utc
     shorter = replace(WANTED, seconds=20 * 24 * 3600)
-    assert not is_good(found, shorter, None, end - timedelta(days=21))
-    assert is_good(found, shorter, None, end - timedelta(days=20))
+    assert not is_current(found, shorter, None, end - timedelta(days=21))
+    assert is_current(found, shorter, None, end - timedelta(days=20))
 
 
 def test_a_new_authority_asks_for_a_new_certificate() -> None:
     old, new = authority(), authority()
     both = cert_to_pem(new.cert) + cert_to_pem(old.cert)
-    assert not is_good(files(old, trusted=both), WANTED, None, BEGUN + timedelta(hours=1))
+    assert not is_current(files(old, trusted=both), WANTED, None, BEGUN + timedelta(hours=1))
 
 
 def test_the_request_says_who_and_where_and_is_signed_with_the_identity_key() -> None:
@@ -112,12 +114,12 @@ def test_the_request_says_who_and_where_and_is_signed_with_the_identity_key() ->
 
 
 def test_key_and_certificate_are_found_again(tmp_path: Path) -> None:
-    identity = Identity(tmp_path)
+    identity = CertificateStore(tmp_path)
     assert identity.load() is None
     ca = authority()
     leaf = issue(ca, WANTED.identity, identity.key().public_key(), now=BEGUN, lifetime=LIFE, serial=2)
     saved = identity.save(cert_to_pem(leaf), cert_to_pem(ca.cert))
-    assert Identity(tmp_path).load() == saved
+    assert CertificateStore(tmp_path).load() == saved
     assert (tmp_path / "identity.key").stat().st_mode & 0o777 == 0o600
 
 
@@ -125,7 +127,7 @@ def test_key_and_certificate_are_found_again(tmp_path: Path) -> None:
 def test_a_damaged_identity_key_is_set_aside_and_its_certificate_unused(
     tmp_path: Path, damage: bytes
 ) -> None:
-    identity = Identity(tmp_path)
+    identity = CertificateStore(tmp_path)
     ca = authority()
     leaf = issue(ca, WANTED.identity, identity.key().public_key(), now=BEGUN, lifetime=LIFE, serial=2)
     identity.save(cert_to_pem(leaf), cert_to_pem(ca.cert))
@@ -154,7 +156,9 @@ async def test_a_request_goes_when_its_member_goes_and_its_answer_is_kept(tmp_pa
     expected = files(authority())
     (tmp_path / KEY).write_bytes(expected.key)
     api = Signer(expected.certificate)
-    found = await ask(cast(Api, api), Identity(tmp_path), WANTED, expected.authorities)
+    found = await request_certificate(
+        cast(KubernetesApi, api), CertificateStore(tmp_path), WANTED, expected.authorities
+    )
     assert (found.certificate, found.authorities) == (expected.certificate, expected.authorities)
     metadata = api.created["metadata"]
     assert metadata["name"].startswith("wgmesh-blue-alpha-")
@@ -165,13 +169,13 @@ async def test_a_request_goes_when_its_member_goes_and_its_answer_is_kept(tmp_pa
 
 @pytest.mark.parametrize("name", [KEY, CERTIFICATE, AUTHORITIES, MEMBER])
 def test_a_file_that_cannot_be_read_costs_a_request_and_no_start(tmp_path: Path, name: str) -> None:
-    identity = Identity(tmp_path)
+    identity = CertificateStore(tmp_path)
     found = files(authority())
     (tmp_path / KEY).write_bytes(found.key)
     identity.save(found.certificate, found.authorities)
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).mkdir()
-    again = Identity(tmp_path)
+    again = CertificateStore(tmp_path)
     assert (again.load() is None) is (name != MEMBER)
     assert again.uid() == ""
     key = again.key()
@@ -184,5 +188,5 @@ def test_a_key_of_another_kind_is_set_aside(tmp_path: Path) -> None:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    Identity(tmp_path).key()
+    CertificateStore(tmp_path).key()
     assert any("damaged" in file.name for file in tmp_path.iterdir())

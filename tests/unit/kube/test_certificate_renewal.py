@@ -21,10 +21,16 @@ from tests.unit.kube.harness import (
 )
 
 from wgmesh_agent.kube.api_client import ApiError
-from wgmesh_agent.kube.certificate import CERTIFICATE, KEY, Identity, RequestDenied, UnusableCertificate
-from wgmesh_agent.kube.certificate_renewal import Renewal
+from wgmesh_agent.kube.certificate import (
+    CERTIFICATE,
+    KEY,
+    CertificateStore,
+    RequestDenied,
+    UnusableCertificate,
+)
+from wgmesh_agent.kube.certificate_renewal import CertificateRenewer
 from wgmesh_agent.kube.list_watch import Object
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_api.certificates import cert_to_pem, generate_key
 from wgmesh_api.identity import Role, identity_of
@@ -42,15 +48,15 @@ class Ground:
         self.denies = False
         self.signed_key: Any = None
         self.role = Role.NODE
-        self.view = RosterView("blue", "alpha")
+        self.view = RosterCache("blue", "alpha")
         self.view.start(self.api)
-        self.identity = Identity(folder)
+        self.identity = CertificateStore(folder)
         self.identity.save_uid("uid-alpha")
         more = {} if begun is None else {"begun": begun}
         files = tls_files(self.authority, **more)
         (folder / KEY).write_bytes(files.key)
         self.credentials = Credentials(files)
-        self.renewal = Renewal(self.api, self.view, self.identity, self.credentials)
+        self.renewal = CertificateRenewer(self.api, self.view, self.identity, self.credentials)
 
     def trust(self) -> str:
         return cert_to_pem(self.authority.cert).decode()
@@ -83,7 +89,7 @@ def ground(tmp_path: Path) -> Ground:
 
 async def test_a_good_certificate_is_left_alone(ground: Ground) -> None:
     before = ground.credentials.files
-    await ground.renewal.look()
+    await ground.renewal.reconcile()
     assert ground.asked == 0
     assert ground.credentials.files is before
 
@@ -95,21 +101,21 @@ async def test_two_thirds_into_its_life_it_is_renewed_and_kept(tmp_path: Path) -
     ground.api.put(older)
     generation = ground.view.changes.generation
     before = ground.credentials.files.certificate
-    await ground.renewal.look()
+    await ground.renewal.reconcile()
     assert ground.asked == 1
     assert ground.credentials.files.certificate != before
     assert ground.view.changes.generation > generation
-    kept = Identity(tmp_path).load()
+    kept = CertificateStore(tmp_path).load()
     assert kept is not None
     assert kept.certificate == ground.credentials.files.certificate
-    await ground.renewal.look()
+    await ground.renewal.reconcile()
     assert ground.asked == 1
 
 
 async def test_authorities_are_taken_over_and_the_new_one_s_certificate_asked_for(ground: Ground) -> None:
     old = ground.credentials.files
     ground.roll_over()
-    await ground.renewal.look()
+    await ground.renewal.reconcile()
     files = ground.credentials.files
     assert files.authorities == ground.trust().encode() + old.authorities
     files.leaf().verify_directly_issued_by(ground.authority.cert)
@@ -119,20 +125,20 @@ async def test_authorities_count_even_while_no_certificate_can_be_had(ground: Gr
     ground.roll_over()
     ground.api.refusals = [ApiError("away")]
     with pytest.raises(ApiError):
-        await ground.renewal.look()
+        await ground.renewal.reconcile()
     assert ground.trust().encode() in ground.credentials.files.authorities
 
 
 async def test_another_role_is_asked_for(ground: Ground) -> None:
     ground.role = Role.BOOTSTRAP
     ground.api.put(node_body(bootstrap=True))
-    await ground.renewal.look()
+    await ground.renewal.reconcile()
     assert "server auth" in ground.api.created[0]["spec"]["usages"]
     identity = identity_of(ground.credentials.files.leaf())
     assert identity is not None
     assert identity.role is Role.BOOTSTRAP
     assert ground.view.own is not None
-    assert ground.renewal.is_certified(ground.view.own)
+    assert ground.renewal.is_current(ground.view.own)
 
 
 async def test_a_denied_request_leaves_the_certificate_there_is(ground: Ground) -> None:
@@ -140,7 +146,7 @@ async def test_a_denied_request_leaves_the_certificate_there_is(ground: Ground) 
     ground.denies = True
     before = ground.credentials.files.certificate
     with pytest.raises(RequestDenied, match="not you"):
-        await ground.renewal.look()
+        await ground.renewal.reconcile()
     assert ground.credentials.files.certificate == before
 
 
@@ -156,7 +162,7 @@ async def test_nothing_is_asked_for_a_member_this_node_is_not(ground: Ground, ch
             ground.api.remove(node_path())
         case _:
             ground.api.put(mesh_body(""))
-    await ground.renewal.look()
+    await ground.renewal.reconcile()
     assert ground.asked == 0
 
 
@@ -165,8 +171,8 @@ async def test_authorities_that_cannot_be_read_leave_those_in_use(ground: Ground
     before = ground.credentials.files
     ground.api.put(mesh_body(bundle))
     with capture_logs() as logs:
-        await ground.renewal.look()
-        await ground.renewal.look()
+        await ground.renewal.reconcile()
+        await ground.renewal.reconcile()
     assert ground.credentials.files is before
     assert [line["event"] for line in logs] == ["authorities not taken over"]
 
@@ -176,6 +182,6 @@ async def test_a_certificate_for_another_key_is_not_used(tmp_path: Path) -> None
     ground.signed_key = generate_key()
     before = ground.credentials.files
     with pytest.raises(UnusableCertificate, match="for another key"):
-        await ground.renewal.look()
+        await ground.renewal.reconcile()
     assert ground.credentials.files is before
     assert not (tmp_path / CERTIFICATE).exists()

@@ -16,10 +16,10 @@ from tests.unit.policies import ScriptedKeyPolicy
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
-from wgmesh_agent.kube.gossip_keyring import Ring, RingFollowing, read_ring
+from wgmesh_agent.kube.gossip_keyring import GossipKeyring, KeyringSync, read_keyring
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
-from wgmesh_agent.state.mesh_record_store import KeptRecord
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.mesh_record_store import MeshRecordStore
+from wgmesh_agent.state.store import StateStore
 
 OLD, NEW = bytes(32), bytes([1]) * 32
 
@@ -33,8 +33,8 @@ def write(folder: Path, *keys: bytes, since: int | None = None) -> Path:
 
 
 def test_it_is_read_primary_first(tmp_path: Path) -> None:
-    assert read_ring(write(tmp_path, OLD, NEW)) == Ring((OLD, NEW), 0)
-    assert read_ring(write(tmp_path, NEW, OLD, since=1893456000)) == Ring((NEW, OLD), 1893456000)
+    assert read_keyring(write(tmp_path, OLD, NEW)) == GossipKeyring((OLD, NEW), 0)
+    assert read_keyring(write(tmp_path, NEW, OLD, since=1893456000)) == GossipKeyring((NEW, OLD), 1893456000)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_one_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keyring"
     path.write_text(text)
     with pytest.raises(ValueError):
-        read_ring(path)
+        read_keyring(path)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "soon", "1e9"])
@@ -52,7 +52,7 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, OLD)
     (tmp_path / "since").write_text(text)
     with pytest.raises(ValueError, match="no time"):
-        read_ring(path)
+        read_keyring(path)
 
 
 class Node:
@@ -77,7 +77,7 @@ class Node:
 
 
 async def follow(node: Node, path: Path, *externals: str) -> None:
-    await RingFollowing(path, lambda: externals).look(cast(MeshNode, node))
+    await KeyringSync(path, lambda: externals).reconcile(cast(MeshNode, node))
 
 
 async def test_what_was_decided_later_is_taken_over_once(tmp_path: Path) -> None:
@@ -127,12 +127,12 @@ async def test_others_tell_nobody_and_none_is_told_where_there_is_none(tmp_path:
 
 
 def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None:
-    folder, keys = StateFolder(tmp_path, "blue"), ScriptedKeyPolicy()
-    kept = KeptRecord(folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100), keys)
-    kept.keep_ring((OLD, NEW))
+    folder, keys = StateStore(tmp_path, "blue"), ScriptedKeyPolicy()
+    kept = MeshRecordStore(folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100), keys)
+    kept.persist_keyring((OLD, NEW))
     keys.gossip_keys_managed_by = "the operator decides"
     with pytest.raises(KeyringError, match="the operator decides"):
-        kept.keep_ring((NEW, OLD))
+        kept.persist_keyring((NEW, OLD))
     stored = folder.mesh()
     assert stored is not None
     assert (stored.gossip_keys, stored.gossip_keys_since) == ((OLD, NEW), 100)
@@ -140,22 +140,22 @@ def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None
 
 
 def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_path(tmp_path: Path) -> None:
-    folder = StateFolder(tmp_path, "blue")
-    kept = KeptRecord(
+    folder = StateStore(tmp_path, "blue")
+    kept = MeshRecordStore(
         folder, replace(mesh_record(), gossip_keys=(OLD, NEW), gossip_keys_since=100), StandaloneKeyPolicy()
     )
-    kept.keep_ring((NEW, OLD))
+    kept.persist_keyring((NEW, OLD))
     stored = folder.mesh()
     assert stored is not None
     assert stored.gossip_keys == (NEW, OLD)
     assert stored.gossip_keys_since > 100
     ahead = 2**40
     kept.value = replace(kept.value, gossip_keys_since=ahead)
-    kept.keep_ring((OLD, NEW))
+    kept.persist_keyring((OLD, NEW))
     assert kept.value.gossip_keys_since == ahead + 1
-    kept.keep_ring((NEW, OLD))
+    kept.persist_keyring((NEW, OLD))
     folder.close()
-    folder.forget()
+    folder.clear()
     with pytest.raises(GossipError, match=r"^the key ring cannot be kept on disk: No such file"):
-        kept.keep_ring((NEW,))
+        kept.persist_keyring((NEW,))
     assert kept.value.gossip_keys == (NEW, OLD)

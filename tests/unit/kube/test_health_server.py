@@ -16,18 +16,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from wgmesh_agent.kube import health_server as module
-from wgmesh_agent.kube.health_server import Health
-from wgmesh_agent.kube.metrics import Look
+from wgmesh_agent.kube.health_server import HealthServer
+from wgmesh_agent.kube.metrics import MetricsSnapshot
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 
-LOOK = Look(
+LOOK = MetricsSnapshot(
     backend="userspace",
     interface="wgblue",
     mtu=1420,
     bootstrap=False,
     peers=(),
     expected=2,
-    heard=1,
+    reachable=1,
     members={"alive": 2},
     refused={},
     certificate_not_after=datetime(2026, 12, 1, tzinfo=UTC),
@@ -39,7 +39,7 @@ class Looker:
     """What a look comes to."""
 
     def __init__(self) -> None:
-        self.look: Look | None = None
+        self.look: MetricsSnapshot | None = None
         self.error: Exception | None = None
         self.threads: set[int] = set()
         self.may_end = asyncio.Event()
@@ -47,7 +47,7 @@ class Looker:
         self.roster_age: float | None = 1.0
         self.looks = 0
 
-    async def __call__(self) -> Look | None:
+    async def __call__(self) -> MetricsSnapshot | None:
         self.looks += 1
         self.threads.add(threading.get_ident())
         await self.may_end.wait()
@@ -62,14 +62,14 @@ def looker() -> Looker:
 
 
 @pytest.fixture
-async def health(looker: Looker) -> AsyncIterator[Health]:
-    made = Health(0, looker, lambda: looker.roster_age, retry_seconds=0.01, shared_seconds=60.0)
+async def health(looker: Looker) -> AsyncIterator[HealthServer]:
+    made = HealthServer(0, looker, lambda: looker.roster_age, retry_seconds=0.01, shared_seconds=60.0)
     await made.start()
     yield made
     await asyncio.to_thread(made.stop)
 
 
-async def ask(health: Health, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+async def ask(health: HealthServer, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     def work() -> tuple[int, str]:
         connection = http.client.HTTPConnection(host, health.port, timeout=10)
         connection.request("GET", path)
@@ -81,7 +81,7 @@ async def ask(health: Health, path: str, host: str = "127.0.0.1") -> tuple[int, 
     return await asyncio.to_thread(work)
 
 
-async def test_a_node_is_alive_before_it_is_ready(health: Health) -> None:
+async def test_a_node_is_alive_before_it_is_ready(health: HealthServer) -> None:
     assert await ask(health, "/healthz") == (200, "ok\n")
     assert (await ask(health, "/readyz"))[0] == 503
     health.joined(dict)
@@ -90,7 +90,7 @@ async def test_a_node_is_alive_before_it_is_ready(health: Health) -> None:
     assert (await ask(health, "/readyz"))[0] == 503
 
 
-async def test_a_component_that_is_down_is_named_by_readiness(health: Health) -> None:
+async def test_a_component_that_is_down_is_named_by_readiness(health: HealthServer) -> None:
     down = {"reconcile": "OSError()"}
     health.joined(lambda: down)
     assert await ask(health, "/readyz") == (503, "not running: reconcile\n")
@@ -98,7 +98,9 @@ async def test_a_component_that_is_down_is_named_by_readiness(health: Health) ->
     assert (await ask(health, "/readyz"))[0] == 200
 
 
-async def test_a_roster_that_nobody_confirms_makes_a_node_not_ready(health: Health, looker: Looker) -> None:
+async def test_a_roster_that_nobody_confirms_makes_a_node_not_ready(
+    health: HealthServer, looker: Looker
+) -> None:
     health.joined(dict)
     looker.roster_age = STALE_ROSTER_SECONDS + 1
     assert await ask(health, "/readyz") == (
@@ -110,17 +112,19 @@ async def test_a_roster_that_nobody_confirms_makes_a_node_not_ready(health: Heal
     assert (await ask(health, "/readyz"))[0] == 200
 
 
-async def test_a_loop_that_turns_no_more_is_told(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_that_turns_no_more_is_told(
+    health: HealthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     health.joined(dict)
     monkeypatch.setattr(module, "STUCK_SECONDS", 0.0)
     assert (await ask(health, "/healthz"))[0] == 503
 
 
-async def test_a_beat_says_that_the_loop_turns(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_beat_says_that_the_loop_turns(health: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
     health.joined(dict)
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
     assert (await health.answer("/healthz")).status == 503
-    beat = asyncio.create_task(health.beat())
+    beat = asyncio.create_task(health.heartbeat())
     await asyncio.sleep(0)
     assert (await health.answer("/healthz")).status == 200
     beat.cancel()
@@ -157,7 +161,7 @@ async def test_an_agent_whose_loop_is_stuck_ends_itself_and_says_where_it_was(ho
     assert (b"in main" in said) is (how == "stuck")
 
 
-async def test_metrics_before_there_is_a_session_are_of_the_process_alone(health: Health) -> None:
+async def test_metrics_before_there_is_a_session_are_of_the_process_alone(health: HealthServer) -> None:
     status, body = await ask(health, "/metrics")
     assert status == 200
     assert 'wgmesh_build_info{version="' in body
@@ -165,7 +169,9 @@ async def test_metrics_before_there_is_a_session_are_of_the_process_alone(health
     assert "wgmesh_peers" not in body
 
 
-async def test_metrics_of_a_session_are_read_on_its_own_event_loop(health: Health, looker: Looker) -> None:
+async def test_metrics_of_a_session_are_read_on_its_own_event_loop(
+    health: HealthServer, looker: Looker
+) -> None:
     looker.look = LOOK
     status, body = await ask(health, "/metrics")
     assert status == 200
@@ -173,20 +179,22 @@ async def test_metrics_of_a_session_are_read_on_its_own_event_loop(health: Healt
     assert looker.threads == {threading.get_ident()}
 
 
-async def test_a_session_that_ends_meanwhile_is_told_in_one_line(health: Health, looker: Looker) -> None:
+async def test_a_session_that_ends_meanwhile_is_told_in_one_line(
+    health: HealthServer, looker: Looker
+) -> None:
     looker.error = RuntimeError("closed")
     assert await ask(health, "/metrics") == (503, "no metrics now: see the agent's log\n")
 
 
 async def test_a_busy_event_loop_is_not_waited_for_for_ever(
-    health: Health, looker: Looker, monkeypatch: pytest.MonkeyPatch
+    health: HealthServer, looker: Looker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looker.may_end.clear()
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SNAPSHOT_TIMEOUT_SECONDS", 0.05)
     assert await ask(health, "/metrics") == (503, "the event loop does not answer\n")
 
 
-async def test_whoever_asks_within_seconds_shares_one_look(health: Health, looker: Looker) -> None:
+async def test_whoever_asks_within_seconds_shares_one_look(health: HealthServer, looker: Looker) -> None:
     looker.look = LOOK
     answers = await asyncio.gather(*(ask(health, "/metrics") for _ in range(20)))
     assert {status for status, _ in answers} == {200}
@@ -196,7 +204,7 @@ async def test_whoever_asks_within_seconds_shares_one_look(health: Health, looke
 async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(looker: Looker) -> None:
     with socket.create_server(("", 0), family=socket.AF_INET) as holder:
         port = holder.getsockname()[1]
-        health = Health(port, looker, lambda: None, retry_seconds=0.01)
+        health = HealthServer(port, looker, lambda: None, retry_seconds=0.01)
         with capture_logs() as logs:
             assert not await health.start()
             serving = asyncio.create_task(health.serve())
@@ -214,10 +222,10 @@ async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(look
     await asyncio.to_thread(health.stop)
 
 
-async def test_other_paths_are_not_there(health: Health) -> None:
+async def test_other_paths_are_not_there(health: HealthServer) -> None:
     assert (await ask(health, "/"))[0] == 404
 
 
-async def test_it_answers_at_addresses_of_both_families(health: Health) -> None:
+async def test_it_answers_at_addresses_of_both_families(health: HealthServer) -> None:
     hosts = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
     assert [(await ask(health, "/healthz", host))[0] for host in hosts] == [200] * len(hosts)

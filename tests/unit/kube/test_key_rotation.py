@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from tests.unit.factories import mesh_record
 
 from wgmesh_agent.agent.session import Session
-from wgmesh_agent.kube.key_rotation import RETRY_SECONDS, Rekeying
+from wgmesh_agent.kube.key_rotation import RETRY_SECONDS, KeyRotationController
 from wgmesh_agent.kube.key_rotation_schedule import (
-    LONGEST_SPREAD_SECONDS,
-    SECONDS_A_MEMBER,
-    SPREAD,
-    Wish,
-    due,
+    JITTER_SHARE,
+    MAX_SPREAD_SECONDS,
+    SPREAD_SECONDS_PER_MEMBER,
+    RotationPolicy,
+    next_rotation,
 )
-from wgmesh_agent.kube.roster_cache import RosterView
-from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.kube.roster_cache import RosterCache
+from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_api.roster import token_id
 
 HOUR = 3600.0
@@ -31,52 +31,52 @@ NODES = [f"n{number}" for number in range(200)]
 
 
 def at(
-    wish: Wish,
+    wish: RotationPolicy,
     node: str = "n1",
     *,
     done: str = "",
     asked: float | None = 5000.0,
     members: Sequence[str] = ("n0", "n1", "n2"),
 ) -> float | None:
-    return due(wish, node, since=1000.0, done=done, asked=asked, members=members)
+    return next_rotation(wish, node, since=1000.0, done=done, asked=asked, members=members)
 
 
 def test_nothing_asks_for_a_key() -> None:
-    assert at(Wish(None, "")) is None
+    assert at(RotationPolicy(None, "")) is None
 
 
 def test_a_schedule_is_kept_a_little_early_and_never_late() -> None:
-    times = [at(Wish(HOUR, ""), node) for node in NODES]
-    assert all(time is not None and 1000 + (1 - SPREAD) * HOUR <= time <= 1000 + HOUR for time in times)
+    times = [at(RotationPolicy(HOUR, ""), node) for node in NODES]
+    assert all(time is not None and 1000 + (1 - JITTER_SHARE) * HOUR <= time <= 1000 + HOUR for time in times)
     assert len({round(time / 10) for time in times if time is not None}) > 20
 
 
 def test_after_an_annotation_each_has_a_moment_of_its_own() -> None:
     """Two ends of a tunnel that change their keys at once lose packets."""
-    times = [at(Wish(None, "t"), node, members=NODES) or 0 for node in NODES]
-    assert sorted(times) == [5000 + SECONDS_A_MEMBER * place for place in range(len(NODES))]
-    assert times != [at(Wish(None, "u"), node, members=NODES) for node in NODES]
+    times = [at(RotationPolicy(None, "t"), node, members=NODES) or 0 for node in NODES]
+    assert sorted(times) == [5000 + SPREAD_SECONDS_PER_MEMBER * place for place in range(len(NODES))]
+    assert times != [at(RotationPolicy(None, "u"), node, members=NODES) for node in NODES]
 
 
 def test_the_largest_mesh_takes_half_an_hour() -> None:
     many = [f"n{number}" for number in range(5000)]
-    times = [at(Wish(None, "t"), node, members=many) or 0 for node in NODES]
-    assert all(5000 <= time <= 5000 + LONGEST_SPREAD_SECONDS for time in times)
-    assert max(times) > 5000 + 0.9 * LONGEST_SPREAD_SECONDS
+    times = [at(RotationPolicy(None, "t"), node, members=many) or 0 for node in NODES]
+    assert all(5000 <= time <= 5000 + MAX_SPREAD_SECONDS for time in times)
+    assert max(times) > 5000 + 0.9 * MAX_SPREAD_SECONDS
     assert len(set(times)) == len(NODES)
 
 
 def test_what_is_done_is_done_and_what_was_not_seen_is_not_asked() -> None:
-    assert at(Wish(None, "t"), done="t") is None
-    assert at(Wish(None, "t"), asked=None) is None
-    assert at(Wish(HOUR, "t"), done="t") == at(Wish(HOUR, ""))
+    assert at(RotationPolicy(None, "t"), done="t") is None
+    assert at(RotationPolicy(None, "t"), asked=None) is None
+    assert at(RotationPolicy(HOUR, "t"), done="t") == at(RotationPolicy(HOUR, ""))
 
 
 @given(st.floats(HOUR, 1e8), st.floats(0, 1e9), st.integers(1, 200))
 def test_the_sooner_of_the_two_counts(interval: float, asked: float, count: int) -> None:
     members = NODES[:count]
-    both = at(Wish(interval, "t"), asked=asked, members=members)
-    alone = (at(Wish(interval, "")), at(Wish(None, "t"), asked=asked, members=members))
+    both = at(RotationPolicy(interval, "t"), asked=asked, members=members)
+    alone = (at(RotationPolicy(interval, "")), at(RotationPolicy(None, "t"), asked=asked, members=members))
     assert both == min(time for time in alone if time is not None)
 
 
@@ -85,20 +85,20 @@ class Ground:
 
     def __init__(self, *, since: int = 1000, interval: float | None = None) -> None:
         self.now, self.rotated, self.saved = 2000.0, list[float](), 0
-        self.fault: NotRotated | None = None
+        self.fault: RotationFailed | None = None
         self.mesh = SimpleNamespace(wireguard_key_seconds=interval, wireguard_key_token="")
-        view = SimpleNamespace(mesh=self.mesh, nodes={"a": 1, "b": 2, "c": 3}, changes=Changes())
+        view = SimpleNamespace(mesh=self.mesh, nodes={"a": 1, "b": 2, "c": 3}, changes=Signal())
         record = replace(mesh_record(node="n1"), joined_unix=700, wireguard_key_since=since)
         self.kept = SimpleNamespace(value=record, save=self._save)
         rotations = SimpleNamespace(wireguard=self._rotate)
         self.session = cast(Session, SimpleNamespace(node=self._node(), rotations=rotations))
-        self.rekeying = Rekeying(cast(RosterView, view), now_unix=lambda: self.now)
+        self.rekeying = KeyRotationController(cast(RosterCache, view), now_unix=lambda: self.now)
 
     def _node(self) -> Any:
         ground = self
 
         class Node:
-            kept, changes = ground.kept, Changes()
+            kept, changes = ground.kept, Signal()
 
             @property
             def record(self) -> Any:
@@ -117,7 +117,7 @@ class Ground:
 
     async def look(self, seconds: float = 0.0) -> float:
         self.now += seconds
-        return await self.rekeying.look(self.session)
+        return await self.rekeying.reconcile(self.session)
 
 
 async def test_a_new_value_of_the_annotation_is_one_new_key() -> None:
@@ -125,13 +125,13 @@ async def test_a_new_value_of_the_annotation_is_one_new_key() -> None:
     await ground.look()
     ground.mesh.wireguard_key_token = "1"
     await ground.look()
-    await ground.look(3 * SECONDS_A_MEMBER)
+    await ground.look(3 * SPREAD_SECONDS_PER_MEMBER)
     await ground.look(HOUR)
     assert len(ground.rotated) == 1
     assert ground.kept.value.wireguard_key_token == token_id("1")
     ground.mesh.wireguard_key_token = "2"
     await ground.look()
-    await ground.look(3 * SECONDS_A_MEMBER)
+    await ground.look(3 * SPREAD_SECONDS_PER_MEMBER)
     assert len(ground.rotated) == 2
 
 
@@ -153,13 +153,15 @@ async def test_a_schedule_goes_on_from_the_last_key() -> None:
     for _ in range(4 * 60):
         await ground.look(60)
     assert 4 <= len(ground.rotated) <= 5
-    assert all(b - a >= (1 - SPREAD) * HOUR for a, b in zip(ground.rotated, ground.rotated[1:], strict=False))
+    assert all(
+        b - a >= (1 - JITTER_SHARE) * HOUR for a, b in zip(ground.rotated, ground.rotated[1:], strict=False)
+    )
 
 
 async def test_one_that_failed_is_tried_again_after_a_while() -> None:
     ground = Ground()
     ground.mesh.wireguard_key_token = "1"
-    ground.fault = NotRotated("no bootstrap node is known")
+    ground.fault = RotationFailed("no bootstrap node is known")
     await ground.look()
     await ground.look(60)
     ground.fault = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.unit.kube.metrics_factories import LOOK, samples, seen, text
 
 from wgmesh_agent.kube.metrics import Traffic, read_traffic
-from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.probing.liveness import LinkState
 
 TABLE = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls ...
@@ -67,7 +67,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_a_larger_mesh_has_no_more_series() -> None:
-    heard = Link(1.0, heard=True, hears_us=True)
+    heard = LinkState(1.0, receiving=True, peer_receiving=True)
     larger = replace(LOOK, peers=tuple(seen(f"n{number}", 1.0, heard) for number in range(1000)))
     assert len(samples(larger)) == len(samples(LOOK))
     assert "n999" not in text(larger)

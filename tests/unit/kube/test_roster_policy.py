@@ -30,23 +30,23 @@ from tests.unit.policies import ScriptedKeyPolicy, standalone
 
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.policies import Policies
-from wgmesh_agent.agent.session import Session, Start
-from wgmesh_agent.diagnosis.collector import Examiner
+from wgmesh_agent.agent.session import Session, SessionStart
+from wgmesh_agent.diagnosis.collector import FactCollector
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, answer_key_query
 from wgmesh_agent.gossip.wire.keyring import encode_key
 from wgmesh_agent.gossip.wire.serf_messages import KeyRequest, KeyResponse, decode_serf, encode_serf
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.roster_policy import RosterKeyPolicy, RosterPolicy
-from wgmesh_agent.kube.roster_sync import Following
-from wgmesh_agent.linux.backends.backend_selection import Choice
+from wgmesh_agent.kube.roster_sync import RosterSync
+from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
-from wgmesh_agent.mesh.join.bootstrap import Bootstrap
+from wgmesh_agent.mesh.join.bootstrap import BootstrapServer
 from wgmesh_agent.mesh.join.bootstrap_directory import BootstrapDirectory
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.membership.admission_record import Signer
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.local_node import Identity as NodeSelf
 from wgmesh_agent.mesh.membership.policy import (
@@ -55,12 +55,12 @@ from wgmesh_agent.mesh.membership.policy import (
     MembershipPolicy,
     StandalonePolicy,
 )
-from wgmesh_agent.mesh.membership.tracker import Membership
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
-from wgmesh_agent.mesh.rotation.service import Rotations
-from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardRotation
-from wgmesh_agent.state.mesh_record_store import KeptRecord
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.mesh.rotation.service import RotationService
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
+from wgmesh_agent.state.mesh_record_store import MeshRecordStore
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import cert_to_pem, generate_key, issue, key_to_pem
@@ -79,8 +79,8 @@ class Ground:
         self.api = MemoryApi()
         for body in (mesh_body(), node_body(), node_body("beta", 2, routes=[str(SITE)])):
             self.api.put(body)
-        self.view = RosterView("blue", "alpha")
-        self.identity = Identity(folder)
+        self.view = RosterCache("blue", "alpha")
+        self.identity = CertificateStore(folder)
         self.identity.save_uid("uid-alpha")
         self.policy = RosterPolicy(self.view, self.identity)
         authority = make_authority()
@@ -111,8 +111,8 @@ class Ground:
         return MeshNode(
             record,
             NodeSelf(OWN_KEY, 54540, endpoint, 1420, "wgblue"),
-            StateFolder(self._folder, "blue"),
-            Choice(BackendKind.KERNEL, "a test"),
+            StateStore(self._folder, "blue"),
+            SelectedBackend(BackendKind.KERNEL, "a test"),
             replace(standalone(), membership=membership, keys=keys or standalone().keys),
             locate=locate,
             trust=self.credentials,
@@ -143,9 +143,9 @@ def request(member: Claim) -> JoinRequest:
 
 async def test_whoever_is_not_listed_may_neither_begin_nor_join_when_the_port_opens(ground: Ground) -> None:
     ground.sync()
-    registrar = Bootstrap(ground.node(ground.policy), (ip_network("10.232.0.0/16"),)).registrar
+    registrar = BootstrapServer(ground.node(ground.policy), (ip_network("10.232.0.0/16"),)).registrar
     with pytest.raises(Denied) as begun:
-        registrar.screen(certified("stranger"))
+        registrar.require_listed(certified("stranger"))
     with pytest.raises(Denied) as joined:
         await registrar.admit(request(STRANGER), certified("stranger"), now=0.0, now_unix=1000.0)
     assert [begun.value.reason, joined.value.reason] == [DenialReason.NOT_LISTED] * 2
@@ -153,7 +153,7 @@ async def test_whoever_is_not_listed_may_neither_begin_nor_join_when_the_port_op
 
 async def test_a_standalone_policy_lets_it_begin(ground: Ground) -> None:
     node = ground.node(StandalonePolicy(()))
-    Bootstrap(node, (ip_network("10.232.0.0/16"),)).registrar.screen(certified("stranger"))
+    BootstrapServer(node, (ip_network("10.232.0.0/16"),)).registrar.require_listed(certified("stranger"))
 
 
 async def test_a_record_older_than_its_member_binds_nobody(ground: Ground) -> None:
@@ -208,7 +208,7 @@ async def test_a_key_is_announced_to_the_roster_before_it_is_used() -> None:
 
 async def test_while_the_roster_is_not_known_nobody_joins_and_records_bind(ground: Ground) -> None:
     node = ground.node(ground.policy)
-    registrar = Bootstrap(node, (ip_network("10.232.0.0/16"),)).registrar
+    registrar = BootstrapServer(node, (ip_network("10.232.0.0/16"),)).registrar
     with pytest.raises(Denied, match="try again later") as denied:
         await registrar.admit(request(BETA), certified("beta"), now=0.0, now_unix=1000.0)
     assert denied.value.reason is DenialReason.NOT_LISTED
@@ -234,8 +234,8 @@ async def test_routes_are_those_of_the_roster_or_for_the_unknown_those_there_wer
 @pytest.mark.parametrize(
     "made",
     [
-        Session.__init__, MeshNode.__init__, Start.__init__, Policies.__init__, KeptRecord.__init__,
-        Rotations.__init__, WireGuardRotation.__init__, Following.__init__,
+        Session.__init__, MeshNode.__init__, SessionStart.__init__, Policies.__init__, MeshRecordStore.__init__,
+        RotationService.__init__, WireGuardKeyRotation.__init__, RosterSync.__init__,
     ],
     ids=lambda made: made.__qualname__,
 )  # fmt: skip
@@ -248,7 +248,7 @@ def test_no_policy_has_a_default(made: Callable[..., object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [Admissions.__init__, Membership.__init__], ids=lambda made: made.__qualname__
+    "made", [AdmissionService.__init__, MembershipTracker.__init__], ids=lambda made: made.__qualname__
 )
 def test_what_is_made_without_a_policy_admits_nobody(made: Callable[..., object]) -> None:
     assert inspect.signature(made).parameters["policy"].default is CLOSED
@@ -269,15 +269,15 @@ async def test_doctor_is_told_of_components_that_are_down_and_of_a_roster_that_n
     node = ground.node(ground.policy)
     node.tasks.keep(fails, "probe")
     await failed.wait()
-    examiner = Examiner(node, None)
-    before = (await examiner.examine("")).own
+    examiner = FactCollector(node, None)
+    before = (await examiner.collect("")).own
     assert [(one.name, one.why) for one in before.down] == [("probe", "OSError('no room')")]
     assert before.rosterMsecAgo == -1
     ground.sync()
-    assert 0 <= (await examiner.examine("")).own.rosterMsecAgo < STALE_ROSTER_SECONDS * 1000
+    assert 0 <= (await examiner.collect("")).own.rosterMsecAgo < STALE_ROSTER_SECONDS * 1000
     await node.tasks.stop()
 
 
 async def test_a_mesh_without_a_roster_has_none_that_could_be_old(ground: Ground) -> None:
-    examiner = Examiner(ground.node(StandalonePolicy(())), None)
-    assert not (await examiner.examine("")).own.HasField("rosterMsecAgo")
+    examiner = FactCollector(ground.node(StandalonePolicy(())), None)
+    assert not (await examiner.collect("")).own.HasField("rosterMsecAgo")

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from tests.unit.kube.harness import mesh_body, node_body
 
-from wgmesh_agent.kube.roster_status import Roster, Standing, standing
+from wgmesh_agent.kube.roster_status import RosterSnapshot, RosterStatus, roster_status
 from wgmesh_api.roster import read_mesh, read_node
 
 OWN = read_node(node_body())
 OTHER = read_node(node_body("beta", 2))
 MESH = read_mesh(mesh_body())
-WHOLE = Roster(True, MESH, False, {"alpha": OWN, "beta": OTHER}, OWN)
+WHOLE = RosterSnapshot(True, MESH, False, {"alpha": OWN, "beta": OTHER}, OWN)
 WITHOUT = replace(WHOLE, nodes={"beta": OTHER}, own=None)
 EMPTY = replace(WHOLE, nodes={}, own=None)
 GOING = read_mesh(mesh_body(deleting=True))
@@ -23,17 +23,17 @@ DELETED = read_node(node_body(deleting=True))
 @pytest.mark.parametrize(
     ("roster", "expected"),
     [
-        (replace(WHOLE, listed=False), Standing.UNKNOWN),
-        (replace(EMPTY, listed=False, mesh=None), Standing.UNKNOWN),
-        (WHOLE, Standing.MEMBER),
-        (replace(WHOLE, mesh=None), Standing.MEMBER),
-        (replace(WHOLE, own=DELETED), Standing.DELETED),
-        (WITHOUT, Standing.ABSENT),
-        (replace(EMPTY, mesh=None, mesh_gone=True), Standing.ABSENT),
-        (replace(EMPTY, mesh=GOING), Standing.ABSENT),
-        (EMPTY, Standing.DOUBTFUL),
-        (replace(EMPTY, mesh=None), Standing.DOUBTFUL),
-        (replace(WITHOUT, own_unreadable=True), Standing.DOUBTFUL),
+        (replace(WHOLE, listed=False), RosterStatus.UNKNOWN),
+        (replace(EMPTY, listed=False, mesh=None), RosterStatus.UNKNOWN),
+        (WHOLE, RosterStatus.MEMBER),
+        (replace(WHOLE, mesh=None), RosterStatus.MEMBER),
+        (replace(WHOLE, own=DELETED), RosterStatus.DELETED),
+        (WITHOUT, RosterStatus.UNLISTED),
+        (replace(EMPTY, mesh=None, mesh_gone=True), RosterStatus.UNLISTED),
+        (replace(EMPTY, mesh=GOING), RosterStatus.UNLISTED),
+        (EMPTY, RosterStatus.UNCERTAIN),
+        (replace(EMPTY, mesh=None), RosterStatus.UNCERTAIN),
+        (replace(WITHOUT, own_unreadable=True), RosterStatus.UNCERTAIN),
     ],
     ids=[
         "not listed yet",
@@ -49,15 +49,15 @@ DELETED = read_node(node_body(deleting=True))
         "not readable",
     ],
 )
-def test_a_node_s_standing(roster: Roster, expected: Standing) -> None:
-    assert standing(roster, OWN.uid) is expected
+def test_a_node_s_standing(roster: RosterSnapshot, expected: RosterStatus) -> None:
+    assert roster_status(roster, OWN.uid) is expected
 
 
 def test_a_member_made_anew_under_the_same_name_is_another() -> None:
-    assert standing(WHOLE, "uid-before") is Standing.REPLACED
-    assert standing(replace(WHOLE, own=DELETED), "uid-before") is Standing.REPLACED
+    assert roster_status(WHOLE, "uid-before") is RosterStatus.REPLACED
+    assert roster_status(replace(WHOLE, own=DELETED), "uid-before") is RosterStatus.REPLACED
 
 
 def test_who_does_not_know_by_which_object_it_is_a_member_goes_by_the_one_that_is_there() -> None:
-    assert standing(WHOLE, "") is Standing.MEMBER
-    assert standing(replace(WHOLE, own=DELETED), "") is Standing.DELETED
+    assert roster_status(WHOLE, "") is RosterStatus.MEMBER
+    assert roster_status(replace(WHOLE, own=DELETED), "") is RosterStatus.DELETED

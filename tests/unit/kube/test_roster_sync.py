@@ -24,21 +24,21 @@ from tests.unit.kube.harness import (
 
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, meshes_path
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.roster_cache import RosterView
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.roster_sync import (
-    GOODBYE_SECONDS,
-    LOOK_SECONDS,
-    REPORTED_SECONDS,
-    Following,
+    LEAVE_GRACE_SECONDS,
+    REPORT_DEADLINE_SECONDS,
+    RESYNC_SECONDS,
+    RosterSync,
     claim_of,
 )
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.runtime.chunks import SLICE
+from wgmesh_agent.runtime.chunks import CHUNK_SIZE
 from wgmesh_api.roster import read_node
 
 BETA, GAMMA, LAPTOP = claim("beta", 2), claim("gamma", 3), claim("laptop", 7)
@@ -63,15 +63,15 @@ class Ground:
         self.api.put(node_body("beta", 2, key=public_key(2)))
         self.api.put(node_body("gamma", 3, key=public_key(3)))
         self.api.put(node_body("laptop", 7, key=public_key(7), external=True))
-        self.view = RosterView("blue", "alpha")
+        self.view = RosterCache("blue", "alpha")
         self.view.start(self.api)
-        self.identity = Identity(folder)
+        self.identity = CertificateStore(folder)
         self.identity.save_uid("uid-alpha")
         self.policy = RosterPolicy(self.view, self.identity)
         self.clock, self.now = 1000.0, 5_000_000.0
         self.certified = True
         self.moved = 0
-        self.following = Following(
+        self.following = RosterSync(
             self.api, self.view, self.identity, self.policy, lambda own: self.certified, self._move,
             clock=lambda: self.clock, now_unix=lambda: self.now,
         )  # fmt: skip
@@ -84,7 +84,7 @@ class Ground:
         self.moved += 1
 
     async def look(self) -> bool:
-        return await self.following.look(self.session.session)
+        return await self.following.reconcile(self.session.session)
 
     def bound(self) -> set[str]:
         return set(self.session.bound())
@@ -160,7 +160,7 @@ class TestOthersThatAreDeleted:
         ground.api.put(node_body("beta", 2, key=public_key(2), deleting=True))
         await ground.look()
         assert "beta" in ground.bound()
-        ground.clock += GOODBYE_SECONDS
+        ground.clock += LEAVE_GRACE_SECONDS
         await ground.look()
         assert "beta" not in ground.bound()
 
@@ -207,20 +207,20 @@ class TestOthersThatAreDeleted:
         self, ground: Ground, node: str, number: int
     ) -> None:
         await ground.look()
-        assert ground.following.entered_by(node) == f"uid-{node}"
+        assert ground.following.member_uid(node) == f"uid-{node}"
         ground.api.remove(node_path(node))
         ground.api.put(node_body(node, number, uid="uid-anew", external=node == "laptop"))
-        assert ground.following.entered_by(node) == f"uid-{node}"
+        assert ground.following.member_uid(node) == f"uid-{node}"
         ground.session.gossips(claim(node, number), MemberStatus.FAILED)
         await ground.look()
         assert node not in ground.bound()
-        assert ground.following.entered_by(node) == "uid-anew"
+        assert ground.following.member_uid(node) == "uid-anew"
 
     @pytest.mark.parametrize(("seconds", "stays"), [(-1.0, False), (1.0, True)])
     async def test_a_machine_made_anew_while_this_agent_was_down_is_told_by_its_record(
         self, ground: Ground, seconds: float, stays: bool
     ) -> None:
-        ground.session.ledger.withdraw(public_key(7))
+        ground.session.ledger.remove(public_key(7))
         ground.session.bind(recorded(LAPTOP, MADE + timedelta(seconds=seconds)), Origin.RECORD)
         ground.session.gossips(LAPTOP, MemberStatus.FAILED)
         ground.api.put(node_body("laptop", 7, external=True))
@@ -242,20 +242,20 @@ class TestKeys:
     async def test_a_member_admitted_here_with_a_new_key_has_a_minute_to_report_it(
         self, ground: Ground
     ) -> None:
-        ground.session.ledger.withdraw(public_key(2))
+        ground.session.ledger.remove(public_key(2))
         ground.session.bind(claim("beta", 2, key=22), Origin.ADMITTED, since=ground.now)
         await ground.look()
         assert ground.session.bound()["beta"] == public_key(22)
-        ground.now += REPORTED_SECONDS
+        ground.now += REPORT_DEADLINE_SECONDS
         await ground.look()
         assert ground.session.bound()["beta"] == public_key(2)
 
     async def test_a_record_s_key_has_a_minute_to_be_reported(self, ground: Ground) -> None:
-        ground.session.ledger.withdraw(public_key(2))
+        ground.session.ledger.remove(public_key(2))
         ground.session.bind(claim("beta", 2, key=22), Origin.RECORD, since=ground.now)
         await ground.look()
         assert ground.session.bound()["beta"] == public_key(22)
-        ground.now += REPORTED_SECONDS
+        ground.now += REPORT_DEADLINE_SECONDS
         await ground.look()
         assert ground.session.bound()["beta"] == public_key(2)
 
@@ -268,9 +268,9 @@ class TestKeys:
     async def test_a_machine_outside_keeps_its_new_key_though_the_roster_still_tells_the_old_one(
         self, ground: Ground
     ) -> None:
-        ground.session.ledger.withdraw(public_key(7))
+        ground.session.ledger.remove(public_key(7))
         ground.session.bind(claim("laptop", 7, key=77), Origin.PEERS)
-        ground.now += 10 * REPORTED_SECONDS
+        ground.now += 10 * REPORT_DEADLINE_SECONDS
         await ground.look()
         assert ground.session.bound()["laptop"] == public_key(77)
 
@@ -343,7 +343,7 @@ class TestThisNode:
     ) -> None:
         ground.identity.save_uid("")
         await ground.look()
-        assert Identity(tmp_path).uid() == "uid-alpha"
+        assert CertificateStore(tmp_path).uid() == "uid-alpha"
 
     async def test_a_new_role_begins_when_the_certificate_says_it(self, ground: Ground) -> None:
         ground.certified = False
@@ -419,25 +419,25 @@ class TestLargeRosters:
     ) -> None:
         await ground.look()
         looked: list[str] = []
-        take_in = Following._take_in
+        take_in = RosterSync._upsert
 
-        def counted(self: Following, session: Any, name: str) -> None:
+        def counted(self: RosterSync, session: Any, name: str) -> None:
             looked.append(name)
             take_in(self, session, name)
 
-        monkeypatch.setattr(Following, "_take_in", counted)
+        monkeypatch.setattr(RosterSync, "_upsert", counted)
         for _ in range(5):
             ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 1}))
             await ground.look()
         assert set(looked) == {"beta"}
-        ground.clock += LOOK_SECONDS
+        ground.clock += RESYNC_SECONDS
         ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 2}))
         await ground.look()
         assert set(looked) == {"alpha", "beta", "gamma", "laptop"}
 
     async def test_thousands_are_compared_in_slices(self, ground: Ground) -> None:
         ground.api.away = True
-        for number in range(3 * SLICE):
+        for number in range(3 * CHUNK_SIZE):
             ground.api.put(node_body(f"m{number}", 9))
         ground.api.back()
         turns = 0

@@ -26,18 +26,23 @@ from tests.unit.kube.harness import (
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube import status_writer as module
 from wgmesh_agent.kube.api_client import ApiError
-from wgmesh_agent.kube.certificate import Identity
-from wgmesh_agent.kube.roster_cache import RosterView
-from wgmesh_agent.kube.status_rate_limit import JITTER, REASSERT_SECONDS, SECONDS, Calm
+from wgmesh_agent.kube.certificate import CertificateStore
+from wgmesh_agent.kube.roster_cache import RosterCache
+from wgmesh_agent.kube.status_rate_limit import (
+    JITTER,
+    MIN_INTERVAL_SECONDS,
+    REASSERT_SECONDS,
+    StatusRateLimiter,
+)
 from wgmesh_agent.kube.status_writer import StatusWriter, bootstrap_report
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.port_binding import Serving
-from wgmesh_agent.mesh.probing.liveness import Link
-from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
+from wgmesh_agent.mesh.probing.liveness import LinkState
+from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.report import BootstrapReport, NodeReport
 
-HEARD = Link(1.0, True, True)
+HEARD = LinkState(1.0, True, True)
 
 
 class Ground:
@@ -46,9 +51,9 @@ class Ground:
         self.api.put(mesh_body())
         self.api.put(node_body())
         self.api.put(node_body("beta", 2))
-        self.view = RosterView("blue", "alpha")
+        self.view = RosterCache("blue", "alpha")
         self.view.start(self.api)
-        self.identity = Identity(folder)
+        self.identity = CertificateStore(folder)
         self.identity.save_uid("uid-alpha")
         self.clock = 1000.0
         self.unserved = ""
@@ -69,7 +74,7 @@ class Ground:
     async def look(self) -> int:
         """How many writes one look makes."""
         before = len(self.api.applied)
-        await self.writer.look(self.session.session)
+        await self.writer.reconcile(self.session.session)
         return len(self.api.applied) - before
 
     def status(self, node: str = "alpha") -> dict[str, object]:
@@ -108,11 +113,11 @@ async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_on
     await ground.look()
     writes = []
     for step in range(40):
-        ground.session.links["beta"] = HEARD if step < 3 else Link(30.0, False, None)
+        ground.session.links["beta"] = HEARD if step < 3 else LinkState(30.0, False, None)
         ground.clock += 0.5
         writes += [ground.clock] * await ground.look()
     assert len(writes) == 1
-    assert 1000.0 + SECONDS <= writes[0] <= 1000.0 + SECONDS * JITTER + 0.5
+    assert 1000.0 + MIN_INTERVAL_SECONDS <= writes[0] <= 1000.0 + MIN_INTERVAL_SECONDS * JITTER + 0.5
     assert ground.status()["peers"] == "0/1"
 
 
@@ -121,11 +126,11 @@ async def test_a_link_that_comes_and_goes_all_the_time_is_written_every_ten_seco
 ) -> None:
     writes = []
     for step in range(600):
-        ground.session.links["beta"] = HEARD if step % 2 else Link(30.0, False, None)
+        ground.session.links["beta"] = HEARD if step % 2 else LinkState(30.0, False, None)
         ground.clock += 0.1
         writes += [ground.clock] * await ground.look()
     assert 5 <= len(writes) <= 7
-    assert min(b - a for a, b in itertools.pairwise(writes)) >= SECONDS
+    assert min(b - a for a, b in itertools.pairwise(writes)) >= MIN_INTERVAL_SECONDS
 
 
 async def test_what_was_written_is_confirmed_now_and_then_without_a_change(ground: Ground) -> None:
@@ -147,7 +152,7 @@ async def test_an_api_server_that_is_away_is_tried_every_ten_seconds_only(ground
     assert 2 <= tried <= 3
     ground.api.refusals = []
     ground.api.back()
-    ground.clock += SECONDS * JITTER
+    ground.clock += MIN_INTERVAL_SECONDS * JITTER
     assert await ground.look() == 1
 
 
@@ -162,12 +167,12 @@ class TestLeft:
     async def test_it_tells_that_nothing_is_left(self, ground: Ground) -> None:
         await ground.look()
         ground.api.put(node_body(deleting=True))
-        await ground.writer.left("blue", "alpha")
+        await ground.writer.report_left("blue", "alpha")
         assert ground.status()["phase"] == "Left"
 
     async def test_a_namesake_made_since_has_not_left(self, ground: Ground) -> None:
         ground.api.put(node_body(uid="uid-anew"))
-        await ground.writer.left("blue", "alpha")
+        await ground.writer.report_left("blue", "alpha")
         assert ground.status() == {}
 
     async def test_a_namesake_made_between_look_and_write_has_not_left_either(
@@ -182,12 +187,12 @@ class TestLeft:
             return found
 
         monkeypatch.setattr(ground.api, "get", get)
-        await ground.writer.left("blue", "alpha")
+        await ground.writer.report_left("blue", "alpha")
         assert ground.status() == {}
 
     async def test_who_has_no_object_any_more_has_nothing_to_tell(self, ground: Ground) -> None:
         ground.api.remove(node_path())
-        await ground.writer.left("blue", "alpha")
+        await ground.writer.report_left("blue", "alpha")
 
     async def test_it_tries_until_the_api_server_answers(
         self, ground: Ground, monkeypatch: pytest.MonkeyPatch
@@ -195,20 +200,20 @@ class TestLeft:
         monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
         ground.api.refusals = [ApiError("away"), ApiError("busy", 503)]
         with capture_logs() as logs:
-            await ground.writer.left("blue", "alpha")
+            await ground.writer.report_left("blue", "alpha")
         assert ground.status()["phase"] == "Left"
         assert len(logs) == 2
 
 
 async def test_it_writes_by_itself_when_something_changes(ground: Ground) -> None:
-    task = asyncio.create_task(ground.writer.write(ground.session.session))
+    task = asyncio.create_task(ground.writer.run(ground.session.session))
     await eventually(lambda: ground.api.applied)
     task.cancel()
 
 
 def test_failed_members_count_as_such(ground: Ground) -> None:
     ground.session.gossips(claim("beta", 2), MemberStatus.FAILED)
-    (seen,) = module.looking_at(ground.session.session, Device("wgblue"))
+    (seen,) = module.observe_peers(ground.session.session, Device("wgblue"))
     assert seen.failed
     assert not seen.alive
 
@@ -216,35 +221,35 @@ def test_failed_members_count_as_such(ground: Ground) -> None:
 def test_two_calms_do_not_write_in_step() -> None:
     pauses = set()
     for seed in range(20):
-        calm = Calm(random.Random(seed))
-        calm.tried(0.0)
-        pauses.add(calm.pause(0.0))
+        calm = StatusRateLimiter(random.Random(seed))
+        calm.attempted(0.0)
+        pauses.add(calm.wait_seconds(0.0))
     assert len(pauses) == 20
-    assert all(SECONDS <= pause <= SECONDS * JITTER for pause in pauses)
+    assert all(MIN_INTERVAL_SECONDS <= pause <= MIN_INTERVAL_SECONDS * JITTER for pause in pauses)
 
 
 def test_since_when_something_is_so_is_no_news() -> None:
-    calm = Calm(random.Random(1))
+    calm = StatusRateLimiter(random.Random(1))
     written = NodeReport(phase="Joined", ready=True)
-    calm.wrote(replace(written, ready_since=None), 0.0)
+    calm.record_written(replace(written, ready_since=None), 0.0)
     assert not calm.is_due(written, 1.0)
 
 
 @pytest.mark.slow
 def test_five_thousand_members_with_the_same_news_write_less_than_fifty_times_a_second() -> None:
     members = 5000
-    calms = [Calm(random.Random(seed)) for seed in range(members)]
+    calms = [StatusRateLimiter(random.Random(seed)) for seed in range(members)]
     all_well = NodeReport(phase="Joined", heard=members - 1, expected=members - 1)
     for calm in calms:
-        calm.wrote(all_well, 0.0)
+        calm.record_written(all_well, 0.0)
     writes = []
     one_failed = replace(all_well, heard=members - 2)
     for second in range(1, 200):
         now = float(second)
         due = [calm for calm in calms if calm.is_due(one_failed, now)]
         for calm in due:
-            calm.tried(now)
-            calm.wrote(one_failed, now)
+            calm.attempted(now)
+            calm.record_written(one_failed, now)
         writes.append(len(due))
     assert sum(writes) == members
     assert max(writes) < 65
@@ -253,22 +258,22 @@ def test_five_thousand_members_with_the_same_news_write_less_than_fifty_times_a_
 
 
 def test_in_a_small_mesh_news_waits_for_nobody() -> None:
-    calm = Calm(random.Random(1))
-    calm.wrote(NodeReport(heard=9, expected=9), 0.0)
+    calm = StatusRateLimiter(random.Random(1))
+    calm.record_written(NodeReport(heard=9, expected=9), 0.0)
     assert calm.is_due(NodeReport(heard=8, expected=9), 1.0)
 
 
 async def test_a_key_that_is_to_come_is_told_before_it_comes(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SEEN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "PROPAGATION_SECONDS", 0.0)
     await ground.look()
     assert "nextPublicKey" not in ground.status()
     coming = public_key(99)
     announcing = asyncio.create_task(ground.writer.announce_key(coming))
     await asyncio.sleep(0)
     assert not announcing.done()
-    ground.clock += SECONDS * JITTER
+    ground.clock += MIN_INTERVAL_SECONDS * JITTER
     await ground.look()
     await asyncio.wait_for(announcing, 10)
     assert ground.status()["nextPublicKey"] == str(coming)
@@ -277,11 +282,11 @@ async def test_a_key_that_is_to_come_is_told_before_it_comes(
 async def test_a_key_that_cannot_be_told_is_not_to_come(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ANNOUNCE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "ANNOUNCE_TIMEOUT_SECONDS", 0.05)
     await ground.look()
-    with pytest.raises(NotRotated, match="could not be told to the API server"):
+    with pytest.raises(RotationFailed, match="could not be told to the API server"):
         await ground.writer.announce_key(public_key(99))
-    ground.clock += SECONDS * JITTER
+    ground.clock += MIN_INTERVAL_SECONDS * JITTER
     await ground.look()
     assert "nextPublicKey" not in ground.status()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.linux.interface_monitor import NEWS, InterfaceNews
-from wgmesh_agent.linux.policy_rules import table_of
+from wgmesh_agent.linux.policy_rules import routing_table_of
 
 NEWLINK, DELLINK, NEWADDR, DELADDR, NEWROUTE, DELROUTE, NEWRULE, DELRULE = 16, 17, 20, 21, 24, 25, 32, 33
 OURS, OTHER = 7, 8
@@ -52,7 +52,7 @@ def test_news_of_the_interface_its_addresses_and_routes_are_of_concern() -> None
         address(NEWADDR, OURS),
         address(DELADDR, OURS),
         route(DELROUTE, OURS, 254),
-        route(DELROUTE, OTHER, table_of("wglab")),
+        route(DELROUTE, OTHER, routing_table_of("wglab")),
     ):
         assert concerns(told)
 

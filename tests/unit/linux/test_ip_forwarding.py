@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh_agent.linux import ip_forwarding as module
-from wgmesh_agent.linux.ip_forwarding import Forwarding, Role
+from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
 from wgmesh_agent.runtime import checksummed_file
 from wgmesh_agent.wireguard.model import Network
 
@@ -57,14 +57,14 @@ def values(net: Path) -> dict[str, str]:
     return {path.parent.name: path.read_text().strip() for path in net.glob("ipv4/conf/*/forwarding")}
 
 
-def agent(tmp_path: Path, net: Path) -> Forwarding:
-    return Forwarding(tmp_path, TUNNEL, net)
+def agent(tmp_path: Path, net: Path) -> IPForwarding:
+    return IPForwarding(tmp_path, TUNNEL, net)
 
 
 def test_a_gateway_forwards_between_two_interfaces_and_out_of_the_tunnel_to_its_networks_only(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
-    agent(tmp_path, net).need(Role.GATEWAY, [SITE], ["lan0"])
+    agent(tmp_path, net).require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     assert values(net) == OFF | {"wgblue": "1", "lan0": "1"}
     assert exits.allowed == {SITE}
 
@@ -73,10 +73,10 @@ def test_a_gateway_that_is_a_relay_too_lets_out_what_either_needs(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
     forwarding = agent(tmp_path, net)
-    forwarding.need(Role.RELAY, [MESH])
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.RELAY, [MESH])
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     assert exits.allowed == {MESH, SITE}
-    forwarding.need(Role.RELAY)
+    forwarding.require(ForwardingPurpose.RELAY)
     assert exits.allowed == {SITE}
     assert values(net) == OFF | {"wgblue": "1", "lan0": "1"}
 
@@ -84,12 +84,12 @@ def test_a_gateway_that_is_a_relay_too_lets_out_what_either_needs(
 def test_what_was_switched_on_goes_back_and_what_was_on_stays(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
-    agent(tmp_path, net).need(Role.GATEWAY, [SITE, OTHER], ["lan0", "lan1"])
+    agent(tmp_path, net).require(ForwardingPurpose.GATEWAY, [SITE, OTHER], ["lan0", "lan1"])
     successor = agent(tmp_path, net)
-    successor.need(Role.RELAY)
-    successor.need(Role.GATEWAY, [OTHER], ["lan1"])
+    successor.require(ForwardingPurpose.RELAY)
+    successor.require(ForwardingPurpose.GATEWAY, [OTHER], ["lan1"])
     assert values(net) == OFF | {"wgblue": "1"}
-    successor.need(Role.GATEWAY)
+    successor.require(ForwardingPurpose.GATEWAY)
     assert values(net) == OFF
     assert exits.allowed is None
 
@@ -98,13 +98,13 @@ def test_what_an_earlier_life_let_pass_stays_until_both_roles_have_spoken(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
     first = agent(tmp_path, net)
-    first.need(Role.GATEWAY, [SITE], ["lan0"])
-    first.need(Role.RELAY, [MESH])
+    first.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
+    first.require(ForwardingPurpose.RELAY, [MESH])
     second = agent(tmp_path, net)
-    second.need(Role.RELAY, [MESH])
+    second.require(ForwardingPurpose.RELAY, [MESH])
     assert exits.allowed == {MESH, SITE}
     assert values(net) == OFF | {"wgblue": "1", "lan0": "1"}
-    second.need(Role.GATEWAY)
+    second.require(ForwardingPurpose.GATEWAY)
     assert exits.allowed == {MESH}
     assert values(net) == OFF | {"wgblue": "1"}
 
@@ -115,42 +115,42 @@ def test_a_machine_that_forwards_from_the_tunnel_anyway_is_left_as_it_is(
     (net / "ipv4/conf/wgblue/forwarding").write_text("1\n")
     forwarding = agent(tmp_path, net)
     for networks in ((MESH,), ()):
-        forwarding.need(Role.RELAY, networks)
-        forwarding.need(Role.GATEWAY)
+        forwarding.require(ForwardingPurpose.RELAY, networks)
+        forwarding.require(ForwardingPurpose.GATEWAY)
         assert values(net) == OFF | {"wgblue": "1"}
         assert exits.allowed is None
 
 
 def test_an_interface_made_anew_forwards_again(net: Path, tmp_path: Path, exits: Exits) -> None:
     forwarding = agent(tmp_path, net)
-    forwarding.need(Role.RELAY, [MESH])
+    forwarding.require(ForwardingPurpose.RELAY, [MESH])
     (net / "ipv4/conf/wgblue/forwarding").write_text("0\n")
-    forwarding.need(Role.RELAY, [MESH])
+    forwarding.require(ForwardingPurpose.RELAY, [MESH])
     assert values(net)["wgblue"] == "1"
 
 
 def test_where_the_note_is_lost_the_rules_tell_that_the_tunnel_was_opened(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
-    agent(tmp_path, net).need(Role.RELAY, [MESH])
+    agent(tmp_path, net).require(ForwardingPurpose.RELAY, [MESH])
     (tmp_path / "forwarding.json").write_text("{")
     successor = agent(tmp_path, net)
-    for role in Role:
-        successor.need(role)
+    for role in ForwardingPurpose:
+        successor.require(role)
     assert values(net) == OFF
     assert exits.allowed is None
 
 
 def test_an_interface_that_is_gone_hinders_nothing(net: Path, tmp_path: Path, exits: Exits) -> None:
-    agent(tmp_path, net).need(Role.GATEWAY, [SITE], ["nosuch"])
+    agent(tmp_path, net).require(ForwardingPurpose.GATEWAY, [SITE], ["nosuch"])
     assert values(net)["wgblue"] == "1"
 
 
 def test_ipv6_is_left_alone_and_said(net: Path, tmp_path: Path, exits: Exits) -> None:
     forwarding, networks = agent(tmp_path, net), [ip_network("fd00:7::/64")]
-    assert "net.ipv6.conf.all.forwarding=1" in (forwarding.unable(networks) or "")
-    assert forwarding.unable([SITE]) is None
-    forwarding.need(Role.GATEWAY, networks, ["lan0"])
+    assert "net.ipv6.conf.all.forwarding=1" in (forwarding.why_not(networks) or "")
+    assert forwarding.why_not([SITE]) is None
+    forwarding.require(ForwardingPurpose.GATEWAY, networks, ["lan0"])
     assert values(net) == OFF
     assert (net / "ipv6/conf/all/forwarding").read_text() == "0\n"
 
@@ -168,11 +168,11 @@ def test_what_somebody_switched_on_for_the_whole_machine_since_stays_on(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
     forwarding = agent(tmp_path, net)
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
-    forwarding.need(Role.RELAY, [MESH])
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.RELAY, [MESH])
     somebody_switches_all(net, "1")
-    forwarding.need(Role.GATEWAY)
-    forwarding.need(Role.RELAY)
+    forwarding.require(ForwardingPurpose.GATEWAY)
+    forwarding.require(ForwardingPurpose.RELAY)
     assert values(net) == ON
     assert exits.allowed is None
 
@@ -180,11 +180,11 @@ def test_what_somebody_switched_on_for_the_whole_machine_since_stays_on(
 def test_it_stays_on_also_where_the_route_is_taken_away_by_a_restart_without_it(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
-    agent(tmp_path, net).need(Role.GATEWAY, [SITE], ["lan0"])
+    agent(tmp_path, net).require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     somebody_switches_all(net, "1")
     successor = agent(tmp_path, net)
-    successor.need(Role.RELAY)
-    successor.need(Role.GATEWAY)
+    successor.require(ForwardingPurpose.RELAY)
+    successor.require(ForwardingPurpose.GATEWAY)
     assert values(net) == ON
     assert exits.allowed is None
 
@@ -194,21 +194,21 @@ def test_a_machine_that_forwarded_before_gets_its_one_interface_back(
 ) -> None:
     (net / "ipv4/conf/all/forwarding").write_text("1\n")
     forwarding = agent(tmp_path, net)
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
-    forwarding.need(Role.RELAY)
-    forwarding.need(Role.GATEWAY)
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.RELAY)
+    forwarding.require(ForwardingPurpose.GATEWAY)
     assert values(net) == OFF | {"all": "1"}
 
 
 def test_whoever_switched_on_and_off_again_leaves_it_to_us(net: Path, tmp_path: Path, exits: Exits) -> None:
     forwarding = agent(tmp_path, net)
-    forwarding.need(Role.RELAY)
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.RELAY)
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     somebody_switches_all(net, "1")
     somebody_switches_all(net, "0")
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     assert values(net)["lan0"] == "1"
-    forwarding.need(Role.GATEWAY)
+    forwarding.require(ForwardingPurpose.GATEWAY)
     assert values(net)["lan0"] == "0"
 
 
@@ -216,8 +216,8 @@ def test_a_note_of_an_earlier_release_is_read(net: Path, tmp_path: Path, exits: 
     (net / "ipv4/conf/lan0/forwarding").write_text("1\n")
     checksummed_file.save(tmp_path / "forwarding.json", ["lan0"])
     successor = agent(tmp_path, net)
-    for role in Role:
-        successor.need(role)
+    for role in ForwardingPurpose:
+        successor.require(role)
     assert values(net) == OFF
 
 
@@ -226,9 +226,9 @@ def test_who_comes_after_it_was_withdrawn_switches_nothing_on(
 ) -> None:
     """A thread goes on when the task that waits for it is ended."""
     forwarding = agent(tmp_path, net)
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     forwarding.withdraw()
-    forwarding.need(Role.GATEWAY, [SITE], ["lan0"])
+    forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     forwarding.again()
     assert values(net) == OFF
     assert exits.allowed is None

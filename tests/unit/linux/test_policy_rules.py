@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.linux.policy_rules import (
-    EACH,
-    FIRST,
-    MESHES,
+    FIRST_PRIORITY,
+    MAX_MESHES,
+    PRIORITIES_PER_MESH,
     Foreign,
     Rule,
-    priority_of,
-    table_of,
+    first_priority_of,
+    routing_table_of,
     wanted_rules,
 )
 from wgmesh_agent.wireguard.model import InterfaceSpec, Route
 
-TABLE = table_of("wglab")
+TABLE = routing_table_of("wglab")
 PLAIN = (Foreign(0), Foreign(32766, main=True), Foreign(32767))
 
 
@@ -30,7 +30,7 @@ def spec(version: int = 4) -> InterfaceSpec:
     }[version]
     return InterfaceSpec(
         "wglab", (ip_interface(own),), (ip_network(mesh),), 1420,
-        beyond=(Route(ip_network(behind)),), sources=(ip_network(announced),), port=51820,
+        subnet_routes=(Route(ip_network(behind)),), local_networks=(ip_network(announced),), port=51820,
     )  # fmt: skip
 
 
@@ -61,16 +61,19 @@ def test_only_packets_of_the_mesh_or_without_a_source_are_looked_up_in_its_table
 
 
 def test_a_priority_that_others_have_means_the_next_free_ones() -> None:
-    first = priority_of("wglab")
+    first = first_priority_of("wglab")
     assert rules(*PLAIN)[0].priority == first
-    taken = [Foreign(first + 1), Foreign(first + EACH + 2)]
-    assert rules(*PLAIN, *taken)[0].priority == first + 2 * EACH
+    taken = [Foreign(first + 1), Foreign(first + PRIORITIES_PER_MESH + 2)]
+    assert rules(*PLAIN, *taken)[0].priority == first + 2 * PRIORITIES_PER_MESH
 
 
 def test_rules_stay_where_they_are_while_nobody_else_is_there() -> None:
-    stand = Rule(FIRST + 702, 3, TABLE)
-    assert rules(*PLAIN, stand)[0].priority == FIRST + 700
-    assert rules(*PLAIN, stand, Foreign(FIRST + 701))[0].priority == FIRST + 700 + EACH
+    stand = Rule(FIRST_PRIORITY + 702, 3, TABLE)
+    assert rules(*PLAIN, stand)[0].priority == FIRST_PRIORITY + 700
+    assert (
+        rules(*PLAIN, stand, Foreign(FIRST_PRIORITY + 701))[0].priority
+        == FIRST_PRIORITY + 700 + PRIORITIES_PER_MESH
+    )
 
 
 def test_packets_without_a_source_are_looked_up_right_before_the_main_table() -> None:
@@ -101,4 +104,4 @@ def test_on_any_host_each_jump_goes_forward_to_a_rule_of_ours(host: list[Foreign
         assert jump.target > jump.priority
         assert jump.target in ends
     assert all(0 <= one.priority <= 2**32 - 1 for one in found)
-    assert FIRST + MESHES * EACH < 32764
+    assert FIRST_PRIORITY + MAX_MESHES * PRIORITIES_PER_MESH < 32764

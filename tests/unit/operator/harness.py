@@ -17,8 +17,8 @@ from wgmesh_api.certificates import generate_key
 from wgmesh_api.fields import write_time
 from wgmesh_api.roster import API_VERSION, NODE_NAME_EXTRA, SIGNER
 from wgmesh_operator.api_client import ApiError
-from wgmesh_operator.api_resources import WATCHED_KINDS, Watched
-from wgmesh_operator.cluster_cache import Store
+from wgmesh_operator.api_resources import WATCHED_KINDS, WatchedResource
+from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.actions import (
     Action,
     Apply,
@@ -30,13 +30,13 @@ from wgmesh_operator.decisions.actions import (
     Replace,
     SetFinalizers,
 )
-from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.model import ClusterState
 
 NAMESPACE = "wgmesh-system"
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
-DEPLOYMENT = Deployment(NAMESPACE, "wgmesh:test")
+DEPLOYMENT = AgentDefaults(NAMESPACE, "wgmesh:test")
 NODE_KIND = "Node"
 _KEYS = [generate_key() for _ in range(3)]
 
@@ -202,14 +202,14 @@ class MemoryApi:
 
     def state(self) -> ClusterState:
         """As the operator's own copy would have it."""
-        store = Store(NAMESPACE, lambda _names: None)
-        for watched in Watched:
-            store.take_list(watched, *self.list_all(watched))
+        store = ClusterCache(NAMESPACE, lambda _names: None)
+        for watched in WatchedResource:
+            store.replace_from_list(watched, *self.list_all(watched))
         return store.state
 
     # what the worker calls
 
-    def do(self, action: Action) -> Json | None:
+    def execute(self, action: Action) -> Json | None:
         failure = self.failures.get(action.kind.value)
         if failure is not None and not isinstance(action, Emit):
             raise failure
@@ -231,7 +231,7 @@ class MemoryApi:
                 self.events.append(action)
                 return None
 
-    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+    def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
         kind = {w: k.value for k, w in WATCHED_KINDS.items()}.get(watched, NODE_KIND)
         return copy.deepcopy(self.of_kind(kind)), str(self._version)
 
@@ -344,12 +344,12 @@ def settle(api: MemoryApi, mesh: str = "blue", *, passes: int = 20, seed: int = 
     for number in range(passes):
         plan = plan_mesh(mesh, api.state(), DEPLOYMENT, api.now, entropy(seed + number))
         for action in plan.actions:
-            api.do(action)
+            api.execute(action)
         body = api.get("WgMesh", mesh)
         if plan.status is not None and body is not None and body.get("status") != plan.status:
-            api.do(status_of(mesh, plan.status))
+            api.execute(status_of(mesh, plan.status))
             for event in plan.events:
-                api.do(event)
+                api.execute(event)
         elif not plan.actions:
             return number
     raise AssertionError(f"still to do after {passes} passes: {plan.actions}")

@@ -13,8 +13,8 @@ import pytest
 import urllib3
 from kubernetes.config import ConfigException
 
-from wgmesh_operator.api_client import ApiError, KubernetesCluster, Unreachable
-from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.api_client import ApiError, ApiUnreachable, KubernetesClusterApi
+from wgmesh_operator.api_resources import WatchedResource
 from wgmesh_operator.decisions.actions import (
     Action,
     Apply,
@@ -74,10 +74,10 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def cluster(server: Server) -> Iterator[KubernetesCluster]:
+def cluster(server: Server) -> Iterator[KubernetesClusterApi]:
     with urllib3.PoolManager() as pool:
         url = f"http://127.0.0.1:{server.server_port}"
-        yield KubernetesCluster(pool, url, "ns", lambda: {"authorization": "Bearer t"}, "pod-1")
+        yield KubernetesClusterApi(pool, url, "ns", lambda: {"authorization": "Bearer t"}, "pod-1")
 
 
 def manifest(name: str = "x") -> Json:
@@ -147,16 +147,16 @@ MANAGED = {"fieldManager": "wgmesh-operator"}
     ],
 )
 def test_each_action_is_one_call(
-    server: Server, cluster: KubernetesCluster, action: Action, asked: Any
+    server: Server, cluster: KubernetesClusterApi, action: Action, asked: Any
 ) -> None:
-    cluster.do(action)
+    cluster.execute(action)
     assert server.asked == [asked]
     assert server.tokens == ["Bearer t"]
 
 
-def test_answers_are_the_object_as_it_is(server: Server, cluster: KubernetesCluster) -> None:
+def test_answers_are_the_object_as_it_is(server: Server, cluster: KubernetesClusterApi) -> None:
     server.answers = [(200, {"metadata": {"name": "x", "resourceVersion": "9"}})]
-    assert cluster.do(Apply(Kind.SECRET, manifest())) == server.answers[0][1]
+    assert cluster.execute(Apply(Kind.SECRET, manifest())) == server.answers[0][1]
 
 
 @pytest.mark.parametrize(
@@ -168,43 +168,49 @@ def test_answers_are_the_object_as_it_is(server: Server, cluster: KubernetesClus
     ],
 )
 def test_what_is_deleted_is_there_as_long_as_finalizers_hold_it(
-    server: Server, cluster: KubernetesCluster, answer: Json, is_there: bool
+    server: Server, cluster: KubernetesClusterApi, answer: Json, is_there: bool
 ) -> None:
     server.answers = [(200, answer)]
-    assert (cluster.do(Delete(Kind.MEMBER, "x")) is not None) is is_there
+    assert (cluster.execute(Delete(Kind.MEMBER, "x")) is not None) is is_there
 
 
-def test_an_object_let_go_by_its_last_finalizer_is_gone(server: Server, cluster: KubernetesCluster) -> None:
+def test_an_object_let_go_by_its_last_finalizer_is_gone(
+    server: Server, cluster: KubernetesClusterApi
+) -> None:
     server.answers = [(200, {"metadata": {"name": "x", "deletionTimestamp": "2030-01-01T00:00:00Z"}})]
-    assert cluster.do(SetFinalizers(Kind.MEMBER, "x", (), "1")) is None
+    assert cluster.execute(SetFinalizers(Kind.MEMBER, "x", (), "1")) is None
 
 
-def test_what_is_gone_already_is_deleted(server: Server, cluster: KubernetesCluster) -> None:
+def test_what_is_gone_already_is_deleted(server: Server, cluster: KubernetesClusterApi) -> None:
     server.answers = [(404, {"kind": "Status", "reason": "NotFound"})]
-    assert cluster.do(Delete(Kind.SECRET, "x")) is None
+    assert cluster.execute(Delete(Kind.SECRET, "x")) is None
 
 
 @pytest.mark.parametrize(("status", "is_conflict"), [(409, True), (404, True), (403, False), (422, False)])
-def test_refusals_say_why(server: Server, cluster: KubernetesCluster, status: int, is_conflict: bool) -> None:
+def test_refusals_say_why(
+    server: Server, cluster: KubernetesClusterApi, status: int, is_conflict: bool
+) -> None:
     server.answers = [(status, {"kind": "Status", "reason": "R", "message": "because"})]
     with pytest.raises(ApiError, match="because") as refused:
-        cluster.do(Apply(Kind.SECRET, manifest()))
+        cluster.execute(Apply(Kind.SECRET, manifest()))
     assert (refused.value.status, refused.value.reason) == (status, "R")
     assert refused.value.is_conflict is is_conflict
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_server_that_cannot_is_no_refusal(server: Server, cluster: KubernetesCluster, status: int) -> None:
+def test_a_server_that_cannot_is_no_refusal(
+    server: Server, cluster: KubernetesClusterApi, status: int
+) -> None:
     server.answers = [(status, b"upstream connect error")]
-    with pytest.raises(Unreachable, match="upstream connect error"):
-        cluster.do(Apply(Kind.SECRET, manifest()))
+    with pytest.raises(ApiUnreachable, match="upstream connect error"):
+        cluster.execute(Apply(Kind.SECRET, manifest()))
 
 
 def test_nobody_answering_is_told() -> None:
     with urllib3.PoolManager() as pool:
-        nowhere = KubernetesCluster(pool, "http://127.0.0.1:1", "ns", dict)
-        with pytest.raises(Unreachable, match="GET /api/v1/nodes"):
-            nowhere.list_all(Watched.NODES)
+        nowhere = KubernetesClusterApi(pool, "http://127.0.0.1:1", "ns", dict)
+        with pytest.raises(ApiUnreachable, match="GET /api/v1/nodes"):
+            nowhere.list_all(WatchedResource.NODES)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +223,9 @@ def test_a_token_that_cannot_be_read_is_a_server_that_cannot_be_reached(
         raise fault
 
     with urllib3.PoolManager() as pool:
-        cluster = KubernetesCluster(pool, f"http://127.0.0.1:{server.server_port}", "ns", authorization)
-        with pytest.raises(Unreachable, match="the service account's token cannot be read"):
-            cluster.list_all(Watched.NODES)
+        cluster = KubernetesClusterApi(pool, f"http://127.0.0.1:{server.server_port}", "ns", authorization)
+        with pytest.raises(ApiUnreachable, match="the service account's token cannot be read"):
+            cluster.list_all(WatchedResource.NODES)
     assert server.asked == []
 
 
@@ -228,38 +234,38 @@ def test_a_token_that_cannot_be_read_is_a_server_that_cannot_be_reached(
     [b"[" * 100_000, b"\xff\xfe", b"[1]", b"{}", b'{"items": 5, "metadata": {"resourceVersion": "5"}}'],
 )
 def test_an_answer_that_is_not_a_list_is_no_empty_list(
-    server: Server, cluster: KubernetesCluster, body: bytes
+    server: Server, cluster: KubernetesClusterApi, body: bytes
 ) -> None:
     server.answers = [(200, body)]
-    with pytest.raises(Unreachable, match="GET nodes: the answer is not a list"):
-        cluster.list_all(Watched.NODES)
+    with pytest.raises(ApiUnreachable, match="GET nodes: the answer is not a list"):
+        cluster.list_all(WatchedResource.NODES)
 
 
-def test_lists_are_read_page_by_page(server: Server, cluster: KubernetesCluster) -> None:
+def test_lists_are_read_page_by_page(server: Server, cluster: KubernetesClusterApi) -> None:
     what = {"apiVersion": "apps/v1", "kind": "DaemonSetList"}
     server.answers = [
         (200, {**what, "items": [{"n": 1}], "metadata": {"continue": "c", "resourceVersion": "5"}}),
         (200, {**what, "items": [{"n": 2}], "metadata": {"resourceVersion": "5"}}),
     ]
-    items, version = cluster.list_all(Watched.DAEMON_SETS)
+    items, version = cluster.list_all(WatchedResource.DAEMON_SETS)
     assert ([item["n"] for item in items], version) == ([1, 2], "5")
     assert [query.get("continue") for _, _, query, _, _ in server.asked] == [None, "c"]
 
 
 def test_what_is_listed_says_what_it_is_as_what_is_asked_for_by_name_does(
-    server: Server, cluster: KubernetesCluster
+    server: Server, cluster: KubernetesClusterApi
 ) -> None:
     # Items of the API server's own kinds do not say it themselves.
     page = {"kind": "DaemonSetList", "apiVersion": "apps/v1", "items": [{"metadata": {"name": "a"}}]}
     server.answers = [(200, page | {"metadata": {"resourceVersion": "5"}})]
-    assert cluster.list_all(Watched.DAEMON_SETS) == (
+    assert cluster.list_all(WatchedResource.DAEMON_SETS) == (
         [{"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": {"name": "a"}}], "5",
     )  # fmt: skip
 
 
-def test_lists_ask_for_what_is_the_operators_alone(server: Server, cluster: KubernetesCluster) -> None:
+def test_lists_ask_for_what_is_the_operators_alone(server: Server, cluster: KubernetesClusterApi) -> None:
     server.answers = [(200, {"items": [], "metadata": {"resourceVersion": "5"}})]
-    for watched in (Watched.SECRETS, Watched.DAEMON_SETS, Watched.REQUESTS):
+    for watched in (WatchedResource.SECRETS, WatchedResource.DAEMON_SETS, WatchedResource.REQUESTS):
         cluster.list_all(watched)
     queries = [query for _, _, query, _, _ in server.asked]
     assert [query.get("labelSelector") for query in queries] == [
@@ -271,7 +277,7 @@ def test_lists_ask_for_what_is_the_operators_alone(server: Server, cluster: Kube
 
 
 def test_ranges_of_services_are_asked_for_where_there_are_any(
-    server: Server, cluster: KubernetesCluster
+    server: Server, cluster: KubernetesClusterApi
 ) -> None:
     server.answers = [(200, {"items": [{"spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}}]})]
     assert cluster.service_cidrs() == ["10.96.0.0/16", "fd00::/112"]
@@ -282,8 +288,10 @@ def test_ranges_of_services_are_asked_for_where_there_are_any(
 EVENT = Emit(Kind.MESH, "blue", "uid-1", "Ready", "3 of 3 members are ready")
 
 
-def test_events_of_cluster_wide_objects_go_into_default(server: Server, cluster: KubernetesCluster) -> None:
-    cluster.do(EVENT)
+def test_events_of_cluster_wide_objects_go_into_default(
+    server: Server, cluster: KubernetesClusterApi
+) -> None:
+    cluster.execute(EVENT)
     ((method, path, _, _, body),) = server.asked
     assert (method, path) == ("POST", "/api/v1/namespaces/default/events")
     assert body["metadata"]["namespace"] == "default"
@@ -298,9 +306,9 @@ def test_events_of_cluster_wide_objects_go_into_default(server: Server, cluster:
     assert body["reportingInstance"] == "pod-1"
 
 
-def test_an_event_told_before_is_brought_up_to_date(server: Server, cluster: KubernetesCluster) -> None:
+def test_an_event_told_before_is_brought_up_to_date(server: Server, cluster: KubernetesClusterApi) -> None:
     server.answers = [(409, {"kind": "Status", "reason": "AlreadyExists"}), (200, {})]
-    cluster.do(EVENT)
+    cluster.execute(EVENT)
     (_, _, _, _, made), (method, path, _, content_type, body) = server.asked
     assert (method, content_type) == ("PATCH", MERGE)
     assert path == f"/api/v1/namespaces/default/events/{made['metadata']['name']}"

@@ -26,15 +26,15 @@ from tests.unit.operator.harness import (
 )
 from tests.unit.operator.test_controller import FAST, quiet, settled, until, working
 
-from wgmesh_operator.api_resources import Watched
-from wgmesh_operator.controller import Pace, Worker
+from wgmesh_operator.api_resources import WatchedResource
+from wgmesh_operator.controller import Controller, ReconcilePace
 from wgmesh_operator.decisions.actions import Action, Apply, Emit, Kind
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import Border
 from wgmesh_operator.decisions.model import ClusterState, Member
 from wgmesh_operator.decisions.plan import Plan, plan_mesh
 from wgmesh_operator.handlers import deliver
-from wgmesh_operator.liveness import Progress
+from wgmesh_operator.liveness import LivenessCheck
 
 Json = dict[str, Any]
 
@@ -62,11 +62,11 @@ class RaisingTuple(tuple[Any, ...]):
         raise Unforeseen("not to be walked")
 
 
-def counted(worker: Worker, border: Border) -> int:
+def counted(worker: Controller, border: Border) -> int:
     return worker.rejections.counts().get(f"{border}: {Unforeseen.__name__}", 0)
 
 
-def listed(api: MemoryApi, watched: Watched) -> Iterable[Json]:
+def listed(api: MemoryApi, watched: WatchedResource) -> Iterable[Json]:
     return api.list_all(watched)[0]
 
 
@@ -81,7 +81,9 @@ async def an_object(border: Border) -> None:
         broken = {"metadata": {"name": "blue.n7", "uid": "u", "resourceVersion": "99999"}, "spec": Raising()}
         whole = {**broken, "metadata": {**broken["metadata"], "name": "blue.n8"}}
         whole["spec"] = {"mesh": "blue", "node": "n8"}
-        worker.store.take_list(Watched.MEMBERS, [*listed(api, Watched.MEMBERS), broken, whole], "99999")
+        worker.store.replace_from_list(
+            WatchedResource.MEMBERS, [*listed(api, WatchedResource.MEMBERS), broken, whole], "99999"
+        )
         assert counted(worker, border) == 1
         assert "n8" in worker.store.state.members["blue"]
 
@@ -92,11 +94,11 @@ async def a_watch_event(border: Border) -> None:
             raise Unforeseen("a body that is none")
 
     async with working(MemoryApi()) as worker:
-        deliver(worker, Watched.MESHES, "ADDED", Broken())
+        deliver(worker, WatchedResource.MESHES, "ADDED", Broken())
         assert counted(worker, border) == 1
         later = mesh_body()
         later["metadata"] |= {"uid": "u", "resourceVersion": "1"}
-        deliver(worker, Watched.MESHES, "ADDED", later)
+        deliver(worker, WatchedResource.MESHES, "ADDED", later)
         assert "blue" in worker.store.state.meshes
 
 
@@ -104,7 +106,7 @@ async def a_list(border: Border) -> None:
     class Failing(MemoryApi):
         left = 3
 
-        def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+        def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
             if self.left:
                 self.left -= 1
                 raise Unforeseen("an answer in another shape")
@@ -133,10 +135,10 @@ async def a_pass(border: Border) -> None:
     async with working(api) as worker:
         await settled(api)
         broken = api.objects[("WgMesh", "blue")]
-        worker.store.put(Watched.MESHES, with_version(broken, status=Raising()))
+        worker.store.put(WatchedResource.MESHES, with_version(broken, status=Raising()))
         await until(lambda: counted(worker, border) >= 2, "the mesh is tried again and again")
         api.put(csr_body("r", csr_pem("n0", "wgmesh://red/node/n0"), nodes=["n0"], account=account("red")))
-        worker.store.put(Watched.REQUESTS, api.objects[("CertificateSigningRequest", "r")])
+        worker.store.put(WatchedResource.REQUESTS, api.objects[("CertificateSigningRequest", "r")])
         await until(lambda: signed(api, "r"), "the other mesh is served")
 
 
@@ -154,17 +156,17 @@ async def an_action(border: Border) -> None:
 
 
 async def a_turn(border: Border) -> None:
-    class Failing(Progress):
+    class Failing(LivenessCheck):
         left = 0
 
-        def beat(self) -> None:
+        def heartbeat(self) -> None:
             if self.left:
                 self.left -= 1
                 raise Unforeseen("no beat")
-            super().beat()
+            super().heartbeat()
 
     api, progress = cluster_of(), Failing(time.monotonic)
-    worker = Worker(
+    worker = Controller(
         api,
         DEPLOYMENT,
         entropy(),
@@ -180,7 +182,7 @@ async def a_turn(border: Border) -> None:
     progress.left = 3
     await until(lambda: not progress.left and counted(worker, border), "turns fail")
     api.remove("Node", "n0")
-    worker.store.remove(Watched.NODES, "n0")
+    worker.store.remove(WatchedResource.NODES, "n0")
     await until(lambda: api.get("WgMeshNode", "blue.n0") is None, "the loop continues")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -270,15 +272,17 @@ async def test_a_pass_that_fails_is_reported_on_its_mesh_and_recovers() -> None:
         return 5
 
     source = entropy()
-    worker = Worker(
+    worker = Controller(
         api,
         DEPLOYMENT,
         Entropy(source.key, serial, source.random_bytes),
-        Progress(time.monotonic),
+        LivenessCheck(time.monotonic),
         clock=time.monotonic,
         processor=time.thread_time,
         now=lambda: api.now,
-        pace=Pace(debounce=0.001, first_retry=0.01, last_retry=0.05, turn=0.05, sweep=1000, resync=1000),
+        pace=ReconcilePace(
+            debounce=0.001, min_backoff=0.01, max_backoff=0.05, max_idle=0.05, sweep=1000, resync=1000
+        ),
     )
     task = asyncio.create_task(worker.run())
     # the finalizer comes first, so the mesh has no status before its first whole pass

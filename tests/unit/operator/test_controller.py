@@ -22,22 +22,24 @@ from tests.unit.operator.harness import (
     node_body,
 )
 
-from wgmesh_operator.api_client import ApiError, Unreachable
-from wgmesh_operator.api_resources import WATCHED_KINDS, Watched
-from wgmesh_operator.controller import Pace, Worker, _Mesh
+from wgmesh_operator.api_client import ApiError, ApiUnreachable
+from wgmesh_operator.api_resources import WATCHED_KINDS, WatchedResource
+from wgmesh_operator.controller import Controller, ReconcilePace, _MeshQueueEntry
 from wgmesh_operator.decisions.actions import Action, Apply, Kind
-from wgmesh_operator.liveness import Progress
+from wgmesh_operator.liveness import LivenessCheck
 
-FAST = Pace(debounce=0.001, first_retry=0.01, last_retry=0.05, turn=0.05, sweep=1000, resync=1000)
+FAST = ReconcilePace(
+    debounce=0.001, min_backoff=0.01, max_backoff=0.05, max_idle=0.05, sweep=1000, resync=1000
+)
 DEADLINE = 20.0
 
 
-def worker_of(api: MemoryApi, pace: Pace = FAST) -> Worker:
-    return Worker(
+def worker_of(api: MemoryApi, pace: ReconcilePace = FAST) -> Controller:
+    return Controller(
         api,
         DEPLOYMENT,
         entropy(),
-        Progress(time.monotonic),
+        LivenessCheck(time.monotonic),
         clock=time.monotonic,
         processor=time.thread_time,
         now=lambda: api.now,
@@ -46,7 +48,7 @@ def worker_of(api: MemoryApi, pace: Pace = FAST) -> Worker:
 
 
 @asynccontextmanager
-async def working(api: MemoryApi, pace: Pace = FAST) -> AsyncIterator[Worker]:
+async def working(api: MemoryApi, pace: ReconcilePace = FAST) -> AsyncIterator[Controller]:
     worker = worker_of(api, pace)
     task = asyncio.create_task(worker.run())
     try:
@@ -64,9 +66,9 @@ async def until(holds: Callable[[], Any], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
-def tell(api: MemoryApi, worker: Worker) -> None:
+def tell(api: MemoryApi, worker: Controller) -> None:
     """As watches do: everything, whether new or not."""
-    for watched in Watched:
+    for watched in WatchedResource:
         kinds = {w: k.value for k, w in WATCHED_KINDS.items()}
         for body in api.of_kind(kinds.get(watched, "Node")):
             worker.store.put(watched, body)
@@ -83,17 +85,17 @@ async def settled(api: MemoryApi) -> None:
     await until(lambda: nodes_of(api) == "0/3", "the status")
 
 
-async def another_pass(worker: Worker, passes: int) -> None:
+async def another_pass(worker: Controller, passes: int) -> None:
     await until(lambda: worker._progress.passes > passes, "another pass")
 
 
-async def quiet(api: MemoryApi, worker: Worker) -> None:
+async def quiet(api: MemoryApi, worker: Controller) -> None:
     """Wait until the worker has looked again and found nothing to do."""
     while True:
         before = len(api.done)
         for _ in range(2):
             passes = worker._progress.passes
-            worker.mark(["blue"])
+            worker.enqueue(["blue"])
             await another_pass(worker, passes)
         if len(api.done) == before:
             return
@@ -144,9 +146,9 @@ async def test_nothing_is_decided_before_everything_is_read() -> None:
     class Half(MemoryApi):
         unreachable = True
 
-        def list_all(self, watched: Watched) -> Any:
-            if self.unreachable and watched is Watched.MEMBERS:
-                raise Unreachable("not yet")
+        def list_all(self, watched: WatchedResource) -> Any:
+            if self.unreachable and watched is WatchedResource.MEMBERS:
+                raise ApiUnreachable("not yet")
             return super().list_all(watched)
 
     half = Half()
@@ -160,7 +162,7 @@ async def test_nothing_is_decided_before_everything_is_read() -> None:
 
 async def test_an_api_server_that_is_away_is_tried_until_it_is_back() -> None:
     api = cluster_of()
-    api.failures[Kind.MEMBER.value] = Unreachable("connection refused")
+    api.failures[Kind.MEMBER.value] = ApiUnreachable("connection refused")
     async with working(api) as worker:
         await until(lambda: worker._progress.failures >= 3, "tried again and again")
         assert api.of_kind("WgMeshNode") == []
@@ -187,11 +189,11 @@ async def test_conflicts_are_no_trouble() -> None:
     class Racy(MemoryApi):
         races = 5
 
-        def do(self, action: Action) -> Any:
+        def execute(self, action: Action) -> Any:
             if self.races and isinstance(action, Apply):
                 self.races -= 1
                 raise ApiError(409, "Conflict", "the object has been modified")
-            return super().do(action)
+            return super().execute(action)
 
     racy = Racy()
     racy.objects, racy._version = api.objects, api._version
@@ -211,7 +213,7 @@ async def test_a_broken_mesh_does_not_hold_up_another() -> None:
 
 async def test_requests_the_watch_missed_are_found_by_the_sweep() -> None:
     api = cluster_of()
-    async with working(api, Pace(debounce=0.001, turn=0.01, sweep=0.05, resync=1000)) as worker:
+    async with working(api, ReconcilePace(debounce=0.001, max_idle=0.01, sweep=0.05, resync=1000)) as worker:
         await settled(api)
         tell(api, worker)
         api.put(csr_body("r", csr_pem("n0", None), nodes=["n0"]))
@@ -224,7 +226,7 @@ async def test_requests_the_watch_missed_are_found_by_the_sweep() -> None:
 
 async def test_nodes_the_watch_missed_are_found_by_listing() -> None:
     api = cluster_of()
-    async with working(api, Pace(debounce=0.001, turn=0.01, sweep=1000, resync=0.1)):
+    async with working(api, ReconcilePace(debounce=0.001, max_idle=0.01, sweep=1000, resync=0.1)):
         await settled(api)
         api.put(node_body("n9", "192.0.2.99"))
         await until(lambda: api.get("WgMeshNode", "blue.n9"), "the new node is a member")
@@ -254,13 +256,13 @@ async def test_a_mesh_that_is_gone_is_forgotten() -> None:
     async with working(api) as worker:
         await settled(api)
         api.remove("WgMesh", "blue")
-        worker.store.put(Watched.MESHES, api.objects[("WgMesh", "blue")])
+        worker.store.put(WatchedResource.MESHES, api.objects[("WgMesh", "blue")])
 
         def leave() -> bool:
             for body in api.of_kind("WgMeshNode"):
                 if body["metadata"].get("deletionTimestamp"):
                     api.report(body["metadata"]["name"], phase="Left")
-                    worker.store.put(Watched.MEMBERS, body)
+                    worker.store.put(WatchedResource.MEMBERS, body)
             return ("WgMesh", "blue") not in api.objects
 
         await until(leave, "the mesh is gone")
@@ -273,8 +275,8 @@ async def test_who_undoes_everything_at_once_is_answered_less_and_less_often() -
     api = cluster_of()
 
     class Undoing(MemoryApi):
-        def do(self, action: Action) -> Any:
-            body = super().do(action)
+        def execute(self, action: Action) -> Any:
+            body = super().execute(action)
             if isinstance(action, Apply) and action.name == "wgmesh-blue-tunnel":
                 spec = self.objects[("DaemonSet", action.name)]["spec"]["template"]["spec"]
                 spec["hostNetwork"] = False
@@ -288,11 +290,15 @@ async def test_who_undoes_everything_at_once_is_answered_less_and_less_often() -
     def answers() -> int:
         return sum(action.name == "wgmesh-blue-tunnel" for action in undoing.done)
 
-    async with working(undoing, Pace(debounce=0.001, first_retry=60, last_retry=60, turn=0.05)) as worker:
-        await until(lambda: "blue" in worker._meshes and worker._meshes["blue"].streak > 5, "it is noticed")
+    async with working(
+        undoing, ReconcilePace(debounce=0.001, min_backoff=60, max_backoff=60, max_idle=0.05)
+    ) as worker:
+        await until(
+            lambda: "blue" in worker._meshes and worker._meshes["blue"].repeated_passes > 5, "it is noticed"
+        )
         before = answers()
         passes = worker._progress.passes
-        worker.mark(["red"])
+        worker.enqueue(["red"])
         await another_pass(worker, passes)
         assert answers() == before
 
@@ -308,15 +314,15 @@ async def test_five_hundred_things_are_done_at_once_and_the_rest_next() -> None:
 
 def test_after_a_pass_there_is_a_rest_four_times_as_long_as_it_kept_a_processor_busy() -> None:
     worked = iter((7.0, 7.1))
-    worker = Worker(
+    worker = Controller(
         MemoryApi(),
         DEPLOYMENT,
         entropy(),
-        Progress(time.monotonic),
+        LivenessCheck(time.monotonic),
         clock=lambda: 50.0,
         processor=lambda: next(worked),
         now=lambda: NOW,
     )
-    mesh = _Mesh()
+    mesh = _MeshQueueEntry()
     worker._plan("", mesh)
     assert mesh.rest_until == pytest.approx(50.4)

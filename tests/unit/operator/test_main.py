@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from tests.unit.operator.harness import DEPLOYMENT, MemoryApi, entropy, mesh_body, node_body
 
 from wgmesh_operator import handlers, main
-from wgmesh_operator.api_resources import WATCHED, Watched
-from wgmesh_operator.controller import Worker
-from wgmesh_operator.decisions.agent_defaults import Deployment
-from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, Progress, Stuck
+from wgmesh_operator.api_resources import WATCHED, WatchedResource
+from wgmesh_operator.controller import Controller
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
+from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, ControllerStuck, LivenessCheck
 
 
 class Clock:
@@ -28,9 +28,9 @@ class Clock:
         return self.now
 
 
-def worker_of(api: MemoryApi) -> Worker:
-    progress = Progress(time.monotonic)
-    return Worker(
+def worker_of(api: MemoryApi) -> Controller:
+    progress = LivenessCheck(time.monotonic)
+    return Controller(
         api,
         DEPLOYMENT,
         entropy(),
@@ -43,13 +43,13 @@ def worker_of(api: MemoryApi) -> Worker:
 
 def test_standing_still_for_long_is_told() -> None:
     clock = Clock()
-    progress = Progress(clock)
+    progress = LivenessCheck(clock)
     clock.now = STUCK_AFTER_SECONDS
     assert progress.check()["idle_seconds"] == STUCK_AFTER_SECONDS
     clock.now += 1
-    with pytest.raises(Stuck, match="no progress for 121 s"):
+    with pytest.raises(ControllerStuck, match="no progress for 121 s"):
         progress.check()
-    progress.beat()
+    progress.heartbeat()
     assert progress.check()["idle_seconds"] == 0
 
 
@@ -71,7 +71,7 @@ async def test_events_reach_the_store() -> None:
     }
 
     async def event(kind: str, what: str, body: dict[str, Any]) -> None:
-        handle: Any = tell[WATCHED[Watched(kind)].plural]
+        handle: Any = tell[WATCHED[WatchedResource(kind)].plural]
         assert await handle(type=what, body=kopf.Body(cast(Any, body))) is None
 
     node = node_body("n0")
@@ -100,10 +100,10 @@ def test_kopf_writes_nothing_of_its_own() -> None:
     assert settings.peering.standalone is True
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *args: str, **env: str) -> tuple[int, str, list[Deployment]]:
-    seen: list[Deployment] = []
+def run(monkeypatch: pytest.MonkeyPatch, *args: str, **env: str) -> tuple[int, str, list[AgentDefaults]]:
+    seen: list[AgentDefaults] = []
 
-    def record(deployment: Deployment, health_port: int, **_: Any) -> int:
+    def record(deployment: AgentDefaults, health_port: int, **_: Any) -> int:
         assert health_port == 8080
         seen.append(deployment)
         return 0
@@ -125,7 +125,7 @@ def test_settings_come_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert code == 0
     assert seen == [
-        Deployment(
+        AgentDefaults(
             "ns",
             "wgmesh:1",
             image_pull_secrets=("a", "b"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh_operator import probes
-from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, Progress
+from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, LivenessCheck
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "wgmesh"
 HOSTS = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def health(clock: Clock) -> probes.Health:
-    return probes.Health(Progress(clock), lambda: {"object: ValueError": 2})
+    return probes.Health(LivenessCheck(clock), lambda: {"object: ValueError": 2})
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def answering_somewhere(health: probes.Health, serving: contextlib.ExitStack) ->
             found.bind(("127.0.0.1", 0))
             port: int = found.getsockname()[1]
         with contextlib.suppress(OSError):
-            serving.enter_context(probes.answering(port, health.answer))
+            serving.enter_context(probes.probe_server(port, health.answer))
             return port
     raise AssertionError("no port is free")
 
@@ -63,7 +63,7 @@ def asked(host: str, port: int, path: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize("host", HOSTS)
 def test_before_the_api_server_is_found_the_operator_is_alive_and_not_ready(port: int, host: str) -> None:
     assert asked(host, port, probes.LIVENESS) == (200, b"waiting for the API server\n")
-    assert asked(host, port, probes.READINESS)[0] == 503
+    assert asked(host, port, probes.READINESS_PATH)[0] == 503
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -72,7 +72,7 @@ def test_afterwards_its_progress_and_what_it_rejected_are_shown(
 ) -> None:
     clock.now = 10 * STUCK_AFTER_SECONDS
     health.start()
-    assert asked(host, port, probes.READINESS)[0] == 200
+    assert asked(host, port, probes.READINESS_PATH)[0] == 200
     status, body = asked(host, port, probes.LIVENESS)
     assert (status, json.loads(body)["rejected"]) == (200, {"object: ValueError": 2})
     clock.now += STUCK_AFTER_SECONDS + 1
@@ -102,12 +102,12 @@ def test_a_port_that_is_taken_is_an_error(health: probes.Health) -> None:
     with (
         socket.create_server(("", 0)) as taken,
         pytest.raises(OSError, match="in use"),
-        probes.answering(taken.getsockname()[1], health.answer),
+        probes.probe_server(taken.getsockname()[1], health.answer),
     ):
         pass
 
 
 def test_the_chart_requests_what_is_answered() -> None:
     template = (CHART / "templates" / "operator" / "deployment.yaml").read_text()
-    for kind, path in (("liveness", probes.LIVENESS), ("readiness", probes.READINESS)):
+    for kind, path in (("liveness", probes.LIVENESS), ("readiness", probes.READINESS_PATH)):
         assert path in template.partition(f"{kind}Probe:")[2].splitlines()[1]

@@ -23,7 +23,7 @@ from tests.unit.operator.harness import (
 )
 
 from wgmesh_operator.decisions.plan import plan_mesh
-from wgmesh_operator.decisions.status.status_debounce import write_at
+from wgmesh_operator.decisions.status.status_debounce import next_write_at
 
 ENDPOINT = "wgmesh.dev/endpoint"
 
@@ -106,7 +106,7 @@ def test_bootstrap_addresses_follow_a_node_whose_address_changes_at_once() -> No
     plan = plan_mesh("blue", api.state(), DEPLOYMENT, api.now, entropy())
     assert plan.status is not None
     # however lately the status was written
-    assert write_at(before["status"], plan.status, api.now, api.now) == api.now
+    assert next_write_at(before["status"], plan.status, api.now, api.now) == api.now
     settle(api)
     assert bootstraps(api) == [
         {"node": "n0", "address": "10.0.0.77:5000", "outerAddress": "203.0.113.8:5000"}

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.operator.harness import MemoryApi
 
 from wgmesh_operator import startup
-from wgmesh_operator.api_client import Unreachable
-from wgmesh_operator.api_resources import Watched
+from wgmesh_operator.api_client import ApiUnreachable
+from wgmesh_operator.api_resources import WatchedResource
 from wgmesh_operator.decisions.actions import Json
 
 
@@ -24,9 +24,9 @@ class AwayApi(MemoryApi):
         super().__init__()
         self.calls = itertools.count(1)
 
-    def list_all(self, watched: Watched) -> tuple[list[Json], str]:
+    def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
         if next(self.calls) < 5:
-            raise Unreachable("connection refused")
+            raise ApiUnreachable("connection refused")
         return super().list_all(watched)
 
 
@@ -45,10 +45,10 @@ def test_who_waits_ends_when_it_is_told_to() -> None:
 
 
 def test_the_same_trouble_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr(startup, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(startup, "POLL_INTERVAL_SECONDS", 0.0)
     api = AwayApi()
-    startup.until_served(api)
-    assert next(api.calls) == 5 + len(Watched)
+    startup.wait_for_api(api)
+    assert next(api.calls) == 5 + len(WatchedResource)
     assert [record.getMessage() for record in caplog.records] == [
         "waiting for the API server to serve meshes: connection refused"
     ]

@@ -14,12 +14,12 @@ import pytest
 
 from wgmesh_agent.mesh.dataplane.reconciler import INTERVAL_SECONDS, Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.probing import liveness, path_mtu, service
-from wgmesh_agent.mesh.probing.liveness import MOST_A_SECOND, Hearing
-from wgmesh_agent.mesh.probing.service import MAX_PROBE_BYTES, Prober
+from wgmesh_agent.mesh.probing.liveness import MAX_PROBES_PER_SECOND, LivenessProber
+from wgmesh_agent.mesh.probing.service import MAX_PROBE_BYTES, ProbeService
 from wgmesh_agent.runtime import boot_clock
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -28,7 +28,7 @@ from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Interf
 
 OWN = ip_address("10.232.0.1")
 PEERS: dict[IPAddress, str] = {
-    ip_address(f"10.232.0.{number}"): f"n{number}" for number in range(2, 2 + int(MOST_A_SECOND))
+    ip_address(f"10.232.0.{number}"): f"n{number}" for number in range(2, 2 + int(MAX_PROBES_PER_SECOND))
 }
 FIRST = ip_address("10.232.0.2")
 HOUR = 3600.0
@@ -37,7 +37,7 @@ DEADLINE_SECONDS = 10.0
 
 def probe() -> bytes:
     """Of a peer that says it sends one each two seconds."""
-    peer = Hearing(random.Random(1))
+    peer = LivenessProber(random.Random(1))
     peer.set_peers({OWN: "n1"}, 0.0)
     ((_, payload),) = peer.due(1.0)
     return payload
@@ -68,14 +68,14 @@ def suspended(monkeypatch: pytest.MonkeyPatch) -> Suspended:
     return clock
 
 
-class Noted(Prober):
+class Noted(ProbeService):
     """Sends nothing, and notes to whom it would have."""
 
     def __init__(self) -> None:
         endpoint = Endpoint(ip_address("127.0.0.1"), 54540)
         device = Device("wg0")
         super().__init__(
-            OWN, 0, 1420, lambda: PEERS, Changes(), device=lambda: device,
+            OWN, 0, 1420, lambda: PEERS, Signal(), device=lambda: device,
             endpoint=lambda _device, _address: endpoint, paths_changed=lambda: None,
         )  # fmt: skip
         self.sent: list[tuple[IPAddress, bytes]] = []
@@ -114,7 +114,7 @@ class Noted(Prober):
 async def noted(suspended: Suspended, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Noted]:
     """At work; each peer's next probe, and all else that would wake it but for a resume, is hours away."""
     made = Noted()
-    monkeypatch.setattr(liveness, "PROBES_A_SECOND", len(PEERS) / (100 * HOUR))
+    monkeypatch.setattr(liveness, "PROBES_PER_SECOND", len(PEERS) / (100 * HOUR))
     monkeypatch.setattr(path_mtu, "NOT_READY_SECONDS", HOUR)
     monkeypatch.setattr(service, "RESUME_SECONDS", 0.2)
     async with made.at_work():
@@ -133,11 +133,11 @@ async def test_a_link_that_was_heard_before_a_suspend_is_not_heard_after_it(
     noted: Noted, suspended: Suspended
 ) -> None:
     noted.hear(FIRST)
-    assert noted.links()["n2"].heard
+    assert noted.links()["n2"].receiving
     suspended.seconds += 200 * HOUR
     link = noted.links()["n2"]
-    assert not link.heard
-    assert (link.heard_seconds_ago or 0) >= 200 * HOUR
+    assert not link.receiving
+    assert (link.last_received_seconds_ago or 0) >= 200 * HOUR
 
 
 async def test_what_passes_is_not_asked_of_a_link_that_slept(noted: Noted, suspended: Suspended) -> None:
@@ -156,14 +156,14 @@ async def test_who_is_asked_or_back_after_a_suspend_is_probed_at_once(
     noted: Noted, suspended: Suspended
 ) -> None:
     noted.hear(FIRST)
-    noted.ask([FIRST])
+    noted.probe_now([FIRST])
     suspended.seconds += HOUR
     noted.sent.clear()
-    noted.ask([FIRST])
+    noted.probe_now([FIRST])
     assert noted.probed() == {FIRST}
     noted.sent.clear()
-    noted.news(FIRST, failed=False)
-    noted.ask([])
+    noted.on_member_change(FIRST, failed=False)
+    noted.probe_now([])
     assert noted.probed() == {FIRST}
 
 
@@ -176,7 +176,7 @@ class Ground:
     def __init__(self) -> None:
         ranges = (ip_network("10.232.0.0/16"),)
         own_key = PrivateKey(bytes(32))
-        ledger = Ledger(Own("me", own_key.public(), (OWN,), ranges))
+        ledger = Ledger(LocalClaim("me", own_key.public(), (OWN,), ranges))
         where = Endpoint(ip_address("192.0.2.7"), 54540)
         assert ledger.accept(Claim("n2", KEY, (FIRST,), (where,)), Origin.PEERS, time.time()) is None
         spec = InterfaceSpec("wg0", (ip_interface(OWN),), ranges, 1420)

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from wgmesh_agent.runtime import borders
-from wgmesh_agent.runtime.log_limit import LINES_A_WINDOW
+from wgmesh_agent.runtime.log_limit import MAX_LINES_PER_WINDOW
 
 UNITS = borders.border("test units", "numbers that a test hands over")
 
@@ -45,7 +45,7 @@ def test_a_flood_is_counted_whole_and_logged_in_a_few_lines() -> None:
         for unit in range(10_000):
             UNITS.reject("Flooded", f"sender {unit} " + "x" * 1000, "odd")
     assert count("Flooded") == before + 10_000
-    assert len(logs) <= LINES_A_WINDOW + 1
+    assert len(logs) <= MAX_LINES_PER_WINDOW + 1
     assert all(len(line["sender"]) <= borders.MAX_SENDER_CHARACTERS for line in logs)
 
 

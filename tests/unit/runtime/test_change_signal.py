@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from wgmesh_agent.runtime import debounced_writer
-from wgmesh_agent.runtime.change_signal import Changes
-from wgmesh_agent.runtime.debounced_writer import Writer
+from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.debounced_writer import DebouncedWriter
 
 DEADLINE_SECONDS = 30.0
 
@@ -19,23 +19,23 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_a_change_that_came_before_the_question_is_answered_at_once() -> None:
-    changes = Changes()
+    changes = Signal()
     seen = changes.generation
-    changes.bump()
-    assert await changes.after(seen)
+    changes.notify()
+    assert await changes.wait_after(seen)
 
 
 async def test_everybody_who_waits_hears_of_a_change() -> None:
-    changes = Changes()
-    waiting = [asyncio.create_task(changes.after(changes.generation)) for _ in range(3)]
+    changes = Signal()
+    waiting = [asyncio.create_task(changes.wait_after(changes.generation)) for _ in range(3)]
     await asyncio.sleep(0)
-    changes.bump()
+    changes.notify()
     assert await asyncio.gather(*waiting) == [True, True, True]
 
 
 async def test_without_a_change_the_time_runs_out() -> None:
-    changes = Changes()
-    assert not await changes.after(changes.generation, 0.01)
+    changes = Signal()
+    assert not await changes.wait_after(changes.generation, 0.01)
 
 
 class Disk:
@@ -66,17 +66,17 @@ def disk() -> Disk:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debounced_writer, "CALM_SECONDS", 0.0)
+    monkeypatch.setattr(debounced_writer, "MIN_INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(debounced_writer, "RETRY_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("hasty")
 async def test_the_writer_writes_at_the_start_and_after_every_change(disk: Disk) -> None:
-    changes = Changes()
-    task = asyncio.create_task(Writer(changes, disk.collect, "snapshot").run())
+    changes = Signal()
+    task = asyncio.create_task(DebouncedWriter(changes, disk.collect, "snapshot").run())
     await until(lambda: disk.written == [0])
     disk.state = 1
-    changes.bump()
+    changes.notify()
     await until(lambda: disk.written == [0, 1])
     task.cancel()
 
@@ -84,32 +84,32 @@ async def test_the_writer_writes_at_the_start_and_after_every_change(disk: Disk)
 @pytest.mark.usefixtures("hasty")
 async def test_a_full_disk_is_tried_again_until_the_state_of_then_is_written(disk: Disk) -> None:
     disk.full = True
-    changes = Changes()
-    task = asyncio.create_task(Writer(changes, disk.collect, "snapshot").run())
+    changes = Signal()
+    task = asyncio.create_task(DebouncedWriter(changes, disk.collect, "snapshot").run())
     await until(lambda: disk.attempts >= 3)
     assert not disk.written
     disk.state, disk.full = 7, False
     # What was collected a moment before may be written first; the change after it is not forgotten.
-    changes.bump()
+    changes.notify()
     await until(lambda: disk.written[-1:] == [7])
     task.cancel()
 
 
 async def test_a_write_asked_for_tells_whether_it_is_on_disk(disk: Disk) -> None:
-    writer = Writer(Changes(), disk.collect, "snapshot")
-    assert await writer.write()
+    writer = DebouncedWriter(Signal(), disk.collect, "snapshot")
+    assert await writer.write_now()
     disk.full = True
-    assert not await writer.write()
+    assert not await writer.write_now()
 
 
 async def test_a_hundred_who_ask_at_once_share_a_few_writes_and_all_find_their_state_in_them(
     disk: Disk,
 ) -> None:
-    writer = Writer(Changes(), disk.collect, "snapshot")
+    writer = DebouncedWriter(Signal(), disk.collect, "snapshot")
 
     async def one(number: int) -> bool:
         disk.state = max(disk.state, number)
-        assert await writer.write()
+        assert await writer.write_now()
         return max(disk.written) >= number
 
     assert all(await asyncio.gather(*(one(number) for number in range(100))))

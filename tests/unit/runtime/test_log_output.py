@@ -13,7 +13,7 @@ import structlog
 
 from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
 from wgmesh_agent.runtime.log_output import ATOMIC_BYTES, LogOutput, lost_lines
-from wgmesh_agent.runtime.logging_config import configure
+from wgmesh_agent.runtime.logging_config import configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_a_line_whose_reader_has_gone_is_lost_and_counted() -> None:
     os.close(reader)
     before = lost_lines()
     with os.fdopen(writer, "w") as stream:
-        configure(Verbosity.DEBUG, LogFormat.TEXT, stream)
+        configure_logging(Verbosity.DEBUG, LogFormat.TEXT, stream)
         structlog.get_logger().error("nobody reads this")
         logging.getLogger("library").error("nor this")
     assert lost_lines() == before + 2

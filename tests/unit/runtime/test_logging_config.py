@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.runtime.log_levels import LogFormat, Verbosity
-from wgmesh_agent.runtime.logging_config import REDACTED, configure, redact_secrets
+from wgmesh_agent.runtime.logging_config import REDACTED, configure_logging, redact_secrets
 
 
 class Terminal(StringIO):
@@ -35,13 +35,13 @@ def _logging_as_before() -> Iterator[None]:
 
 def text_log(verbosity: Verbosity = Verbosity.DEBUG) -> StringIO:
     stream = StringIO()
-    configure(verbosity, LogFormat.TEXT, stream)
+    configure_logging(verbosity, LogFormat.TEXT, stream)
     return stream
 
 
 def json_log() -> StringIO:
     stream = StringIO()
-    configure(Verbosity.DEBUG, LogFormat.JSON, stream)
+    configure_logging(Verbosity.DEBUG, LogFormat.JSON, stream)
     return stream
 
 
@@ -77,7 +77,7 @@ def test_a_json_line_is_a_document_with_utc_time() -> None:
 )
 def test_flags_choose_what_is_shown(verbosity: Verbosity, shown: list[str]) -> None:
     stream = StringIO()
-    configure(verbosity, LogFormat.JSON, stream)
+    configure_logging(verbosity, LogFormat.JSON, stream)
     log = structlog.get_logger()
     for level in ("debug", "info", "warning", "error"):
         getattr(log, level)("x")
@@ -106,7 +106,7 @@ def test_libraries_do_not_drown_ours_in_debug() -> None:
 
 def test_colour_is_for_terminals_only() -> None:
     stream = Terminal()
-    configure(Verbosity.DEBUG, LogFormat.TEXT, stream)
+    configure_logging(Verbosity.DEBUG, LogFormat.TEXT, stream)
     structlog.get_logger().error("x")
     assert "\x1b[31m" in stream.getvalue()
     plain = text_log()

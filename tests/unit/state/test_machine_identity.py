@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh_agent.state.machine_identity import MACHINE_ID, PRODUCT, Machine, from_json, this_machine
-from wgmesh_agent.state.store import MACHINE, StateFolder
+from wgmesh_agent.state.store import MACHINE, StateStore
 
 HERE = Machine("id", "board", frozenset({"card", "other card"}))
 
@@ -70,7 +70,7 @@ def test_a_machine_tells_hashes_of_what_its_files_say(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_machine_becomes_this_one_s(tmp_path: Path) -> None:
-    folder = StateFolder(tmp_path, "blue")
+    folder = StateStore(tmp_path, "blue")
     assert not folder.is_of_another(HERE)
     assert folder.is_of_another(Machine("clone", "clone"))
     (folder.path / MACHINE).write_text("damaged")
@@ -78,7 +78,7 @@ def test_a_folder_without_a_machine_becomes_this_one_s(tmp_path: Path) -> None:
 
 
 def test_what_is_set_aside_is_kept_and_out_of_the_way(tmp_path: Path) -> None:
-    folder = StateFolder(tmp_path, "blue")
+    folder = StateStore(tmp_path, "blue")
     key = folder.private_key()
     folder.is_of_another(HERE)
     aside = folder.set_aside()

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.state.store import EARLIER_MEMBERS, MEMBERS, StateFolder
+from wgmesh_agent.state.store import EARLIER_MEMBERS, MEMBERS, StateStore
 from wgmesh_agent.wireguard.keys import PublicKey
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[StateFolder]:
-    folder = StateFolder(tmp_path, "lab")
+def folder(tmp_path: Path) -> Iterator[StateStore]:
+    folder = StateStore(tmp_path, "lab")
     yield folder
     folder.close()
 
@@ -23,14 +23,14 @@ def member(number: int) -> Binding:
     return Binding(claim, Origin.ADMITTED, since=1.0)
 
 
-def test_a_damaged_snapshot_gives_way_to_the_one_before(folder: StateFolder) -> None:
+def test_a_damaged_snapshot_gives_way_to_the_one_before(folder: StateStore) -> None:
     folder.save_members([member(1)])
     folder.save_members([member(1), member(2)])
     (folder.path / MEMBERS).write_bytes(b"{")
     assert folder.members() == [member(1)]
 
 
-def test_two_damaged_snapshots_are_both_kept_and_count_as_none(folder: StateFolder) -> None:
+def test_two_damaged_snapshots_are_both_kept_and_count_as_none(folder: StateStore) -> None:
     folder.save_members([member(1)])
     folder.save_members([member(2)])
     (folder.path / MEMBERS).write_bytes(b"{")
@@ -40,7 +40,7 @@ def test_two_damaged_snapshots_are_both_kept_and_count_as_none(folder: StateFold
     assert kept == [b"[", b"{"]
 
 
-def test_saving_after_damage_makes_no_earlier_snapshot_of_nothing(folder: StateFolder) -> None:
+def test_saving_after_damage_makes_no_earlier_snapshot_of_nothing(folder: StateStore) -> None:
     folder.save_members([member(1)])
     folder.save_members([member(1), member(2)])
     (folder.path / MEMBERS).write_bytes(b"{")

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.runtime import checksummed_file
-from wgmesh_agent.runtime.checksummed_file import DamagedFile
+from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.state.codec import members_from_json, members_to_json, mesh_to_json
-from wgmesh_agent.state.store import CLOCK, MEMBERS, MESH, MeshInUse, StateFolder
+from wgmesh_agent.state.store import CLOCK, MEMBERS, MESH, MeshLocked, StateStore
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.values import usable_address
@@ -52,22 +52,22 @@ BINDING = Binding(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> StateFolder:
-    return StateFolder(tmp_path, "blue")
+def folder(tmp_path: Path) -> StateStore:
+    return StateStore(tmp_path, "blue")
 
 
-def test_a_restart_finds_the_key_the_mesh_and_the_members(folder: StateFolder, tmp_path: Path) -> None:
+def test_a_restart_finds_the_key_the_mesh_and_the_members(folder: StateStore, tmp_path: Path) -> None:
     key = folder.private_key()
     folder.save_mesh(RECORD)
     folder.save_members([BINDING])
     folder.close()
-    again = StateFolder(tmp_path, "blue")
+    again = StateStore(tmp_path, "blue")
     assert again.private_key() == key
     assert again.mesh() == RECORD
     assert again.members() == [BINDING]
 
 
-def test_everything_is_for_root_only(folder: StateFolder) -> None:
+def test_everything_is_for_root_only(folder: StateStore) -> None:
     folder.private_key()
     folder.save_mesh(RECORD)
     folder.save_members([BINDING])
@@ -75,43 +75,43 @@ def test_everything_is_for_root_only(folder: StateFolder) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.path.iterdir()} == {0o600}
 
 
-def test_a_second_agent_is_told_which_process_has_the_mesh(folder: StateFolder, tmp_path: Path) -> None:
-    with pytest.raises(MeshInUse, match=str(os.getpid())):
-        StateFolder(tmp_path, "blue")
+def test_a_second_agent_is_told_which_process_has_the_mesh(folder: StateStore, tmp_path: Path) -> None:
+    with pytest.raises(MeshLocked, match=str(os.getpid())):
+        StateStore(tmp_path, "blue")
     folder.close()
-    StateFolder(tmp_path, "blue").close()
+    StateStore(tmp_path, "blue").close()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"null", b'{"format": 1}', b"\xff" * 100, b"[" * 100_000])
-def test_a_damaged_mesh_file_is_set_aside_and_told(folder: StateFolder, damage: bytes) -> None:
+def test_a_damaged_mesh_file_is_set_aside_and_told(folder: StateStore, damage: bytes) -> None:
     (folder.path / MESH).write_bytes(damage)
-    with pytest.raises(DamagedFile, match="set aside") as caught:
+    with pytest.raises(CorruptFile, match="set aside") as caught:
         folder.mesh()
     assert caught.value.kept.read_bytes() == damage
     assert folder.mesh() is None
 
 
-def test_a_changed_byte_is_noticed(folder: StateFolder) -> None:
+def test_a_changed_byte_is_noticed(folder: StateStore) -> None:
     folder.save_mesh(RECORD)
     path = folder.path / MESH
     path.write_bytes(path.read_bytes().replace(b"10.232.0.5", b"10.232.0.6"))
-    with pytest.raises(DamagedFile, match="checksum"):
+    with pytest.raises(CorruptFile, match="checksum"):
         folder.mesh()
 
 
-def test_a_truncated_file_is_noticed_at_any_length(folder: StateFolder) -> None:
+def test_a_truncated_file_is_noticed_at_any_length(folder: StateStore) -> None:
     folder.save_mesh(RECORD)
     path = folder.path / MESH
     whole = path.read_bytes()
     for length in range(0, len(whole) - 1, 37):
         path.write_bytes(whole[:length])
-        with pytest.raises(DamagedFile):
+        with pytest.raises(CorruptFile):
             folder.mesh()
 
 
-def test_a_whole_file_with_a_wrong_field_is_set_aside(folder: StateFolder) -> None:
+def test_a_whole_file_with_a_wrong_field_is_set_aside(folder: StateStore) -> None:
     checksummed_file.save(folder.path / MESH, {"mesh": "blue"})
-    with pytest.raises(DamagedFile, match="field"):
+    with pytest.raises(CorruptFile, match="field"):
         folder.mesh()
 
 
@@ -145,16 +145,16 @@ def test_a_whole_file_with_a_wrong_field_is_set_aside(folder: StateFolder) -> No
     ],
 )
 def test_an_odd_value_with_a_right_checksum_is_quarantined(
-    folder: StateFolder, field: str, value: object
+    folder: StateStore, field: str, value: object
 ) -> None:
     checksummed_file.save(folder.path / MESH, {**mesh_to_json(RECORD), field: value})
-    with pytest.raises(DamagedFile, match="field") as caught:
+    with pytest.raises(CorruptFile, match="field") as caught:
         folder.mesh()
     assert "\n" not in str(caught.value)
     assert folder.mesh() is None
 
 
-def test_a_directory_in_place_of_the_mesh_file_is_an_os_error(folder: StateFolder) -> None:
+def test_a_directory_in_place_of_the_mesh_file_is_an_os_error(folder: StateStore) -> None:
     (folder.path / MESH).mkdir()
     with pytest.raises(IsADirectoryError):
         folder.mesh()
@@ -176,32 +176,32 @@ def test_endpoints_and_addresses_that_earlier_versions_took_are_left_out_of_a_sn
     )
 
 
-def test_damaged_members_count_as_none_and_are_kept_aside(folder: StateFolder) -> None:
+def test_damaged_members_count_as_none_and_are_kept_aside(folder: StateStore) -> None:
     (folder.path / MEMBERS).write_bytes(b"half a fi")
     assert folder.members() == []
     assert any(file.read_bytes() == b"half a fi" for file in folder.path.iterdir())
 
 
-def test_a_damaged_key_is_set_aside_and_the_next_one_is_new(folder: StateFolder) -> None:
+def test_a_damaged_key_is_set_aside_and_the_next_one_is_new(folder: StateStore) -> None:
     (folder.path / "wireguard.key").write_text("not a key")
-    with pytest.raises(DamagedFile) as caught:
+    with pytest.raises(CorruptFile) as caught:
         folder.private_key()
     assert "not a key" not in str(caught.value)
     assert folder.private_key() == folder.private_key()
 
 
-def test_a_folder_is_blank_until_a_mesh_is_entered_from_it(folder: StateFolder) -> None:
+def test_a_folder_is_blank_until_a_mesh_is_entered_from_it(folder: StateStore) -> None:
     folder.private_key()
-    assert folder.is_blank()
+    assert folder.is_empty()
     folder.save_mesh(RECORD)
-    assert not folder.is_blank()
-    folder.forget()
-    assert not folder.is_blank()
+    assert not folder.is_empty()
+    folder.clear()
+    assert not folder.is_empty()
 
 
-def test_leaving_removes_the_folder(folder: StateFolder) -> None:
+def test_leaving_removes_the_folder(folder: StateStore) -> None:
     folder.private_key()
-    folder.forget()
+    folder.clear()
     assert not folder.path.exists()
 
 
@@ -232,20 +232,20 @@ def test_on_a_full_disk_a_remembered_mesh_is_gone_on_with_and_a_new_one_is_not(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    known, fresh = StateFolder(tmp_path, "blue"), StateFolder(tmp_path, "green")
+    known, fresh = StateStore(tmp_path, "blue"), StateStore(tmp_path, "green")
     known.save_mesh(RECORD)
     monkeypatch.setattr(checksummed_file, "save", full)
-    known.keep_mesh(RECORD)
+    known.save_mesh_if_possible(RECORD)
     assert known.mesh() == RECORD
     with pytest.raises(OSError, match="No space left"):
-        fresh.keep_mesh(RECORD)
+        fresh.save_mesh_if_possible(RECORD)
     known.close()
     fresh.close()
 
 
-def test_the_clock_s_steps_are_remembered_and_a_damaged_file_is_forgotten(folder: StateFolder) -> None:
-    assert folder.clock() == []
-    assert folder.keep_clock([(1.5, 1000.0), (20.0, -3600.0)])
-    assert folder.clock() == [(1.5, 1000.0), (20.0, -3600.0)]
+def test_the_clock_s_steps_are_remembered_and_a_damaged_file_is_forgotten(folder: StateStore) -> None:
+    assert folder.clock_steps() == []
+    assert folder.save_clock_steps([(1.5, 1000.0), (20.0, -3600.0)])
+    assert folder.clock_steps() == [(1.5, 1000.0), (20.0, -3600.0)]
     (folder.path / CLOCK).write_text("{")
-    assert folder.clock() == []
+    assert folder.clock_steps() == []

@@ -24,7 +24,7 @@ def test_a_clock_that_is_never_stepped_is_kept_once() -> None:
     kept = Kept()
     clock = ClockSteps((), kept)
     for now in (10.0, 25.0, 40.2):
-        clock.look(1000.0 + now, now)
+        clock.update(1000.0 + now, now)
     assert kept == [[(10.0, 1000.0)]]
 
 
@@ -32,7 +32,7 @@ def test_what_could_not_be_kept_is_tried_again() -> None:
     answers = iter([False, False, True])
     clock = ClockSteps((), lambda _: next(answers))
     for now in (10.0, 25.0, 40.0, 55.0):
-        clock.look(1000.0 + now, now)
+        clock.update(1000.0 + now, now)
     assert not list(answers)
 
 
@@ -40,13 +40,13 @@ def test_spans_that_ended_before_any_session_began_are_forgotten() -> None:
     kept = Kept()
     clock = ClockSteps((), kept)
     for now, ahead in ((10.0, HOUR), (20.0, 0.0), (150.0, -HOUR), (210.0, 0.0)):
-        clock.look(now + ahead, now)
+        clock.update(now + ahead, now)
     assert kept[-1] == [(20.0, 0.0), (150.0, -HOUR), (210.0, 0.0)]
 
 
 def test_a_stamp_no_remembered_clock_made_is_from_before_the_last_step_seen() -> None:
     clock = ClockSteps([(10.0, HOUR)])
-    clock.look(50.0, 50.0)
+    clock.update(50.0, 50.0)
     assert clock.stamped_at(2 * HOUR) == 50.0
 
 
@@ -56,11 +56,11 @@ def test_a_stamp_is_never_taken_to_be_older_than_it_is(
 ) -> None:
     clock, now, stamps = ClockSteps(), 100.0, []
     for pause, ahead in steps:
-        clock.look(now + ahead, now)
+        clock.update(now + ahead, now)
         made = now + data.draw(st.floats(0.0, pause))
         stamps.append((made + ahead, made))
         now += pause
     ahead = min(0.0, *(ahead for _, ahead in steps)) - HOUR
-    clock.look(now + ahead, now)
+    clock.update(now + ahead, now)
     for stamp, made in stamps:
         assert clock.stamped_at(stamp) >= made - SAME_CLOCK_SECONDS - 0.001 or now - made > 180.0

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given
 from tests.unit.wireguard.devices import ENDPOINTS, KEYS, NOW, OTHER, OWN, OWN_PUBLIC, devices, wishes
 
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetDevice, SetPeer, diff, holders, superseded
+from wgmesh_agent.wireguard.diff import (
+    Change,
+    RemovePeer,
+    SetDevice,
+    SetPeer,
+    allowed_ip_owners,
+    diff,
+    superseded_removals,
+)
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
-from wgmesh_agent.wireguard.patch import applied, written_endpoints
+from wgmesh_agent.wireguard.patch import apply, endpoint_write_times
 
 A, B = KEYS[:2]
 FIRST, SECOND = ENDPOINTS[:2]
@@ -33,13 +41,13 @@ def device(*peers: Peer) -> Device:
 
 @given(wishes(), devices())
 def test_applied_once_nothing_is_left_to_do(desired: DesiredDevice, actual: Device) -> None:
-    result = applied(actual, changes(desired, actual), now_unix=NOW)
+    result = apply(actual, changes(desired, actual), now_unix=NOW)
     assert changes(desired, result) == ()
 
 
 @given(wishes(), devices())
 def test_the_result_is_what_was_desired(desired: DesiredDevice, actual: Device) -> None:
-    result = applied(actual, changes(desired, actual), now_unix=NOW)
+    result = apply(actual, changes(desired, actual), now_unix=NOW)
     assert result.public_key == OWN_PUBLIC
     assert desired.listen_port in (0, result.listen_port)
     assert result.fwmark == actual.fwmark
@@ -70,10 +78,10 @@ def test_the_result_is_what_was_desired(desired: DesiredDevice, actual: Device) 
 def test_a_range_that_stays_wanted_is_never_at_no_peer(desired: DesiredDevice, actual: Device) -> None:
     wanted = {one for peer in desired.peers if peer.public_key != OWN_PUBLIC for one in peer.allowed_ips}
     # A peer that has our own key is thrown out by WireGuard as soon as the key is set.
-    carried = {one for one, key in holders(actual).items() if key != OWN_PUBLIC} & wanted
+    carried = {one for one, key in allowed_ip_owners(actual).items() if key != OWN_PUBLIC} & wanted
     for change in changes(desired, actual):
-        actual = applied(actual, [change], now_unix=NOW)
-        assert carried <= set(holders(actual))
+        actual = apply(actual, [change], now_unix=NOW)
+        assert carried <= set(allowed_ip_owners(actual))
 
 
 @given(wishes(), devices())
@@ -142,7 +150,7 @@ def test_candidates_take_turns_until_one_answers() -> None:
         for change in changes(wanted, current, now):
             assert isinstance(change, SetPeer)
             seen.append((now - NOW, change.endpoint))
-        current = applied(current, changes(wanted, current, now), now_unix=now)
+        current = apply(current, changes(wanted, current, now), now_unix=now)
         now += 2
     assert seen == [(0, FIRST), (6, SECOND), (12, FIRST), (18, SECOND)]
 
@@ -194,14 +202,16 @@ def test_our_own_key_is_never_a_peer() -> None:
 
 
 def test_a_peer_that_has_gone_is_not_made_again_by_a_change_to_it() -> None:
-    result = applied(device(), [SetPeer(A, FIRST)], now_unix=NOW)
+    result = apply(device(), [SetPeer(A, FIRST)], now_unix=NOW)
     assert result.peers == {}
 
 
 def test_the_time_of_writing_an_endpoint_is_kept_until_the_peer_goes() -> None:
-    written = written_endpoints({A: 1.0}, [SetPeer(B, FIRST), SetPeer(A, keepalive_seconds=1)], now_unix=NOW)
+    written = endpoint_write_times(
+        {A: 1.0}, [SetPeer(B, FIRST), SetPeer(A, keepalive_seconds=1)], now_unix=NOW
+    )
     assert written == {A: 1.0, B: NOW}
-    assert written_endpoints(written, [RemovePeer(B), SetDevice(OWN)], now_unix=NOW) == {A: 1.0}
+    assert endpoint_write_times(written, [RemovePeer(B), SetDevice(OWN)], now_unix=NOW) == {A: 1.0}
 
 
 def test_five_thousand_peers_are_compared_within_the_time_a_loop_can_spare() -> None:
@@ -221,12 +231,12 @@ def test_five_thousand_peers_are_compared_within_the_time_a_loop_can_spare() -> 
 @given(wishes(), devices())
 def test_only_who_has_nothing_left_may_be_removed_later(desired: DesiredDevice, actual: Device) -> None:
     changes = diff(desired, actual, now_unix=NOW, own_public=OWN_PUBLIC)
-    late = superseded(changes, actual)
-    between = applied(actual, [change for change in changes if change not in late], now_unix=NOW)
+    late = superseded_removals(changes, actual)
+    between = apply(actual, [change for change in changes if change not in late], now_unix=NOW)
     assert not any(
         peer.allowed_ips for change in late if (peer := between.peers.get(change.public_key)) is not None
     )
-    assert applied(between, late, now_unix=NOW).peers == applied(actual, changes, now_unix=NOW).peers
+    assert apply(between, late, now_unix=NOW).peers == apply(actual, changes, now_unix=NOW).peers
     for change in changes:
         if isinstance(change, RemovePeer) and change not in late:
             taken = {one for other in changes if isinstance(other, SetPeer) for one in other.add_allowed_ips}

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from wgmesh_agent.wireguard.endpoint_candidates import after, elsewhere, is_stale, outside
+from wgmesh_agent.wireguard.endpoint_candidates import elsewhere, is_stale, next_candidate, outside
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
 
@@ -32,15 +32,15 @@ PEER = Peer(PublicKey(bytes(32)), A)
 def test_candidates_take_turns(
     current: Endpoint | None, candidates: tuple[Endpoint, ...], expected: Endpoint | None
 ) -> None:
-    assert after(current, candidates) == expected
+    assert next_candidate(current, candidates) == expected
 
 
 def test_an_endpoint_read_back_without_its_zone_is_the_same_candidate() -> None:
     zoned, unzoned = (Endpoint(ip_address(one), 51820) for one in ("fe80::1%2", "fe80::1"))
-    assert after(unzoned, (zoned,)) is None
-    assert after(unzoned, (zoned, A)) == A
+    assert next_candidate(unzoned, (zoned,)) is None
+    assert next_candidate(unzoned, (zoned, A)) == A
     other = Endpoint(ip_address("fe80::1%3"), 51820)
-    assert after(zoned, (zoned, other)) == other
+    assert next_candidate(zoned, (zoned, other)) == other
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from wgmesh_agent.wireguard.genl import (
 )
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Network, Peer
-from wgmesh_agent.wireguard.patch import applied
+from wgmesh_agent.wireguard.patch import apply
 
 THROWAWAY = PublicKey(b"\xee" * 32)
 A = KEYS[0]
@@ -56,7 +56,7 @@ def test_what_the_kernel_makes_of_it_is_the_predicted_outcome(desired: DesiredDe
     receiver = Receiver(actual)
     for payload in encoded(changes):
         kernel_set(receiver, payload)
-    expected = applied(actual, changes, now_unix=NOW)
+    expected = apply(actual, changes, now_unix=NOW)
     stamps = {key: peer.endpoint_written for key, peer in expected.peers.items()}
     got = receiver.result()
     peers = {key: replace(peer, endpoint_written=stamps.get(key, 0.0)) for key, peer in got.peers.items()}

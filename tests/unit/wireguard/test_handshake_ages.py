@@ -21,7 +21,7 @@ def device(handshake: float) -> Device:
 
 def seen(ages: HandshakeAges, handshake: float, now_unix: float, now: float) -> float:
     """How old the handshake is taken to be."""
-    return now_unix - ages.look(device(handshake), now_unix, now).peers[KEY].last_handshake
+    return now_unix - ages.update(device(handshake), now_unix, now).peers[KEY].last_handshake
 
 
 def test_on_a_steady_clock_an_age_is_the_clock_s() -> None:
@@ -29,7 +29,7 @@ def test_on_a_steady_clock_an_age_is_the_clock_s() -> None:
     assert seen(ages, 1000.0, 1100.0, 50.0) == 100.0
     assert seen(ages, 1000.0, 1115.0, 65.0) == 115.0
     assert ages.next_deadline(1115.0) is None
-    assert not ages.lost(1300.0, 250.0)
+    assert not ages.blocked_by_clock_step(1300.0, 250.0)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
@@ -58,21 +58,21 @@ def test_a_peer_is_lost_when_its_session_is_over_and_the_clock_was_set_back() ->
     now_unix = 1025.0 - HOUR
     seen(ages, 1000.0, now_unix, 75.0)
     assert ages.next_deadline(now_unix) == 50.0 + 180.0
-    assert not ages.lost(now_unix, 229.0)
-    assert ages.lost(now_unix + 155.0, 230.0) == {KEY}
+    assert not ages.blocked_by_clock_step(now_unix, 229.0)
+    assert ages.blocked_by_clock_step(now_unix + 155.0, 230.0) == {KEY}
 
 
 def test_a_peer_made_anew_is_lost_no_more() -> None:
     ages = HandshakeAges()
     seen(ages, 1000.0, 1010.0, 60.0)
-    ages.look(device(0.0), 1200.0 - HOUR, 250.0)
-    assert not ages.lost(1200.0 - HOUR, 250.0)
+    ages.update(device(0.0), 1200.0 - HOUR, 250.0)
+    assert not ages.blocked_by_clock_step(1200.0 - HOUR, 250.0)
     assert ages.next_deadline(1200.0 - HOUR) is None
 
 
 def test_a_peer_without_a_handshake_is_left_as_it_is() -> None:
     found = device(0.0)
-    assert HandshakeAges().look(found, 1000.0, 1.0) == found
+    assert HandshakeAges().update(found, 1000.0, 1.0) == found
 
 
 def test_an_agent_started_after_a_step_back_knows_how_old_a_handshake_is_that_lies_ahead() -> None:
@@ -89,4 +89,4 @@ def test_an_agent_started_after_a_step_back_knows_how_old_a_handshake_is_that_li
     now_unix = 1050.0 - HOUR
     assert seen(after, 1000.0, now_unix, 100.0) == 50.0
     assert after.next_deadline(now_unix) == 50.0 + 180.0
-    assert after.lost(now_unix + 130.0, 230.0) == {KEY}
+    assert after.blocked_by_clock_step(now_unix + 130.0, 230.0) == {KEY}

@@ -48,12 +48,12 @@ def test_an_odd_answer_is_an_error_of_the_kernel_and_is_counted(answer: Any) -> 
     with (
         capture_logs(),
         pytest.raises(KernelError, match="looking for wg0: the kernel's answer was not understood"),
-        rtnetlink.rtnetlink("looking for wg0"),
+        rtnetlink.open_rtnetlink("looking for wg0"),
     ):
-        wireguard_interface.find(answering(answer), "wg0")
+        wireguard_interface.find_interface(answering(answer), "wg0")
     assert sum(borders.rejected().values()) == before + 1
 
 
 def test_an_error_of_the_back_end_stays_what_it_is() -> None:
-    with pytest.raises(ForeignInterfaceError), rtnetlink.rtnetlink("a test"):
+    with pytest.raises(ForeignInterfaceError), rtnetlink.open_rtnetlink("a test"):
         raise ForeignInterfaceError("another's")

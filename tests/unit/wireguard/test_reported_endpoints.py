@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard import genl, uapi
 from wgmesh_agent.wireguard.diff import SetPeer
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -101,7 +101,7 @@ def test_a_zone_reaches_neither_ledger_nor_back_end(address: IPv6Address, zone: 
         endpoint = Endpoint(ip_address(f"{address}%{zone}"), 1)
     except ValueError:
         return
-    ledger = Ledger(Own("own", OTHER, (ip_address("10.232.1.1"),), ()))
+    ledger = Ledger(LocalClaim("own", OTHER, (ip_address("10.232.1.1"),), ()))
     ledger.accept(Claim("evil", KEY, (), (endpoint,)), Origin.GOSSIP, 1.0)
     assert all(not binding.claim.endpoints for binding in ledger)
     text = uapi.encode_set([SetPeer(KEY, endpoint)], lambda: KEY).decode("ascii")

@@ -25,7 +25,7 @@ from wgmesh_agent.wireguard.diff import RemovePeer, SetDevice, SetPeer, diff
 from wgmesh_agent.wireguard.errors import UapiError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, Peer
-from wgmesh_agent.wireguard.patch import applied
+from wgmesh_agent.wireguard.patch import apply
 from wgmesh_agent.wireguard.uapi import decode_get, decode_set_reply, encode_set, fingerprint
 
 THROWAWAY = PublicKey(b"\xee" * 32)
@@ -39,7 +39,7 @@ def test_what_the_process_makes_of_it_is_the_predicted_outcome(
     changes = diff(desired, actual, now_unix=NOW, own_public=OWN_PUBLIC)
     receiver = Receiver(actual)
     uapi_set(receiver, encode_set(changes, lambda: THROWAWAY))
-    expected = applied(actual, changes, now_unix=NOW)
+    expected = apply(actual, changes, now_unix=NOW)
     stamps = {key: peer.endpoint_written for key, peer in expected.peers.items()}
     got = receiver.result()
     peers = {key: replace(peer, endpoint_written=stamps.get(key, 0.0)) for key, peer in got.peers.items()}

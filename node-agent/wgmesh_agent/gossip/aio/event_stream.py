@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from wgmesh_agent.gossip.memberlist.counters import Counters
-from wgmesh_agent.gossip.serf.events import Notification, UserEventReceived
+from wgmesh_agent.gossip.serf.events import SerfEvent, UserEventReceived
 
 
 class EventStream:
@@ -19,7 +19,7 @@ class EventStream:
     def __init__(self, counters: Counters, user_events: int, others: int) -> None:
         self._counters = counters
         self._limits = {True: user_events, False: others}
-        self._pending: deque[Notification] = deque()
+        self._pending: deque[SerfEvent] = deque()
         self._unread = {True: 0, False: 0}
         self._arrived = asyncio.Event()
 
@@ -29,23 +29,23 @@ class EventStream:
     def __aiter__(self) -> EventStream:
         return self
 
-    async def __anext__(self) -> Notification:
+    async def __anext__(self) -> SerfEvent:
         return await self.get()
 
-    async def get(self) -> Notification:
+    async def get(self) -> SerfEvent:
         """The next notification, waiting for one if need be."""
         while not self._pending:
             self._arrived.clear()
             await self._arrived.wait()
         return self.get_nowait()
 
-    def get_nowait(self) -> Notification:
+    def get_nowait(self) -> SerfEvent:
         """The next notification. Raises IndexError if there is none."""
         notification = self._pending.popleft()
         self._unread[isinstance(notification, UserEventReceived)] -= 1
         return notification
 
-    def put(self, notification: Notification) -> None:
+    def put(self, notification: SerfEvent) -> None:
         """Add one, within the bounds."""
         is_user_event = isinstance(notification, UserEventReceived)
         if self._unread[is_user_event] >= self._limits[is_user_event]:

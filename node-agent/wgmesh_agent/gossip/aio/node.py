@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from wgmesh_agent.gossip.aio.event_stream import EventStream
-from wgmesh_agent.gossip.aio.streams import CACHED_ENDPOINTS, StreamLinks, sockaddr
+from wgmesh_agent.gossip.aio.streams import CACHED_ENDPOINTS, StreamTransport, sockaddr
 from wgmesh_agent.gossip.errors import GossipError, QueryOverError
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
 from wgmesh_agent.gossip.memberlist.counters import Counters
@@ -30,13 +30,13 @@ from wgmesh_agent.gossip.serf.events import (
     JoinFinished,
     LeaveFinished,
     Member,
-    Notification,
     QueryFinished,
     QueryReceived,
+    SerfEvent,
 )
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult, collect
 from wgmesh_agent.gossip.serf.outstanding_queries import OutstandingQuery
-from wgmesh_agent.gossip.serf.query_client import Question
+from wgmesh_agent.gossip.serf.query_client import QueryRequest
 from wgmesh_agent.gossip.serf.serf import Serf
 from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
 from wgmesh_agent.gossip.wire.keyring import Keyring
@@ -99,7 +99,7 @@ class GossipNode:
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
-        self._links = StreamLinks(self._core, config, clock, self._flush)
+        self._links = StreamTransport(self._core, config, clock, self._flush)
         self._tasks: set[asyncio.Task[None]] = set()
         self._joins: dict[Endpoint, list[asyncio.Future[str | None]]] = {}
         self._queries: dict[int, asyncio.Future[None]] = {}
@@ -230,7 +230,7 @@ class GossipNode:
         Returns when all of them have answered, when `enough` says so of an answer, or after `timeout` seconds
         (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
         """
-        question = Question(
+        question = QueryRequest(
             name, payload, nodes, tags, ack, relay_factor, timeout,
             expect_self=name in self._handlers, enough=enough, direct=direct,
         )  # fmt: skip
@@ -350,7 +350,7 @@ class GossipNode:
             delay = max(0.0, due - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
-    def _notify(self, notification: Notification) -> None:
+    def _notify(self, notification: SerfEvent) -> None:
         match notification:
             case JoinFinished(endpoint, error):
                 for future in self._joins.pop(endpoint, []):

@@ -33,7 +33,7 @@ _MOST_WAITING_BYTES_OF_ONE = 8 << 20
 
 
 @dataclass(slots=True)
-class _Link:
+class _Connection:
     """A connection as the core sees it; `reply` is written before it is closed."""
 
     source: str = ""
@@ -42,7 +42,7 @@ class _Link:
     reading: asyncio.Task[bytes] | None = None
 
 
-class StreamLinks:
+class StreamTransport:
     """All connections of a node; `flush` has the shell carry out what the core asks for.
 
     A connection of a peer counts, against what its address and all together may have, until it is closed.
@@ -56,14 +56,14 @@ class StreamLinks:
         self._timeout_seconds = config.profile.tcp_timeout_seconds
         self._clock = clock
         self._flush = flush
-        self._links: dict[int, _Link] = {}
+        self._links: dict[int, _Connection] = {}
         self._serving: set[asyncio.StreamWriter] = set()
         self._connections = Quota(config.max_streams, _MOST_FROM_ONE)
         self._waiting = Quota(MOST_WAITING_BYTES, _MOST_WAITING_BYTES_OF_ONE)
 
     async def open(self, action: OpenStream) -> None:
         """Carry out one exchange of ours."""
-        link = self._links[action.stream_id] = _Link()
+        link = self._links[action.stream_id] = _Connection()
         refused = False
         reason = "failed"
         writer: asyncio.StreamWriter | None = None
@@ -117,7 +117,7 @@ class StreamLinks:
         stream_id = self._core.stream_accepted(source)
         if stream_id is None:
             return
-        link = self._links[stream_id] = _Link(host)
+        link = self._links[stream_id] = _Connection(host)
         self._serving.add(writer)
         reason = "failed"
         try:
@@ -158,7 +158,7 @@ class StreamLinks:
         for writer in list(self._serving):
             abort(writer)
 
-    async def _read(self, stream_id: int, link: _Link, reader: asyncio.StreamReader) -> str:
+    async def _read(self, stream_id: int, link: _Connection, reader: asyncio.StreamReader) -> str:
         while not link.done:
             link.reading = asyncio.create_task(reader.read(_READ_BYTES))
             try:

@@ -22,7 +22,7 @@ class Profile:
     indirect_checks: int
     gossip_interval_seconds: float
     gossip_nodes: int
-    gossip_to_the_dead_seconds: float
+    gossip_to_dead_seconds: float
     push_pull_interval_seconds: float
     suspicion_mult: int
     retransmit_mult: int
@@ -39,7 +39,7 @@ class Profile:
         """The life of a suspicion nobody else confirms."""
         return self.suspicion_max_timeout_mult * self.suspicion_min_seconds(nodes)
 
-    def confirmations_wanted(self, nodes: int) -> int:
+    def expected_confirmations(self, nodes: int) -> int:
         """How many further accusers bring a suspicion down to its shortest life."""
         wanted = max(0, self.suspicion_mult - 2)
         return 0 if nodes - 2 < wanted else wanted

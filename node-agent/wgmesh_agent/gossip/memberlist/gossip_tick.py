@@ -14,7 +14,7 @@ _GATHER_SECONDS = 0.01
 _WHOLE_ROUND_BELOW = 64
 
 
-class Dissemination:
+class GossipTicker:
     """At most one round in each gossip interval; the first after a pause starts at once."""
 
     def __init__(self, profile: Profile, table: NodeTable, timers: Timers, transmitter: Transmitter) -> None:
@@ -49,7 +49,7 @@ class Dissemination:
     def _round(self, now: float) -> None:
         self._timer = None
         self._earliest = now + self._profile.gossip_interval_seconds
-        long_dead = now - self._profile.gossip_to_the_dead_seconds
+        long_dead = now - self._profile.gossip_to_dead_seconds
 
         def listens(record: NodeRecord) -> bool:
             if record is self._own or record.state is NodeStateKind.LEFT:

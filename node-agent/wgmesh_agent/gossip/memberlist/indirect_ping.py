@@ -16,7 +16,7 @@ _MOST_PENDING = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class _PendingPing:
     requester: Endpoint
     seq_no: int
     timer: Timer
@@ -40,7 +40,7 @@ class IndirectPings:
         self._counters = counters
         self._own_ping = own_ping
         self._speakers = speakers
-        self._errands: dict[int, _Errand] = {}
+        self._errands: dict[int, _PendingPing] = {}
 
     def request(self, message: IndirectPing, source: Endpoint, default_port: int, now: float) -> None:
         """Ping the target on behalf of `source`. Raises PeerError for a malformed address."""
@@ -60,7 +60,7 @@ class IndirectPings:
                 self._transmitter.send_with_broadcasts(encode(Nack(message.seq_no)), requester)
 
         timer = self._timers.at(now + self._probe_timeout_seconds, give_up)
-        self._errands[ping.seq_no] = _Errand(requester, message.seq_no, timer)
+        self._errands[ping.seq_no] = _PendingPing(requester, message.seq_no, timer)
         self._transmitter.send_with_broadcasts(encode(ping), target)
 
     def acknowledged(self, seq_no: int) -> bool:

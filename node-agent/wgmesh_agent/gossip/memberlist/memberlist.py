@@ -11,14 +11,14 @@ from wgmesh_agent.gossip.memberlist.broadcast_queue import BroadcastQueue
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
 from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.memberlist.delegate import SerfDelegate
-from wgmesh_agent.gossip.memberlist.gossip_tick import Dissemination
+from wgmesh_agent.gossip.memberlist.gossip_tick import GossipTicker
 from wgmesh_agent.gossip.memberlist.indirect_ping import IndirectPings, reply_endpoint
 from wgmesh_agent.gossip.memberlist.node_table import NodeRecord, NodeTable
-from wgmesh_agent.gossip.memberlist.probe import Prober
-from wgmesh_agent.gossip.memberlist.push_pull_sync import Outcome, StateExchange
+from wgmesh_agent.gossip.memberlist.probe import FailureDetector
+from wgmesh_agent.gossip.memberlist.push_pull_sync import Outcome, PushPullSync
 from wgmesh_agent.gossip.memberlist.quota import Quota
 from wgmesh_agent.gossip.memberlist.senders import NoVouching, Speakers, Vouching
-from wgmesh_agent.gossip.memberlist.state import Membership
+from wgmesh_agent.gossip.memberlist.state import MembershipState
 from wgmesh_agent.gossip.memberlist.steps import Steps
 from wgmesh_agent.gossip.memberlist.streams import Purpose, StreamFailure, Streams
 from wgmesh_agent.gossip.memberlist.timers import Timers
@@ -81,9 +81,9 @@ class Memberlist:
         self._packets = PacketCodec(keyring, config.label, nonces=nonces)
         self.transmitter = Transmitter(self._packets, config.datagram_bytes, self.counters)
         self.transmitter.sources.append((self._queue, self._retransmit_limit))
-        self._dissemination = Dissemination(profile, self.table, timers, self.transmitter)
+        self._dissemination = GossipTicker(profile, self.table, timers, self.transmitter)
         self.awareness = Awareness(profile.awareness_max_multiplier)
-        self.membership = Membership(
+        self.membership = MembershipState(
             config,
             self.table,
             timers,
@@ -114,7 +114,7 @@ class Memberlist:
             self._own_ping,
             self.speakers,
         )
-        self._prober = Prober(
+        self._prober = FailureDetector(
             profile,
             self.table,
             timers,
@@ -127,7 +127,7 @@ class Memberlist:
             self._stream_ping,
             delegate.ping_completed,
         )
-        self._exchange = StateExchange(
+        self._exchange = PushPullSync(
             profile,
             self.table,
             timers,

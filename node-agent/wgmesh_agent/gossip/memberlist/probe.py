@@ -12,8 +12,8 @@ from wgmesh_agent.gossip.memberlist.awareness import Awareness
 from wgmesh_agent.gossip.memberlist.config import Profile
 from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.memberlist.node_table import NodeRecord, NodeTable
-from wgmesh_agent.gossip.memberlist.rtt_estimator import AnswerTime
-from wgmesh_agent.gossip.memberlist.state import Membership
+from wgmesh_agent.gossip.memberlist.rtt_estimator import AckTimeEstimator
+from wgmesh_agent.gossip.memberlist.state import MembershipState
 from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
 from wgmesh_agent.gossip.memberlist.transmit import Transmitter
 from wgmesh_agent.gossip.wire.endpoint import Endpoint
@@ -25,7 +25,7 @@ _REMEMBERED: Final = 16
 
 
 @dataclass(slots=True)
-class _Cycle:
+class _ProbeCycle:
     record: NodeRecord
     ping: Ping
     sent: float
@@ -41,7 +41,7 @@ StreamPing = Callable[[Endpoint, Ping, float, Callable[[], None], Callable[[floa
 """Ping over a stream until a deadline; calls the first back if it is answered, the second if it is refused."""
 
 
-class Prober:
+class FailureDetector:
     """Runs one cycle each probe interval over the table's probe order.
 
     It waits the longer for answers the later they have come, or the worse this node's own health is.
@@ -52,7 +52,7 @@ class Prober:
         profile: Profile,
         table: NodeTable,
         timers: Timers,
-        membership: Membership,
+        membership: MembershipState,
         awareness: Awareness,
         transmitter: Transmitter,
         counters: Counters,
@@ -72,9 +72,9 @@ class Prober:
         self._own_ping = own_ping
         self._stream_ping = stream_ping
         self._completed = completed
-        self._answer_time = AnswerTime(profile.probe_timeout_seconds, profile.awareness_max_multiplier)
-        self._cycle: _Cycle | None = None
-        self._given_up: deque[_Cycle] = deque(maxlen=_REMEMBERED)
+        self._answer_time = AckTimeEstimator(profile.probe_timeout_seconds, profile.awareness_max_multiplier)
+        self._cycle: _ProbeCycle | None = None
+        self._given_up: deque[_ProbeCycle] = deque(maxlen=_REMEMBERED)
         self._tick: Timer | None = None
         self._scheduled = 0.0
 
@@ -119,7 +119,7 @@ class Prober:
 
     def _begin(self, now: float) -> None:
         own = self._membership.own
-        record = self._table.next_to_probe(own, now, self._profile.gossip_to_the_dead_seconds)
+        record = self._table.next_to_probe(own, now, self._profile.gossip_to_dead_seconds)
         if record is None:
             self._schedule(now)
             return
@@ -130,10 +130,10 @@ class Prober:
             accusation = Suspect(record.incarnation, record.name, own.name)
             parts = [encode(ping), encode(accusation)]
             self._transmitter.send(parts, record.endpoint, crc=checks_crc(record.vsn))
-        interval, stretch = self._profile.probe_interval_seconds, self._answer_time.stretch
+        interval, stretch = self._profile.probe_interval_seconds, self._answer_time.scale
         deadline = now + max(self._awareness.scale(interval), stretch * interval)
         timer = self._timers.at(now + stretch * self._profile.probe_timeout_seconds, self._ask_others)
-        self._cycle = _Cycle(record, ping, now, deadline, timer)
+        self._cycle = _ProbeCycle(record, ping, now, deadline, timer)
 
     def _ask_others(self, now: float) -> None:
         cycle = self._cycle
@@ -183,7 +183,7 @@ class Prober:
         missed = cycle.nacks_expected - cycle.nacks_received
         self._fail(cycle, missed if cycle.nacks_expected else 1, now)
 
-    def _fail(self, cycle: _Cycle, ill_health: int, now: float) -> None:
+    def _fail(self, cycle: _ProbeCycle, ill_health: int, now: float) -> None:
         self._cycle = None
         self._given_up.append(cycle)
         self._counters.probes_failed += 1
@@ -192,7 +192,7 @@ class Prober:
         record = cycle.record
         self._membership.suspect(Suspect(record.incarnation, record.name, self._membership.own.name), now)
 
-    def _succeed(self, cycle: _Cycle, now: float) -> None:
+    def _succeed(self, cycle: _ProbeCycle, now: float) -> None:
         cycle.timer.cancel()
         self._cycle = None
         self._awareness.apply(-1)

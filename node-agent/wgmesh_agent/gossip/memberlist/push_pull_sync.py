@@ -12,7 +12,7 @@ from wgmesh_agent.gossip.memberlist.delegate import SerfDelegate
 from wgmesh_agent.gossip.memberlist.node_table import NodeRecord, NodeTable
 from wgmesh_agent.gossip.memberlist.quota import Quota
 from wgmesh_agent.gossip.memberlist.senders import Speakers, speaker_of
-from wgmesh_agent.gossip.memberlist.state import Membership
+from wgmesh_agent.gossip.memberlist.state import MembershipState
 from wgmesh_agent.gossip.memberlist.steps import Steps
 from wgmesh_agent.gossip.memberlist.streams import Purpose, Streams
 from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
@@ -34,7 +34,7 @@ Outcome = Callable[[str | None, float], None]
 """Called with None if the state was merged, else with the reason it was not."""
 
 
-class StateExchange:
+class PushPullSync:
     """Starts exchanges, answers them, and merges what they bring."""
 
     def __init__(
@@ -42,7 +42,7 @@ class StateExchange:
         profile: Profile,
         table: NodeTable,
         timers: Timers,
-        membership: Membership,
+        membership: MembershipState,
         counters: Counters,
         rng: random.Random,
         delegate: SerfDelegate,

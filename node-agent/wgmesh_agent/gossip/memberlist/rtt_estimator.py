@@ -12,7 +12,7 @@ _DEVIATION_GAIN: Final = 1 / 4
 _DEVIATIONS: Final = 4
 
 
-class AnswerTime:
+class AckTimeEstimator:
     """Fed with what direct answers took, however late they came."""
 
     __slots__ = ("_deviation", "_mean", "_most", "_timeout")
@@ -35,6 +35,6 @@ class AnswerTime:
         self._mean += _GAIN * (seconds - self._mean)
 
     @property
-    def stretch(self) -> float:
+    def scale(self) -> float:
         """How many times the timeout is to be waited, so that hardly an answer comes later: 1 where it does."""
         return min(self._most, max(1.0, (self._mean + _DEVIATIONS * self._deviation) / self._timeout))

@@ -49,7 +49,7 @@ class Broadcaster(Protocol):
     ) -> None: ...
 
 
-class Membership:
+class MembershipState:
     """Applies alive, suspect and dead messages, from whatever way they came, to the table."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Membership:
         own_word = record is not None and self._is_its_own_word(record, message, source)
         if record is not None and own_word:
             record.note_own_word(max(record.own_word, message.incarnation), now)
-        if self.is_no_news(message):
+        if self.is_redundant(message):
             return
         if not speaks_with_us(message.vsn):
             self._counters.refuse("alive: impossible versions")
@@ -153,7 +153,7 @@ class Membership:
             record.note_own_word(message.incarnation, now)
         self._accept_alive(record, message, now, tell=tell)
 
-    def is_no_news(self, message: Alive | NodeState) -> bool:
+    def is_redundant(self, message: Alive | NodeState) -> bool:
         """Whether another is said to be alive where it is known to be, and to have been: gossip says all many times."""
         record = self._table.get(message.node if isinstance(message, Alive) else message.name)
         return (
@@ -183,7 +183,7 @@ class Membership:
         record.incarnation = message.incarnation
         self._table.set_state(record, NodeStateKind.SUSPECT, now)
         profile, nodes = self._config.profile, len(self._table)
-        wanted = profile.confirmations_wanted(nodes)
+        wanted = profile.expected_confirmations(nodes)
         record.suspicion = Suspicion(
             message.from_node,
             profile.suspicion_min_seconds(nodes),
@@ -301,7 +301,7 @@ class Membership:
 
     def _merge_one(self, node: NodeState, now: float, tell: bool, source: Endpoint | None) -> None:
         if node.state is NodeStateKind.ALIVE:
-            if self.is_no_news(node) and source is None:
+            if self.is_redundant(node) and source is None:
                 return
             said = Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn)
             self.alive(said, now, tell=tell, source=source)

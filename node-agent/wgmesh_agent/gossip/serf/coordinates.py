@@ -14,7 +14,7 @@ from wgmesh_agent.gossip.wire.coordinate import (
 )
 
 
-class RoundTrips:
+class RTTEstimates:
     """This node's coordinate and the last one heard of each other member."""
 
     def __init__(self, own_name: str, counters: Counters, rng: random.Random) -> None:

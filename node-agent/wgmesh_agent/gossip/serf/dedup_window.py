@@ -29,7 +29,7 @@ class Verdict(Enum):
     IMPLAUSIBLE = "from an impossible time"
 
 
-class RecentWindow(Generic[K]):
+class DedupWindow(Generic[K]):
     """Keys seen in the last 512 Lamport times, and after five minutes the last few of them.
 
     Past its bounds it forgets, and refuses, the oldest first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wgmesh_agent.gossip.serf.dedup_window import RecentWindow
+from wgmesh_agent.gossip.serf.dedup_window import DedupWindow
 from wgmesh_agent.gossip.serf.lamport import LATEST, LamportClock, plausible
 from wgmesh_agent.gossip.serf.member_table import MemberTable, SerfMember
 from wgmesh_agent.gossip.wire.serf_messages import (
@@ -24,7 +24,7 @@ def _told(member: SerfMember) -> int:
     return max(0, member.status_ltime - (member.status is MemberStatus.LEAVING))
 
 
-class SerfState:
+class SerfDelegateState:
     """Reads and merges the three clocks, the members' status times and the recent user events."""
 
     def __init__(
@@ -33,7 +33,7 @@ class SerfState:
         event_clock: LamportClock,
         query_clock: LamportClock,
         members: MemberTable,
-        events: RecentWindow[EventKey],
+        events: DedupWindow[EventKey],
         deliver: Callable[[UserEvent], bool],
     ) -> None:
         self._clock = clock

@@ -11,12 +11,12 @@ from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.memberlist.memberlist import Memberlist
 from wgmesh_agent.gossip.memberlist.names import is_member_name
 from wgmesh_agent.gossip.memberlist.senders import Speakers, speaker_of
-from wgmesh_agent.gossip.serf.dedup_window import RecentWindow, Verdict
+from wgmesh_agent.gossip.serf.dedup_window import DedupWindow, Verdict
 from wgmesh_agent.gossip.serf.delegate_state import EventKey
-from wgmesh_agent.gossip.serf.events import Notification, UserEventReceived
+from wgmesh_agent.gossip.serf.events import SerfEvent, UserEventReceived
 from wgmesh_agent.gossip.serf.member_table import MemberTable
 from wgmesh_agent.gossip.serf.outstanding_queries import NO_REBROADCAST_FLAG, OutstandingQueries
-from wgmesh_agent.gossip.serf.query_responder import QueryAnswers
+from wgmesh_agent.gossip.serf.query_responder import QueryResponder
 from wgmesh_agent.gossip.wire.endpoint import Endpoint, endpoint_of
 from wgmesh_agent.gossip.wire.messages import UserMessage, encode
 from wgmesh_agent.gossip.wire.serf_messages import (
@@ -34,7 +34,7 @@ _MOST_QUERY_BYTES = 9216
 """serf sends queries of 1 KiB unless it is told otherwise; more than a datagram's worth is no query."""
 
 
-class Broadcasts:
+class SerfBroadcasts:
     """serf's own three queues, in the order in which they are filled from."""
 
     def __init__(self, config: SerfConfig, memberlist: Memberlist, limit: Callable[[], int]) -> None:
@@ -68,19 +68,19 @@ class Broadcasts:
             on_finished()
 
 
-class Intake:
+class MessageDispatcher:
     """Sorts serf messages by what they are."""
 
     def __init__(
         self,
         members: MemberTable,
         memberlist: Memberlist,
-        broadcasts: Broadcasts,
-        events: RecentWindow[EventKey],
-        queries: RecentWindow[int],
-        answers: QueryAnswers,
+        broadcasts: SerfBroadcasts,
+        events: DedupWindow[EventKey],
+        queries: DedupWindow[int],
+        answers: QueryResponder,
         outstanding: OutstandingQueries,
-        emit: Callable[[Notification], None],
+        emit: Callable[[SerfEvent], None],
         speakers: Speakers,
     ) -> None:
         self._members = members

@@ -129,7 +129,7 @@ class KeyringChanged:
     """A key query changed the ring: save it."""
 
 
-Notification = (
+SerfEvent = (
     MemberJoined
     | MemberUpdated
     | MemberLeft

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
 from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
 
-LOOK_SECONDS = 0.2
+POLL_INTERVAL_SECONDS = 0.2
 
-Say = Callable[[Callable[[], None], float], None]
+SendFarewell = Callable[[Callable[[], None], float], None]
 """Queue one goodbye; call back once it was sent often enough."""
 
 
-class Departure:
+class GracefulLeave:
     """Runs the goodbyes one after the other; each is given up after the broadcast timeout, or once nobody listens.
 
     When all leave at once, as at a mesh's end, those who are last have nobody to say it to.
@@ -23,7 +23,7 @@ class Departure:
         self,
         config: SerfConfig,
         timers: Timers,
-        steps: Sequence[Say],
+        steps: Sequence[SendFarewell],
         anybody_listens: Callable[[], bool],
         finished: Callable[[], None],
     ) -> None:
@@ -67,4 +67,4 @@ class Departure:
             else:
                 self._look_again(now, give_up_at)
 
-        self._timer = self._timers.at(min(give_up_at, now + LOOK_SECONDS), look)
+        self._timer = self._timers.at(min(give_up_at, now + POLL_INTERVAL_SECONDS), look)

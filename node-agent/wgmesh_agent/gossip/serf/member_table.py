@@ -19,7 +19,7 @@ from wgmesh_agent.gossip.serf.events import (
     MemberLeft,
     MemberReaped,
     MemberUpdated,
-    Notification,
+    SerfEvent,
 )
 from wgmesh_agent.gossip.serf.intents import IntentBuffer
 from wgmesh_agent.gossip.serf.lamport import LamportClock
@@ -89,7 +89,7 @@ class MemberTable:
         config: SerfConfig,
         clock: LamportClock,
         counters: Counters,
-        emit: Callable[[Notification], None],
+        emit: Callable[[SerfEvent], None],
         refute_leave: Callable[[float], None],
         prune_later: Callable[[str, float], None],
         gone: Callable[[str, float | None], None],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from wgmesh_agent.gossip.errors import PeerError
 from wgmesh_agent.gossip.memberlist.node_table import NodeRecord
 from wgmesh_agent.gossip.memberlist.senders import Speakers
-from wgmesh_agent.gossip.serf.events import NameConflict, Notification
+from wgmesh_agent.gossip.serf.events import NameConflict, SerfEvent
 from wgmesh_agent.gossip.serf.outstanding_queries import OutstandingQuery
 from wgmesh_agent.gossip.wire.endpoint import Endpoint, endpoint_of
 from wgmesh_agent.gossip.wire.serf_messages import ConflictResponse, decode_serf
@@ -24,7 +24,7 @@ class NameConflicts:
     def __init__(
         self,
         own: NodeRecord,
-        emit: Callable[[Notification], None],
+        emit: Callable[[SerfEvent], None],
         ask: Callable[[Callable[[OutstandingQuery, float], None], float], None],
         speakers: Speakers,
     ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
-from wgmesh_agent.gossip.serf.events import Notification, QueryFinished
+from wgmesh_agent.gossip.serf.events import QueryFinished, SerfEvent
 from wgmesh_agent.gossip.wire.serf_messages import QueryResponse
 
 ACK_FLAG, NO_REBROADCAST_FLAG = 1, 2
@@ -47,7 +47,7 @@ class OutstandingQueries:
         self,
         timers: Timers,
         counters: Counters,
-        emit: Callable[[Notification], None],
+        emit: Callable[[SerfEvent], None],
         is_member: Callable[[str], bool],
     ) -> None:
         self._timers = timers

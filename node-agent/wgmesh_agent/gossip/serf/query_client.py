@@ -31,7 +31,7 @@ from wgmesh_agent.gossip.wire.serf_messages import (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QueryRequest:
     """What to ask and whom: all members, those in `nodes`, those whose tags match all Go expressions in `tags`.
 
     `direct` sends it straight to each of them, one datagram a member, instead of having all members pass it on: for
@@ -57,11 +57,11 @@ class Question:
         return filters if self.nodes is None else [NodeFilter(tuple(self.nodes)), *filters]
 
 
-Asked = Callable[[Query, bytes, float, Sequence[Endpoint] | None], None]
+SentQuery = Callable[[Query, bytes, float, Sequence[Endpoint] | None], None]
 """Handles a query of our own like a received one, and sends it there; None: to all."""
 
 
-class QueryAsking:
+class QueryClient:
     """Opens queries and has `asked` spread them."""
 
     def __init__(
@@ -72,7 +72,7 @@ class QueryAsking:
         own: NodeRecord,
         outstanding: OutstandingQueries,
         rng: random.Random,
-        asked: Asked,
+        asked: SentQuery,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -84,7 +84,7 @@ class QueryAsking:
 
     def ask(
         self,
-        question: Question,
+        question: QueryRequest,
         now: float,
         then: Callable[[OutstandingQuery, float], None] | None = None,
     ) -> OutstandingQuery:
@@ -134,7 +134,7 @@ class QueryAsking:
         others = map(self._members.get, names - {self._own.name})
         return [member.record.endpoint for member in others if member is not None]
 
-    def _expected(self, question: Question, filters: list[Filter]) -> frozenset[str]:
+    def _expected(self, question: QueryRequest, filters: list[Filter]) -> frozenset[str]:
         nodes, members = question.nodes, self._members
         # A thousand members need not be looked at where four are named.
         asked = members if nodes is None else [member for name in nodes if (member := members.get(name))]

@@ -11,7 +11,7 @@ from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.memberlist.memberlist import Memberlist
 from wgmesh_agent.gossip.memberlist.node_table import NodeRecord, NodeTable
 from wgmesh_agent.gossip.memberlist.quota import Quota
-from wgmesh_agent.gossip.serf.events import KeyringChanged, Notification, QueryReceived
+from wgmesh_agent.gossip.serf.events import KeyringChanged, QueryReceived, SerfEvent
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, answer_key_query
 from wgmesh_agent.gossip.serf.member_table import MemberTable
 from wgmesh_agent.gossip.serf.outstanding_queries import ACK_FLAG
@@ -45,7 +45,7 @@ class _Open:
     speaker: str
 
 
-class QueryAnswers:
+class QueryResponder:
     """Queries that wait for this node's answer; `send_response` brings one to its asker."""
 
     def __init__(
@@ -55,7 +55,7 @@ class QueryAnswers:
         table: NodeTable,
         keyring: Keyring | None,
         counters: Counters,
-        emit: Callable[[Notification], None],
+        emit: Callable[[SerfEvent], None],
         send_response: Callable[[bytes, Query, float], None],
         memberlist: Memberlist,
     ) -> None:

@@ -14,7 +14,7 @@ from wgmesh_agent.gossip.serf.member_table import MemberTable, SerfMember
 from wgmesh_agent.gossip.wire.endpoint import Endpoint
 
 
-class Reconnection:
+class Reconnector:
     """Every interval, with the chance failed/alive, one random failed member is tried; reaping is apart."""
 
     def __init__(

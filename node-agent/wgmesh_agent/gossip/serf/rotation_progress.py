@@ -14,7 +14,9 @@ _UNDONE = {
 }
 
 
-def undone(operation: KeyOperation, key: str, listed: KeyResult, told: Mapping[str, str]) -> dict[str, str]:
+def incomplete_members(
+    operation: KeyOperation, key: str, listed: KeyResult, told: Mapping[str, str]
+) -> dict[str, str]:
     """The members on whose ring the operation on `key` (base64) is not done, with why; empty: it is, on all.
 
     Args:

@@ -21,21 +21,21 @@ from wgmesh_agent.gossip.memberlist.senders import Vouching, speaker_of
 from wgmesh_agent.gossip.memberlist.streams import StreamAction, StreamFailure
 from wgmesh_agent.gossip.memberlist.timers import Timers
 from wgmesh_agent.gossip.memberlist.transmit import Datagram
-from wgmesh_agent.gossip.serf.coordinates import RoundTrips
-from wgmesh_agent.gossip.serf.dedup_window import RecentWindow
-from wgmesh_agent.gossip.serf.delegate_state import EventKey, SerfState
-from wgmesh_agent.gossip.serf.dispatch import Broadcasts, Intake
-from wgmesh_agent.gossip.serf.events import JoinFinished, LeaveFinished, Member, Notification
+from wgmesh_agent.gossip.serf.coordinates import RTTEstimates
+from wgmesh_agent.gossip.serf.dedup_window import DedupWindow
+from wgmesh_agent.gossip.serf.delegate_state import EventKey, SerfDelegateState
+from wgmesh_agent.gossip.serf.dispatch import MessageDispatcher, SerfBroadcasts
+from wgmesh_agent.gossip.serf.events import JoinFinished, LeaveFinished, Member, SerfEvent
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation
 from wgmesh_agent.gossip.serf.lamport import LamportClock
 from wgmesh_agent.gossip.serf.lamport_leaps import Leaps
-from wgmesh_agent.gossip.serf.leave import Departure
+from wgmesh_agent.gossip.serf.leave import GracefulLeave
 from wgmesh_agent.gossip.serf.member_table import MemberTable
 from wgmesh_agent.gossip.serf.name_conflicts import NameConflicts
 from wgmesh_agent.gossip.serf.outstanding_queries import OutstandingQueries, OutstandingQuery
-from wgmesh_agent.gossip.serf.query_client import QueryAsking, Question
-from wgmesh_agent.gossip.serf.query_responder import CONFLICT_QUERY, QueryAnswers
-from wgmesh_agent.gossip.serf.reconnect import Reconnection
+from wgmesh_agent.gossip.serf.query_client import QueryClient, QueryRequest
+from wgmesh_agent.gossip.serf.query_responder import CONFLICT_QUERY, QueryResponder
+from wgmesh_agent.gossip.serf.reconnect import Reconnector
 from wgmesh_agent.gossip.wire.encryption import NonceSource
 from wgmesh_agent.gossip.wire.endpoint import Endpoint, endpoint_of
 from wgmesh_agent.gossip.wire.keyring import Keyring
@@ -79,7 +79,7 @@ class Serf:
     ) -> None:
         self.config = config
         self._timers = Timers()
-        self._notifications: list[Notification] = []
+        self._notifications: list[SerfEvent] = []
         self._leaps = (Leaps(), Leaps(), Leaps())
         self._clock, self._event_clock, query_clock = map(LamportClock, self._leaps)
         emit = self._emit
@@ -99,25 +99,25 @@ class Serf:
             config, self._clock, self.counters, emit, self._broadcast_join, self._prune_later, self._changed
         )
         self._members = members
-        self._broadcasts = Broadcasts(
+        self._broadcasts = SerfBroadcasts(
             config, memberlist, lambda: config.profile.retransmit_limit(len(members))
         )
-        events: RecentWindow[EventKey] = RecentWindow(
+        events: DedupWindow[EventKey] = DedupWindow(
             self._event_clock, config.max_events_buffered, config.max_event_buffer_bytes
         )
-        queries: RecentWindow[int] = RecentWindow(query_clock, MOST_QUERY_IDS, MOST_QUERY_IDS)
+        queries: DedupWindow[int] = DedupWindow(query_clock, MOST_QUERY_IDS, MOST_QUERY_IDS)
         self._events, self._queries = events, queries
-        self._round_trips = RoundTrips(config.node_name, self.counters, rng)
-        self._reconnection = Reconnection(config, members, self._timers, rng, self._reconnect)
+        self._round_trips = RTTEstimates(config.node_name, self.counters, rng)
+        self._reconnection = Reconnector(config, members, self._timers, rng, self._reconnect)
         self._expiry = Expiry(self._timers, self._forget_old)
         self._conflicts = NameConflicts(memberlist.own, emit, self._ask_conflict, speakers)
         self._outstanding = OutstandingQueries(
             self._timers, self.counters, emit, lambda name: members.get(name) is not None
         )
-        self._answers = QueryAnswers(
+        self._answers = QueryResponder(
             config, members, memberlist.table, keyring, self.counters, emit, self._send_response, memberlist
         )
-        self._intake = Intake(
+        self._intake = MessageDispatcher(
             members,
             memberlist,
             self._broadcasts,
@@ -128,10 +128,10 @@ class Serf:
             emit,
             speakers,
         )
-        self._state = SerfState(
+        self._state = SerfDelegateState(
             self._clock, self._event_clock, query_clock, members, events, self._intake.admit_event
         )
-        self._asking = QueryAsking(
+        self._asking = QueryClient(
             config, query_clock, members, memberlist.own, self._outstanding, rng, self._intake.ask
         )
         self._tags = dict(config.tags)
@@ -170,8 +170,8 @@ class Serf:
         if self._members.leaving_self:
             raise GossipError("this node is leaving already")
         self._members.leaving_self = True
-        steps = (self._say_intent, self._say_dead)
-        Departure(
+        steps = (self._broadcast_leave_intent, self._broadcast_dead)
+        GracefulLeave(
             self.config,
             self._timers,
             steps,
@@ -221,7 +221,7 @@ class Serf:
         """Do what is due."""
         self._timers.run_due(now)
 
-    def events(self) -> list[Notification]:
+    def events(self) -> list[SerfEvent]:
         """Notifications since last asked."""
         taken = self._notifications[:]
         self._notifications.clear()
@@ -260,7 +260,7 @@ class Serf:
         self._intake.admit_event(event)
         self._broadcasts.add(self._broadcasts.events, data, now)
 
-    def query(self, question: Question, now: float, then: Then | None = None) -> OutstandingQuery:
+    def query(self, question: QueryRequest, now: float, then: Then | None = None) -> OutstandingQuery:
         """Ask the cluster; QueryFinished tells when the answers are in, or `then` is called instead.
 
         Raises GossipError if the query is too large or an expression is none.
@@ -271,7 +271,7 @@ class Serf:
         self, operation: KeyOperation, key: bytes, now: float, nodes: Sequence[str] | None = None
     ) -> OutstandingQuery:
         """Have every member, or `nodes`, install, use, remove or list keys; `key_queries.collect` reads the answers."""
-        return self.query(Question(operation.value, encode_serf(KeyRequest(key)), nodes), now)
+        return self.query(QueryRequest(operation.value, encode_serf(KeyRequest(key)), nodes), now)
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
         """Answer a QueryReceived. Raises GossipError if it is not open any more, or the answer too large."""
@@ -371,7 +371,7 @@ class Serf:
         self._members.join_intent(intent, now)
         self._broadcasts.add(self._broadcasts.intents, encode_serf(intent), now)
 
-    def _say_intent(self, said: Callable[[], None], now: float) -> None:
+    def _broadcast_leave_intent(self, said: Callable[[], None], now: float) -> None:
         intent = LeaveIntent(self._clock.time, self.config.node_name)
         self._clock.increment()
         self._members.leave_intent(intent, now)
@@ -380,9 +380,9 @@ class Serf:
         else:
             said()
 
-    def _say_dead(self, said: Callable[[], None], now: float) -> None:
+    def _broadcast_dead(self, said: Callable[[], None], now: float) -> None:
         reachable = self._memberlist.others_reachable
-        self._memberlist.leave(said if reachable else _nothing, now)
+        self._memberlist.leave(said if reachable else noop, now)
         if not reachable:
             said()
 
@@ -397,7 +397,7 @@ class Serf:
 
     def _ask_conflict(self, then: Then, now: float) -> None:
         name = self.config.node_name.encode("utf-8", "surrogateescape")
-        self.query(Question(CONFLICT_QUERY, name, expect_self=False), now, then)
+        self.query(QueryRequest(CONFLICT_QUERY, name, expect_self=False), now, then)
 
     def _reconnect(self, endpoint: Endpoint, now: float) -> None:
         def outcome(error: str | None, _now: float) -> None:
@@ -421,9 +421,9 @@ class Serf:
         else:
             self._reconnection.wake(now)
 
-    def _emit(self, notification: Notification) -> None:
+    def _emit(self, notification: SerfEvent) -> None:
         self._notifications.append(notification)
 
 
-def _nothing() -> None:
+def noop() -> None:
     """Nobody is there to hear; nothing waits for the message."""

@@ -65,7 +65,7 @@ def decrypt(keyring: Keyring, data: bytes, aad: bytes) -> bytes:
             plaintext = cipher.decrypt(nonce, ciphertext, aad)
         except InvalidTag:
             if not number:
-                keyring.other_keys_heard += 1
+                keyring.foreign_key_messages += 1
             continue
         return plaintext if version == _PLAIN_VERSION else _unpadded(plaintext)
     raise DecryptError("no key on the ring opens the message")

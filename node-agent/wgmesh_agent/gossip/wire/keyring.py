@@ -13,7 +13,7 @@ from wgmesh_agent.gossip.errors import KeyringError
 
 KEY_LENGTHS: Final = (16, 24, 32)
 """Bytes of a key: AES-128, AES-192, AES-256."""
-MOST_KEYS: Final = 16
+MAX_KEYS: Final = 16
 """On one ring: whoever holds a key can install others, and each is tried for what none before it opens."""
 
 
@@ -35,7 +35,7 @@ class Keyring:
             _check(key)
         self._ciphers = {bytes(key): AESGCM(key) for key in (primary, *others)}
         self._keep = keep
-        self.other_keys_heard = 0
+        self.foreign_key_messages = 0
         """Messages since start that the primary key did not open: another member has another one."""
 
     def __repr__(self) -> str:
@@ -57,8 +57,8 @@ class Keyring:
         key = bytes(key)
         if key in self._ciphers:
             return
-        if len(self._ciphers) >= MOST_KEYS:
-            raise KeyringError(f"the ring holds {MOST_KEYS} keys, which is the most")
+        if len(self._ciphers) >= MAX_KEYS:
+            raise KeyringError(f"the ring holds {MAX_KEYS} keys, which is the most")
         self._become((*self._ciphers, key))
 
     def use(self, key: bytes) -> None:
@@ -80,9 +80,9 @@ class Keyring:
     def _become(self, keys: tuple[bytes, ...]) -> None:
         if self._keep is not None:
             self._keep(keys)
-        self.take(keys)
+        self.replace(keys)
 
-    def take(self, keys: tuple[bytes, ...]) -> None:
+    def replace(self, keys: tuple[bytes, ...]) -> None:
         """Be these keys, the primary first, which are kept already. Raises KeyringError for none, or a wrong length."""
         if not keys:
             raise KeyringError("a ring without a key")

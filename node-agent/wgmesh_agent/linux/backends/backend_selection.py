@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh_agent.linux import rtnetlink, wireguard_interface
-from wgmesh_agent.linux.backends.external_process import HeldProcess
+from wgmesh_agent.linux.backends.external_process import ExternalProcess
 from wgmesh_agent.linux.backends.kernel import KernelBackend
 from wgmesh_agent.linux.backends.userspace import UserspaceBackend
 from wgmesh_agent.linux.backends.wireguard_go import PROGRAM
@@ -23,7 +23,7 @@ _TUN = Path("/dev/net/tun")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SelectedBackend:
     """The back end to use; `reason` is one line for the log. `program` is where `wireguard-go` is, if that
     is it.
     """
@@ -31,7 +31,7 @@ class Choice:
     kind: BackendKind
     reason: str
     program: str = PROGRAM
-    held: bool = False
+    external_process: bool = False
     """The process is another's: this one only asks for it."""
 
     def backend(
@@ -44,13 +44,13 @@ class Choice:
         """A back end of this kind for interface `name`; the callbacks are `UserspaceBackend`'s."""
         if self.kind is BackendKind.KERNEL:
             return KernelBackend(name)
-        process = HeldProcess(name, self.program) if self.held else None
+        process = ExternalProcess(name, self.program) if self.external_process else None
         return UserspaceBackend(
             name, program=self.program, process=process, on_restarted=on_restarted, on_trouble=on_trouble
         )
 
 
-async def choose(preference: str, name: str) -> Choice:
+async def select_backend(preference: str, name: str) -> SelectedBackend:
     """The back end for interface `name` by `preference`: `auto`, `kernel` or `userspace` (else `ValueError`).
 
     Raises `BackEndUnavailableError`, which says what to install, if this machine cannot.
@@ -61,7 +61,7 @@ async def choose(preference: str, name: str) -> Choice:
     return await asyncio.to_thread(_choose, preference, name)
 
 
-def lacking() -> tuple[str, str]:
+def missing_requirements() -> tuple[str, str]:
     """Why there is no kernel WireGuard on this machine, and why no wireguard-go; empty where there is. Blocks."""
     return _why_not(_require_kernel), _why_not(_require_program)
 
@@ -74,14 +74,14 @@ def _why_not(require: Callable[[], object]) -> str:
     return ""
 
 
-def _choose(preference: str, name: str) -> Choice:
+def _choose(preference: str, name: str) -> SelectedBackend:
     if preference == BackendKind.KERNEL.value:
         _require_kernel()
-        return Choice(BackendKind.KERNEL, "kernel WireGuard, as set")
+        return SelectedBackend(BackendKind.KERNEL, "kernel WireGuard, as set")
     if preference == BackendKind.USERSPACE.value:
-        return Choice(BackendKind.USERSPACE, "wireguard-go, as set", _require_program())
+        return SelectedBackend(BackendKind.USERSPACE, "wireguard-go, as set", _require_program())
     if _has_tun_of_ours(name):
-        return Choice(
+        return SelectedBackend(
             BackendKind.USERSPACE, f"wireguard-go, because {name} runs on it already", _require_program()
         )
     try:
@@ -93,13 +93,15 @@ def _choose(preference: str, name: str) -> Choice:
             raise BackEndUnavailableError(
                 f"no WireGuard here: {lacking}, and {also_lacking}"
             ) from also_lacking
-        return Choice(BackendKind.USERSPACE, f"wireguard-go at {program}, because {lacking}", program)
-    return Choice(BackendKind.KERNEL, "kernel WireGuard, because the kernel has it")
+        return SelectedBackend(
+            BackendKind.USERSPACE, f"wireguard-go at {program}, because {lacking}", program
+        )
+    return SelectedBackend(BackendKind.KERNEL, "kernel WireGuard, because the kernel has it")
 
 
 def _has_tun_of_ours(name: str) -> bool:
-    with rtnetlink.rtnetlink(f"looking for interface {name}") as ipr:
-        link = wireguard_interface.find(ipr, name)
+    with rtnetlink.open_rtnetlink(f"looking for interface {name}") as ipr:
+        link = wireguard_interface.find_interface(ipr, name)
     return link is not None and link.kind == "tun" and link.alias == wireguard_interface.ALIAS
 
 

@@ -13,26 +13,26 @@ import time
 from pathlib import Path
 
 from wgmesh_agent.linux.backends.priority import come_first
-from wgmesh_agent.linux.backends.wireguard_go import SOCKETS, Process, writing
+from wgmesh_agent.linux.backends.wireguard_go import SOCKETS, WireGuardGo, writing
 from wgmesh_agent.wireguard.errors import UapiError
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
-HOLD_SECONDS = 0.5
+POLL_INTERVAL_SECONDS = 0.5
 END_SECONDS = 2.0
 
 
-def request_path(name: str, directory: Path = SOCKETS) -> Path:
+def request_file_of(name: str, directory: Path = SOCKETS) -> Path:
     """The file that asks for interface `name`."""
     return directory / f"{name}.wanted"
 
 
-class HeldProcess(Process):
+class ExternalProcess(WireGuardGo):
     """The process behind interface `name`, which this one only asks for."""
 
     async def start(self) -> None:
         """Asks, and waits until the socket answers; raises `UapiError` if nobody holds tunnels here."""
-        request = request_path(self._name, self.socket_path.parent)
+        request = request_file_of(self._name, self.socket_path.parent)
         with writing(request.parent):
             request.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             request.touch(mode=0o600)
@@ -45,37 +45,37 @@ class HeldProcess(Process):
                 f"nobody made {self._name} within {START_SECONDS:g} s: is the tunnel pod running on this node?"
             ) from error
 
-    def renounce(self) -> None:
+    def withdraw_request(self) -> None:
         """Asks no longer. Raises `UapiError`."""
         with writing(self.socket_path.parent):
-            request_path(self._name, self.socket_path.parent).unlink(missing_ok=True)
+            request_file_of(self._name, self.socket_path.parent).unlink(missing_ok=True)
 
     async def stop(self) -> None:
         """Asks no longer, and waits until the process has gone."""
-        self.renounce()
-        await self.ended()
-        self.let_go()
+        self.withdraw_request()
+        await self.wait_ended()
+        self.detach()
         self.clear()
 
     def clear(self) -> None:
         """Removes what it left behind: one that was killed leaves its socket."""
-        self.renounce()
+        self.withdraw_request()
         with writing(self.socket_path.parent):
             self.socket_path.unlink(missing_ok=True)
 
 
-def hold(name: str, program: str, directory: Path = SOCKETS) -> None:
+def run_while_requested(name: str, program: str, directory: Path = SOCKETS) -> None:
     """Runs the program for `name` whenever it is wanted and not there; returns only if it cannot be run.
 
     Raises:
         OSError: the program cannot be started.
     """
-    request = request_path(name, directory)
+    request = request_file_of(name, directory)
     come_first(os.getpid())
     while True:
         if request.exists():
             _run(program, name)
-        time.sleep(HOLD_SECONDS)
+        time.sleep(POLL_INTERVAL_SECONDS)
 
 
 def _run(program: str, name: str) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 from wgmesh_agent.linux import rtnetlink, wireguard_interface
 from wgmesh_agent.linux.genetlink import Genetlink
-from wgmesh_agent.linux.netlink_thread import Worker
-from wgmesh_agent.wireguard.backend import BackendKind, Opened
+from wgmesh_agent.linux.netlink_thread import NetlinkThread
+from wgmesh_agent.wireguard.backend import BackendKind, OpenResult
 from wgmesh_agent.wireguard.diff import Change
 from wgmesh_agent.wireguard.errors import BackEndError, InterfaceGoneError, KernelError
 from wgmesh_agent.wireguard.genl import FAMILY, decode_device, encode_get, encode_set, fingerprint
 from wgmesh_agent.wireguard.keys import KEY_BYTES, PublicKey
 from wgmesh_agent.wireguard.model import Device, InterfaceSpec, check_interface_name
-from wgmesh_agent.wireguard.patch import written_endpoints
+from wgmesh_agent.wireguard.patch import endpoint_write_times
 
 
 class KernelBackend:
@@ -36,11 +36,11 @@ class KernelBackend:
         self.name = name
         self._clock = clock
         self._random_bytes = random_bytes
-        self._worker = Worker(f"wireguard-{name}")
+        self._worker = NetlinkThread(f"wireguard-{name}")
         self._netlink: Genetlink | None = None
         self._written: dict[PublicKey, float] = {}
 
-    async def open(self, spec: InterfaceSpec) -> Opened:
+    async def open(self, spec: InterfaceSpec) -> OpenResult:
         if spec.name != self.name:
             raise ValueError(f"this back end is for {self.name}, not {spec.name}")
         return await self._worker.run(self._open, spec)
@@ -70,24 +70,24 @@ class KernelBackend:
             self._netlink = Genetlink(FAMILY)
         return self._netlink
 
-    def _open(self, spec: InterfaceSpec) -> Opened:
+    def _open(self, spec: InterfaceSpec) -> OpenResult:
         self._socket()
-        with rtnetlink.rtnetlink(f"setting up interface {self.name}") as ipr:
-            link = wireguard_interface.find(ipr, self.name)
+        with rtnetlink.open_rtnetlink(f"setting up interface {self.name}") as ipr:
+            link = wireguard_interface.find_interface(ipr, self.name)
             adopted = link is not None
             if link is None:
                 wireguard_interface.create_wireguard(ipr, self.name)
-                link = wireguard_interface.find(ipr, self.name)
+                link = wireguard_interface.find_interface(ipr, self.name)
                 if link is None:
                     raise InterfaceGoneError(f"interface {self.name} vanished as soon as it was made")
             else:
                 wireguard_interface.require_kind(link, "wireguard")
-                if link.alias != wireguard_interface.ALIAS and not self._is_bare():
-                    raise wireguard_interface.refuse_unmarked(link)
-            differed = wireguard_interface.settle(ipr, link, spec)
-        return Opened(adopted, differed if adopted else ("it was gone",))
+                if link.alias != wireguard_interface.ALIAS and not self._is_unconfigured():
+                    raise wireguard_interface.foreign_interface_error(link)
+            differed = wireguard_interface.apply_spec(ipr, link, spec)
+        return OpenResult(adopted, differed if adopted else ("it was gone",))
 
-    def _is_bare(self) -> bool:
+    def _is_unconfigured(self) -> bool:
         """Nobody uses it yet: also what is left when this program died between making and marking it."""
         device = self._read()
         return device.public_key is None and not device.peers
@@ -104,11 +104,11 @@ class KernelBackend:
     def _apply(self, changes: tuple[Change, ...]) -> None:
         netlink = self._socket()
         try:
-            for payload in encode_set(self.name, changes, self._throwaway):
+            for payload in encode_set(self.name, changes, self._scratch_key):
                 netlink.request(payload)
         except KernelError as error:
             raise self._named(error, "setting") from error.__cause__
-        self._written = written_endpoints(self._written, changes, now_unix=self._clock())
+        self._written = endpoint_write_times(self._written, changes, now_unix=self._clock())
 
     def _named(self, error: KernelError, doing: str) -> BackEndError:
         cause = error.__cause__
@@ -117,15 +117,15 @@ class KernelBackend:
         advice = ": choose another WireGuard port" if _is_port_taken(cause) else ""
         return KernelError(f"{doing} {self.name}: {error}{advice}")
 
-    def _throwaway(self) -> PublicKey:
+    def _scratch_key(self) -> PublicKey:
         return PublicKey(self._random_bytes(KEY_BYTES))
 
     def _destroy(self) -> None:
-        with rtnetlink.rtnetlink(f"removing interface {self.name}") as ipr:
+        with rtnetlink.open_rtnetlink(f"removing interface {self.name}") as ipr:
             wireguard_interface.clear(ipr, self.name)
-            link = wireguard_interface.find(ipr, self.name)
+            link = wireguard_interface.find_interface(ipr, self.name)
             if link is not None and link.kind == "wireguard" and link.alias == wireguard_interface.ALIAS:
-                wireguard_interface.remove(ipr, link)
+                wireguard_interface.remove_interface(ipr, link)
 
 
 def _is_port_taken(cause: BaseException | None) -> bool:

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from wgmesh_agent.linux import rtnetlink, wireguard_interface
-from wgmesh_agent.linux.backends.wireguard_go import PROGRAM, Process
-from wgmesh_agent.linux.netlink_thread import Worker
-from wgmesh_agent.wireguard.backend import BackendKind, Opened
+from wgmesh_agent.linux.backends.wireguard_go import PROGRAM, WireGuardGo
+from wgmesh_agent.linux.netlink_thread import NetlinkThread
+from wgmesh_agent.wireguard.backend import BackendKind, OpenResult
 from wgmesh_agent.wireguard.diff import Change
 from wgmesh_agent.wireguard.errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, UapiError
 from wgmesh_agent.wireguard.keys import KEY_BYTES, PublicKey
 from wgmesh_agent.wireguard.model import Device, InterfaceSpec, check_interface_name
-from wgmesh_agent.wireguard.patch import written_endpoints
+from wgmesh_agent.wireguard.patch import endpoint_write_times
 from wgmesh_agent.wireguard.uapi import GET, decode_get, decode_set_reply, encode_set, fingerprint
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -37,7 +37,7 @@ class UserspaceBackend:
         name: str,
         *,
         program: str = PROGRAM,
-        process: Process | None = None,
+        process: WireGuardGo | None = None,
         on_restarted: Callable[[], None] = lambda: None,
         on_trouble: Callable[[BackEndError], None] = lambda error: None,
         clock: Callable[[], float] = time.time,
@@ -55,22 +55,22 @@ class UserspaceBackend:
         self._on_trouble = on_trouble
         self._clock = clock
         self._random_bytes = random_bytes
-        self._worker = Worker(f"wireguard-{name}")
-        self._process = process or Process(name, program)
+        self._worker = NetlinkThread(f"wireguard-{name}")
+        self._process = process or WireGuardGo(name, program)
         self._lock = asyncio.Lock()
         self._spec: InterfaceSpec | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._written: dict[PublicKey, float] = {}
 
-    async def open(self, spec: InterfaceSpec) -> Opened:
+    async def open(self, spec: InterfaceSpec) -> OpenResult:
         if spec.name != self.name:
             raise ValueError(f"this back end is for {self.name}, not {spec.name}")
         async with self._lock:
             await self._end_supervision()
-            adopted, differed = await self._stand(spec)
+            adopted, differed = await self._set_up(spec)
             self._spec = spec
             self._supervision = asyncio.create_task(self._supervise(), name=f"supervising {self.name}")
-        return Opened(adopted, differed if adopted else ("it was gone",))
+        return OpenResult(adopted, differed if adopted else ("it was gone",))
 
     async def read(self) -> Device:
         async with self._lock:
@@ -78,36 +78,36 @@ class UserspaceBackend:
 
     async def fingerprint(self) -> int:
         async with self._lock:
-            return fingerprint(await self._process.ask(GET))
+            return fingerprint(await self._process.exchange(GET))
 
     async def apply(self, changes: Sequence[Change]) -> None:
         if not changes:
             return
         async with self._lock:
-            request = await self._worker.run(encode_set, changes, self._throwaway)
-            decode_set_reply(await self._process.ask(request))
-            self._written = written_endpoints(self._written, changes, now_unix=self._clock())
+            request = await self._worker.run(encode_set, changes, self._scratch_key)
+            decode_set_reply(await self._process.exchange(request))
+            self._written = endpoint_write_times(self._written, changes, now_unix=self._clock())
 
     async def close(self) -> None:
         # First: it may hold the lock for long, waiting for a process that nobody starts any more.
         await self._end_supervision()
         async with self._lock:
-            self._process.let_go()
+            self._process.detach()
             self._worker.close()
 
     async def destroy(self) -> None:
         await self._end_supervision()
         async with self._lock:
             answers = await self._process.connect()
-            self._process.renounce()
+            self._process.withdraw_request()
             if await self._worker.run(self._remove_link):
                 await self._process.stop()
             elif not answers:
                 self._process.clear()
-            self._process.let_go()
+            self._process.detach()
             self._written = {}
 
-    async def _stand(self, spec: InterfaceSpec) -> tuple[bool, tuple[str, ...]]:
+    async def _set_up(self, spec: InterfaceSpec) -> tuple[bool, tuple[str, ...]]:
         """Find or start the process, and settle its interface; whether it was found, and what differed."""
         found = await self._find()
         if not found:
@@ -135,50 +135,50 @@ class UserspaceBackend:
                 f"interface {self.name} exists and no WireGuard answers at {self._process.socket_path}: "
                 "choose another mesh name, or remove it"
             )
-        if link.alias != wireguard_interface.ALIAS and not await self._is_bare():
-            raise wireguard_interface.refuse_unmarked(link)
+        if link.alias != wireguard_interface.ALIAS and not await self._is_unconfigured():
+            raise wireguard_interface.foreign_interface_error(link)
         return True
 
     async def _has_ended(self) -> bool:
         """Somebody removed the interface: the process ends after it, which takes a moment."""
         try:
             async with asyncio.timeout(END_SECONDS):
-                await self._process.ended()
+                await self._process.wait_ended()
         except TimeoutError:
             return False
         return True
 
-    async def _is_bare(self) -> bool:
+    async def _is_unconfigured(self) -> bool:
         device = await self._read()
         return device.public_key is None and not device.peers
 
     async def _read(self) -> Device:
         self._process.trim_log()
-        reply = await self._process.ask(GET)
+        reply = await self._process.exchange(GET)
         return await self._worker.run(decode_get, reply, self.name, self._written)
 
-    def _link(self) -> wireguard_interface.Link | None:
-        with rtnetlink.rtnetlink(f"looking for interface {self.name}") as ipr:
-            return wireguard_interface.find(ipr, self.name)
+    def _link(self) -> wireguard_interface.InterfaceInfo | None:
+        with rtnetlink.open_rtnetlink(f"looking for interface {self.name}") as ipr:
+            return wireguard_interface.find_interface(ipr, self.name)
 
     def _settle(self, spec: InterfaceSpec) -> tuple[str, ...]:
-        with rtnetlink.rtnetlink(f"setting up interface {self.name}") as ipr:
-            link = wireguard_interface.find(ipr, self.name)
+        with rtnetlink.open_rtnetlink(f"setting up interface {self.name}") as ipr:
+            link = wireguard_interface.find_interface(ipr, self.name)
             if link is None:
                 raise InterfaceGoneError(f"interface {self.name} is gone: {PROGRAM} has just ended")
-            return wireguard_interface.settle(ipr, link, spec)
+            return wireguard_interface.apply_spec(ipr, link, spec)
 
     def _remove_link(self) -> bool:
         """Whether there was an interface of ours; its process ends with it."""
-        with rtnetlink.rtnetlink(f"removing interface {self.name}") as ipr:
+        with rtnetlink.open_rtnetlink(f"removing interface {self.name}") as ipr:
             wireguard_interface.clear(ipr, self.name)
-            link = wireguard_interface.find(ipr, self.name)
+            link = wireguard_interface.find_interface(ipr, self.name)
             ours = link is not None and link.kind == "tun" and link.alias == wireguard_interface.ALIAS
             if link is not None and ours:
-                wireguard_interface.remove(ipr, link)
+                wireguard_interface.remove_interface(ipr, link)
             return ours
 
-    def _throwaway(self) -> PublicKey:
+    def _scratch_key(self) -> PublicKey:
         return PublicKey(self._random_bytes(KEY_BYTES))
 
     async def _supervise(self) -> None:
@@ -190,7 +190,7 @@ class UserspaceBackend:
         while True:
             began = loop.time()
             try:
-                await self._process.ended()
+                await self._process.wait_ended()
             except Exception as error:
                 self._tell(error)
             if loop.time() - began > _STEADY_SECONDS:
@@ -198,14 +198,14 @@ class UserspaceBackend:
             while True:
                 await asyncio.sleep(pause)
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-                if await self._restand():
+                if await self._set_up_again():
                     break
 
-    async def _restand(self) -> bool:
+    async def _set_up_again(self) -> bool:
         try:
             async with self._lock:
                 if self._spec is not None:
-                    await self._stand(self._spec)
+                    await self._set_up(self._spec)
             self._on_restarted()
         except Exception as error:
             self._tell(error)

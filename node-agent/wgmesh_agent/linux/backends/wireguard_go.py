@@ -23,7 +23,7 @@ from wgmesh_agent.wireguard.uapi import MAX_REPLY_BYTES, SUCCEEDED
 PROGRAM = "wireguard-go"
 SOCKETS = Path("/var/run/wireguard")
 """Where `wg` and every userspace WireGuard look for each other (wireguard.com/xplatform)."""
-LOG_BYTES = 256 * 1024
+MAX_LOG_BYTES = 256 * 1024
 """The output file is emptied when it is found longer than this."""
 _START_SECONDS = 10.0
 _END_SECONDS = 5.0
@@ -38,7 +38,7 @@ _STAMP = re.compile(r"ERROR: \(\S+\) [0-9/]+ [0-9:.]+ ")
 _ERROR = ("ERROR", "Failed", "panic:", "fatal error:")
 
 
-class Process:
+class WireGuardGo:
     """The process behind interface `name`, whoever started it."""
 
     def __init__(self, name: str, program: str, directory: Path = SOCKETS) -> None:
@@ -55,7 +55,7 @@ class Process:
         """Hold a connection to the process; False if none answers there. Raises `UapiError` for what is no place for
         a socket, and where there are no descriptors left.
         """
-        self.let_go()
+        self.detach()
         try:
             watch = socket.socket(socket.AF_UNIX, _STREAM)
         except OSError as error:
@@ -122,7 +122,7 @@ class Process:
         except OSError as error:
             raise BackEndUnavailableError(f"cannot start {self._program}: {error.strerror}") from error
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         """Returns when the process has gone, and its interface with it. Only one task may wait."""
         loop = asyncio.get_running_loop()
         watch, descriptor = self._watch, self._descriptor
@@ -144,18 +144,18 @@ class Process:
             # As a child (also one adopted as process 1 of a container) it would stay a zombie.
             _reap(descriptor)
 
-    def renounce(self) -> None:
+    def withdraw_request(self) -> None:
         """Its interface is about to be removed: nobody is to start it anew."""
 
     async def stop(self) -> None:
         """Wait until it has gone after its interface was removed; make it go if it does not."""
         try:
             async with asyncio.timeout(_END_SECONDS):
-                await self.ended()
+                await self.wait_ended()
         except TimeoutError:
             self._kill()
-            await self.ended()
-        self.let_go()
+            await self.wait_ended()
+        self.detach()
         self.clear()
 
     def clear(self) -> None:
@@ -167,7 +167,7 @@ class Process:
                 self.socket_path.unlink(missing_ok=True)
                 self.log_path.unlink(missing_ok=True)
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Watch no longer; the process goes on."""
         for connection in (self._watch, self._asked):
             if connection is not None:
@@ -177,7 +177,7 @@ class Process:
             os.close(self._descriptor)
             self._descriptor = None
 
-    async def ask(self, request: bytes) -> bytes:
+    async def exchange(self, request: bytes) -> bytes:
         """One operation at a time; raises `UapiError` if there is no whole answer.
 
         The connection is kept for the next one: to make one costs both ends more than to ask.
@@ -204,7 +204,7 @@ class Process:
     def trim_log(self) -> None:
         """Empty the output file if it has grown too long; what is written next starts it anew."""
         with suppress(OSError):
-            if self.log_path.stat().st_size > LOG_BYTES:
+            if self.log_path.stat().st_size > MAX_LOG_BYTES:
                 os.truncate(self.log_path, 0)
 
     def _last_words(self) -> str:
@@ -212,7 +212,7 @@ class Process:
             said = self.log_path.read_bytes()[self._log_start :].decode("utf-8", "replace")
         except OSError:
             said = ""
-        return last_words(said)
+        return stderr_tail(said)
 
     def _kill(self) -> None:
         if self._descriptor is None:
@@ -255,7 +255,7 @@ def writing(folder: Path) -> Iterator[None]:
         raise UapiError(f"cannot write in {folder}, where {PROGRAM} listens: {error.strerror}") from error
 
 
-def last_words(said: str) -> str:
+def stderr_tail(said: str) -> str:
     """Why it ended, out of all it said: its last lines, and of those only errors if there are any.
 
     Before anything else it draws a box around the advice to use the kernel's WireGuard.

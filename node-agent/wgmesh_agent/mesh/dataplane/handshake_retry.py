@@ -18,7 +18,7 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Address, Device
 
 FIRST_PAUSE_SECONDS = 0.6
-ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class _Wait:
     attempts_left: int
 
 
-class FirstHandshakes:
+class HandshakeRetry:
     """Which peers to make anew, and when. Of two nodes only the one with the lower key does it: they'd cross again."""
 
     def __init__(self, own: PublicKey) -> None:
@@ -36,11 +36,11 @@ class FirstHandshakes:
         self._waits: dict[PublicKey, _Wait] = {}
         self._sources: dict[PublicKey, Address | None] = {}
 
-    def made(self, keys: Iterable[PublicKey], now: float) -> None:
+    def peer_created(self, keys: Iterable[PublicKey], now: float) -> None:
         """These peers were made at `now` (monotonic seconds), for the first time or anew."""
         for key in keys:
             if self._own < key and key not in self._waits:
-                self._waits[key] = _Wait(now + FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, ATTEMPTS)
+                self._waits[key] = _Wait(now + FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, MAX_ATTEMPTS)
 
     def silent(self) -> frozenset[PublicKey]:
         """Peers without a handshake, as far as `leave_from` was told of them."""
@@ -63,7 +63,7 @@ class FirstHandshakes:
         for key in changed:
             is_first = self._own < key
             deadline = now if is_first else now + FIRST_PAUSE_SECONDS
-            self._waits[key] = _Wait(deadline, FIRST_PAUSE_SECONDS, ATTEMPTS if is_first else 1)
+            self._waits[key] = _Wait(deadline, FIRST_PAUSE_SECONDS, MAX_ATTEMPTS if is_first else 1)
         self._sources.update({key: sources[key] for key in sources if key in self._sources})
         return bool(changed)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from wgmesh_agent.runtime.chunks import SLICE
+from wgmesh_agent.runtime.chunks import CHUNK_SIZE
 from wgmesh_agent.wireguard.model import IPAddress
 
 log = structlog.get_logger()
@@ -18,15 +18,15 @@ log = structlog.get_logger()
 DISCARD_PORT = 9
 
 
-async def knock_at_all(addresses: Sequence[IPAddress]) -> None:
+async def trigger_handshakes_in_chunks(addresses: Sequence[IPAddress]) -> None:
     """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
-    for start in range(0, len(addresses), SLICE):
+    for start in range(0, len(addresses), CHUNK_SIZE):
         if start:
             await asyncio.sleep(0)
-        knock(addresses[start : start + SLICE])
+        trigger_handshakes(addresses[start : start + CHUNK_SIZE])
 
 
-def knock(addresses: Iterable[IPAddress]) -> None:
+def trigger_handshakes(addresses: Iterable[IPAddress]) -> None:
     """Sends one datagram to each mesh address, so that WireGuard shakes hands now and not at the first real packet.
 
     Both ends of a new pair do this; whichever programmed the other last succeeds, and nobody waits for the five

@@ -13,16 +13,16 @@ import structlog
 from wgmesh_agent.linux.interface_addresses import sources_of
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.dataplane.desired_device import desired_device
-from wgmesh_agent.mesh.dataplane.handshake_retry import FirstHandshakes
-from wgmesh_agent.mesh.dataplane.handshake_trigger import knock_at_all
+from wgmesh_agent.mesh.dataplane.handshake_retry import HandshakeRetry
+from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes_in_chunks
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs, changed_by_others
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
-from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded
+from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded_removals
 from wgmesh_agent.wireguard.errors import BackEndError, number_of
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -31,8 +31,8 @@ from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, I
 log = structlog.get_logger()
 INTERVAL_SECONDS = 15.0
 RETRY_SECONDS = 2.0
-ADOPTED_PEERS_SECONDS = 60.0
-SECONDS_A_PEER, LONGEST_BREATH_SECONDS = 0.005, 0.5
+DEFER_REMOVALS_SECONDS = 60.0
+BATCH_PAUSE_SECONDS_PER_PEER, MAX_BATCH_PAUSE_SECONDS = 0.005, 0.5
 """Between two passes: one at many peers is no small work."""
 DRAIN_SECONDS = 0.05
 """For packets that were on their way to a peer when its ranges went to another."""
@@ -76,7 +76,7 @@ class Reconciler:
         self.keepalive_seconds = keepalive_seconds
         self._shape = shape
         self._seen = seen
-        self._wanted = Changes()
+        self._wanted = Signal()
         self._lock = asyncio.Lock()
         self._asked = 0
         self._served = 0
@@ -91,18 +91,18 @@ class Reconciler:
         self._repairs = repairs or Repairs(backend.name)
         self._started = time.monotonic()
         self._bound: set[PublicKey] = set()
-        self.first_handshakes = FirstHandshakes(self._public)
+        self.first_handshakes = HandshakeRetry(self._public)
         self._ages = ages or HandshakeAges()
         self._reminders = Reminders()
 
     def use_key(self, private_key: PrivateKey) -> None:
         """The interface is to have this key from the next pass on."""
         self._key, self._public = private_key, private_key.public()
-        self.first_handshakes = FirstHandshakes(self._public)
+        self.first_handshakes = HandshakeRetry(self._public)
 
     def poke(self) -> None:
         """The ledger changed: reconcile soon."""
-        self._wanted.bump()
+        self._wanted.notify()
 
     def check_soon(self) -> None:
         """Somebody may have changed the interface: look at all of it soon."""
@@ -122,7 +122,7 @@ class Reconciler:
             self._left_fingerprint = None if changed else fingerprint
             return changed
 
-    def source_lost(self) -> None:
+    def source_address_lost(self) -> None:
         """This machine lost an address, which wireguard-go may go on sending from: every send then fails, for ever.
 
         It chooses a source anew for an endpoint that is written, so the endpoints it has are written once more.
@@ -159,7 +159,7 @@ class Reconciler:
                 ages_due += time.monotonic() - boot_clock.seconds()
             deadlines = (self.first_handshakes.next_deadline(), ages_due)
             due = min([check_due, *(deadline for deadline in deadlines if deadline is not None)])
-            await self._wanted.after(seen, max(0.0, due - time.monotonic()))
+            await self._wanted.wait_after(seen, max(0.0, due - time.monotonic()))
             seen = self._wanted.generation
             check = time.monotonic() >= check_due
             if check:
@@ -182,7 +182,9 @@ class Reconciler:
                 if self._reminders.over():
                     log.info("WireGuard is programmed again")
             # What changes together, like all that is told of a newcomer, is programmed together.
-            await asyncio.sleep(min(LONGEST_BREATH_SECONDS, SECONDS_A_PEER * len(self._ledger)))
+            await asyncio.sleep(
+                min(MAX_BATCH_PAUSE_SECONDS, BATCH_PAUSE_SECONDS_PER_PEER * len(self._ledger))
+            )
 
     async def reconcile(self, *, check_interface: bool = True) -> Device:
         """One pass; answers what the device holds after it. Callers that wait together share one.
@@ -220,56 +222,56 @@ class Reconciler:
             self._left = self._left_fingerprint = None
             self._repairs.note(found_changed, time.monotonic())
             self._seen(held)
-            found = self._ages.look(held, time.time(), boot_clock.seconds())
+            found = self._ages.update(held, time.time(), boot_clock.seconds())
             # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
-            desired = await asyncio.to_thread(self._wanted_of, list(self._ledger), self._routes())
+            desired = await asyncio.to_thread(self._desired, list(self._ledger), self._routes())
             desired = self._shape(desired, found, time.time())
-            actual = await self._without_silent(found, desired)
-            changes = await asyncio.to_thread(self._difference, desired, actual, time.time())
-            changes = tuple(_as_it_was(change, found) for change in changes)
-            changes = self._without_early_removals(changes, actual)
+            actual = await self._recreate_silent_peers(found, desired)
+            changes = await asyncio.to_thread(self._diff, desired, actual, time.time())
+            changes = tuple(_keep_working_endpoint(change, found) for change in changes)
+            changes = self._defer_removals(changes, actual)
             if self._source_lost:
-                changes = (*changes, *same_endpoints(actual))
+                changes = (*changes, *rewrite_endpoints(actual))
             created = [
                 change.public_key for change in changes if isinstance(change, SetPeer) and change.create
             ]
-            late = superseded(changes, actual)
+            late = superseded_removals(changes, actual)
             await self._backend.apply([change for change in changes if change not in late])
             if late:
-                await self._knock_at(created)
+                await self._trigger(created)
                 await asyncio.sleep(DRAIN_SECONDS)
                 await self._backend.apply(late)
             device = await self._backend.read() if changes else actual
             self._device, self._left, self._served = device, device, served
-            self.first_handshakes.made(created, time.monotonic())
+            self.first_handshakes.peer_created(created, time.monotonic())
         if self._source_lost:
             self._source_lost = False
-            await knock_at_all([binding.claim.addresses[0] for binding in self._ledger])
+            await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in self._ledger])
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
         if created:
             self.first_handshakes.leave_from(await self._sources(created))
-        await self._knock_at(created)
+        await self._trigger(created)
         return device
 
-    def _wanted_of(
+    def _desired(
         self, bindings: Sequence[Binding], routes: Mapping[PublicKey, Sequence[Network]]
     ) -> DesiredDevice:
         keepalive = self.keepalive_seconds
         return desired_device(self._key, self._port, bindings, routes, keepalive_seconds=keepalive)
 
-    def _difference(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
+    def _diff(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
         return diff(desired, actual, now_unix=now_unix, own_public=self._public)
 
-    async def _knock_at(self, keys: Iterable[PublicKey]) -> None:
+    async def _trigger(self, keys: Iterable[PublicKey]) -> None:
         bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
-        await knock_at_all([binding.claim.addresses[0] for binding in bindings])
+        await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in bindings])
 
-    async def _without_silent(self, device: Device, desired: DesiredDevice) -> Device:
+    async def _recreate_silent_peers(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
         due = self.first_handshakes.due(device, time.monotonic())
         # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
-        silent = {key for key in due if self._is_where_it_says(device.peers[key])}
+        silent = {key for key in due if self._is_at_advertised_endpoint(device.peers[key])}
         # What was tried in vain would hold up the next try for five seconds.
         silent.update(
             wanted.public_key
@@ -280,7 +282,11 @@ class Reconciler:
         )
         if silent:
             log.debug("no first handshake, beginning anew", peers=[str(key) for key in sorted(silent)])
-        lost = {key for key in self._ages.lost(time.time(), boot_clock.seconds()) if key in device.peers}
+        lost = {
+            key
+            for key in self._ages.blocked_by_clock_step(time.time(), boot_clock.seconds())
+            if key in device.peers
+        }
         if lost:
             log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
                         peers=[str(key) for key in sorted(lost)])  # fmt: skip
@@ -290,16 +296,16 @@ class Reconciler:
         await self._backend.apply([RemovePeer(key) for key in sorted(silent)])
         return replace(device, peers={key: peer for key, peer in device.peers.items() if key not in silent})
 
-    def _is_where_it_says(self, peer: Peer) -> bool:
+    def _is_at_advertised_endpoint(self, peer: Peer) -> bool:
         binding = self._ledger.by_key(peer.public_key)
         return binding is not None and peer.endpoint in binding.claim.endpoints
 
-    def _without_early_removals(self, changes: Sequence[Change], actual: Device) -> tuple[Change, ...]:
+    def _defer_removals(self, changes: Sequence[Change], actual: Device) -> tuple[Change, ...]:
         """A peer found on an adopted interface may be a member whose announcement the last snapshot missed: it keeps
         its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once, and so does
         whose addresses are another's now: the former key of a member that has a new one.
         """
-        if time.monotonic() - self._started > ADOPTED_PEERS_SECONDS:
+        if time.monotonic() - self._started > DEFER_REMOVALS_SECONDS:
             return tuple(changes)
         self._bound.update(binding.claim.public_key for binding in self._ledger)
         taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}
@@ -325,7 +331,7 @@ class Reconciler:
             return self._looked[1]
 
 
-def _as_it_was(change: Change, found: Device) -> Change:
+def _keep_working_endpoint(change: Change, found: Device) -> Change:
     """A peer that is made anew is reached where it was when it shook hands."""
     if not isinstance(change, SetPeer) or not change.create:
         return change
@@ -335,7 +341,7 @@ def _as_it_was(change: Change, found: Device) -> Change:
     return replace(change, endpoint=peer.endpoint)
 
 
-def same_endpoints(device: Device) -> Iterator[SetPeer]:
+def rewrite_endpoints(device: Device) -> Iterator[SetPeer]:
     """Writes every endpoint as it is."""
     for key, peer in device.peers.items():
         if peer.endpoint is not None:

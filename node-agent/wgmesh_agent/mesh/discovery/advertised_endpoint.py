@@ -9,14 +9,14 @@ from ipaddress import IPv4Network, IPv6Network
 import structlog
 
 from wgmesh_agent.linux.interface_addresses import (
-    ELSEWHERE,
+    DEFAULT_ROUTE_PROBES,
     interface_mtu,
     reachable_addresses,
     sources_of,
     ways,
 )
 from wgmesh_agent.linux.route_lookup import local_addresses
-from wgmesh_agent.mesh.discovery.stun import StunError, ask
+from wgmesh_agent.mesh.discovery.stun import StunError, query_stun
 from wgmesh_agent.mesh.membership.ledger import usable_endpoint
 from wgmesh_agent.settings.model import HostPort, ListenAddress
 from wgmesh_agent.wireguard.errors import KernelError
@@ -27,15 +27,15 @@ Ranges = Sequence[IPv4Network | IPv6Network]
 DEFAULT_UNDERLAY_MTU = 1500
 
 
-class NoEndpoint(Exception):
+class NoUsableEndpoint(Exception):
     """This node's address cannot be told, or not yet; one sentence with what to set."""
 
 
-class UnusableEndpoint(NoEndpoint):
+class UnusableEndpoint(NoUsableEndpoint):
     """What was set can never be this node's address."""
 
 
-async def own_endpoint(
+async def advertised_endpoint(
     listen: ListenAddress | None,
     port: int,
     stun: HostPort | None,
@@ -55,16 +55,16 @@ async def own_endpoint(
         return await _listen_endpoint(listen, port, ranges)
     if stun is not None:
         try:
-            return _checked(await ask(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
+            return _checked(await query_stun(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
         except UnusableEndpoint as error:
             # Another answer may be better.
-            raise NoEndpoint(str(error)) from error
+            raise NoUsableEndpoint(str(error)) from error
         except StunError as error:
-            raise NoEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
+            raise NoUsableEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
     try:
         here = await ways()
     except KernelError as error:
-        raise NoEndpoint(f"this machine's addresses cannot be read: {error}") from error
+        raise NoUsableEndpoint(f"this machine's addresses cannot be read: {error}") from error
     # Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have.
     for target in towards:
         for source in sources_of((target,)):
@@ -73,7 +73,7 @@ async def own_endpoint(
     for _, address in here.candidates():
         if usable_endpoint(Endpoint(address, port), ranges):
             return Endpoint(address, port)
-    raise NoEndpoint(
+    raise NoUsableEndpoint(
         "this machine has no address that others could reach (link-local ones, those of bridges, VPNs and other meshes "
         "are none): give it one, or set -listen-addr"
     )
@@ -89,7 +89,7 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
     interfaces: dict[IPAddress, str] = {}
     with contextlib.suppress(KernelError):
         interfaces = {address: name for name, address in await reachable_addresses()}
-    for source in (*sources_of(towards), endpoint.address, *sources_of(ELSEWHERE)):
+    for source in (*sources_of(towards), endpoint.address, *sources_of(DEFAULT_ROUTE_PROBES)):
         if source in interfaces:
             with contextlib.suppress(OSError):
                 return interface_mtu(interfaces[source]), source.version
@@ -108,19 +108,21 @@ async def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> 
     try:
         found = [one.ip for one in await local_addresses(interface)]
     except KernelError as error:
-        raise NoEndpoint(f"-listen-addr: {error}") from error
+        raise NoUsableEndpoint(f"-listen-addr: {error}") from error
     if not found:
-        raise NoEndpoint(f"the interface {interface} of -listen-addr has no address")
+        raise NoUsableEndpoint(f"the interface {interface} of -listen-addr has no address")
     if listen.index is not None:
         if listen.index >= len(found):
-            raise NoEndpoint(
+            raise NoUsableEndpoint(
                 f"the interface {interface} has {len(found)} addresses; {listen} asks for one more"
             )
         return _checked(Endpoint(found[listen.index], port), ranges, f"-listen-addr {listen}")
     for address in found:
         if not address.is_link_local and usable_endpoint(Endpoint(address, port), ranges):
             return Endpoint(address, port)
-    raise NoEndpoint(f"the interface {interface} of -listen-addr has no address that others could reach")
+    raise NoUsableEndpoint(
+        f"the interface {interface} of -listen-addr has no address that others could reach"
+    )
 
 
 def _checked(endpoint: Endpoint, ranges: Ranges, source: str) -> Endpoint:

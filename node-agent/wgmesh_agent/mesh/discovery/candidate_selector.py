@@ -7,23 +7,28 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.runtime.scaling import stretch
-from wgmesh_agent.wireguard.endpoint_candidates import DWELL_SECONDS, STALE_AFTER_SECONDS, after, same
+from wgmesh_agent.runtime.scaling import interval_scale
+from wgmesh_agent.wireguard.endpoint_candidates import (
+    DWELL_SECONDS,
+    STALE_AFTER_SECONDS,
+    is_same_endpoint,
+    next_candidate,
+)
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
 
-ANSWER_SECONDS = 2.0
+MOVE_GRACE_SECONDS = 2.0
 """How long a member that says it has moved may take to be heard on the path it had."""
-FIRST_ASK_SECONDS = 1.5
+FIRST_QUERY_AFTER_SECONDS = 1.5
 LONGEST_PAUSE_SECONDS = 60.0
-MAX_SEEN = 4
-ASKED_AT_ONCE = 8
-SMALL_MESH = 16
+MAX_OBSERVED = 4
+MAX_CONCURRENT_QUERIES = 8
+BROADCAST_QUERY_BELOW_MEMBERS = 16
 """Up to so many members a question that all pass on is cheap: it is asked first, the silent one itself included."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueQueries:
     """Whom to probe once more now; of whom to ask some that are heard; and of whom to ask widely, itself included."""
 
     probe: tuple[PublicKey, ...] = ()
@@ -32,32 +37,32 @@ class Due:
 
 
 @dataclass(slots=True)
-class _Known:
-    told: Endpoint | None
+class _PeerCandidates:
+    advertised: Endpoint | None
     told_unix: float | None = None
     hint: Endpoint | None = None
-    seen: tuple[Endpoint, ...] = ()
+    observed: tuple[Endpoint, ...] = ()
     asked: int = 0
     due: float | None = None
 
 
-class Seeking:
+class CandidateSelector:
     """One instance a node. `now` is monotonic seconds; `*_unix` compare with what WireGuard stamps."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._known: dict[PublicKey, _Known] = {}
+        self._known: dict[PublicKey, _PeerCandidates] = {}
 
-    def follow(self, claims: Iterable[Claim], now_unix: float) -> list[PublicKey]:
+    def update(self, claims: Iterable[Claim], now_unix: float) -> list[PublicKey]:
         """Takes in what all members say now; answers those that say that they have moved since the last time."""
         moved = []
         known, self._known = self._known, {}
         for claim in claims:
             told = claim.endpoints[0] if claim.endpoints else None
-            entry = known.get(claim.public_key) or _Known(told)
+            entry = known.get(claim.public_key) or _PeerCandidates(told)
             self._known[claim.public_key] = entry
-            if entry.told != told:
-                entry.told, entry.told_unix, entry.hint = told, now_unix, None
+            if entry.advertised != told:
+                entry.advertised, entry.told_unix, entry.hint = told, now_unix, None
                 moved.append(claim.public_key)
         return moved
 
@@ -67,34 +72,34 @@ class Seeking:
         if entry is not None:
             entry.told_unix, entry.hint = now_unix, endpoint
 
-    def due(self, troubled: Collection[PublicKey], now: float) -> Due:
+    def due(self, troubled: Collection[PublicKey], now: float) -> DueQueries:
         """What to do about those that are not heard: ever more seldom, and for a few at once."""
         probe: list[PublicKey] = []
         ask: list[PublicKey] = []
         ask_widely: list[PublicKey] = []
         # One member that is slow is silent to all: the more there are, the more seldom each asks.
-        is_small, longer = len(self._known) <= SMALL_MESH, stretch(len(self._known))
+        is_small, longer = len(self._known) <= BROADCAST_QUERY_BELOW_MEMBERS, interval_scale(len(self._known))
         for key, entry in self._known.items():
             if key not in troubled:
                 entry.asked, entry.due = 0, None
             elif entry.due is None:
-                entry.due = now + FIRST_ASK_SECONDS
-            elif entry.due <= now and len(ask) + len(ask_widely) < ASKED_AT_ONCE:
+                entry.due = now + FIRST_QUERY_AFTER_SECONDS
+            elif entry.due <= now and len(ask) + len(ask_widely) < MAX_CONCURRENT_QUERIES:
                 entry.asked += 1
                 pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked) * (longer if entry.asked > 1 else 1.0)
                 entry.due = now + pause * self._rng.uniform(0.75, 1.25)
                 is_first = entry.asked == 2 and not is_small
                 (probe if entry.asked == 1 else ask if is_first else ask_widely).append(key)
-        return Due(tuple(probe), tuple(ask), tuple(ask_widely))
+        return DueQueries(tuple(probe), tuple(ask), tuple(ask_widely))
 
-    def found(self, key: PublicKey, endpoints: Iterable[Endpoint]) -> bool:
+    def add_observed(self, key: PublicKey, endpoints: Iterable[Endpoint]) -> bool:
         """Others saw a member there, best first; whether that is news. What they no longer say is forgotten."""
         entry = self._known.get(key)
         if entry is None:
             return False
-        seen = tuple(dict.fromkeys(endpoints))[:MAX_SEEN]
-        is_news = not set(seen) <= {*entry.seen, entry.told}
-        entry.seen = seen
+        seen = tuple(dict.fromkeys(endpoints))[:MAX_OBSERVED]
+        is_news = not set(seen) <= {*entry.observed, entry.advertised}
+        entry.observed = seen
         return is_news
 
     def is_settled(self, peer: Peer, now_unix: float) -> bool:
@@ -112,7 +117,7 @@ class Seeking:
         likely reached behind it.
         """
         entry = self._known.get(claim.public_key)
-        seen = entry.seen if entry else ()
+        seen = entry.observed if entry else ()
         told, before = claim.endpoints[:1], claim.endpoints[1:]
         if told and told[0].address == own.address:
             return tuple(
@@ -120,7 +125,7 @@ class Seeking:
             )
         return tuple(dict.fromkeys((*told, *seen, *before)))
 
-    def next(
+    def next_candidate(
         self,
         claim: Claim,
         peer: Peer,
@@ -143,28 +148,28 @@ class Seeking:
         is_news = (
             entry.told_unix is not None
             and peer.endpoint_written < entry.told_unix
-            and not same(peer.endpoint, entry.hint)
+            and not is_same_endpoint(peer.endpoint, entry.hint)
         )
         if not peer.last_handshake:
             tried_for = now_unix - peer.endpoint_written
             return (
                 _first(order, peer, entry.hint)
                 if is_news
-                else after(peer.endpoint, order)
+                else next_candidate(peer.endpoint, order)
                 if tried_for >= DWELL_SECONDS
                 else None
             )
-        if entry.told_unix is None or not any(same(one, peer.endpoint) for one in order):
+        if entry.told_unix is None or not any(is_same_endpoint(one, peer.endpoint) for one in order):
             return None
         since = now_unix - max(entry.told_unix, peer.endpoint_written)
-        if since < (ANSWER_SECONDS if is_news else DWELL_SECONDS):
+        if since < (MOVE_GRACE_SECONDS if is_news else DWELL_SECONDS):
             return None
         if heard_seconds_ago is not None and heard_seconds_ago < since:
             return None
-        return _first(order, peer, entry.hint) if is_news else after(peer.endpoint, order)
+        return _first(order, peer, entry.hint) if is_news else next_candidate(peer.endpoint, order)
 
 
 def _first(order: Sequence[Endpoint], peer: Peer, hint: Endpoint | None) -> Endpoint | None:
     if hint in order:
         return hint
-    return after(peer.endpoint, order) if same(order[0], peer.endpoint) else order[0]
+    return next_candidate(peer.endpoint, order) if is_same_endpoint(order[0], peer.endpoint) else order[0]

@@ -10,31 +10,31 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from wgmesh_agent.linux.interface_addresses import candidate_addresses, reachable_addresses
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
-from wgmesh_agent.mesh.discovery.nat_detection import Outside, outside
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
+from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint, detect_nat
 from wgmesh_agent.runtime.backoff import jittered
-from wgmesh_agent.runtime.change_signal import Changes
-from wgmesh_agent.runtime.scaling import stretch
+from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 log = structlog.get_logger()
 SETTLE_SECONDS = 0.5
 """Between an address that comes or goes and a look: a lease brings several changes at once."""
-DOUBT_SECONDS = 10.0
+MIN_RECHECK_SECONDS = 10.0
 """At least so long between two doubts, and longer in a crowd: whoever lacks processor time hears nobody."""
-FORMER_OWN_SECONDS = 3600.0
+PREVIOUS_LOCAL_ADDRESS_SECONDS = 3600.0
 """An address that was this machine's own is no translator's."""
-FORMER_OUTER_SECONDS = 20.0
-MAX_FORMER = 16
+PREVIOUS_NAT_ADDRESS_SECONDS = 20.0
+MAX_PREVIOUS_ADDRESSES = 16
 FIRST_PAUSE_SECONDS = 0.25
-FOLLOW_UP_SECONDS = 3.0
+CONFIRM_AFTER_SECONDS = 3.0
 """After news, others are asked twice: what they answer first may be from before they heard from the new address."""
-NAT_PAUSE_SECONDS = 60.0
-CALM_PAUSE_SECONDS = 300.0
+NAT_RECHECK_SECONDS = 60.0
+RECHECK_SECONDS = 300.0
 
 
-class Location:
+class EndpointMonitor:
     """One instance a node; `run` for as long as it does."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Location:
         locate: Callable[[], Awaitable[Endpoint]],
         seen: Callable[[], Awaitable[Sequence[Endpoint]]],
         members: Callable[[], int],
-        publish: Callable[[Outside], None],
+        publish: Callable[[ObservedEndpoint], None],
         *,
         given: bool,
     ) -> None:
@@ -59,7 +59,7 @@ class Location:
         self._members = members
         self._publish = publish
         self._given = given
-        self._news = Changes()
+        self._news = Signal()
         self._base: Endpoint | None = None
         self._told: Endpoint | None = None
         self._former: dict[IPAddress, float] = {}
@@ -71,19 +71,19 @@ class Location:
         """This machine's addresses as they were last read."""
         self._reading = asyncio.Lock()
 
-    def moved(self) -> None:
+    def addresses_changed(self) -> None:
         """An address came or went: look again soon."""
         self._addresses = self._candidates = None
-        self._news.bump()
+        self._news.notify()
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """A peer fell silent, which may be because a translator before this node has changed: look again soon."""
         now = time.monotonic()
-        if now - self._doubted >= DOUBT_SECONDS * self._crowd():
+        if now - self._doubted >= MIN_RECHECK_SECONDS * self._interval_scale():
             self._doubted, self._is_doubtful = now, True
-            self._news.bump()
+            self._news.notify()
 
-    async def addresses(self) -> Sequence[IPAddress]:
+    async def local_addresses(self) -> Sequence[IPAddress]:
         """Of this machine's interfaces, as of the last look or change: members may ask for them all at once.
 
         Raises KernelError.
@@ -116,77 +116,80 @@ class Location:
         follow_up = True
         while True:
             generation = self._news.generation
-            behind_nat = await self._look()
+            behind_nat = await self._evaluate()
             unanswered = unanswered + 1 if behind_nat is None else 0
             pause = self._pause(behind_nat, unanswered)
             if follow_up and behind_nat is not None:
-                pause, follow_up = FOLLOW_UP_SECONDS, False
-            if await self._news_within(generation, jittered(pause)):
+                pause, follow_up = CONFIRM_AFTER_SECONDS, False
+            if await self._wait_for_change(generation, jittered(pause)):
                 follow_up, unanswered = True, 0
 
-    async def _news_within(self, generation: int, seconds: float) -> bool:
+    async def _wait_for_change(self, generation: int, seconds: float) -> bool:
         """Whether this node has moved, or a peer fell silent, before the time ran out. Addresses of containers come and
         go all the time, and are no news.
         """
         deadline = time.monotonic() + seconds
-        while await self._news.after(generation, max(0.0, deadline - time.monotonic())):
+        while await self._news.wait_after(generation, max(0.0, deadline - time.monotonic())):
             await asyncio.sleep(SETTLE_SECONDS)
             generation = self._news.generation
-            if self._is_doubtful or await self._has_moved():
+            if self._is_doubtful or await self._has_changed():
                 self._is_doubtful = False
                 return True
         return False
 
-    async def _has_moved(self) -> bool:
+    async def _has_changed(self) -> bool:
         try:
             return await self._locate() != self._base
-        except NoEndpoint as error:
+        except NoUsableEndpoint as error:
             log.debug("where this node is cannot be told", why=str(error))
             return False
 
     def _pause(self, behind_nat: bool | None, unanswered: int) -> float:
         if behind_nat is None:
-            return min(NAT_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(unanswered, 10)) * self._crowd()
-        return (NAT_PAUSE_SECONDS if behind_nat else CALM_PAUSE_SECONDS) * self._crowd()
+            return (
+                min(NAT_RECHECK_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(unanswered, 10))
+                * self._interval_scale()
+            )
+        return (NAT_RECHECK_SECONDS if behind_nat else RECHECK_SECONDS) * self._interval_scale()
 
-    def _crowd(self) -> float:
-        return stretch(self._members())
+    def _interval_scale(self) -> float:
+        return interval_scale(self._members())
 
-    async def _look(self) -> bool | None:
+    async def _evaluate(self) -> bool | None:
         """Whether a translator stands before this node; None if nobody answered."""
         try:
             base = await self._locate()
             self._addresses = self._candidates = None
-            addresses = await self.addresses()
-        except (NoEndpoint, BackEndError) as error:
+            addresses = await self.local_addresses()
+        except (NoUsableEndpoint, BackEndError) as error:
             log.warning(
                 "where this node is cannot be told", why=str(error), next="others learn it from its packets"
             )
             return None
         if base != self._base:
-            self._forget_former(base)
-            self._tell(outside(base, addresses, (), given=self._given))
+            self._expire_previous(base)
+            self._publish_observed(detect_nat(base, addresses, (), given=self._given))
         now = time.monotonic()
         seen = [one for one in await self._seen() if self._former.get(one.address, now) <= now]
         if not seen:
             return None
-        found = outside(base, addresses, seen, given=self._given, told=self._told)
-        self._tell(found)
+        found = detect_nat(base, addresses, seen, given=self._given, told=self._told)
+        self._publish_observed(found)
         return found.behind_nat
 
-    def _forget_former(self, base: Endpoint) -> None:
+    def _expire_previous(self, base: Endpoint) -> None:
         """Others see this node where it was until they hear from it: what they say of that is not of now."""
         now = time.monotonic()
         self._former = {address: until for address, until in self._former.items() if until > now}
         if self._base is not None:
-            self._former[self._base.address] = now + FORMER_OWN_SECONDS
+            self._former[self._base.address] = now + PREVIOUS_LOCAL_ADDRESS_SECONDS
         if self._told is not None and self._told != self._base:
-            self._former[self._told.address] = now + FORMER_OUTER_SECONDS * self._crowd()
+            self._former[self._told.address] = now + PREVIOUS_NAT_ADDRESS_SECONDS * self._interval_scale()
         self._former.pop(base.address, None)
-        while len(self._former) > MAX_FORMER:
+        while len(self._former) > MAX_PREVIOUS_ADDRESSES:
             del self._former[next(iter(self._former))]
         self._base = base
 
-    def _tell(self, found: Outside) -> None:
+    def _publish_observed(self, found: ObservedEndpoint) -> None:
         self._told = found.endpoint
         self._publish(found)

@@ -16,36 +16,36 @@ from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Whereabouts
 from wgmesh_api.values import UnusableValue, check_address
 
-QUERY = "_where"
+WHERE_QUERY = "_where"
 MAX_ANSWER_BYTES = 512
 _PORT_BYTES = 2
 _LENGTHS = (4 + _PORT_BYTES, 16 + _PORT_BYTES)
 
 
-class WhereaboutsError(Exception):
+class EndpointAnswerError(Exception):
     """An answer that makes no sense; one sentence."""
 
 
-def encode(endpoints: Iterable[Endpoint]) -> bytes:
+def encode_endpoints(endpoints: Iterable[Endpoint]) -> bytes:
     """At most MAX_ENDPOINTS of them, in order: 4 or 16 bytes of address, 2 of port (big-endian) each."""
     packed = [one.address.packed + one.port.to_bytes(_PORT_BYTES, "big") for one in endpoints]
     return Whereabouts(endpoints=packed[:MAX_ENDPOINTS]).SerializeToString()
 
 
-def decode(answer: bytes, ranges: Sequence[IPv4Network | IPv6Network]) -> tuple[Endpoint, ...]:
+def decode_endpoints(answer: bytes, ranges: Sequence[IPv4Network | IPv6Network]) -> tuple[Endpoint, ...]:
     """The endpoints of an answer that could be used, at most MAX_ENDPOINTS, none inside `ranges`.
 
     Raises:
         WhereaboutsError: it is too long, no such message, or names something else than endpoints.
     """
     if len(answer) > MAX_ANSWER_BYTES:
-        raise WhereaboutsError(f"an answer of {len(answer)} bytes, more than {MAX_ANSWER_BYTES}")
+        raise EndpointAnswerError(f"an answer of {len(answer)} bytes, more than {MAX_ANSWER_BYTES}")
     try:
         packed = Whereabouts.FromString(answer).endpoints
     except DecodeError as error:
-        raise WhereaboutsError(f"no list of endpoints: {error}") from error
+        raise EndpointAnswerError(f"no list of endpoints: {error}") from error
     if any(len(one) not in _LENGTHS for one in packed):
-        raise WhereaboutsError("an endpoint that is neither of IPv4 nor of IPv6")
+        raise EndpointAnswerError("an endpoint that is neither of IPv4 nor of IPv6")
     return usable_endpoints((found for one in packed if (found := _endpoint(one)) is not None), ranges)
 
 

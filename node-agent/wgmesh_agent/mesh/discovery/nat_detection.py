@@ -13,7 +13,7 @@ NAT_KEEPALIVE_SECONDS = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class ObservedEndpoint:
     """How this node looks from outside: the endpoint to tell, and whether a translator stands between (None: not
     known).
     """
@@ -22,14 +22,14 @@ class Outside:
     behind_nat: bool | None
 
 
-def outside(
+def detect_nat(
     base: Endpoint,
     addresses: Collection[IPAddress],
     seen: Sequence[Endpoint],
     *,
     given: bool,
     told: Endpoint | None = None,
-) -> Outside:
+) -> ObservedEndpoint:
     """
     Args:
         base: what this node itself says, with its own port.
@@ -45,14 +45,14 @@ def outside(
     elsewhere = [one for one in seen if one.address not in addresses]
     behind_nat = True if elsewhere or base.address not in addresses else False if seen else None
     if given or not elsewhere:
-        return Outside(base, behind_nat)
+        return ObservedEndpoint(base, behind_nat)
     (endpoint, votes), *_ = Counter(elsewhere).most_common(1)
     if votes > 1 or len(elsewhere) == 1:
-        return Outside(endpoint, behind_nat)
+        return ObservedEndpoint(endpoint, behind_nat)
     if told in elsewhere:
-        return Outside(told, behind_nat)
+        return ObservedEndpoint(told, behind_nat)
     if len({one.address for one in elsewhere}) == 1:
         if told is not None and told.address == endpoint.address:
-            return Outside(told, behind_nat)
-        return Outside(Endpoint(endpoint.address, base.port), behind_nat)
-    return Outside(base, behind_nat)
+            return ObservedEndpoint(told, behind_nat)
+        return ObservedEndpoint(Endpoint(endpoint.address, base.port), behind_nat)
+    return ObservedEndpoint(base, behind_nat)

@@ -13,16 +13,21 @@ import structlog
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.mesh.discovery.candidate_selector import ANSWER_SECONDS, Seeking
-from wgmesh_agent.mesh.discovery.endpoint_query import QUERY, WhereaboutsError, decode, encode
+from wgmesh_agent.mesh.discovery.candidate_selector import MOVE_GRACE_SECONDS, CandidateSelector
+from wgmesh_agent.mesh.discovery.endpoint_query import (
+    WHERE_QUERY,
+    EndpointAnswerError,
+    decode_endpoints,
+    encode_endpoints,
+)
 from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.probing.alive_links import living
-from wgmesh_agent.mesh.probing.service import Prober
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.probing.alive_links import alive_links
+from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -30,25 +35,25 @@ from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, End
 
 log = structlog.get_logger()
 ANSWERS = border("endpoint answers", "to `_where`: where members see another, from those asked")
-ASKED_MEMBERS = 3
+QUERIED_MEMBERS = 3
 QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
-CALM_SECONDS = 5.0
-MEMBERS_A_SECOND = 5000
-FRESH_TROUBLE_SECONDS = 60.0
+IDLE_TICK_SECONDS = 5.0
+MEMBERS_PER_SECOND = 5000
+FAST_RETRY_SECONDS = 60.0
 """For so long candidates take turns as fast as they can; then with each pass of the reconciler."""
 
 
-class Paths:
+class EndpointDiscovery:
     """One instance a node."""
 
     def __init__(
         self,
         gossip: GossipNode,
         ledger: Ledger,
-        prober: Prober,
-        refusals: Refusals,
+        prober: ProbeService,
+        refusals: RejectionLog,
         device: Callable[[], Awaitable[Device]],
         poke: Callable[[], None],
         own: Callable[[], Awaitable[Sequence[Endpoint]]],
@@ -75,14 +80,14 @@ class Paths:
         self._poke = poke
         self._own = own
         self._told = told
-        self._seeking = Seeking(random.Random())  # noqa: S311
+        self._seeking = CandidateSelector(random.Random())  # noqa: S311
         self._troubled: dict[PublicKey, float] = {}
         self._silenced = silenced
         self._here = here
         self._untaken = untaken
         self._hinted = False
 
-    def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
+    def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
         links, untaken = self._prober.links(), self._untaken()
         changed: dict[PublicKey, DesiredPeer] = {}
@@ -96,9 +101,9 @@ class Paths:
             claim = binding.claim
             link = links.get(claim.node)
             # What comes through a relay says nothing of the direct path.
-            ago = untaken.get(key, link.heard_seconds_ago if link else None)
+            ago = untaken.get(key, link.last_received_seconds_ago if link else None)
             order = elsewhere(self._seeking.candidates(claim, self._told()), self._here())
-            now = self._seeking.next(claim, held, order, ago, now_unix) if held else None
+            now = self._seeking.next_candidate(claim, held, order, ago, now_unix) if held else None
             changed[key] = replace(peer, endpoints=order, try_now=now)
         if not changed:
             return desired
@@ -109,25 +114,25 @@ class Paths:
         self._seeking.hinted(key, endpoint, time.time())
         self._hinted = True
 
-    async def answer(self, request: QueryReceived) -> bytes:
+    async def answer_query(self, request: QueryReceived) -> bytes:
         """To the query `_where`: where this node is, or where it sees the member named; nothing is an answer, too, or
         who asks would wait for it.
         """
         node = request.payload.decode("ascii", "replace")
         try:
-            return encode(await self._where(node))
+            return encode_endpoints(await self._endpoints_of(node))
         except BackEndError as error:
             log.warning("whereabouts not told", node=node, why=str(error))
-            return encode(())
+            return encode_endpoints(())
 
-    async def _where(self, node: str) -> Sequence[Endpoint]:
-        if node == self._ledger.own.node:
+    async def _endpoints_of(self, node: str) -> Sequence[Endpoint]:
+        if node == self._ledger.local.node:
             return await self._own()
         binding = self._ledger.by_name(node)
         link = self._prober.links().get(node)
         if (
             binding is None
-            or (link is not None and not link.heard)
+            or (link is not None and not link.receiving)
             or binding.claim.public_key in self._untaken()
         ):
             return ()
@@ -136,25 +141,27 @@ class Paths:
             return ()
         return [peer.endpoint]
 
-    async def where_others_see(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
+    async def observed_endpoints(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
         """What some members say of where `node` is: what themselves have learned, and what those in `also` say.
 
         Those in `also` are asked though there may be no path to them, or back: by all members, who pass it on. Others
         are asked straight, if any are heard.
         """
-        own = self._ledger.own.node
+        own = self._ledger.local.node
         alive = [name for name in member_view.alive(self._gossip.members()) if name not in (own, node)]
         links = self._prober.links() if not also else {}
         near = [
-            name for name in alive if (link := links.get(name)) is not None and link.heard and link.hears_us
+            name
+            for name in alive
+            if (link := links.get(name)) is not None and link.receiving and link.peer_receiving
         ]
         among = near or alive
-        asked = random.sample(among, min(len(among), ASKED_MEMBERS))
+        asked = random.sample(among, min(len(among), QUERIED_MEMBERS))
         if not asked and not also:
             return [], []
         try:
             result = await self._gossip.query(
-                QUERY, node.encode(), nodes=[*asked, *also], direct=bool(near),
+                WHERE_QUERY, node.encode(), nodes=[*asked, *also], direct=bool(near),
                 relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
             )  # fmt: skip
         except GossipError as error:
@@ -164,9 +171,9 @@ class Paths:
         said: list[Endpoint] = []
         for name, answer in result.responses.items():
             try:
-                found = decode(answer, self._ledger.own.ranges)
-            except WhereaboutsError as error:
-                self._refusals.count("malformed_whereabouts", f"{name} answers {error}")
+                found = decode_endpoints(answer, self._ledger.local.ranges)
+            except EndpointAnswerError as error:
+                self._refusals.record("malformed_whereabouts", f"{name} answers {error}")
                 continue
             if name in also:
                 said += found
@@ -174,42 +181,42 @@ class Paths:
                 learned += found[:1]
         return learned, said
 
-    async def run(self, changes: Changes) -> None:
+    async def run(self, changes: Signal) -> None:
         """Until it is cancelled."""
         asking: set[asyncio.Task[None]] = set()
         try:
             while True:
                 generation = changes.generation
                 now = time.monotonic()
-                moved, self._hinted = self._follow() or self._hinted, False
-                due = self._seeking.due(self._look(now), now)
+                moved, self._hinted = self._update() or self._hinted, False
+                due = self._seeking.due(self._unreachable_peers(now), now)
                 self._probe(due.probe)
                 for key in (*due.ask, *due.ask_widely):
-                    task = asyncio.create_task(self._ask(key, widely=key in due.ask_widely))
+                    task = asyncio.create_task(self._query(key, widely=key in due.ask_widely))
                     asking.add(task)
                     task.add_done_callback(asking.discard)
                 fresh = any(
-                    now - since < FRESH_TROUBLE_SECONDS and self._has_choice(key)
+                    now - since < FAST_RETRY_SECONDS and self._has_alternatives(key)
                     for key, since in self._troubled.items()
                 )
                 if fresh:
                     self._poke()
                 if moved:
                     # By then who moved has been heard on its old path, or is looked for on the new one.
-                    await asyncio.sleep(ANSWER_SECONDS)
+                    await asyncio.sleep(MOVE_GRACE_SECONDS)
                     self._poke()
-                elif not await changes.after(
-                    generation, TICK_SECONDS if self._is_busy(now) else CALM_SECONDS
+                elif not await changes.wait_after(
+                    generation, TICK_SECONDS if self._is_busy(now) else IDLE_TICK_SECONDS
                 ):
                     continue
                 # Many changes at once are one: in a large mesh a look takes its time.
-                await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_A_SECOND))
+                await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_PER_SECOND))
         finally:
             for task in asking:
                 task.cancel()
 
-    def _follow(self) -> bool:
-        moved = self._seeking.follow((binding.claim for binding in self._ledger), time.time())
+    def _update(self) -> bool:
+        moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())
         claims = self._probe(moved)
         if claims:
             log.info("members have moved", nodes=[claim.node for claim in claims])
@@ -219,38 +226,42 @@ class Paths:
         """Has these members answer at once: their own next probe may be minutes away."""
         claims = [binding.claim for key in keys if (binding := self._ledger.by_key(key)) is not None]
         if claims:
-            self._prober.ask(claim.addresses[0] for claim in claims)
+            self._prober.probe_now(claim.addresses[0] for claim in claims)
         return claims
 
-    def _has_choice(self, key: PublicKey) -> bool:
+    def _has_alternatives(self, key: PublicKey) -> bool:
         binding = self._ledger.by_key(key)
         return binding is not None and len(self._seeking.candidates(binding.claim, self._told())) > 1
 
     def _is_busy(self, now: float) -> bool:
-        return any(now - since < FRESH_TROUBLE_SECONDS for since in self._troubled.values())
+        return any(now - since < FAST_RETRY_SECONDS for since in self._troubled.values())
 
-    def _look(self, now: float) -> dict[PublicKey, float]:
+    def _unreachable_peers(self, now: float) -> dict[PublicKey, float]:
         """Whoever lives as gossip says, and is not heard on a direct path: since when."""
         troubled: dict[PublicKey, float] = {}
         untaken = self._untaken()
-        for claim, link in living(self._ledger, self._gossip.members(), self._prober.links()):
+        for claim, link in alive_links(self._ledger, self._gossip.members(), self._prober.links()):
             key = claim.public_key
-            if link.heard and key not in untaken:
+            if link.receiving and key not in untaken:
                 continue
             troubled[key] = self._troubled.get(key, now)
-            if key not in self._troubled and not link.heard and link.heard_seconds_ago is not None:
+            if (
+                key not in self._troubled
+                and not link.receiving
+                and link.last_received_seconds_ago is not None
+            ):
                 self._silenced()
         self._troubled = troubled
         return troubled
 
-    async def _ask(self, key: PublicKey, *, widely: bool) -> None:
+    async def _query(self, key: PublicKey, *, widely: bool) -> None:
         binding = self._ledger.by_key(key)
         if binding is None:
             return
         claim: Claim = binding.claim
         with ANSWERS.fence(claim.node):
-            learned, said = await self.where_others_see(claim.node, *((claim.node,) if widely else ()))
-            if self._seeking.found(key, (*learned, *said)):
+            learned, said = await self.observed_endpoints(claim.node, *((claim.node,) if widely else ()))
+            if self._seeking.add_observed(key, (*learned, *said)):
                 log.info(
                     "other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)]
                 )

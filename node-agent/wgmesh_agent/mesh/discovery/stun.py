@@ -119,7 +119,7 @@ def _mapped(attributes: dict[int, bytes]) -> bytes | None:
     return None
 
 
-async def ask(host: str, port: int, local_port: int) -> Endpoint:
+async def query_stun(host: str, port: int, local_port: int) -> Endpoint:
     """The endpoint under which the server saw a packet from `local_port`.
 
     If that port is taken (by a running WireGuard), another is used and the answer's port is `local_port`: the
@@ -159,7 +159,7 @@ def _ask(host: str, port: int, local_port: int) -> Endpoint:
     if not answer["ExternalIP"]:
         raise StunError(f"the STUN server {host}:{port} does not say where it saw this node")
     seen_port = int(answer["ExternalPort"] or 0) if mapped_port_counts else local_port
-    return judge(host, str(answer["ExternalIP"]), seen_port)
+    return validated_endpoint(host, str(answer["ExternalIP"]), seen_port)
 
 
 def _bind(sock: socket.socket, local_port: int) -> bool:
@@ -171,7 +171,7 @@ def _bind(sock: socket.socket, local_port: int) -> bool:
     return True
 
 
-def judge(server: str, address: str, port: int) -> Endpoint:
+def validated_endpoint(server: str, address: str, port: int) -> Endpoint:
     """The answer as an endpoint.
 
     Raises:

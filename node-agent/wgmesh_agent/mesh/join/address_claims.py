@@ -11,16 +11,16 @@ from google.protobuf.message import DecodeError
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from, peer_message
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer, peer_message
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.borders import border
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 QUERY = "_claim"
-FREE, TAKEN = b"\x01", b"\x00"
+ADDRESS_FREE, ADDRESS_TAKEN = b"\x01", b"\x00"
 SECONDS = 0.5
 TRIES = 2
 CLAIMS = border("address claim", "`_claim` queries of other bootstrap nodes, and their answers")
@@ -32,8 +32,8 @@ class AddressClaims:
     def __init__(
         self,
         gossip: GossipNode,
-        admissions: Admissions,
-        refusals: Refusals,
+        admissions: AdmissionService,
+        refusals: RejectionLog,
         promise: Callable[[Claim, float, str], bool],
     ) -> None:
         """
@@ -58,11 +58,11 @@ class AddressClaims:
             CLAIMS.reject("no_role", asker, "it claims an address, and is not known to admit")
             return None
         try:
-            claim = claim_from(Peer.FromString(request.payload))
+            claim = claim_from_peer(Peer.FromString(request.payload))
         except (DecodeError, PeerMessageError) as error:
-            self._refusals.count("malformed_claim", str(error))
+            self._refusals.record("malformed_claim", str(error))
             return None
-        return FREE if self._promise(claim, time.monotonic(), asker) else TAKEN
+        return ADDRESS_FREE if self._promise(claim, time.monotonic(), asker) else ADDRESS_TAKEN
 
     async def ask(self, claim: Claim, others: Sequence[str]) -> bool:
         """Whether none of the other bootstrap nodes has promised an address of the claim to another key.
@@ -81,7 +81,7 @@ class AddressClaims:
                 log.warning("other bootstrap nodes could not be asked", why=str(error))
                 return True
             for name, answer in result.responses.items():
-                if answer != TAKEN or name not in silent:
+                if answer != ADDRESS_TAKEN or name not in silent:
                     continue
                 if self._admissions.may_admit(name):
                     return False

@@ -18,7 +18,7 @@ from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.address_claims import QUERY as CLAIM_QUERY
 from wgmesh_agent.mesh.join.address_claims import AddressClaims
-from wgmesh_agent.mesh.join.registrar import ARRIVAL_SECONDS, Registrar
+from wgmesh_agent.mesh.join.registrar import JOIN_DEADLINE_SECONDS, Registrar
 from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshServer, MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.mesh.membership.claims import Binding, Claim
@@ -28,12 +28,12 @@ from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-ANSWER_SECONDS = 3.0
+PING_TIMEOUT_SECONDS = 3.0
 SWEEP_SECONDS = 10.0
 STOP_GRACE_SECONDS = 1.0
 
 
-class Bootstrap:
+class BootstrapServer:
     """The Mesh service on top of a running node."""
 
     def __init__(self, node: MeshNode, ranges: tuple[IPv4Network | IPv6Network, ...]) -> None:
@@ -42,7 +42,7 @@ class Bootstrap:
         self._server: MeshServer | None = None
         self._is_sweeping = False
         self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
-        self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.promise)
+        self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.reserve)
         node.gossip.on_query(CLAIM_QUERY, self._claims.answer)
 
     async def start(self, bind: str, tls: Credentials | None) -> None:
@@ -59,8 +59,8 @@ class Bootstrap:
             facts,
             self.registrar,
             TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
-            own=lambda: node.admissions.own(node.own_claim()),
-            vouch=node.admissions.vouch,
+            own=lambda: node.admissions.local_record(node.own_claim()),
+            vouch=node.admissions.record_for_peer,
             requires_admission=node.admissions.required,
             gossip_keys=lambda: GossipKeys(node.record.gossip_keys, node.record.gossip_keys_since),
             own_key=lambda: node.identity.private_key,
@@ -82,11 +82,13 @@ class Bootstrap:
         member = self._node.gossip.members().get(node)
         return member is not None and member.status in PRESENT
 
-    async def answers(self, binding: Binding) -> bool:
+    async def is_reachable(self, binding: Binding) -> bool:
         node = binding.claim.node
         try:
             before = await self._received(binding)
-            result = await self._node.gossip.query(PING_QUERY, nodes=[node], ack=True, timeout=ANSWER_SECONDS)
+            result = await self._node.gossip.query(
+                PING_QUERY, nodes=[node], ack=True, timeout=PING_TIMEOUT_SECONDS
+            )
             # Others could answer in its name, but not through its tunnel.
             return node in result.acks and await self._received(binding) > before
         except (GossipError, BackEndError) as error:
@@ -102,14 +104,14 @@ class Bootstrap:
         others = (binding.claim.node for binding in self._node.ledger if binding.claim.bootstrap)
         return (self._node.record.node, *others)
 
-    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+    def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         return self._policy.assigned_addresses(node, caller)
 
-    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+    def allowed_routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
         given = self._policy.allowed_routes(node, asked)
         for route in asked:
             if route not in given:
-                self._node.refusals.count(
+                self._node.refusals.record(
                     "route_not_allowed", f"{node} asks to announce {route}, which it was not given"
                 )
         return given
@@ -118,24 +120,24 @@ class Bootstrap:
         others = [name for name in self.bootstraps()[1:] if self.is_alive(name)]
         return await self._claims.ask(claim, others)
 
-    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+    async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
         node = self._node
         if replaced is not None:
             log.warning(
                 "member has a new key", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                 instead_of=str(replaced.claim.public_key),
             )  # fmt: skip
-        vouched = node.admissions.vouch(binding.claim)
+        vouched = node.admissions.record_for_peer(binding.claim)
         # Who was told an address must find it taken after a power cut here.
-        await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.remember())
+        await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.write_snapshot())
         node.announce(vouched)
-        node.changes.bump()
+        node.changes.notify()
 
-    async def abandoned(self, binding: Binding) -> None:
-        log.warning("joiner never came", node=binding.claim.node, after_seconds=ARRIVAL_SECONDS)
+    async def on_reservation_expired(self, binding: Binding) -> None:
+        log.warning("joiner never came", node=binding.claim.node, after_seconds=JOIN_DEADLINE_SECONDS)
         self._node.announce(binding.claim, Peer.LEAVE)
         self._node.reconciler.poke()
-        self._node.changes.bump()
+        self._node.changes.notify()
 
     async def _sweep(self) -> None:
         while True:
@@ -153,7 +155,7 @@ class Bootstrap:
                 record is not None
                 and self._policy.allowed_routes(claim.node, claim.routes or ()) != record.routes
             ):
-                vouched = admissions.vouch(claim)
+                vouched = admissions.record_for_peer(claim)
                 if vouched.admission is not record:
                     log.info("routes changed", node=claim.node, routes=[str(r) for r in vouched.routes or ()])
                     self._node.announce(vouched)

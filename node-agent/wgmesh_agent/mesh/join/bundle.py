@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography import x509
 
-from wgmesh_agent.mesh.credentials import Credentials, TLSFileError, TLSFiles, checked
+from wgmesh_agent.mesh.credentials import Credentials, TLSFileError, TLSFiles, validated
 from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
 from wgmesh_agent.settings import parsing
 from wgmesh_agent.settings.errors import SettingsError
@@ -78,18 +78,18 @@ def parse_bundle(data: bytes, path: Path) -> Bundle:
     return bundle
 
 
-def files_of(bundle: Bundle) -> TLSFiles:
+def tls_files_of(bundle: Bundle) -> TLSFiles:
     return TLSFiles(bundle.key, bundle.certificate, bundle.authorities)
 
 
 def credentials_of(bundle: Bundle) -> Credentials:
     """To enter with. Whoever is asked must be a bootstrap node of the mesh; at which address makes no difference."""
-    return Credentials(files_of(bundle), bootstrap_dns_name(bundle.mesh))
+    return Credentials(tls_files_of(bundle), bootstrap_dns_name(bundle.mesh))
 
 
-def out_of_time(bundle: Bundle, now: datetime) -> str | None:
+def validity_problem(bundle: Bundle, now: datetime) -> str | None:
     """What is wrong with the certificate's time at `now` (aware), one sentence; None: nothing."""
-    leaf = files_of(bundle).leaf()
+    leaf = tls_files_of(bundle).leaf()
     if now >= leaf.not_valid_after_utc:
         return f"the certificate in {bundle.path} ended on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: {FETCH}"
     if now < leaf.not_valid_before_utc:
@@ -100,7 +100,7 @@ def out_of_time(bundle: Bundle, now: datetime) -> str | None:
     return None
 
 
-def ends_soon(leaf: x509.Certificate, now: datetime) -> bool:
+def expires_soon(leaf: x509.Certificate, now: datetime) -> bool:
     """Whether it is time to fetch another bundle: a month before the end, or in the last third of a shorter life."""
     begun, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     return now >= max(end - WARN_BEFORE, begun + (end - begun) * WARN_FROM)
@@ -113,7 +113,7 @@ def _check_certificate(bundle: Bundle) -> None:
         "authorities": f"the ca in {bundle.path}",
     }
     try:
-        files = checked(files_of(bundle), **names)
+        files = validated(tls_files_of(bundle), **names)
         leaf = files.leaf()
         identity = identity_of(leaf)
     except (TLSFileError, IdentityError) as error:

@@ -12,19 +12,26 @@ from pathlib import Path
 import structlog
 
 from wgmesh_agent.agent.session import Session
-from wgmesh_agent.mesh.join.bundle import FETCH, BundleError, credentials_of, ends_soon, files_of, read_bundle
+from wgmesh_agent.mesh.join.bundle import (
+    FETCH,
+    BundleError,
+    credentials_of,
+    expires_soon,
+    read_bundle,
+    tls_files_of,
+)
 from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import Bundle, HostPort
 
 log = structlog.get_logger()
-LOOK_SECONDS = 5.0
+POLL_INTERVAL_SECONDS = 5.0
 REMIND_SECONDS = 24 * 3600.0
 OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
 Signature = tuple[int, int, int]
 
 
-class BundleWatch:
+class BundleReloader:
     """Keeps `credentials` as the file has them; what is wrong with a new one is logged, and the last good one stays."""
 
     def __init__(
@@ -57,20 +64,20 @@ class BundleWatch:
                 next="chmod 600",
             )
         while True:
-            await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await self.poll()
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Takes the bundle up anew if its file changed; once a day says that it ends soon."""
         signature = _signature(self.bundle.path)
         if signature != self._seen:
             self._seen = signature
             # Without the file the one in memory is as good as before.
             if signature is not None:
-                await self._take_up()
-        self._remind()
+                await self._reload()
+        self._warn_before_expiry()
 
-    async def _take_up(self) -> None:
+    async def _reload(self) -> None:
         old = self.bundle
         try:
             found = await asyncio.to_thread(read_bundle, old.path)
@@ -81,17 +88,17 @@ class BundleWatch:
             why = f"it is for {found.node} in the mesh {found.mesh}, and this is {old.node} in {old.mesh}"
             log.warning("bundle not taken up, the one before stays", why=why)
             return
-        self.bundle, self.credentials.files = found, files_of(found)
+        self.bundle, self.credentials.files = found, tls_files_of(found)
         self._reminded_at = None
         until = self.credentials.files.leaf().not_valid_after_utc.isoformat()
         log.info("bundle taken up", file=str(found.path), certificate_until=until)
 
-    def _remind(self) -> None:
+    def _warn_before_expiry(self) -> None:
         leaf, now = self.credentials.files.leaf(), self._clock()
         if self._reminded_at is not None and now - self._reminded_at < REMIND_SECONDS:
             return
         moment, end = self._now(), leaf.not_valid_after_utc
-        if not ends_soon(leaf, moment):
+        if not expires_soon(leaf, moment):
             return
         self._reminded_at = now
         days = round((end - moment).total_seconds() / 86400, 1)

@@ -13,15 +13,15 @@ from ipaddress import IPv4Network, IPv6Network
 import grpc
 import structlog
 
-from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MOST_KEYS
+from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MAX_KEYS
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.join.key_replacement_proof import proof
+from wgmesh_agent.mesh.join.key_replacement_proof import make_proof
 from wgmesh_agent.mesh.join.tokens import sign
-from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, InvalidAdmission
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.ledger import usable_host
 from wgmesh_agent.mesh.membership.names import default_node_name
-from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, admission_in, claim_from
+from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, admission_from, claim_from_peer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
@@ -51,7 +51,7 @@ class JoinUnreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class JoinResult:
     """What a joiner learns.
 
     Attributes:
@@ -81,7 +81,7 @@ class Admitted:
     gossip_keys_since: int = 0
 
 
-async def enter(
+async def join(
     bootstrap: str,
     tls: Credentials | None,
     *,
@@ -95,7 +95,7 @@ async def enter(
     replaces: PrivateKey | None = None,
     own_key: PrivateKey | None = None,
     before_joining: Callable[[], Awaitable[None]] | None = None,
-) -> Admitted:
+) -> JoinResult:
     """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
 
     Args:
@@ -132,7 +132,7 @@ async def enter(
             authorization = sign(handshake.joinToken, time.time())
             if held is not None and bootstrap_key is not None:
                 request.replaces = held.public().raw
-                request.replacesProof = proof(
+                request.replacesProof = make_proof(
                     held, bootstrap_key, public_key, mesh=mesh, node=node, authorization=authorization
                 )
             metadata = (("authorization", authorization),)
@@ -141,7 +141,7 @@ async def enter(
                 raise JoinRefused(response.errorMessage or "it gave no reason")
             peers = await _peers(stub, public_key)
         except grpc.aio.AioRpcError as error:
-            raise JoinUnreachable(explain(error, tls)) from error
+            raise JoinUnreachable(describe_error(error, tls)) from error
     return _admitted(response, mesh, node, peers)
 
 
@@ -159,7 +159,7 @@ async def _own_key(stub: MeshStub, handshake: HandshakeResponse) -> PublicKey:
         raise JoinRefused("it is of an earlier version, and replaces no keys")
     async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
         try:
-            return claim_from(peer).public_key
+            return claim_from_peer(peer).public_key
         except PeerMessageError as error:
             raise JoinUnreachable(f"its answer makes no sense: {error}") from error
     raise JoinUnreachable("its answer makes no sense: it does not name itself")
@@ -180,7 +180,7 @@ async def peers_of(
         try:
             return await _peers(MeshStub(channel), own_key)  # type: ignore[no-untyped-call]
         except grpc.aio.AioRpcError as error:
-            raise JoinUnreachable(explain(error, tls)) from error
+            raise JoinUnreachable(describe_error(error, tls)) from error
 
 
 def _channel(bootstrap: str, tls: Credentials | None, at: Sequence[IPAddress] = ()) -> grpc.aio.Channel:
@@ -226,7 +226,7 @@ async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
         if peer.pubkey == str(own_key):
             continue
         try:
-            claims.append(claim_from(peer))
+            claims.append(claim_from_peer(peer))
         except PeerMessageError as error:
             left_out, why = left_out + 1, why or str(error)
     if left_out:
@@ -234,7 +234,7 @@ async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Claim, ...]) -> Admitted:
+def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Claim, ...]) -> JoinResult:
     try:
         addresses = tuple(parse_address(a) for a in response.meshIPs or [response.joiningNodeMeshIP])
         ranges = tuple(
@@ -244,15 +244,15 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
             bounded(seconds, 0, LAST_UNIX_SECONDS)
         texts = dict.fromkeys(text for text in (response.serfEncryptionKey, *response.gossipKeys) if text)
         keys = tuple(base64.b64decode(text, validate=True) for text in texts)
-        admission = admission_in(response)
-    except (ValueError, binascii.Error, AdmissionFault) as error:
+        admission = admission_from(response)
+    except (ValueError, binascii.Error, InvalidAdmission) as error:
         raise JoinUnreachable(f"its answer makes no sense: {error}") from error
     node = response.nodeName or asked_for or default_node_name(mesh, addresses[0])
     profile = response.gossipProfile or ("lan" if response.serfModeLAN else "wan")
     port = response.gossipPort or ORIGINAL_GOSSIP_PORT
     wrong = (
         (any(len(key) not in KEY_LENGTHS for key in keys), "a gossip key of odd length"),
-        (len(keys) > MOST_KEYS, f"more than {MOST_KEYS} gossip keys"),
+        (len(keys) > MAX_KEYS, f"more than {MAX_KEYS} gossip keys"),
         (profile not in PROFILES, f"the unknown gossip profile {profile!r:.20}"),
         (not 0 < port < 65536, f"the gossip port {port}"),
         (not is_node_name(node), f"the node name {node!r:.80}"),
@@ -264,13 +264,13 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     for is_wrong, what in wrong:
         if is_wrong:
             raise JoinUnreachable(f"its answer makes no sense: it names {what}")
-    return Admitted(
+    return JoinResult(
         node, addresses, ranges, response.creationTS, keys, profile, port, peers,
         response.requiresAdmission, admission, response.gossipKeysSince,
     )  # fmt: skip
 
 
-def explain(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:
+def describe_error(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:
     """One sentence for the joiner's user."""
     details = (error.details() or "").strip()
     lowered = details.lower()

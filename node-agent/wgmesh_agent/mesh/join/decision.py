@@ -48,7 +48,7 @@ class Denied(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Applicant:
+class JoinApplicant:
     """A join request whose every field was checked.
 
     Attributes:
@@ -62,25 +62,25 @@ class Applicant:
     node: str
     public_key: PublicKey
     endpoint: Endpoint
-    known: Binding | None = None
+    existing: Binding | None = None
     replaces: Binding | None = None
     routes: tuple[IPv4Network | IPv6Network, ...] = ()
     secret_ids: tuple[bytes, ...] = ()
 
     @property
     def kept_addresses(self) -> tuple[IPAddress, ...]:
-        earlier = self.known or self.replaces
+        earlier = self.existing or self.replaces
         return earlier.claim.addresses if earlier else ()
 
 
-def examine(
+def evaluate(
     request: JoinRequest,
     caller: Caller,
     mesh_name: str,
     ledger: Ledger,
     is_alive: Callable[[str], bool],
     proven: PublicKey | None = None,
-) -> Applicant:
+) -> JoinApplicant:
     """Checks a request against the certificate and the ledger.
 
     Args:
@@ -96,10 +96,10 @@ def examine(
         )
     node = _node_name(request, caller.identity, mesh_name)
     public_key = _public_key(request.pubkey)
-    endpoint = _endpoint(request.endpointIP, request.endpointPort, ledger.own.ranges)
+    endpoint = _endpoint(request.endpointIP, request.endpointPort, ledger.local.ranges)
     routes, secret_ids = _routes(list(request.routes)), _secret_ids(request.secretIds)
-    if public_key == ledger.own.public_key or node == ledger.own.node:
-        what = "public key" if public_key == ledger.own.public_key else "name"
+    if public_key == ledger.local.public_key or node == ledger.local.node:
+        what = "public key" if public_key == ledger.local.public_key else "name"
         reason = DenialReason.KEY_IN_USE if what == "public key" else DenialReason.NAME_IN_USE
         raise Denied(reason, f"the {what} is the bootstrap node's own")
     known = ledger.by_key(public_key)
@@ -116,7 +116,7 @@ def examine(
                 f"the public key is held by {known.claim.node or 'a member'}, which was admitted with another "
                 "certificate: use that one, or a wgmesh that proves possession of the key",
             )
-        return Applicant(node or known.claim.node, public_key, endpoint, known, None, routes, secret_ids)
+        return JoinApplicant(node or known.claim.node, public_key, endpoint, known, None, routes, secret_ids)
     named = ledger.by_name(node) if node else None
     is_same = named is not None and named.claim.public_key == proven
     if named is not None and not is_same and not _may_replace(named, caller, is_alive(node)):
@@ -124,7 +124,7 @@ def examine(
             DenialReason.NAME_IN_USE,
             f"the name {node} is in use by another node: choose another, or run `wgmesh leave {node}` there",
         )
-    return Applicant(node, public_key, endpoint, None, named, routes, secret_ids)
+    return JoinApplicant(node, public_key, endpoint, None, named, routes, secret_ids)
 
 
 def _may_replace(named: Binding, caller: Caller, alive: bool) -> bool:
@@ -176,7 +176,7 @@ def _endpoint(address: str, port: int, ranges: tuple[IPv4Network | IPv6Network, 
     if not usable_endpoint(endpoint, ranges):
         raise Denied(
             DenialReason.BAD_ENDPOINT,
-            f"an endpoint at {endpoint.address} cannot be reached: it lies inside the mesh ({join_ranges(ranges)})",
+            f"an endpoint at {endpoint.address} cannot be reached: it lies inside the mesh ({format_ranges(ranges)})",
         )
     return endpoint
 
@@ -190,5 +190,5 @@ def _routes(texts: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
         raise Denied(DenialReason.BAD_ROUTE, f"a route is malformed: {error}") from error
 
 
-def join_ranges(ranges: tuple[IPv4Network | IPv6Network, ...]) -> str:
+def format_ranges(ranges: tuple[IPv4Network | IPv6Network, ...]) -> str:
     return ", ".join(map(str, ranges))

@@ -19,7 +19,7 @@ from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import jittered
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ CROWDED_PAUSE_SECONDS_A_MEMBER = 0.02
 """Whoever invents members has all others ask the bootstrap nodes: together they ask them 50 times a second at most."""
 
 
-class Confirming:
+class DisputeResolver:
     """Asks bootstrap nodes while something is in dispute, ever more seldom as long as they do not settle it."""
 
     def __init__(
@@ -60,21 +60,21 @@ class Confirming:
         self._bootstraps = bootstraps
         self._ask = ask
 
-    async def run(self, changes: Changes) -> None:
+    async def run(self, changes: Signal) -> None:
         """Looks after every change, and every 15 s."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             generation = changes.generation
             if self._is_crowded() or self._has_lost_bootstrap() or await self._disputed():
-                pause = FIRST_PAUSE_SECONDS if await self.settle() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+                pause = FIRST_PAUSE_SECONDS if await self.resolve() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
                 if self._is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
             else:
                 pause = FIRST_PAUSE_SECONDS
-            await changes.after(generation, INTERVAL_SECONDS)
+            await changes.wait_after(generation, INTERVAL_SECONDS)
             await asyncio.sleep(jittered(pause))
 
-    async def settle(self) -> bool:
+    async def resolve(self) -> bool:
         """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""
         settled = False
         for bootstrap in self._bootstraps():
@@ -90,12 +90,12 @@ class Confirming:
                     await asyncio.sleep(0)
             # Among a thousand strangers finding out takes long: once, unless somebody was bound.
             disputed, is_bound = await self._disputed(), False
-            for claim in confirmed(disputed, told):
-                if self._ledger.by_key(claim.public_key) is None or self._ledger.contradicts(claim):
+            for claim in confirmed_claims(disputed, told):
+                if self._ledger.by_key(claim.public_key) is None or self._ledger.is_conflicting(claim):
                     is_bound |= self._bind(claim, bootstrap)
             # Nobody knows better than the bootstrap node who it is itself.
             for claim in told[:1]:
-                if self._ledger.contradicts(claim):
+                if self._ledger.is_conflicting(claim):
                     is_bound |= self._bind(claim, bootstrap)
             settled |= is_bound
             if is_bound:
@@ -106,7 +106,7 @@ class Confirming:
 
     def _is_new(self, claim: Claim) -> bool:
         known = self._ledger.by_key(claim.public_key) or self._ledger.by_name(claim.node)
-        return claim.node != "" and known is None and not self._ledger.contradicts(claim)
+        return claim.node != "" and known is None and not self._ledger.is_conflicting(claim)
 
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
         if not self._accept(claim, Origin.PEERS):
@@ -121,7 +121,7 @@ def crowded_pause_seconds(members: int) -> float:
     return max(CROWDED_PAUSE_SECONDS, CROWDED_PAUSE_SECONDS_A_MEMBER * members)
 
 
-def confirmed(disputed: Sequence[Claim], told: Sequence[Claim]) -> list[Claim]:
+def confirmed_claims(disputed: Sequence[Claim], told: Sequence[Claim]) -> list[Claim]:
     """What a bootstrap node tells of the disputed keys, where it tells no other name."""
     by_key = {claim.public_key: claim for claim in told}
     found = []

@@ -14,11 +14,11 @@ import structlog
 
 from wgmesh_agent.linux.name_resolution import NameServiceAway, addresses_of, resolve
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, has_route_to
-from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable, enter
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint, has_route_to
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable, join
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.mesh.psk.secret_file import SecretSource
+from wgmesh_agent.mesh.psk.secret_file import SecretFile
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -33,7 +33,7 @@ EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 """A clock that says less was never set: this program is younger."""
 
 
-class CannotEnter(Exception):
+class JoinFailed(Exception):
     """No bootstrap node let this node in; says what each answered."""
 
 
@@ -41,14 +41,14 @@ class CannotTryYet(JoinUnreachable):
     """This machine lacks what it takes to ask: an address, a route, a name server, the time of day."""
 
 
-class EndpointTowards(Protocol):
+class EndpointLookup(Protocol):
     """Where this node is reached, given the addresses of the bootstrap node it is about to ask."""
 
     async def __call__(self, towards: Sequence[IPAddress]) -> Endpoint: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class JoinTarget:
     """How this node enters: whom it asks, and as whom.
 
     Attributes:
@@ -66,11 +66,11 @@ class Door:
     public_key: PublicKey
     routes: tuple[Network, ...] = ()
     replaces: PrivateKey | None = None
-    secrets: SecretSource | None = None
+    secrets: SecretFile | None = None
     own_key: PrivateKey | None = None
 
 
-async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: float | None) -> Admitted:
+async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds: float | None) -> JoinResult:
     """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
 
     Raises:
@@ -90,7 +90,7 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
                 if bootstrap not in answers:
                     log.info("asking to be admitted", bootstrap=str(bootstrap))
                 try:
-                    return await enter_by(door, bootstrap, endpoint)
+                    return await join_via(door, bootstrap, endpoint)
                 except JoinRefused as error:
                     waiting.remove(bootstrap)
                     said, could_try = f"refused: {error}", True
@@ -112,7 +112,7 @@ async def enter_mesh(door: Door, endpoint: EndpointTowards, timeout_seconds: flo
             # What a machine waits for at its boot may come at any moment.
             pause = min(LONGEST_PAUSE_SECONDS, pause * 2) if could_try else FIRST_PAUSE_SECONDS
     said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
-    raise CannotEnter(f"cannot join the mesh {door.mesh}: {said}")
+    raise JoinFailed(f"cannot join the mesh {door.mesh}: {said}")
 
 
 async def _until_worth_a_try(bootstraps: Sequence[HostPort], host: Waiting, seconds: float) -> None:
@@ -141,12 +141,12 @@ async def _takes_connections(bootstrap: HostPort) -> bool:
     return False
 
 
-async def enter_by(
-    door: Door,
+async def join_via(
+    door: JoinTarget,
     bootstrap: HostPort,
-    endpoint: EndpointTowards,
+    endpoint: EndpointLookup,
     before_joining: Callable[[], Awaitable[None]] | None = None,
-) -> Admitted:
+) -> JoinResult:
     """One attempt at one bootstrap node. Raises JoinRefused, JoinUnreachable, UnusableEndpoint."""
     problem = clock_trouble(datetime.now(UTC)) if door.tls is not None else None
     if problem is not None:
@@ -161,14 +161,14 @@ async def enter_by(
         raise CannotTryYet(f"this machine has no route to {bootstrap.host}")
     try:
         own = await endpoint(towards)
-    except NoEndpoint as error:
+    except NoUsableEndpoint as error:
         if not is_passing(error):
             raise
         raise CannotTryYet(str(error)) from error
     try:
-        admitted = await enter(
+        admitted = await join(
             str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
-            at=towards, routes=door.routes, secret_ids=door.secrets.held.ids if door.secrets else (),
+            at=towards, routes=door.routes, secret_ids=door.secrets.current.ids if door.secrets else (),
             replaces=door.replaces, own_key=door.own_key, before_joining=before_joining,
         )  # fmt: skip
     except JoinUnreachable as error:
@@ -200,7 +200,9 @@ async def until_the_clock_is_set() -> None:
             await waiting.pause()
 
 
-def record_of(admitted: Admitted, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool) -> MeshRecord:
+def mesh_record_from(
+    admitted: JoinResult, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool
+) -> MeshRecord:
     """What to remember of an admission; tags and the time of joining outlive a second one, and so do gossip keys
     that are later than those of whoever admitted: it may have been away itself when they changed.
     """

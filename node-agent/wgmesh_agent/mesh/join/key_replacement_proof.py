@@ -19,7 +19,7 @@ from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 _CONTEXT = b"wgmesh replace 1\0"
 
 
-def proof(
+def make_proof(
     own: PrivateKey, other: PublicKey, new: PublicKey, *, mesh: str, node: str, authorization: str
 ) -> bytes:
     """32 bytes, the same on both sides: `own` is the member's earlier key or the bootstrap node's, `other` the other's.
@@ -40,7 +40,7 @@ def proof(
     return hmac.digest(key, message, hashlib.sha256)
 
 
-def is_proof(
+def verify_proof(
     given: bytes,
     own: PrivateKey,
     other: PublicKey,
@@ -52,7 +52,7 @@ def is_proof(
 ) -> bool:
     """Whether `given` is the proof, compared in constant time."""
     try:
-        wanted = proof(own, other, new, mesh=mesh, node=node, authorization=authorization)
+        wanted = make_proof(own, other, new, mesh=mesh, node=node, authorization=authorization)
     except ValueError:
         return False
     return hmac.compare_digest(given, wanted)

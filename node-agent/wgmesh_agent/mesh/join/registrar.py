@@ -14,7 +14,7 @@ from typing import Protocol
 
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator, RangeExhausted, Share
-from wgmesh_agent.mesh.join.decision import Applicant, DenialReason, Denied, examine
+from wgmesh_agent.mesh.join.decision import DenialReason, Denied, JoinApplicant, evaluate
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, usable_host
 from wgmesh_agent.mesh.membership.names import default_node_name
@@ -23,43 +23,43 @@ from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16
-CLAIM_SECONDS = 30.0
+CLAIM_QUERY_TIMEOUT_SECONDS = 30.0
 MAX_PROMISES = 4096
 MAX_PROMISES_AN_ASKER = 1024
 """Far above what a bootstrap node admits in CLAIM_SECONDS, and far below the addresses of a mesh of common size."""
-ARRIVAL_SECONDS = 60.0
+JOIN_DEADLINE_SECONDS = 60.0
 
 
-class Mesh(Protocol):
+class MeshPort(Protocol):
     """What the registrar needs of the running mesh."""
 
     def is_alive(self, node: str) -> bool:
         """Whether gossip has the member alive, or is not yet sure that it is not."""
 
-    async def answers(self, binding: Binding) -> bool:
+    async def is_reachable(self, binding: Binding) -> bool:
         """Whether the machine that holds this member's key answers a question through its tunnel, asked just now."""
 
     def bootstraps(self) -> tuple[str, ...]:
         """The names of all known bootstrap nodes, this one included."""
 
-    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+    def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         """The addresses a roster has for a node; None where there is no roster. Raises Denied if it must not join."""
 
-    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+    def allowed_routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
         """Which networks behind a node this one vouches for, given what it asks to announce."""
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
 
-    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+    async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
         """Programs the new peer and announces it; `replaced` is what the same node was bound to before."""
 
-    async def abandoned(self, binding: Binding) -> None:
+    async def on_reservation_expired(self, binding: Binding) -> None:
         """Announces that an admitted joiner never came."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Promise:
+class _Reservation:
     public_key: PublicKey
     expires: float
     asker: str
@@ -68,13 +68,13 @@ class _Promise:
 class Registrar:
     """Admits joiners on one bootstrap node; `now` is monotonic seconds, `now_unix` the wall clock."""
 
-    def __init__(self, mesh_name: str, ledger: Ledger, allocator: AddressAllocator, mesh: Mesh) -> None:
+    def __init__(self, mesh_name: str, ledger: Ledger, allocator: AddressAllocator, mesh: MeshPort) -> None:
         self._mesh_name = mesh_name
         self._ledger = ledger
         self._allocator = allocator
         self._mesh = mesh
         self._tentative: set[PublicKey] = set()
-        self._promises: OrderedDict[IPAddress, _Promise] = OrderedDict()
+        self._reservations: OrderedDict[IPAddress, _Reservation] = OrderedDict()
         self._promised_to: Counter[str] = Counter()
 
     async def admit(
@@ -103,12 +103,12 @@ class Registrar:
             raise Denied(
                 DenialReason.NAME_IN_USE, "a join under this name is under way: try again in a second"
             )
-        assigned = self._mesh.assigned(applicant.node, caller)
+        assigned = self._mesh.assigned_addresses(applicant.node, caller)
         earlier = applicant.replaces
-        if applicant.known is not None and assigned not in (None, applicant.known.claim.addresses):
-            earlier = applicant.known
+        if applicant.existing is not None and assigned not in (None, applicant.existing.claim.addresses):
+            earlier = applicant.existing
         if earlier is not None:
-            self._ledger.withdraw(earlier.claim.public_key)
+            self._ledger.remove(earlier.claim.public_key)
         self._tentative.add(applicant.public_key)
         try:
             try:
@@ -119,19 +119,19 @@ class Registrar:
                 if earlier is not None:
                     self._ledger.restore(earlier)
                 raise
-            await self._mesh.admitted(binding, applicant.replaces)
+            await self._mesh.on_admitted(binding, applicant.replaces)
         finally:
             self._tentative.discard(applicant.public_key)
         return binding
 
-    def screen(self, caller: Caller) -> None:
+    def require_listed(self, caller: Caller) -> None:
         """Raises Denied for whoever a roster does not have any more, whatever it asks."""
         if caller.identity is not None:
-            self._mesh.assigned(caller.identity.node, caller)
+            self._mesh.assigned_addresses(caller.identity.node, caller)
 
     async def _examine(
         self, request: JoinRequest, caller: Caller, now_unix: float, proven: PublicKey | None
-    ) -> Applicant:
+    ) -> JoinApplicant:
         """Examines; a certificate takes a name from no machine that lives, under the key it was admitted with, unless
         it is shown to be that machine.
 
@@ -141,7 +141,7 @@ class Registrar:
         asked: PublicKey | None = None
         while True:
             # Anew after a question, as all else may have changed; and from here to binding nothing is awaited.
-            applicant = examine(
+            applicant = evaluate(
                 request,
                 caller,
                 self._mesh_name,
@@ -155,7 +155,7 @@ class Registrar:
             if not self._mesh.is_alive(earlier.claim.node):
                 return applicant
             asked = earlier.claim.public_key
-            if await self._mesh.answers(earlier):
+            if await self._mesh.is_reachable(earlier):
                 raise Denied(
                     DenialReason.NAME_IN_USE,
                     f"the member {earlier.claim.node} is alive on another machine: each needs a certificate or bundle "
@@ -166,7 +166,7 @@ class Registrar:
         """The bindings a joiner may be told of."""
         return (binding for binding in self._ledger if binding.claim.public_key not in self._tentative)
 
-    def promise(self, claim: Claim, now: float, asker: str = "") -> bool:
+    def reserve(self, claim: Claim, now: float, asker: str = "") -> bool:
         """Answers another bootstrap node's question whether these addresses are free for this key.
 
         A yes keeps them for half a minute, by when the announcement of the new member has arrived. Addresses outside
@@ -176,22 +176,24 @@ class Registrar:
         count = len(claim.addresses)
         if (
             self._promised_to[asker] + count > MAX_PROMISES_AN_ASKER
-            or len(self._promises) + count > MAX_PROMISES
+            or len(self._reservations) + count > MAX_PROMISES
             or not all(self._may_be_had(address) for address in claim.addresses)
             or any(self._is_taken(address, claim.public_key) for address in claim.addresses)
         ):
             return False
         for address in claim.addresses:
             self._forget_promise(address)
-            self._promises[address] = _Promise(claim.public_key, now + CLAIM_SECONDS, asker)
+            self._reservations[address] = _Reservation(
+                claim.public_key, now + CLAIM_QUERY_TIMEOUT_SECONDS, asker
+            )
             self._promised_to[asker] += 1
         return True
 
     def _may_be_had(self, address: IPAddress) -> bool:
-        return any(usable_host(address, network) for network in self._ledger.own.ranges)
+        return any(usable_host(address, network) for network in self._ledger.local.ranges)
 
     def _forget_promise(self, address: IPAddress) -> None:
-        promise = self._promises.pop(address, None)
+        promise = self._reservations.pop(address, None)
         if promise is not None:
             self._promised_to[promise.asker] -= 1
             if not self._promised_to[promise.asker]:
@@ -199,8 +201,8 @@ class Registrar:
 
     def _drop_expired(self, now: float) -> None:
         """In the order in which they were made, which is that in which they expire."""
-        while self._promises:
-            address, promise = next(iter(self._promises.items()))
+        while self._reservations:
+            address, promise = next(iter(self._reservations.items()))
             if promise.expires > now:
                 return
             self._forget_promise(address)
@@ -211,24 +213,24 @@ class Registrar:
             binding
             for binding in self._ledger
             if binding.origin is Origin.ADMITTED and not binding.last_seen
-            and binding.since < now_unix - ARRIVAL_SECONDS
+            and binding.since < now_unix - JOIN_DEADLINE_SECONDS
             and binding.claim.public_key not in self._tentative
         ]  # fmt: skip
         for binding in late:
-            self._ledger.withdraw(binding.claim.public_key)
-            await self._mesh.abandoned(binding)
+            self._ledger.remove(binding.claim.public_key)
+            await self._mesh.on_reservation_expired(binding)
 
     def _is_present(self, node: str, now_unix: float) -> bool:
         """Alive in gossip, or admitted a moment ago and on its way there."""
         binding = self._ledger.by_name(node)
         expected = (
-            binding is not None and not binding.last_seen and now_unix - binding.since < ARRIVAL_SECONDS
+            binding is not None and not binding.last_seen and now_unix - binding.since < JOIN_DEADLINE_SECONDS
         )
         return expected or self._mesh.is_alive(node)
 
     async def _bind(
         self,
-        applicant: Applicant,
+        applicant: JoinApplicant,
         assigned: tuple[IPAddress, ...] | None,
         caller: Caller,
         now: float,
@@ -238,11 +240,11 @@ class Registrar:
         for attempt in range(MAX_CLAIM_ATTEMPTS):
             fresh = not addresses
             if fresh and attempt == 0:
-                addresses = self._former(applicant)
+                addresses = self._former_addresses(applicant)
             if not addresses:
                 addresses = self._allocate(applicant.public_key, now)
             node = applicant.node or default_node_name(self._mesh_name, addresses[0])
-            routes = self._mesh.routes(node, applicant.routes)
+            routes = self._mesh.allowed_routes(node, applicant.routes)
             claim = Claim(
                 node, applicant.public_key, addresses, (applicant.endpoint,), routes=routes,
                 secret_ids=applicant.secret_ids,
@@ -255,7 +257,7 @@ class Registrar:
                 if binding is None:
                     raise Denied(DenialReason.KEY_IN_USE, "the member left while it joined: try again")
                 return binding
-            self._ledger.withdraw(applicant.public_key)
+            self._ledger.remove(applicant.public_key)
             addresses = ()
         raise Denied(DenialReason.EXHAUSTED, "the bootstrap nodes could not agree on an address: try again")
 
@@ -263,27 +265,27 @@ class Registrar:
         try:
             return await self._mesh.claim_elsewhere(claim)
         except BaseException:
-            self._ledger.withdraw(claim.public_key)
+            self._ledger.remove(claim.public_key)
             raise
 
-    def _former(self, applicant: Applicant) -> tuple[IPAddress, ...]:
+    def _former_addresses(self, applicant: JoinApplicant) -> tuple[IPAddress, ...]:
         """What the node had before it left: gossip elsewhere may take its name at another address for an impostor's."""
         former = self._ledger.former_addresses(applicant.node)
         return () if any(self._is_taken(address, applicant.public_key) for address in former) else former
 
     def _allocate(self, public_key: PublicKey, now: float) -> tuple[IPAddress, ...]:
         self._drop_expired(now)
-        share = Share(self._ledger.own.node, self._mesh.bootstraps())
+        share = Share(self._ledger.local.node, self._mesh.bootstraps())
         try:
             return self._allocator.allocate(lambda address: self._is_taken(address, public_key), share)
         except RangeExhausted as error:
             raise Denied(DenialReason.EXHAUSTED, f"the mesh is full: {error}") from error
 
     def _is_taken(self, address: IPAddress, public_key: PublicKey) -> bool:
-        promise = self._promises.get(address)
+        promise = self._reservations.get(address)
         holder = self._ledger.by_address(address)
         return (
-            address in self._ledger.own.addresses
+            address in self._ledger.local.addresses
             or (holder is not None and holder.claim.public_key != public_key)
             or (promise is not None and promise.public_key != public_key)
         )

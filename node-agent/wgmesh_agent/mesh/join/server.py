@@ -19,7 +19,7 @@ from wgmesh_agent.mesh.credentials import Credentials, caller_of
 from wgmesh_agent.mesh.grpc_peer import caller_of_inner
 from wgmesh_agent.mesh.join.connection_limiter import MAX_CONNECTIONS, ConnectionFront, most_connections
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
-from wgmesh_agent.mesh.join.key_replacement_proof import is_proof
+from wgmesh_agent.mesh.join.key_replacement_proof import verify_proof
 from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.join.tokens import TokenError, TokenStore
 from wgmesh_agent.mesh.membership.claims import Binding, Claim
@@ -98,7 +98,7 @@ class MeshService(MeshServicer):
             if request.meshName != self._facts.name:
                 text = f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
                 raise Denied(DenialReason.WRONG_MESH, text)
-            self._registrar.screen(caller)
+            self._registrar.require_listed(caller)
             token = self._tokens.issue(caller.holder, time.monotonic())
         except (Denied, TokenError) as error:
             self._refuse(error, _peer(context), "")
@@ -148,7 +148,7 @@ class MeshService(MeshServicer):
 
     async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
         try:
-            self._registrar.screen(_caller(context))
+            self._registrar.require_listed(_caller(context))
         except Denied as error:
             self._refuse(error, _peer(context), "")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
@@ -176,7 +176,7 @@ class MeshService(MeshServicer):
             old, new = PublicKey(request.replaces), PublicKey.from_base64(request.pubkey)
         except InvalidKeyError as error:
             raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
-        if is_proof(
+        if verify_proof(
             request.replacesProof, self._own_key(), old, new,
             mesh=request.meshName, node=request.nodeName, authorization=authorization,
         ):  # fmt: skip

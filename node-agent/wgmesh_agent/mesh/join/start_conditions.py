@@ -16,8 +16,8 @@ from typing import Self, TypeVar
 import structlog
 
 from wgmesh_agent.linux.address_monitor import host_changes
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, UnusableEndpoint
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint, UnusableEndpoint
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.wireguard.errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, number_of
 
@@ -41,7 +41,7 @@ class Waiting:
         """`clock` gives seconds, for reminders."""
         self._try_seconds = try_seconds
         self._clock = clock
-        self._changes = Changes()
+        self._changes = Signal()
         self._seen = 0
         self._task: asyncio.Task[None] | None = None
         self._reminders = Reminders()
@@ -73,7 +73,7 @@ class Waiting:
         if seconds is None:
             seconds = self._try_seconds
         await asyncio.sleep(min(LEAST_SECONDS, seconds))
-        changed = await self._changes.after(self._seen, max(0.0, seconds - LEAST_SECONDS))
+        changed = await self._changes.wait_after(self._seen, max(0.0, seconds - LEAST_SECONDS))
         self._seen = self._changes.generation
         return changed
 
@@ -86,7 +86,7 @@ class Waiting:
 
     async def _follow(self) -> None:
         async for _ in host_changes():
-            self._changes.bump()
+            self._changes.notify()
 
 
 def sentence(error: BaseException) -> str:
@@ -100,6 +100,6 @@ def is_passing(error: BaseException) -> bool:
     """Whether what failed may succeed later on this machine, without anybody changing the settings."""
     if isinstance(error, UnusableEndpoint | ForeignInterfaceError):
         return False
-    if isinstance(error, NoEndpoint | InterfaceGoneError):
+    if isinstance(error, NoUsableEndpoint | InterfaceGoneError):
         return True
     return isinstance(error, OSError | BackEndError) and number_of(error) in PASSING

@@ -41,7 +41,7 @@ from wgmesh_api.parsed_certificate import (
 from wgmesh_api.values import check_address
 
 LIFETIME = timedelta(hours=24)
-SKEW = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far ahead a signer's clock may be."""
 MAX_CERTIFICATES = 4
 MAX_CERTIFICATE_BYTES = 4096
@@ -54,7 +54,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-class Fault(enum.StrEnum):
+class AdmissionFaultReason(enum.StrEnum):
     """Why a record is not believed; the label of the counter."""
 
     MALFORMED = "admission_malformed"
@@ -62,18 +62,18 @@ class Fault(enum.StrEnum):
     UNKNOWN_SIGNER = "admission_unknown_signer"
     MAY_NOT_ADMIT = "admission_signer_may_not_admit"
     BAD_SIGNATURE = "admission_bad_signature"
-    PAST_ITS_TIME = "admission_past_its_time"
-    BEFORE_ITS_TIME = "admission_before_its_time"
+    EXPIRED = "admission_past_its_time"
+    NOT_YET_VALID = "admission_before_its_time"
     MISMATCH = "admission_mismatch"
     REPLAYED = "admission_replayed"
 
 
-class AdmissionFault(Exception):
+class InvalidAdmission(Exception):
     """A record that is not believed: `fault`, and one sentence."""
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    def __init__(self, fault: AdmissionFaultReason, message: str) -> None:
         super().__init__(message)
-        self.fault = fault
+        self.reason = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,9 @@ class AdmissionRecord:
             routes = tuple(_route(raw) for raw in content.routes[: MAX_ROUTES + 1])
             key = PublicKey(content.publicKey)
         except (DecodeError, InvalidKeyError, ValueError) as error:
-            raise AdmissionFault(Fault.MALFORMED, f"an admission record makes no sense: {error}") from error
+            raise InvalidAdmission(
+                AdmissionFaultReason.MALFORMED, f"an admission record makes no sense: {error}"
+            ) from error
         certificates = tuple(message.certificates)
         if (
             not addresses
@@ -121,7 +123,9 @@ class AdmissionRecord:
             or len(certificates) > MAX_CERTIFICATES
             or any(len(der) > MAX_CERTIFICATE_BYTES for der in certificates)
         ):
-            raise AdmissionFault(Fault.MALFORMED, "an admission record lacks a part, or has too much of one")
+            raise InvalidAdmission(
+                AdmissionFaultReason.MALFORMED, "an admission record lacks a part, or has too much of one"
+            )
         return cls(
             content.mesh, content.node, key, addresses, content.notBefore, content.notAfter,
             message.admission, message.signature, message.signer, certificates, routes,
@@ -133,7 +137,9 @@ class AdmissionRecord:
         try:
             message = RecordMessage.FromString(data)
         except DecodeError as error:
-            raise AdmissionFault(Fault.MALFORMED, f"this is no admission record: {error}") from error
+            raise InvalidAdmission(
+                AdmissionFaultReason.MALFORMED, f"this is no admission record: {error}"
+            ) from error
         return cls.from_message(message)
 
     def message(self) -> RecordMessage:
@@ -233,26 +239,27 @@ class Verifier:
         """
         try:
             return self._verified(record, now)
-        except AdmissionFault:
+        except InvalidAdmission:
             raise
         except Exception as error:
-            raise AdmissionFault(
-                Fault.MALFORMED, f"an admission record cannot be verified: {type(error).__name__}: {error}"
+            raise InvalidAdmission(
+                AdmissionFaultReason.MALFORMED,
+                f"an admission record cannot be verified: {type(error).__name__}: {error}",
             ) from error
 
     def _verified(self, record: AdmissionRecord, now: datetime) -> AdmissionRecord:
         if record.mesh != self._mesh:
-            raise AdmissionFault(
-                Fault.OTHER_MESH, f"{record.node} was admitted to the mesh {record.mesh!r:.40}"
+            raise InvalidAdmission(
+                AdmissionFaultReason.OTHER_MESH, f"{record.node} was admitted to the mesh {record.mesh!r:.40}"
             )
         present = _microseconds(now)
         if record.not_after <= present:
-            raise AdmissionFault(
-                Fault.PAST_ITS_TIME, f"the admission record of {record.node} is past its time"
+            raise InvalidAdmission(
+                AdmissionFaultReason.EXPIRED, f"the admission record of {record.node} is past its time"
             )
-        if record.not_before > present + SKEW // _MICROSECOND:
-            raise AdmissionFault(
-                Fault.BEFORE_ITS_TIME, f"the admission record of {record.node} is of the future"
+        if record.not_before > present + MAX_CLOCK_SKEW // _MICROSECOND:
+            raise InvalidAdmission(
+                AdmissionFaultReason.NOT_YET_VALID, f"the admission record of {record.node} is of the future"
             )
         chain = self._chain(record)
         self.check_signer(chain, now)
@@ -267,10 +274,13 @@ class Verifier:
         try:
             chain = tuple(parse_der(der) for der in record.certificates)
         except UnreadableCertificate as error:
-            raise AdmissionFault(Fault.MALFORMED, f"a signer's certificate is malformed: {error}") from error
+            raise InvalidAdmission(
+                AdmissionFaultReason.MALFORMED, f"a signer's certificate is malformed: {error}"
+            ) from error
         if not chain or chain[0].fingerprint != record.signer:
-            raise AdmissionFault(
-                Fault.UNKNOWN_SIGNER, f"the signer of {record.node}'s admission record is not known here"
+            raise InvalidAdmission(
+                AdmissionFaultReason.UNKNOWN_SIGNER,
+                f"the signer of {record.node}'s admission record is not known here",
             )
         return chain
 
@@ -285,13 +295,13 @@ class Verifier:
         try:
             verifier.verify(leaf.certificate, [one.certificate for one in chain[1:]])
         except VerificationError as error:
-            raise AdmissionFault(
-                Fault.UNKNOWN_SIGNER,
+            raise InvalidAdmission(
+                AdmissionFaultReason.UNKNOWN_SIGNER,
                 f"{who} signed an admission record, and is no certificate of this mesh: {error}",
             ) from error
         if leaf.identity_fault:
-            raise AdmissionFault(
-                Fault.MAY_NOT_ADMIT, f"{who} signed an admission record: {leaf.identity_fault}"
+            raise InvalidAdmission(
+                AdmissionFaultReason.MAY_NOT_ADMIT, f"{who} signed an admission record: {leaf.identity_fault}"
             )
         # A certificate that names no role of ours may admit if it is made for servers.
         identity = leaf.identity
@@ -300,8 +310,9 @@ class Verifier:
         else:
             may = identity.mesh == self._mesh and identity.role is Role.BOOTSTRAP
         if not may:
-            raise AdmissionFault(
-                Fault.MAY_NOT_ADMIT, f"{identity or who} signed an admission record, and may not admit"
+            raise InvalidAdmission(
+                AdmissionFaultReason.MAY_NOT_ADMIT,
+                f"{identity or who} signed an admission record, and may not admit",
             )
 
     def _remember(self, signer: bytes, chain: tuple[ParsedCertificate, ...]) -> None:
@@ -324,10 +335,13 @@ def _check_signature(certificate: ParsedCertificate, record: AdmissionRecord) ->
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(record.signature, data, padding.PKCS1v15(), hashes.SHA256())
         else:
-            raise AdmissionFault(Fault.MAY_NOT_ADMIT, "the signer's key is neither elliptic curve nor RSA")
+            raise InvalidAdmission(
+                AdmissionFaultReason.MAY_NOT_ADMIT, "the signer's key is neither elliptic curve nor RSA"
+            )
     except InvalidSignature as error:
-        raise AdmissionFault(
-            Fault.BAD_SIGNATURE, f"the admission record of {record.node} is not what its signer signed"
+        raise InvalidAdmission(
+            AdmissionFaultReason.BAD_SIGNATURE,
+            f"the admission record of {record.node} is not what its signer signed",
         ) from error
 
 

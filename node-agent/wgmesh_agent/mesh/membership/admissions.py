@@ -16,46 +16,46 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.membership.admission_record import (
-    AdmissionFault,
+    AdmissionFaultReason,
     AdmissionRecord,
-    Fault,
+    InvalidAdmission,
     Signer,
     Verifier,
     newest,
 )
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, same_addresses
+from wgmesh_agent.mesh.membership.ledger import Ledger, are_compatible_addresses
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.backoff import jittered
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 
 log = structlog.get_logger()
-QUERY = "_admission"
-ANSWER_BYTES = 16 * 1024
-ANSWER_SECONDS = 2.0
+ADMISSION_QUERY = "_admission"
+MAX_QUERY_RESPONSE_BYTES = 16 * 1024
+QUERY_TIMEOUT_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 MAX_MISSING = 1024
-MOST_ASKED = 8
-UNKNOWN_AFTER = 2
-ASKED_AT_ONCE = 16
-ASKED_MEMBERS = 3
-ANSWERS_RELAYED = 3
+MAX_ATTEMPTS = 8
+REPORT_MISSING_AFTER = 2
+MAX_CONCURRENT_QUERIES = 16
+QUERIED_BOOTSTRAPS = 3
+RELAY_FACTOR = 3
 
 
 @dataclass(slots=True)
-class _Missing:
+class _MissingRecord:
     """A claim that waits for its record."""
 
     claim: Claim
     asked: int = 0
     due: float = 0.0
-    urged: bool = False
+    retry_now: bool = False
 
 
-class Admissions:
+class AdmissionService:
     """What this node knows of who was admitted; without TLS: nothing, and nothing is required."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Admissions:
         trust: Credentials | None,
         signer: Credentials | None,
         ledger: Ledger,
-        refusals: Refusals,
+        refusals: RejectionLog,
         policy: MembershipPolicy = CLOSED,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -83,12 +83,12 @@ class Admissions:
         self._clock = clock
         self._verifier: tuple[bytes, Verifier] | None = None
         self._signer: tuple[TLSFiles, Signer | None] | None = None
-        self._missing: dict[str, _Missing] = {}
-        self._news = Changes()
+        self._missing: dict[str, _MissingRecord] = {}
+        self._news = Signal()
         may = signer is None or self._own_signer() is not None
         self.required = trust is not None and record.requires_admission and may
         for binding in ledger:
-            self.introduced(binding.claim)
+            self.strip_unverified(binding.claim)
 
     def may_admit(self, node: str) -> bool:
         """Whether a member is known to be a bootstrap node: by a record that it signed, where there are records.
@@ -103,7 +103,7 @@ class Admissions:
         admitting = self._verifier_of(self._trust).admitting()
         return admitting is None or node in admitting
 
-    def judge(self, claim: Claim) -> tuple[Claim, bool] | None:
+    def verify(self, claim: Claim) -> tuple[Claim, bool] | None:
         """What to make of hearsay: the claim to accept, and whether it overrides what is bound.
 
         None, counted and logged, if the claim needs a record and has none that is believed.
@@ -114,20 +114,20 @@ class Admissions:
             return claim, False
         if record is not None:
             try:
-                return self._vouched(claim, record)
-            except AdmissionFault as error:
-                if error.fault is Fault.UNKNOWN_SIGNER and not record.certificates:
+                return self._verified(claim, record)
+            except InvalidAdmission as error:
+                if error.reason is AdmissionFaultReason.UNKNOWN_SIGNER and not record.certificates:
                     self._miss(claim)
                 else:
-                    self._refusals.count(error.fault.value, str(error))
+                    self._refusals.record(error.reason.value, str(error))
                 return None
         # Whatever else is wrong with it, the ledger says in better words.
-        if self._ledger.by_key(claim.public_key) is not None or self._ledger.refuses(claim):
+        if self._ledger.by_key(claim.public_key) is not None or self._ledger.rejection_of(claim):
             return claim, False
         self._miss(claim)
         return None
 
-    def introduced(self, claim: Claim) -> Claim:
+    def strip_unverified(self, claim: Claim) -> Claim:
         """A claim from somebody authenticated; its record goes with it only if it is believed."""
         record = claim.admission
         if record is None or self._trust is None:
@@ -137,12 +137,12 @@ class Admissions:
             return claim
         try:
             self._verify(record)
-        except AdmissionFault as error:
+        except InvalidAdmission as error:
             log.debug("admission record left out", node=claim.node, why=str(error))
             return replace(claim, admission=None, routes=None)
         return claim
 
-    def vouch(self, claim: Claim) -> Claim:
+    def record_for_peer(self, claim: Claim) -> Claim:
         """The claim with a record to pass on: the newest there is, or one made here when that grows old.
 
         What is signed for a bound member is kept with it.
@@ -151,10 +151,10 @@ class Admissions:
         record = newest(claim.admission, binding.claim.admission if binding else None)
         if claim.node:
             routes = claim.routes or ()
-            if claim.node != self._ledger.own.node:
+            if claim.node != self._ledger.local.node:
                 routes = self._policy.allowed_routes(claim.node, routes)
             if record is None or not record.is_fresh(self._clock()) or record.routes != routes:
-                signed = self.sign(replace(claim, routes=routes))
+                signed = self.issue(replace(claim, routes=routes))
                 if signed is not None:
                     record, claim = signed, replace(claim, routes=routes)
         vouched = claim if record is claim.admission else replace(claim, admission=record)
@@ -162,13 +162,13 @@ class Admissions:
             self._ledger.accept(vouched, binding.origin, binding.since)
         return vouched
 
-    def own(self, claim: Claim) -> Claim:
+    def local_record(self, claim: Claim) -> Claim:
         """This node's own claim with its record."""
-        vouched = self.vouch(replace(claim, admission=self._own))
+        vouched = self.record_for_peer(replace(claim, admission=self._own))
         self._own = vouched.admission
         return vouched
 
-    def sign(self, claim: Claim) -> AdmissionRecord | None:
+    def issue(self, claim: Claim) -> AdmissionRecord | None:
         """A record of this node's own making, from now on; None if it may make none."""
         signer = self._own_signer() if self.required else None
         if signer is None:
@@ -178,7 +178,7 @@ class Admissions:
         now = now if made is None else max(now, made)
         return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, now, claim.routes or ())
 
-    def rekeyed(self, record: AdmissionRecord | None) -> None:
+    def replace_local_record(self, record: AdmissionRecord | None) -> None:
         """This node has another key, and this is its record from now on; None: it is still to be told."""
         self._own = record
 
@@ -189,9 +189,9 @@ class Admissions:
     def ask_now(self) -> None:
         """A bootstrap node is back: it may know who was asked for in vain."""
         for missing in self._missing.values():
-            missing.due, missing.urged = 0.0, True
+            missing.due, missing.retry_now = 0.0, True
         if self._missing:
-            self._news.bump()
+            self._news.notify()
 
     def lacking(self) -> list[Claim]:
         """Whoever is not bound because nobody asked has shown a record."""
@@ -199,23 +199,23 @@ class Admissions:
 
     def is_crowded(self) -> bool:
         """Whether more members lack a record than are asked about at once."""
-        return len(self._missing) > ASKED_AT_ONCE
+        return len(self._missing) > MAX_CONCURRENT_QUERIES
 
-    def answer(self, request: QueryReceived, own: Claim) -> bytes | None:
+    def answer_query(self, request: QueryReceived, own: Claim) -> bytes | None:
         """To the query `_admission`: the record of the member named."""
         node = request.payload.decode("ascii", "replace")
         if node == own.node:
-            vouched = self.own(own)
+            vouched = self.local_record(own)
         else:
             binding = self._ledger.by_name(node)
             if binding is None:
                 return None
-            vouched = self.vouch(binding.claim)
+            vouched = self.record_for_peer(binding.claim)
         return vouched.admission.to_bytes() if vouched.admission else None
 
     async def run(
         self,
-        changes: Changes,
+        changes: Signal,
         gossip: GossipNode,
         bootstraps: Callable[[], Sequence[str]],
         accept: Callable[[Claim, Origin], bool],
@@ -228,25 +228,25 @@ class Admissions:
             if due:
                 alive = bootstraps()
                 # Where all members must pass on what a crowd of invented ones is asked about, one at a time is enough.
-                asked = due[: ASKED_AT_ONCE if alive or not self.is_crowded() else 1]
+                asked = due[: MAX_CONCURRENT_QUERIES if alive or not self.is_crowded() else 1]
                 for missing in asked:
-                    missing.urged = False
+                    missing.retry_now = False
                 found = await asyncio.gather(*(self._ask(gossip, m.claim, alive, accept) for m in asked))
                 for missing, is_found in zip(asked, found, strict=True):
                     self._asked(missing, is_found=is_found)
-                changes.bump()
+                changes.notify()
             else:
                 waits = [m.due - now for m in self._missing.values()]
-                await self._news.after(generation, min(waits, default=LONGEST_PAUSE_SECONDS))
+                await self._news.wait_after(generation, min(waits, default=LONGEST_PAUSE_SECONDS))
 
-    def _asked(self, missing: _Missing, *, is_found: bool) -> None:
+    def _asked(self, missing: _MissingRecord, *, is_found: bool) -> None:
         node = missing.claim.node
         missing.asked += 1
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = 0.0 if missing.urged else time.monotonic() + jittered(pause)
-        if not is_found and missing.asked == UNKNOWN_AFTER:
-            self._refusals.count("admission_missing", f"nobody has an admission record of {node}")
-        if is_found or missing.asked > MOST_ASKED or self._ledger.by_name(node):
+        missing.due = 0.0 if missing.retry_now else time.monotonic() + jittered(pause)
+        if not is_found and missing.asked == REPORT_MISSING_AFTER:
+            self._refusals.record("admission_missing", f"nobody has an admission record of {node}")
+        if is_found or missing.asked > MAX_ATTEMPTS or self._ledger.by_name(node):
             # Whoever lives is heard of again, and asked for again.
             self._missing.pop(node, None)
 
@@ -257,7 +257,7 @@ class Admissions:
         bootstraps: Sequence[str],
         accept: Callable[[Claim, Origin], bool],
     ) -> bool:
-        some = random.sample(list(bootstraps), min(len(bootstraps), ASKED_MEMBERS))
+        some = random.sample(list(bootstraps), min(len(bootstraps), QUERIED_BOOTSTRAPS))
         direct = bool(some) and self.is_crowded()
         nodes = some if direct else list(dict.fromkeys((*some, claim.node)))
 
@@ -268,8 +268,8 @@ class Admissions:
             # Whom we have not bound cannot answer us through a tunnel: others bring its answer. In a crowd bootstrap
             # nodes are asked straight: all members would pass on eight questions a second of each node about nobody.
             await gossip.query(
-                QUERY, claim.node.encode(), nodes=nodes, timeout=ANSWER_SECONDS,
-                relay_factor=ANSWERS_RELAYED, enough=settled, direct=direct,
+                ADMISSION_QUERY, claim.node.encode(), nodes=nodes, timeout=QUERY_TIMEOUT_SECONDS,
+                relay_factor=RELAY_FACTOR, enough=settled, direct=direct,
             )  # fmt: skip
         except GossipError as error:
             log.warning("admission record not asked for", node=claim.node, why=str(error))
@@ -279,13 +279,13 @@ class Admissions:
     def _take(self, claim: Claim, answer: bytes, accept: Callable[[Claim, Origin], bool]) -> bool:
         try:
             record = AdmissionRecord.from_bytes(answer)
-        except AdmissionFault as error:
-            self._refusals.count(error.fault.value, str(error))
+        except InvalidAdmission as error:
+            self._refusals.record(error.reason.value, str(error))
             return False
         return accept(replace(claim, admission=record), Origin.GOSSIP)
 
-    def _vouched(self, claim: Claim, record: AdmissionRecord) -> tuple[Claim, bool]:
-        rivals = self._ledger.rivals(claim)
+    def _verified(self, claim: Claim, record: AdmissionRecord) -> tuple[Claim, bool]:
+        rivals = self._ledger.conflicting_bindings(claim)
         bound = self._ledger.by_key(claim.public_key)
         if bound is not None and not rivals and _holds(bound, record):
             return claim, False
@@ -293,23 +293,23 @@ class Admissions:
         if (
             record.public_key != claim.public_key
             or (claim.node and record.node != claim.node)
-            or not same_addresses(claim.addresses, record.addresses)
+            or not are_compatible_addresses(claim.addresses, record.addresses)
         ):
-            raise AdmissionFault(
-                Fault.MISMATCH,
+            raise InvalidAdmission(
+                AdmissionFaultReason.MISMATCH,
                 f"{claim.node or claim.public_key} shows a record that vouches for something else",
             )
         made = self._policy.member_since(record.node)
         if made is not None and not record.is_since(made):
-            raise AdmissionFault(
-                Fault.REPLAYED,
+            raise InvalidAdmission(
+                AdmissionFaultReason.REPLAYED,
                 f"{record.node} shows a record that is older than the member of that name, which was made anew",
             )
         for rival in rivals:
             is_expected = self._policy.announced_key(record.node) == record.public_key
             if (rival.origin is Origin.ROSTER and not is_expected) or _holds(rival, record):
-                raise AdmissionFault(
-                    Fault.REPLAYED,
+                raise InvalidAdmission(
+                    AdmissionFaultReason.REPLAYED,
                     f"{record.node} shows a record that is older than what {rival.claim.node} is bound by",
                 )
         claim = replace(claim, node=record.node, addresses=record.addresses, admission=record)
@@ -339,7 +339,7 @@ class Admissions:
         try:
             signer = Signer(files.key, files.certificate)
             Verifier(self._mesh, files.authorities).check_signer(signer.chain, self._clock())
-        except (ValueError, AdmissionFault) as error:
+        except (ValueError, InvalidAdmission) as error:
             log.warning("admission records cannot be made", why=str(error),
                         next="members are bound by whoever names them first")  # fmt: skip
             return None
@@ -349,8 +349,8 @@ class Admissions:
         if claim.node in self._missing:
             self._missing[claim.node].claim = claim
         elif claim.node and len(self._missing) < MAX_MISSING:
-            self._missing[claim.node] = _Missing(claim)
-            self._news.bump()
+            self._missing[claim.node] = _MissingRecord(claim)
+            self._news.notify()
         log.debug("admission record missing", node=claim.node, pubkey=str(claim.public_key))
 
 

@@ -13,7 +13,7 @@ from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-ANNOUNCEMENT = "_j"
+ANNOUNCEMENT_EVENT = "_j"
 
 
 def announce(gossip: GossipNode, claim: Claim, kind: Peer.AnnouncementType) -> None:
@@ -23,7 +23,7 @@ def announce(gossip: GossipNode, claim: Claim, kind: Peer.AnnouncementType) -> N
     for short in shorter:
         try:
             message = peer_message(replace(claim, admission=short), kind)
-            gossip.user_event(ANNOUNCEMENT, message.SerializeToString(), coalesce=False)
+            gossip.user_event(ANNOUNCEMENT_EVENT, message.SerializeToString(), coalesce=False)
             return
         except GossipError as error:
             log.debug("announcement too large", why=str(error))

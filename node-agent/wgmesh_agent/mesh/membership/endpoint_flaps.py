@@ -10,28 +10,28 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 
 WINDOW_SECONDS = 600.0
-MOST_CHANGES = 32
-MOST_MEMBERS = 16384
+MAX_CHANGES = 32
+MAX_MEMBERS = 16384
 
 
-class Wandering:
+class EndpointFlapDetector:
     """Remembers the last changes of each member; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[str, list[tuple[float, str]]] = OrderedDict()
 
-    def told(self, node: str, endpoint: str, now: float) -> None:
+    def record(self, node: str, endpoint: str, now: float) -> None:
         """A member is at this endpoint."""
         changes = self._told.get(node)
         if changes is None:
             changes = self._told[node] = []
-            if len(self._told) > MOST_MEMBERS:
+            if len(self._told) > MAX_MEMBERS:
                 self._told.popitem(last=False)
         if not changes or changes[-1][1] != endpoint:
             changes.append((now, endpoint))
-            del changes[:-MOST_CHANGES]
+            del changes[:-MAX_CHANGES]
 
-    def returns(self, node: str, now: float) -> int:
+    def flap_count(self, node: str, now: float) -> int:
         """How often within ten minutes it went back to where it had been just before."""
         changes = [item for item in self._told.get(node, ()) if now - item[0] <= WINDOW_SECONDS]
         return sum(changes[place][1] == changes[place - 2][1] for place in range(2, len(changes)))
@@ -44,16 +44,16 @@ class Calls:
     """Where the holder of each key was at its last handshakes, which only who has the key can make."""
 
     def __init__(self) -> None:
-        self._wandering = Wandering()
+        self._wandering = EndpointFlapDetector()
         self._handshakes: dict[PublicKey, float] = {}
 
     def look(self, device: Device, now: float) -> None:
         """To be called with the device as it was read; `now` is monotonic seconds."""
         for key, peer in device.peers.items():
             if peer.endpoint is not None and peer.last_handshake > self._handshakes.get(key, 0.0):
-                self._wandering.told(str(key), str(peer.endpoint), now)
+                self._wandering.record(str(key), str(peer.endpoint), now)
         self._handshakes = {key: peer.last_handshake for key, peer in device.peers.items()}
 
     def returns(self, key: PublicKey, now: float) -> int:
         """As `Wandering.returns`."""
-        return self._wandering.returns(str(key), now)
+        return self._wandering.flap_count(str(key), now)

@@ -19,17 +19,17 @@ class LedgerVouching:
 
     def is_vouched_for(self, name: str) -> bool:
         """Whether the name is bound."""
-        if name == self._ledger.own.node:
+        if name == self._ledger.local.node:
             return self._is_admitted
         return self._ledger.by_name(name) is not None
 
     def is_stranger(self, name: str) -> bool:
         """Whether the name is another's, and not bound."""
-        return name != self._ledger.own.node and self._ledger.by_name(name) is None
+        return name != self._ledger.local.node and self._ledger.by_name(name) is None
 
     def holder(self, address: IPAddress) -> str | None:
         """The name that the address is bound to; None for one that is free, or whose name is not known yet."""
-        if address in self._ledger.own.addresses:
-            return self._ledger.own.node
+        if address in self._ledger.local.addresses:
+            return self._ledger.local.node
         binding = self._ledger.by_address(address)
         return binding.claim.node or None if binding is not None else None

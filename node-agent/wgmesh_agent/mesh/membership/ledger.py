@@ -19,10 +19,10 @@ from wgmesh_api.names import is_node_name
 from wgmesh_api.values import UnusableValue, check_address, embedded_ipv4
 
 MAX_ENDPOINTS = 8
-MAX_FORMER = 4096
+MAX_FORMER_ADDRESSES = 4096
 
 
-class Reason(enum.StrEnum):
+class RejectionReason(enum.StrEnum):
     """Why a claim was refused; the label of the counter."""
 
     OWN_NAME = "own_name"
@@ -37,16 +37,16 @@ class Reason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """A claim that was not accepted, and one sentence on why."""
 
     claim: Claim
-    reason: Reason
+    reason: RejectionReason
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class LocalClaim:
     """This node, as far as other members' claims may not touch it."""
 
     node: str
@@ -58,13 +58,13 @@ class Own:
 class Ledger:
     """Bindings by key, name and address. Not thread-safe; every method is O(addresses of one member)."""
 
-    def __init__(self, own: Own, bindings: Iterable[Binding] = ()) -> None:
-        self.own = own
+    def __init__(self, own: LocalClaim, bindings: Iterable[Binding] = ()) -> None:
+        self.local = own
         self._by_key: dict[PublicKey, Binding] = {}
         self._by_name: dict[str, PublicKey] = {}
         self._by_address: dict[IPAddress, PublicKey] = {}
         self._former: dict[str, tuple[IPAddress, ...]] = {}
-        self.refused_at_load: list[Refusal] = []
+        self.rejected_at_load: list[Rejection] = []
         for binding in bindings:
             self._restore(binding)
 
@@ -91,15 +91,17 @@ class Ledger:
 
     def addresses(self) -> set[IPAddress]:
         """All mesh addresses in use, this node's included."""
-        return {*self._by_address, *self.own.addresses}
+        return {*self._by_address, *self.local.addresses}
 
-    def accept(self, claim: Claim, origin: Origin, now_unix: float, *, identity: str = "") -> Refusal | None:
+    def accept(
+        self, claim: Claim, origin: Origin, now_unix: float, *, identity: str = ""
+    ) -> Rejection | None:
         """Binds a new member, or takes over endpoints and role of a bound one; a refusal changes nothing."""
         refusal = self._refusal(claim)
         if refusal is not None:
             return refusal
         old = self._by_key.get(claim.public_key)
-        claim = replace(claim, endpoints=usable_endpoints(claim.endpoints, self.own.ranges))
+        claim = replace(claim, endpoints=usable_endpoints(claim.endpoints, self.local.ranges))
         if old is None:
             self._put(Binding(claim, origin, since=now_unix, identity=identity))
         else:
@@ -119,39 +121,36 @@ class Ledger:
                 self._put(replace(old, claim=merged, identity=identity or old.identity))
         return None
 
-    def bind(self, claim: Claim, origin: Origin, now_unix: float) -> Refusal | None:
+    def bind(self, claim: Claim, origin: Origin, now_unix: float) -> Rejection | None:
         """Binds what a bootstrap node itself says, in place of every binding that contradicts it.
 
         Refused, and nothing changed, only if it touches what is this node's own or what no member may have.
         """
-        for reason, message in self._impossible(claim):
-            return Refusal(claim, reason, message)
+        for reason, message in self._invalid(claim):
+            return Rejection(claim, reason, message)
         for rival in self._rivals(claim):
-            self.withdraw(rival)
+            self.remove(rival)
         return self.accept(claim, origin, now_unix)
 
-    def rivals(self, claim: Claim) -> list[Binding]:
+    def conflicting_bindings(self, claim: Claim) -> list[Binding]:
         """The bindings that stand against the claim."""
         return [self._by_key[key] for key in self._rivals(claim)]
 
-    def refuses(self, claim: Claim) -> bool:
+    def rejection_of(self, claim: Claim) -> bool:
         """Whether `accept` would refuse it."""
         return self._refusal(claim) is not None
 
-    def contradicts(self, claim: Claim) -> bool:
+    def is_conflicting(self, claim: Claim) -> bool:
         """Whether the claim could be a member's, and is refused only because of what is bound."""
-        return (
-            next(self._impossible(claim), None) is None
-            and next(self._contradictions(claim), None) is not None
-        )
+        return next(self._invalid(claim), None) is None and next(self._conflicts(claim), None) is not None
 
-    def seen(self, public_key: PublicKey, now_unix: float) -> None:
+    def mark_alive(self, public_key: PublicKey, now_unix: float) -> None:
         """Gossip had this member alive just now."""
         binding = self._by_key.get(public_key)
         if binding is not None:
             self._by_key[public_key] = replace(binding, last_seen=now_unix)
 
-    def withdraw(self, public_key: PublicKey) -> Binding | None:
+    def remove(self, public_key: PublicKey) -> Binding | None:
         """Forgets a member that left, was reaped or removed; answers what was bound."""
         binding = self._by_key.pop(public_key, None)
         if binding is not None:
@@ -171,7 +170,7 @@ class Ledger:
     def _remember_former(self, claim: Claim) -> None:
         self._former.pop(claim.node, None)
         self._former[claim.node] = claim.addresses
-        if len(self._former) > MAX_FORMER:
+        if len(self._former) > MAX_FORMER_ADDRESSES:
             del self._former[next(iter(self._former))]
 
     def _put(self, binding: Binding) -> None:
@@ -187,52 +186,59 @@ class Ledger:
         if refusal is None:
             self._put(binding)
         else:
-            self.refused_at_load.append(refusal)
+            self.rejected_at_load.append(refusal)
 
-    def _refusal(self, claim: Claim) -> Refusal | None:
-        for reason, message in (*self._impossible(claim), *self._contradictions(claim)):
-            return Refusal(claim, reason, message)
+    def _refusal(self, claim: Claim) -> Rejection | None:
+        for reason, message in (*self._invalid(claim), *self._conflicts(claim)):
+            return Rejection(claim, reason, message)
         return None
 
-    def _impossible(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
+    def _invalid(self, claim: Claim) -> Iterator[tuple[RejectionReason, str]]:
         who = claim.node or str(claim.public_key)
-        if claim.public_key == self.own.public_key:
-            yield Reason.OWN_KEY, f"{who} claims this node's own WireGuard key"
-        if claim.node == self.own.node:
-            yield Reason.OWN_NAME, f"{claim.public_key} claims this node's own name {claim.node}"
+        if claim.public_key == self.local.public_key:
+            yield RejectionReason.OWN_KEY, f"{who} claims this node's own WireGuard key"
+        if claim.node == self.local.node:
+            yield RejectionReason.OWN_NAME, f"{claim.public_key} claims this node's own name {claim.node}"
         if claim.node and not is_node_name(claim.node):
             yield (
-                Reason.BAD_NAME,
+                RejectionReason.BAD_NAME,
                 f"{claim.public_key} claims a name that no member may have: {claim.node!r:.80}",
             )
         if not claim.addresses or len(set(claim.addresses)) != len(claim.addresses):
-            yield Reason.BAD_ADDRESS, f"{who} claims no mesh address, or one twice"
+            yield RejectionReason.BAD_ADDRESS, f"{who} claims no mesh address, or one twice"
         for address in claim.addresses:
-            if address in self.own.addresses:
-                yield Reason.OWN_ADDRESS, f"{who} claims this node's own mesh address {address}"
-            if not any(usable_host(address, network) for network in self.own.ranges):
+            if address in self.local.addresses:
+                yield RejectionReason.OWN_ADDRESS, f"{who} claims this node's own mesh address {address}"
+            if not any(usable_host(address, network) for network in self.local.ranges):
                 yield (
-                    Reason.BAD_ADDRESS,
+                    RejectionReason.BAD_ADDRESS,
                     f"{who} claims {address}, which is no host address of the mesh's ranges",
                 )
 
-    def _contradictions(self, claim: Claim) -> Iterator[tuple[Reason, str]]:
+    def _conflicts(self, claim: Claim) -> Iterator[tuple[RejectionReason, str]]:
         who = claim.node or str(claim.public_key)
         for address in claim.addresses:
             holder = self._by_address.get(address)
             if holder is not None and holder != claim.public_key:
-                yield Reason.ADDRESS_BOUND, f"{who} claims {address}, which {self._called(holder)} holds"
+                yield (
+                    RejectionReason.ADDRESS_BOUND,
+                    f"{who} claims {address}, which {self._name_of(holder)} holds",
+                )
         bound = self._by_name.get(claim.node)
         if bound is not None and bound != claim.public_key:
-            yield Reason.NAME_BOUND, f"{claim.public_key} claims the name {claim.node}, which {bound} holds"
+            yield (
+                RejectionReason.NAME_BOUND,
+                f"{claim.public_key} claims the name {claim.node}, which {bound} holds",
+            )
         old = self._by_key.get(claim.public_key)
         if old is not None:
             if claim.node and old.claim.node and claim.node != old.claim.node:
-                yield Reason.KEY_BOUND, f"{claim.node} claims the WireGuard key of {old.claim.node}"
-            if not same_addresses(claim.addresses, old.claim.addresses):
+                yield RejectionReason.KEY_BOUND, f"{claim.node} claims the WireGuard key of {old.claim.node}"
+            if not are_compatible_addresses(claim.addresses, old.claim.addresses):
                 yield (
-                    Reason.ADDRESS_CHANGED,
-                    (f"{who} is bound to {join(old.claim.addresses)} and now claims {join(claim.addresses)}"),
+                    RejectionReason.ADDRESS_CHANGED,
+                    f"{who} is bound to {join_addresses(old.claim.addresses)}"
+                    f" and now claims {join_addresses(claim.addresses)}",
                 )
 
     def _rivals(self, claim: Claim) -> set[PublicKey]:
@@ -242,12 +248,12 @@ class Ledger:
         old = self._by_key.get(claim.public_key)
         if old is not None and (
             (claim.node and old.claim.node and claim.node != old.claim.node)
-            or not same_addresses(claim.addresses, old.claim.addresses)
+            or not are_compatible_addresses(claim.addresses, old.claim.addresses)
         ):
             rivals.add(claim.public_key)
         return rivals
 
-    def _called(self, public_key: PublicKey) -> str:
+    def _name_of(self, public_key: PublicKey) -> str:
         return self._by_key[public_key].claim.node or str(public_key)
 
 
@@ -295,10 +301,10 @@ def merge_endpoints(fresh: Sequence[Endpoint], known: Sequence[Endpoint]) -> tup
     return tuple(dict.fromkeys((*fresh, *known)))[:MAX_ENDPOINTS]
 
 
-def same_addresses(claimed: Sequence[IPAddress], bound: Sequence[IPAddress]) -> bool:
+def are_compatible_addresses(claimed: Sequence[IPAddress], bound: Sequence[IPAddress]) -> bool:
     """A peer of the original tells of one address only, so a part of the bound ones contradicts nothing."""
     return set(claimed) <= set(bound)
 
 
-def join(addresses: Iterable[IPAddress]) -> str:
+def join_addresses(addresses: Iterable[IPAddress]) -> str:
     return ", ".join(map(str, addresses))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wgmesh_agent.mesh.membership.admission_record import AdmissionFault, AdmissionRecord
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, InvalidAdmission
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.secret_ids import split_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
@@ -34,7 +34,7 @@ def peer_message(claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> Peer:
     )
 
 
-def claim_from(peer: Peer) -> Claim:
+def claim_from_peer(peer: Peer) -> Claim:
     """The claim in a Peer message from the network.
 
     Raises:
@@ -50,13 +50,13 @@ def claim_from(peer: Peer) -> Claim:
     try:
         addresses = tuple(parse_address(text) for text in texts)
         endpoints = (Endpoint.reported(peer.endpointIP, peer.endpointPort),) if peer.endpointIP else ()
-        admission = admission_in(peer)
+        admission = admission_from(peer)
         secret_ids = split_ids(peer.secretIds) if peer.HasField("secretIds") else None
-    except (ValueError, AdmissionFault) as error:
+    except (ValueError, InvalidAdmission) as error:
         raise PeerMessageError(f"peer {key}: {error}") from error
     return Claim(peer.nodeName, key, addresses, endpoints, peer.bootstrap, admission, secret_ids=secret_ids)
 
 
-def admission_in(message: Peer | JoinResponse) -> AdmissionRecord | None:
+def admission_from(message: Peer | JoinResponse) -> AdmissionRecord | None:
     """The admission record a message carries, None if none. Raises AdmissionFault if it is malformed."""
     return AdmissionRecord.from_message(message.admission) if message.HasField("admission") else None

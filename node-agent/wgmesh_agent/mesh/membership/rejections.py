@@ -11,7 +11,7 @@ import structlog
 from wgmesh_agent.runtime.log_limit import LogLimit
 
 log = structlog.get_logger()
-IMPOSSIBLE = (
+IMPLAUSIBLE_TIME_COUNTERS = (
     "intent: implausible Lamport time",
     "user event: from an impossible time",
     "query: from an impossible time",
@@ -20,7 +20,7 @@ IMPOSSIBLE = (
 )
 
 
-class Refusals:
+class RejectionLog:
     """Counts are for `wgmesh info`; the log gets no flood from a member that repeats itself, or never does."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,13 +30,13 @@ class Refusals:
         self._last: dict[str, tuple[str, float]] = {}
         self._limit = LogLimit(clock)
 
-    def overtake(self, refused: Mapping[str, int]) -> None:
+    def add_gossip_counters(self, refused: Mapping[str, int]) -> None:
         """Counts what the gossip core refused of claims about times that no honest member makes."""
-        for what in IMPOSSIBLE:
+        for what in IMPLAUSIBLE_TIME_COUNTERS:
             times = refused.get(what, 0) - self._overtaken[what]
             if times > 0:
                 self._overtaken[what] += times
-                self.count("gossip_impossible", f"gossip told the impossible: {what}", times)
+                self.record("gossip_impossible", f"gossip told the impossible: {what}", times)
 
     def recent(self, seconds: float) -> list[tuple[str, str, float]]:
         """Reason, last message and how many seconds ago, of each reason that was counted within so many."""
@@ -45,7 +45,7 @@ class Refusals:
             (why, said, now - at) for why, (said, at) in sorted(self._last.items()) if now - at <= seconds
         ]
 
-    def count(self, reason: str, message: str, times: int = 1) -> None:
+    def record(self, reason: str, message: str, times: int = 1) -> None:
         self.counts[reason] += times
         self._last[reason] = (message, self._clock())
         permission = self._limit.ask(reason, message)

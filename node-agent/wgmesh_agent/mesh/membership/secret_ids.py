@@ -11,12 +11,12 @@ from wgmesh_api.preshared import (
 )
 
 
-def write_ids(ids: Iterable[bytes]) -> str:
+def encode_ids(ids: Iterable[bytes]) -> str:
     """The ids as text for a tag."""
     return base64.urlsafe_b64encode(b"".join(ids)).decode("ascii").rstrip("=")
 
 
-def read_ids(text: str) -> tuple[bytes, ...]:
+def decode_ids(text: str) -> tuple[bytes, ...]:
     """As `split_ids`, from what `write_ids` makes."""
     if len(text) > 2 * MOST_SECRETS * ID_BYTES:
         raise ValueError("too many ids of secrets")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.secret_ids import read_ids, write_ids
+from wgmesh_agent.mesh.membership.secret_ids import decode_ids, encode_ids
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.values import parse_address
@@ -46,7 +46,7 @@ def own_tags(claim: Claim, user_tags: Mapping[str, str], *, probe_port: int | No
     if len(claim.addresses) > 1:
         tags[MESH_ADDRESS_2] = str(claim.addresses[1])
     if claim.secret_ids:
-        tags[SECRETS] = write_ids(claim.secret_ids)
+        tags[SECRETS] = encode_ids(claim.secret_ids)
     if probe_port is not None:
         tags[PROBE_PORT] = str(probe_port)
     return {**user_tags, **tags}
@@ -68,7 +68,7 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
             if ENDPOINT_ADDRESS in tags and ENDPOINT_PORT in tags
             else ()
         )
-        secret_ids = read_ids(tags.get(SECRETS, ""))
+        secret_ids = decode_ids(tags.get(SECRETS, ""))
     except (InvalidKeyError, ValueError) as error:
         raise TagsError(f"the tags of {node} make no sense: {error}") from error
     if not addresses:
@@ -76,5 +76,5 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
     return Claim(node, key, addresses, endpoint, tags.get(ROLE) == BOOTSTRAP, secret_ids=secret_ids)
 
 
-class TagRefused(Exception):
+class TagRejected(Exception):
     """A tag cannot be set; one sentence."""

@@ -13,35 +13,35 @@ from google.protobuf.message import DecodeError
 
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.departures import Departures, Tunnels
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from
+from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
 from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.membership.secret_ids import read_ids
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.membership.secret_ids import decode_ids
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
-from wgmesh_agent.runtime.chunks import in_slices
+from wgmesh_agent.runtime.chunks import in_chunks
 from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-ABSENT_SECONDS = 24 * 3600.0
-NEVER_SEEN_SECONDS = 600.0
+FORGET_AFTER_SECONDS = 24 * 3600.0
+FORGET_UNSEEN_AFTER_SECONDS = 600.0
 DEPARTING_LOOK_SECONDS = 0.5
 PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
-class Membership:
+class MembershipTracker:
     """Applies news to the ledger; `changed` is called when WireGuard, snapshot or listeners should look again."""
 
     def __init__(
         self,
         ledger: Ledger,
-        refusals: Refusals,
+        refusals: RejectionLog,
         members: Callable[[], Mapping[str, Member]],
-        admissions: Admissions,
+        admissions: AdmissionService,
         changed: Callable[[], None],
         tunnels: Tunnels,
         policy: MembershipPolicy = CLOSED,
@@ -56,22 +56,22 @@ class Membership:
         self._departures = Departures(tunnels)
         self._departing = asyncio.Event()
 
-    def heard(self, member: Member) -> None:
+    def on_member_update(self, member: Member) -> None:
         """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
-        if member.name == self._ledger.own.node:
+        if member.name == self._ledger.local.node:
             return
         if member.status in PRESENT:
-            self._alive(member)
+            self._on_alive(member)
         elif member.status is MemberStatus.LEFT:
-            self._gone(member, "left")
+            self._on_leave(member, "left")
 
     def is_bound(self, name: str) -> bool:
         """Whether the name is this node's own, or that of a member in the ledger."""
-        return name == self._ledger.own.node or self._ledger.by_name(name) is not None
+        return name == self._ledger.local.node or self._ledger.by_name(name) is not None
 
-    def reaped(self, member: Member) -> None:
+    def on_reaped(self, member: Member) -> None:
         """Gossip forgot a member that was failed or left for long."""
-        self._gone(member, "reaped")
+        self._on_leave(member, "reaped")
 
     def departing(self) -> Iterable[Member]:
         """Members that others say have left, while their tunnels are not known to be silent."""
@@ -91,7 +91,7 @@ class Membership:
         for departed in self._departures.look(time.monotonic()):
             name = departed.member.name
             if departed.lives:
-                self._refusals.count(
+                self._refusals.record(
                     "leave_of_member",
                     f"others say that {name} is gone ({departed.how}), and it is heard through its tunnel",
                 )
@@ -99,30 +99,30 @@ class Membership:
                 self._let_go(name, departed.how)
                 again = self._members().get(name)
                 if again is not None and again.status in PRESENT:
-                    self._alive(again)
+                    self._on_alive(again)
 
-    def announced(self, payload: bytes) -> None:
+    def on_announcement(self, payload: bytes) -> None:
         """A `_j` user event came."""
         try:
             peer = Peer.FromString(payload)
-            claim = claim_from(peer)
+            claim = claim_from_peer(peer)
         except (DecodeError, PeerMessageError) as error:
-            self._refusals.count("malformed_announcement", str(error))
+            self._refusals.record("malformed_announcement", str(error))
             return
         if peer.type == Peer.LEAVE:
-            self._announced_leave(claim)
-        elif claim.public_key != self._ledger.own.public_key:
+            self._on_announced_leave(claim)
+        elif claim.public_key != self._ledger.local.public_key:
             self.accept(claim, Origin.ANNOUNCED)
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
         """Takes a claim into the ledger, or counts and logs why not; a bootstrap node overrides what is bound."""
         if claim.node and not self._policy.admits(claim.node):
-            self._refusals.count("not_listed", f"{claim.node} is no member: the roster does not have it")
+            self._refusals.record("not_listed", f"{claim.node} is no member: the roster does not have it")
             return False
         if origin in (Origin.PEERS, Origin.ROSTER):
-            claim, overrides = self._admissions.introduced(claim), True
+            claim, overrides = self._admissions.strip_unverified(claim), True
         else:
-            judged = self._admissions.judge(claim)
+            judged = self._admissions.verify(claim)
             if judged is None:
                 return False
             claim, overrides = judged
@@ -130,12 +130,12 @@ class Membership:
         if not self._policy.takes_routes_from_claims() and origin is not Origin.ROSTER:
             claim = replace(claim, routes=None)
         if origin is not Origin.GOSSIP:
-            claim = self._with_own_word(claim)
+            claim = self._with_advertised_secrets(claim)
         before = self._ledger.by_key(claim.public_key)
         take = self._ledger.bind if overrides else self._ledger.accept
         refusal = take(claim, origin, time.time())
         if refusal is not None:
-            self._refusals.count(refusal.reason.value, refusal.message)
+            self._refusals.record(refusal.reason.value, refusal.message)
             return False
         self._admissions.settled(claim.node)
         after = self._ledger.by_key(claim.public_key)
@@ -146,7 +146,7 @@ class Membership:
             self._changed()
         return True
 
-    def _with_own_word(self, claim: Claim) -> Claim:
+    def _with_advertised_secrets(self, claim: Claim) -> Claim:
         """What a living member itself says of its secrets counts; what others say may be older. With a key that it does
         not yet speak with, it counts where nothing else is said.
         """
@@ -156,11 +156,11 @@ class Membership:
         if claim.secret_ids is not None and member.tags.get(PUBLIC_KEY) != str(claim.public_key):
             return claim
         try:
-            return replace(claim, secret_ids=read_ids(member.tags.get(SECRETS, "")))
+            return replace(claim, secret_ids=decode_ids(member.tags.get(SECRETS, "")))
         except ValueError:
             return claim
 
-    def route(self, node: str, routes: tuple[Network, ...]) -> None:
+    def set_routes(self, node: str, routes: tuple[Network, ...]) -> None:
         """The roster says which networks are behind a member."""
         binding = self._ledger.by_name(node)
         if binding is not None and (binding.claim.routes or ()) != routes:
@@ -194,18 +194,18 @@ class Membership:
     def _let_go(self, node: str, why: str) -> None:
         binding = self._ledger.by_name(node)
         if binding is not None:
-            self._ledger.withdraw(binding.claim.public_key)
+            self._ledger.remove(binding.claim.public_key)
             log.info("member gone", node=node, how=why)
             self._changed()
 
     async def refresh(self) -> None:
         """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
-        await self.note_seen()
+        await self.mark_alive_members()
         now = time.time()
         members = self._members()
         for member in members.values():
             if member.status in PRESENT and self._ledger.by_name(member.name) is None:
-                self.heard(member)
+                self.on_member_update(member)
                 await asyncio.sleep(0)
         for binding in list(self._ledger):
             if (
@@ -215,10 +215,10 @@ class Membership:
             ):
                 log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                          last_seen=int(binding.last_seen))  # fmt: skip
-                self._ledger.withdraw(binding.claim.public_key)
+                self._ledger.remove(binding.claim.public_key)
                 self._changed()
 
-    async def note_seen(self) -> None:
+    async def mark_alive_members(self) -> None:
         """Notes who is alive now."""
         now = time.time()
         members = self._members()
@@ -230,11 +230,11 @@ class Membership:
                 and member.status in PRESENT
                 and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
             ):
-                self._ledger.seen(binding.claim.public_key, now)
+                self._ledger.mark_alive(binding.claim.public_key, now)
 
-        await in_slices(list(self._ledger), note)
+        await in_chunks(list(self._ledger), note)
 
-    async def disputed(self) -> list[Claim]:
+    async def disputed_claims(self) -> list[Claim]:
         """What living members say of themselves and is refused: another key or address is bound, or no record shown."""
         members = self._members()
         disputed = [
@@ -244,7 +244,7 @@ class Membership:
         ]
 
         def look(member: Member) -> None:
-            if member.status not in PRESENT or member.name == self._ledger.own.node:
+            if member.status not in PRESENT or member.name == self._ledger.local.node:
                 return
             binding = self._ledger.by_name(member.name)
             if (
@@ -255,17 +255,17 @@ class Membership:
                 return
             with contextlib.suppress(TagsError):
                 claim = claim_from_tags(member.name, member.tags)
-                if claim is not None and self._ledger.contradicts(claim):
+                if claim is not None and self._ledger.is_conflicting(claim):
                     disputed.append(claim)
 
-        await in_slices(list(members.values()), look)
+        await in_chunks(list(members.values()), look)
         return disputed
 
-    def has_lost_bootstrap(self) -> bool:
+    def has_failed_bootstrap(self) -> bool:
         """Whether a bootstrap node is bound that gossip does not have alive."""
-        return any(binding.claim.bootstrap for binding in self.lost())
+        return any(binding.claim.bootstrap for binding in self.failed())
 
-    def lost(self) -> list[Binding]:
+    def failed(self) -> list[Binding]:
         """Bound members that gossip does not have alive."""
         members = self._members()
         return [
@@ -274,7 +274,7 @@ class Membership:
             if (member := members.get(binding.claim.node)) is None or member.status not in PRESENT
         ]
 
-    def absent(self) -> list[Binding]:
+    def unknown_to_gossip(self) -> list[Binding]:
         """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
         members = self._members()
         return [binding for binding in self._ledger if binding.claim.node not in members]
@@ -282,30 +282,30 @@ class Membership:
     @staticmethod
     def _is_stale(binding: Binding, now: float) -> bool:
         if binding.last_seen:
-            return now - binding.last_seen > ABSENT_SECONDS
-        return now - binding.since > NEVER_SEEN_SECONDS
+            return now - binding.last_seen > FORGET_AFTER_SECONDS
+        return now - binding.since > FORGET_UNSEEN_AFTER_SECONDS
 
-    def _alive(self, member: Member) -> None:
+    def _on_alive(self, member: Member) -> None:
         self._departures.back(member.name)
         try:
             claim = claim_from_tags(member.name, member.tags)
         except TagsError as error:
-            self._refusals.count("malformed_tags", str(error))
+            self._refusals.record("malformed_tags", str(error))
             return
         if claim is None:
             return
         if member.address not in claim.addresses:
-            self._refusals.count(
+            self._refusals.record(
                 "address_mismatch",
                 f"{member.name} gossips from {member.address} but says its mesh address is {claim.addresses[0]}",
             )
             return
         if self.accept(claim, Origin.GOSSIP):
-            self._ledger.seen(claim.public_key, time.time())
+            self._ledger.mark_alive(claim.public_key, time.time())
             if claim.bootstrap:
                 self._admissions.ask_now()
 
-    def _gone(self, member: Member, how: str) -> None:
+    def _on_leave(self, member: Member, how: str) -> None:
         self._admissions.settled(member.name)
         binding = self._ledger.by_name(member.name)
         if binding is None or member.tags.get(PUBLIC_KEY, str(binding.claim.public_key)) != str(
@@ -317,7 +317,7 @@ class Membership:
         else:
             self._let_go(member.name, how)
 
-    def _announced_leave(self, claim: Claim) -> None:
+    def _on_announced_leave(self, claim: Claim) -> None:
         binding = self._ledger.by_key(claim.public_key)
         if binding is None:
             return
@@ -325,7 +325,7 @@ class Membership:
         # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
         is_there = bool(binding.last_seen) if member is None else member.status is not MemberStatus.LEFT
         if is_there or self._tunnels.has_session(claim.public_key):
-            self._refusals.count(
+            self._refusals.record(
                 "leave_of_member",
                 f"somebody announced that {binding.claim.node} left, which gossip does not say",
             )

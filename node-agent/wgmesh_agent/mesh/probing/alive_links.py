@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.claims import Binding, Claim
-from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.probing.liveness import LinkState
 
 
-def living(
-    bindings: Iterable[Binding], members: Mapping[str, Member], links: Mapping[str, Link]
-) -> Iterator[tuple[Claim, Link]]:
+def alive_links(
+    bindings: Iterable[Binding], members: Mapping[str, Member], links: Mapping[str, LinkState]
+) -> Iterator[tuple[Claim, LinkState]]:
     """Members and what is heard of each; `members` and `links` are by name."""
     for binding in bindings:
         claim = binding.claim

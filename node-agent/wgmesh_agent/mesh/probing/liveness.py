@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 from wgmesh_agent.wireguard.model import IPAddress
 
-PROBES_A_SECOND = 2.0
-MOST_A_SECOND = 20.0
-SHORTEST_PERIOD_SECONDS = 2.0
-MISSED_PROBES = 3
+PROBES_PER_SECOND = 2.0
+MAX_PROBES_PER_SECOND = 20.0
+MIN_PERIOD_SECONDS = 2.0
+DETECT_MULTIPLIER = 3
 FIRST_SPREAD_SECONDS = 0.5
-ANSWERS_SECONDS = 1.0
-TOGETHER_SECONDS, TOGETHER_SHARE = 2.0, 0.1
+MIN_REPLY_INTERVAL_SECONDS = 1.0
+COALESCE_SECONDS, COALESCE_SHARE = 2.0, 0.1
 """Probes due so soon go with one that is due now, but none earlier than by this share of the period."""
-ANSWERED_SHARE = 0.5
+REPLY_WITHIN_SHARE = 0.5
 """A probe is answered with the peer's own if that is due within this share of the period."""
 
 _PROBE = struct.Struct("!4sBIH")
@@ -33,7 +33,7 @@ _MAX_PERIOD_DECISECONDS = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkState:
     """One peer as heard here.
 
     Attributes:
@@ -42,9 +42,9 @@ class Link:
         hears_us: what it last said of us; None while it is not heard.
     """
 
-    heard_seconds_ago: float | None
-    heard: bool
-    hears_us: bool | None
+    last_received_seconds_ago: float | None
+    receiving: bool
+    peer_receiving: bool | None
 
 
 @dataclass(slots=True)
@@ -52,32 +52,34 @@ class _Peer:
     name: str
     next_probe: float
     sequence: int = 0
-    last_heard: float | None = None
-    their_period: float = SHORTEST_PERIOD_SECONDS
-    hears_us: bool = False
-    asks: bool = False
-    answered: float | None = None
-    doubted: bool = False
+    last_received: float | None = None
+    their_period: float = MIN_PERIOD_SECONDS
+    peer_receiving: bool = False
+    wants_reply: bool = False
+    last_reply: float | None = None
+    invalidated: bool = False
     last_probe: float | None = None
 
-    def is_heard(self, now: float) -> bool:
-        patience = MISSED_PROBES * self.their_period
-        return not self.doubted and self.last_heard is not None and now - self.last_heard <= patience
+    def is_receiving(self, now: float) -> bool:
+        patience = DETECT_MULTIPLIER * self.their_period
+        return (
+            not self.invalidated and self.last_received is not None and now - self.last_received <= patience
+        )
 
 
-class Hearing:
+class LivenessProber:
     """Whom to probe when, and whom we hear; `now` is monotonic seconds."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._peers: dict[IPAddress, _Peer] = {}
-        self._may_send = MOST_A_SECOND
+        self._may_send = MAX_PROBES_PER_SECOND
         self._counted = 0.0
 
     @property
     def period_seconds(self) -> float:
         """How often each peer is probed: two seconds, or as many as keep all probes at two a second."""
-        return max(SHORTEST_PERIOD_SECONDS, len(self._peers) / PROBES_A_SECOND)
+        return max(MIN_PERIOD_SECONDS, len(self._peers) / PROBES_PER_SECOND)
 
     def set_peers(self, names: Mapping[IPAddress, str], now: float) -> None:
         """The peers there are now, by mesh address; new ones are probed within half a second."""
@@ -89,25 +91,27 @@ class Hearing:
                 first = now + self._rng.uniform(0, min(FIRST_SPREAD_SECONDS, self.period_seconds))
                 self._peers[address] = _Peer(name, first)
 
-    def news(self, address: IPAddress, now: float, *, failed: bool) -> None:
+    def on_change(self, address: IPAddress, now: float, *, failed: bool) -> None:
         """Gossip says that the peer has failed, or is back: it is probed soon, and what was heard of one that failed
         counts no more. In a large mesh its own next probe is far away.
         """
         peer = self._peers.get(address)
         if peer is not None:
-            peer.doubted = peer.doubted or failed
-            if not peer.is_heard(now):
+            peer.invalidated = peer.invalidated or failed
+            if not peer.is_receiving(now):
                 peer.next_probe = min(peer.next_probe, now)
 
     def due(self, now: float) -> list[tuple[IPAddress, bytes]]:
         """The probes to send now, each with the address it goes to."""
         found = []
         period = self.period_seconds
-        self._may_send = min(MOST_A_SECOND, self._may_send + (now - self._counted) * MOST_A_SECOND)
+        self._may_send = min(
+            MAX_PROBES_PER_SECOND, self._may_send + (now - self._counted) * MAX_PROBES_PER_SECOND
+        )
         self._counted = now
         until = now
         if any(peer.next_probe <= now for peer in self._peers.values()):
-            until += min(TOGETHER_SECONDS, TOGETHER_SHARE * period)
+            until += min(COALESCE_SECONDS, COALESCE_SHARE * period)
         for address, peer in self._peers.items():
             if peer.next_probe > until:
                 continue
@@ -120,37 +124,39 @@ class Hearing:
             peer.next_probe = now + period * self._rng.uniform(least, 1.1)
         return found
 
-    def ask(self, address: IPAddress, now: float) -> None:
+    def probe_now(self, address: IPAddress, now: float) -> None:
         """The peer is probed at once, and asked to answer at once: in a large mesh its own next probe is far away."""
         peer = self._peers.get(address)
         if peer is not None:
-            peer.asks, peer.next_probe = True, now
+            peer.wants_reply, peer.next_probe = True, now
 
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
         """The probe to send back to one just `received`, if it asks for that or ours is due soon; one a second."""
         peer, period = self._peers.get(source), self.period_seconds
         if peer is None:
             return None
-        soon = now + ANSWERED_SHARE * period
+        soon = now + REPLY_WITHIN_SHARE * period
         if peer.next_probe > soon and not _PROBE.unpack(payload)[1] & _ANSWER:
             return None
-        if peer.answered is not None and now - peer.answered < ANSWERS_SECONDS:
+        if peer.last_reply is not None and now - peer.last_reply < MIN_REPLY_INTERVAL_SECONDS:
             return None
-        peer.answered = now
+        peer.last_reply = now
         peer.next_probe = now + period * self._rng.uniform(0.9, 1.1)
         return self._probe(peer, now)
 
     def _probe(self, peer: _Peer, now: float) -> bytes:
         peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
-        flags = (_HEARS_YOU if peer.is_heard(now) else 0) | (_ANSWER if peer.asks else 0)
-        peer.asks, peer.last_probe = False, now
+        flags = (_HEARS_YOU if peer.is_receiving(now) else 0) | (_ANSWER if peer.wants_reply else 0)
+        peer.wants_reply, peer.last_probe = False, now
         deciseconds = min(_MAX_PERIOD_DECISECONDS, round(self.period_seconds * 10))
         return _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)
 
     def next_due(self) -> float | None:
         """When `due` has something again; None without peers."""
         due = min((peer.next_probe for peer in self._peers.values()), default=None)
-        return due if due is None else max(due, self._counted + (1.0 - self._may_send) / MOST_A_SECOND)
+        return (
+            due if due is None else max(due, self._counted + (1.0 - self._may_send) / MAX_PROBES_PER_SECOND)
+        )
 
     def received(self, source: IPAddress, payload: bytes, now: float) -> bool:
         """Takes in a datagram; False if it is no probe of a peer. WireGuard vouches for the source address."""
@@ -160,27 +166,27 @@ class Hearing:
         magic, flags, _, deciseconds = _PROBE.unpack(payload)
         if magic != _MAGIC:
             return False
-        lately = peer.last_probe is not None and now - peer.last_probe < SHORTEST_PERIOD_SECONDS
-        if not peer.is_heard(now) or not (flags & _HEARS_YOU or lately):
+        lately = peer.last_probe is not None and now - peer.last_probe < MIN_PERIOD_SECONDS
+        if not peer.is_receiving(now) or not (flags & _HEARS_YOU or lately):
             # It hears of us at once, not after a whole period: both ends of a new or healed link agree sooner.
             peer.next_probe = min(peer.next_probe, now)
-        peer.last_heard, peer.doubted = now, False
-        peer.their_period = max(SHORTEST_PERIOD_SECONDS, deciseconds / 10)
-        peer.hears_us = bool(flags & _HEARS_YOU)
+        peer.last_received, peer.invalidated = now, False
+        peer.their_period = max(MIN_PERIOD_SECONDS, deciseconds / 10)
+        peer.peer_receiving = bool(flags & _HEARS_YOU)
         return True
 
-    def hears(self, address: IPAddress, now: float) -> bool:
+    def is_receiving_from(self, address: IPAddress, now: float) -> bool:
         """Whether the peer of this mesh address is heard now."""
         peer = self._peers.get(address)
-        return peer is not None and peer.is_heard(now)
+        return peer is not None and peer.is_receiving(now)
 
-    def links(self, now: float) -> dict[str, Link]:
+    def links(self, now: float) -> dict[str, LinkState]:
         """Every peer by name."""
         return {
-            peer.name: Link(
-                None if peer.last_heard is None else now - peer.last_heard,
-                heard := peer.is_heard(now),
-                peer.hears_us if heard else None,
+            peer.name: LinkState(
+                None if peer.last_received is None else now - peer.last_received,
+                heard := peer.is_receiving(now),
+                peer.peer_receiving if heard else None,
             )
             for peer in self._peers.values()
         }

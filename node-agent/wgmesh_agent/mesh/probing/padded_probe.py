@@ -15,13 +15,13 @@ HEADERS_BYTES = {4: 20 + 8, 6: 40 + 8}
 SMALL_BYTES = 100
 
 
-def question(number: int, packet_bytes: int, version: int) -> bytes:
+def encode_probe(number: int, packet_bytes: int, version: int) -> bytes:
     """The payload that makes an IP packet of so many bytes; `number` is 32 bit."""
     asked = _PROBE.pack(_MAGIC, _ASK, number, packet_bytes)
     return asked.ljust(packet_bytes - HEADERS_BYTES[version], b"\0")
 
 
-def answer(payload: bytes, version: int) -> bytes | None:
+def encode_reply(payload: bytes, version: int) -> bytes | None:
     """What to send back to a question that came whole; None to anything else."""
     found = _read(payload)
     if found is None or found[0] != _ASK or len(payload) != found[2] - HEADERS_BYTES[version]:
@@ -29,7 +29,7 @@ def answer(payload: bytes, version: int) -> bytes | None:
     return _PROBE.pack(_MAGIC, _ANSWER, *found[1:])
 
 
-def answered(payload: bytes) -> tuple[int, int] | None:
+def decode_reply(payload: bytes) -> tuple[int, int] | None:
     """The number and packet size of the question that this answers; None for anything else."""
     found = _read(payload)
     return found[1:] if found is not None and found[0] == _ANSWER and len(payload) == _PROBE.size else None

@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from wgmesh_agent.mesh.probing.padded_probe import answered, question
+from wgmesh_agent.mesh.probing.padded_probe import decode_reply, encode_probe
 from wgmesh_agent.wireguard.model import IPAddress
 
-TRIES = 4
+MAX_ATTEMPTS = 4
 PAUSE_SECONDS = 0.4
 
 
@@ -23,7 +23,7 @@ class _Round:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Padded:
+class PaddedProber:
     """One instance a prober."""
 
     def __init__(self, send: Callable[[IPAddress, bytes], None]) -> None:
@@ -32,7 +32,7 @@ class Padded:
 
     def received(self, source: IPAddress, payload: bytes) -> None:
         """Takes in an answer; anything else is none."""
-        found = answered(payload)
+        found = decode_reply(payload)
         if found is None:
             return
         for one in self._rounds:
@@ -42,17 +42,19 @@ class Padded:
                 if one.passed >= set(one.open.values()):
                     one.done.set()
 
-    async def passing(self, wanted: Iterable[tuple[IPAddress, int]]) -> set[tuple[IPAddress, int]]:
+    async def reachable_with_size(
+        self, wanted: Iterable[tuple[IPAddress, int]]
+    ) -> set[tuple[IPAddress, int]]:
         """Of pairs of peer and packet size those that came back, each tried four times within 1.6 seconds."""
         one = _Round({random.getrandbits(32): pair for pair in wanted})
         if not one.open:
             return set()
         self._rounds.append(one)
         try:
-            for _ in range(TRIES):
+            for _ in range(MAX_ATTEMPTS):
                 for number, (address, size) in one.open.items():
                     if (address, size) not in one.passed:
-                        self._send(address, question(number, size, address.version))
+                        self._send(address, encode_probe(number, size, address.version))
                 try:
                     async with asyncio.timeout(PAUSE_SECONDS):
                         await one.done.wait()

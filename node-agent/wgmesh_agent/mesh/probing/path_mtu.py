@@ -12,24 +12,24 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from wgmesh_agent.mesh.probing.padded_probe import answer, answered, question
+from wgmesh_agent.mesh.probing.padded_probe import decode_reply, encode_probe, encode_reply
 from wgmesh_agent.wireguard.model import IPAddress
 
-LEAST_BYTES = 576
+MIN_PLPMTU_BYTES = 576
 """The least size looked for (RFC 791): a path that carries less carries nothing worth having."""
 STEP_BYTES = 16
 """WireGuard pads what it carries to a multiple of this, so sizes in between cost the same outside."""
-GAP_SECONDS = 0.25
+MIN_PROBE_INTERVAL_SECONDS = 0.25
 """Between any two probes of a node, however many peers it has."""
-TRIES = 5
-LONGEST_PAUSE_SECONDS = 600.0
-SHORTEST_PAUSE_SECONDS = 60.0
+MAX_PROBES = 5
+MAX_SEARCH_INTERVAL_SECONDS = 600.0
+MIN_SEARCH_INTERVAL_SECONDS = 60.0
 """Until a path that was found reduced, or silent, is searched again; doubled each time up to the longest."""
-PERIOD_SECONDS = 120.0
+RAISE_TIMER_SECONDS = 120.0
 SECONDS_A_PEER = 1.0
 """A path that carries everything is tried again after PERIOD_SECONDS, or a second for each peer if that is longer."""
 NOT_READY_SECONDS = 2.0
-NOT_READY_A_SECOND = 50.0
+NOT_READY_PER_SECOND = 50.0
 """Peers whose links are down are looked at again after the first, or as seldom as to be so many a second."""
 
 _REMEMBERED = 8
@@ -39,29 +39,29 @@ Ceiling = Callable[[IPAddress], int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class PathMTU:
     """What passes to a peer: `mtu` in bytes, None while that is not known. `full` is what the interface would send."""
 
     mtu: int | None
-    full: int
+    interface_mtu: int
 
     @property
     def is_reduced(self) -> bool:
         """Whether less passes than the interface sends; by less than what padding takes does not count."""
-        return self.mtu is not None and self.mtu < rounded(self.full)
+        return self.mtu is not None and self.mtu < round_down(self.interface_mtu)
 
 
 @dataclass(slots=True)
 class _Peer:
     name: str
     due: float = 0.0
-    pause: float = SHORTEST_PAUSE_SECONDS
+    pause: float = MIN_SEARCH_INTERVAL_SECONDS
     mtu: int | None = None
     searching: bool = False
     ceiling: int = 0
-    passed: int = 0
+    largest_acked: int = 0
     """The largest size that was answered in this search."""
-    lost: int | None = None
+    smallest_lost: int | None = None
     """The smallest that was not."""
     confirming: bool = False
     """The size that was lost is tried once more before that is believed: a peer that stood still answers nothing."""
@@ -71,7 +71,7 @@ class _Peer:
     """Sequence number to size, of the last few."""
 
 
-class PathMTUs:
+class PathMTUDiscovery:
     """Whom to send which probe when, and what was found; `now` is monotonic seconds."""
 
     def __init__(self, full: int, rng: random.Random) -> None:
@@ -97,11 +97,11 @@ class PathMTUs:
                 self._reduced.pop(address, None)
                 self._wait(address, now)
 
-    def changed(self, address: IPAddress, now: float) -> None:
+    def path_changed(self, address: IPAddress, now: float) -> None:
         """The way to this peer is another than before: what was found counts until it is found again, at once."""
         peer = self._peers.get(address)
         if peer is not None:
-            peer.searching, peer.pause = False, SHORTEST_PAUSE_SECONDS
+            peer.searching, peer.pause = False, MIN_SEARCH_INTERVAL_SECONDS
             peer.sent.clear()
             self._wait(address, now)
 
@@ -110,9 +110,9 @@ class PathMTUs:
         while now >= self._free_at and (first := self._first()) is not None and first[0] <= now:
             address = first[1]
             peer = self._peers[address]
-            if self._advance(address, peer, ceiling(address), now):
-                self._free_at = now + GAP_SECONDS
-                return address, self._ask(address, peer, now)
+            if self._next_probe(address, peer, ceiling(address), now):
+                self._free_at = now + MIN_PROBE_INTERVAL_SECONDS
+                return address, self._send_probe(address, peer, now)
         return None
 
     def next_due(self) -> float | None:
@@ -125,14 +125,14 @@ class PathMTUs:
         peer = self._peers.get(source)
         if peer is None:
             return None
-        match answered(payload):
+        match decode_reply(payload):
             case (number, size) if peer.sent.get(number) == size:
-                self._answered(source, peer, size, now)
-        return answer(payload, source.version)
+                self._on_reply(source, peer, size, now)
+        return encode_reply(payload, source.version)
 
-    def paths(self) -> dict[str, Path]:
+    def paths(self) -> dict[str, PathMTU]:
         """Every peer by name."""
-        return {peer.name: Path(peer.mtu, self._full) for peer in self._peers.values()}
+        return {peer.name: PathMTU(peer.mtu, self._full) for peer in self._peers.values()}
 
     def addresses(self) -> list[IPAddress]:
         """Those of all peers."""
@@ -144,7 +144,7 @@ class PathMTUs:
 
     def _found(self, address: IPAddress, peer: _Peer, mtu: int) -> None:
         peer.mtu = mtu
-        if Path(mtu, self._full).is_reduced:
+        if PathMTU(mtu, self._full).is_reduced:
             self._reduced[address] = mtu
         else:
             self._reduced.pop(address, None)
@@ -162,79 +162,95 @@ class PathMTUs:
         self._peers[address].due = due
         heapq.heappush(self._turns, (due, int(address), address))
 
-    def _advance(self, address: IPAddress, peer: _Peer, ceiling: int | None, now: float) -> bool:
+    def _next_probe(self, address: IPAddress, peer: _Peer, ceiling: int | None, now: float) -> bool:
         """Whether there is something to send to the peer now; else it waits for its next time."""
         if ceiling is None:
-            peer.searching, peer.pause = False, SHORTEST_PAUSE_SECONDS
-            self._wait(address, now + max(NOT_READY_SECONDS, len(self._peers) / NOT_READY_A_SECOND))
+            peer.searching, peer.pause = False, MIN_SEARCH_INTERVAL_SECONDS
+            self._wait(address, now + max(NOT_READY_SECONDS, len(self._peers) / NOT_READY_PER_SECOND))
             return False
-        ceiling = self._full if ceiling >= self._full else min(self._full, max(LEAST_BYTES, rounded(ceiling)))
+        ceiling = (
+            self._full
+            if ceiling >= self._full
+            else min(self._full, max(MIN_PLPMTU_BYTES, round_down(ceiling)))
+        )
         if not peer.searching or peer.ceiling != ceiling:
             peer.searching, peer.ceiling = True, ceiling
-            peer.passed, peer.lost, peer.confirming, peer.tries = 0, None, False, 0
+            peer.largest_acked, peer.smallest_lost, peer.confirming, peer.tries = 0, None, False, 0
             peer.size = peer.mtu if peer.mtu is not None and peer.mtu < ceiling else ceiling
-        if peer.tries < TRIES:
+        if peer.tries < MAX_PROBES:
             return True
-        peer.lost = peer.size
+        peer.smallest_lost = peer.size
         return self._next_size(address, peer, now)
 
     def _next_size(self, address: IPAddress, peer: _Peer, now: float) -> bool:
         """Chooses what to try next; False if the search is over."""
-        size = _candidate(peer)
-        if size is None and peer.passed and peer.lost and peer.passed != peer.mtu and not peer.confirming:
-            size, peer.confirming = peer.lost, True
+        size = _next_probe_size(peer)
+        if (
+            size is None
+            and peer.largest_acked
+            and peer.smallest_lost
+            and peer.largest_acked != peer.mtu
+            and not peer.confirming
+        ):
+            size, peer.confirming = peer.smallest_lost, True
         if size is None:
-            self._settle(address, peer, now)
+            self._search_complete(address, peer, now)
             return False
         peer.size, peer.tries = size, 0
         return True
 
-    def _settle(self, address: IPAddress, peer: _Peer, now: float) -> None:
+    def _search_complete(self, address: IPAddress, peer: _Peer, now: float) -> None:
         peer.searching = False
-        if peer.passed:
-            self._found(address, peer, peer.passed)
-        if peer.passed == self._full:
-            peer.pause = SHORTEST_PAUSE_SECONDS
-            pause = max(PERIOD_SECONDS, SECONDS_A_PEER * len(self._peers))
+        if peer.largest_acked:
+            self._found(address, peer, peer.largest_acked)
+        if peer.largest_acked == self._full:
+            peer.pause = MIN_SEARCH_INTERVAL_SECONDS
+            pause = max(RAISE_TIMER_SECONDS, SECONDS_A_PEER * len(self._peers))
         else:
-            pause, peer.pause = peer.pause, min(LONGEST_PAUSE_SECONDS, 2 * peer.pause)
+            pause, peer.pause = peer.pause, min(MAX_SEARCH_INTERVAL_SECONDS, 2 * peer.pause)
         self._wait(address, now + pause * self._rng.uniform(0.9, 1.1))
 
-    def _answered(self, address: IPAddress, peer: _Peer, size: int, now: float) -> None:
+    def _on_reply(self, address: IPAddress, peer: _Peer, size: int, now: float) -> None:
         if not peer.searching:
             # Late, after it was given up: what passes, passes.
             self._found(address, peer, max(size, peer.mtu or 0))
             return
-        peer.passed = max(peer.passed, size)
-        if peer.lost is not None and peer.lost <= peer.passed:
-            peer.lost = None
-        if peer.size <= peer.passed and self._next_size(address, peer, now):
+        peer.largest_acked = max(peer.largest_acked, size)
+        if peer.smallest_lost is not None and peer.smallest_lost <= peer.largest_acked:
+            peer.smallest_lost = None
+        if peer.size <= peer.largest_acked and self._next_size(address, peer, now):
             self._wait(address, now)
 
-    def _ask(self, address: IPAddress, peer: _Peer, now: float) -> bytes:
+    def _send_probe(self, address: IPAddress, peer: _Peer, now: float) -> bytes:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         peer.tries += 1
-        self._wait(address, now + GAP_SECONDS)
+        self._wait(address, now + MIN_PROBE_INTERVAL_SECONDS)
         peer.sent[self._sequence] = peer.size
         if len(peer.sent) > _REMEMBERED:
             del peer.sent[next(iter(peer.sent))]
-        return question(self._sequence, peer.size, address.version)
+        return encode_probe(self._sequence, peer.size, address.version)
 
 
-def rounded(size: int) -> int:
+def round_down(size: int) -> int:
     """The largest size not above it that needs no padding."""
     return size // STEP_BYTES * STEP_BYTES
 
 
-def _candidate(peer: _Peer) -> int | None:
+def _next_probe_size(peer: _Peer) -> int | None:
     """The size worth trying, given what passed and what was lost; None when there is nothing left to find out."""
-    if peer.passed >= peer.ceiling:
+    if peer.largest_acked >= peer.ceiling:
         return None
-    if not peer.passed:
-        return LEAST_BYTES if peer.lost is None or peer.lost > LEAST_BYTES else None
-    if peer.lost is None:
+    if not peer.largest_acked:
+        return (
+            MIN_PLPMTU_BYTES if peer.smallest_lost is None or peer.smallest_lost > MIN_PLPMTU_BYTES else None
+        )
+    if peer.smallest_lost is None:
         return peer.ceiling
-    above = rounded(peer.passed) + STEP_BYTES
+    above = round_down(peer.largest_acked) + STEP_BYTES
     # Where it was before is where it most often still is.
-    size = above if peer.passed == peer.mtu else max(above, rounded((peer.passed + peer.lost) // 2))
-    return size if size < peer.lost else None
+    size = (
+        above
+        if peer.largest_acked == peer.mtu
+        else max(above, round_down((peer.largest_acked + peer.smallest_lost) // 2))
+    )
+    return size if size < peer.smallest_lost else None

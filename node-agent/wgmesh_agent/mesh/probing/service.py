@@ -11,13 +11,13 @@ from ipaddress import ip_address
 
 import structlog
 
-from wgmesh_agent.linux.route_lookup import route_to
-from wgmesh_agent.mesh.probing.liveness import Hearing, Link
-from wgmesh_agent.mesh.probing.padded_prober import Padded
-from wgmesh_agent.mesh.probing.path_mtu import Path, PathMTUs
+from wgmesh_agent.linux.route_lookup import lookup_route
+from wgmesh_agent.mesh.probing.liveness import LinkState, LivenessProber
+from wgmesh_agent.mesh.probing.padded_prober import PaddedProber
+from wgmesh_agent.mesh.probing.path_mtu import PathMTU, PathMTUDiscovery
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -32,7 +32,7 @@ RESUME_SECONDS = 5.0
 """At most so long after a machine was suspended, peers are probed."""
 
 
-class Prober(asyncio.DatagramProtocol):
+class ProbeService(asyncio.DatagramProtocol):
     """Bound to the mesh address: what comes in was authenticated by WireGuard, its source address too."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Prober(asyncio.DatagramProtocol):
         port: int,
         mtu: int,
         peers: Callable[[], Mapping[IPAddress, str]],
-        changes: Changes,
+        changes: Signal,
         *,
         device: Callable[[], Device | None],
         endpoint: Callable[[Device, IPAddress], Endpoint | None],
@@ -63,13 +63,13 @@ class Prober(asyncio.DatagramProtocol):
         self._device = device
         self._endpoint = endpoint
         self._paths_changed = paths_changed
-        self._hearing = Hearing(random.Random())  # noqa: S311
-        self._mtus = PathMTUs(mtu, random.Random())  # noqa: S311
+        self._hearing = LivenessProber(random.Random())  # noqa: S311
+        self._mtus = PathMTUDiscovery(mtu, random.Random())  # noqa: S311
         self._read: Device | None = None
         self._ways: dict[IPAddress, Endpoint] = {}
         self._reduced: Mapping[IPAddress, int] = {}
         self._transport: asyncio.DatagramTransport | None = None
-        self.padded = Padded(self._send)
+        self.padded = PaddedProber(self._send)
         self.unsent = 0
 
     async def start(self) -> None:
@@ -103,40 +103,42 @@ class Prober(asyncio.DatagramProtocol):
             self._search(now)
             dues = [due for due in (self._hearing.next_due(), self._mtus.next_due()) if due is not None]
             # After suspend all are due, and this timer does not know it: it stood still.
-            await self._changes.after(seen, min(max(0.0, min(dues) - now), RESUME_SECONDS) if dues else None)
+            await self._changes.wait_after(
+                seen, min(max(0.0, min(dues) - now), RESUME_SECONDS) if dues else None
+            )
 
-    def ask(self, addresses: Iterable[IPAddress]) -> None:
+    def probe_now(self, addresses: Iterable[IPAddress]) -> None:
         """Probes these peers at once, and has them answer at once."""
         now = boot_clock.seconds()
         for address in addresses:
-            self._hearing.ask(address, now)
+            self._hearing.probe_now(address, now)
         for address, payload in self._hearing.due(now):
             self._send(address, payload)
 
-    def links(self) -> dict[str, Link]:
+    def links(self) -> dict[str, LinkState]:
         """Every probed peer by name."""
         return self._hearing.links(boot_clock.seconds())
 
-    def paths(self) -> dict[str, Path]:
+    def path_mtus(self) -> dict[str, PathMTU]:
         """What passes to every probed peer, by name."""
         return self._mtus.paths()
 
-    def reduced(self) -> Mapping[IPAddress, int]:
+    def reduced_mtus(self) -> Mapping[IPAddress, int]:
         """By mesh address: the peers whose path carries less than the interface sends, and how many bytes."""
         return self._reduced
 
-    def news(self, address: IPAddress, *, failed: bool) -> None:
+    def on_member_change(self, address: IPAddress, *, failed: bool) -> None:
         """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
-        self._hearing.news(address, boot_clock.seconds(), failed=failed)
+        self._hearing.on_change(address, boot_clock.seconds(), failed=failed)
 
     def hears(self, address: IPAddress) -> bool:
         """Whether the member of this mesh address is heard now."""
-        return self._hearing.hears(address, boot_clock.seconds())
+        return self._hearing.is_receiving_from(address, boot_clock.seconds())
 
     def doubt(self, address: IPAddress) -> None:
         """Probes a member, and takes it for heard from its next answer on."""
-        self.news(address, failed=True)
-        self.ask([address])
+        self.on_member_change(address, failed=True)
+        self.probe_now([address])
 
     def has_session(self, key: PublicKey) -> bool:
         """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
@@ -164,7 +166,7 @@ class Prober(asyncio.DatagramProtocol):
             answer = self._hearing.answer(source, probe, now)
         else:
             answer = self._mtus.received(source, data, now)
-            self._note_reduced()
+            self._update_reduced()
             self.padded.received(source, data)
         if answer is not None:
             self._send(source, answer)
@@ -176,33 +178,33 @@ class Prober(asyncio.DatagramProtocol):
 
     def _search(self, now: float) -> None:
         if self._read is not self._device():
-            self._note_ways(now)
-        found = self._mtus.due(now, self._ceiling)
+            self._update_endpoints(now)
+        found = self._mtus.due(now, self._max_probe_size)
         if found is not None:
             self._send(*found)
-        self._note_reduced()
+        self._update_reduced()
 
-    def _note_ways(self, now: float) -> None:
+    def _update_endpoints(self, now: float) -> None:
         self._read = device = self._device()
         assert device is not None
         found = ((address, self._endpoint(device, address)) for address in self._mtus.addresses())
         ways = {address: endpoint for address, endpoint in found if endpoint is not None}
         for address, endpoint in ways.items():
             if self._ways.get(address, endpoint) != endpoint:
-                self._mtus.changed(address, now)
+                self._mtus.path_changed(address, now)
         self._ways = ways
 
-    def _ceiling(self, address: IPAddress) -> int | None:
+    def _max_probe_size(self, address: IPAddress) -> int | None:
         """What this machine's own routes leave, a path MTU they have learned included; None while nothing is heard."""
         endpoint = self._ways.get(address)
         if endpoint is None or not self.hears(address):
             return None
         try:
-            return route_to(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]
+            return lookup_route(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]
         except KernelError:
             return None
 
-    def _note_reduced(self) -> None:
+    def _update_reduced(self) -> None:
         reduced = self._mtus.reduced()
         if reduced != self._reduced:
             for address in reduced.keys() | self._reduced.keys():

@@ -19,10 +19,10 @@ from wgmesh_api.preshared import (
     secret_id,
 )
 
-PAIR_LABEL = b"wgmesh pre-shared key 1\0"
-SILENT_SECONDS = 180.0
+PAIR_KEY_LABEL = b"wgmesh pre-shared key 1\0"
+FALL_BACK_AFTER_SECONDS = 180.0
 """As long as a session lasts at most: after that, whatever was said of a pair, nothing passes."""
-TRY_SECONDS = 30.0
+ALTERNATE_EVERY_SECONDS = 30.0
 """For two handshakes at least, which WireGuard begins every five seconds, and a look by the reconciler."""
 
 NO_SECRET = b""
@@ -46,7 +46,7 @@ class MeshSecret:
     def pair_key(self, one: PublicKey, other: PublicKey) -> PresharedKey:
         """The pre-shared key of two members; the order of the two makes no difference. About 10 µs."""
         lower, higher = sorted((one.raw, other.raw))
-        return PresharedKey(derived(self.raw, self.mesh, PAIR_LABEL + lower + higher, KEY_BYTES))
+        return PresharedKey(derived(self.raw, self.mesh, PAIR_KEY_LABEL + lower + higher, KEY_BYTES))
 
 
 def parse_secrets(text: str, mesh: str) -> tuple[MeshSecret, ...]:
@@ -54,7 +54,7 @@ def parse_secrets(text: str, mesh: str) -> tuple[MeshSecret, ...]:
     return tuple(MeshSecret(raw, mesh) for raw in read_secrets(text))
 
 
-def common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:
+def newest_common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:
     """The id of the secret a pair is to use, given what its two ends hold; NO_SECRET if they have none in common.
 
     The newest on both lists together; both ends come to the same, whatever the orders.
@@ -64,7 +64,7 @@ def common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PSKHandshakeState:
     """What is known of a pair's handshakes.
 
     Attributes:
@@ -75,19 +75,19 @@ class Standing:
 
     handshake: float = 0.0
     before: float = 0.0
-    worked: bytes | None = None
+    last_used: bytes | None = None
 
-    def seen(self, handshake: float, held: bytes | None) -> Standing:
+    def observe(self, handshake: float, held: bytes | None) -> PSKHandshakeState:
         """After a look: `held` is the id of the secret whose key WireGuard has for the pair, None for a foreign key."""
         is_new = handshake and handshake not in (self.handshake, self.before)
-        return Standing(handshake, self.before, held if is_new else self.worked)
+        return PSKHandshakeState(handshake, self.before, held if is_new else self.last_used)
 
-    def set_anew(self) -> Standing:
+    def psk_changed(self) -> PSKHandshakeState:
         """The pair is given another key now."""
-        return Standing(self.handshake, self.handshake, self.worked)
+        return PSKHandshakeState(self.handshake, self.handshake, self.last_used)
 
 
-def aim(wanted: bytes, standing: Standing, now_unix: float, *, patient: bool) -> bytes:
+def select_secret(wanted: bytes, standing: PSKHandshakeState, now_unix: float, *, patient: bool) -> bytes:
     """The id of the secret to use for a pair now: the one wanted, or in turn with it the one that worked last.
 
     What the other end is told may never arrive if it has to come through the very tunnel: so after 180 s without a
@@ -95,17 +95,17 @@ def aim(wanted: bytes, standing: Standing, now_unix: float, *, patient: bool) ->
     they meet. It never falls back to less than what worked: who cuts a link gets no handshake without a secret on a
     link that had one.
     """
-    worked = standing.worked
+    worked = standing.last_used
     if worked is None or worked == wanted or not standing.handshake:
         return wanted
-    if now_unix - standing.handshake < SILENT_SECONDS:
+    if now_unix - standing.handshake < FALL_BACK_AFTER_SECONDS:
         return wanted
-    turn = int(now_unix // (TRY_SECONDS * (2 if patient else 1)))
+    turn = int(now_unix // (ALTERNATE_EVERY_SECONDS * (2 if patient else 1)))
     return worked if turn % 2 else wanted
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class SecretSet:
     """All secrets that this node can derive keys from.
 
     Attributes:
@@ -114,20 +114,20 @@ class Held:
     """
 
     secrets: tuple[MeshSecret, ...] = ()
-    former: tuple[MeshSecret, ...] = ()
+    previous: tuple[MeshSecret, ...] = ()
 
     @property
     def ids(self) -> tuple[bytes, ...]:
         return tuple(secret.id for secret in self.secrets)
 
-    def replaced(self, secrets: tuple[MeshSecret, ...]) -> Held:
+    def replace(self, secrets: tuple[MeshSecret, ...]) -> SecretSet:
         """After it was given others."""
-        gone = [old for old in (*self.secrets, *self.former) if old.id not in {new.id for new in secrets}]
-        return Held(secrets, tuple(gone[:MOST_SECRETS]))
+        gone = [old for old in (*self.secrets, *self.previous) if old.id not in {new.id for new in secrets}]
+        return SecretSet(secrets, tuple(gone[:MOST_SECRETS]))
 
-    def key(self, id_: bytes, one: PublicKey, other: PublicKey) -> PresharedKey | None:
+    def pair_key(self, id_: bytes, one: PublicKey, other: PublicKey) -> PresharedKey | None:
         """The pair's key by the secret of this id; None if this node does not have that."""
         if id_ == NO_SECRET:
             return NO_PRESHARED_KEY
-        found = next((secret for secret in (*self.secrets, *self.former) if secret.id == id_), None)
+        found = next((secret for secret in (*self.secrets, *self.previous) if secret.id == id_), None)
         return None if found is None else found.pair_key(one, other)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import structlog
 
-from wgmesh_agent.mesh.psk.derivation import Held, MeshSecret, parse_secrets
+from wgmesh_agent.mesh.psk.derivation import MeshSecret, SecretSet, parse_secrets
 from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()
-LOOK_SECONDS = 2.0
+POLL_INTERVAL_SECONDS = 2.0
 MAX_BYTES = 4096
 OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
@@ -26,7 +26,7 @@ Read = Callable[[], tuple[MeshSecret, ...]]
 """Raises OSError, SecretsError or SettingsError."""
 
 
-class SecretSource:
+class SecretFile:
     """One instance an agent; it outlives sessions, so that former secrets are still known in the next."""
 
     def __init__(self, read: Read | None = None, *, required: bool = True) -> None:
@@ -36,21 +36,21 @@ class SecretSource:
         self._can_change = read is not None
         self._read: Read = read or tuple
         self._trouble = ""
-        self.held = Held()
+        self.current = SecretSet()
         try:
-            self.held = Held(self._read())
+            self.current = SecretSet(self._read())
         except UNREADABLE as error:
             if required:
                 raise
             self._say(error)
 
-    async def follow(self, take: Callable[[Held], bool]) -> None:
+    async def run(self, take: Callable[[SecretSet], bool]) -> None:
         """Looks every few seconds, until it is cancelled, whether there are others; `take` says if they can be used."""
         while self._can_change:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look(take)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            await self.poll(take)
 
-    async def look(self, take: Callable[[Held], bool]) -> None:
+    async def poll(self, take: Callable[[SecretSet], bool]) -> None:
         """One look. What cannot be read changes nothing, and is logged once."""
         try:
             found = await asyncio.to_thread(self._read)
@@ -58,11 +58,11 @@ class SecretSource:
             self._say(error)
             return
         self._trouble = ""
-        if tuple(one.id for one in found) == self.held.ids:
+        if tuple(one.id for one in found) == self.current.ids:
             return
-        held = self.held.replaced(found)
+        held = self.current.replace(found)
         if take(held):
-            self.held = held
+            self.current = held
             log.info("pre-shared secrets changed", ids=[id_.hex() for id_ in held.ids])
 
     def _say(self, error: Exception) -> None:
@@ -71,12 +71,12 @@ class SecretSource:
             log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
 
 
-def from_file(path: Path, mesh: str) -> SecretSource:
+def from_file(path: Path, mesh: str) -> SecretFile:
     """The secrets in a file that a user keeps. Raises OSError or SecretsError."""
-    return SecretSource(lambda: read_file(path, mesh))
+    return SecretFile(lambda: read_file(path, mesh))
 
 
-def from_mount(path: Path, mesh: str) -> SecretSource:
+def from_mount(path: Path, mesh: str) -> SecretFile:
     """The secrets in a file that somebody else keeps, with a mode of its own: while it is not there, there are none."""
 
     def read() -> tuple[MeshSecret, ...]:
@@ -87,7 +87,7 @@ def from_mount(path: Path, mesh: str) -> SecretSource:
                 return ()
             raise SecretsError(f"no secrets: {error}") from error
 
-    return SecretSource(read, required=False)
+    return SecretFile(read, required=False)
 
 
 def read_file(path: Path, mesh: str) -> tuple[MeshSecret, ...]:

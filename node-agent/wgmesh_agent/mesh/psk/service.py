@@ -8,22 +8,28 @@ from dataclasses import replace
 import structlog
 
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.psk.derivation import NO_SECRET, Held, Standing, aim, common
-from wgmesh_agent.mesh.psk.secret_file import SecretSource
+from wgmesh_agent.mesh.psk.derivation import (
+    NO_SECRET,
+    PSKHandshakeState,
+    SecretSet,
+    newest_common,
+    select_secret,
+)
+from wgmesh_agent.mesh.psk.secret_file import SecretFile
 from wgmesh_agent.wireguard.keys import PresharedKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Peer
 
 log = structlog.get_logger()
 
 
-class Preshared:
+class PSKManager:
     """One instance a session."""
 
-    def __init__(self, source: SecretSource, ledger: Ledger) -> None:
+    def __init__(self, source: SecretFile, ledger: Ledger) -> None:
         self._source = source
         self._ledger = ledger
-        self._held = source.held
-        self._standings: dict[PublicKey, Standing] = {}
+        self._held = source.current
+        self._standings: dict[PublicKey, PSKHandshakeState] = {}
         self._keys: dict[tuple[bytes, PublicKey, PublicKey], PresharedKey] = {}
 
     @property
@@ -31,20 +37,20 @@ class Preshared:
         """What this node tells others that it holds, the newest first."""
         return self._held.ids
 
-    def forgo(self) -> None:
+    def disable(self) -> None:
         """Uses no secret in this session, as others cannot be told of them."""
-        self._held = Held((), self._held.secrets)
+        self._held = SecretSet((), self._held.secrets)
 
-    async def follow(self, told: Callable[[], bool]) -> None:
+    async def run(self, told: Callable[[], bool]) -> None:
         """Takes up other secrets when there are any, until it is cancelled."""
-        await self._source.follow(self.taking(told))
+        await self._source.run(self.replace_secrets(told))
 
-    def taking(self, told: Callable[[], bool]) -> Callable[[Held], bool]:
+    def replace_secrets(self, told: Callable[[], bool]) -> Callable[[SecretSet], bool]:
         """Args:
         told: tells others what this node holds now; False: it cannot, and those before stay in use.
         """
 
-        def take(held: Held) -> bool:
+        def take(held: SecretSet) -> bool:
             before, self._held = self._held, held
             if told():
                 return True
@@ -53,68 +59,75 @@ class Preshared:
 
         return take
 
-    def look(self, device: Device) -> None:
+    def observe(self, device: Device) -> None:
         """Notes what handshakes used; to be called with the device exactly as read, before anything is made of it."""
         if self._is_idle():
             return
         own = device.public_key
         self._keys = {at: key for at, key in self._keys.items() if at[2] in device.peers and at[1] == own}
         self._standings = {
-            key: self._standings.get(key, Standing()).seen(peer.last_handshake, self._which(peer, own))
+            key: self._standings.get(key, PSKHandshakeState()).observe(
+                peer.last_handshake, self._secret_in_use(peer, own)
+            )
             for key, peer in device.peers.items()
         }
 
-    def shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
+    def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """What is desired, with every peer's pre-shared key as it is to be now."""
         if self._is_idle():
             return desired
         own = desired.private_key.public()
         peers = tuple(
-            self._shaped(peer, actual.peers.get(peer.public_key), own, now_unix) for peer in desired.peers
+            self._refined_peer(peer, actual.peers.get(peer.public_key), own, now_unix)
+            for peer in desired.peers
         )
         return replace(desired, peers=peers)
 
     def _is_idle(self) -> bool:
-        return not self._held.secrets and not self._held.former
+        return not self._held.secrets and not self._held.previous
 
-    def protects(self, device: Device, public_key: PublicKey) -> bool:
+    def is_protected(self, device: Device, public_key: PublicKey) -> bool:
         """Whether the handshake that the session with a peer comes from had a pre-shared key; the device as read."""
         peer = device.peers.get(public_key)
         if peer is None:
             return False
         # Not looked at yet: it was made with what it has.
-        standing = self._standings.get(public_key, Standing())
-        return bool(standing.seen(peer.last_handshake, self._which(peer, device.public_key)).worked)
+        standing = self._standings.get(public_key, PSKHandshakeState())
+        return bool(
+            standing.observe(peer.last_handshake, self._secret_in_use(peer, device.public_key)).last_used
+        )
 
-    def is_agreed(self, public_key: PublicKey) -> bool:
+    def has_common_secret(self, public_key: PublicKey) -> bool:
         """Whether this node and that one hold a secret in common, as far as it is told."""
-        return self._wanted(public_key) != NO_SECRET
+        return self._preferred_secret(public_key) != NO_SECRET
 
-    def _shaped(self, peer: DesiredPeer, held: Peer | None, own: PublicKey, now_unix: float) -> DesiredPeer:
-        key, wanted = peer.public_key, self._wanted(peer.public_key)
-        standing = self._standings.get(key, Standing())
+    def _refined_peer(
+        self, peer: DesiredPeer, held: Peer | None, own: PublicKey, now_unix: float
+    ) -> DesiredPeer:
+        key, wanted = peer.public_key, self._preferred_secret(peer.public_key)
+        standing = self._standings.get(key, PSKHandshakeState())
         # How long ago that was is told by what the reconciler makes of the stamp, whatever was done to the clock.
         timed = replace(standing, handshake=held.last_handshake if held is not None else 0.0)
-        target = aim(wanted, timed, now_unix, patient=own > key)
+        target = select_secret(wanted, timed, now_unix, patient=own > key)
         preshared = self._key(target, own, key)
         if preshared is None:
             target, preshared = wanted, self._key(wanted, own, key)
         if target != wanted:
             log.debug("trying what worked before", pubkey=str(key), id=target.hex())
         if held is not None and held.preshared_key != preshared:
-            self._standings[key] = standing.set_anew()
+            self._standings[key] = standing.psk_changed()
         return replace(peer, preshared_key=preshared)
 
-    def _wanted(self, public_key: PublicKey) -> bytes:
+    def _preferred_secret(self, public_key: PublicKey) -> bytes:
         binding = self._ledger.by_key(public_key)
         told = binding.claim.secret_ids if binding is not None else None
-        return common(self._held.ids, told or ())
+        return newest_common(self._held.ids, told or ())
 
-    def _which(self, peer: Peer, own: PublicKey | None) -> bytes | None:
+    def _secret_in_use(self, peer: Peer, own: PublicKey | None) -> bytes | None:
         """The id of the secret of the key that WireGuard has for this peer; None for a foreign key."""
         if not peer.preshared_key:
             return NO_SECRET
-        for secret in (*self._held.secrets, *self._held.former):
+        for secret in (*self._held.secrets, *self._held.previous):
             if own is not None and self._key(secret.id, own, peer.public_key) == peer.preshared_key:
                 return secret.id
         return None
@@ -124,7 +137,7 @@ class Preshared:
         at = (id_, own, public_key)
         found = self._keys.get(at)
         if found is None:
-            found = self._held.key(id_, own, public_key)
+            found = self._held.pair_key(id_, own, public_key)
             if found is not None:
                 self._keys[at] = found
         return found

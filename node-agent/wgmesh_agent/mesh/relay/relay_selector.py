@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Network
 
-BAD_SECONDS = 5.0
+RELAY_AFTER_SECONDS = 5.0
 """How long a path may be silent before another is sought; direct tries come first."""
 GIVE_UP_SECONDS = 30.0
 """After so long in silence a relay is let go of: the other end may have done so before."""
-DIRECT_FRESH_SECONDS = 15.0
+DIRECT_VALID_SECONDS = 15.0
 """A tunnel that took something in within this time works in that direction: both ends send into it every 10 s."""
-ASK_AGAIN_SECONDS = 4.0
+PROPOSE_INTERVAL_SECONDS = 4.0
 KEEPALIVE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RelayProposal:
     """To the peer, and to the relay if there is one: this way from now on? `relay` None: directly."""
 
     peer: PublicKey
@@ -31,25 +31,25 @@ class Question:
 
 
 @dataclass(slots=True)
-class _Way:
+class _Route:
     relay: PublicKey
     since: float
     rx_bytes: int | None = None
     received: float | None = None
 
 
-class Relays:
+class RelaySelector:
     """Which peers are relayed through whom; `now` is monotonic seconds. `own` is this node's key, which may change."""
 
     def __init__(self, own: PublicKey) -> None:
         self.own = own
-        self._ways: dict[PublicKey, _Way] = {}
+        self._ways: dict[PublicKey, _Route] = {}
         self._bad_since: dict[PublicKey, float] = {}
         self._ask_at: dict[PublicKey, float] = {}
         self._tried: dict[PublicKey, PublicKey] = {}
         self._once: set[PublicKey] = set()
 
-    def via(self) -> dict[PublicKey, PublicKey]:
+    def relays_in_use(self) -> dict[PublicKey, PublicKey]:
         """Peer and relay."""
         return {peer: way.relay for peer, way in self._ways.items()}
 
@@ -61,7 +61,7 @@ class Relays:
             if not self._is_direct(way, now)
         }
 
-    def adopt(self, desired: DesiredDevice, actual: Device, now: float) -> None:
+    def restore_from_device(self, desired: DesiredDevice, actual: Device, now: float) -> None:
         """Takes up what an earlier process had agreed: a peer without addresses whose addresses stand at another."""
         holders = {one: key for key, peer in actual.peers.items() for one in peer.allowed_ips}
         for peer in desired.peers:
@@ -71,12 +71,12 @@ class Relays:
                 continue
             (relay,) = at
             if relay is not None and relay != peer.public_key:
-                self._ways[peer.public_key] = _Way(relay, now)
+                self._ways[peer.public_key] = _Route(relay, now)
                 self._once.add(peer.public_key)
 
-    def look(
+    def update(
         self, links: Mapping[PublicKey, bool], relays: Sequence[PublicKey], device: Device, now: float
-    ) -> list[Question]:
+    ) -> list[RelayProposal]:
         """What to ask now.
 
         Args:
@@ -85,7 +85,7 @@ class Relays:
             device: as it is now; matters only while peers are relayed.
         """
         usable = [key for key in relays if links.get(key) and key not in self._ways]
-        for key, through in self.via().items():
+        for key, through in self.relays_in_use().items():
             if key not in device.peers or through not in relays or through in self._ways:
                 self._direct(key)
         self._note(links, device, now)
@@ -97,19 +97,27 @@ class Relays:
             if not self.own < peer or now < self._ask_at.get(peer, 0.0):
                 continue
             if way is not None and self._is_direct(way, now):
-                questions.append(Question(peer, None))
-            elif not works and bad >= BAD_SECONDS and (way is None or now - way.since >= BAD_SECONDS):
+                questions.append(RelayProposal(peer, None))
+            elif (
+                not works
+                and bad >= RELAY_AFTER_SECONDS
+                and (way is None or now - way.since >= RELAY_AFTER_SECONDS)
+            ):
                 relay = self._next(peer, [key for key in usable if key != peer])
                 if relay is not None:
-                    questions.append(Question(peer, relay))
+                    questions.append(RelayProposal(peer, relay))
         for question in questions:
-            self._ask_at[question.peer] = now + ASK_AGAIN_SECONDS
+            self._ask_at[question.peer] = now + PROPOSE_INTERVAL_SECONDS
             if question.relay is not None:
                 self._tried[question.peer] = question.relay
         return questions
 
-    def agrees(
-        self, question: Question, links: Mapping[PublicKey, bool], relays: Sequence[PublicKey], now: float
+    def accepts(
+        self,
+        question: RelayProposal,
+        links: Mapping[PublicKey, bool],
+        relays: Sequence[PublicKey],
+        now: float,
     ) -> bool:
         """Whether this end, asked by `question.peer`, does the same; if so, it is done.
 
@@ -132,18 +140,18 @@ class Relays:
             or not links.get(relay)
         ):
             return False
-        self.agreed(question, now)
+        self.confirm(question, now)
         return True
 
-    def agreed(self, question: Question, now: float) -> None:
+    def confirm(self, question: RelayProposal, now: float) -> None:
         """The other end does what it was asked: so does this one."""
         if question.relay is None:
             self._direct(question.peer)
         else:
-            self._ways[question.peer] = _Way(question.relay, now)
+            self._ways[question.peer] = _Route(question.relay, now)
             self._once.add(question.peer)
 
-    def shape(self, desired: DesiredDevice) -> DesiredDevice:
+    def refine(self, desired: DesiredDevice) -> DesiredDevice:
         """The desired device with the addresses of relayed peers at their relays."""
         if not self._once:
             return desired
@@ -183,8 +191,8 @@ class Relays:
         since = self._bad_since.get(peer)
         return 0.0 if since is None else now - since
 
-    def _is_direct(self, way: _Way, now: float) -> bool:
-        return way.received is not None and now - way.received <= DIRECT_FRESH_SECONDS
+    def _is_direct(self, way: _Route, now: float) -> bool:
+        return way.received is not None and now - way.received <= DIRECT_VALID_SECONDS
 
     def _next(self, peer: PublicKey, usable: list[PublicKey]) -> PublicKey | None:
         """Another one than was tried last, if there is another."""

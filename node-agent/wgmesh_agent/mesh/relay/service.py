@@ -12,14 +12,14 @@ from google.protobuf.message import DecodeError
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.linux.ip_forwarding import Forwarding, Role
+from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.probing.alive_links import living
-from wgmesh_agent.mesh.probing.service import Prober
-from wgmesh_agent.mesh.relay.relay_selector import Question, Relays
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.probing.alive_links import alive_links
+from wgmesh_agent.mesh.probing.service import ProbeService
+from wgmesh_agent.mesh.relay.relay_selector import RelayProposal, RelaySelector
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device
@@ -27,29 +27,29 @@ from wgmesh_api.meshservice_pb2 import RelayRequest
 
 log = structlog.get_logger()
 ANSWERS = border("relay answers", "to `_relay`: who agrees to a path through a relay, from those asked")
-QUERY = "_relay"
+RELAY_QUERY = "_relay"
 YES, NO = b"\x01", b"\x00"
 QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
-DOOR_SECONDS = 15.0
+FORWARDING_CHECK_SECONDS = 15.0
 """Between looks whether this machine still forwards: the interface may be another one."""
 MAX_REQUEST_BYTES = 512
-NOTHING = Device("")
+EMPTY_DEVICE = Device("")
 
 
-class Relaying:
+class RelayService:
     """One instance a node. Without names it does nothing."""
 
     def __init__(
         self,
         names: Sequence[str],
-        forwarding: Forwarding,
+        forwarding: IPForwarding,
         gossip: GossipNode,
         ledger: Ledger,
-        prober: Prober,
-        refusals: Refusals,
-        changes: Changes,
+        prober: ProbeService,
+        refusals: RejectionLog,
+        changes: Signal,
         device: Callable[[], Awaitable[Device]],
         reconcile: Callable[[], Awaitable[Device]],
     ) -> None:
@@ -68,20 +68,20 @@ class Relaying:
         self._changes = changes
         self._device = device
         self._reconcile = reconcile
-        self._relays = Relays(ledger.own.public_key)
+        self._relays = RelaySelector(ledger.local.public_key)
         self._adopted = False
-        self._is_open = False
+        self._is_forwarding = False
         self._complaint = ""
 
     @property
     def is_open(self) -> bool:
         """Whether this node forwards for others."""
-        return self._is_open
+        return self._is_forwarding
 
-    def via(self) -> dict[PublicKey, str]:
+    def relays_in_use(self) -> dict[PublicKey, str]:
         """The peers that are relayed, and the names of their relays."""
         found = {}
-        for peer, relay in self._relays.via().items():
+        for peer, relay in self._relays.relays_in_use().items():
             binding = self._ledger.by_key(relay)
             if binding is not None:
                 found[peer] = binding.claim.node
@@ -93,58 +93,58 @@ class Relaying:
         """
         return self._relays.untaken(time.monotonic())
 
-    def shape(self, desired: DesiredDevice, actual: Device) -> DesiredDevice:
+    def refine(self, desired: DesiredDevice, actual: Device) -> DesiredDevice:
         """The desired device with relayed peers' addresses at their relays."""
         if not self._names:
             return desired
         if not self._adopted:
             self._adopted = True
-            self._relays.adopt(desired, actual, time.monotonic())
-        return self._relays.shape(desired)
+            self._relays.restore_from_device(desired, actual, time.monotonic())
+        return self._relays.refine(desired)
 
-    async def answer(self, request: QueryReceived) -> bytes:
+    async def answer_query(self, request: QueryReceived) -> bytes:
         """To the query `_relay`: whether this node relays, or does what the other end of a link asks for."""
         try:
             if len(request.payload) > MAX_REQUEST_BYTES:
                 raise DecodeError(f"{len(request.payload)} bytes")
             asked = RelayRequest.FromString(request.payload)
         except DecodeError as error:
-            self._refusals.count(
+            self._refusals.record(
                 "malformed_relay_request", f"{request.source_node} asks for no relay: {error}"
             )
             return NO
         asker, peer, relay = (self._ledger.by_name(name) for name in (asked.asker, asked.peer, asked.relay))
-        own = self._ledger.own.node
+        own = self._ledger.local.node
         if asker is None or asked.asker != request.source_node:
             return NO
         links = self._links()
         if asked.relay == own:
             ends = (asker.claim.public_key, peer.claim.public_key if peer else None)
-            return YES if self._is_open and all(end and links.get(end) for end in ends) else NO
+            return YES if self._is_forwarding and all(end and links.get(end) for end in ends) else NO
         if asked.peer != own or (asked.relay and relay is None):
             return NO
-        question = Question(asker.claim.public_key, relay.claim.public_key if relay else None)
-        before = self._relays.via()
-        if not self._relays.agrees(question, links, self._relay_keys(), time.monotonic()):
+        question = RelayProposal(asker.claim.public_key, relay.claim.public_key if relay else None)
+        before = self._relays.relays_in_use()
+        if not self._relays.accepts(question, links, self._relay_keys(), time.monotonic()):
             return NO
         await self._changed(before)
         return YES
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        named = self._ledger.own.node in self._names
+        named = self._ledger.local.node in self._names
         if not named:
             # An earlier life of this agent may have been.
-            await self.close_door()
+            await self.disable_forwarding()
         asking: set[asyncio.Task[None]] = set()
         door_at = 0.0
         try:
             while self._names:
                 now = time.monotonic()
                 if named and now >= door_at:
-                    await self._open_door()
-                    door_at = now + DOOR_SECONDS
-                for question in await self._look(now):
+                    await self.enable_forwarding()
+                    door_at = now + FORWARDING_CHECK_SECONDS
+                for question in await self._update(now):
                     task = asyncio.create_task(self._fenced(question))
                     asking.add(task)
                     task.add_done_callback(asking.discard)
@@ -153,56 +153,56 @@ class Relaying:
             for task in asking:
                 task.cancel()
 
-    async def close_door(self) -> None:
+    async def disable_forwarding(self) -> None:
         """This node leaves: nothing is forwarded any more."""
-        self._is_open = False
+        self._is_forwarding = False
         try:
-            await asyncio.to_thread(self._forwarding.need, Role.RELAY)
+            await asyncio.to_thread(self._forwarding.require, ForwardingPurpose.RELAY)
         except (BackEndError, OSError) as error:
             log.error("forwarding not withdrawn", why=str(error))
 
-    async def _open_door(self) -> None:
-        ranges = self._ledger.own.ranges
+    async def enable_forwarding(self) -> None:
+        ranges = self._ledger.local.ranges
         try:
-            if (why := self._forwarding.unable(ranges)) is not None:
+            if (why := self._forwarding.why_not(ranges)) is not None:
                 raise KernelError(why)
-            await asyncio.to_thread(self._forwarding.need, Role.RELAY, ranges)
+            await asyncio.to_thread(self._forwarding.require, ForwardingPurpose.RELAY, ranges)
         except (BackEndError, OSError) as error:
-            self._is_open = False
+            self._is_forwarding = False
             if str(error) != self._complaint:
                 log.error("this node cannot relay", why=str(error))
                 self._complaint = str(error)
         else:
-            self._is_open, self._complaint = True, ""
+            self._is_forwarding, self._complaint = True, ""
 
-    async def _look(self, now: float) -> list[Question]:
-        before = self._relays.via()
-        device = NOTHING
+    async def _update(self, now: float) -> list[RelayProposal]:
+        before = self._relays.relays_in_use()
+        device = EMPTY_DEVICE
         if before:
             try:
                 device = await self._device()
             except BackEndError as error:
                 log.debug("relays not looked at", why=str(error))
                 return []
-        self._relays.own = self._ledger.own.public_key
-        questions = self._relays.look(self._links(), self._relay_keys(), device, now)
+        self._relays.own = self._ledger.local.public_key
+        questions = self._relays.update(self._links(), self._relay_keys(), device, now)
         await self._changed(before)
         return questions
 
-    async def _fenced(self, question: Question) -> None:
+    async def _fenced(self, question: RelayProposal) -> None:
         with ANSWERS.fence(question.peer):
-            await self._ask(question)
+            await self._propose(question)
 
-    async def _ask(self, question: Question) -> None:
+    async def _propose(self, question: RelayProposal) -> None:
         names = [self._ledger.by_key(key) for key in (question.peer, question.relay) if key is not None]
         nodes = [binding.claim.node for binding in names if binding is not None]
         if len(nodes) != len(names):
             return
         peer, relay = nodes[0], nodes[1] if len(nodes) > 1 else ""
-        request = RelayRequest(asker=self._ledger.own.node, peer=peer, relay=relay)
+        request = RelayRequest(asker=self._ledger.local.node, peer=peer, relay=relay)
         try:
             result = await self._gossip.query(
-                QUERY,
+                RELAY_QUERY,
                 request.SerializeToString(),
                 nodes=nodes,
                 relay_factor=RELAY_FACTOR,
@@ -214,12 +214,12 @@ class Relaying:
         if any(result.responses.get(node) != YES for node in nodes):
             log.debug("no agreement on a path", node=peer, relay=relay, answers=sorted(result.responses))
             return
-        before = self._relays.via()
-        self._relays.agreed(question, time.monotonic())
+        before = self._relays.relays_in_use()
+        self._relays.confirm(question, time.monotonic())
         await self._changed(before)
 
     async def _changed(self, before: dict[PublicKey, PublicKey]) -> None:
-        after = self._relays.via()
+        after = self._relays.relays_in_use()
         if after == before:
             return
         for peer in before.keys() | after.keys():
@@ -230,7 +230,7 @@ class Relaying:
                 )
                 log.info("path to a member", node=binding.claim.node if binding else str(peer),
                          through=relay.claim.node if relay else "no relay")  # fmt: skip
-        self._changes.bump()
+        self._changes.notify()
         try:
             await self._reconcile()
         except BackEndError as error:
@@ -239,8 +239,8 @@ class Relaying:
     def _links(self) -> dict[PublicKey, bool]:
         """The members alive, and whether the path to each works in both directions."""
         return {
-            claim.public_key: link.heard and bool(link.hears_us)
-            for claim, link in living(self._ledger, self._gossip.members(), self._prober.links())
+            claim.public_key: link.receiving and bool(link.peer_receiving)
+            for claim, link in alive_links(self._ledger, self._gossip.members(), self._prober.links())
         }
 
     def _relay_keys(self) -> list[PublicKey]:

@@ -13,30 +13,30 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.supervisor import Supervisor
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-QUERY = "_herald"
+HERALD_QUERY = "_herald"
 HERALDS = border("herald query", "`_herald`: a bootstrap node's new key, from its own mesh address")
-AGREED, REFUSED = b"\x01", b"\x00"
-PAUSE_SECONDS = 0.3
+AGREED, REJECTED = b"\x01", b"\x00"
+ANNOUNCE_DELAY_SECONDS = 0.3
 """From agreeing to announcing: the other uses its key by then. Its packets wait for the announcement, not for long."""
-MOST_AT_ONCE = 16
+MAX_PENDING = 16
 
 
-class Heralding:
+class AnnouncementProxy:
     """What a member does for bootstrap nodes; one instance a node."""
 
     def __init__(
         self,
-        admissions: Admissions,
-        refusals: Refusals,
+        admissions: AdmissionService,
+        refusals: RejectionLog,
         accept: Callable[[Claim, Origin], bool],
         announce: Callable[[Claim], None],
         tasks: Supervisor,
@@ -48,28 +48,28 @@ class Heralding:
         self._tasks = tasks
         self._open: dict[str, Claim] = {}
 
-    def answer(self, request: QueryReceived) -> bytes:
+    def answer_query(self, request: QueryReceived) -> bytes:
         """Agrees to announce what is vouched for as any announcement must be, and of nobody but who asks."""
         try:
-            claim = claim_from(Peer.FromString(request.payload))
+            claim = claim_from_peer(Peer.FromString(request.payload))
         except (DecodeError, PeerMessageError) as error:
-            self._refusals.count("malformed_announcement", str(error))
-            return REFUSED
+            self._refusals.record("malformed_announcement", str(error))
+            return REJECTED
         if claim.node != request.source_node or request.source_member != request.source_node:
             HERALDS.reject("not_the_asker", request.source_member or "", "it asks to announce another member")
-            return REFUSED
-        if claim.admission is None or len(self._open) >= MOST_AT_ONCE:
-            return REFUSED
-        judged = self._admissions.judge(claim)
+            return REJECTED
+        if claim.admission is None or len(self._open) >= MAX_PENDING:
+            return REJECTED
+        judged = self._admissions.verify(claim)
         if judged is None or not judged[1]:
-            return REFUSED
+            return REJECTED
         if claim.node not in self._open:
-            self._tasks.start(self._later(claim.node), "herald")
+            self._tasks.start(self._announce_after_delay(claim.node), "herald")
         self._open[claim.node] = claim
         return AGREED
 
-    async def _later(self, node: str) -> None:
-        await asyncio.sleep(PAUSE_SECONDS)
+    async def _announce_after_delay(self, node: str) -> None:
+        await asyncio.sleep(ANNOUNCE_DELAY_SECONDS)
         claim = self._open.pop(node)
         if self._accept(claim, Origin.ANNOUNCED):
-            self._announce(self._admissions.vouch(claim))
+            self._announce(self._admissions.record_for_peer(claim))

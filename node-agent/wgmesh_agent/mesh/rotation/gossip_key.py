@@ -17,15 +17,15 @@ import structlog
 
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
-from wgmesh_agent.gossip.serf.rotation_progress import undone
+from wgmesh_agent.gossip.serf.rotation_progress import incomplete_members
 from wgmesh_agent.gossip.wire.keyring import Keyring, decode_key, encode_key
 
 log = structlog.get_logger()
 ATTEMPTS = 3
-NAMED = 5
+MAX_NAMED = 5
 
 
-class NotRotated(Exception):
+class RotationFailed(Exception):
     """The keys are as they were, or what the sentence says."""
 
 
@@ -39,7 +39,7 @@ class KeyQueries(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated:
+class RotationResult:
     """The new key is used by all.
 
     Attributes:
@@ -48,10 +48,10 @@ class Rotated:
     """
 
     members: int
-    kept: str = ""
+    old_keys_kept: str = ""
 
 
-class GossipRotation:
+class GossipKeyRotation:
     """One instance a node; one rotation at a time."""
 
     def __init__(self, gossip: KeyQueries, keyring: Keyring, away: Callable[[], Iterable[str]]) -> None:
@@ -64,23 +64,23 @@ class GossipRotation:
         self._away = away
         self._lock = asyncio.Lock()
 
-    async def rotate(self, new: bytes) -> Rotated:
+    async def rotate(self, new: bytes) -> RotationResult:
         """Raises NotRotated: what is wrong with whom; all that was changed was taken back unless it says otherwise."""
         if self._lock.locked():
-            raise NotRotated("a rotation is under way on this node: wait for its end")
+            raise RotationFailed("a rotation is under way on this node: wait for its end")
         async with self._lock:
             try:
                 return await self._rotate(new)
             except GossipError as error:
-                raise NotRotated(f"the members could not be asked: {error}") from error
+                raise RotationFailed(f"the members could not be asked: {error}") from error
 
-    async def _rotate(self, new: bytes) -> Rotated:
+    async def _rotate(self, new: bytes) -> RotationResult:
         old = self._keyring.primary
         self._require_bootstraps("nothing was changed")
         before = await self._list()
         # What an interrupted rotation left goes with the old key.
         known = {key for ring in before.rings.values() for key in ring} | {encode_key(old)}
-        trouble = await self._everywhere(KeyOperation.INSTALL, new)
+        trouble = await self._apply_to_all(KeyOperation.INSTALL, new)
         if not trouble:
             strange = (
                 {key for ring in (await self._list()).rings.values() for key in ring}
@@ -91,22 +91,22 @@ class GossipRotation:
         if not trouble:
             trouble = self._lost_bootstraps()
         if trouble:
-            raise NotRotated(f"{_named(trouble)}; {await self._take_back(new, None)}")
+            raise RotationFailed(f"{_named(trouble)}; {await self._roll_back(new, None)}")
         log.info("gossip key installed on all members")
-        trouble = await self._everywhere(KeyOperation.USE, new)
+        trouble = await self._apply_to_all(KeyOperation.USE, new)
         if trouble:
-            raise NotRotated(f"{_named(trouble)}; {await self._take_back(new, old)}")
+            raise RotationFailed(f"{_named(trouble)}; {await self._roll_back(new, old)}")
         log.info("gossip key used by all members")
-        return await self._without_old(new, known)
+        return await self._remove_old(new, known)
 
-    async def _without_old(self, new: bytes, known: set[str]) -> Rotated:
+    async def _remove_old(self, new: bytes, known: set[str]) -> RotationResult:
         trouble = self._lost_bootstraps()
         for key in () if trouble else _keys(known):
             if key != new:
-                trouble |= await self._everywhere(KeyOperation.REMOVE, key)
-        return Rotated(len((await self._list()).rings), _named(trouble))
+                trouble |= await self._apply_to_all(KeyOperation.REMOVE, key)
+        return RotationResult(len((await self._list()).rings), _named(trouble))
 
-    async def _everywhere(self, operation: KeyOperation, key: bytes) -> dict[str, str]:
+    async def _apply_to_all(self, operation: KeyOperation, key: bytes) -> dict[str, str]:
         """Does it on all members, and asks whether it is done; by name what is wrong with whom after three attempts.
 
         Queries get lost: whoever has not answered is asked again. A member that dies meanwhile counts until gossip has
@@ -115,18 +115,18 @@ class GossipRotation:
         trouble: dict[str, str] = {}
         for _ in range(ATTEMPTS):
             told = (await self._gossip.change_keys(operation, key)).errors
-            trouble = undone(operation, encode_key(key), await self._list(), told)
+            trouble = incomplete_members(operation, encode_key(key), await self._list(), told)
             if not trouble:
                 break
         return trouble
 
-    async def _take_back(self, new: bytes, old: bytes | None) -> str:
+    async def _roll_back(self, new: bytes, old: bytes | None) -> str:
         """Uses `old` again where the new key may be in use, then removes the new one; says how that went."""
         if old is not None:
-            trouble = await self._everywhere(KeyOperation.USE, old)
+            trouble = await self._apply_to_all(KeyOperation.USE, old)
             if trouble:
                 return f"both keys stay on the rings, as {_named(trouble)}: try again when all answer"
-        trouble = await self._everywhere(KeyOperation.REMOVE, new)
+        trouble = await self._apply_to_all(KeyOperation.REMOVE, new)
         if trouble:
             return f"the old key stays in use, and the new one on some rings, as {_named(trouble)}: try again later"
         return "the old key stays in use"
@@ -140,7 +140,7 @@ class GossipRotation:
     def _require_bootstraps(self, outcome: str) -> None:
         lost = self._lost_bootstraps()
         if lost:
-            raise NotRotated(
+            raise RotationFailed(
                 f"{_named(lost)}; {outcome}: bootstrap nodes hand out the keys, so bring it back, or take it out with "
                 "`wgmesh leave NAME`"
             )
@@ -156,6 +156,6 @@ def _keys(texts: Iterable[str]) -> list[bytes]:
 
 
 def _named(trouble: Mapping[str, str]) -> str:
-    some = [f"{name} {why}" for name, why in sorted(trouble.items())[:NAMED]]
+    some = [f"{name} {why}" for name, why in sorted(trouble.items())[:MAX_NAMED]]
     more = len(trouble) - len(some)
     return ", ".join(some) + (f" and {more} more" if more > 0 else "")

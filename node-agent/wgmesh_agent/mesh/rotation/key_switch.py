@@ -7,12 +7,12 @@ import time
 from dataclasses import replace
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.mesh.dataplane.handshake_trigger import knock
+from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.wireguard.keys import PrivateKey
 
 
-async def use_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -> None:
+async def switch_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -> None:
     """Has the node's tunnels use another key from now on; `earlier` is remembered on disk until `settle_key`.
 
     An agent that ends in between starts with the new key, and asks to be admitted with it in the place of the earlier.
@@ -25,13 +25,13 @@ async def use_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -
     """
     await asyncio.to_thread(node.folder.save_private_key, key, earlier)
     node.identity = replace(node.identity, private_key=key)
-    node.ledger.own = replace(node.ledger.own, public_key=key.public())
+    node.ledger.local = replace(node.ledger.local, public_key=key.public())
     node.reconciler.use_key(key)
     await node.reconciler.reconcile(check_interface=False)
-    knock(binding.claim.addresses[0] for binding in node.ledger)
+    trigger_handshakes(binding.claim.addresses[0] for binding in node.ledger)
 
 
-async def settle_key(node: MeshNode, admission: AdmissionRecord | None) -> None:
+async def confirm_key(node: MeshNode, admission: AdmissionRecord | None) -> None:
     """The mesh has accepted the key in use: tells everybody, and forgets the one before.
 
     Args:
@@ -40,8 +40,8 @@ async def settle_key(node: MeshNode, admission: AdmissionRecord | None) -> None:
     Raises:
         OSError: that cannot be kept; the next start asks to be admitted once more.
     """
-    node.admissions.rekeyed(admission)
+    node.admissions.replace_local_record(admission)
     node.kept.value = replace(node.record, admission=admission, wireguard_key_since=int(time.time()))
-    node.tags.tell()
-    await asyncio.to_thread(node.kept.save)
+    node.tags.publish()
+    await asyncio.to_thread(node.kept.persist)
     await asyncio.to_thread(node.folder.forget_earlier_key)

@@ -19,39 +19,45 @@ import structlog
 
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
-from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.tracker import PRESENT
-from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, QUERY
-from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
+from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, HERALD_QUERY
+from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
-from wgmesh_agent.mesh.rotation.key_switch import settle_key, use_key
+from wgmesh_agent.mesh.rotation.key_switch import confirm_key, switch_key
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
 
 log = structlog.get_logger()
 ATTEMPTS = 2
-HERALDS = 5
-HERALD_SECONDS = 2.0
-ASK_AGAIN_SECONDS = 3.0
+MAX_PROXIES = 5
+PROXY_QUERY_TIMEOUT_SECONDS = 2.0
+PROXY_RETRY_SECONDS = 3.0
 HANDSHAKES_SECONDS = 15.0
-HEARD_SECONDS = 5.0
-LOOK_SECONDS = 0.05
+HANDSHAKE_TIMEOUT_SECONDS = 5.0
+POLL_INTERVAL_SECONDS = 0.05
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 0.5
 
-Enter = Callable[[HostPort, PrivateKey, PrivateKey, Callable[[], Awaitable[None]]], Awaitable[Admitted]]
+JoinWithNewKey = Callable[
+    [HostPort, PrivateKey, PrivateKey, Callable[[], Awaitable[None]]], Awaitable[JoinResult]
+]
 """Joins by a bootstrap node with an old key's successor, the second; calls what it is given right before it asks to be
 admitted, when it has seen that the other knows how. Raises JoinRefused or JoinUnreachable."""
 
 
-class WireGuardRotation:
+class WireGuardKeyRotation:
     """One instance a session; one rotation at a time."""
 
     def __init__(
-        self, node: MeshNode, keys: KeyPolicy, bootstraps: Callable[[], Sequence[HostPort]], enter: Enter
+        self,
+        node: MeshNode,
+        keys: KeyPolicy,
+        bootstraps: Callable[[], Sequence[HostPort]],
+        enter: JoinWithNewKey,
     ) -> None:
         self._node = node
         self._keys = keys
@@ -62,10 +68,10 @@ class WireGuardRotation:
     async def rotate(self) -> str:
         """A sentence on how many tunnels use the new key. Raises NotRotated: the old one is in use again."""
         if self._lock.locked():
-            raise NotRotated("a rotation is under way on this node: wait for its end")
+            raise RotationFailed("a rotation is under way on this node: wait for its end")
         async with self._lock:
             if not self._node.admissions.required:
-                raise NotRotated(
+                raise RotationFailed(
                     "in this mesh nobody vouches for a member's new key: bootstrap nodes have no TLS certificates that "
                     "say they may admit"
                 )
@@ -75,26 +81,26 @@ class WireGuardRotation:
 
     async def _rotate(self, new: PrivateKey) -> str:
         node, old = self._node, self._node.identity.private_key
-        record = node.admissions.sign(replace(node.own_claim(), public_key=new.public()))
+        record = node.admissions.issue(replace(node.own_claim(), public_key=new.public()))
         try:
             begun = await (
-                self._by_bootstrap(old, new) if record is None else self._by_herald(old, new, record)
+                self._via_bootstrap(old, new) if record is None else self._via_proxy(old, new, record)
             )
         except (BackEndError, OSError) as error:
-            await self._back(old, str(error))
-            raise NotRotated(f"{error}; the old key is in use") from error
+            await self._roll_back(old, str(error))
+            raise RotationFailed(f"{error}; the old key is in use") from error
         log.info("WireGuard key rotated", pubkey=str(new.public()), instead_of=str(old.public()))
         return await self._outcome(begun)
 
-    async def _by_bootstrap(self, old: PrivateKey, new: PrivateKey) -> float:
+    async def _via_bootstrap(self, old: PrivateKey, new: PrivateKey) -> float:
         node, begun, answers = self._node, 0.0, dict[HostPort, str]()
 
         async def use() -> None:
             nonlocal begun
             if not begun:
                 begun = time.time()
-                await use_key(node, new, old)
-                await asyncio.sleep(self._until_knocks_arrived())
+                await switch_key(node, new, old)
+                await asyncio.sleep(self._trigger_delay())
 
         for _ in range(ATTEMPTS):
             for bootstrap in self._bootstraps():
@@ -106,58 +112,58 @@ class WireGuardRotation:
                 except JoinUnreachable as error:
                     answers[bootstrap] = str(error)
                     continue
-                await settle_key(node, admitted.admission)
+                await confirm_key(node, admitted.admission)
                 return begun
             if not begun:
                 break
         said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
-        if begun and await self._is_heard(begun):
+        if begun and await self._has_handshake(begun):
             # It was admitted, and the answer got lost.
-            await settle_key(node, None)
+            await confirm_key(node, None)
             return begun
         if begun:
-            await self._back(old, said)
-        raise NotRotated(f"{said or 'no bootstrap node is known'}; the old key is in use")
+            await self._roll_back(old, said)
+        raise RotationFailed(f"{said or 'no bootstrap node is known'}; the old key is in use")
 
-    async def _by_herald(self, old: PrivateKey, new: PrivateKey, record: AdmissionRecord) -> float:
+    async def _via_proxy(self, old: PrivateKey, new: PrivateKey, record: AdmissionRecord) -> float:
         node = self._node
         claim = replace(node.own_claim(), public_key=new.public(), admission=record.without_certificates())
         message = peer_message(claim).SerializeToString()
-        heralds = self._possible_heralds()
-        if heralds and not await self._is_heralded(heralds[:HERALDS], message):
+        heralds = self._proxy_candidates()
+        if heralds and not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
             # Who did not know this node's signature refused, and has asked for it meanwhile.
-            await asyncio.sleep(ASK_AGAIN_SECONDS)
-            if not await self._is_heralded(heralds[:HERALDS], message):
-                raise NotRotated("no member agreed to announce the new key; the old one is in use")
+            await asyncio.sleep(PROXY_RETRY_SECONDS)
+            if not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
+                raise RotationFailed("no member agreed to announce the new key; the old one is in use")
         begun = time.time()
-        await use_key(node, new, old)
-        if heralds and not await self._is_heard(begun):
-            await self._back(old, "nobody shakes hands with it")
-            raise NotRotated("nobody shook hands with the new key; the old one is in use")
-        await settle_key(node, record)
+        await switch_key(node, new, old)
+        if heralds and not await self._has_handshake(begun):
+            await self._roll_back(old, "nobody shakes hands with it")
+            raise RotationFailed("nobody shook hands with the new key; the old one is in use")
+        await confirm_key(node, record)
         return begun
 
-    async def _is_heralded(self, heralds: Sequence[str], message: bytes) -> bool:
+    async def _is_announced_by_proxy(self, heralds: Sequence[str], message: bytes) -> bool:
         """Whether one of them agreed to announce it; they are asked in turn."""
         for herald in heralds:
             try:
                 told = await self._node.gossip.query(
-                    QUERY, message, nodes=[herald], direct=True, timeout=HERALD_SECONDS
+                    HERALD_QUERY, message, nodes=[herald], direct=True, timeout=PROXY_QUERY_TIMEOUT_SECONDS
                 )
             except GossipError as error:
-                raise NotRotated(f"no member could be asked to announce the new key: {error}") from error
+                raise RotationFailed(f"no member could be asked to announce the new key: {error}") from error
             if told.responses.get(herald) == AGREED:
                 return True
         return False
 
-    def _until_knocks_arrived(self) -> float:
+    def _trigger_delay(self) -> float:
         """Seconds until the members have got, and not understood, what this node's new key sends them first."""
         rtts = (self._node.gossip.rtt(member.name) for member in self._node.members())
         return min(
             LONGEST_WAIT_SECONDS, SHORTEST_WAIT_SECONDS + max((rtt for rtt in rtts if rtt), default=0.0)
         )
 
-    def _possible_heralds(self) -> list[str]:
+    def _proxy_candidates(self) -> list[str]:
         """Living members that understand such a question, other bootstrap nodes first."""
         found = self._living()
         random.shuffle(found)
@@ -167,22 +173,22 @@ class WireGuardRotation:
         alive = {member.name for member in self._node.members() if member.status in PRESENT}
         return [binding.claim for binding in self._node.ledger if binding.claim.node in alive]
 
-    async def _back(self, old: PrivateKey, why: str) -> None:
+    async def _roll_back(self, old: PrivateKey, why: str) -> None:
         if self._node.identity.private_key == old:
             return
         log.error("WireGuard key not rotated", why=why, next="the old one is used again")
         try:
-            await use_key(self._node, old, None)
+            await switch_key(self._node, old, None)
         except (BackEndError, OSError) as error:
             log.error("the old WireGuard key could not be set", why=str(error), next="trying on")
             self._node.reconciler.poke()
 
-    async def _is_heard(self, begun: float) -> bool:
-        deadline = time.monotonic() + HEARD_SECONDS
+    async def _has_handshake(self, begun: float) -> bool:
+        deadline = time.monotonic() + HANDSHAKE_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             if any(peer.last_handshake >= begun for peer in (await self._node.device()).peers.values()):
                 return True
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         return False
 
     async def _outcome(self, begun: float) -> str:
@@ -202,7 +208,7 @@ class WireGuardRotation:
                     f"{len(wanted) - len(late)} of {len(wanted)} tunnels use the new WireGuard key {self._public()} so "
                     f"far; not yet: {', '.join(late[:5])}"
                 )
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def _public(self) -> str:
         return str(self._node.identity.private_key.public())

@@ -10,18 +10,18 @@ from pathlib import Path
 import structlog
 
 from wgmesh_agent.linux.nft import is_installed, run_nft
-from wgmesh_agent.mesh.routing.mss_ruleset import removal, ruleset, table_name
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.mesh.routing.mss_ruleset import removal_ruleset, ruleset, table_name
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.model import InterfaceSpec
 
 log = structlog.get_logger()
 CHECK_SECONDS = 60.0
 GATHER_SECONDS = 0.2
-SWITCHES = ("ipv4/ip_forward", "ipv4/conf/{}/forwarding", "ipv6/conf/all/forwarding")
+FORWARDING_SYSCTLS = ("ipv4/ip_forward", "ipv4/conf/{}/forwarding", "ipv6/conf/all/forwarding")
 _NET = Path("/proc/sys/net")
 
 
-class Clamping:
+class MSSClamp:
     """One instance an interface; `run` beside a node that may route."""
 
     def __init__(self, interface: str) -> None:
@@ -30,7 +30,7 @@ class Clamping:
         """What was put in place last, empty for no table; None: not known."""
         self._complained = False
 
-    async def run(self, spec: Callable[[], InterfaceSpec], changes: Changes) -> None:
+    async def run(self, spec: Callable[[], InterfaceSpec], changes: Signal) -> None:
         """Looks after every change, and every minute whatever others did to the table, until it is cancelled."""
         checked = time.monotonic()
         while True:
@@ -38,21 +38,23 @@ class Clamping:
             check = time.monotonic() >= checked + CHECK_SECONDS
             if check:
                 checked = time.monotonic()
-            await self.settle(spec(), check=check)
-            if await changes.after(generation, CHECK_SECONDS):
+            await self.apply(spec(), check=check)
+            if await changes.wait_after(generation, CHECK_SECONDS):
                 # Many changes come together, and each look reads files.
                 await asyncio.sleep(GATHER_SECONDS)
 
-    async def settle(self, spec: InterfaceSpec, *, check: bool = True) -> None:
+    async def apply(self, spec: InterfaceSpec, *, check: bool = True) -> None:
         """Puts the table in place where packets are routed; takes it away where they are not any more.
 
         Args:
             check: look whether somebody else took it away.
         """
         wanted = (
-            ruleset(self._interface, spec.mtu, (*spec.paths, *spec.beyond)) if routes(self._interface) else ""
+            ruleset(self._interface, spec.mtu, (*spec.peer_routes, *spec.subnet_routes))
+            if is_forwarding(self._interface)
+            else ""
         )
-        if wanted == self._standing and not (wanted and check and not await self._stands()):
+        if wanted == self._standing and not (wanted and check and not await self._is_in_place()):
             return
         if wanted:
             done = await self._run(wanted)
@@ -63,9 +65,9 @@ class Clamping:
 
     async def remove(self) -> bool:
         """Takes the table away, if there is a program that could have made it."""
-        return not is_installed() or await self._run(removal(self._interface))
+        return not is_installed() or await self._run(removal_ruleset(self._interface))
 
-    async def _stands(self) -> bool:
+    async def _is_in_place(self) -> bool:
         return not await run_nft("list", "table", "inet", table_name(self._interface))
 
     async def _run(self, text: str) -> bool:
@@ -76,9 +78,9 @@ class Clamping:
         return not error
 
 
-def routes(interface: str) -> bool:
+def is_forwarding(interface: str) -> bool:
     """Whether this machine forwards packets that come out of the interface, or go into it."""
-    for switch in SWITCHES:
+    for switch in FORWARDING_SYSCTLS:
         try:
             if (_NET / switch.format(interface)).read_text().strip() not in ("", "0"):
                 return True

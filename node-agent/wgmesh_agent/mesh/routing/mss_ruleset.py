@@ -21,7 +21,7 @@ def table_name(interface: str) -> str:
     return f"wgmesh-{interface}"
 
 
-def removal(interface: str) -> str:
+def removal_ruleset(interface: str) -> str:
     """What has `nft` remove the table, whether or not it is there."""
     name = table_name(interface)
     return f"table inet {name}\ndelete table inet {name}\n"
@@ -34,7 +34,7 @@ def ruleset(interface: str, mtu: int, paths: Iterable[Route] = ()) -> str:
     it is held to the path there: `paths` where those carry less than `mtu`, the interface's.
     """
     narrow = [
-        f'iifname "{interface}" {_FAMILY[path.destination.version]} saddr {path.destination} {_SYN} {_segment(path)}'
+        f'iifname "{interface}" {_FAMILY[path.destination.version]} saddr {path.destination} {_SYN} {_mss(path)}'
         for path in paths
         if path.mtu is not None
     ]
@@ -44,7 +44,7 @@ def ruleset(interface: str, mtu: int, paths: Iterable[Route] = ()) -> str:
     ]
     rules = "".join(f"    {rule}\n" for rule in (f'oifname "{interface}" {_SYN} rt mtu', *narrow, *wide))
     return (
-        f"{removal(interface)}"
+        f"{removal_ruleset(interface)}"
         f"table inet {table_name(interface)} {{\n"
         "  chain forward {\n"
         "    type filter hook forward priority mangle; policy accept;\n"
@@ -54,8 +54,8 @@ def ruleset(interface: str, mtu: int, paths: Iterable[Route] = ()) -> str:
     )
 
 
-def _segment(path: Route) -> int:
-    if path.segment is not None:
-        return path.segment
+def _mss(path: Route) -> int:
+    if path.advmss is not None:
+        return path.advmss
     assert path.mtu is not None
     return path.mtu - SEGMENT_HEADERS_BYTES[path.destination.version]

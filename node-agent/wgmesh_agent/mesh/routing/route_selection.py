@@ -10,26 +10,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wgmesh_agent.mesh.membership.claims import Binding
-from wgmesh_agent.wireguard.allowed_ips import Held, disjoint
+from wgmesh_agent.wireguard.allowed_ips import AllowedIPIndex, merged
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Network
 
 
 @dataclass(frozen=True, slots=True)
-class RouteRefusal:
+class RouteRejection:
     """`node` was given `route`, which overlaps `held` of `holder`: another member, or what is said of this machine."""
 
     node: str
     route: Network
-    held: Network
-    holder: str
+    existing: Network
+    owner: str
 
     def __str__(self) -> str:
-        return f"the route {self.route} of {self.node} overlaps {self.held}, which is {self.holder}"
+        return f"the route {self.route} of {self.node} overlaps {self.existing}, which is {self.owner}"
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class LocalRoutes:
     """What no member's route may touch: the mesh's `ranges`, `connected` networks, `routes` this node announces."""
 
     ranges: tuple[Network, ...]
@@ -38,20 +38,20 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class RouteSelection:
     """Routes to program by member's key, and those refused."""
 
     by_key: dict[PublicKey, tuple[Network, ...]]
-    refusals: tuple[RouteRefusal, ...]
+    rejections: tuple[RouteRejection, ...]
 
 
-def granted(bindings: Iterable[Binding], own: Own) -> Granted:
+def select_routes(bindings: Iterable[Binding], own: LocalRoutes) -> RouteSelection:
     """Who was bound first keeps a route; two of one moment go by name. O(n log n) in the number of routes."""
-    held: dict[int, Held[str]] = {4: Held(), 6: Held()}
-    for network in disjoint((*own.ranges, *own.routes, *own.connected)):
-        held[network.version].hold(network, "this machine's or the mesh's own")
+    held: dict[int, AllowedIPIndex[str]] = {4: AllowedIPIndex(), 6: AllowedIPIndex()}
+    for network in merged((*own.ranges, *own.routes, *own.connected)):
+        held[network.version].add(network, "this machine's or the mesh's own")
     by_key: dict[PublicKey, tuple[Network, ...]] = {}
-    refusals: list[RouteRefusal] = []
+    refusals: list[RouteRejection] = []
     routed = (binding for binding in bindings if binding.claim.routes)
     for binding in sorted(routed, key=lambda b: (b.since, b.claim.node, str(b.claim.public_key))):
         claim = binding.claim
@@ -59,10 +59,10 @@ def granted(bindings: Iterable[Binding], own: Own) -> Granted:
         for route in claim.routes or ():
             found = held[route.version].overlapping(route)
             if found is None:
-                held[route.version].hold(route, f"routed to {claim.node}")
+                held[route.version].add(route, f"routed to {claim.node}")
                 taken.append(route)
             else:
-                refusals.append(RouteRefusal(claim.node, route, *found))
+                refusals.append(RouteRejection(claim.node, route, *found))
         if taken:
             by_key[claim.public_key] = tuple(taken)
-    return Granted(by_key, tuple(refusals))
+    return RouteSelection(by_key, tuple(refusals))

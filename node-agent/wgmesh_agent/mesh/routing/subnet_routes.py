@@ -7,30 +7,35 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from wgmesh_agent.linux.ip_forwarding import Forwarding, Role
-from wgmesh_agent.linux.route_lookup import connected_networks, leaving_interface
+from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
+from wgmesh_agent.linux.route_lookup import connected_networks, egress_interface
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.routing.route_selection import Granted, Own, RouteRefusal, granted
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.routing.route_selection import (
+    LocalRoutes,
+    RouteRejection,
+    RouteSelection,
+    select_routes,
+)
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import IPAddress, Network, Route
 from wgmesh_agent.wireguard.mtu import path_route, path_routes
 
 log = structlog.get_logger()
-LOOK_SECONDS = 15.0
+POLL_INTERVAL_SECONDS = 15.0
 
 
-class Beyond:
+class SubnetRoutes:
     """One instance a node."""
 
     def __init__(
         self,
         interface: str,
         ledger: Ledger,
-        refusals: Refusals,
+        refusals: RejectionLog,
         announced: tuple[Network, ...],
-        forwarding: Forwarding,
+        forwarding: IPForwarding,
         changed: Callable[[], None],
     ) -> None:
         """
@@ -45,39 +50,39 @@ class Beyond:
         self._changed = changed
         self._connected: tuple[Network, ...] = ()
         self._complaints: set[str] = set()
-        self._known: frozenset[RouteRefusal] = frozenset()
-        self.announced = announced
-        self.refused: tuple[RouteRefusal, ...] = ()
-        self.taken: Mapping[PublicKey, Sequence[Network]] = {}
+        self._known: frozenset[RouteRejection] = frozenset()
+        self.advertised = announced
+        self.rejected: tuple[RouteRejection, ...] = ()
+        self.installed: Mapping[PublicKey, Sequence[Network]] = {}
         """What was answered to `granted` last."""
 
-    def announce(self, routes: tuple[Network, ...]) -> None:
+    def set_advertised(self, routes: tuple[Network, ...]) -> None:
         """The mesh gives this node other networks than before."""
-        if routes != self.announced:
+        if routes != self.advertised:
             log.info("routes of this node", routes=[str(route) for route in routes])
-            self.announced = routes
+            self.advertised = routes
             self._changed()
 
-    def granted(self) -> Mapping[PublicKey, Sequence[Network]]:
+    def allowed_ips(self) -> Mapping[PublicKey, Sequence[Network]]:
         """The routes to program by member's key. What is refused for the first time is counted and logged."""
-        found = self._granted()
-        self.refused = found.refusals
-        for refusal in found.refusals:
+        found = self._selection()
+        self.rejected = found.rejections
+        for refusal in found.rejections:
             if refusal not in self._known:
-                self._refusals.count("route_overlap", str(refusal))
-        self._known = frozenset(found.refusals)
-        self.taken = found.by_key
+                self._refusals.record("route_overlap", str(refusal))
+        self._known = frozenset(found.rejections)
+        self.installed = found.by_key
         return found.by_key
 
-    def paths(self, reduced: Mapping[IPAddress, int]) -> tuple[Route, ...]:
+    def peer_routes(self, reduced: Mapping[IPAddress, int]) -> tuple[Route, ...]:
         """The routes to members whose path carries less. `reduced`: how much, by primary mesh address."""
         bindings = ((address, self._ledger.by_address(address)) for address in reduced)
         return path_routes(reduced, {a: binding.claim.addresses for a, binding in bindings if binding})
 
-    def routes(self, reduced: Mapping[IPAddress, int]) -> tuple[Route, ...]:
+    def device_routes(self, reduced: Mapping[IPAddress, int]) -> tuple[Route, ...]:
         """What belongs into the routing table. `reduced`: what passes to a peer, by its primary mesh address."""
         routes = []
-        for key, networks in self._granted().by_key.items():
+        for key, networks in self._selection().by_key.items():
             binding = self._ledger.by_key(key)
             mtu = reduced.get(binding.claim.addresses[0]) if binding is not None else None
             routes += [Route(network) if mtu is None else path_route(network, mtu) for network in networks]
@@ -85,44 +90,46 @@ class Beyond:
 
     async def start(self) -> None:
         """Learns what this machine is connected to."""
-        self._connected = await self._look()
+        self._connected = await self._read_connected_networks()
 
     async def run(self) -> None:
         """Looks now and then what this machine is connected to, and keeps forwarding as announced routes need it."""
         while True:
-            await asyncio.to_thread(self._settle_forwarding)
-            await asyncio.sleep(LOOK_SECONDS)
-            connected = await self._look()
+            await asyncio.to_thread(self._update_forwarding)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            connected = await self._read_connected_networks()
             if connected != self._connected:
                 self._connected = connected
                 self._changed()
 
-    def _granted(self) -> Granted:
-        return granted(self._ledger, Own(self._ledger.own.ranges, self._connected, self.announced))
+    def _selection(self) -> RouteSelection:
+        return select_routes(
+            self._ledger, LocalRoutes(self._ledger.local.ranges, self._connected, self.advertised)
+        )
 
-    async def _look(self) -> tuple[Network, ...]:
+    async def _read_connected_networks(self) -> tuple[Network, ...]:
         try:
             return await connected_networks(without=self._interface)
         except KernelError as error:
             log.warning("connected networks not known", why=str(error))
             return self._connected
 
-    def _settle_forwarding(self) -> None:
+    def _update_forwarding(self) -> None:
         interfaces = set()
-        for network in self.announced:
+        for network in self.advertised:
             try:
-                interface = leaving_interface(network)
+                interface = egress_interface(network)
             except KernelError as error:
                 log.warning("announced, and not reached from here", route=str(network), why=str(error))
             else:
                 if network.version == 4:
                     interfaces.add(interface)
-        self._complain(self._forwarding.unable(self.announced))
-        self._forward(self.announced, interfaces)
+        self._complain(self._forwarding.why_not(self.advertised))
+        self._forward(self.advertised, interfaces)
 
     def _forward(self, networks: Sequence[Network], interfaces: Iterable[str]) -> None:
         try:
-            self._forwarding.need(Role.GATEWAY, networks, interfaces)
+            self._forwarding.require(ForwardingPurpose.GATEWAY, networks, interfaces)
         except (KernelError, OSError) as error:
             self._complain(str(error))
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from wgmesh_operator.decisions.model import ClusterNode
 
-GONE_AFTER = timedelta(seconds=60)
+REPLACE_AFTER = timedelta(seconds=60)
 """How long a node is not ready before its bootstrap duty is given to another; a reboot is quicker."""
 
 
@@ -30,13 +30,13 @@ class Candidate:
     serving: bool = True
 
 
-def gone_at(node: ClusterNode) -> datetime | None:
+def replaceable_at(node: ClusterNode) -> datetime | None:
     """When a node that is not ready counts as gone; None for one that is ready."""
-    return None if node.ready else node.changed + GONE_AFTER
+    return None if node.ready else node.changed + REPLACE_AFTER
 
 
 def is_alive(node: ClusterNode, now: datetime) -> bool:
-    gone = gone_at(node)
+    gone = replaceable_at(node)
     return gone is None or now < gone
 
 

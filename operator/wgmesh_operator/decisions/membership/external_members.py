@@ -12,20 +12,20 @@ from wgmesh_api.report import ExternalReport, NodeReport
 from wgmesh_api.roster import API_VERSION
 from wgmesh_operator.decisions.actions import Apply, Kind
 from wgmesh_operator.decisions.faults import Border, Faults
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
 from wgmesh_operator.decisions.model import Member
 
 MESSAGE_LIMIT = 1024
 
 
-def plan_external_statuses(
-    members: Mapping[str, Member], refused: Mapping[str, Problem], now: datetime, faults: Faults
+def plan_external_member_statuses(
+    members: Mapping[str, Member], refused: Mapping[str, SpecConflict], now: datetime, faults: Faults
 ) -> list[Apply]:
     """The statuses that differ from what is known now. `refused`: those that are no members, and why."""
     outside = [member for member in members.values() if member.roster.external and not member.roster.deleting]
     if not outside:
         return []
-    known = reports_on_externals(members)
+    known = reports_by_external_member(members)
     unheard: dict[str, int] = {}
     joined = 0
     for member in members.values():
@@ -59,7 +59,7 @@ def _apply(name: str, status: dict[str, Any]) -> Apply:
     return Apply(Kind.MEMBER, manifest, "status")
 
 
-def reports_on_externals(members: Mapping[str, Member]) -> dict[str, list[ExternalReport]]:
+def reports_by_external_member(members: Mapping[str, Member]) -> dict[str, list[ExternalReport]]:
     """What bootstrap nodes report of each external member; a report about an earlier one of its name is passed over.
 
     The spec, which the operator alone writes for nodes of the cluster, says which members may report: the status is

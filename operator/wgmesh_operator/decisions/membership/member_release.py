@@ -10,22 +10,22 @@ from wgmesh_api.roster import LEAVE_FINALIZER
 from wgmesh_operator.decisions.actions import Action, Kind, SetFinalizers
 from wgmesh_operator.decisions.model import ClusterNode, Member
 
-LEAVE_WITHIN = timedelta(seconds=60)
+LEAVE_DEADLINE = timedelta(seconds=60)
 """How long an agent has for leaving gracefully before its WgMeshNode goes without it."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeavingPlan:
+class MemberReleasePlan:
     """`waiting_for`: nodes whose agents are still to answer."""
 
     actions: list[Action]
     waiting_for: list[str]
-    again_at: datetime | None
+    requeue_at: datetime | None
 
 
-def plan_leaving(
+def plan_member_release(
     members: Iterable[Member], nodes: Mapping[str, ClusterNode], *, has_agents: bool, now: datetime
-) -> LeavingPlan:
+) -> MemberReleasePlan:
     """Release what can be released. `has_agents`: the mesh's agents are deployed."""
     actions: list[Action] = []
     waiting: list[str] = []
@@ -34,17 +34,17 @@ def plan_leaving(
         since = member.roster.deleting_since
         if since is None or LEAVE_FINALIZER not in member.finalizers:
             continue
-        if _may_go(member, nodes, has_agents=has_agents) or now >= since + LEAVE_WITHIN:
+        if _can_be_released(member, nodes, has_agents=has_agents) or now >= since + LEAVE_DEADLINE:
             rest = tuple(name for name in member.finalizers if name != LEAVE_FINALIZER)
             actions.append(SetFinalizers(Kind.MEMBER, member.roster.name, rest, member.resource_version))
         else:
             waiting.append(member.roster.node)
-            end = since + LEAVE_WITHIN
+            end = since + LEAVE_DEADLINE
             again_at = end if again_at is None or end < again_at else again_at
-    return LeavingPlan(actions, sorted(waiting), again_at)
+    return MemberReleasePlan(actions, sorted(waiting), again_at)
 
 
-def _may_go(member: Member, nodes: Mapping[str, ClusterNode], *, has_agents: bool) -> bool:
+def _can_be_released(member: Member, nodes: Mapping[str, ClusterNode], *, has_agents: bool) -> bool:
     roster = member.roster
     # a machine outside is cut off by the others; it has no access to the API to say that it has gone
     return roster.external or not has_agents or roster.node not in nodes or roster.report.phase == "Left"

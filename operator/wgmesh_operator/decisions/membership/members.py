@@ -22,7 +22,7 @@ from wgmesh_operator.decisions.faults import Border, Faults
 from wgmesh_operator.decisions.membership import bootstraps
 from wgmesh_operator.decisions.membership.addresses import RangeExhausted, allocate, usable
 from wgmesh_operator.decisions.membership.routes import plan_routes
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
 from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, MeshObject
 
 
@@ -34,14 +34,14 @@ class MembersPlan:
     """
 
     actions: list[Action] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    conflicts: list[SpecConflict] = field(default_factory=list)
     bootstraps: frozenset[str] = frozenset()
-    again_at: datetime | None = None
-    refused: dict[str, Problem] = field(default_factory=dict)
+    requeue_at: datetime | None = None
+    refused: dict[str, SpecConflict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _DesiredMember:
     node: str
     addresses: tuple[IPAddress, ...]
     bootstrap: bool
@@ -70,8 +70,8 @@ def plan_members(
     nameable = {name for name in selected if is_node_name(name)}
     if nameable != selected:
         odd = sorted(selected - nameable)
-        plan.problems.append(
-            Problem(
+        plan.conflicts.append(
+            SpecConflict(
                 "NodeNameTooLong",
                 f"{len(odd)} nodes such as {odd[0]} have names a certificate cannot carry (over 64 characters):"
                 " exclude them by nodeSelector",
@@ -79,12 +79,14 @@ def plan_members(
         )
     externals = {name for name, member in members.items() if member.roster.external}
     routes, overlapping = plan_routes(mesh, nodes, nameable | externals)
-    plan.problems.extend(overlapping)
+    plan.conflicts.extend(overlapping)
     chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
-    plan.problems.extend(_idle_bootstraps(members, chosen))
-    plan.problems.extend(_without_metrics(members))
-    plan.problems.extend(
-        Problem("EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}")
+    plan.conflicts.extend(_idle_bootstraps(members, chosen))
+    plan.conflicts.extend(_without_metrics(members))
+    plan.conflicts.extend(
+        SpecConflict(
+            "EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}"
+        )
         for name in sorted(nameable)
         if nodes[name].endpoint_error
     )
@@ -101,7 +103,7 @@ def plan_members(
                 continue
             problem = _problem_of(mesh, member, holders, is_node=name in nameable) if member else None
             if member is not None and problem is not None:
-                plan.problems.append(problem)
+                plan.conflicts.append(problem)
                 plan.refused[name] = problem
                 _plan_refused(plan, mesh, member)
                 continue
@@ -113,7 +115,7 @@ def plan_members(
         if member.roster.external or member.roster.deleting or name in nameable or name in unread_nodes:
             continue
         plan.actions.append(Delete(Kind.MEMBER, member.roster.name, member.roster.uid))
-    return MembersPlan(plan.actions, plan.problems, chosen, again_at, plan.refused)
+    return MembersPlan(plan.actions, plan.conflicts, chosen, again_at, plan.refused)
 
 
 def _choose_bootstraps(
@@ -141,7 +143,7 @@ def _choose_bootstraps(
                 serving=member is None or not member.roster.report.not_serving,
             )
         )
-        gone = bootstraps.gone_at(node) if current else None
+        gone = bootstraps.replaceable_at(node) if current else None
         if gone is not None and gone > now and (again_at is None or gone < again_at):
             again_at = gone
     return bootstraps.choose(candidates, mesh.spec.bootstrap.replicas), again_at
@@ -163,8 +165,8 @@ def _plan_member(
         try:
             addresses = allocate(node_object_name(mesh.name, name), mesh.cidrs, taken)
         except RangeExhausted as error:
-            plan.problems.append(
-                Problem(
+            plan.conflicts.append(
+                SpecConflict(
                     "AddressesExhausted",
                     f"{name} has no address: {error}; remove nodes, or make a mesh with a larger range",
                 )
@@ -172,8 +174,8 @@ def _plan_member(
             return
         taken.update(addresses)
     hint = node.outer if node is not None else None
-    wanted = _Wanted(name, addresses, bootstrap, external, hint, routes)
-    if member is not None and _as_wanted(mesh, member, wanted):
+    wanted = _DesiredMember(name, addresses, bootstrap, external, hint, routes)
+    if member is not None and _matches_desired_spec(mesh, member, wanted):
         return
     plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, wanted)))
     if member is not None and member.roster.bootstrap != bootstrap:
@@ -185,9 +187,9 @@ def _plan_member(
         )
 
 
-def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) -> list[Problem]:
+def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) -> list[SpecConflict]:
     return [
-        Problem(
+        SpecConflict(
             "BootstrapNotServing",
             f"bootstrap node {name} admits no joiners: {reason}: free the port, or set spec.bootstrap.port",
         )
@@ -196,10 +198,10 @@ def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) ->
     ]
 
 
-def _without_metrics(members: Mapping[str, Member]) -> list[Problem]:
+def _without_metrics(members: Mapping[str, Member]) -> list[SpecConflict]:
     """One that has left reports nothing more."""
     return [
-        Problem("MetricsNotServed", f"{name} serves no health and no metrics: {report.metrics_problem}")
+        SpecConflict("MetricsNotServed", f"{name} serves no health and no metrics: {report.metrics_problem}")
         for name in sorted(members)
         if (report := members[name].roster.report).metrics_problem and report.phase == "Joined"
     ]
@@ -210,7 +212,9 @@ def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
     roster = member.roster
     if not roster.routes:
         return
-    manifest = member_manifest(mesh, _Wanted(roster.node, roster.addresses, False, roster.external, None))
+    manifest = member_manifest(
+        mesh, _DesiredMember(roster.node, roster.addresses, False, roster.external, None)
+    )
     if LEAVE_FINALIZER not in member.finalizers:
         # the finalizer would say that it was accepted
         manifest["metadata"] = {"name": roster.name}
@@ -219,21 +223,23 @@ def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
 
 def _problem_of(
     mesh: MeshObject, member: Member, holders: AddressHolders, *, is_node: bool
-) -> Problem | None:
+) -> SpecConflict | None:
     """What keeps a WgMeshNode, which people may write as well, from being a member."""
     roster = member.roster
-    found: Problem | None = None
+    found: SpecConflict | None = None
     if roster.external and is_node:
-        found = Problem("NameTaken", f"{roster.node} is also a node of the cluster")
+        found = SpecConflict("NameTaken", f"{roster.node} is also a node of the cluster")
     for address in roster.addresses:
         if found is not None:
             break
         holder = holders.holder(address)
         if not any(usable(address, network) for network in mesh.cidrs):
             ranges = " or ".join(str(network) for network in mesh.cidrs)
-            found = Problem("AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}")
+            found = SpecConflict(
+                "AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}"
+            )
         elif holder is not None and holder.name != roster.name:
-            found = Problem("AddressTaken", f"{roster.node} asks for {address} of {holder.node}")
+            found = SpecConflict("AddressTaken", f"{roster.node} asks for {address} of {holder.node}")
     if found is None:
         return None
     otherwise = "name" if found.reason == "NameTaken" else "address"
@@ -245,7 +251,7 @@ def _problem_of(
     return replace(found, message=f"{found.message}: {remedy}", member=roster.name, uid=roster.uid)
 
 
-def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:
+def _matches_desired_spec(mesh: MeshObject, member: Member, wanted: _DesiredMember) -> bool:
     roster = member.roster
     return (
         roster.addresses == wanted.addresses
@@ -258,7 +264,7 @@ def _as_wanted(mesh: MeshObject, member: Member, wanted: _Wanted) -> bool:
     )
 
 
-def member_manifest(mesh: MeshObject, wanted: _Wanted) -> Json:
+def member_manifest(mesh: MeshObject, wanted: _DesiredMember) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": Kind.MEMBER.value,

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from wgmesh_api.fields import IPNetwork
 from wgmesh_api.values import parse_network
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
 from wgmesh_operator.decisions.model import ClusterNode, MeshObject
 
 Routes = Mapping[str, tuple[IPNetwork, ...]]
@@ -15,14 +15,14 @@ Routes = Mapping[str, tuple[IPNetwork, ...]]
 
 def plan_routes(
     mesh: MeshObject, nodes: Mapping[str, ClusterNode], names: AbstractSet[str]
-) -> tuple[Routes, list[Problem]]:
+) -> tuple[Routes, list[SpecConflict]]:
     """The routes of each of the members called `names`, and those that are given to nobody because they overlap.
 
     Pods' ranges go before networks of the spec, and those in their order.
     """
     assert mesh.spec is not None
     given: dict[str, list[IPNetwork]] = {}
-    problems: list[Problem] = []
+    problems: list[SpecConflict] = []
     held = [(network, "the mesh's own range") for network in mesh.cidrs]
     for name, network in _asked(mesh, nodes, names):
         other = next(
@@ -30,7 +30,7 @@ def plan_routes(
         )
         if other is not None:
             problems.append(
-                Problem(
+                SpecConflict(
                     "RouteOverlap", f"{network} of {name} is not routed, as it overlaps {other}: name another"
                 )
             )

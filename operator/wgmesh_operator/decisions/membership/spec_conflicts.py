@@ -13,7 +13,7 @@ from wgmesh_operator.decisions.model import ClusterState, MeshObject
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SpecConflict:
     """Something a person must see to. A `blocking` one keeps a mesh that is not deployed yet from being so.
 
     `member` and `uid` are name and uid of the WgMeshNode at fault, which gets an Event; empty: none.
@@ -26,9 +26,9 @@ class Problem:
     uid: str = ""
 
 
-def problems(mesh: MeshObject, state: ClusterState, members: AbstractSet[str]) -> list[Problem]:
+def find_conflicts(mesh: MeshObject, state: ClusterState, members: AbstractSet[str]) -> list[SpecConflict]:
     """Every overlap of `mesh` with others. `members` are the names of its nodes."""
-    found: list[Problem] = []
+    found: list[SpecConflict] = []
     for other in sorted(state.meshes.values(), key=lambda o: (o.created, o.name)):
         if (
             other.name == mesh.name
@@ -43,11 +43,11 @@ def problems(mesh: MeshObject, state: ClusterState, members: AbstractSet[str]) -
 
 def _with_mesh(
     mesh: MeshObject, other: MeshObject, state: ClusterState, members: AbstractSet[str]
-) -> Iterator[Problem]:
+) -> Iterator[SpecConflict]:
     for own in mesh.cidrs:
         for theirs in other.cidrs:
             if _overlap(own, theirs):
-                yield Problem(
+                yield SpecConflict(
                     "CIDROverlap",
                     f"{own} overlaps {theirs} of mesh {other.name}: delete this mesh and make it with another"
                     " range",
@@ -55,13 +55,13 @@ def _with_mesh(
                 )
     assert mesh.spec is not None
     assert other.spec is not None
-    clashes = sorted(_clashes(mesh.spec, other.spec))
+    clashes = sorted(_port_conflicts(mesh.spec, other.spec))
     if not clashes:
         return
     shared_nodes = members & selected(other.spec, state.nodes)
     if shared_nodes:
         for own_field, port, their_field in clashes:
-            yield Problem(
+            yield SpecConflict(
                 "PortConflict",
                 f"{own_field} {port} is {their_field} of mesh {other.name} on {_some(shared_nodes)}:"
                 " set another port",
@@ -69,19 +69,19 @@ def _with_mesh(
             )
 
 
-def _with_cluster(mesh: MeshObject, state: ClusterState) -> Iterator[Problem]:
+def _with_cluster(mesh: MeshObject, state: ClusterState) -> Iterator[SpecConflict]:
     fix = "delete this mesh and make it with a range the cluster doesn't use"
     for own in mesh.cidrs:
         for services in state.service_cidrs:
             if _overlap(own, services):
-                yield Problem(
+                yield SpecConflict(
                     "CIDROverlap", f"{own} overlaps the services' range {services}: {fix}", blocking=True
                 )
         first, last, version = int(own.network_address), int(own.broadcast_address), own.version
         for node in state.nodes.values():
             pods = next((pods for pods in node.pod_cidrs if _overlap(own, pods)), None)
             if pods is not None:
-                yield Problem(
+                yield SpecConflict(
                     "CIDROverlap",
                     f"{own} overlaps the pods' range {pods} of {node.name}: {fix}",
                     blocking=True,
@@ -92,7 +92,7 @@ def _with_cluster(mesh: MeshObject, state: ClusterState) -> Iterator[Problem]:
                 (a for a in node.addresses if a.version == version and first <= int(a) <= last), None
             )
             if inside is not None:
-                yield Problem(
+                yield SpecConflict(
                     "CIDROverlap",
                     f"{own} has node {node.name}'s own address {inside} in it: {fix}",
                     blocking=True,
@@ -108,7 +108,7 @@ def _overlap(a: IPNetwork, b: IPNetwork) -> bool:
     )
 
 
-def _clashes(own: WgMeshSpec, theirs: WgMeshSpec) -> Iterator[tuple[str, int, str]]:
+def _port_conflicts(own: WgMeshSpec, theirs: WgMeshSpec) -> Iterator[tuple[str, int, str]]:
     for (protocol, port), field in _node_ports(own).items():
         other = _node_ports(theirs).get((protocol, port)) or _mesh_ports(theirs).get((protocol, port))
         if other is not None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from wgmesh_api.roster import agent_service_account
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Json
-from wgmesh_operator.decisions.agent_defaults import Deployment
-from wgmesh_operator.decisions.drift import rendered
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
+from wgmesh_operator.decisions.drift import with_digest
 from wgmesh_operator.decisions.model import MeshObject
 from wgmesh_operator.decisions.rendering import pods
 
@@ -19,7 +19,7 @@ GRACE_SECONDS = 30
 
 
 def daemon_set(
-    mesh: MeshObject, deployment: Deployment, *, node_selector: Mapping[str, str] | None = None
+    mesh: MeshObject, deployment: AgentDefaults, *, node_selector: Mapping[str, str] | None = None
 ) -> Json:
     """`node_selector` is used instead of the mesh's own while nodes it excludes have still to leave."""
     spec = pods.spec_of(mesh)
@@ -29,7 +29,7 @@ def daemon_set(
         placement.pop("nodeSelector", None)
         if node_selector:
             placement["nodeSelector"] = dict(node_selector)
-    return rendered(
+    return with_digest(
         {
             "apiVersion": "apps/v1",
             "kind": "DaemonSet",
@@ -69,7 +69,7 @@ def _secret_volume(name: str, secret: str) -> Json:
     return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": 0o400}}
 
 
-def _container(mesh: MeshObject, deployment: Deployment) -> Json:
+def _container(mesh: MeshObject, deployment: AgentDefaults) -> Json:
     spec = pods.spec_of(mesh)
     resources = {k: v for k, v in spec.agent.resources.model_dump(by_alias=True).items() if v}
     return {
@@ -123,7 +123,7 @@ def selector(mesh: str, component: str) -> Json:
     }
 
 
-def service_account(mesh: MeshObject, deployment: Deployment) -> Json:
+def service_account(mesh: MeshObject, deployment: AgentDefaults) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -136,7 +136,7 @@ def service_account(mesh: MeshObject, deployment: Deployment) -> Json:
     }
 
 
-def binding(mesh: MeshObject, deployment: Deployment) -> Json:
+def binding(mesh: MeshObject, deployment: AgentDefaults) -> Json:
     """What the agents' account may do is the chart's ClusterRole."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

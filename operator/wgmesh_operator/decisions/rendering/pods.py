@@ -6,7 +6,7 @@ from typing import Any
 
 from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions.actions import Json
-from wgmesh_operator.decisions.agent_defaults import Deployment
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.model import MeshObject
 
 _TUN = ("tun", "/dev/net/tun", {"hostPath": {"path": "/dev/net/tun", "type": "CharDevice"}})
@@ -38,14 +38,14 @@ def spec_of(mesh: MeshObject) -> WgMeshSpec:
     return mesh.spec
 
 
-def image(spec: WgMeshSpec, deployment: Deployment) -> Json:
+def image(spec: WgMeshSpec, deployment: AgentDefaults) -> Json:
     return {
         "image": spec.agent.image or deployment.agent_image,
         "imagePullPolicy": spec.agent.image_pull_policy or deployment.image_pull_policy,
     }
 
 
-def placement(spec: WgMeshSpec, deployment: Deployment) -> Json:
+def placement(spec: WgMeshSpec, deployment: AgentDefaults) -> Json:
     """Where the pods run, and how important they are."""
     placed: Json = {
         "hostNetwork": True,

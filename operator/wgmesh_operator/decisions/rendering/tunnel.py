@@ -11,8 +11,8 @@ from typing import Any
 
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Json
-from wgmesh_operator.decisions.agent_defaults import Deployment
-from wgmesh_operator.decisions.drift import rendered
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
+from wgmesh_operator.decisions.drift import with_digest
 from wgmesh_operator.decisions.model import MeshObject
 from wgmesh_operator.decisions.rendering import pods
 from wgmesh_operator.decisions.rendering.agent import selector
@@ -24,7 +24,7 @@ RESTARTED = f"{names.RESTART_TUNNELS}-done"
 
 def daemon_set(
     mesh: MeshObject,
-    deployment: Deployment,
+    deployment: AgentDefaults,
     live: Mapping[str, Any] | None,
     *,
     node_selector: Mapping[str, str] | None = None,
@@ -45,7 +45,7 @@ def daemon_set(
         if restarting
         else {"type": "OnDelete"}
     )
-    return rendered(
+    return with_digest(
         {
             "apiVersion": "apps/v1",
             "kind": "DaemonSet",
@@ -77,7 +77,7 @@ def daemon_set(
     )
 
 
-def _container(mesh: MeshObject, deployment: Deployment) -> Json:
+def _container(mesh: MeshObject, deployment: AgentDefaults) -> Json:
     spec = pods.spec_of(mesh)
     return {
         "name": "tunnel",

@@ -18,44 +18,44 @@ from typing import Any
 
 from wgmesh_api.fields import read_list, read_text, write_time
 from wgmesh_operator.decisions.actions import Emit, Json, Kind
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
 from wgmesh_operator.decisions.model import MeshObject
-from wgmesh_operator.decisions.status.mesh_summary import Tally
+from wgmesh_operator.decisions.status.mesh_summary import MeshSummary
 
 _MESSAGE_LIMIT = 1024
-STARTING_FOR = timedelta(minutes=2)
+STARTUP_GRACE = timedelta(minutes=2)
 """How long pods that do not run yet and links that are silent yet need nobody's care in a mesh never whole before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Condition:
     """One condition before it has a time."""
 
     type: str
-    holds: bool
+    is_true: bool
     reason: str
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class StatusInputs:
     """What judgements are made from.
 
     `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
     """
 
-    tally: Tally
-    problems: Sequence[Problem]
+    summary: MeshSummary
+    problems: Sequence[SpecConflict]
     blocked: bool
     agents: tuple[int, int]
     bootstraps_wanted: int
     authority_error: str = ""
-    rolling_over: bool = False
+    ca_rotating: bool = False
     leaving: Sequence[str] = ()
     starting: bool = False
 
 
-def judge(outlook: Outlook) -> list[Judgement]:
+def evaluate(outlook: StatusInputs) -> list[Condition]:
     return [
         _ready(outlook),
         _certificates_ready(outlook),
@@ -65,90 +65,97 @@ def judge(outlook: Outlook) -> list[Judgement]:
     ]
 
 
-def _ready(outlook: Outlook) -> Judgement:
-    tally, kind = outlook.tally, "Ready"
+def _ready(outlook: StatusInputs) -> Condition:
+    tally, kind = outlook.summary, "Ready"
     if outlook.blocked:
         problem = next(p for p in outlook.problems if p.blocking)
-        return Judgement(kind, False, problem.reason, problem.message)
+        return Condition(kind, False, problem.reason, problem.message)
     if outlook.authority_error:
-        return Judgement(kind, False, "CAUnusable", outlook.authority_error)
+        return Condition(kind, False, "CAUnusable", outlook.authority_error)
     if tally.nodes == 0:
-        return Judgement(kind, False, "NoNodes", "no node matches nodeSelector and tolerations")
-    if tally.waiting:
-        joined = tally.nodes - tally.waiting.count
-        return Judgement(
-            kind, False, "NodesJoining", f"{joined} of {tally.nodes} have joined; waiting for {tally.waiting}"
+        return Condition(kind, False, "NoNodes", "no node matches nodeSelector and tolerations")
+    if tally.not_joined:
+        joined = tally.nodes - tally.not_joined.count
+        return Condition(
+            kind,
+            False,
+            "NodesJoining",
+            f"{joined} of {tally.nodes} have joined; waiting for {tally.not_joined}",
         )
     if tally.ready_bootstraps == 0:
-        return Judgement(kind, False, "NoBootstrap", "no bootstrap node is ready: nobody can enter")
-    return Judgement(kind, True, "NodesJoined", f"{tally.ready} of {tally.nodes} members are ready")
+        return Condition(kind, False, "NoBootstrap", "no bootstrap node is ready: nobody can enter")
+    return Condition(kind, True, "NodesJoined", f"{tally.ready} of {tally.nodes} members are ready")
 
 
-def _certificates_ready(outlook: Outlook) -> Judgement:
-    tally, kind = outlook.tally, "CertificatesReady"
+def _certificates_ready(outlook: StatusInputs) -> Condition:
+    tally, kind = outlook.summary, "CertificatesReady"
     if outlook.authority_error:
-        return Judgement(kind, False, "CAUnusable", outlook.authority_error)
+        return Condition(kind, False, "CAUnusable", outlook.authority_error)
     if outlook.blocked:
-        return Judgement(kind, False, "Blocked", "the mesh is not deployed: see Degraded")
-    if tally.expired:
-        return Judgement(kind, False, "CertificatesExpired", f"those of {tally.expired} have ended")
-    if tally.without_certificate:
-        return Judgement(kind, False, "CertificatesPending", f"{tally.without_certificate} have none yet")
-    if outlook.rolling_over:
-        return Judgement(kind, True, "CARollingOver", "all have one; a new CA is taking over")
-    return Judgement(kind, True, "CertificatesIssued", "all have one")
+        return Condition(kind, False, "Blocked", "the mesh is not deployed: see Degraded")
+    if tally.certificates_expired:
+        return Condition(
+            kind, False, "CertificatesExpired", f"those of {tally.certificates_expired} have ended"
+        )
+    if tally.certificates_missing:
+        return Condition(kind, False, "CertificatesPending", f"{tally.certificates_missing} have none yet")
+    if outlook.ca_rotating:
+        return Condition(kind, True, "CARollingOver", "all have one; a new CA is taking over")
+    return Condition(kind, True, "CertificatesIssued", "all have one")
 
 
-def _fully_meshed(outlook: Outlook) -> Judgement:
-    tally, kind = outlook.tally, "FullyMeshed"
+def _fully_meshed(outlook: StatusInputs) -> Condition:
+    tally, kind = outlook.summary, "FullyMeshed"
     if outlook.blocked or tally.nodes == 0:
-        return Judgement(kind, False, "NoNodes", "there are no members")
+        return Condition(kind, False, "NoNodes", "there are no members")
     if tally.fully_meshed:
         relayed = f", {tally.relayed} of them through a relay" if tally.relayed else ""
-        return Judgement(kind, True, "AllLinksHeard", f"{tally.heard} of {tally.links} links{relayed}")
-    missing = tally.links - tally.heard
-    if tally.waiting:
-        return Judgement(kind, False, "NodesJoining", f"waiting for {tally.waiting}")
+        return Condition(kind, True, "AllLinksHeard", f"{tally.links_up} of {tally.links} links{relayed}")
+    missing = tally.links - tally.links_up
+    if tally.not_joined:
+        return Condition(kind, False, "NodesJoining", f"waiting for {tally.not_joined}")
     if tally.down:
-        return Judgement(kind, False, "NodesDown", f"{tally.down} down; {missing} links are not heard")
+        return Condition(kind, False, "NodesDown", f"{tally.down} down; {missing} links are not heard")
     if outlook.starting:
-        return Judgement(kind, False, "LinksComingUp", f"{missing} of {tally.links} links are not heard yet")
-    named = f": {tally.broken}" if tally.broken else ""
-    return Judgement(kind, False, "LinksDown", f"{missing} links are not heard{named}")
+        return Condition(kind, False, "LinksComingUp", f"{missing} of {tally.links} links are not heard yet")
+    named = f": {tally.links_down}" if tally.links_down else ""
+    return Condition(kind, False, "LinksDown", f"{missing} links are not heard{named}")
 
 
-def _degraded(outlook: Outlook) -> Judgement:
-    tally, kind = outlook.tally, "Degraded"
+def _degraded(outlook: StatusInputs) -> Condition:
+    tally, kind = outlook.summary, "Degraded"
     if outlook.problems:
         first = outlook.problems[0]
         message = "; ".join(problem.message for problem in outlook.problems)
-        return Judgement(kind, True, first.reason, message)
+        return Condition(kind, True, first.reason, message)
     if outlook.authority_error:
-        return Judgement(kind, True, "CAUnusable", outlook.authority_error)
-    if tally.expired:
-        return Judgement(kind, True, "CertificatesExpired", f"those of {tally.expired} have ended")
+        return Condition(kind, True, "CAUnusable", outlook.authority_error)
+    if tally.certificates_expired:
+        return Condition(
+            kind, True, "CertificatesExpired", f"those of {tally.certificates_expired} have ended"
+        )
     if tally.down:
-        return Judgement(kind, True, "NodesDown", f"{tally.down} down")
+        return Condition(kind, True, "NodesDown", f"{tally.down} down")
     if outlook.starting:
-        return Judgement(kind, False, "AsWanted")
+        return Condition(kind, False, "AsWanted")
     ready, wanted = outlook.agents
     if ready < wanted:
-        return Judgement(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
+        return Condition(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
     if 0 < tally.ready_bootstraps < min(outlook.bootstraps_wanted, tally.nodes):
-        return Judgement(
+        return Condition(
             kind,
             True,
             "FewBootstraps",
             f"{tally.ready_bootstraps} of {outlook.bootstraps_wanted} bootstrap nodes are ready",
         )
-    return Judgement(kind, False, "AsWanted")
+    return Condition(kind, False, "AsWanted")
 
 
-def _mtu_mismatch(outlook: Outlook) -> Judgement:
-    narrow, kind = outlook.tally.narrow, "MTUMismatch"
+def _mtu_mismatch(outlook: StatusInputs) -> Condition:
+    narrow, kind = outlook.summary.reduced_mtu, "MTUMismatch"
     if narrow:
-        return Judgement(kind, True, "PathsNarrow", f"{narrow.count} paths carry less: {narrow}")
-    return Judgement(kind, False, "PathsWhole")
+        return Condition(kind, True, "PathsNarrow", f"{narrow.count} paths carry less: {narrow}")
+    return Condition(kind, False, "PathsWhole")
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -157,13 +164,13 @@ def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((one for one in found if one.get("type") == kind), {})
 
 
-def with_times(
-    judgements: Sequence[Judgement], before: Mapping[str, Any], generation: int, now: datetime
+def with_transition_times(
+    judgements: Sequence[Condition], before: Mapping[str, Any], generation: int, now: datetime
 ) -> list[Json]:
     """Conditions as the API has them: the time of those whose status has not changed is kept."""
     conditions = []
     for judgement in judgements:
-        status = "True" if judgement.holds else "False"
+        status = "True" if judgement.is_true else "False"
         previous = condition_of(before, judgement.type)
         since = previous.get("lastTransitionTime") if previous.get("status") == status else None
         conditions.append(
@@ -179,12 +186,12 @@ def with_times(
     return conditions
 
 
-def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
+def transition_events(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
     """Events on what changed since the status the mesh has: from it alone, so a restart repeats nothing."""
     events: dict[str, Emit] = {}
     for condition in conditions:
         previous = condition_of(mesh.status, condition["type"])
-        is_bad = condition["type"] in _BAD
+        is_bad = condition["type"] in _NEGATIVE_POLARITY
         good = (condition["status"] == "True") != is_bad
         same_status = previous.get("status") == condition["status"]
         if same_status and (good or previous.get("reason") == condition["reason"]):
@@ -194,7 +201,7 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
             continue
         reason = _event_reason(condition)
         message = condition["message"] or condition["reason"]
-        warning = not good and condition["reason"] not in _EXPECTED
+        warning = not good and condition["reason"] not in _TRANSIENT_REASONS
         events.setdefault(reason, Emit(Kind.MESH, mesh.name, mesh.uid, reason, message, warning))
     return list(events.values())
 
@@ -202,18 +209,18 @@ def news(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
 def failed_pass(mesh: MeshObject, why: str, now: datetime) -> tuple[Json, Emit]:
     """The status and the Event of a mesh whose pass ends with an exception: all else in the status stays."""
     message = f"the operator cannot look after this mesh: {why}: report this, with the operator's log"
-    judgement = Judgement("Degraded", True, "PassFailed", message)
+    judgement = Condition("Degraded", True, "PassFailed", message)
     others = [
         one
         for one in read_list(mesh.status, "conditions")
         if isinstance(one, Mapping) and one.get("type") != judgement.type
     ]
-    conditions = [*others, *with_times([judgement], mesh.status, mesh.generation, now)]
+    conditions = [*others, *with_transition_times([judgement], mesh.status, mesh.generation, now)]
     event = Emit(Kind.MESH, mesh.name, mesh.uid, judgement.reason, message[:_MESSAGE_LIMIT], warning=True)
     return {**mesh.status, "conditions": conditions}, event
 
 
-def member_news(mesh: MeshObject, problems: Sequence[Problem]) -> list[Emit]:
+def member_news(mesh: MeshObject, problems: Sequence[SpecConflict]) -> list[Emit]:
     """Events on the WgMeshNodes at fault, unless the condition that the mesh has names them already."""
     before = read_text(condition_of(mesh.status, "Degraded"), "message")
     return [
@@ -223,14 +230,14 @@ def member_news(mesh: MeshObject, problems: Sequence[Problem]) -> list[Emit]:
     ]
 
 
-_BAD = frozenset({"Degraded", "MTUMismatch"})
-_EXPECTED = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp", "PathsNarrow"})
+_NEGATIVE_POLARITY = frozenset({"Degraded", "MTUMismatch"})
+_TRANSIENT_REASONS = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp", "PathsNarrow"})
 
 
 def _event_reason(condition: Json) -> str:
     if condition["type"] == "Degraded":
         return str(condition["reason"]) if condition["status"] == "True" else "Recovered"
-    if condition["type"] in _BAD:
+    if condition["type"] in _NEGATIVE_POLARITY:
         return str(condition["reason"])
     if condition["status"] == "True":
         return str(condition["type"])

@@ -9,12 +9,12 @@ from datetime import datetime
 
 from wgmesh_operator.decisions.model import ClusterNode, Member
 
-NAMED = 5
+MAX_NAMED = 5
 """How many members or links are named; the rest is counted."""
 
 
 @dataclass(slots=True)
-class Some:
+class Examples:
     """A few names, and how many there are in all."""
 
     names: list[str] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Some:
 
     def add(self, name: str) -> None:
         self.count += 1
-        if len(self.names) < NAMED:
+        if len(self.names) < MAX_NAMED:
             self.names.append(name)
 
     def __bool__(self) -> bool:
@@ -34,7 +34,7 @@ class Some:
 
 
 @dataclass(slots=True)
-class Tally:
+class MeshSummary:
     """Counts of one mesh. `links` are ordered pairs; `heard` those of which the first hears the second, `relayed` those
     of these that go through a relay.
     """
@@ -42,40 +42,40 @@ class Tally:
     nodes: int = 0
     ready: int = 0
     links: int = 0
-    heard: int = 0
+    links_up: int = 0
     relayed: int = 0
-    waiting: Some = field(default_factory=Some)
+    not_joined: Examples = field(default_factory=Examples)
     """Live members that have not joined."""
-    down: Some = field(default_factory=Some)
+    down: Examples = field(default_factory=Examples)
     """Members that had joined and are not there: their node is not ready, or nobody hears the machine."""
-    without_certificate: Some = field(default_factory=Some)
-    expired: Some = field(default_factory=Some)
-    broken: Some = field(default_factory=Some)
+    certificates_missing: Examples = field(default_factory=Examples)
+    certificates_expired: Examples = field(default_factory=Examples)
+    links_down: Examples = field(default_factory=Examples)
     """Links not heard, as `a -> b: problem`."""
-    narrow: Some = field(default_factory=Some)
+    reduced_mtu: Examples = field(default_factory=Examples)
     """Paths that carry less than the interface sends, as `a -> b: 1216 of 1440 bytes`."""
     ready_bootstraps: int = 0
 
     @property
     def fully_meshed(self) -> bool:
-        return self.nodes > 0 and self.ready == self.nodes and self.heard == self.links
+        return self.nodes > 0 and self.ready == self.nodes and self.links_up == self.links
 
 
-def tally(
+def summarize(
     wanted: AbstractSet[str],
     members: Mapping[str, Member],
     nodes: Mapping[str, ClusterNode],
     bootstraps: AbstractSet[str],
     now: datetime,
-) -> Tally:
+) -> MeshSummary:
     """Counts over the `wanted` nodes of the cluster and those machines outside that have entered once."""
-    names = [*wanted, *_entered(members.values())]
-    total = Tally(nodes=len(names), links=len(names) * (len(names) - 1))
+    names = [*wanted, *_joined_externals(members.values())]
+    total = MeshSummary(nodes=len(names), links=len(names) * (len(names) - 1))
     for name in sorted(names):
         member = members.get(name)
         if member is None or member.roster.deleting:
-            total.waiting.add(name)
-            total.without_certificate.add(name)
+            total.not_joined.add(name)
+            total.certificates_missing.add(name)
             continue
         _count(total, member, nodes.get(name), now)
         if name in bootstraps and is_ready(member, nodes.get(name)) and not member.roster.report.not_serving:
@@ -93,7 +93,7 @@ def is_ready(member: Member, node: ClusterNode | None) -> bool:
     )
 
 
-def _entered(members: Iterable[Member]) -> list[str]:
+def _joined_externals(members: Iterable[Member]) -> list[str]:
     return [
         member.roster.node
         for member in members
@@ -101,25 +101,25 @@ def _entered(members: Iterable[Member]) -> list[str]:
     ]
 
 
-def _count(total: Tally, member: Member, node: ClusterNode | None, now: datetime) -> None:
+def _count(total: MeshSummary, member: Member, node: ClusterNode | None, now: datetime) -> None:
     name, report = member.roster.node, member.roster.report
     external = member.roster.external
     if is_ready(member, node):
         total.ready += 1
-        total.heard += min(report.heard, total.nodes - 1)
+        total.links_up += min(report.heard, total.nodes - 1)
         total.relayed += min(report.relayed, report.heard, total.nodes - 1)
         for peer, problem in report.worst:
-            total.broken.add(f"{name} -> {peer}: {problem}")
+            total.links_down.add(f"{name} -> {peer}: {problem}")
         for peer, mtu in report.narrow:
-            total.narrow.add(f"{name} -> {peer}: {mtu} of {report.mtu} bytes")
-        total.narrow.count += max(0, report.narrow_count - len(report.narrow))
+            total.reduced_mtu.add(f"{name} -> {peer}: {mtu} of {report.mtu} bytes")
+        total.reduced_mtu.count += max(0, report.narrow_count - len(report.narrow))
     elif external or (node is not None and not node.ready):
         total.down.add(name)
     else:
-        total.waiting.add(name)
+        total.not_joined.add(name)
     if external:
         return
     if report.certificate_not_after is None:
-        total.without_certificate.add(name)
+        total.certificates_missing.add(name)
     elif report.certificate_not_after <= now:
-        total.expired.add(name)
+        total.certificates_expired.add(name)

@@ -8,11 +8,11 @@ from typing import Any
 
 from wgmesh_api.fields import read_list, read_text
 
-CALM_FOR = timedelta(seconds=3)
-_NEEDED_AT_ONCE = ("observedGeneration", "bootstraps", "trustBundle", "createdAt")
+MIN_WRITE_INTERVAL = timedelta(seconds=3)
+_URGENT_FIELDS = ("observedGeneration", "bootstraps", "trustBundle", "createdAt")
 
 
-def write_at(
+def next_write_at(
     old: Mapping[str, Any], new: Mapping[str, Any], last_written: datetime | None, now: datetime
 ) -> datetime | None:
     """When `new` is to be written over `old`: `now`, or later, or None if they are the same."""
@@ -20,15 +20,15 @@ def write_at(
         return None
     if last_written is None or is_urgent(old, new):
         return now
-    return max(now, last_written + CALM_FOR)
+    return max(now, last_written + MIN_WRITE_INTERVAL)
 
 
 def is_urgent(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return _judgements(old) != _judgements(new) or any(
-        old.get(field) != new.get(field) for field in _NEEDED_AT_ONCE
+    return _condition_states(old) != _condition_states(new) or any(
+        old.get(field) != new.get(field) for field in _URGENT_FIELDS
     )
 
 
-def _judgements(status: Mapping[str, Any]) -> set[tuple[str, str, str]]:
+def _condition_states(status: Mapping[str, Any]) -> set[tuple[str, str, str]]:
     conditions = [one for one in read_list(status, "conditions") if isinstance(one, Mapping)]
     return {(read_text(c, "type"), read_text(c, "status"), read_text(c, "reason")) for c in conditions}

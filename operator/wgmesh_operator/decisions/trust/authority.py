@@ -71,14 +71,14 @@ class Authority:
         return "".join(cert_to_pem(cert).decode() for cert in self.trusted)
 
     @property
-    def rolling_over(self) -> bool:
+    def rotating(self) -> bool:
         return self.next is not None or bool(self.previous)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityPlan:
     actions: list[Action] = field(default_factory=list)
-    again_at: datetime | None = None
+    requeue_at: datetime | None = None
 
 
 def fingerprint(cert: x509.Certificate) -> str:
@@ -109,7 +109,7 @@ def first_authority(mesh: MeshObject, namespace: str, now: datetime, entropy: En
     return Create(Kind.SECRET, _manifest(mesh, namespace, data, annotations))
 
 
-def plan_roll_over(
+def plan_ca_rotation(
     mesh: MeshObject,
     secret: Secret,
     authority: Authority,
@@ -120,31 +120,31 @@ def plan_roll_over(
 ) -> AuthorityPlan:
     """The next step of a roll-over, if it is time. `members` are those alive."""
     since = read_time(secret.annotations.get(SINCE)) or now
-    step = _Step(mesh, secret, namespace, now)
+    step = _RotationStep(mesh, secret, namespace, now)
     if authority.next is not None:
         wanted = fingerprint(authority.next.cert)
         deaf = [member.node for member in members if wanted not in member.trusted]
         if not deaf or now >= since + ANNOUNCE_FOR:
             return step.switch(authority, deaf)
-        return AuthorityPlan(again_at=since + ANNOUNCE_FOR)
+        return AuthorityPlan(requeue_at=since + ANNOUNCE_FOR)
     if authority.previous:
         wanted = fingerprint(authority.signing.cert)
         late = [member.node for member in members if member.issuer != wanted]
         ended = since + timedelta(seconds=mesh.lifetime_seconds)
         if not late or now >= ended:
             return step.finish()
-        return AuthorityPlan(again_at=ended)
+        return AuthorityPlan(requeue_at=ended)
     token = mesh.annotations.get(names.ROTATE_CA, "")
     asked = bool(token) and token != secret.annotations.get(ROTATED, "")
     cert = authority.signing.cert
     old_at = cert.not_valid_before_utc + RENEW_AFTER * (cert.not_valid_after_utc - cert.not_valid_before_utc)
     if asked or now >= old_at:
         return step.announce(token, _new_ca(mesh, now, entropy), asked=asked)
-    return AuthorityPlan(again_at=old_at)
+    return AuthorityPlan(requeue_at=old_at)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _RotationStep:
     mesh: MeshObject
     secret: Secret
     namespace: str

@@ -30,9 +30,9 @@ from wgmesh_operator.decisions.model import MeshObject, Secret
 KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
 """The Secret's keys."""
-INSTALL_FOR = timedelta(minutes=10)
+INSTALL_DEADLINE = timedelta(minutes=10)
 """How long nodes have for a new key before it is taken back: kubelets bring a changed Secret within two minutes."""
-TRY_AGAIN = timedelta(hours=1)
+RETRY_AFTER = timedelta(hours=1)
 """How long a schedule rests after a change that was taken back."""
 INSTALLING, SWITCHING = "installing", "switching"
 PHASE = f"{GROUP}/gossip-key-phase"
@@ -52,7 +52,7 @@ class MemberRing:
 @dataclass(frozen=True, slots=True)
 class KeyPlan:
     actions: list[Action] = field(default_factory=list)
-    again_at: datetime | None = None
+    requeue_at: datetime | None = None
 
 
 def first_keyring(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
@@ -62,7 +62,7 @@ def first_keyring(mesh: MeshObject, namespace: str, now: datetime, entropy: Entr
     )
 
 
-def made_at(mesh: MeshObject, secret: Secret | None) -> datetime | None:
+def key_created_at(mesh: MeshObject, secret: Secret | None) -> datetime | None:
     """When the key that encrypts was made; None as long as there is none."""
     return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.created
 
@@ -81,13 +81,13 @@ def plan_key_rotation(
         # Members have their keys; what is not understood here is not written over.
         return KeyPlan()
     phase, since = secret.annotations.get(PHASE, ""), read_time(secret.annotations.get(SINCE))
-    step = _Step(mesh, secret, namespace, now)
+    step = _RotationStep(mesh, secret, namespace, now)
     if phase == INSTALLING and len(ring) > 1:
-        new, deadline = ring[-1], (since or now) + INSTALL_FOR
+        new, deadline = ring[-1], (since or now) + INSTALL_DEADLINE
         lacking = [member.node for member in members if gossip_key_id(new) not in member.keys]
         if not lacking:
             return step.switch([new, *ring[:-1]])
-        return step.take_back(ring[:-1], lacking) if now >= deadline else KeyPlan(again_at=deadline)
+        return step.roll_back(ring[:-1], lacking) if now >= deadline else KeyPlan(requeue_at=deadline)
     if phase == SWITCHING and len(ring) > 1:
         late = [member.node for member in members if member.keys[:1] != (gossip_key_id(ring[0]),)]
         return KeyPlan() if late else step.finish(ring[:1])
@@ -97,20 +97,20 @@ def plan_key_rotation(
     due = _due(mesh, secret, since)
     if due is not None and now >= due:
         return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as the old one is old enough")
-    return KeyPlan(again_at=due)
+    return KeyPlan(requeue_at=due)
 
 
 def _due(mesh: MeshObject, secret: Secret, since: datetime | None) -> datetime | None:
     every = mesh.spec.rotation.gossip_keys if mesh.spec is not None else None
-    made = made_at(mesh, secret)
+    made = key_created_at(mesh, secret)
     if every is None or made is None:
         return None
     due = made + timedelta(seconds=read_duration(every))
-    return due if since is None or since <= made else max(due, since + TRY_AGAIN)
+    return due if since is None or since <= made else max(due, since + RETRY_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _RotationStep:
     mesh: MeshObject
     secret: Secret
     namespace: str
@@ -133,7 +133,7 @@ class _Step:
             ring, {PHASE: ""}, "GossipKeyRotated", "all nodes use the new gossip key; the old one is gone"
         )
 
-    def take_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
+    def roll_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
         some = ", ".join(sorted(lacking)[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
         message = f"the old gossip key stays in use: the new one was not taken by {some}"
         return self._write(ring, {PHASE: ""}, "GossipKeyNotRotated", message, warning=True)

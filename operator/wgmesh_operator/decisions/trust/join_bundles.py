@@ -55,7 +55,7 @@ def plan_bundle(
         "ca": authority.trust_bundle,
         "secrets": list(secrets),
     }
-    held = _held(secret, roster.uid, authority, now)
+    held = _current_bundle(secret, roster.uid, authority, now)
     if held is not None and held == {**held, **outer}:
         return []
     try:
@@ -87,7 +87,9 @@ def plan_stale_bundles(mesh: str, members: Iterable[Member], secrets: Iterable[S
     ]
 
 
-def _held(secret: Secret | None, uid: str, authority: Authority, now: datetime) -> Mapping[str, Any] | None:
+def _current_bundle(
+    secret: Secret | None, uid: str, authority: Authority, now: datetime
+) -> Mapping[str, Any] | None:
     """What the Secret holds, if its certificate is this member's, of the CA that signs, and fresh."""
     if secret is None or secret.annotations.get(MEMBER_UID) != uid:
         return None

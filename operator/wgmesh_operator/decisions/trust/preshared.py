@@ -15,7 +15,7 @@ from wgmesh_api.roster import GROUP
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.membership.external_members import reports_on_externals
+from wgmesh_operator.decisions.membership.external_members import reports_by_external_member
 from wgmesh_operator.decisions.model import Member, MeshObject, Secret
 
 SECRETS = "secrets"
@@ -34,18 +34,18 @@ def plan_preshared(
 
     `holders`: for each live member the ids of the secrets that it holds.
     """
-    return _Step(mesh, secret, namespace).next(holders, entropy)
+    return _RotationStep(mesh, secret, namespace).next(holders, entropy)
 
 
-def holders(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
+def secrets_held(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
     """What live members say that they hold, and what is said of machines outside that are heard."""
     found = [member.roster.report.secret_ids for member in live]
-    for reports in reports_on_externals(members).values():
+    for reports in reports_by_external_member(members).values():
         found += [outside.secret_ids for outside in reports if outside.heard]
     return found
 
 
-def bundled(secret: Secret | None) -> list[str]:
+def secrets_for_bundle(secret: Secret | None) -> list[str]:
     """The secrets as a join bundle has them."""
     return write_secrets(_read(secret)).split() if secret is not None else []
 
@@ -58,7 +58,7 @@ def _read(secret: Secret) -> tuple[bytes, ...]:
         return ()
 
 
-class _Step:
+class _RotationStep:
     def __init__(self, mesh: MeshObject, secret: Secret | None, namespace: str) -> None:
         self._mesh = mesh
         self._secret = secret

@@ -24,7 +24,7 @@ from wgmesh_api.roster import NODE_NAME_EXTRA, agent_service_account, bootstrap_
 from wgmesh_operator.decisions.actions import Action, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import explained
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
 from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject, SigningRequest
 
 _USAGES = frozenset({"digital signature", "key encipherment", "client auth", "server auth"})
@@ -32,12 +32,12 @@ _ACCOUNT = "system:serviceaccount:{namespace}:{account}"
 MINIMUM_LIFETIME = timedelta(minutes=5)
 DENIAL_LIMIT = 1024
 """Characters of a denial's message: a request may carry a megabyte of names, which the message would quote."""
-PER_PASS = 200
+MAX_REQUESTS_PER_PASS = 200
 """Requests handled in one pass: signing takes time that other decisions wait for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Approval:
     """What a request gets."""
 
     identity: NodeIdentity
@@ -62,14 +62,14 @@ def mesh_of_requester(username: str, namespace: str) -> str | None:
     return username.removeprefix(prefix) if username.startswith(prefix) else None
 
 
-def judge(
+def evaluate(
     request: SigningRequest,
     mesh: MeshObject,
     members: Mapping[str, Member],
     nodes: Mapping[str, ClusterNode],
     namespace: str,
-    refused: Mapping[str, Problem] | None = None,
-) -> Grant | Denial:
+    refused: Mapping[str, SpecConflict] | None = None,
+) -> Approval | Denial:
     """What `request` gets from the CA of `mesh`. `refused`: members that have what is another's, and why."""
     account = _ACCOUNT.format(namespace=namespace, account=agent_service_account(mesh.name))
     if request.username != account:
@@ -91,12 +91,12 @@ def judge(
         return Denial(
             "WrongUsages", f"usages {', '.join(request.usages)}: ask for client auth, and server auth at most"
         )
-    return _judge_content(request, mesh, member, nodes.get(name))
+    return _evaluate_content(request, mesh, member, nodes.get(name))
 
 
-def _judge_content(
+def _evaluate_content(
     request: SigningRequest, mesh: MeshObject, member: Member, node: ClusterNode | None
-) -> Grant | Denial:
+) -> Approval | Denial:
     try:
         csr = x509.load_pem_x509_csr(request.request)
         key, signed = csr.public_key(), csr.is_signature_valid
@@ -136,7 +136,7 @@ def _judge_content(
             "WrongName",
             f"{', '.join([*foreign, *asked.others])} are not {roster.node}'s: ask for its own names alone",
         )
-    return Grant(identity, key, own, dns_names, roster.created, _lifetime(request, mesh))
+    return Approval(identity, key, own, dns_names, roster.created, _lifetime(request, mesh))
 
 
 def _reached_at(node: ClusterNode) -> tuple[IPAddress, ...]:
@@ -151,25 +151,25 @@ def unreadable(error: Exception) -> Denial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _SubjectNames:
     uris: tuple[str, ...] = ()
     addresses: tuple[IPAddress, ...] = ()
     dns_names: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
 
-def _subject_names(csr: x509.CertificateSigningRequest) -> _Names:
+def _subject_names(csr: x509.CertificateSigningRequest) -> _SubjectNames:
     try:
         names = list(csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
-        return _Names()
+        return _SubjectNames()
     addresses, others = [], []
     for name in names:
         if isinstance(name, x509.IPAddress) and isinstance(name.value, IPv4Address | IPv6Address):
             addresses.append(name.value)
         elif not isinstance(name, x509.UniformResourceIdentifier | x509.DNSName):
             others.append(str(name.value))
-    return _Names(
+    return _SubjectNames(
         uris=tuple(n.value for n in names if isinstance(n, x509.UniformResourceIdentifier)),
         addresses=tuple(addresses),
         dns_names=tuple(n.value for n in names if isinstance(n, x509.DNSName)),
@@ -184,7 +184,7 @@ def _lifetime(request: SigningRequest, mesh: MeshObject) -> timedelta:
     return lifetime
 
 
-def sign(grant: Grant, authority: CertificateAuthority, now: datetime, entropy: Entropy) -> bytes:
+def sign(grant: Approval, authority: CertificateAuthority, now: datetime, entropy: Entropy) -> bytes:
     """The certificate of `grant` (PEM). Raises CertificateError.
 
     It is not valid before its WgMeshNode was made, so that one issued for a deleted namesake can be told apart.
@@ -219,9 +219,9 @@ def plan_denial(
     return actions
 
 
-def plan_grant(
+def plan_approval(
     request: SigningRequest,
-    grant: Grant,
+    grant: Approval,
     authority: CertificateAuthority,
     now: datetime,
     entropy: Entropy,

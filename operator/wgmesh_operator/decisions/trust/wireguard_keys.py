@@ -21,7 +21,7 @@ class WireGuardKeys:
     news: tuple[Emit, ...] = ()
 
 
-def sum_up(mesh: MeshObject, reports: Sequence[NodeReport]) -> WireGuardKeys:
+def summarize_keys(mesh: MeshObject, reports: Sequence[NodeReport]) -> WireGuardKeys:
     """`reports` are those of live nodes."""
     oldest = min((r.public_key_since for r in reports if r.public_key_since is not None), default=None)
     before = str(mesh.status.get("wireguardKeysRotatedFor") or "")

@@ -39,11 +39,11 @@ def test_the_formulas_give_the_reference_table(
 def test_confirmations_are_wanted_only_where_enough_others_could_give_them(
     profile: Profile, nodes: int, wanted: int
 ) -> None:
-    assert profile.confirmations_wanted(nodes) == wanted
+    assert profile.expected_confirmations(nodes) == wanted
 
 
 def test_with_nobody_to_confirm_a_suspicion_has_its_shortest_life_from_the_start() -> None:
-    assert suspicion_timeout_seconds(4, 24, 0, LAN.confirmations_wanted(3)) == 4
+    assert suspicion_timeout_seconds(4, 24, 0, LAN.expected_confirmations(3)) == 4
 
 
 @pytest.mark.parametrize(("profile", "alive", "seconds"), [(LAN, 9, 3.2), (LAN, 10, 6.4), (WAN, 10, 16)])

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from wgmesh_agent.gossip.memberlist.rtt_estimator import AnswerTime
+from wgmesh_agent.gossip.memberlist.rtt_estimator import AckTimeEstimator
 
 TIMEOUT = 0.5
 
 
 def after(*answers: float) -> float:
     """The stretch of half a second once these have come."""
-    time = AnswerTime(TIMEOUT, 8)
+    time = AckTimeEstimator(TIMEOUT, 8)
     for seconds in answers:
         time.observe(seconds)
-    return time.stretch
+    return time.scale
 
 
 def test_nothing_is_stretched_where_answers_are_quick() -> None:

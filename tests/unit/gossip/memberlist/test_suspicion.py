@@ -13,7 +13,7 @@ def suspicion(nodes: int = 5) -> Suspicion:
         "accuser",
         LAN.suspicion_min_seconds(nodes),
         LAN.suspicion_max_seconds(nodes),
-        LAN.confirmations_wanted(nodes),
+        LAN.expected_confirmations(nodes),
         100.0,
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from wgmesh_agent.gossip.serf.dedup_window import KEPT_LONGER, KEPT_SECONDS, RecentWindow, Verdict
+from wgmesh_agent.gossip.serf.dedup_window import KEPT_LONGER, KEPT_SECONDS, DedupWindow, Verdict
 from wgmesh_agent.gossip.serf.lamport import LamportClock
 
 
-def window(max_entries: int = 1000, max_bytes: int = 1000) -> tuple[RecentWindow[str], LamportClock]:
+def window(max_entries: int = 1000, max_bytes: int = 1000) -> tuple[DedupWindow[str], LamportClock]:
     clock = LamportClock()
-    return RecentWindow(clock, max_entries, max_bytes), clock
+    return DedupWindow(clock, max_entries, max_bytes), clock
 
 
 def test_the_same_key_at_the_same_time_is_seen_and_at_another_new() -> None:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from wgmesh_agent.gossip.serf.foreign_key_detector import OtherKeys
+from wgmesh_agent.gossip.serf.foreign_key_detector import ForeignKeyDetector
 
 OURS, OTHER = b"1", b"2"
 
 
 def seen(*counts: int, primary: bytes = OURS) -> list[bool]:
     """One look a second."""
-    keys = OtherKeys()
-    return [keys.go_on(count, primary, 100.0 + second) for second, count in enumerate(counts)]
+    keys = ForeignKeyDetector()
+    return [keys.persists(count, primary, 100.0 + second) for second, count in enumerate(counts)]
 
 
 def test_nothing_heard_is_nothing() -> None:
@@ -32,13 +32,13 @@ def test_what_comes_now_and_then_is_none() -> None:
 
 
 def test_what_has_come_long_ago_does_not_go_on() -> None:
-    keys = OtherKeys()
-    assert [keys.go_on(step, OURS, 10.0 * step) for step in range(3)] == [False, False, True]
-    assert not keys.go_on(2, OURS, 60.0)
+    keys = ForeignKeyDetector()
+    assert [keys.persists(step, OURS, 10.0 * step) for step in range(3)] == [False, False, True]
+    assert not keys.persists(2, OURS, 60.0)
 
 
 def test_what_was_heard_before_the_own_key_changed_does_not_count() -> None:
-    keys = OtherKeys()
-    found = [keys.go_on(second, OURS if second < 4 else OTHER, float(second)) for second in range(1, 9)]
+    keys = ForeignKeyDetector()
+    found = [keys.persists(second, OURS if second < 4 else OTHER, float(second)) for second in range(1, 9)]
     assert not any(found)
-    assert keys.go_on(9, OTHER, 10.0)
+    assert keys.persists(9, OTHER, 10.0)

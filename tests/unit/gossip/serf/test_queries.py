@@ -10,7 +10,7 @@ from tests.unit.gossip.serf_harness import query, said, user
 
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryFinished, QueryReceived
-from wgmesh_agent.gossip.serf.query_client import Question
+from wgmesh_agent.gossip.serf.query_client import QueryRequest
 from wgmesh_agent.gossip.serf.query_filters import addressed
 from wgmesh_agent.gossip.wire.serf_messages import (
     NodeFilter,
@@ -152,7 +152,7 @@ class TestAsking:
         core.hear(user(response), source=source or int(name[1:]))
 
     def ask(self, core: Loner, **changes: Any) -> tuple[Any, Query]:
-        outstanding = core.do(lambda serf: serf.query(Question("q", b"p", **changes), core.now))
+        outstanding = core.do(lambda serf: serf.query(QueryRequest("q", b"p", **changes), core.now))
         core.clear()
         core.pass_time(0.3)
         return outstanding, said(core, Query)[0][1]
@@ -171,7 +171,7 @@ class TestAsking:
 
     def test_asked_straight_it_goes_to_those_asked_alone_and_nobody_passes_it_on(self) -> None:
         core = Loner().know(9)
-        question = Question("q", b"p", nodes=["n2", "n5", "unknown"], direct=True, timeout=5)
+        question = QueryRequest("q", b"p", nodes=["n2", "n5", "unknown"], direct=True, timeout=5)
         outstanding = core.do(lambda serf: serf.query(question, core.now))
         sent = said(core, Query)
         assert sorted(to for to, _ in sent) == [endpoint(2), endpoint(5)]
@@ -243,19 +243,19 @@ class TestAsking:
         core = Loner()
         core.hear(alive("n2", meta=encode_tags({"role": "db"})))
         core.hear(alive("n3", meta=encode_tags({"role": "web"})))
-        assert core.core.query(Question("q", tags={"role": "^db"}), 0.0).expected == {"n2"}
-        assert core.core.query(Question("q", nodes=["n3", "n9"]), 0.0).expected == {"n3"}
+        assert core.core.query(QueryRequest("q", tags={"role": "^db"}), 0.0).expected == {"n2"}
+        assert core.core.query(QueryRequest("q", nodes=["n3", "n9"]), 0.0).expected == {"n3"}
 
     def test_we_answer_ourselves_too(self) -> None:
         core = Loner().know(2)
-        outstanding = core.do(lambda serf: serf.query(Question("q", nodes=["n1"]), core.now))
+        outstanding = core.do(lambda serf: serf.query(QueryRequest("q", nodes=["n1"]), core.now))
         [received] = [event for event in core.events if isinstance(event, QueryReceived)]
         core.do(lambda serf: serf.respond(received.ltime, received.id, b"me", core.now))
         assert outstanding.responses == {"n1": b"me"}
         assert outstanding.finished
 
-    @pytest.mark.parametrize("question", [Question("q", bytes(1024)), Question("q", tags={"a": "("})])
-    def test_what_cannot_be_asked_is_our_error(self, question: Question) -> None:
+    @pytest.mark.parametrize("question", [QueryRequest("q", bytes(1024)), QueryRequest("q", tags={"a": "("})])
+    def test_what_cannot_be_asked_is_our_error(self, question: QueryRequest) -> None:
         with pytest.raises(GossipError):
             Loner().core.query(question, 0.0)
 

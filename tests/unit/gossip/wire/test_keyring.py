@@ -125,4 +125,4 @@ def test_messages_under_another_key_than_the_primary_are_counted() -> None:
         message = encrypt(Keyring(sender), b"hello", b"", os.urandom)
         with contextlib.suppress(DecryptError):
             decrypt(ring, message, b"")
-        assert ring.other_keys_heard == count
+        assert ring.foreign_key_messages == count

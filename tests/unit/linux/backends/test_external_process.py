@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh_agent.linux.backends import userspace
-from wgmesh_agent.linux.backends.external_process import HeldProcess, request_path
+from wgmesh_agent.linux.backends.external_process import ExternalProcess, request_file_of
 from wgmesh_agent.linux.backends.userspace import UserspaceBackend
 from wgmesh_agent.wireguard.errors import UapiError
 from wgmesh_agent.wireguard.model import InterfaceSpec
@@ -18,7 +18,7 @@ NAME = "wgtest"
 SPEC = InterfaceSpec(NAME, (ip_interface("10.232.1.1"),), (ip_network("10.232.0.0/16"),), 1420)
 
 
-class Mortal(HeldProcess):
+class Mortal(ExternalProcess):
     """Is there when first asked for, dies at once, and is never seen again."""
 
     asked = 0
@@ -33,7 +33,7 @@ class Mortal(HeldProcess):
         self.seen = self.seen or is_first
         return is_first
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         return None
 
 
@@ -54,14 +54,14 @@ async def test_an_agent_that_waits_for_a_holder_that_has_gone_ends_at_once(
     async with asyncio.timeout(10):
         await backend.open(SPEC)
         await until_asked_again(process)
-        assert request_path(NAME, tmp_path).exists()
+        assert request_file_of(NAME, tmp_path).exists()
         process.socket_path.touch()
         await getattr(backend, end)()
-    assert request_path(NAME, tmp_path).exists() == (end == "close")
+    assert request_file_of(NAME, tmp_path).exists() == (end == "close")
     assert process.socket_path.exists() == (end == "close")
 
 
-class Stumbling(HeldProcess):
+class Stumbling(ExternalProcess):
     """Answers when first asked for; watching it and finding it again fail in ways that nobody foresaw."""
 
     watched = 0
@@ -75,7 +75,7 @@ class Stumbling(HeldProcess):
         if self.stood == 2:
             raise RuntimeError("not foreseen either")
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         self.watched += 1
         if self.watched == 1:
             raise ValueError("not foreseen")
@@ -101,7 +101,7 @@ async def test_supervision_outlives_whatever_is_raised(
 
 async def test_a_folder_that_takes_no_request_is_an_error_of_the_back_end(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    process = HeldProcess(NAME, "wireguard-go", tmp_path / "file")
+    process = ExternalProcess(NAME, "wireguard-go", tmp_path / "file")
     for call in (process.start, process.stop):
         with pytest.raises(UapiError):
             await call()

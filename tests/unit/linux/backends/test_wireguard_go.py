@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wgmesh_agent.linux.backends.wireguard_go import LOG_BYTES, Process, last_words
+from wgmesh_agent.linux.backends.wireguard_go import MAX_LOG_BYTES, WireGuardGo, stderr_tail
 from wgmesh_agent.wireguard.errors import BackEndUnavailableError, UapiError
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -21,8 +21,8 @@ def has_children() -> bool:
     return True
 
 
-def process(directory: Path, program: str = "/nonexistent/wireguard-go") -> Process:
-    return Process("wgtest", program, directory)
+def process(directory: Path, program: str = "/nonexistent/wireguard-go") -> WireGuardGo:
+    return WireGuardGo("wgtest", program, directory)
 
 
 async def serve(directory: Path, handle: Handler) -> asyncio.Server:
@@ -61,7 +61,7 @@ BOX = """┌──────────────────────�
     ],
 )
 def test_the_last_words_are_the_error_not_the_advice_before_it(said: str, words: str) -> None:
-    assert last_words(said) == words
+    assert stderr_tail(said) == words
 
 
 async def test_what_an_earlier_one_said_is_not_this_one_s_last_word(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ async def test_an_answer_ends_at_its_empty_line(tmp_path: Path) -> None:
 
     async with await serve(tmp_path, answer):
         asked = process(tmp_path)
-        assert await asked.ask(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
-        asked.let_go()
+        assert await asked.exchange(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
+        asked.detach()
 
 
 async def test_operations_share_a_connection_until_one_is_refused(tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ async def test_operations_share_a_connection_until_one_is_refused(tmp_path: Path
 
     async with await serve(tmp_path, answer):
         asked = process(tmp_path)
-        assert await asked.ask(b"set=1\n\n") == b"errno=0\n\n"
-        assert await asked.ask(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
+        assert await asked.exchange(b"set=1\n\n") == b"errno=0\n\n"
+        assert await asked.exchange(b"get=1\n\n") == b"listen_port=1\nerrno=0\n\n"
         assert connections == 1
-        assert await asked.ask(b"set=1\n\n") == b"errno=-98\n\n"
-        assert await asked.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert await asked.exchange(b"set=1\n\n") == b"errno=-98\n\n"
+        assert await asked.exchange(b"set=1\n\n") == b"errno=0\n\n"
         assert connections == 2
-        asked.let_go()
+        asked.detach()
         for _ in range(connections):
             await ended.acquire()
 
@@ -129,12 +129,12 @@ async def test_an_answer_cut_short_is_an_error(tmp_path: Path) -> None:
 
     async with await serve(tmp_path, answer):
         with pytest.raises(UapiError, match="does not answer at"):
-            await process(tmp_path).ask(b"get=1\n\n")
+            await process(tmp_path).exchange(b"get=1\n\n")
 
 
 async def test_nobody_to_ask_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UapiError, match="does not answer at"):
-        await process(tmp_path).ask(b"get=1\n\n")
+        await process(tmp_path).exchange(b"get=1\n\n")
 
 
 async def test_the_end_of_the_process_is_seen_by_its_connection(tmp_path: Path) -> None:
@@ -146,21 +146,21 @@ async def test_the_end_of_the_process_is_seen_by_its_connection(tmp_path: Path) 
     async with await serve(tmp_path, live):
         watched = process(tmp_path)
         assert await watched.connect()
-        watching = asyncio.create_task(watched.ended())
+        watching = asyncio.create_task(watched.wait_ended())
         await asyncio.sleep(0)
         assert not watching.done()
         end.set()
         await asyncio.wait_for(watching, 5)
-        watched.let_go()
+        watched.detach()
 
 
 def test_output_is_emptied_when_it_grows_too_long_and_only_then(tmp_path: Path) -> None:
     one = process(tmp_path)
     one.trim_log()
-    one.log_path.write_bytes(b"x" * LOG_BYTES)
+    one.log_path.write_bytes(b"x" * MAX_LOG_BYTES)
     one.trim_log()
-    assert one.log_path.stat().st_size == LOG_BYTES
-    one.log_path.write_bytes(b"x" * (LOG_BYTES + 1))
+    assert one.log_path.stat().st_size == MAX_LOG_BYTES
+    one.log_path.write_bytes(b"x" * (MAX_LOG_BYTES + 1))
     one.trim_log()
     assert one.log_path.read_bytes() == b""
 

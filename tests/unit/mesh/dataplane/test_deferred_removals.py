@@ -11,7 +11,7 @@ import pytest
 from wgmesh_agent.mesh.dataplane import reconciler
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard.diff import Change, SetPeer, diff
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
@@ -27,7 +27,9 @@ async def adopted() -> tuple[Reconciler, Ledger]:
     await backend.open(SPEC)
     address = frozenset({ip_network("10.232.0.7/32")})
     await backend.apply([SetPeer(MISSED, add_allowed_ips=address, create=True)])
-    ledger = Ledger(Own("me", KEY.public(), (ip_address("10.232.1.1"),), (ip_network("10.232.0.0/16"),)))
+    ledger = Ledger(
+        LocalClaim("me", KEY.public(), (ip_address("10.232.1.1"),), (ip_network("10.232.0.0/16"),))
+    )
     ledger.accept(Claim("known", KNOWN, (ip_address("10.232.0.8"),), ()), Origin.GOSSIP, 0.0)
     return Reconciler(backend, lambda: SPEC, KEY, 54540, ledger), ledger
 
@@ -38,7 +40,7 @@ async def test_a_peer_found_there_is_kept_at_first() -> None:
 
 
 async def test_a_peer_that_gossip_never_tells_of_goes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "ADOPTED_PEERS_SECONDS", -1.0)
+    monkeypatch.setattr(reconciler, "DEFER_REMOVALS_SECONDS", -1.0)
     found, _ = await adopted()
     assert (await found.reconcile()).peers.keys() == {KNOWN}
 
@@ -46,7 +48,7 @@ async def test_a_peer_that_gossip_never_tells_of_goes_in_the_end(monkeypatch: py
 async def test_a_member_that_leaves_goes_at_once() -> None:
     found, ledger = await adopted()
     await found.reconcile()
-    ledger.withdraw(KNOWN)
+    ledger.remove(KNOWN)
     assert (await found.reconcile()).peers.keys() == {MISSED}
 
 

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from wgmesh_agent.mesh.dataplane import handshake_retry, reconciler
-from wgmesh_agent.mesh.dataplane.handshake_retry import ATTEMPTS, FIRST_PAUSE_SECONDS, FirstHandshakes
+from wgmesh_agent.mesh.dataplane.handshake_retry import FIRST_PAUSE_SECONDS, MAX_ATTEMPTS, HandshakeRetry
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -33,43 +33,43 @@ def device(*peers: Peer) -> Device:
 
 
 @pytest.fixture
-def waiting() -> FirstHandshakes:
-    found = FirstHandshakes(MIDDLE)
-    found.made([LOW, HIGH], 100.0)
+def waiting() -> HandshakeRetry:
+    found = HandshakeRetry(MIDDLE)
+    found.peer_created([LOW, HIGH], 100.0)
     return found
 
 
-def test_only_the_node_with_the_lower_key_begins_anew(waiting: FirstHandshakes) -> None:
+def test_only_the_node_with_the_lower_key_begins_anew(waiting: HandshakeRetry) -> None:
     assert waiting.due(device(Peer(LOW), Peer(HIGH)), 200.0) == {HIGH}
 
 
-def test_a_peer_gets_its_time_first(waiting: FirstHandshakes) -> None:
+def test_a_peer_gets_its_time_first(waiting: HandshakeRetry) -> None:
     assert waiting.next_deadline() == 100.0 + FIRST_PAUSE_SECONDS
     assert waiting.due(device(Peer(HIGH)), 100.0 + FIRST_PAUSE_SECONDS - 0.01) == frozenset()
 
 
 @pytest.mark.parametrize("what_became_of_it", [device(Peer(HIGH, last_handshake=1.0)), device()])
 def test_a_peer_with_a_handshake_or_gone_is_forgotten(
-    waiting: FirstHandshakes, what_became_of_it: Device
+    waiting: HandshakeRetry, what_became_of_it: Device
 ) -> None:
     assert waiting.due(what_became_of_it, 200.0) == frozenset()
     assert waiting.next_deadline() is None
 
 
-def test_attempts_come_further_and_further_apart_and_end(waiting: FirstHandshakes) -> None:
+def test_attempts_come_further_and_further_apart_and_end(waiting: HandshakeRetry) -> None:
     found = []
     while (deadline := waiting.next_deadline()) is not None:
         assert waiting.due(device(Peer(HIGH)), deadline) == {HIGH}
-        waiting.made([HIGH], deadline)
+        waiting.peer_created([HIGH], deadline)
         found.append(deadline - 100.0)
-        assert len(found) <= ATTEMPTS
+        assert len(found) <= MAX_ATTEMPTS
     assert found == pytest.approx([0.6, 1.8, 4.2, 9.0, 18.6])
     assert waiting.due(device(Peer(HIGH)), 1e6) == frozenset()
 
 
-def test_making_a_peer_anew_starts_no_new_count(waiting: FirstHandshakes) -> None:
+def test_making_a_peer_anew_starts_no_new_count(waiting: HandshakeRetry) -> None:
     waiting.due(device(Peer(HIGH)), 100.6)
-    waiting.made([HIGH], 100.7)
+    waiting.peer_created([HIGH], 100.7)
     assert waiting.next_deadline() == pytest.approx(101.8)
 
 
@@ -88,7 +88,7 @@ HERE, THERE = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 def test_who_is_reached_by_another_way_now_is_made_anew_the_lower_key_first(
     before: Address | None, after: Address | None, anew: bool
 ) -> None:
-    found = FirstHandshakes(MIDDLE)
+    found = HandshakeRetry(MIDDLE)
     found.leave_from({LOW: before, HIGH: before})
     assert found.rerouted({LOW: after, HIGH: after}, 100.0) is anew
     both = device(Peer(LOW), Peer(HIGH))
@@ -98,7 +98,7 @@ def test_who_is_reached_by_another_way_now_is_made_anew_the_lower_key_first(
 
 
 def test_whoever_has_shaken_hands_is_left_alone_whatever_the_way() -> None:
-    found = FirstHandshakes(MIDDLE)
+    found = HandshakeRetry(MIDDLE)
     found.leave_from({HIGH: None})
     found.due(device(Peer(HIGH, last_handshake=1.0)), 100.0)
     assert found.silent() == frozenset()
@@ -113,7 +113,7 @@ class Ground:
         self.peer = peer
         addresses = (ip_address("10.232.1.1"),)
         self.backend = MemoryBackend("wg0", time.time)
-        own = Own("me", self.key.public(), addresses, (ip_network("10.232.0.0/16"),))
+        own = LocalClaim("me", self.key.public(), addresses, (ip_network("10.232.0.0/16"),))
         ledger = Ledger(own)
         claim = Claim("other", peer, (ip_address("10.232.0.2"),), (WHERE,))
         assert ledger.accept(claim, Origin.PEERS, time.time()) is None
@@ -195,7 +195,7 @@ async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_w
     monkeypatch.setattr(reconciler, "time", clock)
     monkeypatch.setattr(boot_clock, "seconds", lambda: clock.now)
     backend = MemoryBackend("wgtest", lambda: clock.unix)
-    ledger = Ledger(Own("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
+    ledger = Ledger(LocalClaim("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
     ledger.accept(Claim("high", HIGH, (ip_address("10.232.0.7"),), (WHERE,)), Origin.GOSSIP, 0.0)
     own = Reconciler(backend, lambda: spec, own_key, 54540, ledger)
     await own.reconcile()

@@ -8,13 +8,13 @@ from ipaddress import ip_address
 import pytest
 
 from wgmesh_agent.mesh.discovery.candidate_selector import (
-    ANSWER_SECONDS,
-    ASKED_AT_ONCE,
-    FIRST_ASK_SECONDS,
+    FIRST_QUERY_AFTER_SECONDS,
     LONGEST_PAUSE_SECONDS,
-    MAX_SEEN,
-    Due,
-    Seeking,
+    MAX_CONCURRENT_QUERIES,
+    MAX_OBSERVED,
+    MOVE_GRACE_SECONDS,
+    CandidateSelector,
+    DueQueries,
 )
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -28,12 +28,12 @@ STAYED = Claim("b", KEY, (ip_address("10.232.0.2"),), (OLD,))
 MOVED = replace(STAYED, endpoints=(NEW, OLD))
 
 
-def seeking(*, moved_ago: float | None = None) -> Seeking:
-    found = Seeking(random.Random(1))
-    assert found.follow([STAYED], NOW - 1000) == []
+def seeking(*, moved_ago: float | None = None) -> CandidateSelector:
+    found = CandidateSelector(random.Random(1))
+    assert found.update([STAYED], NOW - 1000) == []
     if moved_ago is not None:
-        assert found.follow([MOVED], NOW - moved_ago) == [KEY]
-        assert found.follow([MOVED], NOW - moved_ago + 1) == []
+        assert found.update([MOVED], NOW - moved_ago) == [KEY]
+        assert found.update([MOVED], NOW - moved_ago + 1) == []
     return found
 
 
@@ -52,10 +52,10 @@ def seeking(*, moved_ago: float | None = None) -> Seeking:
         (None, OLD, 100.0, 1000.0, 90.0, None),
         (None, OLD, 400.0, 1000.0, None, None),
         # It says it moved: given up once it had the time to answer on its old path, and did not.
-        (ANSWER_SECONDS - 0.1, OLD, 30.0, 1000.0, 4.0, None),
-        (ANSWER_SECONDS, OLD, 30.0, 1000.0, 4.0, NEW),
-        (ANSWER_SECONDS, OLD, 30.0, 1000.0, None, NEW),
-        (ANSWER_SECONDS, OLD, 30.0, 1000.0, 1.0, None),
+        (MOVE_GRACE_SECONDS - 0.1, OLD, 30.0, 1000.0, 4.0, None),
+        (MOVE_GRACE_SECONDS, OLD, 30.0, 1000.0, 4.0, NEW),
+        (MOVE_GRACE_SECONDS, OLD, 30.0, 1000.0, None, NEW),
+        (MOVE_GRACE_SECONDS, OLD, 30.0, 1000.0, 1.0, None),
         # Not there either: the next one.
         (10.0, NEW, 30.0, 5.0, 14.0, None),
         (10.0, NEW, 30.0, 6.0, 14.0, SEEN),
@@ -74,12 +74,12 @@ def test_the_next_endpoint(
     expected: Endpoint | None,
 ) -> None:
     found = seeking(moved_ago=moved_ago)
-    found.found(KEY, [SEEN])
+    found.add_observed(KEY, [SEEN])
     claim = STAYED if moved_ago is None else MOVED
     handshake = 0.0 if handshake_ago is None else NOW - handshake_ago
     peer = Peer(KEY, endpoint, last_handshake=handshake, endpoint_written=NOW - written_ago)
     order = found.candidates(claim, ELSEWHERE)
-    assert found.next(claim, peer, order, heard_ago, NOW) == expected
+    assert found.next_candidate(claim, peer, order, heard_ago, NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -117,26 +117,26 @@ def test_what_the_roster_says_is_tried_before_all_else_if_a_member_is_not_heard(
     endpoint: Endpoint, handshake_ago: float | None, heard_ago: float | None, expected: Endpoint | None
 ) -> None:
     found = seeking()
-    found.hinted(KEY, NEW, NOW - ANSWER_SECONDS)
-    found.found(KEY, [SEEN])
+    found.hinted(KEY, NEW, NOW - MOVE_GRACE_SECONDS)
+    found.add_observed(KEY, [SEEN])
     handshake = 0.0 if handshake_ago is None else NOW - handshake_ago
     peer = Peer(KEY, endpoint, last_handshake=handshake, endpoint_written=NOW - 1000)
     order = found.candidates(replace(STAYED, endpoints=(OLD, NEW)), ELSEWHERE)
-    assert found.next(STAYED, peer, order, heard_ago, NOW) == expected
+    assert found.next_candidate(STAYED, peer, order, heard_ago, NOW) == expected
 
 
 def test_a_member_that_says_that_it_has_moved_is_tried_where_it_says() -> None:
     found = seeking()
     found.hinted(KEY, SEEN, NOW - 20.0)
-    found.follow([MOVED], NOW - ANSWER_SECONDS)
+    found.update([MOVED], NOW - MOVE_GRACE_SECONDS)
     peer = Peer(KEY, OLD, last_handshake=NOW - 30.0, endpoint_written=NOW - 1000)
     claim = replace(MOVED, endpoints=(NEW, SEEN, OLD))
-    assert found.next(claim, peer, found.candidates(claim, ELSEWHERE), 4.0, NOW) == NEW
+    assert found.next_candidate(claim, peer, found.candidates(claim, ELSEWHERE), 4.0, NOW) == NEW
 
 
 def test_candidates_are_what_it_told_last_then_what_others_saw_then_what_it_told_before() -> None:
     found = seeking(moved_ago=1.0)
-    found.found(KEY, [SEEN, NEW])
+    found.add_observed(KEY, [SEEN, NEW])
     assert found.candidates(MOVED, ELSEWHERE) == (NEW, SEEN, OLD)
 
 
@@ -144,7 +144,7 @@ def test_who_is_behind_the_same_translator_is_tried_behind_it_first() -> None:
     found = seeking()
     outer, inner = Endpoint(ELSEWHERE.address, 4001), Endpoint(ip_address("192.168.1.7"), 54540)
     claim = replace(STAYED, endpoints=(outer, inner))
-    found.found(KEY, [Endpoint(ELSEWHERE.address, 4002)])
+    found.add_observed(KEY, [Endpoint(ELSEWHERE.address, 4002)])
     assert found.candidates(claim, ELSEWHERE)[0] == inner
     assert found.candidates(claim, OLD)[0] == outer
 
@@ -157,8 +157,8 @@ def test_who_is_not_heard_is_probed_once_more_and_then_asked_about_ever_more_sel
         assert not due.ask
         probed += [step / 10] * len(due.probe)
         asked += [step / 10] * len(due.ask_widely)
-    assert probed == [FIRST_ASK_SECONDS]
-    assert asked[0] < FIRST_ASK_SECONDS + 3
+    assert probed == [FIRST_QUERY_AFTER_SECONDS]
+    assert asked[0] < FIRST_QUERY_AFTER_SECONDS + 3
     pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert pauses[0] < 6
     assert max(pauses) <= LONGEST_PAUSE_SECONDS * 1.25 + 0.1
@@ -167,20 +167,20 @@ def test_who_is_not_heard_is_probed_once_more_and_then_asked_about_ever_more_sel
 
 def test_who_is_heard_is_not_asked_about_and_begins_anew() -> None:
     found = seeking()
-    assert found.due({KEY}, 0.0) == Due()
-    assert found.due({KEY}, FIRST_ASK_SECONDS) == Due(probe=(KEY,))
-    assert found.due(set(), 2.0) == Due()
-    assert found.due({KEY}, 100.0) == Due()
-    assert found.due({KEY}, 100.0 + FIRST_ASK_SECONDS) == Due(probe=(KEY,))
+    assert found.due({KEY}, 0.0) == DueQueries()
+    assert found.due({KEY}, FIRST_QUERY_AFTER_SECONDS) == DueQueries(probe=(KEY,))
+    assert found.due(set(), 2.0) == DueQueries()
+    assert found.due({KEY}, 100.0) == DueQueries()
+    assert found.due({KEY}, 100.0 + FIRST_QUERY_AFTER_SECONDS) == DueQueries(probe=(KEY,))
 
 
 def test_a_mesh_that_falls_silent_at_once_is_asked_about_a_few_at_a_time() -> None:
-    found = Seeking(random.Random(1))
+    found = CandidateSelector(random.Random(1))
     keys = [PublicKey(bytes([number]) * 32) for number in range(50)]
-    found.follow([replace(STAYED, public_key=key) for key in keys], NOW)
+    found.update([replace(STAYED, public_key=key) for key in keys], NOW)
     found.due(keys, 0.0)
     assert len(found.due(keys, 2.0).probe) == len(keys)
-    assert len(found.due(keys, 10.0).ask) == ASKED_AT_ONCE
+    assert len(found.due(keys, 10.0).ask) == MAX_CONCURRENT_QUERIES
 
 
 def test_a_member_that_is_slow_is_not_asked_after_by_a_large_mesh_all_at_once() -> None:
@@ -190,8 +190,8 @@ def test_a_member_that_is_slow_is_not_asked_after_by_a_large_mesh_all_at_once() 
         replace(STAYED, public_key=PublicKey(number.to_bytes(32, "big"))) for number in range(1, members)
     ]
     for member in range(members):
-        found = Seeking(random.Random(member))
-        found.follow(claims, NOW)
+        found = CandidateSelector(random.Random(member))
+        found.update(claims, NOW)
         for step in range(60):
             due = found.due({claims[0].public_key}, step / 2)
             straight += len(due.ask)
@@ -203,9 +203,9 @@ def test_a_member_that_is_slow_is_not_asked_after_by_a_large_mesh_all_at_once() 
 def test_what_others_say_is_bounded_and_forgotten_with_the_member() -> None:
     found = seeking()
     many = [Endpoint(ip_address(number), 1) for number in range(1, 100)]
-    assert found.found(KEY, many)
-    assert not found.found(KEY, many)
-    assert len(found.candidates(STAYED, ELSEWHERE)) == MAX_SEEN + 1
-    found.follow([], NOW)
-    assert not found.found(KEY, many)
+    assert found.add_observed(KEY, many)
+    assert not found.add_observed(KEY, many)
+    assert len(found.candidates(STAYED, ELSEWHERE)) == MAX_OBSERVED + 1
+    found.update([], NOW)
+    assert not found.add_observed(KEY, many)
     assert found.candidates(STAYED, ELSEWHERE) == (OLD,)

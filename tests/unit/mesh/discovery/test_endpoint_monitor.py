@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from wgmesh_agent.mesh.discovery import endpoint_monitor
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint
-from wgmesh_agent.mesh.discovery.endpoint_monitor import Location
-from wgmesh_agent.mesh.discovery.nat_detection import Outside
-from wgmesh_agent.runtime.scaling import CROWD
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
+from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
+from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint
+from wgmesh_agent.runtime.scaling import SCALE_ABOVE_MEMBERS
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 HOME, AWAY, OUTER = (Endpoint(ip_address(one), 54540) for one in ("192.168.1.2", "10.0.0.9", "203.0.113.1"))
@@ -26,14 +26,16 @@ class Ground:
         self.addresses = [HOME, AWAY]
         self.asked = 0
         self.located = 0
-        self.told: list[Outside] = []
+        self.told: list[ObservedEndpoint] = []
         self.members = 3
-        self.location = Location(self.locate, self.ask, lambda: self.members, self.told.append, given=False)
+        self.location = EndpointMonitor(
+            self.locate, self.ask, lambda: self.members, self.told.append, given=False
+        )
 
     async def locate(self) -> Endpoint:
         self.located += 1
         if self.base is None:
-            raise NoEndpoint("no address")
+            raise NoUsableEndpoint("no address")
         return self.base
 
     async def ask(self) -> list[Endpoint]:
@@ -49,7 +51,7 @@ class Ground:
         """Returns when it was looked at, twice."""
         for _ in range(2):
             located = self.located
-            self.location.moved()
+            self.location.addresses_changed()
             await self.until(lambda: self.located > located)  # noqa: B023
 
 
@@ -71,7 +73,7 @@ async def test_it_asks_until_somebody_answers_and_once_more(ground: Ground) -> N
     await ground.until(lambda: ground.asked >= 4)
     ground.seen = [OUTER]
     await ground.until(lambda: ground.told[-1].behind_nat)
-    assert ground.told[-1] == Outside(OUTER, behind_nat=True)
+    assert ground.told[-1] == ObservedEndpoint(OUTER, behind_nat=True)
     await ground.until(lambda: len(ground.told) >= 3)
     asked = ground.asked
     await ground.an_address_changes()
@@ -92,8 +94,8 @@ async def test_members_that_ask_at_once_for_its_addresses_share_one_look_at_them
     ground.seen = [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
     monkeypatch.setattr(endpoint_monitor, "reachable_addresses", slowly)
-    ground.location.moved()
-    found = await asyncio.gather(*(ground.location.addresses() for _ in range(50)))
+    ground.location.addresses_changed()
+    found = await asyncio.gather(*(ground.location.local_addresses() for _ in range(50)))
     assert found == [[HOME.address]] * 50
     assert looks == 1
 
@@ -102,19 +104,19 @@ async def test_a_node_that_moves_tells_the_new_address_before_anybody_answers(gr
     ground.seen = [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
     ground.base, ground.seen = AWAY, []
-    ground.location.moved()
+    ground.location.addresses_changed()
     await ground.until(lambda: ground.told[-1].endpoint != ground.told[0].endpoint)
-    assert ground.told[-1] == Outside(AWAY, behind_nat=None)
+    assert ground.told[-1] == ObservedEndpoint(AWAY, behind_nat=None)
 
 
 async def test_where_it_was_seen_before_it_moved_is_not_where_it_is(ground: Ground) -> None:
     ground.seen = [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
     ground.base, ground.addresses, ground.seen = AWAY, [AWAY], [HOME, HOME]
-    ground.location.moved()
+    ground.location.addresses_changed()
     asked = ground.asked
     await ground.until(lambda: ground.asked >= asked + 3)
-    assert ground.told[-1] == Outside(AWAY, behind_nat=None)
+    assert ground.told[-1] == ObservedEndpoint(AWAY, behind_nat=None)
     ground.seen = [HOME, HOME, AWAY]
     await ground.until(lambda: ground.told[-1].behind_nat is False)
     assert ground.told[-1].endpoint == AWAY
@@ -132,11 +134,11 @@ async def test_a_silent_peer_is_a_reason_to_ask_but_not_all_the_time(ground: Gro
     ground.seen = [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
     ground.seen = [OUTER]
-    ground.location.doubt()
+    ground.location.invalidate()
     await ground.until(lambda: ground.told[-1].behind_nat)
     await ground.until(lambda: len(ground.told) >= 5)
     asked = ground.asked
-    ground.location.doubt()
+    ground.location.invalidate()
     await ground.an_address_changes()
     assert ground.asked == asked
 
@@ -144,31 +146,31 @@ async def test_a_silent_peer_is_a_reason_to_ask_but_not_all_the_time(ground: Gro
 async def test_the_larger_the_mesh_the_seldomer_a_silent_peer_is_a_reason(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, ground.members, ground.seen = 1000.0, 50 * CROWD, [HOME]
+    now, ground.members, ground.seen = 1000.0, 50 * SCALE_ABOVE_MEMBERS, [HOME]
     await ground.until(lambda: len(ground.told) >= 3)
     monkeypatch.setattr(endpoint_monitor, "time", SimpleNamespace(monotonic=lambda: now))
 
     async def asks_twice_when_in_doubt() -> None:
         asked = ground.asked
-        ground.location.doubt()
+        ground.location.invalidate()
         await ground.until(lambda: ground.asked == asked + 2)
 
     await asks_twice_when_in_doubt()
-    now += 2 * endpoint_monitor.DOUBT_SECONDS
+    now += 2 * endpoint_monitor.MIN_RECHECK_SECONDS
     asked = ground.asked
-    ground.location.doubt()
+    ground.location.invalidate()
     await ground.an_address_changes()
     assert ground.asked == asked
-    now += 50 * endpoint_monitor.DOUBT_SECONDS
+    now += 50 * endpoint_monitor.MIN_RECHECK_SECONDS
     await asks_twice_when_in_doubt()
 
 
 async def test_a_machine_without_any_address_goes_on_looking(ground: Ground) -> None:
     ground.base = None
-    ground.location.moved()
+    ground.location.addresses_changed()
     await ground.until(lambda: ground.located >= 4)
     ground.base, ground.seen = AWAY, [AWAY]
-    ground.location.moved()
+    ground.location.addresses_changed()
     await ground.until(
         lambda: (
             ground.told

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.mesh.discovery.endpoint_query import MAX_ANSWER_BYTES, WhereaboutsError, decode, encode
+from wgmesh_agent.mesh.discovery.endpoint_query import (
+    MAX_ANSWER_BYTES,
+    EndpointAnswerError,
+    decode_endpoints,
+    encode_endpoints,
+)
 from wgmesh_agent.mesh.membership.ledger import MAX_ENDPOINTS, usable_endpoint
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Whereabouts
@@ -25,14 +30,14 @@ def unmapped(endpoint: Endpoint) -> Endpoint:
 @given(st.lists(endpoints, max_size=20))
 def test_what_is_told_is_read_as_far_as_it_can_be_used(told: list[Endpoint]) -> None:
     usable = [one for one in map(unmapped, told[:MAX_ENDPOINTS]) if usable_endpoint(one, RANGES)]
-    assert decode(encode(told), RANGES) == tuple(dict.fromkeys(usable))
+    assert decode_endpoints(encode_endpoints(told), RANGES) == tuple(dict.fromkeys(usable))
 
 
 @given(st.binary(max_size=600))
 def test_any_bytes_are_usable_endpoints_or_an_error(data: bytes) -> None:
     try:
-        found = decode(data, RANGES)
-    except WhereaboutsError:
+        found = decode_endpoints(data, RANGES)
+    except EndpointAnswerError:
         return
     assert len(found) <= MAX_ENDPOINTS
     assert all(usable_endpoint(one, RANGES) for one in found)
@@ -48,10 +53,10 @@ def test_any_bytes_are_usable_endpoints_or_an_error(data: bytes) -> None:
     ],
 )
 def test_nonsense_is_refused(answer: bytes) -> None:
-    with pytest.raises(WhereaboutsError):
-        decode(answer, RANGES)
+    with pytest.raises(EndpointAnswerError):
+        decode_endpoints(answer, RANGES)
 
 
 def test_nothing_is_taken_from_inside_the_mesh_or_this_machine() -> None:
     told = [Endpoint(ip_address(one), 54540) for one in ("10.232.1.1", "127.0.0.1", "fd32::1", "192.0.2.1")]
-    assert decode(encode(told), RANGES) == (told[-1],)
+    assert decode_endpoints(encode_endpoints(told), RANGES) == (told[-1],)

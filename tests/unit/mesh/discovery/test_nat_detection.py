@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from wgmesh_agent.mesh.discovery.nat_detection import Outside, outside
+from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint, detect_nat
 from wgmesh_agent.wireguard.model import Endpoint
 
 INNER = Endpoint(ip_address("192.168.1.2"), 54540)
@@ -18,36 +18,36 @@ OWN = [INNER.address]
     ("seen", "expected"),
     [
         # Nobody said anything: it is not known.
-        ([], Outside(INNER, behind_nat=None)),
-        ([INNER, INNER], Outside(INNER, behind_nat=False)),
-        ([OUTER], Outside(OUTER, behind_nat=True)),
+        ([], ObservedEndpoint(INNER, behind_nat=None)),
+        ([INNER, INNER], ObservedEndpoint(INNER, behind_nat=False)),
+        ([OUTER], ObservedEndpoint(OUTER, behind_nat=True)),
         # One beside it on its own side of the translator, one outside.
-        ([INNER, OUTER], Outside(OUTER, behind_nat=True)),
+        ([INNER, OUTER], ObservedEndpoint(OUTER, behind_nat=True)),
         # A translator that keeps no port: each destination has its own.
-        ([OTHER_PORT, THIRD_PORT], Outside(OUTER, behind_nat=True)),
+        ([OTHER_PORT, THIRD_PORT], ObservedEndpoint(OUTER, behind_nat=True)),
         # One liar against two is not believed, one against one neither is.
-        ([OUTER, LIE, OUTER], Outside(OUTER, behind_nat=True)),
-        ([OUTER, LIE], Outside(INNER, behind_nat=True)),
+        ([OUTER, LIE, OUTER], ObservedEndpoint(OUTER, behind_nat=True)),
+        ([OUTER, LIE], ObservedEndpoint(INNER, behind_nat=True)),
     ],
 )
-def test_what_is_told_follows_what_most_see(seen: list[Endpoint], expected: Outside) -> None:
-    assert outside(INNER, OWN, seen, given=False) == expected
+def test_what_is_told_follows_what_most_see(seen: list[Endpoint], expected: ObservedEndpoint) -> None:
+    assert detect_nat(INNER, OWN, seen, given=False) == expected
 
 
 def test_where_every_destination_sees_another_port_what_was_told_stays() -> None:
     seen = [OTHER_PORT, THIRD_PORT]
-    assert outside(INNER, OWN, seen, given=False, told=OTHER_PORT).endpoint == OTHER_PORT
-    assert outside(INNER, OWN, seen, given=False, told=INNER).endpoint == OUTER
-    assert outside(INNER, OWN, [OUTER, OUTER], given=False, told=OTHER_PORT).endpoint == OUTER
+    assert detect_nat(INNER, OWN, seen, given=False, told=OTHER_PORT).endpoint == OTHER_PORT
+    assert detect_nat(INNER, OWN, seen, given=False, told=INNER).endpoint == OUTER
+    assert detect_nat(INNER, OWN, [OUTER, OUTER], given=False, told=OTHER_PORT).endpoint == OUTER
 
 
 def test_where_others_disagree_what_was_told_stays_while_one_of_them_sees_it() -> None:
     """One that has not heard of a move yet says where this node was."""
     for seen in ([OUTER, LIE], [LIE, OUTER]):
-        assert outside(INNER, OWN, seen, given=False, told=OUTER).endpoint == OUTER
-    assert outside(INNER, OWN, [OTHER_PORT, LIE], given=False, told=OUTER).endpoint == INNER
+        assert detect_nat(INNER, OWN, seen, given=False, told=OUTER).endpoint == OUTER
+    assert detect_nat(INNER, OWN, [OTHER_PORT, LIE], given=False, told=OUTER).endpoint == INNER
 
 
 @pytest.mark.parametrize("seen", [[], [OTHER_PORT], [INNER]])
 def test_a_given_endpoint_is_told_whatever_others_see(seen: list[Endpoint]) -> None:
-    assert outside(OUTER, OWN, seen, given=True) == Outside(OUTER, behind_nat=True)
+    assert detect_nat(OUTER, OWN, seen, given=True) == ObservedEndpoint(OUTER, behind_nat=True)

@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.discovery.endpoint_query import decode, encode
-from wgmesh_agent.mesh.discovery.service import ASKED_MEMBERS, RELAY_FACTOR, Paths
+from wgmesh_agent.mesh.discovery.endpoint_query import decode_endpoints, encode_endpoints
+from wgmesh_agent.mesh.discovery.service import QUERIED_MEMBERS, RELAY_FACTOR, EndpointDiscovery
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.probing.liveness import Link
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -36,17 +36,17 @@ class Ground:
         self.peer = Peer(KEY, SEEN, last_handshake=time.time() - 10)
         self.answers: dict[str, bytes] = {}
         self.queries: list[dict[str, Any]] = []
-        self.refusals = Refusals()
-        ledger = Ledger(Own("me", OWN.public(), (ip_address("10.232.0.1"),), RANGES))
+        self.refusals = RejectionLog()
+        ledger = Ledger(LocalClaim("me", OWN.public(), (ip_address("10.232.0.1"),), RANGES))
         ledger.accept(Claim("b", KEY, (ip_address("10.232.0.2"),), (TOLD,)), Origin.PEERS, 0.0)
         names = ["me", "b", *(f"n{number}" for number in range(20))]
         members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
         gossip: Any = SimpleNamespace(members=lambda: members, query=self.query)
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, LinkState] = {}
         self.untaken: dict[PublicKey, float | None] = {}
         self.ledger = ledger
         prober: Any = SimpleNamespace(links=lambda: self.links, ask=lambda addresses: None)
-        self.paths = Paths(
+        self.paths = EndpointDiscovery(
             gossip,
             ledger,
             prober,
@@ -74,7 +74,9 @@ class Ground:
         return SimpleNamespace(responses=self.answers)
 
     async def asked(self, payload: bytes) -> tuple[Endpoint, ...]:
-        return decode(await self.paths.answer(QueryReceived(1, 1, "x", "_where", payload, 0.0)), RANGES)
+        return decode_endpoints(
+            await self.paths.answer_query(QueryReceived(1, 1, "x", "_where", payload, 0.0)), RANGES
+        )
 
 
 async def test_of_itself_a_node_tells_all_its_addresses() -> None:
@@ -95,59 +97,59 @@ async def test_of_another_it_tells_what_wireguard_learned_while_that_is_fresh() 
 async def test_of_who_is_not_heard_it_tells_nothing() -> None:
     """It may be there no more."""
     ground = Ground()
-    ground.links = {"b": Link(30.0, False, None)}
+    ground.links = {"b": LinkState(30.0, False, None)}
     assert await ground.asked(b"b") == ()
-    ground.links = {"b": Link(1.0, True, True)}
+    ground.links = {"b": LinkState(1.0, True, True)}
     assert await ground.asked(b"b") == (SEEN,)
 
 
 async def test_of_who_is_heard_through_a_relay_alone_it_tells_nothing() -> None:
     """Its own tunnel may lead to where it was before it moved."""
     ground = Ground()
-    ground.links = {"b": Link(1.0, True, True)}
+    ground.links = {"b": LinkState(1.0, True, True)}
     ground.untaken = {KEY: None}
     assert await ground.asked(b"b") == ()
 
 
 def test_who_moved_and_is_heard_through_a_relay_is_looked_for_as_one_that_is_not_heard() -> None:
     ground = Ground()
-    ground.paths._follow()
-    links = {"b": Link(0.1, True, True)}
+    ground.paths._update()
+    links = {"b": LinkState(0.1, True, True)}
     ground.links = links
     moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
     ground.ledger.accept(moved, Origin.RECORD, 1.0)
-    ground.paths._follow()
+    ground.paths._update()
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (HOME, TOLD)),))
     later = time.time() + 10.0
     peer = Peer(KEY, TOLD, last_handshake=time.time() - 20, endpoint_written=time.time() - 30)
 
     def tried() -> Endpoint | None:
-        shaped = ground.paths.shape(desired, Device("wgtest", peers={KEY: peer}), later)
+        shaped = ground.paths.refine(desired, Device("wgtest", peers={KEY: peer}), later)
         return shaped.peers[0].try_now
 
     assert tried() is None
-    assert ground.paths._look(0.0) == {}
+    assert ground.paths._unreachable_peers(0.0) == {}
     for silent in (None, 15.5):
         ground.untaken = {KEY: silent}
         assert tried() == HOME
-        assert ground.paths._look(7.0) == {KEY: 7.0}
+        assert ground.paths._unreachable_peers(7.0) == {KEY: 7.0}
 
 
 def test_it_is_looked_for_as_long_as_the_relay_carries() -> None:
     """However long ago it moved, and whatever WireGuard counted: what it had was heard on the old path."""
     ground = Ground()
-    ground.paths._follow()
-    ground.links = {"b": Link(0.1, True, True)}
+    ground.paths._update()
+    ground.links = {"b": LinkState(0.1, True, True)}
     ground.untaken = {KEY: None}
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
     moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
     ground.ledger.accept(moved, Origin.RECORD, 1.0)
-    ground.paths._follow()
+    ground.paths._update()
     now = time.time()
     peer = Peer(KEY, HOME, last_handshake=now + 999, endpoint_written=now + 999)
     for tried in (TOLD, HOME, TOLD):
         now = peer.endpoint_written + 6.5
-        shaped = ground.paths.shape(desired, Device("wgtest", peers={KEY: peer}), now)
+        shaped = ground.paths.refine(desired, Device("wgtest", peers={KEY: peer}), now)
         assert shaped.peers[0].try_now == tried
         peer = Peer(KEY, tried, last_handshake=peer.last_handshake, endpoint_written=now)
 
@@ -159,10 +161,10 @@ async def test_of_nobody_it_tells_nothing() -> None:
 
 async def test_a_few_members_are_asked_and_answers_come_through_others() -> None:
     ground = Ground()
-    ground.answers = {"b": encode([TOLD, HOME]), "n1": encode([SEEN, HOME, TOLD])}
-    assert await ground.paths.where_others_see("b", "b") == ([SEEN], [TOLD, HOME])
+    ground.answers = {"b": encode_endpoints([TOLD, HOME]), "n1": encode_endpoints([SEEN, HOME, TOLD])}
+    assert await ground.paths.observed_endpoints("b", "b") == ([SEEN], [TOLD, HOME])
     (query,) = ground.queries
-    assert len(query["nodes"]) == ASKED_MEMBERS + 1
+    assert len(query["nodes"]) == QUERIED_MEMBERS + 1
     assert query["nodes"].count("b") == 1
     assert "me" not in query["nodes"]
     assert (query["relay_factor"], query["direct"]) == (RELAY_FACTOR, False)
@@ -170,33 +172,37 @@ async def test_a_few_members_are_asked_and_answers_come_through_others() -> None
 
 async def test_who_is_heard_both_ways_is_asked_straight() -> None:
     ground = Ground()
-    ground.answers = {"n1": encode([SEEN])}
-    ground.links = {"n1": Link(1.0, True, True), "n2": Link(1.0, True, False), "n3": Link(9.0, False, None)}
-    assert await ground.paths.where_others_see("b") == ([SEEN], [])
+    ground.answers = {"n1": encode_endpoints([SEEN])}
+    ground.links = {
+        "n1": LinkState(1.0, True, True),
+        "n2": LinkState(1.0, True, False),
+        "n3": LinkState(9.0, False, None),
+    }
+    assert await ground.paths.observed_endpoints("b") == ([SEEN], [])
     (query,) = ground.queries
     assert (query["nodes"], query["relay_factor"], query["direct"]) == (["n1"], 0, True)
 
 
 async def test_a_liar_names_nothing_inside_the_mesh_and_nonsense_is_counted() -> None:
     ground = Ground()
-    ground.answers = {"n1": encode([INSIDE]), "n2": b"\xff", "n3": encode([SEEN])}
-    assert await ground.paths.where_others_see("b") == ([SEEN], [])
+    ground.answers = {"n1": encode_endpoints([INSIDE]), "n2": b"\xff", "n3": encode_endpoints([SEEN])}
+    assert await ground.paths.observed_endpoints("b") == ([SEEN], [])
     assert ground.refusals.counts["malformed_whereabouts"] == 1
 
 
 async def test_a_query_that_cannot_be_sent_finds_nothing() -> None:
-    assert await Ground().paths.where_others_see("b") == ([], [])
+    assert await Ground().paths.observed_endpoints("b") == ([], [])
 
 
 async def test_what_others_saw_becomes_a_candidate_and_no_more() -> None:
     ground = Ground()
-    ground.paths._follow()
-    ground.answers = {"n1": encode([SEEN])}
-    await ground.paths._ask(KEY, widely=False)
+    ground.paths._update()
+    ground.answers = {"n1": encode_endpoints([SEEN])}
+    await ground.paths._query(KEY, widely=False)
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
 
     def shaped(peer: Peer) -> DesiredPeer:
-        return ground.paths.shape(desired, Device("wgtest", peers={KEY: peer}), time.time()).peers[0]
+        return ground.paths.refine(desired, Device("wgtest", peers={KEY: peer}), time.time()).peers[0]
 
     never = shaped(Peer(KEY, TOLD))
     assert (never.endpoints, never.try_now) == ((TOLD, SEEN), SEEN)
@@ -217,14 +223,14 @@ class Odd(dict[str, bytes]):
 
 async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
     ground = Ground()
-    ground.paths._follow()
+    ground.paths._update()
     before = borders.rejected().get(("endpoint answers", "UnforeseenError"), 0)
     ground.answers = Odd()
     with capture_logs():
-        await ground.paths._ask(KEY, widely=False)
+        await ground.paths._query(KEY, widely=False)
     assert borders.rejected()[("endpoint answers", "UnforeseenError")] == before + 1
-    ground.answers = {"n1": encode([SEEN])}
-    await ground.paths._ask(KEY, widely=False)
+    ground.answers = {"n1": encode_endpoints([SEEN])}
+    await ground.paths._query(KEY, widely=False)
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
-    shaped = ground.paths.shape(desired, Device("wgtest", peers={KEY: Peer(KEY, TOLD)}), time.time())
+    shaped = ground.paths.refine(desired, Device("wgtest", peers={KEY: Peer(KEY, TOLD)}), time.time())
     assert shaped.peers[0].endpoints == (TOLD, SEEN)

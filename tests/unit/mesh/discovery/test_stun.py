@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from tests.netns.lying_stun import BINDING_RESPONSE, LIES, attribute, mapped, message
 
 from wgmesh_agent.mesh.discovery import stun
-from wgmesh_agent.mesh.discovery.stun import StunError, ask, judge, plain_answer, with_cookie
+from wgmesh_agent.mesh.discovery.stun import (
+    StunError,
+    plain_answer,
+    query_stun,
+    validated_endpoint,
+    with_cookie,
+)
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.values import usable_address
 
@@ -89,7 +95,7 @@ def test_what_is_no_whole_answer_to_the_request_is_refused(answer: bytes) -> Non
 @given(ADDRESSES, PORTS)
 def test_a_judged_answer_is_an_endpoint_that_somebody_could_reach(address: IPv4Address, port: int) -> None:
     try:
-        endpoint = judge("stun.example", str(address), port)
+        endpoint = validated_endpoint("stun.example", str(address), port)
     except StunError:
         assert port == 0 or not usable_address(address)
     else:
@@ -99,7 +105,7 @@ def test_a_judged_answer_is_an_endpoint_that_somebody_could_reach(address: IPv4A
 @pytest.mark.parametrize("address", ["256.1.1.1", "", "fd00::1", "0.0.0.0", "127.1.2.3", "239.0.0.1"])
 def test_an_answer_where_nobody_can_be_is_refused(address: str) -> None:
     with pytest.raises(StunError, match=r"stun\.example"):
-        judge("stun.example", address, 54540)
+        validated_endpoint("stun.example", address, 54540)
 
 
 @contextmanager
@@ -132,7 +138,7 @@ async def test_what_the_server_saw_is_the_endpoint() -> None:
     with server(
         lambda transaction: message(BINDING_RESPONSE, transaction, mapped("198.51.100.7", 777))
     ) as port:
-        assert await ask("127.0.0.1", port, 0) == Endpoint(IPv4Address("198.51.100.7"), 777)
+        assert await query_stun("127.0.0.1", port, 0) == Endpoint(IPv4Address("198.51.100.7"), 777)
 
 
 async def test_from_another_port_than_wireguard_s_only_the_address_counts() -> None:
@@ -144,7 +150,7 @@ async def test_from_another_port_than_wireguard_s_only_the_address_counts() -> N
     ):
         wireguard.bind(("", 0))
         taken = wireguard.getsockname()[1]
-        assert await ask("127.0.0.1", port, taken) == Endpoint(IPv4Address("198.51.100.7"), taken)
+        assert await query_stun("127.0.0.1", port, taken) == Endpoint(IPv4Address("198.51.100.7"), taken)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -153,7 +159,7 @@ async def test_a_lie_ends_in_an_error_that_names_the_server(lie: str) -> None:
     with server(LIES[lie]) as port:
         began = time.monotonic()
         with pytest.raises(StunError, match=r"the STUN server 127\.0\.0\.1"):
-            await ask("127.0.0.1", port, 0)
+            await query_stun("127.0.0.1", port, 0)
         assert time.monotonic() - began < 5
 
 
@@ -162,14 +168,14 @@ async def test_a_server_that_keeps_silent_is_not_waited_for_long() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(StunError, match="does not answer"):
-            await ask("127.0.0.1", silent.getsockname()[1], 0)
+            await query_stun("127.0.0.1", silent.getsockname()[1], 0)
 
 
 async def test_a_name_that_does_not_resolve_is_said() -> None:
     with pytest.raises(StunError, match=r"cannot ask the STUN server no-such-host\.invalid"):
-        await ask("no-such-host.invalid", 3478, 0)
+        await query_stun("no-such-host.invalid", 3478, 0)
 
 
 async def test_a_name_that_no_resolver_can_be_asked_for_is_said() -> None:
     with pytest.raises(StunError, match=r"the STUN server a{64}\.example"):
-        await ask("a" * 64 + ".example", 3478, 0)
+        await query_stun("a" * 64 + ".example", 3478, 0)

@@ -52,7 +52,7 @@ class FakeMesh:
     def is_alive(self, node: str) -> bool:
         return node in self.alive
 
-    async def answers(self, binding: Binding) -> bool:
+    async def is_reachable(self, binding: Binding) -> bool:
         await asyncio.sleep(0)
         self.questions.append(binding.claim.public_key)
         self.while_asked()
@@ -61,25 +61,25 @@ class FakeMesh:
     def bootstraps(self) -> tuple[str, ...]:
         return ("boot", *self.others)
 
-    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+    def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         if self.roster is None:
             return None
         if node not in self.roster:
             raise Denied(DenialReason.NOT_LISTED, f"{node} is not listed")
         return self.roster[node]
 
-    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+    def allowed_routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
         return asked[:1]
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         await asyncio.sleep(0)
         return not self.elsewhere.intersection(claim.addresses)
 
-    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+    async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
         await asyncio.sleep(0)
         self.announced.append((binding, replaced))
 
-    async def abandoned(self, binding: Binding) -> None:
+    async def on_reservation_expired(self, binding: Binding) -> None:
         self.taken_back.append(binding)
 
 

@@ -12,7 +12,7 @@ from tests.unit.factories import make_authority
 
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
-from wgmesh_agent.mesh.join.client import enter
+from wgmesh_agent.mesh.join.client import join
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.membership.claims import Binding, Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger
@@ -46,27 +46,27 @@ class QuietMesh:
     def is_alive(self, node: str) -> bool:
         return False
 
-    async def answers(self, binding: Binding) -> bool:
+    async def is_reachable(self, binding: Binding) -> bool:
         return False
 
     def bootstraps(self) -> tuple[str, ...]:
         return ("boot",)
 
-    def assigned(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
+    def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         if node == DELETED:
             raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}")
         return None
 
-    def routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
+    def allowed_routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
         return asked[:1]
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
         return True
 
-    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+    async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
         return None
 
-    async def abandoned(self, binding: Binding) -> None:
+    async def on_reservation_expired(self, binding: Binding) -> None:
         return None
 
 
@@ -104,8 +104,10 @@ def files(bench: Bench, authority: Authority, node: str) -> Credentials | None:
     return authority.credentials(node) if bench.tls else None
 
 
-async def join(bench: Bench, tls: Credentials | None, number: int = 1, node: str = "", mesh: str = "blue"):  # type: ignore[no-untyped-def]
-    return await enter(
+async def request_join(  # type: ignore[no-untyped-def]
+    bench: Bench, tls: Credentials | None, number: int = 1, node: str = "", mesh: str = "blue"
+):
+    return await join(
         bench.address, tls, mesh=mesh, node=node, public_key=PublicKey(number.to_bytes(32, "big")),
         endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
     )  # fmt: skip

@@ -13,12 +13,12 @@ from tests.unit.policies import ScriptedPolicy
 
 from wgmesh_agent.gossip.aio.node import QueryResult
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.mesh.join.address_claims import FREE, TAKEN, AddressClaims
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.join.address_claims import ADDRESS_FREE, ADDRESS_TAKEN, AddressClaims
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_api.identity import Role
 
 WANTED = claim("new", 77)
@@ -43,17 +43,19 @@ class Ground:
     """A bootstrap node that knows another one, `boot2`, and a plain member that says it is one."""
 
     def __init__(
-        self, answers: Mapping[str, bytes] | None = None, *, admissions: Admissions | None = None
+        self, answers: Mapping[str, bytes] | None = None, *, admissions: AdmissionService | None = None
     ) -> None:
         own = claim("boot", 1)
-        self.ledger = Ledger(Own("boot", own.public_key, own.addresses, (ip_network("10.232.0.0/16"),)))
+        self.ledger = Ledger(
+            LocalClaim("boot", own.public_key, own.addresses, (ip_network("10.232.0.0/16"),))
+        )
         self.gossip = Gossip(answers or {})
         self.promised: list[str] = []
-        made = Admissions(mesh_record(), None, None, self.ledger, Refusals(), ScriptedPolicy())
+        made = AdmissionService(mesh_record(), None, None, self.ledger, RejectionLog(), ScriptedPolicy())
         self.claims = AddressClaims(
             self.gossip,  # type: ignore[arg-type]
             admissions or made,
-            Refusals(),
+            RejectionLog(),
             self._promise,
         )
 
@@ -76,8 +78,8 @@ def query(by: str, brought_by: str | None, wanted: Claim = WANTED) -> QueryRecei
 def test_a_bootstrap_node_is_answered() -> None:
     ground = Ground()
     ground.bind("boot2", 2, bootstrap=True)
-    assert ground.claims.answer(query("boot2", "boot2")) == FREE
-    assert ground.claims.answer(query("boot2", "boot2", claim("other", 66))) == TAKEN
+    assert ground.claims.answer(query("boot2", "boot2")) == ADDRESS_FREE
+    assert ground.claims.answer(query("boot2", "boot2", claim("other", 66))) == ADDRESS_TAKEN
     assert ground.promised == ["boot2", "boot2"]
 
 
@@ -93,20 +95,20 @@ def test_nobody_else_is_promised_an_address(by: str, brought_by: str | None) -> 
 
 
 async def test_an_address_that_another_bootstrap_node_has_promised_is_not_given() -> None:
-    ground = Ground({"boot2": TAKEN})
+    ground = Ground({"boot2": ADDRESS_TAKEN})
     ground.bind("boot2", 2, bootstrap=True)
     assert not await ground.claims.ask(WANTED, ["boot2"])
 
 
 async def test_a_plain_member_cannot_say_that_an_address_is_taken() -> None:
-    ground = Ground({"plain": TAKEN, "boot2": FREE})
+    ground = Ground({"plain": ADDRESS_TAKEN, "boot2": ADDRESS_FREE})
     ground.bind("boot2", 2, bootstrap=True)
     ground.bind("plain", 3, bootstrap=False)
     assert await ground.claims.ask(WANTED, ["boot2", "plain"])
 
 
 async def test_a_silent_bootstrap_node_is_asked_once_more() -> None:
-    ground = Ground({"boot2": FREE})
+    ground = Ground({"boot2": ADDRESS_FREE})
     assert await ground.claims.ask(WANTED, ["boot2", "boot3"])
     assert ground.gossip.asked == [("boot2", "boot3"), ("boot3",)]
 
@@ -122,6 +124,6 @@ def test_where_there_are_records_the_role_is_that_of_the_certificate() -> None:
         told = Claim(told.node, told.public_key, told.addresses, told.endpoints, bootstrap=True)
         assert gamma.ledger.accept(told, Origin.PEERS, 1.0) is None
     assert not gamma.admissions.may_admit("alpha")
-    gamma.admissions.introduced(alpha.admissions.vouch(claim("beta", 5)))
+    gamma.admissions.strip_unverified(alpha.admissions.record_for_peer(claim("beta", 5)))
     assert gamma.admissions.may_admit("alpha")
     assert not gamma.admissions.may_admit("evil")

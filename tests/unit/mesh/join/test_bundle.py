@@ -16,11 +16,11 @@ from wgmesh_agent.mesh.join.bundle import (
     MAX_BYTES,
     BundleError,
     credentials_of,
-    ends_soon,
-    files_of,
-    out_of_time,
+    expires_soon,
     parse_bundle,
     read_bundle,
+    tls_files_of,
+    validity_problem,
 )
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_api.certificates import generate_key, key_to_pem
@@ -135,17 +135,17 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 def test_a_certificate_out_of_its_time_says_so() -> None:
     bundle = parse_bundle(GOOD, FILE)
-    assert out_of_time(bundle, NOW) is None
-    ended = out_of_time(bundle, NOW + timedelta(days=365))
+    assert validity_problem(bundle, NOW) is None
+    ended = validity_problem(bundle, NOW + timedelta(days=365))
     assert ended is not None
     assert "ended on 2027-11-22" in ended
     assert "fetch it again" in ended
-    early = out_of_time(bundle, NOW - timedelta(hours=1))
+    early = validity_problem(bundle, NOW - timedelta(hours=1))
     assert early is not None
     assert "clock" in early
 
 
 def test_a_month_before_its_end_it_ends_soon() -> None:
-    leaf = files_of(parse_bundle(GOOD, FILE)).leaf()
-    assert not ends_soon(leaf, leaf.not_valid_after_utc - timedelta(days=31))
-    assert ends_soon(leaf, leaf.not_valid_after_utc - timedelta(days=30))
+    leaf = tls_files_of(parse_bundle(GOOD, FILE)).leaf()
+    assert not expires_soon(leaf, leaf.not_valid_after_utc - timedelta(days=31))
+    assert expires_soon(leaf, leaf.not_valid_after_utc - timedelta(days=30))

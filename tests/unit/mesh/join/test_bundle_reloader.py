@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.unit.mesh.join.bundle_fixtures import NOW, bundle_bytes, changed, make_authority
 
 from wgmesh_agent.mesh.join.bundle import read_bundle
-from wgmesh_agent.mesh.join.bundle_reloader import REMIND_SECONDS, BundleWatch
+from wgmesh_agent.mesh.join.bundle_reloader import REMIND_SECONDS, BundleReloader
 from wgmesh_agent.settings.model import HostPort
 
 AUTHORITY = make_authority()
@@ -26,7 +26,7 @@ class Ground:
         file.write_bytes(bundle_bytes(AUTHORITY))
         self.clock = 0.0
         self.now = NOW
-        self.watch = BundleWatch(read_bundle(file), clock=lambda: self.clock, now=self._now)
+        self.watch = BundleReloader(read_bundle(file), clock=lambda: self.clock, now=self._now)
 
     def _now(self) -> datetime:
         return self.now
@@ -36,7 +36,7 @@ class Ground:
 
     async def look(self) -> list[Any]:
         with capture_logs() as logs:
-            await self.watch.look()
+            await self.watch.poll()
         return [entry for entry in logs if entry["log_level"] == "warning"]
 
 

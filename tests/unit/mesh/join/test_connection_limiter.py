@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
 
 import pytest
-from tests.unit.mesh.join.server_harness import Authority, Bench, join
+from tests.unit.mesh.join.server_harness import Authority, Bench, request_join
 from tests.unit.mesh.join.test_server import authority, bench  # noqa: F401 - fixtures
 
 from wgmesh_agent.mesh.grpc_peer import caller_of_inner, counted_source
@@ -139,7 +139,7 @@ async def test_who_holds_idle_connections_keeps_nobody_from_joining(
         for _ in range(MAX_CONNECTIONS_A_SOURCE):
             held.append(await asyncio.open_connection(host, int(port), local_addr=(f"127.0.0.{number}", 0)))
     tls = authority.credentials("alpha") if bench.tls else None
-    assert (await join(bench, tls, 1, "alpha")).node == "alpha"
+    assert (await request_join(bench, tls, 1, "alpha")).node == "alpha"
     for _, writer in held:
         writer.transport.abort()
     await asyncio.sleep(0)

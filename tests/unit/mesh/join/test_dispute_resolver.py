@@ -8,10 +8,10 @@ import pytest
 
 from wgmesh_agent.mesh.join import dispute_resolver
 from wgmesh_agent.mesh.join.client import JoinUnreachable
-from wgmesh_agent.mesh.join.dispute_resolver import Confirming, crowded_pause_seconds
+from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver, crowded_pause_seconds
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PublicKey
 
@@ -30,7 +30,7 @@ class Ground:
     """A node that has boot and n2's former key bound, and hears n2 say its new one."""
 
     def __init__(self, answers: dict[HostPort, Sequence[Claim] | JoinUnreachable]) -> None:
-        own = Own(
+        own = LocalClaim(
             "n9", PublicKey(bytes([9]) * 32), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),)
         )
         self.ledger = Ledger(own)
@@ -41,7 +41,7 @@ class Ground:
         self.heard: list[Claim] = [ANEW]
         self.lost = False
         self.crowded = False
-        self.confirming = Confirming(
+        self.confirming = DisputeResolver(
             self.ledger,
             self._accept,
             self._disputed,
@@ -59,7 +59,7 @@ class Ground:
         return [
             one
             for one in self.heard
-            if self.ledger.contradicts(one) or self.ledger.by_key(one.public_key) is None
+            if self.ledger.is_conflicting(one) or self.ledger.by_key(one.public_key) is None
         ]
 
     async def _ask(self, bootstrap: HostPort) -> Sequence[Claim]:
@@ -75,46 +75,46 @@ class Ground:
 
 async def test_what_a_bootstrap_node_confirms_is_bound_anew_and_no_other_is_asked() -> None:
     ground = Ground({FIRST: [BOOT, ANEW], SECOND: [BOOT, ANEW]})
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert ground.bound() == {BOOT, ANEW}
     assert ground.asked == [FIRST]
 
 
 async def test_what_no_bootstrap_node_confirms_stays_as_it_was() -> None:
     ground = Ground({FIRST: [BOOT, FORMER], SECOND: [BOOT]})
-    assert not await ground.confirming.settle()
+    assert not await ground.confirming.resolve()
     assert ground.bound() == {BOOT, FORMER}
     assert ground.asked == [FIRST, SECOND]
 
 
 async def test_a_bootstrap_node_out_of_reach_or_behind_leaves_it_to_the_next() -> None:
     ground = Ground({FIRST: JoinUnreachable("gone"), SECOND: [BOOT, ANEW]})
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert ground.bound() == {BOOT, ANEW}
 
 
 async def test_the_new_key_under_another_name_confirms_nothing() -> None:
     ground = Ground({FIRST: [BOOT, claim(3, "other", "10.232.0.7")]})
-    assert not await ground.confirming.settle()
+    assert not await ground.confirming.resolve()
     assert ground.bound() == {BOOT, FORMER}
 
 
 async def test_the_bootstrap_node_s_word_on_the_address_counts_not_the_claimant_s() -> None:
     told = claim(3, "n2", "10.232.0.44")
     ground = Ground({FIRST: [BOOT, told]})
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert ground.bound() == {BOOT, told}
 
 
 async def test_an_original_that_tells_no_names_confirms_by_key() -> None:
     ground = Ground({FIRST: [BOOT, claim(3, "", "10.232.0.2")]})
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert ground.bound() == {BOOT, ANEW}
 
 
 async def test_what_a_bootstrap_node_says_of_others_out_of_dispute_changes_nothing() -> None:
     ground = Ground({FIRST: [BOOT, claim(4, "n2", "10.232.0.2"), claim(5, "n5", "10.232.0.5")]})
-    assert not await ground.confirming.settle()
+    assert not await ground.confirming.resolve()
     assert ground.bound() == {BOOT, FORMER}
 
 
@@ -122,7 +122,7 @@ async def test_a_member_that_shows_no_record_is_bound_when_a_bootstrap_node_has_
     newcomer = claim(5, "n5", "10.232.0.5")
     ground = Ground({FIRST: [BOOT, newcomer]})
     ground.heard = [newcomer]
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert ground.bound() == {BOOT, FORMER, newcomer}
 
 
@@ -130,7 +130,7 @@ async def test_a_bootstrap_node_with_a_new_key_of_its_own_is_bound_anew() -> Non
     again = claim(7, "boot", "10.232.1.1")
     ground = Ground({FIRST: [again]})
     ground.heard, ground.lost = [], True
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert ground.bound() == {again, FORMER}
 
 
@@ -152,11 +152,11 @@ async def test_bootstrap_nodes_are_asked_ever_more_seldom_while_they_settle_noth
     hasty: list[float],
 ) -> None:
     ground = Ground({FIRST: [BOOT]})
-    changes = Changes()
+    changes = Signal()
     task = asyncio.create_task(ground.confirming.run(changes))
     async with asyncio.timeout(10):
         while len(hasty) < 12:
-            changes.bump()
+            changes.notify()
             await asyncio.wait([task], timeout=0.001)
     task.cancel()
     assert hasty[0] < 3
@@ -167,11 +167,11 @@ async def test_bootstrap_nodes_are_asked_ever_more_seldom_while_they_settle_noth
 async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -> None:
     ground = Ground({FIRST: [BOOT, ANEW]})
     ground.heard = []
-    changes = Changes()
+    changes = Signal()
     task = asyncio.create_task(ground.confirming.run(changes))
     async with asyncio.timeout(10):
         while len(hasty) < 5:
-            changes.bump()
+            changes.notify()
             await asyncio.wait([task], timeout=0.001)
     task.cancel()
     assert ground.asked == []
@@ -190,10 +190,10 @@ def test_in_a_crowd_the_members_together_do_not_ask_more_than_a_bootstrap_node_c
 async def test_among_many_strangers_a_newcomer_is_bound_that_only_the_bootstrap_node_tells_of() -> None:
     newcomer = claim(4, "n4", "10.232.0.4")
     ground = Ground({FIRST: [BOOT, FORMER, newcomer]})
-    await ground.confirming.settle()
+    await ground.confirming.resolve()
     assert newcomer not in ground.bound()
     ground.crowded = True
-    assert await ground.confirming.settle()
+    assert await ground.confirming.resolve()
     assert newcomer in ground.bound()
 
 
@@ -209,5 +209,5 @@ async def test_what_is_in_dispute_is_found_out_once_where_nobody_is_bound() -> N
         return await disputed()
 
     ground.confirming._disputed = counted
-    await ground.confirming.settle()
+    await ground.confirming.resolve()
     assert looked == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.mesh.join.key_replacement_proof import is_proof, proof
+from wgmesh_agent.mesh.join.key_replacement_proof import make_proof, verify_proof
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 
 MEMBER, BOOTSTRAP, NEW, STRANGER = (PrivateKey(bytes([8, *[number] * 30, 64])) for number in (1, 2, 3, 4))
@@ -21,7 +21,7 @@ class Asked:
     authorization: str = "Bearer: a.b.c"
 
     def proof(self, own: PrivateKey = MEMBER, other: PublicKey | None = None) -> bytes:
-        return proof(
+        return make_proof(
             own,
             other or BOOTSTRAP.public(),
             self.new,
@@ -31,7 +31,7 @@ class Asked:
         )
 
     def holds(self, given: bytes, member: PublicKey | None = None) -> bool:
-        return is_proof(
+        return verify_proof(
             given, BOOTSTRAP, member or MEMBER.public(), self.new,
             mesh=self.mesh, node=self.node, authorization=self.authorization,
         )  # fmt: skip

@@ -11,9 +11,9 @@ from tests.unit.mesh.join.registrar_harness import ANYONE, OWN_KEY, FakeMesh, ad
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
-from wgmesh_agent.mesh.join.registrar import CLAIM_SECONDS, MAX_PROMISES_AN_ASKER, Registrar
+from wgmesh_agent.mesh.join.registrar import CLAIM_QUERY_TIMEOUT_SECONDS, MAX_PROMISES_AN_ASKER, Registrar
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
@@ -25,7 +25,7 @@ def mesh() -> FakeMesh:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    return Ledger(Own("boot", OWN_KEY, (ip_address("10.232.1.1"),), (IPv4Network("10.232.0.0/16"),)))
+    return Ledger(LocalClaim("boot", OWN_KEY, (ip_address("10.232.1.1"),), (IPv4Network("10.232.0.0/16"),)))
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ async def test_what_changed_while_a_member_was_asked_counts(
 ) -> None:
     await admit(registrar, request(1, "alpha"), certified("alpha"))
     mesh.alive.add("alpha")
-    mesh.while_asked = lambda: ledger.withdraw(key(1))
+    mesh.while_asked = lambda: ledger.remove(key(1))
     binding = await admit(registrar, request(2), certified("alpha"))
     assert mesh.announced[-1] == (binding, None)
 
@@ -284,26 +284,26 @@ async def test_a_broken_agreement_leaves_nothing_bound(
 
 async def test_a_promise_keeps_an_address_for_its_key_until_it_ends(registrar: Registrar) -> None:
     wanted = Claim("x", key(7), (ip_address("10.232.0.1"),), ())
-    assert registrar.promise(wanted, 0.0)
-    assert registrar.promise(wanted, 1.0)
-    assert not registrar.promise(Claim("y", key(8), wanted.addresses, ()), 1.0)
+    assert registrar.reserve(wanted, 0.0)
+    assert registrar.reserve(wanted, 1.0)
+    assert not registrar.reserve(Claim("y", key(8), wanted.addresses, ()), 1.0)
     assert (await admit(registrar, request(1), now=2.0)).claim.addresses == (ip_address("10.232.0.2"),)
-    assert registrar.promise(Claim("y", key(8), wanted.addresses, ()), 2.0 + CLAIM_SECONDS)
+    assert registrar.reserve(Claim("y", key(8), wanted.addresses, ()), 2.0 + CLAIM_QUERY_TIMEOUT_SECONDS)
 
 
 async def test_one_asker_is_promised_no_more_than_some_addresses(registrar: Registrar) -> None:
     first = ip_address("10.232.16.1")
     asked = [Claim("x", key(n), (first + n,), ()) for n in range(1, MAX_PROMISES_AN_ASKER + 2)]
-    promised = [registrar.promise(one, 0.0, "evil") for one in asked]
+    promised = [registrar.reserve(one, 0.0, "evil") for one in asked]
     assert sum(promised) == MAX_PROMISES_AN_ASKER
-    assert registrar.promise(asked[-1], 0.0, "boot2")
-    assert registrar.promise(asked[0], 0.0, "boot3") is True
+    assert registrar.reserve(asked[-1], 0.0, "boot2")
+    assert registrar.reserve(asked[0], 0.0, "boot3") is True
     later = Claim("y", key(9), (first + 5000,), ())
-    assert registrar.promise(later, CLAIM_SECONDS + 1.0, "evil")
+    assert registrar.reserve(later, CLAIM_QUERY_TIMEOUT_SECONDS + 1.0, "evil")
 
 
 async def test_an_address_outside_the_mesh_is_promised_to_nobody(registrar: Registrar) -> None:
-    assert not registrar.promise(Claim("x", key(7), (ip_address("192.0.2.1"),), ()), 0.0)
+    assert not registrar.reserve(Claim("x", key(7), (ip_address("192.0.2.1"),), ()), 0.0)
 
 
 async def test_a_member_whose_replacement_is_denied_stays_bound(
@@ -323,7 +323,7 @@ async def test_a_joiner_that_never_came_is_taken_back(
 ) -> None:
     late = await admit(registrar, request(1))
     came = await admit(registrar, request(2))
-    ledger.seen(came.claim.public_key, 1001.0)
+    ledger.mark_alive(came.claim.public_key, 1001.0)
     await registrar.sweep(1059.0)
     assert mesh.taken_back == []
     await registrar.sweep(1061.0)
@@ -342,7 +342,7 @@ async def test_a_node_that_left_and_comes_back_gets_its_address_again(
 ) -> None:
     first = await admit(registrar, request(1, "alpha"))
     await admit(registrar, request(2, "beta"))
-    ledger.withdraw(key(1))
+    ledger.remove(key(1))
     again = await admit(registrar, request(3, "alpha"))
     assert again.claim.addresses == first.claim.addresses
 
@@ -351,12 +351,12 @@ async def test_a_node_that_comes_back_to_find_its_address_taken_gets_another(
     registrar: Registrar, ledger: Ledger, mesh: FakeMesh
 ) -> None:
     first = await admit(registrar, request(1, "alpha"))
-    ledger.withdraw(key(1))
+    ledger.remove(key(1))
     taker = Claim("gamma", key(7), first.claim.addresses, ())
     assert ledger.accept(taker, Origin.PEERS, 1000.0) is None
     again = await admit(registrar, request(3, "alpha"))
     assert again.claim.addresses != first.claim.addresses
-    ledger.withdraw(key(3))
+    ledger.remove(key(3))
     mesh.others, mesh.elsewhere = ("other",), set(again.claim.addresses)
     third = await admit(registrar, request(4, "alpha"))
     assert not set(third.claim.addresses) & {*first.claim.addresses, *again.claim.addresses}

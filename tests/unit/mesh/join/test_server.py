@@ -24,18 +24,18 @@ from tests.unit.mesh.join.server_harness import (
     Bench,
     QuietMesh,
     files,
-    join,
+    request_join,
 )
 
 from wgmesh_agent.mesh.credentials import Credentials, TLSFileError, load_tls_files
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
-from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable, enter, peers_of
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable, join, peers_of
 from wgmesh_agent.mesh.join.decision import DenialReason
 from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.mesh.membership.claims import Binding
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role
@@ -52,7 +52,7 @@ def authority() -> Authority:
 async def serving(authority: Authority, *, tls: bool, mesh: QuietMesh) -> AsyncIterator[Bench]:
     """A Mesh service at work."""
     ranges = (ip_network("10.232.0.0/16"),)
-    ledger = Ledger(Own(OWN.node, OWN.public_key, OWN.addresses, ranges))
+    ledger = Ledger(LocalClaim(OWN.node, OWN.public_key, OWN.addresses, ranges))
     denials: Counter[DenialReason] = Counter()
     numbers = itertools.count()
     service = MeshService(
@@ -83,7 +83,7 @@ async def bench(request: pytest.FixtureRequest, authority: Authority) -> AsyncIt
 
 
 async def test_a_joiner_learns_all_it_needs(bench: Bench, authority: Authority) -> None:
-    admitted = await join(bench, files(bench, authority, "alpha"), node="alpha")
+    admitted = await request_join(bench, files(bench, authority, "alpha"), node="alpha")
     assert admitted.node == "alpha"
     assert admitted.addresses == (ip_address("10.232.0.1"),)
     assert admitted.ranges == (ip_network("10.232.0.0/16"),)
@@ -95,8 +95,8 @@ async def test_a_joiner_learns_all_it_needs(bench: Bench, authority: Authority) 
 
 
 async def test_a_second_joiner_is_told_of_the_first(bench: Bench, authority: Authority) -> None:
-    await join(bench, files(bench, authority, "alpha"), 1, "alpha")
-    second = await join(bench, files(bench, authority, "beta"), 2, "beta")
+    await request_join(bench, files(bench, authority, "alpha"), 1, "alpha")
+    second = await request_join(bench, files(bench, authority, "beta"), 2, "beta")
     assert [peer.node for peer in second.peers] == ["boot", "alpha"]
 
 
@@ -106,7 +106,7 @@ async def test_both_are_told_at_once_which_secrets_the_other_holds(
     """So that the very first handshake can have a pre-shared key."""
     where = Endpoint(ip_address("192.0.2.1"), 54540)
     for number, node, held in ((1, "alpha", (b"aaaa", b"bbbb")), (2, "beta", ()), (1, "alpha", (b"bbbb",))):
-        admitted = await enter(
+        admitted = await join(
             bench.address, files(bench, authority, node), mesh="blue", node=node,
             public_key=PublicKey(number.to_bytes(32, "big")), endpoint=where, secret_ids=held,
         )  # fmt: skip
@@ -120,7 +120,7 @@ async def test_both_are_told_at_once_which_secrets_the_other_holds(
 
 
 async def test_a_hundred_joins_at_once_get_a_hundred_addresses(bench: Bench, authority: Authority) -> None:
-    joins = (join(bench, files(bench, authority, f"n{n}"), n, f"n{n}") for n in range(1, 101))
+    joins = (request_join(bench, files(bench, authority, f"n{n}"), n, f"n{n}") for n in range(1, 101))
     admitted = await asyncio.gather(*joins)
     assert len({one.addresses for one in admitted}) == 100
     assert len(bench.ledger) == 100
@@ -128,7 +128,7 @@ async def test_a_hundred_joins_at_once_get_a_hundred_addresses(bench: Bench, aut
 
 async def test_another_mesh_is_refused_in_words(bench: Bench, authority: Authority) -> None:
     with pytest.raises(JoinRefused, match="another mesh"):
-        await join(bench, files(bench, authority, "alpha"), mesh="green")
+        await request_join(bench, files(bench, authority, "alpha"), mesh="green")
     assert bench.denials == {DenialReason.WRONG_MESH: 1}
 
 
@@ -173,7 +173,7 @@ class SlowMesh(QuietMesh):
     def __init__(self) -> None:
         self.begun, self.let_go, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def admitted(self, binding: Binding, replaced: Binding | None) -> None:
+    async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
         self.begun.set()
         await self.let_go.wait()
         self.ended.set()
@@ -182,7 +182,7 @@ class SlowMesh(QuietMesh):
 async def test_an_admission_that_was_begun_is_ended_when_its_caller_has_gone(authority: Authority) -> None:
     mesh = SlowMesh()
     async with serving(authority, tls=True, mesh=mesh) as bench, asyncio.timeout(10):
-        joining = asyncio.create_task(join(bench, authority.credentials("alpha"), node="alpha"))
+        joining = asyncio.create_task(request_join(bench, authority.credentials("alpha"), node="alpha"))
         await mesh.begun.wait()
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
@@ -216,7 +216,7 @@ async def test_a_proxy_in_the_environment_is_not_asked_for_a_bootstrap_node(
     assert bench.credentials is not None
     if at:
         bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.invalid")
-    admitted = await enter(
+    admitted = await join(
         named(bench.address) if at else bench.address, tls, mesh="blue", node="alpha",
         public_key=PublicKey((1).to_bytes(32, "big")), endpoint=Endpoint(ip_address("192.0.2.1"), 54540), at=at,
     )  # fmt: skip
@@ -227,7 +227,7 @@ async def test_a_proxy_in_the_environment_is_not_asked_for_a_bootstrap_node(
 class TestWithTLS:
     async def test_a_certificate_of_another_authority_gets_no_connection(self, bench: Bench) -> None:
         with pytest.raises(JoinUnreachable):
-            await join(bench, Authority().credentials("alpha"))
+            await request_join(bench, Authority().credentials("alpha"))
 
     async def test_no_certificate_gets_no_connection(self, bench: Bench, authority: Authority) -> None:
         bare = grpc.ssl_channel_credentials(authority.files("x").authorities)
@@ -238,10 +238,10 @@ class TestWithTLS:
 
     async def test_a_certificate_of_another_node_is_refused(self, bench: Bench, authority: Authority) -> None:
         with pytest.raises(JoinRefused, match="certificate is for the node beta"):
-            await join(bench, authority.credentials("beta"), node="alpha")
+            await request_join(bench, authority.credentials("beta"), node="alpha")
 
     async def test_the_certificate_gives_the_name(self, bench: Bench, authority: Authority) -> None:
-        assert (await join(bench, authority.credentials("beta"))).node == "beta"
+        assert (await request_join(bench, authority.credentials("beta"))).node == "beta"
 
     async def test_a_token_is_worth_nothing_to_another_certificate(
         self, bench: Bench, authority: Authority
@@ -277,10 +277,10 @@ class TestWithTLS:
 async def test_renewed_certificates_are_used_without_a_restart(bench: Bench) -> None:
     other = Authority()
     with pytest.raises(JoinUnreachable):
-        await join(bench, other.credentials("alpha"))
+        await request_join(bench, other.credentials("alpha"))
     assert bench.credentials is not None
     bench.credentials.files = other.files("boot", Role.BOOTSTRAP)
-    assert (await join(bench, other.credentials("alpha"))).node == "alpha"
+    assert (await request_join(bench, other.credentials("alpha"))).node == "alpha"
 
 
 @pytest.mark.parametrize("bench", [True], indirect=True, ids=["tls"])
@@ -290,11 +290,11 @@ async def test_who_asks_by_name_finds_a_bootstrap_node_at_an_address_its_certifi
     assert bench.credentials is not None
     bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.blue.wgmesh.dev")
     with pytest.raises(JoinUnreachable, match="does not name the address"):
-        await join(bench, authority.credentials("alpha"))
+        await request_join(bench, authority.credentials("alpha"))
     by_name = Credentials(authority.files("alpha"), "bootstrap.blue.wgmesh.dev")
-    assert (await join(bench, by_name)).node == "alpha"
+    assert (await request_join(bench, by_name)).node == "alpha"
     with pytest.raises(JoinUnreachable):
-        await join(bench, Credentials(authority.files("alpha"), "bootstrap.green.wgmesh.dev"))
+        await request_join(bench, Credentials(authority.files("alpha"), "bootstrap.green.wgmesh.dev"))
 
 
 def test_the_server_is_given_credentials_anew_only_when_they_changed(
@@ -319,9 +319,9 @@ def test_the_server_is_given_credentials_anew_only_when_they_changed(
 
 
 async def test_a_bootstrap_node_that_is_not_there_is_unreachable(authority: Authority) -> None:
-    nobody = Bench("127.0.0.1:1", False, Counter(), Ledger(Own("x", OWN.public_key, (), ())))
+    nobody = Bench("127.0.0.1:1", False, Counter(), Ledger(LocalClaim("x", OWN.public_key, (), ())))
     with pytest.raises(JoinUnreachable, match="no connection"):
-        await join(nobody, None)
+        await request_join(nobody, None)
 
 
 def test_a_key_that_is_not_the_certificates_is_named(tmp_path: Path, authority: Authority) -> None:
@@ -363,12 +363,12 @@ async def come(
     number: int,
     replaces: PrivateKey | None = None,
     before: list[str] | None = None,
-) -> Admitted:
+) -> JoinResult:
     async def note() -> None:
         if before is not None:
             before.append("switched")
 
-    return await enter(
+    return await join(
         bench.address, tls, mesh="blue", node="alpha", public_key=machine(number).public(),
         endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=replaces, before_joining=note,
     )  # fmt: skip
@@ -412,7 +412,7 @@ async def test_nothing_is_switched_where_no_bootstrap_node_answers() -> None:
         before.append("switched")
 
     with pytest.raises(JoinUnreachable):
-        await enter(
+        await join(
             "127.0.0.1:1", None, mesh="blue", node="alpha", public_key=machine(2).public(),
             endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=machine(1), before_joining=note,
         )  # fmt: skip
@@ -431,7 +431,7 @@ async def test_a_named_bootstrap_node_is_asked_at_the_addresses_found_and_no_nam
     tls = Credentials(authority.files("alpha")) if bench.tls else None
     bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.invalid")  # type: ignore[union-attr]
     at, own_key = (*first, ip_address("127.0.0.1")), PublicKey(bytes(32))
-    admitted = await enter(
+    admitted = await join(
         named(bench.address), tls, mesh="blue", node="alpha", public_key=PublicKey((1).to_bytes(32, "big")),
         endpoint=Endpoint(ip_address("192.0.2.1"), 54540), at=at,
     )  # fmt: skip

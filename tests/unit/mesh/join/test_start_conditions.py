@@ -7,7 +7,7 @@ import errno
 import pytest
 import structlog
 
-from wgmesh_agent.mesh.discovery.advertised_endpoint import NoEndpoint, UnusableEndpoint
+from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint, UnusableEndpoint
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing, sentence
 from wgmesh_agent.wireguard.errors import ForeignInterfaceError, KernelError, UapiError
 
@@ -20,7 +20,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     "error",
     [
-        NoEndpoint("no address"),
+        NoUsableEndpoint("no address"),
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EROFS, "Read-only file system"),
         caused(KernelError("port"), OSError(errno.EADDRINUSE, "Address already in use")),
@@ -46,7 +46,7 @@ def test_what_only_somebody_can_mend_is_not_waited_for(error: Exception) -> None
 
 
 async def test_it_is_tried_until_it_succeeds_and_said_once_for_each_reason() -> None:
-    answers: list[Exception] = [NoEndpoint("no address")] * 5 + [
+    answers: list[Exception] = [NoUsableEndpoint("no address")] * 5 + [
         OSError(errno.ENOSPC, "No space left", "/state")
     ] * 5
 

@@ -20,9 +20,9 @@ from tests.unit.factories import make_authority, version_2
 
 from wgmesh_agent.mesh.membership.admission_record import (
     LIFETIME,
-    AdmissionFault,
+    AdmissionFaultReason,
     AdmissionRecord,
-    Fault,
+    InvalidAdmission,
     Signer,
     Verifier,
     newest,
@@ -77,7 +77,7 @@ def test_routes_are_part_of_what_is_signed(authority: Authority) -> None:
     content = AdmissionMessage.FromString(read.blob)
     content.routes.append(bytes([10, 0, 0, 0, 8]))
     forged = replace(read, blob=content.SerializeToString(), routes=(*routes, ip_network("10.0.0.0/8")))
-    assert fault(authority.verifier(), forged) is Fault.BAD_SIGNATURE
+    assert fault(authority.verifier(), forged) is AdmissionFaultReason.BAD_SIGNATURE
 
 
 @pytest.mark.parametrize("raw", [b"", b"1234", bytes([10, 0, 0, 1, 8]), bytes([10, 0, 0, 0, 33]), bytes(18)])
@@ -86,9 +86,9 @@ def test_a_route_that_is_none_makes_the_record_none(authority: Authority, raw: b
     content = AdmissionMessage.FromString(message.admission)
     content.routes.append(raw)
     message.admission = content.SerializeToString()
-    with pytest.raises(AdmissionFault) as caught:
+    with pytest.raises(InvalidAdmission) as caught:
         AdmissionRecord.from_message(message)
-    assert caught.value.fault is Fault.MALFORMED
+    assert caught.value.reason is AdmissionFaultReason.MALFORMED
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def record(authority: Authority) -> AdmissionRecord:
     return authority.signer().sign("blue", "beta", KEY, ADDRESSES, NOW)
 
 
-def fault(verifier: Verifier, record: AdmissionRecord, now: datetime = NOW) -> Fault:
-    with pytest.raises(AdmissionFault) as raised:
+def fault(verifier: Verifier, record: AdmissionRecord, now: datetime = NOW) -> AdmissionFaultReason:
+    with pytest.raises(InvalidAdmission) as raised:
         verifier.verify(record, now)
-    return raised.value.fault
+    return raised.value.reason
 
 
 def test_what_a_bootstrap_node_signed_is_believed_after_a_trip(
@@ -115,7 +115,7 @@ def test_a_known_signer_needs_no_certificate_and_an_unknown_one_does(
 ) -> None:
     verifier = authority.verifier()
     short = record.without_certificates()
-    assert fault(verifier, short) is Fault.UNKNOWN_SIGNER
+    assert fault(verifier, short) is AdmissionFaultReason.UNKNOWN_SIGNER
     verifier.verify(record, NOW)
     assert verifier.verify(short, NOW) == record
 
@@ -126,36 +126,36 @@ def test_without_certificates_it_fits_into_a_user_event(record: AdmissionRecord)
 
 def test_the_certificate_of_a_plain_node_vouches_for_nobody(authority: Authority) -> None:
     forged = authority.signer(Role.NODE).sign("blue", "beta", KEY, ADDRESSES, NOW)
-    assert fault(authority.verifier(), forged) is Fault.MAY_NOT_ADMIT
+    assert fault(authority.verifier(), forged) is AdmissionFaultReason.MAY_NOT_ADMIT
 
 
 def test_a_bootstrap_node_of_another_authority_vouches_for_nobody(authority: Authority) -> None:
     foreign = Authority().signer().sign("blue", "beta", KEY, ADDRESSES, NOW)
-    assert fault(authority.verifier(), foreign) is Fault.UNKNOWN_SIGNER
+    assert fault(authority.verifier(), foreign) is AdmissionFaultReason.UNKNOWN_SIGNER
 
 
 def test_a_record_of_another_mesh_is_not_believed(authority: Authority) -> None:
     other = authority.signer().sign("green", "beta", KEY, ADDRESSES, NOW)
-    assert fault(authority.verifier(), other) is Fault.OTHER_MESH
+    assert fault(authority.verifier(), other) is AdmissionFaultReason.OTHER_MESH
 
 
 @pytest.mark.parametrize(
     ("after", "wanted"),
     [
-        (LIFETIME, Fault.PAST_ITS_TIME),
-        (timedelta(days=30), Fault.PAST_ITS_TIME),
-        (-timedelta(minutes=6), Fault.BEFORE_ITS_TIME),
+        (LIFETIME, AdmissionFaultReason.EXPIRED),
+        (timedelta(days=30), AdmissionFaultReason.EXPIRED),
+        (-timedelta(minutes=6), AdmissionFaultReason.NOT_YET_VALID),
     ],
 )
 def test_outside_its_time_it_is_not_believed(
-    authority: Authority, record: AdmissionRecord, after: timedelta, wanted: Fault
+    authority: Authority, record: AdmissionRecord, after: timedelta, wanted: AdmissionFaultReason
 ) -> None:
     assert fault(authority.verifier(), record, NOW + after) is wanted
 
 
 def test_it_lasts_no_longer_than_its_signer_s_certificate(authority: Authority) -> None:
     record = authority.signer(days=0.1).sign("blue", "beta", KEY, ADDRESSES, NOW)
-    assert fault(authority.verifier(), record, NOW + timedelta(days=0.2)) is Fault.PAST_ITS_TIME
+    assert fault(authority.verifier(), record, NOW + timedelta(days=0.2)) is AdmissionFaultReason.EXPIRED
 
 
 def test_a_signer_whose_certificate_ended_is_not_believed_even_if_it_is_known(authority: Authority) -> None:
@@ -165,7 +165,7 @@ def test_a_signer_whose_certificate_ended_is_not_believed_even_if_it_is_known(au
     content = AdmissionMessage.FromString(record.blob)
     content.notAfter += 10**12
     longer = replace(record, blob=content.SerializeToString(), not_after=content.notAfter)
-    assert fault(verifier, longer, NOW + timedelta(days=0.2)) is Fault.UNKNOWN_SIGNER
+    assert fault(verifier, longer, NOW + timedelta(days=0.2)) is AdmissionFaultReason.UNKNOWN_SIGNER
 
 
 @pytest.mark.parametrize("field", ["mesh", "node", "publicKey", "addresses", "notBefore", "notAfter"])
@@ -185,14 +185,14 @@ def test_every_field_is_signed(authority: Authority, record: AdmissionRecord, fi
     message = record.message()
     message.admission = content.SerializeToString()
     changed = AdmissionRecord.from_message(message)
-    wanted = Fault.OTHER_MESH if field == "mesh" else Fault.BAD_SIGNATURE
+    wanted = AdmissionFaultReason.OTHER_MESH if field == "mesh" else AdmissionFaultReason.BAD_SIGNATURE
     assert fault(authority.verifier(), changed) is wanted
 
 
 def test_a_certificate_that_is_not_the_named_signer_s_is_not_taken(authority: Authority) -> None:
     one, other = (authority.signer().sign("blue", "beta", KEY, ADDRESSES, NOW) for _ in range(2))
     mixed = replace(one, certificates=other.certificates)
-    assert fault(authority.verifier(), mixed) is Fault.UNKNOWN_SIGNER
+    assert fault(authority.verifier(), mixed) is AdmissionFaultReason.UNKNOWN_SIGNER
 
 
 def test_a_leaf_is_no_authority(authority: Authority) -> None:
@@ -214,7 +214,7 @@ def test_a_leaf_is_no_authority(authority: Authority) -> None:
     )  # fmt: skip
     signer = Signer(key_to_pem(forged_key), cert_to_pem(forged) + cert_to_pem(node))
     record = signer.sign("blue", "evil", KEY, ADDRESSES, NOW)
-    assert fault(authority.verifier(), record) is Fault.UNKNOWN_SIGNER
+    assert fault(authority.verifier(), record) is AdmissionFaultReason.UNKNOWN_SIGNER
 
 
 @pytest.mark.parametrize("usage", [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -243,7 +243,7 @@ def test_certificates_that_name_no_role_may_admit_if_they_are_for_servers(
     if usage == ExtendedKeyUsageOID.SERVER_AUTH:
         assert verifier.verify(record, NOW) == record
     else:
-        assert fault(verifier, record) is Fault.MAY_NOT_ADMIT
+        assert fault(verifier, record) is AdmissionFaultReason.MAY_NOT_ADMIT
 
 
 def test_a_certificate_that_the_library_cannot_read_is_a_fault(
@@ -253,7 +253,7 @@ def test_a_certificate_that_the_library_cannot_read_is_a_fault(
     with pytest.raises(x509.InvalidVersion):
         x509.load_der_x509_certificate(der)
     changed = replace(record, certificates=(der,), signer=hashlib.sha256(der).digest())
-    assert fault(authority.verifier(), changed) is Fault.MALFORMED
+    assert fault(authority.verifier(), changed) is AdmissionFaultReason.MALFORMED
 
 
 def test_whatever_path_validation_raises_is_a_fault(
@@ -267,12 +267,12 @@ def test_whatever_path_validation_raises_is_a_fault(
 
     verifier = authority.verifier()
     monkeypatch.setattr(verifier, "check_signer", fail)
-    assert fault(verifier, record) is Fault.MALFORMED
+    assert fault(verifier, record) is AdmissionFaultReason.MALFORMED
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_record_or_a_fault(data: bytes) -> None:
-    with suppress(AdmissionFault):
+    with suppress(InvalidAdmission):
         assert AdmissionRecord.from_bytes(data).addresses
 
 

@@ -20,14 +20,14 @@ from wgmesh_agent.gossip.serf.events import Member, QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, Signer
-from wgmesh_agent.mesh.membership.admissions import FIRST_PAUSE_SECONDS, Admissions
+from wgmesh_agent.mesh.membership.admissions import FIRST_PAUSE_SECONDS, AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
-from wgmesh_agent.mesh.membership.tracker import Membership
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import (
@@ -77,14 +77,14 @@ class Node:
         record = mesh_record(
             node=name, addresses=self.own.addresses, bootstrap=signer is not None, requires_admission=True
         )
-        self.ledger = Ledger(Own(name, self.own.public_key, self.own.addresses, (RANGE,)))
-        self.refusals = Refusals()
+        self.ledger = Ledger(LocalClaim(name, self.own.public_key, self.own.addresses, (RANGE,)))
+        self.refusals = RejectionLog()
         self.policy = ScriptedPolicy()
-        self.admissions = Admissions(
+        self.admissions = AdmissionService(
             record, trust, signer, self.ledger, self.refusals, self.policy, lambda: self.now
         )
         self.gossip: dict[str, Member] = {}
-        self.membership = Membership(
+        self.membership = MembershipTracker(
             self.ledger,
             self.refusals,
             lambda: self.gossip,
@@ -95,14 +95,14 @@ class Node:
         )
 
     def announced(self, told: Claim) -> None:
-        self.membership.announced(peer_message(told).SerializeToString())
+        self.membership.on_announcement(peer_message(told).SerializeToString())
 
     def heard(self, told: Claim) -> None:
         member = Member(
             told.node, told.addresses[0], 7946, own_tags(told, {}), MemberStatus.ALIVE, 1, b"", 0.0
         )
         self.gossip[told.node] = member
-        self.membership.heard(member)
+        self.membership.on_member_update(member)
 
     def key_of(self, node: str) -> PublicKey | None:
         binding = self.ledger.by_name(node)
@@ -124,12 +124,12 @@ def boot(authority: Authority) -> Node:
 def node(authority: Authority, boot: Node) -> Node:
     """A member that was told of the bootstrap node when it joined."""
     node = Node("node", 2, authority.credentials("node", Role.NODE))
-    node.membership.accept(replace(boot.admissions.own(boot.own), bootstrap=True), Origin.PEERS)
+    node.membership.accept(replace(boot.admissions.local_record(boot.own), bootstrap=True), Origin.PEERS)
     return node
 
 
 def test_a_member_that_a_bootstrap_node_vouches_for_is_bound(boot: Node, node: Node) -> None:
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     assert beta.admission is not None
     node.announced(replace(beta, admission=beta.admission.without_certificates()))
     assert node.key_of("beta") == beta.public_key
@@ -146,18 +146,18 @@ def test_without_a_record_nobody_is_bound_and_it_is_asked_for(boot: Node, node: 
     assert node.key_of("beta") is None
     assert not node.refusals.counts
     boot.ledger.accept(beta, Origin.ADMITTED, 0.0)
-    answer = boot.admissions.answer(asked(b"beta"), boot.own)
+    answer = boot.admissions.answer_query(asked(b"beta"), boot.own)
     assert answer is not None
     node.membership.accept(replace(beta, admission=AdmissionRecord.from_bytes(answer)), Origin.GOSSIP)
     assert node.key_of("beta") == beta.public_key
 
 
 def test_any_member_can_show_the_record_of_another(boot: Node, node: Node) -> None:
-    node.announced(boot.admissions.vouch(claim("beta", 3)))
-    answer = node.admissions.answer(asked(b"beta"), node.own)
+    node.announced(boot.admissions.record_for_peer(claim("beta", 3)))
+    answer = node.admissions.answer_query(asked(b"beta"), node.own)
     assert answer is not None
     assert AdmissionRecord.from_bytes(answer).certificates
-    assert node.admissions.answer(asked(b"\xffnobody"), node.own) is None
+    assert node.admissions.answer_query(asked(b"\xffnobody"), node.own) is None
 
 
 def test_without_tls_nothing_is_required() -> None:
@@ -179,12 +179,12 @@ def test_a_plain_node_vouches_for_nobody(authority: Authority, node: Node) -> No
 def test_a_node_that_may_not_admit_makes_no_records(authority: Authority) -> None:
     credentials = authority.credentials("evil", Role.NODE)
     evil = Node("evil", 4, credentials, credentials)
-    assert evil.admissions.vouch(claim("beta", 3)).admission is None
+    assert evil.admissions.record_for_peer(claim("beta", 3)).admission is None
 
 
 @pytest.mark.parametrize("what", ["node", "key", "address"])
 def test_a_record_of_another_member_vouches_for_nobody_else(boot: Node, node: Node, what: str) -> None:
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     node.announced(beta)
     evil = claim("evil", 4)
     shown = {
@@ -199,17 +199,17 @@ def test_a_record_of_another_member_vouches_for_nobody_else(boot: Node, node: No
 
 
 def test_a_new_key_with_a_newer_record_takes_the_name_over(boot: Node, node: Node) -> None:
-    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    node.announced(boot.admissions.record_for_peer(claim("beta", 3)))
     boot.now += timedelta(seconds=10)
-    anew = boot.admissions.vouch(claim("beta", 3))
+    anew = boot.admissions.record_for_peer(claim("beta", 3))
     node.announced(anew)
     assert node.key_of("beta") == anew.public_key
 
 
 def test_a_replayed_record_takes_nothing_back(boot: Node, node: Node) -> None:
-    old = boot.admissions.vouch(claim("beta", 3))
+    old = boot.admissions.record_for_peer(claim("beta", 3))
     boot.now += timedelta(seconds=10)
-    anew = boot.admissions.vouch(claim("beta", 3))
+    anew = boot.admissions.record_for_peer(claim("beta", 3))
     node.announced(anew)
     node.announced(old)
     assert node.key_of("beta") == anew.public_key
@@ -217,21 +217,21 @@ def test_a_replayed_record_takes_nothing_back(boot: Node, node: Node) -> None:
 
 
 def test_a_record_of_a_namesake_that_was_deleted_binds_nobody(boot: Node, node: Node) -> None:
-    old = boot.admissions.vouch(claim("beta", 3))
+    old = boot.admissions.record_for_peer(claim("beta", 3))
     boot.now += timedelta(seconds=10)
     node.now = boot.now
     node.policy.since = boot.policy.since = {"beta": boot.now}
     node.announced(old)
     assert node.key_of("beta") is None
     assert node.refusals.counts["admission_replayed"] == 1
-    anew = boot.admissions.vouch(claim("beta", 3))
+    anew = boot.admissions.record_for_peer(claim("beta", 3))
     node.announced(anew)
     assert node.key_of("beta") == anew.public_key
 
 
 def test_what_a_slow_clock_signs_is_not_older_than_the_member(boot: Node, node: Node) -> None:
     node.policy.since = boot.policy.since = {"beta": boot.now + timedelta(seconds=30)}
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     node.announced(beta)
     assert node.key_of("beta") == beta.public_key
 
@@ -241,7 +241,7 @@ def test_a_record_takes_nothing_from_what_the_roster_says(boot: Node, node: Node
     node.membership.accept(beta, Origin.ROSTER)
     boot.now += timedelta(days=1)
     node.now = boot.now
-    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    node.announced(boot.admissions.record_for_peer(claim("beta", 3)))
     assert node.key_of("beta") == beta.public_key
     assert node.refusals.counts["admission_replayed"] == 1
 
@@ -254,14 +254,14 @@ def test_a_record_for_the_key_that_the_roster_expects_takes_the_earlier_ones_pla
     boot.now += timedelta(days=1)
     node.now = boot.now
     node.policy.announced = {"beta": coming.public_key}
-    node.announced(boot.admissions.vouch(other))
+    node.announced(boot.admissions.record_for_peer(other))
     assert node.key_of("beta") == beta.public_key
-    node.announced(boot.admissions.vouch(coming))
+    node.announced(boot.admissions.record_for_peer(coming))
     assert node.key_of("beta") == coming.public_key
 
 
 def test_a_record_past_its_time_binds_nobody(boot: Node, node: Node) -> None:
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     node.now += timedelta(days=1, seconds=1)
     node.announced(beta)
     assert node.key_of("beta") is None
@@ -269,7 +269,7 @@ def test_a_record_past_its_time_binds_nobody(boot: Node, node: Node) -> None:
 
 
 def test_a_bound_member_stays_when_its_record_is_past_its_time(boot: Node, node: Node) -> None:
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     node.announced(beta)
     node.now += timedelta(days=3)
     node.heard(beta)
@@ -278,11 +278,11 @@ def test_a_bound_member_stays_when_its_record_is_past_its_time(boot: Node, node:
 
 
 def test_a_bootstrap_node_renews_what_grows_old(boot: Node) -> None:
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     boot.now += timedelta(hours=11)
-    assert boot.admissions.vouch(beta) is beta
+    assert boot.admissions.record_for_peer(beta) is beta
     boot.now += timedelta(hours=2)
-    renewed = boot.admissions.vouch(beta)
+    renewed = boot.admissions.record_for_peer(beta)
     assert renewed.admission is not None
     assert beta.admission is not None
     assert renewed.admission.not_before > beta.admission.not_before
@@ -290,7 +290,7 @@ def test_a_bootstrap_node_renews_what_grows_old(boot: Node) -> None:
 
 def test_a_revoked_node_is_not_announced_into_the_mesh(boot: Node, node: Node) -> None:
     node.policy.unlisted = {"beta"}
-    node.announced(boot.admissions.vouch(claim("beta", 3)))
+    node.announced(boot.admissions.record_for_peer(claim("beta", 3)))
     assert node.key_of("beta") is None
     assert node.refusals.counts["not_listed"] == 1
 
@@ -300,11 +300,11 @@ class Deaf:
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, int]] = []
-        self.heard = Changes()
+        self.heard = Signal()
 
     async def query(self, _name: str, payload: bytes, *, relay_factor: int, **_: object) -> QueryResult:
         self.asked.append((payload, relay_factor))
-        self.heard.bump()
+        self.heard.notify()
         return QueryResult(frozenset(), frozenset(), {})
 
 
@@ -317,22 +317,22 @@ async def test_however_many_are_invented_the_mesh_does_not_pass_on_questions_abo
     node: Node, strangers: int, bootstraps: list[str], direct: bool, most_at_once: int
 ) -> None:
     asked: list[tuple[list[str], bool]] = []
-    news = Changes()
+    news = Signal()
 
     class Gossip:
         async def query(self, *_: object, nodes: list[str], direct: bool, **__: object) -> QueryResult:
             asked.append((nodes, direct))
-            news.bump()
+            news.notify()
             await asyncio.sleep(3600)
             raise AssertionError
 
     for number in range(strangers):
         node.heard(claim(f"x{number}", number + 10))
     running = asyncio.create_task(
-        node.admissions.run(Changes(), cast(GossipNode, Gossip()), lambda: bootstraps, node.membership.accept)
+        node.admissions.run(Signal(), cast(GossipNode, Gossip()), lambda: bootstraps, node.membership.accept)
     )
     async with asyncio.timeout(5):
-        await news.after(0)
+        await news.wait_after(0)
         await asyncio.sleep(0)
     running.cancel()
     assert len(asked) == most_at_once
@@ -346,19 +346,19 @@ async def test_whoever_was_asked_for_in_vain_is_asked_for_at_once_when_a_bootstr
     gossip = Deaf()
     node.heard(claim("beta", 3))
     running = asyncio.create_task(
-        node.admissions.run(Changes(), cast(GossipNode, gossip), lambda: ["boot"], node.membership.accept)
+        node.admissions.run(Signal(), cast(GossipNode, gossip), lambda: ["boot"], node.membership.accept)
     )
-    assert await gossip.heard.after(0, 5)
+    assert await gossip.heard.wait_after(0, 5)
     node.heard(replace(boot.own, bootstrap=True))
     # By itself it would ask again after most of a second at the earliest.
-    assert await gossip.heard.after(1, FIRST_PAUSE_SECONDS)
+    assert await gossip.heard.wait_after(1, FIRST_PAUSE_SECONDS)
     running.cancel()
     assert [payload for payload, _ in gossip.asked] == [b"beta"] * 2
     assert all(relayed > 0 for _, relayed in gossip.asked)
 
 
 async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: Node, node: Node) -> None:
-    beta = boot.admissions.vouch(claim("beta", 3))
+    beta = boot.admissions.record_for_peer(claim("beta", 3))
     assert beta.admission is not None
     answer = beta.admission.to_bytes()
     node.heard(replace(beta, admission=None))
@@ -368,13 +368,13 @@ async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: 
         async def query(self, *_: object, enough: Callable[[bytes], bool], **__: object) -> QueryResult:
             node.announced(beta)
             left = replace(node.gossip["beta"], status=MemberStatus.LEFT)
-            node.membership.heard(left)
+            node.membership.on_member_update(left)
             assert enough(answer)
             asked_for.set()
             return QueryResult(frozenset({"boot"}), frozenset(), {"boot": answer})
 
     running = asyncio.create_task(
-        node.admissions.run(Changes(), cast(GossipNode, Gossip()), lambda: ["boot"], node.membership.accept)
+        node.admissions.run(Signal(), cast(GossipNode, Gossip()), lambda: ["boot"], node.membership.accept)
     )
     async with asyncio.timeout(5):
         await asked_for.wait()
@@ -388,7 +388,7 @@ SITE, OTHER = ip_network("192.168.7.0/24"), ip_network("192.168.8.0/24")
 
 def test_routes_come_from_records_and_never_from_what_a_member_says_of_itself(boot: Node, node: Node) -> None:
     boot.policy.signed_routes = None
-    vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE,)))
+    vouched = boot.admissions.record_for_peer(replace(claim("beta", 3), routes=(SITE,)))
     boastful = replace(vouched, routes=(SITE, OTHER))
     assert node.membership.accept(boastful, Origin.GOSSIP)
     bound = node.ledger.by_name("beta")
@@ -404,11 +404,11 @@ def test_a_bootstrap_node_vouches_for_no_route_that_it_does_not_permit_any_more(
     boot: Node, node: Node
 ) -> None:
     boot.policy.signed_routes = None
-    vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE, OTHER)))
+    vouched = boot.admissions.record_for_peer(replace(claim("beta", 3), routes=(SITE, OTHER)))
     node.membership.accept(vouched, Origin.GOSSIP)
     boot.policy.signed_routes = (SITE,)
     boot.now += timedelta(seconds=1)
-    later = boot.admissions.vouch(vouched)
+    later = boot.admissions.record_for_peer(vouched)
     assert later.admission is not None
     assert later.admission.routes == (SITE,)
     node.now = boot.now
@@ -422,12 +422,12 @@ def test_a_bootstrap_node_vouches_for_no_route_that_it_does_not_permit_any_more(
 def test_where_the_roster_says_who_routes_what_a_record_does_not(boot: Node, node: Node) -> None:
     boot.policy.signed_routes = None
     node.policy.routes_from_claims = False
-    vouched = boot.admissions.vouch(replace(claim("beta", 3), routes=(SITE,)))
+    vouched = boot.admissions.record_for_peer(replace(claim("beta", 3), routes=(SITE,)))
     node.membership.accept(vouched, Origin.GOSSIP)
     bound = node.ledger.by_name("beta")
     assert bound is not None
     assert not bound.claim.routes
-    node.membership.route("beta", (OTHER,))
+    node.membership.set_routes("beta", (OTHER,))
     bound = node.ledger.by_name("beta")
     assert bound is not None
     assert bound.claim.routes == (OTHER,)

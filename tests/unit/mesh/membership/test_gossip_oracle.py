@@ -8,7 +8,7 @@ import pytest
 
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard.keys import PublicKey
 
 OWN_ADDRESS, ADDRESS = IPv4Address("10.232.1.1"), IPv4Address("10.232.0.5")
@@ -20,7 +20,7 @@ def key(number: int) -> PublicKey:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    return Ledger(Own("own", key(1), (OWN_ADDRESS,), (IPv4Network("10.232.0.0/16"),)))
+    return Ledger(LocalClaim("own", key(1), (OWN_ADDRESS,), (IPv4Network("10.232.0.0/16"),)))
 
 
 def test_a_bound_member_is_vouched_for_and_holds_its_address(ledger: Ledger) -> None:

@@ -14,8 +14,8 @@ from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import (
     MAX_ENDPOINTS,
     Ledger,
-    Own,
-    Reason,
+    LocalClaim,
+    RejectionReason,
     usable_endpoint,
     usable_host,
 )
@@ -41,7 +41,7 @@ def claim(number: int, node: str | None = None, address: str | None = None) -> C
 
 @pytest.fixture
 def ledger() -> Ledger:
-    return Ledger(Own("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE,)))
+    return Ledger(LocalClaim("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE,)))
 
 
 def test_a_new_member_is_bound_and_found_by_key_name_and_address(ledger: Ledger) -> None:
@@ -56,24 +56,24 @@ def test_a_new_member_is_bound_and_found_by_key_name_and_address(ledger: Ledger)
 @pytest.mark.parametrize(
     ("contradiction", "reason"),
     [
-        (claim(2, node="node1"), Reason.NAME_BOUND),
-        (claim(2, address="10.232.0.1"), Reason.ADDRESS_BOUND),
-        (claim(1, node="other"), Reason.KEY_BOUND),
-        (claim(1, address="10.232.0.9"), Reason.ADDRESS_CHANGED),
-        (replace(claim(2), public_key=OWN_KEY), Reason.OWN_KEY),
-        (claim(2, node="me"), Reason.OWN_NAME),
-        (claim(2, address="10.232.1.1"), Reason.OWN_ADDRESS),
-        (claim(2, address="10.233.0.1"), Reason.BAD_ADDRESS),
-        (claim(2, address="10.232.0.0"), Reason.BAD_ADDRESS),
-        (claim(2, address="10.232.255.255"), Reason.BAD_ADDRESS),
-        (claim(2, address="fd00::1"), Reason.BAD_ADDRESS),
-        (replace(claim(2), addresses=()), Reason.BAD_ADDRESS),
-        (replace(claim(2), addresses=(ip_address("10.232.0.2"),) * 2), Reason.BAD_ADDRESS),
-        (claim(2, node="../../etc"), Reason.BAD_NAME),
+        (claim(2, node="node1"), RejectionReason.NAME_BOUND),
+        (claim(2, address="10.232.0.1"), RejectionReason.ADDRESS_BOUND),
+        (claim(1, node="other"), RejectionReason.KEY_BOUND),
+        (claim(1, address="10.232.0.9"), RejectionReason.ADDRESS_CHANGED),
+        (replace(claim(2), public_key=OWN_KEY), RejectionReason.OWN_KEY),
+        (claim(2, node="me"), RejectionReason.OWN_NAME),
+        (claim(2, address="10.232.1.1"), RejectionReason.OWN_ADDRESS),
+        (claim(2, address="10.233.0.1"), RejectionReason.BAD_ADDRESS),
+        (claim(2, address="10.232.0.0"), RejectionReason.BAD_ADDRESS),
+        (claim(2, address="10.232.255.255"), RejectionReason.BAD_ADDRESS),
+        (claim(2, address="fd00::1"), RejectionReason.BAD_ADDRESS),
+        (replace(claim(2), addresses=()), RejectionReason.BAD_ADDRESS),
+        (replace(claim(2), addresses=(ip_address("10.232.0.2"),) * 2), RejectionReason.BAD_ADDRESS),
+        (claim(2, node="../../etc"), RejectionReason.BAD_NAME),
     ],
 )
 def test_a_contradicting_claim_is_refused_and_changes_nothing(
-    ledger: Ledger, contradiction: Claim, reason: Reason
+    ledger: Ledger, contradiction: Claim, reason: RejectionReason
 ) -> None:
     ledger.accept(claim(1), Origin.GOSSIP, 100.0)
     before = list(ledger)
@@ -120,7 +120,7 @@ def test_an_endpoint_nobody_can_reach_is_no_candidate(ledger: Ledger, address: s
 
 
 def test_a_part_of_the_bound_addresses_is_no_contradiction(ledger: Ledger) -> None:
-    ledger.own = replace(ledger.own, ranges=(RANGE, ip_network("fd00::/64")))
+    ledger.local = replace(ledger.local, ranges=(RANGE, ip_network("fd00::/64")))
     both = replace(claim(1), addresses=(ip_address("10.232.0.1"), ip_address("fd00::1")))
     assert ledger.accept(both, Origin.PEERS, 1.0) is None
     assert ledger.accept(claim(1), Origin.GOSSIP, 2.0) is None
@@ -131,27 +131,27 @@ def test_a_part_of_the_bound_addresses_is_no_contradiction(ledger: Ledger) -> No
 
 def test_a_withdrawn_member_frees_its_name_and_addresses(ledger: Ledger) -> None:
     ledger.accept(claim(1), Origin.GOSSIP, 1.0)
-    assert ledger.withdraw(key(1)) is not None
-    assert ledger.withdraw(key(1)) is None
+    assert ledger.remove(key(1)) is not None
+    assert ledger.remove(key(1)) is None
     assert ledger.accept(claim(2, node="node1", address="10.232.0.1"), Origin.GOSSIP, 2.0) is None
 
 
 def test_a_snapshot_is_restored_as_it_was() -> None:
-    own = Own("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE,))
+    own = LocalClaim("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE,))
     binding = Binding(claim(1), Origin.PEERS, since=5.0, last_seen=7.0, identity="CN=x")
     ledger = Ledger(own, [binding, Binding(claim(1, node="twice"), Origin.GOSSIP, since=6.0)])
     assert list(ledger) == [binding]
-    assert [refusal.reason for refusal in ledger.refused_at_load] == [Reason.KEY_BOUND]
+    assert [refusal.reason for refusal in ledger.rejected_at_load] == [RejectionReason.KEY_BOUND]
 
 
 @given(st.integers(0, 2**32))
 def test_no_sequence_of_claims_gives_one_address_or_name_to_two_members(seed: int) -> None:
     rng = random.Random(seed)
-    ledger = Ledger(Own("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE,)))
+    ledger = Ledger(LocalClaim("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE,)))
     for _ in range(60):
         number = rng.randrange(1, 6)
         if rng.random() < 0.2:
-            ledger.withdraw(key(number))
+            ledger.remove(key(number))
         else:
             node = rng.choice(["", "a", "b", "c", "me"])
             ledger.accept(claim(number, node, f"10.232.0.{rng.randrange(1, 6)}"), Origin.GOSSIP, 1.0)

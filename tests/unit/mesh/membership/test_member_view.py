@@ -8,7 +8,7 @@ from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.wireguard.keys import PublicKey
 
@@ -31,7 +31,7 @@ MEMBERS = {name: member(name, number, status) for number, (name, status) in enum
 
 
 def ledger(*, bootstraps: set[str], without: str = "") -> Ledger:
-    own = Own(
+    own = LocalClaim(
         "own", PublicKey(bytes([255]) * 32), (ip_address("10.232.9.9"),), (ip_network("10.232.0.0/16"),)
     )
     made = Ledger(own)

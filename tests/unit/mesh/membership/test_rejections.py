@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.runtime.log_limit import LINES_A_WINDOW, REPEAT_SECONDS, WINDOW_SECONDS
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.runtime.log_limit import MAX_LINES_PER_WINDOW, REPEAT_SECONDS, WINDOW_SECONDS
 
 
 class Clock:
@@ -26,8 +26,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def refusals(clock: Clock) -> Refusals:
-    return Refusals(clock)
+def refusals(clock: Clock) -> RejectionLog:
+    return RejectionLog(clock)
 
 
 @pytest.fixture
@@ -37,35 +37,35 @@ def lines() -> Iterator[list[EventDict]]:
 
 
 def test_every_refusal_counts_and_one_that_repeats_is_logged_once_an_hour(
-    refusals: Refusals, clock: Clock, lines: list[EventDict]
+    refusals: RejectionLog, clock: Clock, lines: list[EventDict]
 ) -> None:
     for _ in range(50):
-        refusals.count("name_bound", "n2 is n2's")
+        refusals.record("name_bound", "n2 is n2's")
     assert refusals.counts == {"name_bound": 50}
     assert [line["why"] for line in lines] == ["n2 is n2's"]
     clock.now += REPEAT_SECONDS
-    refusals.count("name_bound", "n2 is n2's")
+    refusals.record("name_bound", "n2 is n2's")
     assert len(lines) == 2
 
 
 def test_a_flood_of_ever_new_claims_makes_a_few_lines_a_minute_and_says_how_many_it_kept_back(
-    refusals: Refusals, clock: Clock, lines: list[EventDict]
+    refusals: RejectionLog, clock: Clock, lines: list[EventDict]
 ) -> None:
     for number in range(100_000):
-        refusals.count("address_bound", f"claim {number}")
+        refusals.record("address_bound", f"claim {number}")
     assert refusals.counts["address_bound"] == 100_000
-    assert len(lines) == LINES_A_WINDOW
+    assert len(lines) == MAX_LINES_PER_WINDOW
     clock.now += WINDOW_SECONDS
-    refusals.count("address_bound", "one more")
-    assert [line["event"] for line in lines[LINES_A_WINDOW:]] == [
+    refusals.record("address_bound", "one more")
+    assert [line["event"] for line in lines[MAX_LINES_PER_WINDOW:]] == [
         "claims refused, not shown",
         "claim refused",
     ]
-    assert lines[LINES_A_WINDOW]["how_many"] == 100_000 - LINES_A_WINDOW
+    assert lines[MAX_LINES_PER_WINDOW]["how_many"] == 100_000 - MAX_LINES_PER_WINDOW
 
 
-def test_a_flood_of_one_reason_hides_no_other(refusals: Refusals, lines: list[EventDict]) -> None:
+def test_a_flood_of_one_reason_hides_no_other(refusals: RejectionLog, lines: list[EventDict]) -> None:
     for number in range(1000):
-        refusals.count("malformed_tags", f"claim {number}")
-    refusals.count("own_key", "somebody claims this node's own key")
+        refusals.record("malformed_tags", f"claim {number}")
+    refusals.record("own_key", "somebody claims this node's own key")
     assert lines[-1]["reason"] == "own_key"

@@ -13,13 +13,17 @@ from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
-from wgmesh_agent.mesh.membership.tracker import ABSENT_SECONDS, NEVER_SEEN_SECONDS, Membership
+from wgmesh_agent.mesh.membership.tracker import (
+    FORGET_AFTER_SECONDS,
+    FORGET_UNSEEN_AFTER_SECONDS,
+    MembershipTracker,
+)
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Peer
@@ -53,15 +57,15 @@ class Ground:
     """Membership of node n9, and what gossip has."""
 
     def __init__(self, bindings: list[Binding]) -> None:
-        own = Own("n9", key(9), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),))
+        own = LocalClaim("n9", key(9), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),))
         self.ledger = Ledger(own, bindings)
-        self.refusals = Refusals()
+        self.refusals = RejectionLog()
         self.policy = ScriptedPolicy()
         self.tunnels = PlayedTunnels()
         self.gossip: dict[str, Member] = {}
         self.changes = 0
-        admissions = Admissions(mesh_record(), None, None, self.ledger, self.refusals, self.policy)
-        self.membership = Membership(
+        admissions = AdmissionService(mesh_record(), None, None, self.ledger, self.refusals, self.policy)
+        self.membership = MembershipTracker(
             self.ledger,
             self.refusals,
             lambda: self.gossip,
@@ -76,7 +80,7 @@ class Ground:
 
     def hear(self, heard: Member) -> None:
         self.gossip[heard.name] = heard
-        self.membership.heard(heard)
+        self.membership.on_member_update(heard)
 
     def meet(self, met: Claim) -> None:
         """A living member, which is heard through its tunnel, too."""
@@ -132,7 +136,7 @@ def test_a_failed_member_stays_bound_and_one_that_left_does_not(ground: Ground) 
 
 def test_a_reaped_member_is_let_go(ground: Ground) -> None:
     ground.hear(member(claim(1)))
-    ground.membership.reaped(member(claim(1), MemberStatus.FAILED))
+    ground.membership.on_reaped(member(claim(1), MemberStatus.FAILED))
     assert ground.keys() == set()
 
 
@@ -156,7 +160,7 @@ async def test_whoever_is_heard_through_its_tunnel_is_not_let_go_on_what_others_
     if how == "left":
         ground.hear(member(claim(1), MemberStatus.LEFT))
     else:
-        ground.membership.reaped(member(claim(1), MemberStatus.FAILED))
+        ground.membership.on_reaped(member(claim(1), MemberStatus.FAILED))
     assert [waiting.name for waiting in ground.membership.departing()] == ["n1"]
     await until_decided(ground, monkeypatch)
     assert ground.keys() == {key(1)}
@@ -203,8 +207,8 @@ async def test_another_under_the_name_of_who_left_is_bound_when_that_is_decided(
 
 def test_the_goodbye_of_a_name_s_former_holder_takes_nothing_from_the_new_one(ground: Ground) -> None:
     ground.hear(member(claim(2, "n1")))
-    ground.membership.heard(member(claim(1), MemberStatus.LEFT))
-    ground.membership.reaped(member(claim(1), MemberStatus.LEFT))
+    ground.membership.on_member_update(member(claim(1), MemberStatus.LEFT))
+    ground.membership.on_reaped(member(claim(1), MemberStatus.LEFT))
     assert ground.keys() == {key(2)}
 
 
@@ -228,20 +232,20 @@ def test_tags_that_make_no_sense_or_touch_this_node_are_refused(
 
 
 def test_an_announced_member_is_bound_before_gossip_has_it(ground: Ground) -> None:
-    ground.membership.announced(announcement(claim(1)))
+    ground.membership.on_announcement(announcement(claim(1)))
     binding = ground.ledger.by_key(key(1))
     assert binding is not None
     assert (binding.origin, binding.last_seen) == (Origin.ANNOUNCED, 0.0)
 
 
 def test_this_node_s_own_announcement_is_nothing_to_refuse(ground: Ground) -> None:
-    ground.membership.announced(announcement(replace(claim(9), node="n9")))
+    ground.membership.on_announcement(announcement(replace(claim(9), node="n9")))
     assert (ground.keys(), ground.refusals.counts) == (set(), {})
 
 
 def test_an_announced_leave_takes_back_a_joiner_that_never_came(ground: Ground) -> None:
-    ground.membership.announced(announcement(claim(1)))
-    ground.membership.announced(announcement(claim(1), Peer.LEAVE))
+    ground.membership.on_announcement(announcement(claim(1)))
+    ground.membership.on_announcement(announcement(claim(1), Peer.LEAVE))
     assert (ground.keys(), ground.refusals.counts) == (set(), {})
 
 
@@ -249,14 +253,14 @@ def test_an_announced_leave_takes_back_a_joiner_that_never_came(ground: Ground) 
 def test_an_announced_leave_of_a_member_is_refused(ground: Ground, status: MemberStatus) -> None:
     ground.hear(member(claim(1)))
     ground.hear(member(claim(1), status))
-    ground.membership.announced(announcement(claim(1), Peer.LEAVE))
+    ground.membership.on_announcement(announcement(claim(1), Peer.LEAVE))
     assert ground.keys() == {key(1)}
     assert ground.refusals.counts == {"leave_of_member": 1}
 
 
 def test_an_announced_leave_of_one_seen_before_is_refused_even_while_gossip_does_not_know_it_yet() -> None:
     ground = Ground([Binding(claim(1), Origin.PEERS, since=1.0, last_seen=5.0)])
-    ground.membership.announced(announcement(claim(1), Peer.LEAVE))
+    ground.membership.on_announcement(announcement(claim(1), Peer.LEAVE))
     assert ground.keys() == {key(1)}
     assert ground.refusals.counts == {"leave_of_member": 1}
 
@@ -287,17 +291,17 @@ async def test_a_member_with_another_key_than_is_bound_is_in_dispute_until_it_is
     ground.hear(member(claim(3)))
     anew = claim(2, "n1", "10.232.0.1")
     ground.hear(member(anew))
-    assert await ground.membership.disputed() == [anew]
+    assert await ground.membership.disputed_claims() == [anew]
     assert ground.refusals.counts == {"address_bound": 1}
     ground.membership.accept(anew, Origin.PEERS)
-    assert await ground.membership.disputed() == []
+    assert await ground.membership.disputed_claims() == []
 
 
 async def test_a_member_at_another_s_address_is_in_dispute(ground: Ground) -> None:
     ground.hear(member(claim(1)))
     taker = claim(2, "n2", "10.232.0.1")
     ground.hear(member(taker))
-    assert await ground.membership.disputed() == [taker]
+    assert await ground.membership.disputed_claims() == [taker]
 
 
 @pytest.mark.parametrize(
@@ -313,19 +317,19 @@ async def test_a_member_at_another_s_address_is_in_dispute(ground: Ground) -> No
 async def test_what_no_bootstrap_node_could_confirm_is_no_dispute(ground: Ground, nonsense: Member) -> None:
     ground.hear(member(claim(1)))
     ground.hear(nonsense)
-    assert await ground.membership.disputed() == []
+    assert await ground.membership.disputed_claims() == []
 
 
 def test_a_bootstrap_node_that_gossip_does_not_have_alive_is_lost(ground: Ground) -> None:
     ground.hear(member(claim(1)))
     ground.hear(member(claim(1), MemberStatus.FAILED))
-    assert not ground.membership.has_lost_bootstrap()
+    assert not ground.membership.has_failed_bootstrap()
     ground.hear(member(claim(2, bootstrap=True)))
-    assert not ground.membership.has_lost_bootstrap()
+    assert not ground.membership.has_failed_bootstrap()
     ground.hear(member(claim(2, bootstrap=True), MemberStatus.FAILED))
-    assert ground.membership.has_lost_bootstrap()
+    assert ground.membership.has_failed_bootstrap()
     del ground.gossip["n2"]
-    assert ground.membership.has_lost_bootstrap()
+    assert ground.membership.has_failed_bootstrap()
 
 
 async def test_refreshing_takes_up_a_member_whose_news_was_lost(ground: Ground) -> None:
@@ -338,10 +342,10 @@ async def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other
     now = time.time()
     ground = Ground(
         [
-            Binding(claim(1), Origin.PEERS, since=1.0, last_seen=now - ABSENT_SECONDS - 10),
-            Binding(claim(2), Origin.PEERS, since=1.0, last_seen=now - ABSENT_SECONDS + 10),
-            Binding(claim(3), Origin.ANNOUNCED, since=now - NEVER_SEEN_SECONDS - 10),
-            Binding(claim(4), Origin.ANNOUNCED, since=now - NEVER_SEEN_SECONDS + 10),
+            Binding(claim(1), Origin.PEERS, since=1.0, last_seen=now - FORGET_AFTER_SECONDS - 10),
+            Binding(claim(2), Origin.PEERS, since=1.0, last_seen=now - FORGET_AFTER_SECONDS + 10),
+            Binding(claim(3), Origin.ANNOUNCED, since=now - FORGET_UNSEEN_AFTER_SECONDS - 10),
+            Binding(claim(4), Origin.ANNOUNCED, since=now - FORGET_UNSEEN_AFTER_SECONDS + 10),
             Binding(claim(5), Origin.PEERS, since=1.0, last_seen=1.0),
         ]
     )
@@ -353,10 +357,10 @@ async def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other
 async def test_whoever_wireguard_has_a_session_with_is_forgotten_neither_for_absence_nor_on_an_announcement() -> (
     None
 ):
-    ground = Ground([Binding(claim(1), Origin.PEERS, time.time() - NEVER_SEEN_SECONDS - 1, 0.0)])
+    ground = Ground([Binding(claim(1), Origin.PEERS, time.time() - FORGET_UNSEEN_AFTER_SECONDS - 1, 0.0)])
     ground.tunnels.sessions.add(key(1))
     await ground.membership.refresh()
-    ground.membership.announced(announcement(claim(1), Peer.LEAVE))
+    ground.membership.on_announcement(announcement(claim(1), Peer.LEAVE))
     assert ground.keys() == {key(1)}
     ground.tunnels.sessions.clear()
     await ground.membership.refresh()
@@ -366,7 +370,7 @@ async def test_whoever_wireguard_has_a_session_with_is_forgotten_neither_for_abs
 async def test_only_the_bound_key_is_seen_alive_under_its_name() -> None:
     ground = Ground([Binding(claim(1), Origin.PEERS, since=1.0, last_seen=5.0)])
     ground.gossip["n1"] = member(claim(2, "n1"))
-    await ground.membership.note_seen()
+    await ground.membership.mark_alive_members()
     binding = ground.ledger.by_key(key(1))
     assert binding is not None
     assert binding.last_seen == 5.0
@@ -375,7 +379,7 @@ async def test_only_the_bound_key_is_seen_alive_under_its_name() -> None:
 def test_bound_members_that_gossip_does_not_know_are_absent() -> None:
     ground = Ground([Binding(claim(1), Origin.PEERS, since=1.0), Binding(claim(2), Origin.PEERS, since=1.0)])
     ground.gossip["n1"] = member(claim(1), MemberStatus.FAILED)
-    assert [binding.claim.node for binding in ground.membership.absent()] == ["n2"]
+    assert [binding.claim.node for binding in ground.membership.unknown_to_gossip()] == ["n2"]
 
 
 def test_a_roster_decides_who_may_be_a_member(ground: Ground) -> None:
@@ -396,7 +400,7 @@ def held(ground: Ground, number: int) -> tuple[bytes, ...] | None:
 
 def test_who_joins_is_bound_with_the_secrets_it_was_announced_with() -> None:
     ground = Ground([])
-    ground.membership.announced(announcement(replace(claim(1), secret_ids=SECRETS_A)))
+    ground.membership.on_announcement(announcement(replace(claim(1), secret_ids=SECRETS_A)))
     assert held(ground, 1) == SECRETS_A
     ground.hear(member(claim(1)))
     assert held(ground, 1) == ()

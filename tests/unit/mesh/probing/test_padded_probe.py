@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.mesh.probing.liveness import Hearing
-from wgmesh_agent.mesh.probing.padded_probe import HEADERS_BYTES, SMALL_BYTES, answer, answered, question
+from wgmesh_agent.mesh.probing.liveness import LivenessProber
+from wgmesh_agent.mesh.probing.padded_probe import (
+    HEADERS_BYTES,
+    SMALL_BYTES,
+    decode_reply,
+    encode_probe,
+    encode_reply,
+)
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -18,39 +24,39 @@ from wgmesh_agent.mesh.probing.padded_probe import HEADERS_BYTES, SMALL_BYTES, a
 def test_a_question_makes_a_packet_of_its_size_and_is_answered_by_a_small_one(
     version: int, size: int
 ) -> None:
-    asked = question(7, size, version)
+    asked = encode_probe(7, size, version)
     assert len(asked) + HEADERS_BYTES[version] == size
-    said = answer(asked, version)
+    said = encode_reply(asked, version)
     assert said is not None
     assert len(said) < SMALL_BYTES
-    assert answered(said) == (7, size)
+    assert decode_reply(said) == (7, size)
 
 
 def test_a_question_that_lost_a_part_is_none() -> None:
-    assert answer(question(7, 1420, 4)[:-1], 4) is None
-    assert answer(question(7, 1420, 4), 6) is None
+    assert encode_reply(encode_probe(7, 1420, 4)[:-1], 4) is None
+    assert encode_reply(encode_probe(7, 1420, 4), 6) is None
 
 
 def test_no_answer_is_answered_and_no_question_is_an_answer() -> None:
-    asked = question(7, 1420, 4)
-    said = answer(asked, 4)
+    asked = encode_probe(7, 1420, 4)
+    said = encode_reply(asked, 4)
     assert said is not None
-    assert answer(said, 4) is None
-    assert answered(asked) is None
+    assert encode_reply(said, 4) is None
+    assert decode_reply(asked) is None
 
 
 def test_other_probes_take_no_notice() -> None:
     source = ip_address("10.232.0.1")
-    hearing = Hearing(random.Random(1))
+    hearing = LivenessProber(random.Random(1))
     hearing.set_peers({source: "x"}, 0.0)
     ((_, probe),) = hearing.due(1.0)
-    assert answer(probe, 4) is None
-    assert answered(probe) is None
-    assert not hearing.received(source, question(1, 1420, 4), 1.0)
+    assert encode_reply(probe, 4) is None
+    assert decode_reply(probe) is None
+    assert not hearing.received(source, encode_probe(1, 1420, 4), 1.0)
 
 
 @given(st.binary(max_size=2000))
 def test_any_datagram_is_one_or_is_not(payload: bytes) -> None:
-    said = answer(payload, 4)
+    said = encode_reply(payload, 4)
     assert said is None or len(said) < SMALL_BYTES
-    answered(payload)
+    decode_reply(payload)

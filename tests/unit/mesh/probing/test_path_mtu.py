@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.mesh.probing.path_mtu import GAP_SECONDS, LEAST_BYTES, PathMTUs, rounded
+from wgmesh_agent.mesh.probing.path_mtu import (
+    MIN_PLPMTU_BYTES,
+    MIN_PROBE_INTERVAL_SECONDS,
+    PathMTUDiscovery,
+    round_down,
+)
 
 A, B = ip_address("10.232.0.1"), ip_address("10.232.0.2")
 A6, B6 = ip_address("fd00::1"), ip_address("fd00::2")
@@ -26,7 +31,7 @@ class Pair:
         self, carries: int, *, full: int = FULL, loss: float = 0.0, seed: int = 1, v6: bool = False
     ) -> None:
         self.a_address, self.b_address = (A6, B6) if v6 else (A, B)
-        self.a, self.b = PathMTUs(full, random.Random(seed)), PathMTUs(full, random.Random(2))
+        self.a, self.b = PathMTUDiscovery(full, random.Random(seed)), PathMTUDiscovery(full, random.Random(2))
         self.a.set_peers({self.b_address: "b"}, 0.0)
         self.b.set_peers({self.a_address: "a"}, 0.0)
         self.carries, self.loss, self.full = carries, loss, full
@@ -75,11 +80,11 @@ def test_a_path_that_carries_everything_costs_one_probe() -> None:
 def test_a_reduced_path_is_found_to_the_last_step_within_fifteen_seconds(carries: int) -> None:
     pair = Pair(carries)
     pair.run(15.0)
-    assert pair.mtu == rounded(carries)
-    assert pair.a.reduced() == {B: rounded(carries)}
+    assert pair.mtu == round_down(carries)
+    assert pair.a.reduced() == {B: round_down(carries)}
 
 
-@given(st.integers(LEAST_BYTES, 9000), st.integers(1280, 9000), st.booleans())
+@given(st.integers(MIN_PLPMTU_BYTES, 9000), st.integers(1280, 9000), st.booleans())
 def test_what_is_found_passes_and_the_next_step_does_not(carries: int, full: int, v6: bool) -> None:
     pair = Pair(carries, full=full, v6=v6)
     pair.run(40.0)
@@ -145,7 +150,7 @@ def test_a_changed_way_is_searched_at_once() -> None:
     pair = Pair(FULL)
     pair.run(10.0)
     pair.carries = 1300
-    pair.a.changed(B, pair.now)
+    pair.a.path_changed(B, pair.now)
     pair.run(12.0)
     assert pair.mtu == 1296
 
@@ -178,7 +183,7 @@ def test_padding_alone_is_no_reduction() -> None:
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_five_thousand_peers_get_no_more_than_four_probes_a_second(answers: bool) -> None:
-    mtus, far = PathMTUs(FULL, random.Random(1)), PathMTUs(FULL, random.Random(2))
+    mtus, far = PathMTUDiscovery(FULL, random.Random(1)), PathMTUDiscovery(FULL, random.Random(2))
     mtus.set_peers({ip_address((10 << 24) + n): f"n{n}" for n in range(1, 5001)}, 0.0)
     far.set_peers({A: "a"}, 0.0)
     times: list[float] = []
@@ -193,15 +198,18 @@ def test_five_thousand_peers_get_no_more_than_four_probes_a_second(answers: bool
         due = mtus.next_due()
         assert due is not None
         now = max(now + 0.001, due)
-    assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= GAP_SECONDS - 0.001
+    assert (
+        min(later - earlier for earlier, later in itertools.pairwise(times))
+        >= MIN_PROBE_INTERVAL_SECONDS - 0.001
+    )
     if answers:
         assert all(path.mtu == FULL for path in mtus.paths().values())
 
 
 def forged(
-    sizes: dict[IPv4Address | IPv6Address, str], attack: Callable[[PathMTUs, bytes], object]
-) -> PathMTUs:
-    mtus = PathMTUs(FULL, random.Random(1))
+    sizes: dict[IPv4Address | IPv6Address, str], attack: Callable[[PathMTUDiscovery, bytes], object]
+) -> PathMTUDiscovery:
+    mtus = PathMTUDiscovery(FULL, random.Random(1))
     mtus.set_peers(sizes, 0.0)
     asked = mtus.due(0.0, lambda _: FULL)
     assert asked is not None
@@ -210,7 +218,7 @@ def forged(
 
 
 def test_an_answer_to_what_was_not_asked_is_none() -> None:
-    def attack(mtus: PathMTUs, asked: bytes) -> None:
+    def attack(mtus: PathMTUDiscovery, asked: bytes) -> None:
         answer = asked[:4] + b"\x02" + asked[5:11]
         wrong_number = answer[:5] + bytes(byte ^ 1 for byte in answer[5:9]) + answer[9:]
         wrong_size = answer[:9] + (FULL + 16).to_bytes(2, "big")
@@ -222,7 +230,7 @@ def test_an_answer_to_what_was_not_asked_is_none() -> None:
 
 
 def test_a_stranger_and_a_probe_that_lies_about_its_size_get_no_answer() -> None:
-    def attack(mtus: PathMTUs, asked: bytes) -> None:
+    def attack(mtus: PathMTUDiscovery, asked: bytes) -> None:
         assert mtus.received(ip_address("10.232.9.9"), asked, 0.1) is None
         assert mtus.received(B, asked[:-1], 0.1) is None
         assert mtus.received(B, asked, 0.1) is not None
@@ -241,7 +249,7 @@ def test_a_peer_that_is_gone_is_forgotten() -> None:
 
 @given(st.binary(max_size=40), st.ip_addresses())
 def test_any_datagram_is_a_probe_or_is_not(payload: bytes, source: IPv4Address | IPv6Address) -> None:
-    mtus = PathMTUs(FULL, random.Random(1))
+    mtus = PathMTUDiscovery(FULL, random.Random(1))
     mtus.set_peers({source: "x"}, 0.0)
     mtus.received(source, payload, 1.0)
     mtus.received(source, b"wgm1" + payload, 1.0)

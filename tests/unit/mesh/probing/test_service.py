@@ -6,16 +6,16 @@ from ipaddress import ip_address
 
 from structlog.testing import capture_logs
 
-from wgmesh_agent.mesh.probing.service import Prober
+from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime import borders
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 
 
 class UnforeseenError(Exception):
     """An exception that no module of the agent names."""
 
 
-class Odd(Prober):
+class Odd(ProbeService):
     """One that cannot handle the first datagram."""
 
     handled = 0
@@ -29,7 +29,7 @@ class Odd(Prober):
 
 async def test_a_probe_that_raises_anything_is_counted_and_the_next_one_is_handled() -> None:
     prober = Odd(
-        ip_address("127.0.0.1"), 0, 1440, dict, Changes(), device=lambda: None,
+        ip_address("127.0.0.1"), 0, 1440, dict, Signal(), device=lambda: None,
         endpoint=lambda _device, _address: None, paths_changed=lambda: None,
     )  # fmt: skip
     before = borders.rejected().get(("probe", "UnforeseenError"), 0)

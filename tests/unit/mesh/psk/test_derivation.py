@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh_agent.mesh.membership.secret_ids import read_ids, split_ids, write_ids
+from wgmesh_agent.mesh.membership.secret_ids import decode_ids, encode_ids, split_ids
 from wgmesh_agent.mesh.psk.derivation import (
+    ALTERNATE_EVERY_SECONDS,
+    FALL_BACK_AFTER_SECONDS,
     NO_SECRET,
-    SILENT_SECONDS,
-    TRY_SECONDS,
-    Held,
     MeshSecret,
-    Standing,
-    aim,
-    common,
+    PSKHandshakeState,
+    SecretSet,
+    newest_common,
     parse_secrets,
+    select_secret,
 )
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PublicKey
 from wgmesh_api.preshared import SecretsError, write_secrets
@@ -69,7 +69,7 @@ def test_both_ends_have_one_key_and_no_other_pair_has_it(
 
 
 def test_neither_secret_nor_key_is_shown() -> None:
-    shown = f"{SECRET!r} {SECRET.pair_key(A, B)!r} {SECRET.pair_key(A, B)} {Held((SECRET,))!r}"
+    shown = f"{SECRET!r} {SECRET.pair_key(A, B)!r} {SECRET.pair_key(A, B)} {SecretSet((SECRET,))!r}"
     for raw in (SECRET.raw, SECRET.pair_key(A, B).raw):
         assert raw.hex() not in shown
         assert repr(raw) not in shown
@@ -106,14 +106,14 @@ def test_one_secret_twice_and_five_are_refused() -> None:
 
 @given(ids)
 def test_ids_survive_the_way_through_a_tag(told: tuple[bytes, ...]) -> None:
-    assert read_ids(write_ids(told)) == told
-    assert len(write_ids(told)) <= 22
+    assert decode_ids(encode_ids(told)) == told
+    assert len(encode_ids(told)) <= 22
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_any_text_is_ids_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
-        assert len(read_ids(text)) <= 4
+        assert len(decode_ids(text)) <= 4
 
 
 @pytest.mark.parametrize("raw", [b"abc", bytes(20)])
@@ -126,46 +126,49 @@ def test_bytes_that_are_no_whole_ids_are_refused(raw: bytes) -> None:
 def test_both_ends_pick_the_same_secret_and_one_they_both_have(
     one: tuple[bytes, ...], other: tuple[bytes, ...]
 ) -> None:
-    picked = common(one, other)
-    assert picked == common(other, one)
+    picked = newest_common(one, other)
+    assert picked == newest_common(other, one)
     assert (picked == NO_SECRET) == (not set(one) & set(other))
     assert picked == NO_SECRET or (picked in one and picked in other)
 
 
 def test_the_newest_in_common_is_picked() -> None:
     new, old = SECRET.id, OLD.id
-    assert common((new, old), (new, old)) == new
-    assert common((new, old), (old,)) == old
-    assert common((new,), (old,)) == NO_SECRET
-    assert common((), (old,)) == NO_SECRET
+    assert newest_common((new, old), (new, old)) == new
+    assert newest_common((new, old), (old,)) == old
+    assert newest_common((new,), (old,)) == NO_SECRET
+    assert newest_common((), (old,)) == NO_SECRET
 
 
 def test_a_secret_that_was_replaced_is_remembered_and_not_told() -> None:
-    held = Held((OLD,)).replaced((SECRET,))
+    held = SecretSet((OLD,)).replace((SECRET,))
     assert held.ids == (SECRET.id,)
-    assert held.key(OLD.id, A, B) == OLD.pair_key(A, B)
-    assert held.key(NO_SECRET, A, B) == NO_PRESHARED_KEY
-    assert held.key(b"none", A, B) is None
-    assert held.replaced((OLD,)).former == (SECRET,)
+    assert held.pair_key(OLD.id, A, B) == OLD.pair_key(A, B)
+    assert held.pair_key(NO_SECRET, A, B) == NO_PRESHARED_KEY
+    assert held.pair_key(b"none", A, B) is None
+    assert held.replace((OLD,)).previous == (SECRET,)
 
 
-def standing(age: float, worked: bytes | None) -> Standing:
-    return Standing(handshake=NOW - age, before=NOW - age, worked=worked)
+def standing(age: float, worked: bytes | None) -> PSKHandshakeState:
+    return PSKHandshakeState(handshake=NOW - age, before=NOW - age, last_used=worked)
 
 
 def test_a_live_session_gets_what_is_wanted_at_once() -> None:
-    assert aim(SECRET.id, standing(SILENT_SECONDS - 1, OLD.id), NOW, patient=False) == SECRET.id
+    assert (
+        select_secret(SECRET.id, standing(FALL_BACK_AFTER_SECONDS - 1, OLD.id), NOW, patient=False)
+        == SECRET.id
+    )
 
 
 @given(st.floats(0, 10_000), st.floats(-1000, 1000))
 def test_two_that_know_different_things_meet_again_in_what_worked(start: float, clocks_differ: float) -> None:
     """One was told of the new secret, the other's news of it is stuck behind the very tunnel."""
-    one = two = Standing(handshake=NOW, before=NOW, worked=OLD.id)
+    one = two = PSKHandshakeState(handshake=NOW, before=NOW, last_used=OLD.id)
     met = 0.0
-    for step in range(int(6 * TRY_SECONDS)):
-        now = NOW + SILENT_SECONDS + 2000 + start + step
-        here = aim(SECRET.id, one, now, patient=True)
-        there = aim(OLD.id, two, now + clocks_differ, patient=False)
+    for step in range(int(6 * ALTERNATE_EVERY_SECONDS)):
+        now = NOW + FALL_BACK_AFTER_SECONDS + 2000 + start + step
+        here = select_secret(SECRET.id, one, now, patient=True)
+        there = select_secret(OLD.id, two, now + clocks_differ, patient=False)
         met += here == there
     # WireGuard tries every five seconds
     assert met >= 2 * 5
@@ -175,27 +178,36 @@ def test_two_that_know_different_things_meet_again_in_what_worked(start: float, 
 def test_two_that_would_both_go_on_without_and_cannot_tell_meet_in_what_worked(
     start: float, differ: float
 ) -> None:
-    one = Standing(handshake=NOW, before=NOW, worked=SECRET.id)
+    one = PSKHandshakeState(handshake=NOW, before=NOW, last_used=SECRET.id)
     pairs = set()
-    for step in range(int(4 * TRY_SECONDS)):
-        now = NOW + SILENT_SECONDS + 2000 + start + step
-        pairs.add((aim(OLD.id, one, now, patient=True), aim(NO_SECRET, one, now + differ, patient=False)))
+    for step in range(int(4 * ALTERNATE_EVERY_SECONDS)):
+        now = NOW + FALL_BACK_AFTER_SECONDS + 2000 + start + step
+        pairs.add(
+            (
+                select_secret(OLD.id, one, now, patient=True),
+                select_secret(NO_SECRET, one, now + differ, patient=False),
+            )
+        )
     assert (SECRET.id, SECRET.id) in pairs
 
 
 def test_a_link_that_had_a_secret_never_tries_to_do_without() -> None:
     seen = {
-        aim(SECRET.id, standing(SILENT_SECONDS + n, SECRET.id), NOW + n, patient=False) for n in range(300)
+        select_secret(SECRET.id, standing(FALL_BACK_AFTER_SECONDS + n, SECRET.id), NOW + n, patient=False)
+        for n in range(300)
     }
     assert seen == {SECRET.id}
-    seen = {aim(SECRET.id, standing(SILENT_SECONDS + n, OLD.id), NOW + n, patient=False) for n in range(300)}
+    seen = {
+        select_secret(SECRET.id, standing(FALL_BACK_AFTER_SECONDS + n, OLD.id), NOW + n, patient=False)
+        for n in range(300)
+    }
     assert seen == {SECRET.id, OLD.id}
 
 
 def test_what_worked_is_the_key_of_the_last_handshake() -> None:
-    began = Standing().seen(NOW, OLD.id)
-    assert began.worked == OLD.id
-    replaced = Standing(NOW, 0.0, OLD.id).set_anew()
-    assert replaced.seen(NOW, SECRET.id).worked == OLD.id
-    assert replaced.seen(NOW + 1, SECRET.id).worked == SECRET.id
-    assert replaced.seen(NOW + 1, None).worked is None
+    began = PSKHandshakeState().observe(NOW, OLD.id)
+    assert began.last_used == OLD.id
+    replaced = PSKHandshakeState(NOW, 0.0, OLD.id).psk_changed()
+    assert replaced.observe(NOW, SECRET.id).last_used == OLD.id
+    assert replaced.observe(NOW + 1, SECRET.id).last_used == SECRET.id
+    assert replaced.observe(NOW + 1, None).last_used is None

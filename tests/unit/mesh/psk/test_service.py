@@ -15,17 +15,17 @@ from wgmesh_agent.agent.launch import secrets_of
 from wgmesh_agent.mesh.dataplane.desired_device import desired_device
 from wgmesh_agent.mesh.join.bundle import read_bundle
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
-from wgmesh_agent.mesh.psk.derivation import SILENT_SECONDS, Held, MeshSecret
-from wgmesh_agent.mesh.psk.secret_file import SecretSource, from_file, from_mount, read_file
-from wgmesh_agent.mesh.psk.service import Preshared
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.psk.derivation import FALL_BACK_AFTER_SECONDS, MeshSecret, SecretSet
+from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_file, from_mount, read_file
+from wgmesh_agent.mesh.psk.service import PSKManager
 from wgmesh_agent.settings.build import join_settings
 from wgmesh_agent.settings.resolve import resolve
 from wgmesh_agent.settings.setting import Command
 from wgmesh_agent.wireguard.diff import SetPeer, diff
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
-from wgmesh_agent.wireguard.patch import applied
+from wgmesh_agent.wireguard.patch import apply
 from wgmesh_api.preshared import SecretsError, write_secrets
 
 NOW = 1_760_000_000.0
@@ -41,11 +41,11 @@ class Ground:
     def __init__(self, *secrets: MeshSecret) -> None:
         self.given = secrets
         self.own = OWN
-        self.source = SecretSource(lambda: self.given)
+        self.source = SecretFile(lambda: self.given)
         self.ledger = Ledger(
-            Own("n9", OWN.public(), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),))
+            LocalClaim("n9", OWN.public(), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),))
         )
-        self.preshared = Preshared(self.source, self.ledger)
+        self.preshared = PSKManager(self.source, self.ledger)
         self.device = Device("wgblue", OWN.public())
         self.now = NOW
         self.jitter = 0.0001
@@ -58,7 +58,7 @@ class Ground:
 
     def reconcile(self) -> list[SetPeer]:
         """What is changed at the peer."""
-        self.preshared.look(self.device)
+        self.preshared.observe(self.device)
         # As the reconciler does: stamps that are right by today's clock, and never quite the same twice.
         timed = (
             replace(
@@ -73,9 +73,9 @@ class Ground:
             else self.device
         )
         self.jitter += 0.0001
-        desired = self.preshared.shape(desired_device(self.own, 0, list(self.ledger)), timed, self.now)
+        desired = self.preshared.refine(desired_device(self.own, 0, list(self.ledger)), timed, self.now)
         changes = diff(desired, self.device, now_unix=self.now, own_public=self.own.public())
-        self.device = applied(self.device, changes, now_unix=self.now)
+        self.device = apply(self.device, changes, now_unix=self.now)
         return [change for change in changes if isinstance(change, SetPeer)]
 
     def handshake(self) -> None:
@@ -87,11 +87,11 @@ class Ground:
         return self.device.peers[PEER].preshared_key
 
     def protects(self) -> bool:
-        return self.preshared.protects(self.device, PEER)
+        return self.preshared.is_protected(self.device, PEER)
 
     async def give(self, *secrets: MeshSecret, told: Callable[[], bool] = lambda: True) -> None:
         self.given = secrets
-        await self.source.look(self.preshared.taking(told))
+        await self.source.poll(self.preshared.replace_secrets(told))
 
 
 def pair(secret: MeshSecret) -> PresharedKey:
@@ -132,7 +132,7 @@ async def test_a_link_is_protected_from_the_handshake_on_that_had_the_key() -> N
     await ground.give(OLD)
     ground.reconcile()
     assert not ground.protects()
-    assert ground.preshared.is_agreed(PEER)
+    assert ground.preshared.has_common_secret(PEER)
     ground.now += 120
     ground.handshake()
     assert ground.protects()
@@ -187,7 +187,7 @@ async def test_after_180_s_of_silence_what_worked_before_is_tried_in_turn() -> N
     ground.tells(NEW, OLD)
     ground.reconcile()
     assert ground.key == pair(NEW)
-    ground.now += SILENT_SECONDS - 1
+    ground.now += FALL_BACK_AFTER_SECONDS - 1
     assert ground.reconcile() == []
     tried = set()
     for _ in range(20):
@@ -206,10 +206,10 @@ async def test_secrets_that_others_cannot_be_told_of_are_not_used() -> None:
     ground.reconcile()
     await ground.give(NEW, told=lambda: False)
     assert ground.reconcile() == []
-    assert ground.preshared.ids == ground.source.held.ids == (OLD.id,)
+    assert ground.preshared.ids == ground.source.current.ids == (OLD.id,)
     await ground.give(NEW)
     assert [change.preshared_key for change in ground.reconcile()] == [pair(NEW)]
-    ground.preshared.forgo()
+    ground.preshared.disable()
     assert not ground.preshared.ids
 
 
@@ -235,11 +235,11 @@ class TestFile:
 
     def test_a_mounted_file_is_read_up_to_a_bound(self, tmp_path: Path) -> None:
         path = tmp_path / "psk"
-        assert from_mount(path, "blue").held.ids == ()
+        assert from_mount(path, "blue").current.ids == ()
         path.write_bytes(b"#" * 10_000_000)
-        assert from_mount(path, "blue").held.ids == ()
+        assert from_mount(path, "blue").current.ids == ()
         path.write_text(write_secrets([OLD.raw]))
-        assert from_mount(path, "blue").held.ids == (OLD.id,)
+        assert from_mount(path, "blue").current.ids == (OLD.id,)
 
     def test_without_the_file_named_no_agent_starts(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="psk"):
@@ -250,28 +250,28 @@ class TestFile:
         path.touch(0o600)
         path.write_text(write_secrets([OLD.raw]))
         source = from_file(path, "blue")
-        taken: list[Held] = []
+        taken: list[SecretSet] = []
         for spoil in (lambda: path.write_text("x"), path.unlink):
             spoil()
-            await source.look(lambda held: bool(taken.append(held)))  # type: ignore[func-returns-value]
+            await source.poll(lambda held: bool(taken.append(held)))  # type: ignore[func-returns-value]
         assert not taken
-        assert source.held.ids == (OLD.id,)
+        assert source.current.ids == (OLD.id,)
 
     async def test_a_mounted_one_comes_and_goes(self, tmp_path: Path) -> None:
         path = tmp_path / "secrets"
         source = from_mount(path, "blue")
-        assert source.held == Held()
+        assert source.current == SecretSet()
         path.write_text(write_secrets([NEW.raw, OLD.raw]))
-        await source.look(lambda held: True)
-        assert source.held.ids == (NEW.id, OLD.id)
+        await source.poll(lambda held: True)
+        assert source.current.ids == (NEW.id, OLD.id)
         path.unlink()
-        await source.look(lambda held: True)
-        assert source.held == Held((), (NEW, OLD))
+        await source.poll(lambda held: True)
+        assert source.current == SecretSet((), (NEW, OLD))
 
 
 async def test_where_no_secrets_can_come_from_nobody_looks_for_any() -> None:
     async with asyncio.timeout(1.0):
-        await SecretSource().follow(lambda _: True)
+        await SecretFile().run(lambda _: True)
 
 
 async def test_a_machine_outside_has_the_secrets_of_its_bundle(tmp_path: Path) -> None:
@@ -281,11 +281,11 @@ async def test_a_machine_outside_has_the_secrets_of_its_bundle(tmp_path: Path) -
     bundle = read_bundle(path)
     settings = join_settings(resolve(Command.JOIN, {"bundle": [str(path)]}, {}), read_bundle)
     source = secrets_of(settings.node, bundle)
-    assert [*source.held.ids] == [OLD.id]
+    assert [*source.current.ids] == [OLD.id]
     assert write_secrets([OLD.raw]).strip() not in repr(bundle)
     path.write_bytes(bundle_bytes(authority, secrets=write_secrets([NEW.raw, OLD.raw]).split()))
-    await source.look(lambda held: True)
-    assert [*source.held.ids] == [NEW.id, OLD.id]
+    await source.poll(lambda held: True)
+    assert [*source.current.ids] == [NEW.id, OLD.id]
     path.write_bytes(bundle_bytes(authority))
-    await source.look(lambda held: True)
-    assert source.held == Held((), (NEW, OLD))
+    await source.poll(lambda held: True)
+    assert source.current == SecretSet((), (NEW, OLD))

@@ -12,15 +12,15 @@ from structlog.testing import capture_logs
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.linux.ip_forwarding import Role
+from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
-from wgmesh_agent.mesh.membership.rejections import Refusals
-from wgmesh_agent.mesh.probing.liveness import Link
-from wgmesh_agent.mesh.relay.relay_selector import Question
-from wgmesh_agent.mesh.relay.service import NO, YES, Relaying
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.probing.liveness import LinkState
+from wgmesh_agent.mesh.relay.relay_selector import RelayProposal
+from wgmesh_agent.mesh.relay.service import NO, YES, RelayService
 from wgmesh_agent.runtime import borders
-from wgmesh_agent.runtime.change_signal import Changes
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Network
@@ -36,8 +36,8 @@ class Forwarding:
 
     refuses = False
 
-    def need(self, role: Role, networks: Sequence[Network] = ()) -> None:
-        assert role is Role.RELAY
+    def need(self, role: ForwardingPurpose, networks: Sequence[Network] = ()) -> None:
+        assert role is ForwardingPurpose.RELAY
         if self.refuses:
             raise KernelError("no")
 
@@ -52,18 +52,18 @@ class Ground:
         self.heard = {"a": False, "r": True}
         self.reconciled = 0
         self.answers: list[dict[str, bytes] | Exception] = []
-        self.refusals = Refusals()
-        ledger = Ledger(Own("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
+        self.refusals = RejectionLog()
+        ledger = Ledger(LocalClaim("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
         for number, name in enumerate(NAMES[1:], 2):
             claim = Claim(name, KEYS[name], (ip_address(f"10.232.0.{number}"),), ())
             assert ledger.accept(claim, Origin.PEERS, 0.0) is None
         member = SimpleNamespace(status=MemberStatus.ALIVE)
         gossip: Any = SimpleNamespace(members=lambda: dict.fromkeys(NAMES, member), query=self.query)
         prober: Any = SimpleNamespace(
-            links=lambda: {name: Link(1.0, heard, heard or None) for name, heard in self.heard.items()}
+            links=lambda: {name: LinkState(1.0, heard, heard or None) for name, heard in self.heard.items()}
         )
-        self.relaying = Relaying(
-            names, self.forwarding, gossip, ledger, prober, self.refusals, Changes(),  # type: ignore[arg-type]
+        self.relaying = RelayService(
+            names, self.forwarding, gossip, ledger, prober, self.refusals, Signal(),  # type: ignore[arg-type]
             self.device, self.reconcile,
         )  # fmt: skip
 
@@ -81,7 +81,7 @@ class Ground:
         return SimpleNamespace(responses=answer)
 
     async def ask(self, payload: bytes, source: str = "a") -> bytes:
-        return await self.relaying.answer(QueryReceived(1, 1, source, "_relay", payload, 0.0))
+        return await self.relaying.answer_query(QueryReceived(1, 1, source, "_relay", payload, 0.0))
 
 
 def request(asker: str = "a", peer: str = "me", relay: str = "r") -> bytes:
@@ -92,7 +92,7 @@ async def test_the_other_end_of_a_dead_link_does_the_same_before_it_says_so() ->
     ground = Ground("r")
     assert await ground.ask(request()) == YES
     assert ground.reconciled == 1
-    assert ground.relaying.via() == {KEYS["a"]: "r"}
+    assert ground.relaying.relays_in_use() == {KEYS["a"]: "r"}
     assert await ground.ask(request(relay="")) == NO  # nothing came by the direct tunnel yet
 
 
@@ -115,7 +115,7 @@ async def test_whatever_else_is_asked_is_refused(
     ground = Ground(*names)
     ground.heard = heard
     assert await ground.ask(payload, source) == NO
-    assert ground.relaying.via() == {}
+    assert ground.relaying.relays_in_use() == {}
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff", bytes(513)])
@@ -130,19 +130,19 @@ async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both() -> None:
     asked = request(peer="r", relay="me")
     ground.heard["a"] = True
     assert await ground.ask(asked) == NO
-    await ground.relaying._open_door()
+    await ground.relaying.enable_forwarding()
     assert await ground.ask(asked) == YES
     ground.heard["r"] = False
     assert await ground.ask(asked) == NO
     ground.heard["r"] = True
     ground.forwarding.refuses = True
-    await ground.relaying._open_door()
+    await ground.relaying.enable_forwarding()
     assert await ground.ask(asked) == NO
 
 
 def test_without_names_nothing_is_taken_up() -> None:
     desired = DesiredDevice(SimpleNamespace(), 0, (DesiredPeer(KEYS["a"], frozenset()),))  # type: ignore[arg-type]
-    assert Ground().relaying.shape(desired, Device("wgtest")) is desired
+    assert Ground().relaying.refine(desired, Device("wgtest")) is desired
 
 
 class UnforeseenError(Exception):
@@ -152,11 +152,11 @@ class UnforeseenError(Exception):
 async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
     ground = Ground("r")
     ground.answers = [UnforeseenError("odd"), {"a": YES, "r": YES}]
-    question = Question(KEYS["a"], KEYS["r"])
+    question = RelayProposal(KEYS["a"], KEYS["r"])
     before = borders.rejected().get(("relay answers", "UnforeseenError"), 0)
     with capture_logs():
         await ground.relaying._fenced(question)
     assert borders.rejected()[("relay answers", "UnforeseenError")] == before + 1
-    assert ground.relaying.via() == {}
+    assert ground.relaying.relays_in_use() == {}
     await ground.relaying._fenced(question)
-    assert ground.relaying.via() == {KEYS["a"]: "r"}
+    assert ground.relaying.relays_in_use() == {KEYS["a"]: "r"}

@@ -14,12 +14,12 @@ from tests.unit.kube.harness import claim
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
-from wgmesh_agent.mesh.membership.admissions import Admissions
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
-from wgmesh_agent.mesh.membership.rejections import Refusals
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.rotation import announcement_proxy as module
-from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, MOST_AT_ONCE, REFUSED, Heralding
+from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, MAX_PENDING, REJECTED, AnnouncementProxy
 from wgmesh_agent.runtime.supervisor import Supervisor
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.meshservice_pb2 import Admission
@@ -43,10 +43,10 @@ class Ground:
         self.accepted: list[Claim] = []
         self.announced: list[Claim] = []
         self.tasks = Supervisor()
-        self.refusals = Refusals()
+        self.refusals = RejectionLog()
         admissions = SimpleNamespace(judge=self._judge, vouch=lambda said: said)
-        self.heralding = Heralding(
-            cast(Admissions, admissions), self.refusals, self._accept, self.announced.append, self.tasks
+        self.heralding = AnnouncementProxy(
+            cast(AdmissionService, admissions), self.refusals, self._accept, self.announced.append, self.tasks
         )
 
     def _judge(self, said: Claim) -> tuple[Claim, bool] | None:
@@ -59,12 +59,12 @@ class Ground:
     def ask(self, said: Claim, by: str = "n1", brought_by: str | None = None) -> bytes:
         payload = peer_message(said).SerializeToString()
         request = QueryReceived(1, 1, by, "_herald", payload, 0.0, source_member=brought_by or by)
-        return self.heralding.answer(request)
+        return self.heralding.answer_query(request)
 
 
 @pytest.fixture
 async def ground(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "ANNOUNCE_DELAY_SECONDS", 0.01)
     made = Ground()
     yield made
     await made.tasks.stop()
@@ -91,28 +91,28 @@ async def test_of_two_questions_the_later_is_announced_once(ground: Ground) -> N
 
 async def test_what_is_not_believed_is_not_announced(ground: Ground) -> None:
     ground.believes = False
-    assert ground.ask(vouched("n1")) == REFUSED
+    assert ground.ask(vouched("n1")) == REJECTED
 
 
 async def test_nobody_speaks_for_another(ground: Ground) -> None:
-    assert ground.ask(vouched("n1"), by="n2") == REFUSED
+    assert ground.ask(vouched("n1"), by="n2") == REJECTED
 
 
 async def test_a_query_that_another_member_brings_is_of_nobody(ground: Ground) -> None:
-    assert ground.ask(vouched("n1"), by="n1", brought_by="n2") == REFUSED
+    assert ground.ask(vouched("n1"), by="n1", brought_by="n2") == REJECTED
     assert ground.ask(vouched("n1"), by="n1", brought_by="n1") == AGREED
 
 
 async def test_what_nobody_vouches_for_is_not_announced(ground: Ground) -> None:
-    assert ground.ask(replace(vouched("n1"), admission=None)) == REFUSED
+    assert ground.ask(replace(vouched("n1"), admission=None)) == REJECTED
 
 
 async def test_any_bytes_are_answered(ground: Ground) -> None:
     request = QueryReceived(1, 1, "n1", "_herald", b"\xff" * 40, 0.0)
-    assert ground.heralding.answer(request) == REFUSED
+    assert ground.heralding.answer_query(request) == REJECTED
     assert ground.refusals.counts["malformed_announcement"] == 1
 
 
 async def test_no_more_than_some_are_open_at_once(ground: Ground) -> None:
-    answers = [ground.ask(vouched(f"n{n}", n), by=f"n{n}") for n in range(1, MOST_AT_ONCE + 2)]
-    assert answers == [AGREED] * MOST_AT_ONCE + [REFUSED]
+    answers = [ground.ask(vouched(f"n{n}", n), by=f"n{n}") for n in range(1, MAX_PENDING + 2)]
+    assert answers == [AGREED] * MAX_PENDING + [REJECTED]

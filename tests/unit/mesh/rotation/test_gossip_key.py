@@ -12,7 +12,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult, answer_key_query, collect
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.gossip.wire.serf_messages import KeyRequest, KeyResponse, encode_serf
-from wgmesh_agent.mesh.rotation.gossip_key import ATTEMPTS, GossipRotation, NotRotated
+from wgmesh_agent.mesh.rotation.gossip_key import ATTEMPTS, GossipKeyRotation, RotationFailed
 
 OLD, NEW, OTHER = (bytes([number]) * 32 for number in (1, 2, 3))
 INSTALL, USE, REMOVE, LIST = KeyOperation
@@ -53,15 +53,15 @@ class Members:
         return all(ring.keys == keys for ring in self.rings.values())
 
 
-def rotation(members: Members, away: Sequence[str] = ()) -> GossipRotation:
-    return GossipRotation(members, members.rings["a"], lambda: away)
+def rotation(members: Members, away: Sequence[str] = ()) -> GossipKeyRotation:
+    return GossipKeyRotation(members, members.rings["a"], lambda: away)
 
 
 async def test_the_new_key_takes_the_place_of_the_old_on_all_members() -> None:
     members = Members("a", "b", "c")
     done = await rotation(members).rotate(NEW)
     assert members.all_have(NEW)
-    assert (done.members, done.kept) == (3, "")
+    assert (done.members, done.old_keys_kept) == (3, "")
     assert [asked for asked in members.asked if asked[0] is not LIST] == [
         (INSTALL, NEW),
         (USE, NEW),
@@ -80,7 +80,7 @@ async def test_no_step_begins_before_the_one_before_it_was_seen_done_on_all() ->
 async def test_who_misses_a_question_is_asked_again(step: KeyOperation) -> None:
     members = Members("a", "b", "c")
     members.deaf["b", step] = ATTEMPTS - 1
-    assert (await rotation(members).rotate(NEW)).kept == ""
+    assert (await rotation(members).rotate(NEW)).old_keys_kept == ""
     assert members.all_have(NEW)
 
 
@@ -88,7 +88,7 @@ async def test_who_misses_a_question_is_asked_again(step: KeyOperation) -> None:
 async def test_a_member_that_refuses_is_named_and_all_is_taken_back(step: KeyOperation) -> None:
     members = Members("a", "b", "c")
     members.refusing.add(("b", step, NEW))
-    with pytest.raises(NotRotated, match=r"^b its disk is full; the old key stays in use$"):
+    with pytest.raises(RotationFailed, match=r"^b its disk is full; the old key stays in use$"):
         await rotation(members).rotate(NEW)
     assert members.all_have(OLD)
 
@@ -98,7 +98,7 @@ async def test_a_member_that_never_answers_is_named_and_all_is_taken_back(step: 
     members = Members("a", "b", "c")
     members.deaf["c", step] = ATTEMPTS
     with pytest.raises(
-        NotRotated, match=r"^c (has not got the new key|does not encrypt with it); the old key stays"
+        RotationFailed, match=r"^c (has not got the new key|does not encrypt with it); the old key stays"
     ):
         await rotation(members).rotate(NEW)
     assert members.all_have(OLD)
@@ -121,7 +121,7 @@ async def test_who_will_not_give_up_the_old_key_is_told_and_the_new_one_is_used(
     members = Members("a", "b", "c")
     members.refusing.add(("b", REMOVE, OLD))
     done = await rotation(members).rotate(NEW)
-    assert done.kept == "b its disk is full"
+    assert done.old_keys_kept == "b its disk is full"
     assert {ring.primary for ring in members.rings.values()} == {NEW}
 
 
@@ -153,7 +153,7 @@ async def test_of_two_at_a_time_none_removes_what_the_other_uses() -> None:
 
     members.before = other
     with pytest.raises(
-        NotRotated, match="another member rotates the keys at the same time; the old key stays"
+        RotationFailed, match="another member rotates the keys at the same time; the old key stays"
     ):
         await rotation(members).rotate(NEW)
     assert members.all_have(OLD, OTHER)
@@ -161,7 +161,7 @@ async def test_of_two_at_a_time_none_removes_what_the_other_uses() -> None:
 
 async def test_nothing_begins_while_a_bootstrap_node_is_away() -> None:
     members = Members("a", "b", "c")
-    with pytest.raises(NotRotated, match="n1 is a bootstrap node, and away; nothing was changed"):
+    with pytest.raises(RotationFailed, match="n1 is a bootstrap node, and away; nothing was changed"):
         await rotation(members, ["n1"]).rotate(NEW)
     assert members.asked == []
 
@@ -174,7 +174,7 @@ async def test_the_old_key_stays_while_a_bootstrap_node_is_away_that_may_still_u
             away.append("n1")
 
     members.before = lose
-    assert (await rotation(members, away).rotate(NEW)).kept == "n1 is a bootstrap node, and away"
+    assert (await rotation(members, away).rotate(NEW)).old_keys_kept == "n1 is a bootstrap node, and away"
     assert members.all_have(NEW, OLD)
 
 
@@ -185,7 +185,7 @@ async def test_a_question_that_cannot_be_asked_is_told() -> None:
         raise GossipError("the query is too large")
 
     members.before = fail
-    with pytest.raises(NotRotated, match="could not be asked: the query is too large"):
+    with pytest.raises(RotationFailed, match="could not be asked: the query is too large"):
         await rotation(members).rotate(NEW)
 
 
@@ -207,10 +207,10 @@ async def test_whatever_is_lost_or_refused_all_can_read_each_other_at_every_step
     members.deaf, members.refusing = dict(deaf), refusing
     try:
         done = await rotation(members).rotate(NEW)
-    except NotRotated:
+    except RotationFailed:
         assert all(OLD in ring.keys for ring in members.rings.values())
     else:
         assert {ring.primary for ring in members.rings.values()} == {NEW}
-        assert done.kept or members.all_have(NEW)
+        assert done.old_keys_kept or members.all_have(NEW)
     # the look at each question, once more at the end
     await members.change_keys(LIST)

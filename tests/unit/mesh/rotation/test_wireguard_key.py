@@ -18,17 +18,17 @@ from tests.unit.kube.harness import claim
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.aio.node import QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.join.client import Admitted, JoinRefused, JoinUnreachable
+from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
 from wgmesh_agent.mesh.membership.claims import Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, Own
+from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.local_node import Identity
 from wgmesh_agent.mesh.rotation import key_switch
 from wgmesh_agent.mesh.rotation import wireguard_key as module
-from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, REFUSED
-from wgmesh_agent.mesh.rotation.gossip_key import NotRotated
-from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardRotation
+from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, REJECTED
+from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
 from wgmesh_agent.settings.model import HostPort
-from wgmesh_agent.state.store import StateFolder
+from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
@@ -41,12 +41,12 @@ class Node:
     """A node whose tunnels are in memory: peers shake hands once the mesh knows the key in use."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = StateFolder(folder, "blue")
+        self.folder = StateStore(folder, "blue")
         self.folder.save_private_key(OLD, None)
         self.record = mesh_record(node="alpha")
         self.kept = SimpleNamespace(value=self.record, save=lambda: None)
         self.identity = Identity(OLD, 54540, Endpoint(ip_address("192.0.2.1"), 54540), 1420, "wgblue")
-        self.ledger = Ledger(Own("alpha", OLD.public(), self.record.addresses, self.record.ranges))
+        self.ledger = Ledger(LocalClaim("alpha", OLD.public(), self.record.addresses, self.record.ranges))
         self.beta = claim("beta", 7)
         self.known_to_mesh = OLD.public()
         self.steps: list[str] = []
@@ -91,7 +91,7 @@ class Node:
     ) -> QueryResult:
         assert direct
         self.steps.append("herald")
-        answer = self.herald if self.refusals == 0 else REFUSED
+        answer = self.herald if self.refusals == 0 else REJECTED
         self.refusals = max(0, self.refusals - 1)
         return QueryResult(frozenset(nodes), frozenset(), dict.fromkeys(nodes, answer))
 
@@ -114,11 +114,13 @@ class Ground:
         self.keys = Announced(self.node.steps)
         self.answers: list[Exception | None] = [None]
         self.admits = True
-        self.rotation = WireGuardRotation(cast(MeshNode, self.node), self.keys, lambda: [A, B], self._enter)
+        self.rotation = WireGuardKeyRotation(
+            cast(MeshNode, self.node), self.keys, lambda: [A, B], self._enter
+        )
 
     async def _enter(
         self, bootstrap: HostPort, old: PrivateKey, new: PrivateKey, before: Callable[[], Awaitable[None]]
-    ) -> Admitted:
+    ) -> JoinResult:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, JoinUnreachable) and "begin" in str(answer):
             raise answer
@@ -129,7 +131,7 @@ class Ground:
         if answer is not None:
             raise answer
         record = self.node.record
-        return Admitted("alpha", record.addresses, record.ranges, 1, (), "lan", 7946, ())
+        return JoinResult("alpha", record.addresses, record.ranges, 1, (), "lan", 7946, ())
 
     @property
     def on_disk(self) -> tuple[PrivateKey, PrivateKey | None]:
@@ -138,8 +140,8 @@ class Ground:
 
 @pytest.fixture
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
-    monkeypatch.setattr(module, "HEARD_SECONDS", 0.1)
-    monkeypatch.setattr(module, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "HANDSHAKE_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PROXY_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
     made = Ground(tmp_path)
     monkeypatch.setattr(
@@ -160,7 +162,7 @@ async def test_the_new_key_is_used_before_it_is_admitted(ground: Ground) -> None
 async def test_nothing_changes_where_nobody_begins(ground: Ground) -> None:
     ground.answers = [JoinUnreachable("cannot begin")]
     with pytest.raises(
-        NotRotated, match=r"192.0.2.1:5000 cannot begin; 192.0.2.2:5000 cannot begin; the old key is"
+        RotationFailed, match=r"192.0.2.1:5000 cannot begin; 192.0.2.2:5000 cannot begin; the old key is"
     ):
         await ground.rotation.rotate()
     assert ground.node.steps == ["told"]
@@ -169,7 +171,7 @@ async def test_nothing_changes_where_nobody_begins(ground: Ground) -> None:
 
 async def test_one_that_is_refused_uses_the_old_key_again(ground: Ground) -> None:
     ground.answers, ground.admits = [JoinRefused("no")], False
-    with pytest.raises(NotRotated, match="refused: no"):
+    with pytest.raises(RotationFailed, match="refused: no"):
         await ground.rotation.rotate()
     assert ground.node.steps[-2:] == ["old key", "knock 1"]
     assert ground.on_disk == (OLD, None)
@@ -192,19 +194,19 @@ async def test_the_key_before_is_kept_until_the_mesh_has_accepted_the_new_one(gr
     seen: list[tuple[PrivateKey, PrivateKey | None]] = []
     enter = ground._enter
 
-    async def look(*arguments: Any) -> Admitted:
+    async def look(*arguments: Any) -> JoinResult:
         admitted = await enter(*arguments)
         seen.append(ground.on_disk)
         return admitted
 
-    ground.rotation = WireGuardRotation(cast(MeshNode, ground.node), ground.keys, lambda: [A], look)
+    ground.rotation = WireGuardKeyRotation(cast(MeshNode, ground.node), ground.keys, lambda: [A], look)
     await ground.rotation.rotate()
     assert seen == [(ground.node.identity.private_key, OLD)]
 
 
 async def test_an_interface_that_refuses_the_key_is_given_the_old_one(ground: Ground) -> None:
     ground.node.failing = 1
-    with pytest.raises(NotRotated, match="no such device; the old key is in use"):
+    with pytest.raises(RotationFailed, match="no such device; the old key is in use"):
         await ground.rotation.rotate()
     assert ground.node.steps == ["told", "new key", "old key", "knock 1"]
     assert ground.on_disk == (OLD, None)
@@ -226,15 +228,15 @@ async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Grou
 
 
 async def test_a_bootstrap_node_without_a_herald_changes_nothing(ground: Ground) -> None:
-    ground.node.signs, ground.node.herald = True, REFUSED
-    with pytest.raises(NotRotated, match="no member agreed"):
+    ground.node.signs, ground.node.herald = True, REJECTED
+    with pytest.raises(RotationFailed, match="no member agreed"):
         await ground.rotation.rotate()
     assert ground.node.steps == ["told", "herald", "herald"]
 
 
 async def test_a_bootstrap_node_whose_herald_kept_silent_uses_the_old_key_again(ground: Ground) -> None:
     ground.node.signs = True
-    with pytest.raises(NotRotated, match="nobody shook hands"):
+    with pytest.raises(RotationFailed, match="nobody shook hands"):
         await ground.rotation.rotate()
     assert ground.node.steps == ["told", "herald", "new key", "knock 1", "old key", "knock 1"]
     assert ground.on_disk == (OLD, None)
@@ -242,7 +244,7 @@ async def test_a_bootstrap_node_whose_herald_kept_silent_uses_the_old_key_again(
 
 async def test_where_nobody_vouches_for_members_nothing_is_begun(ground: Ground) -> None:
     ground.node.admissions = replace_required(ground.node.admissions)
-    with pytest.raises(NotRotated, match="nobody vouches"):
+    with pytest.raises(RotationFailed, match="nobody vouches"):
         await ground.rotation.rotate()
     assert ground.node.steps == []
 

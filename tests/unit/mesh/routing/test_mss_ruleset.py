@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from wgmesh_agent.mesh.routing.mss_ruleset import removal, ruleset, table_name
+from wgmesh_agent.mesh.routing.mss_ruleset import removal_ruleset, ruleset, table_name
 from wgmesh_agent.wireguard.model import Route
 
 
@@ -31,7 +31,7 @@ def test_what_comes_out_of_a_narrow_path_is_held_to_that() -> None:
 
 
 def test_only_the_table_of_this_interface_is_ever_named() -> None:
-    for text in (ruleset("wgblue", 1440), removal("wgblue")):
+    for text in (ruleset("wgblue", 1440), removal_ruleset("wgblue")):
         named = [line.split()[3 if line.startswith(("add", "delete")) else 2] for line in text.splitlines()
                  if " table " in f" {line}"]  # fmt: skip
         assert set(named) == {"wgmesh-wgblue"}

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.routing.route_selection import Own, granted
+from wgmesh_agent.mesh.routing.route_selection import LocalRoutes, select_routes
 from wgmesh_agent.wireguard.keys import PublicKey
 
-OWN = Own((ip_network("10.232.0.0/16"), ip_network("fd00::/64")))
+OWN = LocalRoutes((ip_network("10.232.0.0/16"), ip_network("fd00::/64")))
 
 
 def member(number: int, *routes: str, since: float = 0.0) -> Binding:
@@ -25,8 +25,8 @@ def member(number: int, *routes: str, since: float = 0.0) -> Binding:
     return Binding(claim, Origin.RECORD, since)
 
 
-def taken(*bindings: Binding, own: Own = OWN) -> dict[str, set[str]]:
-    found = granted(bindings, own)
+def taken(*bindings: Binding, own: LocalRoutes = OWN) -> dict[str, set[str]]:
+    found = select_routes(bindings, own)
     names = {binding.claim.public_key: binding.claim.node for binding in bindings}
     return {names[key]: set(map(str, routes)) for key, routes in found.by_key.items()}
 
@@ -51,14 +51,14 @@ def test_when_the_first_goes_the_second_takes_over() -> None:
 
 
 def test_the_mesh_what_is_connected_and_what_is_announced_here_is_nobody_else_s() -> None:
-    own = Own(
+    own = LocalRoutes(
         OWN.ranges, (ip_network("172.18.0.0/16"), ip_network("172.18.5.0/24")), (ip_network("10.244.0.0/24"),)
     )
     routes = ("10.232.9.0/24", "10.0.0.0/8", "172.18.5.128/25", "10.244.0.0/16", "fd00::/32")
-    found = granted([member(1, *routes, "10.244.1.0/24")], own)
+    found = select_routes([member(1, *routes, "10.244.1.0/24")], own)
     assert [set(map(str, one)) for one in found.by_key.values()] == [{"10.244.1.0/24"}]
-    assert {str(refusal.route) for refusal in found.refusals} == set(routes)
-    assert str(found.refusals[0]).startswith("the route 10.232.9.0/24 of n1 overlaps 10.232.0.0/16")
+    assert {str(refusal.route) for refusal in found.rejections} == set(routes)
+    assert str(found.rejections[0]).startswith("the route 10.232.9.0/24 of n1 overlaps 10.232.0.0/16")
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 63), st.integers(26, 32)), max_size=4), max_size=8))
@@ -70,9 +70,9 @@ def test_what_is_taken_never_overlaps_whatever_is_announced(networks: list[list[
         )
         for n, some in enumerate(networks, 1)
     ]
-    own = Own(OWN.ranges, (ip_network("192.0.2.16/28"),))
-    found = granted(bindings, own)
+    own = LocalRoutes(OWN.ranges, (ip_network("192.0.2.16/28"),))
+    found = select_routes(bindings, own)
     kept = [route for routes in found.by_key.values() for route in routes]
     assert not [(a, b) for i, a in enumerate(kept) for b in (*kept[i + 1 :], *own.connected) if a.overlaps(b)]
     asked = sum(len(binding.claim.routes or ()) for binding in bindings)
-    assert len(kept) + len(found.refusals) == asked
+    assert len(kept) + len(found.rejections) == asked

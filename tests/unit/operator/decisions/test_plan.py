@@ -21,9 +21,9 @@ from tests.unit.operator.harness import (
     status_of,
 )
 
-from wgmesh_operator.decisions.membership.bootstraps import GONE_AFTER
-from wgmesh_operator.decisions.membership.member_release import LEAVE_WITHIN
-from wgmesh_operator.decisions.mesh_teardown import PODS_WITHIN
+from wgmesh_operator.decisions.membership.bootstraps import REPLACE_AFTER
+from wgmesh_operator.decisions.membership.member_release import LEAVE_DEADLINE
+from wgmesh_operator.decisions.mesh_teardown import POD_TERMINATION_DEADLINE
 from wgmesh_operator.decisions.plan import plan_mesh
 
 
@@ -96,9 +96,9 @@ def crashing_run(seed: int) -> MemoryApi:
         for _ in range(chance.randrange(1, 6)):
             plan = plan_mesh("blue", api.state(), DEPLOYMENT, api.now, entropy(chance.randrange(10**6)))
             for action in plan.actions[: chance.randrange(0, 4)]:
-                api.do(action)
+                api.execute(action)
             if plan.status is not None and chance.random() < 0.3 and api.get("WgMesh", "blue"):
-                api.do(status_of("blue", plan.status))
+                api.execute(status_of("blue", plan.status))
 
     some_of_it()
     api.remove("Node", "n3")
@@ -141,7 +141,7 @@ def test_killed_while_a_mesh_is_removed_nothing_is_left(seed: int) -> None:
     for _ in range(200):
         plan = plan_mesh("blue", api.state(), DEPLOYMENT, api.now, entropy())
         for action in plan.actions[: chance.randrange(0, 4)]:
-            api.do(action)
+            api.execute(action)
         for body in members(api).values():
             if body["metadata"].get("deletionTimestamp") and chance.random() < 0.5:
                 api.report(body["metadata"]["name"], phase="Left")
@@ -163,7 +163,7 @@ def test_a_deleted_mesh_waits_for_its_agents_and_not_for_ever() -> None:
     api.report("blue.n0", phase="Left")
     settle(api)
     assert set(members(api)) == {"n1", "n2"}
-    api.now += LEAVE_WITHIN
+    api.now += LEAVE_DEADLINE
     settle(api)
     assert names(api) == set()
 
@@ -177,11 +177,11 @@ def test_pods_that_do_not_end_hold_a_mesh_for_a_bounded_time() -> None:
         body["metadata"]["finalizers"] = ["foregroundDeletion"]
     api.remove("WgMesh", "blue")
     settle(api)
-    api.now += LEAVE_WITHIN
+    api.now += LEAVE_DEADLINE
     settle(api)
     assert api.get("WgMesh", "blue") is not None
     assert condition(api, "Ready")["reason"] == "PodsEnding"
-    api.now += PODS_WITHIN
+    api.now += POD_TERMINATION_DEADLINE
     settle(api)
     assert api.get("WgMesh", "blue") is None
 
@@ -239,7 +239,7 @@ def test_a_narrower_selector_waits_for_those_who_leave() -> None:
 
     assert members(api)["n2"]["metadata"].get("deletionTimestamp")
     assert "nodeSelector" not in pod_spec()
-    api.now += LEAVE_WITHIN
+    api.now += LEAVE_DEADLINE
     settle(api)
     assert set(members(api)) == {"n0", "n1"}
     assert pod_spec()["nodeSelector"] == {"m": "1"}
@@ -252,10 +252,10 @@ def test_bootstrap_duty_moves_when_its_node_is_gone_for_good_and_not_before() ->
     lost = min(bootstraps(api))
     set_ready(api, lost, ready=False)
     plan = plan_mesh("blue", api.state(), DEPLOYMENT, api.now, entropy())
-    assert plan.again_at == api.now + GONE_AFTER
+    assert plan.requeue_at == api.now + REPLACE_AFTER
     settle(api)
     assert lost in bootstraps(api)
-    api.now += GONE_AFTER
+    api.now += REPLACE_AFTER
     settle(api)
     assert lost not in bootstraps(api)
     assert len(bootstraps(api)) == 2
@@ -365,7 +365,7 @@ def test_what_the_api_server_refused_is_told() -> None:
     api = cluster_of()
     plan = plan_mesh("blue", api.state(), DEPLOYMENT, NOW, entropy(), trouble="")
     for action in plan.actions:
-        api.do(action)
+        api.execute(action)
     plan = plan_mesh(
         "blue", api.state(), DEPLOYMENT, NOW, entropy(), trouble="apply DaemonSet x was refused: no"
     )

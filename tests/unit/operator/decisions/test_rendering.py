@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.unit.operator.harness import DEPLOYMENT, MemoryApi, cluster_of, mesh_body, settle
 
-from wgmesh_operator.decisions.agent_defaults import Deployment
-from wgmesh_operator.decisions.drift import covers, is_applied, rendered
+from wgmesh_operator.decisions.agent_defaults import AgentDefaults
+from wgmesh_operator.decisions.drift import covers, is_applied, with_digest
 from wgmesh_operator.decisions.model import MeshObject, read_mesh_object
 from wgmesh_operator.decisions.rendering import agent, tunnel
 
@@ -84,7 +84,7 @@ def test_nothing_that_has_the_port_of_an_agents_metrics_gets_the_agent_restarted
 
 
 def test_what_the_spec_leaves_open_the_operator_was_told() -> None:
-    told = Deployment(
+    told = AgentDefaults(
         "ns",
         "registry.test/wgmesh:1",
         "Always",
@@ -239,6 +239,6 @@ def test_any_change_to_what_was_applied_is_drift() -> None:
 
 
 def test_what_is_wanted_no_more_is_drift() -> None:
-    before = rendered({"metadata": {"name": "x"}, "spec": {"a": 1, "b": 2}})
-    after = rendered({"metadata": {"name": "x"}, "spec": {"a": 1}})
+    before = with_digest({"metadata": {"name": "x"}, "spec": {"a": 1, "b": 2}})
+    after = with_digest({"metadata": {"name": "x"}, "spec": {"a": 1}})
     assert not is_applied(after, before)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from wgmesh_operator.release.api_client import ApiError, Mesh
-from wgmesh_operator.release.before_uninstall import Release, clear
+from wgmesh_operator.release.before_uninstall import Release, remove_meshes
 
 
 class Ground:
@@ -37,7 +37,7 @@ class Ground:
         self.clock += seconds
 
     def clear(self, *, delete: bool = False, seconds: float = 60.0) -> bool:
-        return clear(
+        return remove_meshes(
             self,
             delete=delete,
             seconds=seconds,

@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from wgmesh_operator.release.api_client import Mesh
-from wgmesh_operator.release.self_check import faults, operator_trouble
+from wgmesh_operator.release.self_check import failed_checks, operator_problem
 
 
 class Known:
@@ -29,7 +29,7 @@ class Known:
 def test_a_release_that_is_whole_has_no_fault_and_tells_of_its_meshes() -> None:
     said: list[str] = []
     known = Known(policies=["status"], meshes=[Mesh("blue", nodes="3/3", links="6/6")])
-    assert faults(known, ["status"], lambda: None, said.append) == []
+    assert failed_checks(known, ["status"], lambda: None, said.append) == []
     assert "Mesh blue: nodes 3/3, links 6/6." in said
 
 
@@ -42,7 +42,7 @@ def test_a_release_that_is_whole_has_no_fault_and_tells_of_its_meshes() -> None:
     ],
 )
 def test_each_fault_is_named(known: Known, trouble: str | None, words: str) -> None:
-    found = faults(known, ["status"], lambda: trouble, lambda line: None)
+    found = failed_checks(known, ["status"], lambda: trouble, lambda line: None)
     assert len(found) == 1
     assert words in found[0]
 
@@ -60,7 +60,7 @@ def test_the_operator_is_well_if_its_health_page_says_so(status: int, well: bool
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         thread = Thread(target=server.handle_request)
         thread.start()
-        trouble = operator_trouble(f"http://127.0.0.1:{server.server_port}/healthz")
+        trouble = operator_problem(f"http://127.0.0.1:{server.server_port}/healthz")
         thread.join()
     assert (trouble is None) == well
     assert well or "503" in str(trouble)
@@ -69,4 +69,4 @@ def test_the_operator_is_well_if_its_health_page_says_so(status: int, well: bool
 def test_an_operator_that_does_not_answer_is_not_well() -> None:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         port = server.server_port
-    assert "does not answer" in str(operator_trouble(f"http://127.0.0.1:{port}/healthz"))
+    assert "does not answer" in str(operator_problem(f"http://127.0.0.1:{port}/healthz"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.operator.harness import NOW
 
-from wgmesh_operator.decisions.membership.bootstraps import GONE_AFTER, Candidate, choose, is_alive
+from wgmesh_operator.decisions.membership.bootstraps import REPLACE_AFTER, Candidate, choose, is_alive
 from wgmesh_operator.decisions.model import ClusterNode
 
 
@@ -82,7 +82,7 @@ def test_the_duty_does_not_return_to_a_node_that_does_not_serve() -> None:
 
 
 def test_a_reboot_is_not_the_end() -> None:
-    gone = NOW - GONE_AFTER
+    gone = NOW - REPLACE_AFTER
     assert is_alive(ClusterNode("a", ready=False, changed=gone + timedelta(seconds=1)), NOW)
     assert not is_alive(ClusterNode("a", ready=False, changed=gone), NOW)
     assert is_alive(ClusterNode("a", ready=True, changed=gone), NOW)

@@ -7,14 +7,14 @@ import pytest
 from tests.unit.operator.harness import NOW, MemoryApi, cluster_of, condition, mesh_body, node_body, settle
 
 from wgmesh_operator.decisions.membership.scheduling import selected
-from wgmesh_operator.decisions.membership.spec_conflicts import Problem, problems
+from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict, find_conflicts
 
 
-def found(api: MemoryApi, name: str) -> list[Problem]:
+def found(api: MemoryApi, name: str) -> list[SpecConflict]:
     state = api.state()
     mesh = state.meshes[name]
     assert mesh.spec is not None
-    return problems(mesh, state, selected(mesh.spec, state.nodes))
+    return find_conflicts(mesh, state, selected(mesh.spec, state.nodes))
 
 
 def test_a_lone_mesh_is_fine() -> None:

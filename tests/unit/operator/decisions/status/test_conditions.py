@@ -9,8 +9,8 @@ import pytest
 from tests.unit.operator.harness import NOW, MemoryApi, cluster_of, condition, node_body, settle
 
 from wgmesh_api.fields import write_time
-from wgmesh_operator.decisions.status.conditions import STARTING_FOR
-from wgmesh_operator.decisions.status.status_debounce import CALM_FOR, write_at
+from wgmesh_operator.decisions.status.conditions import STARTUP_GRACE
+from wgmesh_operator.decisions.status.status_debounce import MIN_WRITE_INTERVAL, next_write_at
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_new_mesh_is_given_two_minutes_before_anybody_is_alarmed() -> None:
     assert told(api)["FullyMeshed"] == ("False", "LinksComingUp")
     assert told(api)["Degraded"] == ("False", "AsWanted")
     assert [event.reason for event in api.events if event.warning] == []
-    api.now += STARTING_FOR
+    api.now += STARTUP_GRACE
     settle(api)
     assert told(api)["FullyMeshed"] == ("False", "LinksDown")
     assert told(api)["Degraded"] == ("True", "AgentsNotReady")
@@ -225,9 +225,9 @@ OLD = {"nodes": "3/3", "conditions": [{"type": "Ready", "status": "True", "reaso
     [
         ({}, NOW, None),
         ({"nodes": "2/3"}, None, NOW),
-        ({"nodes": "2/3"}, NOW - CALM_FOR, NOW),
-        ({"nodes": "2/3"}, NOW - timedelta(seconds=1), NOW - timedelta(seconds=1) + CALM_FOR),
-        ({"worstLinks": ["a -> b: not heard"]}, NOW, NOW + CALM_FOR),
+        ({"nodes": "2/3"}, NOW - MIN_WRITE_INTERVAL, NOW),
+        ({"nodes": "2/3"}, NOW - timedelta(seconds=1), NOW - timedelta(seconds=1) + MIN_WRITE_INTERVAL),
+        ({"worstLinks": ["a -> b: not heard"]}, NOW, NOW + MIN_WRITE_INTERVAL),
         ({"bootstraps": [{"node": "n0", "address": "192.0.2.1:5000"}]}, NOW, NOW),
         ({"trustBundle": "x"}, NOW, NOW),
         ({"conditions": []}, NOW, NOW),
@@ -235,11 +235,11 @@ OLD = {"nodes": "3/3", "conditions": [{"type": "Ready", "status": "True", "reaso
         (
             {"conditions": [{"type": "Ready", "status": "True", "reason": "NodesJoined", "message": "new"}]},
             NOW,
-            NOW + CALM_FOR,
+            NOW + MIN_WRITE_INTERVAL,
         ),
     ],
 )
 def test_counts_are_written_calmly_and_judgements_at_once(
     change: dict[str, Any], last: Any, when: Any
 ) -> None:
-    assert write_at(OLD, OLD | change, last, NOW) == when
+    assert next_write_at(OLD, OLD | change, last, NOW) == when

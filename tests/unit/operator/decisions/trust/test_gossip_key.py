@@ -11,7 +11,7 @@ from tests.unit.operator.harness import NOW, MemoryApi, cluster_of, settle
 
 from wgmesh_api.fields import write_time
 from wgmesh_api.roster import gossip_key_id
-from wgmesh_operator.decisions.trust.gossip_key import INSTALL_FOR, TRY_AGAIN
+from wgmesh_operator.decisions.trust.gossip_key import INSTALL_DEADLINE, RETRY_AFTER
 
 SECRET = "wgmesh-blue-gossip"
 
@@ -89,7 +89,7 @@ def test_one_that_does_not_take_it_is_named_and_the_old_key_stays(api: MemoryApi
     _, new = ring(api)
     say(api, old, new, nodes=2)
     before = since(api)
-    api.now += INSTALL_FOR
+    api.now += INSTALL_DEADLINE
     settle(api)
     assert ring(api) == [old]
     assert since(api) > before
@@ -151,10 +151,10 @@ def test_a_schedule_rests_for_an_hour_after_a_change_that_was_taken_back() -> No
     say(api, *ring(api))
     api.now += timedelta(hours=24)
     settle(api, seed=3)
-    api.now += INSTALL_FOR
+    api.now += INSTALL_DEADLINE
     settle(api, seed=4)
     assert len(ring(api)) == 1
-    api.now += TRY_AGAIN - timedelta(seconds=1)
+    api.now += RETRY_AFTER - timedelta(seconds=1)
     settle(api, seed=5)
     assert len(ring(api)) == 1
     api.now += timedelta(seconds=1)

@@ -35,9 +35,9 @@ from wgmesh_operator.decisions.plan import plan_mesh
 from wgmesh_operator.decisions.trust.authority import read_authority
 from wgmesh_operator.decisions.trust.signing_requests import (
     DENIAL_LIMIT,
+    Approval,
     Denial,
-    Grant,
-    judge,
+    evaluate,
     mesh_of_requester,
     sign,
 )
@@ -55,10 +55,10 @@ def api() -> MemoryApi:
     return api
 
 
-def judged(api: MemoryApi, body: dict[str, Any]) -> Grant | Denial:
+def judged(api: MemoryApi, body: dict[str, Any]) -> Approval | Denial:
     state = api.state()
     request = as_request(body)
-    return judge(request, state.meshes["blue"], state.members["blue"], state.nodes, NAMESPACE)
+    return evaluate(request, state.meshes["blue"], state.members["blue"], state.nodes, NAMESPACE)
 
 
 def as_request(body: dict[str, Any]) -> SigningRequest:
@@ -233,7 +233,7 @@ def test_a_tampered_request_is_denied(api: MemoryApi) -> None:
 
 def test_own_addresses_may_be_asked_for(api: MemoryApi) -> None:
     pem = beta_pem([ip(address_of(api, "beta")), ip("192.0.2.2")])
-    assert isinstance(judged(api, csr_body("r", pem, nodes=["beta"])), Grant)
+    assert isinstance(judged(api, csr_body("r", pem, nodes=["beta"])), Approval)
 
 
 def test_a_leaving_member_gets_nothing(api: MemoryApi) -> None:
@@ -274,9 +274,9 @@ def test_what_a_person_approved_is_judged_all_the_same(api: MemoryApi) -> None:
 
 def test_other_signers_requests_are_not_even_read() -> None:
     # the watch and the lists ask for this signer's alone
-    from wgmesh_operator.api_resources import FIELD_SELECTORS, Watched
+    from wgmesh_operator.api_resources import FIELD_SELECTORS, WatchedResource
 
-    assert FIELD_SELECTORS[Watched.REQUESTS] == f"spec.signerName={SIGNER}"
+    assert FIELD_SELECTORS[WatchedResource.REQUESTS] == f"spec.signerName={SIGNER}"
 
 
 @pytest.mark.parametrize(
@@ -285,13 +285,13 @@ def test_other_signers_requests_are_not_even_read() -> None:
 )
 def test_life_is_the_meshs_or_less_if_asked_for(api: MemoryApi, asked: int | None, got: int) -> None:
     grant = judged(api, csr_body("r", beta_pem(), nodes=["beta"], expiration=asked))
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, Approval)
     assert grant.lifetime == timedelta(seconds=got)
 
 
 def test_no_certificate_is_older_than_its_members_object(api: MemoryApi) -> None:
     grant = judged(api, csr_body("r", beta_pem(), nodes=["beta"]))
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, Approval)
     authority = read_authority(api.state().secrets["wgmesh-blue-ca"]).signing
     young = x509.load_pem_x509_certificate(sign(grant, authority, NOW + timedelta(minutes=1), entropy()))
     assert young.not_valid_before_utc == NOW
