@@ -168,7 +168,7 @@ class _Bench:
             feed, view, identity, RosterPolicy(view, identity), lambda own: True, lambda session: None
         )
         statuses = StatusWriter(feed, view, identity, credentials, following.member_uid, str)
-        session = cast(Session, SimpleNamespace(node=node, leave_wanted=asyncio.Event(), joins=None))
+        session = cast(Session, SimpleNamespace(node=node, leave_requested=asyncio.Event(), joins=None))
         tasks = [
             asyncio.create_task(following.run(session), name="following"),
             asyncio.create_task(statuses.run(session), name="status"),

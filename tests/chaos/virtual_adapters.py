@@ -38,7 +38,7 @@ from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.linux import ip_forwarding
 from wgmesh_agent.linux.route_lookup import UnderlayRoute
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.dataplane import interface_watch, reconciler
+from wgmesh_agent.mesh.dataplane import handshake_trigger, interface_watch
 from wgmesh_agent.mesh.discovery import endpoint_monitor
 from wgmesh_agent.mesh.discovery import service as paths
 from wgmesh_agent.mesh.join import bootstrap, client, joiner, start_conditions
@@ -294,13 +294,17 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield node, "GossipNode", VirtualGossip
     yield node, "host_changes", _nothing_changes
     yield interface_watch, "interface_news", _nothing_changes
-    yield node, "Clamping", _Clamping
+    yield node, "MSSClamp", _Clamping
     yield subnet_routes, "connected_networks", _no_networks
     yield endpoint_monitor, "reachable_addresses", _interfaces
     yield endpoint_monitor, "candidate_addresses", _interfaces
-    yield prober, "route_to", _route
-    no_rules = {"is_confined": lambda _: False, "confine": lambda *_, **__: None, "free": lambda _: None}
-    yield ip_forwarding, "exits", SimpleNamespace(**no_rules)
+    yield prober, "lookup_route", _route
+    no_rules = {
+        "is_restricted": lambda _: False,
+        "restrict_forwarding": lambda *_, **__: None,
+        "lift_restriction": lambda _: None,
+    }
+    yield ip_forwarding, "forwarding_rules", SimpleNamespace(**no_rules)
     yield bootstrap, "serve", _serve_mesh
     yield server, "serve", _serve_agent
     yield client, "_channel", _Channel
@@ -310,8 +314,8 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield joiner, "addresses_of", _resolve
     yield joiner, "has_route_to", lambda address: True
     yield launch, "endpoint_of", _own_endpoint
-    yield reconciler, "knock", _knock
-    yield gossip_joiner, "knock", _knock
+    yield handshake_trigger, "trigger_handshakes", _knock
+    yield gossip_joiner, "trigger_handshakes", _knock
     for module in (paths, prober):
         made = {"Random": lambda: random.Random(rng.getrandbits(64))}
         yield module, "random", SimpleNamespace(**{**vars(random), **made})

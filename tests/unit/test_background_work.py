@@ -28,14 +28,14 @@ AWAITED = "awaited in the same function, with what it raises"
 SUPERVISED = "the supervisor itself"
 _OWNED: dict[str, tuple[str, ...]] = {
     AWAITED: (
-        "wgmesh_agent/agent/run.py:_unless_ended create_task",
-        "wgmesh_agent/diagnosis/connectivity.py:port_answer create_datagram_endpoint",
+        "wgmesh_agent/agent/run.py:_until_stopped create_task",
+        "wgmesh_agent/diagnosis/connectivity.py:check_udp_port create_datagram_endpoint",
         "wgmesh_agent/agent/session.py:Session._until_ended create_task",
-        "wgmesh_agent/gossip/aio/streams.py:StreamLinks._read create_task",
+        "wgmesh_agent/gossip/aio/streams.py:StreamTransport._read create_task",
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._pass_on create_task",
-        "wgmesh_agent/kube/health_server.py:Health._metrics run_coroutine_threadsafe",
-        "wgmesh_agent/kube/agent.py:KubeAgent._enter_unless_deleted create_task",
-        "wgmesh_agent/linux/netlink_thread.py:Worker.run run_in_executor",
+        "wgmesh_agent/kube/health_server.py:HealthServer._metrics run_coroutine_threadsafe",
+        "wgmesh_agent/kube/agent.py:KubeAgent._join_mesh_unless_deleted create_task",
+        "wgmesh_agent/linux/netlink_thread.py:NetlinkThread.run run_in_executor",
         "wgmesh_operator/executor.py:Executor.in_thread run_in_executor",
     ),
     "sets an event and cannot fail": ("wgmesh_agent/agent/run.py:_signals add_signal_handler",),
@@ -49,27 +49,27 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/control/server.py:AgentService.RotateKeys add_done_callback",
     ),
     "fenced by the gossip node, query by query": (
-        "wgmesh_agent/mesh/join/bootstrap.py:Bootstrap.__init__ on_query",
+        "wgmesh_agent/mesh/join/bootstrap.py:BootstrapServer.__init__ on_query",
         "wgmesh_agent/agent/node.py:MeshNode.__init__ on_query",
-        "wgmesh_agent/diagnosis/peer_query.py:Views.__init__ on_query",
+        "wgmesh_agent/diagnosis/peer_query.py:PeerQuery.__init__ on_query",
     ),
     "a task group, in a component of the supervisor": (
         "wgmesh_agent/mesh/dataplane/interface_watch.py:InterfaceWatch.run create_task",
     ),
-    "each attempt has a fence of its own": ("wgmesh_agent/agent/gossip_joiner.py:Meeting._join create_task",),
+    "each attempt has a fence of its own": ("wgmesh_agent/agent/gossip_joiner.py:GossipJoiner._join create_task",),
     "each request has a fence of its own": (
-        "wgmesh_agent/mesh/discovery/service.py:Paths.run create_task",
-        "wgmesh_agent/mesh/relay/service.py:Relaying.run create_task",
+        "wgmesh_agent/mesh/discovery/service.py:EndpointDiscovery.run create_task",
+        "wgmesh_agent/mesh/relay/service.py:RelayService.run create_task",
         "wgmesh_agent/kube/http_server.py:HTTPServer._accept create_task",
     ),
     "lets go of a task whose work is fenced": (
-        "wgmesh_agent/mesh/discovery/service.py:Paths.run add_done_callback",
-        "wgmesh_agent/mesh/relay/service.py:Relaying.run add_done_callback",
+        "wgmesh_agent/mesh/discovery/service.py:EndpointDiscovery.run add_done_callback",
+        "wgmesh_agent/mesh/relay/service.py:RelayService.run add_done_callback",
         "wgmesh_agent/gossip/aio/node.py:GossipNode._spawn add_done_callback",
         "wgmesh_agent/kube/http_server.py:HTTPServer._accept add_done_callback",
     ),
     "each datagram has a fence of its own": (
-        "wgmesh_agent/mesh/probing/service.py:Prober.start create_datagram_endpoint",
+        "wgmesh_agent/mesh/probing/service.py:ProbeService.start create_datagram_endpoint",
         "wgmesh_agent/gossip/aio/node.py:GossipNode._bind add_reader",
     ),
     "ended by the context manager, which looks at its end": (
@@ -100,7 +100,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/mesh/join/server.py:MeshService._to_its_end add_done_callback",
     ),
     "awaited by all who asked for metrics within seconds": (
-        "wgmesh_agent/kube/health_server.py:Health._shared_metrics create_task",
+        "wgmesh_agent/kube/health_server.py:HealthServer._shared_metrics create_task",
     ),
     "its end is noted and shows in the log; started again with the port": (
         "wgmesh_agent/kube/http_server.py:HTTPServer.start Thread",
@@ -122,13 +122,13 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/runtime/supervisor.py:Supervisor._keep call_later",
     ),
     "sets a future that the supervision awaits": (
-        "wgmesh_agent/linux/backends/wireguard_go.py:Process.ended add_reader",
+        "wgmesh_agent/linux/backends/wireguard_go.py:WireGuardGo.wait_ended add_reader",
     ),
     "outlives any exception: supervision of wireguard-go": (
         "wgmesh_agent/linux/backends/userspace.py:UserspaceBackend.open create_task",
     ),
     "its futures are awaited by who asked": (
-        "wgmesh_agent/linux/netlink_thread.py:Worker.__init__ ThreadPoolExecutor",
+        "wgmesh_agent/linux/netlink_thread.py:NetlinkThread.__init__ ThreadPoolExecutor",
     ),
     "its futures are awaited by the worker": (
         "wgmesh_operator/executor.py:Executor.__init__ ThreadPoolExecutor",
@@ -137,7 +137,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_operator/handlers.py:registry.start create_task",
     ),
     "each connection has a fence of its own; ends with the context manager": (
-        "wgmesh_operator/probes.py:answering Thread",
+        "wgmesh_operator/probes.py:probe_server Thread",
     ),
 }
 """By whose end is learned of how: the calls."""

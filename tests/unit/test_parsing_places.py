@@ -29,6 +29,7 @@ KERNEL = {
         "linux/name_resolution",
         "kube/http_server",
         "mesh/probing/service",
+        "mesh/grpc_peer",
         "mesh/join/connection_limiter",
         "gossip/aio/node",
         "gossip/aio/streams",

@@ -74,14 +74,14 @@ class Bindings:
     def is_bound(self, name: str) -> bool:
         return name == "n2"
 
-    def heard(self, member: Member) -> None:
+    def on_member_update(self, member: Member) -> None:
         """Nothing is bound by it."""
 
 
 class Probes:
     """What a prober is told."""
 
-    def news(self, address: IPAddress, *, failed: bool) -> None:
+    def on_member_change(self, address: IPAddress, *, failed: bool) -> None:
         """Nobody is probed."""
 
 

@@ -69,7 +69,7 @@ async def test_a_node_of_a_cluster_is_at_its_address_for_as_long_as_it_has_it(
         return Endpoint(MOVED, settings.listen_port)
 
     monkeypatch.setattr(module, "reachable_addresses", addresses)
-    monkeypatch.setattr(module, "own_endpoint", by_route)
+    monkeypatch.setattr(module, "advertised_endpoint", by_route)
     assert (await endpoint_of(settings, (), RANGES)).address == told
 
 

@@ -29,9 +29,9 @@ def test_an_agent_imports_neither_rich_nor_what_it_does_not_use_of_pyroute2() ->
 
 def test_what_is_left_of_pyroute2_asks_the_kernel() -> None:
     program = (
-        "from wgmesh_agent.linux.rtnetlink import rtnetlink\n"
-        "from wgmesh_agent.linux.wireguard_interface import find\n"
-        "with rtnetlink('looking') as ipr: print(find(ipr, 'lo').name, find(ipr, 'no-such-link'))\n"
+        "from wgmesh_agent.linux.rtnetlink import open_rtnetlink\n"
+        "from wgmesh_agent.linux.wireguard_interface import find_link\n"
+        "with open_rtnetlink('looking') as ipr: print(find_link(ipr, 'lo').name, find_link(ipr, 'no-such-link'))\n"
     )
     assert said(program) == ["lo", "None"]
 
@@ -40,11 +40,11 @@ def test_an_agent_in_a_pod_imports_of_kubernetes_what_it_talks_with() -> None:
     # Outside a pod it says so; that it gets there shows that what is needed is there.
     program = (
         "import asyncio\n"
-        "from wgmesh_agent.kube.api_client import Api, ApiError\n"
-        "try: asyncio.run(Api().connect())\n"
+        "from wgmesh_agent.kube.api_client import ApiError, KubernetesApi\n"
+        "try: asyncio.run(KubernetesApi().connect())\n"
         "except ApiError as error: print(*str(error).split()[:4], sep='-')\n"
         "from kubernetes.client.configuration import Configuration\n"
-        "Api()._use(Configuration())\n"
+        "KubernetesApi()._use(Configuration())\n"
         "print(*(name for name, m in sys.modules.items() if m is not None))"
     )
     words, *loaded = said(program)

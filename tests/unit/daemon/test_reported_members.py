@@ -30,8 +30,8 @@ class Node:
         self.record = SimpleNamespace(node="me")
         self.gossip = SimpleNamespace(rtt=self._rtt)
         self.ledger = SimpleNamespace(by_name=lambda _: None)
-        self.prober = SimpleNamespace(links=dict, paths=dict)
-        self.rtts = SimpleNamespace(ask=self._ask)
+        self.prober = SimpleNamespace(links=dict, path_mtus=dict)
+        self.rtts = SimpleNamespace(collect_all=self._collect_all)
 
     def members(self) -> list[Member]:
         return [
@@ -45,7 +45,7 @@ class Node:
     def _rtt(self, name: str, seen_from: str | None = None) -> float:
         return self.seconds if name == "odd" else 0.001
 
-    async def _ask(self) -> AsyncIterator[NodeRTTs]:
+    async def _collect_all(self) -> AsyncIterator[NodeRTTs]:
         yield NodeRTTs("n9", dict.fromkeys(NAMES, 1))
 
 

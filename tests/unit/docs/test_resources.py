@@ -22,7 +22,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 DECISIONS = ROOT / "operator" / "wgmesh_operator" / "decisions"
 AGENT = ROOT / "node-agent" / "wgmesh_agent" / "kube"
 REASON = re.compile(r"[A-Z][A-Za-z]+")
-PLACES = {"Judgement": 2, "Problem": 0, "_status": 1}
+PLACES = {"Condition": 2, "SpecConflict": 0, "_status": 1}
 """Which argument of a call is the reason of a condition."""
 EVENT_PLACES = {"Emit": 3, "_event": 1, "_write": 2}
 

@@ -267,7 +267,7 @@ class SessionGround:
             PlayedTunnels(),
             policy,
         )
-        self.leave_wanted = asyncio.Event()
+        self.leave_requested = asyncio.Event()
         node = SimpleNamespace(
             record=record,
             identity=SimpleNamespace(
@@ -280,23 +280,23 @@ class SessionGround:
             gossip=self.gossip,
             membership=self.membership,
             changes=self.changes,
-            prober=SimpleNamespace(links=lambda: self.links, paths=dict, period_seconds=2.0),
+            prober=SimpleNamespace(links=lambda: self.links, path_mtus=dict, period_seconds=2.0),
             refusals=refusals,
             repairs=SimpleNamespace(made=0),
             tasks=SimpleNamespace(components=frozenset, down=dict, restarts={}),
             paths=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
-            relaying=SimpleNamespace(via=dict),
-            preshared=SimpleNamespace(ids=(b"aaaa",), protects=lambda device, key: False),
+            relaying=SimpleNamespace(relays_in_use=dict),
+            preshared=SimpleNamespace(ids=(b"aaaa",), is_protected=lambda device, key: False),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
-            is_alone=lambda: not self.gossip.table,
+            is_isolated=lambda: not self.gossip.table,
             device=self._device,
-            beyond=SimpleNamespace(refused=(), announce=self.announced.append),
+            beyond=SimpleNamespace(rejected=(), set_advertised=self.announced.append),
         )
         session = SimpleNamespace(
             node=node,
-            leave_wanted=self.leave_wanted,
-            move=self.moved.append,
+            leave_requested=self.leave_requested,
+            restart_with=self.moved.append,
             joins=SimpleNamespace(state=serving) if serving is not None else None,
         )
         self.session = cast(Session, session)

@@ -98,7 +98,7 @@ class Ground:
         self.folder = StateStore(folder, "blue")
         self.agent = KubeAgent(settings)
         monkeypatch.setattr(self.agent, "_api", self.api)
-        monkeypatch.setattr(module, "enter_by", self._enter_by)
+        monkeypatch.setattr(module, "join_via", self._join_via)
         monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
 
     def remember(self, *, uid: str = "uid-alpha", **more: Any) -> None:
@@ -115,7 +115,7 @@ class Ground:
     def certificate(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate((self.folder.path / "identity.pem").read_bytes())
 
-    async def _enter_by(self, door: JoinTarget, bootstrap: HostPort, endpoint: object) -> JoinResult:
+    async def _join_via(self, door: JoinTarget, bootstrap: HostPort, endpoint: object) -> JoinResult:
         assert door.tls is not None
         self.asked.append((str(bootstrap), f"{door.tls.files.leaf().serial_number}"))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

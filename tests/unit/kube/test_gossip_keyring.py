@@ -65,7 +65,7 @@ class Node:
         self.gossip = self
         self.fault: Exception | None = None
 
-    def take_ring(self, keys: tuple[bytes, ...], since: int) -> None:
+    def replace_gossip_keys(self, keys: tuple[bytes, ...], since: int) -> None:
         if self.fault is not None:
             raise self.fault
         self.taken.append(keys)

@@ -132,11 +132,11 @@ async def test_a_beat_says_that_the_loop_turns(health: HealthServer, monkeypatch
 
 STUCK = """
 import asyncio, sys, time
-from wgmesh_agent.kube.health_server import Health
+from wgmesh_agent.kube.health_server import HealthServer
 
 async def main():
-    health = Health(0, None, None, end_seconds=1.5)
-    beat = asyncio.create_task(health.beat())
+    health = HealthServer(0, None, None, end_seconds=1.5)
+    beat = asyncio.create_task(health.heartbeat())
     await asyncio.sleep(0.1)
     if sys.argv[1] == "ends":
         beat.cancel()

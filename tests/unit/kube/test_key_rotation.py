@@ -89,8 +89,8 @@ class Ground:
         self.mesh = SimpleNamespace(wireguard_key_seconds=interval, wireguard_key_token="")
         view = SimpleNamespace(mesh=self.mesh, nodes={"a": 1, "b": 2, "c": 3}, changes=Signal())
         record = replace(mesh_record(node="n1"), joined_unix=700, wireguard_key_since=since)
-        self.kept = SimpleNamespace(value=record, save=self._save)
-        rotations = SimpleNamespace(wireguard=self._rotate)
+        self.kept = SimpleNamespace(value=record, persist=self._save)
+        rotations = SimpleNamespace(rotate_wireguard_key=self._rotate)
         self.session = cast(Session, SimpleNamespace(node=self._node(), rotations=rotations))
         self.rekeying = KeyRotationController(cast(RosterCache, view), now_unix=lambda: self.now)
 

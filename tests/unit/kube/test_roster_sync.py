@@ -91,7 +91,7 @@ class Ground:
 
     @property
     def leaves(self) -> bool:
-        return self.session.leave_wanted.is_set()
+        return self.session.leave_requested.is_set()
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ class Exits:
     def __init__(self) -> None:
         self.allowed: set[Network] | None = None
 
-    def is_confined(self, name: str) -> bool:
+    def is_restricted(self, name: str) -> bool:
         assert name == TUNNEL
         return self.allowed is not None
 
-    def confine(self, name: str, networks: Iterable[Network], *, only_add: bool = False) -> None:
+    def restrict_forwarding(self, name: str, networks: Iterable[Network], *, only_add: bool = False) -> None:
         self.allowed = set(networks) | ((self.allowed or set()) if only_add else set())
 
-    def free(self, name: str) -> None:
+    def lift_restriction(self, name: str) -> None:
         self.allowed = None
 
 

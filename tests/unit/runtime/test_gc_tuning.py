@@ -14,9 +14,9 @@ from wgmesh_agent.runtime.gc_tuning import LONGEST_STEP_SECONDS, collect_regular
 
 LOOK = """
 import gc
-from wgmesh_agent.runtime.gc_tuning import relieve_garbage_collector
+from wgmesh_agent.runtime.gc_tuning import tune_garbage_collector
 before = gc.get_threshold()
-relieve_garbage_collector()
+tune_garbage_collector()
 print(gc.get_freeze_count() > 1000, gc.isenabled(), gc.get_threshold()[2] // before[2])
 """
 

@@ -62,7 +62,7 @@ async def ground(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
 
     found = Ground()
     monkeypatch.setattr(endpoint_monitor, "reachable_addresses", reachable)
-    for name in ("SETTLE_SECONDS", "FIRST_PAUSE_SECONDS", "FOLLOW_UP_SECONDS"):
+    for name in ("SETTLE_SECONDS", "FIRST_PAUSE_SECONDS", "CONFIRM_AFTER_SECONDS"):
         monkeypatch.setattr(endpoint_monitor, name, 0.001)
     task = asyncio.create_task(found.location.run())
     yield found

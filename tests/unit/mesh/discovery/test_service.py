@@ -45,7 +45,7 @@ class Ground:
         self.links: dict[str, LinkState] = {}
         self.untaken: dict[PublicKey, float | None] = {}
         self.ledger = ledger
-        prober: Any = SimpleNamespace(links=lambda: self.links, ask=lambda addresses: None)
+        prober: Any = SimpleNamespace(links=lambda: self.links, probe_now=lambda addresses: None)
         self.paths = EndpointDiscovery(
             gossip,
             ledger,

@@ -162,7 +162,7 @@ async def test_what_fails_as_the_route_goes_was_no_attempt(
         raise JoinUnreachable("network is unreachable")
 
     monkeypatch.setattr(joiner, "has_route_to", lambda _: next(routes))
-    monkeypatch.setattr(joiner, "enter", unreachable)
+    monkeypatch.setattr(joiner, "join", unreachable)
     door = JoinTarget((), None, "lab", "n2", PublicKey(bytes(32)))
     with pytest.raises(JoinUnreachable) as caught:
         await joiner.join_via(door, HostPort("192.0.2.1", 5000), anywhere)

@@ -36,12 +36,12 @@ class Forwarding:
 
     refuses = False
 
-    def need(self, role: ForwardingPurpose, networks: Sequence[Network] = ()) -> None:
+    def require(self, role: ForwardingPurpose, networks: Sequence[Network] = ()) -> None:
         assert role is ForwardingPurpose.RELAY
         if self.refuses:
             raise KernelError("no")
 
-    def unable(self, networks: Sequence[Network]) -> str | None:
+    def why_not(self, networks: Sequence[Network]) -> str | None:
         assert tuple(networks) == (RANGE,)
         return None
 

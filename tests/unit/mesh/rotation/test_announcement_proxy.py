@@ -44,12 +44,12 @@ class Ground:
         self.announced: list[Claim] = []
         self.tasks = Supervisor()
         self.refusals = RejectionLog()
-        admissions = SimpleNamespace(judge=self._judge, vouch=lambda said: said)
+        admissions = SimpleNamespace(verify=self._verify, record_for_peer=lambda said: said)
         self.heralding = AnnouncementProxy(
             cast(AdmissionService, admissions), self.refusals, self._accept, self.announced.append, self.tasks
         )
 
-    def _judge(self, said: Claim) -> tuple[Claim, bool] | None:
+    def _verify(self, said: Claim) -> tuple[Claim, bool] | None:
         return (said, True) if self.believes else None
 
     def _accept(self, said: Claim, origin: Origin) -> bool:

@@ -44,7 +44,7 @@ class Node:
         self.folder = StateStore(folder, "blue")
         self.folder.save_private_key(OLD, None)
         self.record = mesh_record(node="alpha")
-        self.kept = SimpleNamespace(value=self.record, save=lambda: None)
+        self.kept = SimpleNamespace(value=self.record, persist=lambda: None)
         self.identity = Identity(OLD, 54540, Endpoint(ip_address("192.0.2.1"), 54540), 1420, "wgblue")
         self.ledger = Ledger(LocalClaim("alpha", OLD.public(), self.record.addresses, self.record.ranges))
         self.beta = claim("beta", 7)
@@ -55,13 +55,13 @@ class Node:
         self.refusals = 0
         self.failing = 0
         self.told: list[dict[str, str]] = []
-        self.admissions = SimpleNamespace(required=True, sign=self._sign, rekeyed=lambda record: None)
+        self.admissions = SimpleNamespace(required=True, issue=self._issue, replace_local_record=lambda record: None)
         self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
         self.reconciler = SimpleNamespace(
             use_key=lambda key: None, reconcile=self._reconcile, poke=lambda: None
         )
         self.tags = SimpleNamespace(
-            tell=lambda: self.told.append({"_pk": str(self.identity.private_key.public())})
+            publish=lambda: self.told.append({"_pk": str(self.identity.private_key.public())})
         )
 
     def bind(self) -> None:
@@ -83,7 +83,7 @@ class Node:
             self.failing -= 1
             raise BackEndError("no such device")
 
-    def _sign(self, said: Any) -> Any:
+    def _issue(self, said: Any) -> Any:
         return SimpleNamespace(without_certificates=lambda: None) if self.signs else None
 
     async def _query(
@@ -145,7 +145,7 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
     made = Ground(tmp_path)
     monkeypatch.setattr(
-        key_switch, "knock", lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}")
+        key_switch, "trigger_handshakes", lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}")
     )
     return made
 
