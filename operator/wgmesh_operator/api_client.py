@@ -71,12 +71,12 @@ class ClusterApi(Protocol):
 
         Raises:
             ApiError: the API server refused.
-            Unreachable: it did not answer.
+            ApiUnreachable: it did not answer.
         """
         ...
 
     def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
-        """All objects and the version of the list. Raises as `do`."""
+        """All objects and the version of the list. Raises as `execute`."""
         ...
 
     def service_cidrs(self) -> list[str]:
@@ -103,7 +103,7 @@ class KubernetesClusterApi:
 
     @classmethod
     def from_environment(cls, namespace: str, instance: str = "") -> KubernetesClusterApi:
-        """In a pod by its service account, elsewhere by the kubeconfig. Raises Unreachable without either."""
+        """In a pod by its service account, elsewhere by the kubeconfig. Raises ApiUnreachable without either."""
         from kubernetes import client, config
 
         configuration = client.Configuration()

@@ -39,7 +39,7 @@ MAX_REPEATED_PASSES = 5
 
 @dataclass(frozen=True, slots=True)
 class ReconcilePace:
-    """Seconds. `debounce`: from the first mark to the pass; `load`: share of a processor that passes may take."""
+    """Seconds. `debounce`: from the first mark to the pass; `max_cpu_share`: of a processor, for passes."""
 
     debounce: float = 0.2
     max_cpu_share: float = 0.2

@@ -25,7 +25,7 @@ _BATCH = 4 * MAX_CONNECTIONS
 
 @dataclass(slots=True)
 class Outcome:
-    """How it went. `trouble`: what was refused, as a sentence, or empty; `conflict`: somebody was quicker."""
+    """How it went. `error`: what was refused, as a sentence, or empty; `conflict`: somebody was quicker."""
 
     error: str = ""
     changed: bool = False
@@ -51,7 +51,7 @@ class Executor:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def execute_all(self, actions: Sequence[Action]) -> Outcome:
-        """Does them all, also if some are refused or fail. Raises Unreachable: some are done then, some are not."""
+        """Does them all, also if some are refused or fail. Raises ApiUnreachable: some are done then, some are not."""
         outcome = Outcome()
         for _, group in itertools.groupby(actions, key=lambda action: (type(action), action.kind)):
             same = list(group)

@@ -31,7 +31,7 @@ class LivenessCheck:
         return self._clock() - self._beat
 
     def check(self) -> dict[str, float | int]:
-        """What the probe shows. Raises Stuck."""
+        """What the probe shows. Raises ControllerStuck."""
         idle = self.idle_seconds()
         if idle > STUCK_AFTER_SECONDS:
             raise ControllerStuck(f"no progress for {idle:.0f} s")

@@ -1,6 +1,7 @@
 """The operator before a real API server with thousands of members: agents are played, all else is real.
 
-The played agents write when real ones would: `kube.calm` says so for each. One member fails, all others have that news.
+The played agents write when real ones would: `kube.status_rate_limit` says so for each. One member fails, all others
+have that news.
 """
 
 from __future__ import annotations
@@ -194,7 +195,9 @@ class _Mesh:
 def _turns(
     names: Sequence[str], before: NodeReport, after: NodeReport, seconds: float
 ) -> list[tuple[float, str]]:
-    """When each agent writes `after`: what `Calm` says at each tenth of a second, however busy this machine is."""
+    """When each agent writes `after`: what `StatusRateLimiter` says at each tenth of a second, however busy this
+    machine is.
+    """
     turns = []
     for number, name in enumerate(names):
         calm = StatusRateLimiter(random.Random(number))

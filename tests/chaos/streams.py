@@ -44,7 +44,7 @@ Send = Callable[[IPAddress, object], None]
 
 
 class VirtualStreams:
-    """In place of `gossip_links.StreamLinks`."""
+    """In place of `gossip.aio.streams.StreamTransport`."""
 
     def __init__(
         self, core: Serf, clock: Callable[[], float], flush: Callable[[], None], host: str, send: Send

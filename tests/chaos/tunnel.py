@@ -1,6 +1,6 @@
 """WireGuard between machines in virtual time, as far as members of a mesh can tell it from the real one.
 
-Peers and allowed ranges follow `wireguard.outcome`. Handshakes follow the paper (section 6) and the kernel: an
+Peers and allowed ranges follow `wireguard.patch`. Handshakes follow the paper (section 6) and the kernel: an
 initiation repeats every five seconds for ninety, and is taken only if its time stamp, read off the sender's wall clock,
 is later than the last one taken from that peer; initiations that cross spoil each other; a session is renewed after 120
 seconds and useless after 180; who is not answered for 15 seconds begins anew; endpoints are learnt from what comes in.

@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """In place of `backends.select.Choice`."""
+    """In place of `backend_selection.SelectedBackend`."""
 
     life: Life
     kind: BackendKind = BackendKind.KERNEL

@@ -20,7 +20,7 @@ from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint
 
 REFUSALS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-"""What `state.sealed_file` takes for a damaged file, which is set aside."""
+"""What `runtime.checksummed_file` takes for a damaged file, which is set aside."""
 OWN = PrivateKey(bytes(31) + b"\x01").public()
 OTHER = PrivateKey(bytes(31) + b"\x02").public()
 RANGES = (ip_network("10.232.0.0/16"),)

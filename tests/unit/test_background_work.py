@@ -56,7 +56,9 @@ _OWNED: dict[str, tuple[str, ...]] = {
     "a task group, in a component of the supervisor": (
         "wgmesh_agent/mesh/dataplane/interface_watch.py:InterfaceWatch.run create_task",
     ),
-    "each attempt has a fence of its own": ("wgmesh_agent/agent/gossip_joiner.py:GossipJoiner._join create_task",),
+    "each attempt has a fence of its own": (
+        "wgmesh_agent/agent/gossip_joiner.py:GossipJoiner._join create_task",
+    ),
     "each request has a fence of its own": (
         "wgmesh_agent/mesh/discovery/service.py:EndpointDiscovery.run create_task",
         "wgmesh_agent/mesh/relay/service.py:RelayService.run create_task",

@@ -45,7 +45,7 @@ class NameConflictLost(FatalError):
 
 
 class GossipEventDispatcher:
-    """One instance a node; `run` and `count` for as long as it does."""
+    """One instance a node; `run` and `collect_counters` for as long as it does."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class GossipEventDispatcher:
         self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Takes events until it is cancelled. Raises NameLost."""
+        """Takes events until it is cancelled. Raises NameConflictLost."""
         handled = 0
         async for event in self._gossip.events:
             handled += 1

@@ -187,7 +187,7 @@ async def _until_it_has_an_endpoint(
     endpoint: Callable[[], Awaitable[Endpoint]], timeout_seconds: float | None
 ) -> None:
     """Waits until others could reach this node. A machine that has addresses, but not the one that was asked for, is
-    waited for as long as for a bootstrap node. Raises NoEndpoint.
+    waited for as long as for a bootstrap node. Raises NoUsableEndpoint.
     """
     addressed_since: float | None = None
     async with Waiting() as waiting:
@@ -338,7 +338,7 @@ def _join_target(
 
 
 def secrets_of(node: NodeSettings, bundle: Bundle | None) -> SecretFile:
-    """Those in the file that was named, else those in the bundle. Raises Conflict."""
+    """Those in the file that was named, else those in the bundle. Raises ConfigConflict."""
     try:
         if node.psk_file is not None:
             return from_file(node.psk_file, node.mesh_name)

@@ -93,7 +93,7 @@ class MeshNode:
         """
         Args:
             policies: who may be a member, who decides on keys, where bootstrap nodes serve.
-            locate: where others reach this node, by its settings and routes; raises `endpoint.own.NoEndpoint`.
+            locate: where others reach this node, by its settings and routes; raises NoUsableEndpoint.
             trust: whose authorities say who may admit; None without TLS.
             signer: with which this node signs what it admits; None on a plain node.
             secrets: for pre-shared keys.
@@ -395,11 +395,11 @@ class MeshNode:
 
         | what | removed by |
         |---|---|
-        | nftables table `inet wgmesh-wgNAME` | `Clamping.remove` |
-        | `net.ipv4.conf.*.forwarding`, and rules that confine what comes out of the tunnel | `Forwarding.withdraw` |
+        | nftables table `inet wgmesh-wgNAME` | `MSSClamp.remove` |
+        | `net.ipv4.conf.*.forwarding`, and rules that confine what comes out of the tunnel | `IPForwarding.withdraw` |
         | the interface with addresses and routes, wireguard-go with its socket and log | `Backend.destroy` |
         | rules of the mesh's table, and what is in that | `Backend.destroy`, also if the interface has gone |
-        | state folder | `StateFolder.forget` |
+        | state folder | `StateStore.clear` |
         | the agent's socket | `Session`, when its server has stopped |
         """
         await self.clamping.remove()

@@ -186,7 +186,10 @@ async def _opened(settings: NodeSettings) -> StateStore:
 
 
 def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
-    """True, once what is remembered is this machine's and, where `name` is given, that member's. Raises Conflict."""
+    """True, once what is remembered is this machine's and, where `name` is given, that member's.
+
+    Raises ConfigConflict.
+    """
     machine = this_machine()
     if not folder.is_of_another(machine):
         other = _other_member(folder, name) if name is not None else ""
@@ -323,7 +326,7 @@ async def _session(
 async def endpoint_of(
     settings: NodeSettings, towards: Sequence[IPAddress], ranges: Sequence[Network]
 ) -> Endpoint:
-    """Where others reach this node's WireGuard, by its settings. Raises NoEndpoint."""
+    """Where others reach this node's WireGuard, by its settings. Raises NoUsableEndpoint."""
     if settings.own_address is not None and await _has_address(settings.own_address):
         return Endpoint(settings.own_address, settings.listen_port)
     return await advertised_endpoint(

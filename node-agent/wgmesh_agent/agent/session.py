@@ -275,7 +275,7 @@ class Session:
         return bind
 
     async def _locate(self) -> Endpoint:
-        """Where others reach this node now; raises NoEndpoint."""
+        """Where others reach this node now; raises NoUsableEndpoint."""
         hosts = dict.fromkeys(one.host for one in self._bootstraps()[:MAX_LOOKUPS])
         port = self._role.service_port
         return await self._endpoint([found for host in hosts for found in await resolve(host, port)])

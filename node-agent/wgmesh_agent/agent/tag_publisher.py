@@ -72,7 +72,7 @@ class TagPublisher:
         """Replaces the user's tags, on disk and in gossip.
 
         Raises:
-            TagRefused: reserved, or too large together.
+            TagRejected: reserved, or too large together.
             OSError: the state folder cannot be written.
         """
         for key in tags:

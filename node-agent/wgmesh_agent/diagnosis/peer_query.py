@@ -39,8 +39,9 @@ STATUSES = frozenset(status.name.lower() for status in MemberStatus)
 
 @dataclass(frozen=True, slots=True)
 class PeerAnswer:
-    """What a member says. Its clock is `ahead_msec` before ours, or behind it if negative, by `doubt_msec` more or
-    less."""
+    """What a member says. Its clock is `clock_offset_msec` before ours, or behind it if negative, by
+    `clock_error_msec` more or less.
+    """
 
     view: LinkView
     clock_offset_msec: int

@@ -1,4 +1,4 @@
-"""memberlist and serf without I/O: bytes and `now` in, bytes and events out.
+"""memberlist and serf without I/O, and the asyncio shell around them, `aio`: bytes and `now` in, bytes and events out.
 
-No module here touches a socket, a clock or global randomness; the asyncio shell lives outside this package.
+No module outside `aio` touches a socket, a clock or global randomness.
 """

@@ -19,7 +19,7 @@ from wgmesh_agent.runtime.supervisor import Run
 
 
 class KubeComponents:
-    """One instance an agent; `around` is called for each session."""
+    """One instance an agent; `for_session` is called for each session."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def _since(path: Path) -> int:
 
 
 class KeyringSync:
-    """One instance an agent; `follow` runs beside each session."""
+    """One instance an agent; `run` runs beside each session."""
 
     def __init__(self, path: Path, externals: Callable[[], Sequence[str]]) -> None:
         """

@@ -94,7 +94,7 @@ class KeyAnnouncer(Protocol):
     """Tells the roster which key is to come."""
 
     async def announce_key(self, key: PublicKey) -> None:
-        """Returns when others have had time to see it. Raises NotRotated."""
+        """Returns when others have had time to see it. Raises RotationFailed."""
 
 
 @dataclass(frozen=True, slots=True)

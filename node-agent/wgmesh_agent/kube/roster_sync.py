@@ -34,7 +34,7 @@ REPORT_DEADLINE_SECONDS = 60.0
 
 
 class RosterSync:
-    """One instance an agent; `follow` runs beside each session."""
+    """One instance an agent; `run` runs beside each session."""
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ GONE, CONFLICT = 404, 409
 
 
 class StatusWriter:
-    """One instance an agent; `write` runs beside each session."""
+    """One instance an agent; `run` runs beside each session."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class StatusWriter:
         """Says in the roster which key is to come, and returns when others have had time to see that.
 
         Raises:
-            NotRotated: the roster could not be told.
+            RotationFailed: the roster could not be told.
         """
         self._next_key = str(key)
         try:
@@ -132,7 +132,7 @@ class StatusWriter:
         return own is not None and own.report.next_public_key == self._next_key
 
     async def report_left(self, mesh: str, node: str) -> None:
-        """As `tell_left`, with what was said last."""
+        """As the function `report_left`, with what was said last."""
         await report_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
 
     def _bootstrap_report(self, session: Session) -> BootstrapReport | None:

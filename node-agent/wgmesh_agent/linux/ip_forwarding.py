@@ -67,7 +67,7 @@ class IPForwarding:
     ) -> None:
         """What comes out of the tunnel is to be forwarded to these networks, and what comes in by these interfaces.
 
-        Without networks the role needs nothing (any more). Of IPv4 only: see `unable`.
+        Without networks the role needs nothing (any more). Of IPv4 only: see `why_not`.
 
         Raises:
             KernelError: it cannot be done from here; one sentence.

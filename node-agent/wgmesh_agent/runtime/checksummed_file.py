@@ -38,7 +38,7 @@ def load(path: Path) -> Any | None:
     """The content, or None if there is no such file.
 
     Raises:
-        DamagedFile: it is not whole; it has been renamed, so that nothing overwrites it.
+        CorruptFile: it is not whole; it has been renamed, so that nothing overwrites it.
         OSError: it cannot be read.
     """
     try:

@@ -13,7 +13,7 @@ from wgmesh_agent.state.store import StateStore
 
 
 class MeshRecordStore:
-    """`value` is what is so now; `save` may be called from the loop or a thread."""
+    """`value` is what is so now; `persist` may be called from the loop or a thread."""
 
     def __init__(self, folder: StateStore, value: MeshRecord, keys: KeyPolicy) -> None:
         self.value = value
@@ -27,7 +27,7 @@ class MeshRecordStore:
             self._folder.save_mesh(self.value)
 
     def persist_if_possible(self) -> None:
-        """As `save`; a full disk is said, and ends nobody whose mesh is remembered from before."""
+        """As `persist`; a full disk is said, and ends nobody whose mesh is remembered from before."""
         with self._writing:
             self._folder.save_mesh_if_possible(self.value)
 

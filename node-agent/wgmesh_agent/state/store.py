@@ -44,7 +44,7 @@ class StateStore:
         """Makes the folder where it is missing and takes its lock.
 
         Raises:
-            MeshInUse: another agent has it.
+            MeshLocked: another agent has it.
             OSError: the folder cannot be made or written.
         """
         self.path = base / mesh
@@ -69,7 +69,7 @@ class StateStore:
         """This node's WireGuard key, made at first use.
 
         Raises:
-            DamagedFile: the file holds no key; it was set aside, so the next call makes a new one.
+            CorruptFile: the file holds no key; it was set aside, so the next call makes a new one.
         """
         path = self.path / KEY
         try:
@@ -89,7 +89,7 @@ class StateStore:
         """The key that this node was a member with before this one, until the mesh has accepted this one; None: it has.
 
         Raises:
-            DamagedFile: the file holds no key; it was set aside.
+            CorruptFile: the file holds no key; it was set aside.
         """
         path = self.path / EARLIER_KEY
         try:
@@ -112,7 +112,7 @@ class StateStore:
         (self.path / EARLIER_KEY).unlink(missing_ok=True)
 
     def mesh(self) -> mesh_record.MeshRecord | None:
-        """The remembered mesh, None if there is none. Raises DamagedFile."""
+        """The remembered mesh, None if there is none. Raises CorruptFile."""
         path = self.path / MESH
         content = checksummed_file.load(path)
         if content is None:

@@ -1,6 +1,4 @@
-"""The data plane: what WireGuard should hold, what it holds, the difference, and the two back ends that
-make it so.
+"""The data plane: what WireGuard should hold, what it holds, and the difference. Pure.
 
-`keys`, `model`, `candidates`, `overlap`, `diff`, `outcome`, `mtu`, `uapi` and `genl` are pure; `underlay` and
-`backends` are the shells that talk to the kernel and to `wireguard-go`.
+The back ends that make it so, with the kernel or with `wireguard-go`, are in `linux.backends`.
 """

@@ -17,7 +17,7 @@ Span = tuple[float, float]
 
 
 class ClockSteps:
-    """`look` as often as possible: a step counts from when it was seen."""
+    """`update` as often as possible: a step counts from when it was seen."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ def diff(
     desired: DesiredDevice, actual: Device, *, now_unix: float, own_public: PublicKey
 ) -> tuple[Change, ...]:
     """What to change so that `actual` becomes `desired`: empty once it is (property-tested with
-    `outcome.applied`).
+    `patch.apply`).
 
     `now_unix` is unix seconds, as the kernel stamps handshakes; `own_public` belongs to
     `desired.private_key`, and a desired peer with that key is passed over, as WireGuard itself does. A

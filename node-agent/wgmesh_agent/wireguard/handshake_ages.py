@@ -24,7 +24,7 @@ class _Seen:
 
 
 class HandshakeAges:
-    """What one agent saw of its peers' handshakes; `look` at every reading of the device, before anything else."""
+    """What one agent saw of its peers' handshakes; `update` at every reading of the device, before anything else."""
 
     def __init__(self, clock: ClockSteps | None = None) -> None:
         """`clock`: with what is remembered of the steps before this agent's start."""
@@ -65,7 +65,7 @@ class HandshakeAges:
         )
 
     def next_deadline(self, now_unix: float) -> float | None:
-        """When `lost` should be asked next, in monotonic seconds; None: there is nothing to wait for."""
+        """When to ask `blocked_by_clock_step` next, in monotonic seconds; None: there is nothing to wait for."""
         return min(
             (
                 seen.at + STALE_AFTER_SECONDS

@@ -173,7 +173,7 @@ class DesiredDevice:
 class Route:
     """A destination through the interface.
 
-    `mtu` is what the way there carries, in bytes, where that is less than the interface's; `segment` the most of a TCP
+    `mtu` is what the way there carries, in bytes, where that is less than the interface's; `advmss` the most of a TCP
     segment's payload to ask for, where the MTU cannot say it (IPv6 knows none below 1280).
     """
 
@@ -185,11 +185,11 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class InterfaceSpec:
     """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
-    bytes, and `paths`: routes to single peers that need something of their own.
+    bytes, and `peer_routes`: routes to single peers that need something of their own.
 
-    `beyond` are networks behind peers. They have a routing table of their own, in which packets from `addresses` and
-    `sources`, the networks behind this node, are looked up before the main one; WireGuard's own, which leave from the
-    UDP `port`, are not (`backends.rules`).
+    `subnet_routes` are networks behind peers. They have a routing table of their own, in which packets from `addresses`
+    and `local_networks`, the networks behind this node, are looked up before the main one; WireGuard's own, which leave
+    from the UDP `port`, are not (`linux.policy_rules`).
     """
 
     name: str

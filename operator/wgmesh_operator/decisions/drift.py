@@ -22,7 +22,7 @@ def with_digest(manifest: Json) -> Json:
 
 
 def is_applied(wanted: Json, live: Mapping[str, Any] | None) -> bool:
-    """Whether `live` needs no apply of `wanted`, which is `rendered`."""
+    """Whether `live` needs no apply of `wanted`, which has its digest (`with_digest`)."""
     return live is not None and covers(wanted, live)
 
 

@@ -1,7 +1,7 @@
 """The end of a mesh: members leave, then what was made for it goes, then its finalizer lets go.
 
-Each step is read off the cluster: what is still there is next. Nothing waits for ever: members have LEAVE_WITHIN, pods
-PODS_WITHIN more.
+Each step is read off the cluster: what is still there is next. Nothing waits for ever: members have LEAVE_DEADLINE,
+pods POD_TERMINATION_DEADLINE more.
 """
 
 from __future__ import annotations

@@ -291,7 +291,9 @@ def read_secret(body: Mapping[str, Any]) -> Secret:
 
 
 def read_signing_request(body: Mapping[str, Any]) -> SigningRequest:
-    """Raises wgmesh_api.fields.UnreadableObject. What is wrong with the request itself is for `judge`."""
+    """Raises wgmesh_api.fields.UnreadableObject. What is wrong with the request itself is for
+    `signing_requests.evaluate`.
+    """
     metadata, spec = read_mapping(body, "metadata"), read_mapping(body, "spec")
     status = read_mapping(body, "status")
     conditions = {read_text(one, "type") for one in _items(status, "conditions")}

@@ -58,7 +58,7 @@ from wgmesh_operator.decisions.trust.wireguard_keys import summarize_keys
 class Plan:
     """`status` is what the mesh's should be (None: no mesh), with `events` to tell when it is written.
 
-    `again_at`: when to look again though nothing has changed. `faults`: what was passed over.
+    `requeue_at`: when to look again though nothing has changed. `faults`: what was passed over.
     """
 
     actions: list[Action] = field(default_factory=list)

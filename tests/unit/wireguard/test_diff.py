@@ -1,4 +1,4 @@
-"""`wgmesh_agent.wireguard.diff`, and `outcome` as the judge of what it does."""
+"""`wgmesh_agent.wireguard.diff`, and `patch` as the judge of what it does."""
 
 import time
 from dataclasses import replace

@@ -270,7 +270,7 @@ class Serf:
     def key_query(
         self, operation: KeyOperation, key: bytes, now: float, nodes: Sequence[str] | None = None
     ) -> OutstandingQuery:
-        """Have every member, or `nodes`, install, use, remove or list keys; `key_queries.collect` reads the answers."""
+        """Have every member, or `nodes`, install, use, remove or list keys; `key_manager.collect` reads the answers."""
         return self.query(QueryRequest(operation.value, encode_serf(KeyRequest(key)), nodes), now)
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:

@@ -19,7 +19,7 @@ DISCARD_PORT = 9
 
 
 async def trigger_handshakes_in_chunks(addresses: Sequence[IPAddress]) -> None:
-    """As `knock`, some at a time: thousands of datagrams hold the event loop for long."""
+    """As `trigger_handshakes`, some at a time: thousands of datagrams hold the event loop for long."""
     for start in range(0, len(addresses), CHUNK_SIZE):
         if start:
             await asyncio.sleep(0)

@@ -49,7 +49,7 @@ async def advertised_endpoint(
         ranges: the mesh's ranges, where an endpoint can never lie.
 
     Raises:
-        NoEndpoint: nothing usable was found.
+        NoUsableEndpoint: nothing usable was found.
     """
     if listen is not None:
         return await _listen_endpoint(listen, port, ranges)
@@ -84,7 +84,7 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
     the one that has this node's endpoint, else of the one towards the internet.
 
     What the kernel has learned of a single path is left out: the tunnel leads to others as well, and what passes to
-    each of them is probed (`links.path_mtu`).
+    each of them is probed (`probing.path_mtu`).
     """
     interfaces: dict[IPAddress, str] = {}
     with contextlib.suppress(KernelError):

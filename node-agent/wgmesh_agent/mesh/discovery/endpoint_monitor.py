@@ -48,7 +48,7 @@ class EndpointMonitor:
     ) -> None:
         """
         Args:
-            locate: where this node is by its settings and routes; raises NoEndpoint.
+            locate: where this node is by its settings and routes; raises NoUsableEndpoint.
             seen: asks some members where they see it.
             members: how many there are.
             publish: what to tell from now on, called whenever it may differ.

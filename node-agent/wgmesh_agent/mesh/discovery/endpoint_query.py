@@ -36,7 +36,7 @@ def decode_endpoints(answer: bytes, ranges: Sequence[IPv4Network | IPv6Network])
     """The endpoints of an answer that could be used, at most MAX_ENDPOINTS, none inside `ranges`.
 
     Raises:
-        WhereaboutsError: it is too long, no such message, or names something else than endpoints.
+        EndpointAnswerError: it is too long, no such message, or names something else than endpoints.
     """
     if len(answer) > MAX_ANSWER_BYTES:
         raise EndpointAnswerError(f"an answer of {len(answer)} bytes, more than {MAX_ANSWER_BYTES}")

@@ -74,7 +74,7 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
     """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
 
     Raises:
-        CannotEnter: all refused, or the time ran out. It begins when this machine can ask, and anew each time that it
+        JoinFailed: all refused, or the time ran out. It begins when this machine can ask, and anew each time that it
             could not. With a timeout of 0 there is one round.
         wgmesh_agent.mesh.discovery.advertised_endpoint.UnusableEndpoint: this node's own address is none that others
             can use.

@@ -31,7 +31,7 @@ class Serving:
 
 
 class Service(Protocol):
-    """What is bound: `daemon.bootstrap.Bootstrap`."""
+    """What is bound: `join.bootstrap.BootstrapServer`."""
 
     async def start(self, bind: str, tls: Credentials | None) -> None:
         """Raises OSError: it cannot be bound, and why."""

@@ -23,10 +23,10 @@ from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16
-CLAIM_QUERY_TIMEOUT_SECONDS = 30.0
+RESERVATION_SECONDS = 30.0
 MAX_PROMISES = 4096
 MAX_PROMISES_AN_ASKER = 1024
-"""Far above what a bootstrap node admits in CLAIM_SECONDS, and far below the addresses of a mesh of common size."""
+"""Far above what a bootstrap node admits in RESERVATION_SECONDS, and far below the addresses of a common mesh."""
 JOIN_DEADLINE_SECONDS = 60.0
 
 
@@ -183,9 +183,7 @@ class Registrar:
             return False
         for address in claim.addresses:
             self._forget_promise(address)
-            self._reservations[address] = _Reservation(
-                claim.public_key, now + CLAIM_QUERY_TIMEOUT_SECONDS, asker
-            )
+            self._reservations[address] = _Reservation(claim.public_key, now + RESERVATION_SECONDS, asker)
             self._promised_to[asker] += 1
         return True
 
@@ -208,7 +206,7 @@ class Registrar:
             self._forget_promise(address)
 
     async def sweep(self, now_unix: float) -> None:
-        """Takes back what was admitted here and did not show up in gossip within ARRIVAL_SECONDS."""
+        """Takes back what was admitted here and did not show up in gossip within JOIN_DEADLINE_SECONDS."""
         late = [
             binding
             for binding in self._ledger

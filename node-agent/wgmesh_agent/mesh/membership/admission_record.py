@@ -103,7 +103,7 @@ class AdmissionRecord:
 
     @classmethod
     def from_message(cls, message: RecordMessage) -> AdmissionRecord:
-        """Raises AdmissionFault if it is malformed."""
+        """Raises InvalidAdmission if it is malformed."""
         try:
             content = AdmissionMessage.FromString(message.admission)
             addresses = tuple(_address(raw) for raw in content.addresses)
@@ -133,7 +133,7 @@ class AdmissionRecord:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> AdmissionRecord:
-        """Raises AdmissionFault if it is malformed."""
+        """Raises InvalidAdmission if it is malformed."""
         try:
             message = RecordMessage.FromString(data)
         except DecodeError as error:
@@ -234,7 +234,7 @@ class Verifier:
         """The record with its certificates, whether or not it came with them.
 
         Raises:
-            AdmissionFault: it is not believed, whatever the reason: certificates of others are parsed by the library
+            InvalidAdmission: it is not believed, whatever the reason: certificates of others are parsed by the library
                 as they are used, and raise what they like.
         """
         try:
@@ -285,7 +285,7 @@ class Verifier:
         return chain
 
     def check_signer(self, chain: Sequence[ParsedCertificate], now: datetime) -> None:
-        """Raises AdmissionFault unless whoever has the first certificate's key may admit."""
+        """Raises InvalidAdmission unless whoever has the first certificate's key may admit."""
         leaf = chain[0]
         who = leaf.subject
         builder = PolicyBuilder().store(self._store).time(now)

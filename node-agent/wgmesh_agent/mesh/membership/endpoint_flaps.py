@@ -55,5 +55,5 @@ class Calls:
         self._handshakes = {key: peer.last_handshake for key, peer in device.peers.items()}
 
     def returns(self, key: PublicKey, now: float) -> int:
-        """As `Wandering.returns`."""
+        """As `EndpointFlapDetector.flap_count`."""
         return self._wandering.flap_count(str(key), now)

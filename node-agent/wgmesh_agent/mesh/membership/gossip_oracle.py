@@ -7,7 +7,7 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 
 class LedgerVouching:
-    """The ledger as `gossip.speakers.Vouching`."""
+    """The ledger as `gossip.memberlist.senders.Vouching`."""
 
     def __init__(self, ledger: Ledger, *, is_admitted: bool) -> None:
         """

@@ -163,7 +163,7 @@ class Ledger:
         return binding
 
     def restore(self, binding: Binding) -> None:
-        """Takes back a `withdraw`, unless another binding stands against it by now."""
+        """Takes back a `remove`, unless another binding stands against it by now."""
         if self._refusal(binding.claim) is None:
             self._put(binding)
 

@@ -58,5 +58,5 @@ def claim_from_peer(peer: Peer) -> Claim:
 
 
 def admission_from(message: Peer | JoinResponse) -> AdmissionRecord | None:
-    """The admission record a message carries, None if none. Raises AdmissionFault if it is malformed."""
+    """The admission record a message carries, None if none. Raises InvalidAdmission if it is malformed."""
     return AdmissionRecord.from_message(message.admission) if message.HasField("admission") else None

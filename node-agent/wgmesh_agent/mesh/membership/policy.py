@@ -26,13 +26,13 @@ class MembershipPolicy(Protocol):
         """Whether there may be a member of this name."""
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
-        """The addresses of a joiner; None: this node allocates them. Raises `join.admission.Denied`."""
+        """The addresses of a joiner; None: this node allocates them. Raises `join.decision.Denied`."""
 
     def allowed_routes(self, node: str, requested: Routes) -> Routes:
         """Of the routes a member requests, or has: those this node signs, as a bootstrap node."""
 
     def takes_routes_from_claims(self) -> bool:
-        """Whether routes in signed records are installed; otherwise `Membership.route` alone sets them."""
+        """Whether routes in signed records are installed; otherwise `MembershipTracker.set_routes` alone sets them."""
 
     def announced_key(self, node: str) -> PublicKey | None:
         """The key that a member has announced to replace its own by."""

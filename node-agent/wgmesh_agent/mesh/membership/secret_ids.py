@@ -17,7 +17,7 @@ def encode_ids(ids: Iterable[bytes]) -> str:
 
 
 def decode_ids(text: str) -> tuple[bytes, ...]:
-    """As `split_ids`, from what `write_ids` makes."""
+    """As `split_ids`, from what `encode_ids` makes."""
     if len(text) > 2 * MOST_SECRETS * ID_BYTES:
         raise ValueError("too many ids of secrets")
     return split_ids(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))

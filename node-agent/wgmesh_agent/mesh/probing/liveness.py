@@ -37,9 +37,9 @@ class LinkState:
     """One peer as heard here.
 
     Attributes:
-        heard_seconds_ago: None: never.
+        last_received_seconds_ago: None: never.
         heard: whether its probes come in as often as it says that it sends them.
-        hears_us: what it last said of us; None while it is not heard.
+        peer_receiving: what it last said of us; None while it is not heard.
     """
 
     last_received_seconds_ago: float | None

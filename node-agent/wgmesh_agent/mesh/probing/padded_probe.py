@@ -1,6 +1,6 @@
 """Padded probes: whether a packet of a certain size passes the tunnel. What comes back is small, however large it was.
 
-`links.path_mtu` asks with them all the time, and `wgmesh doctor` when it is run, on the port of the other probes.
+`probing.path_mtu` asks with them all the time, and `wgmesh doctor` when it is run, on the port of the other probes.
 """
 
 from __future__ import annotations

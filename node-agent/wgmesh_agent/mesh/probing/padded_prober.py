@@ -1,4 +1,4 @@
-"""Asks which peers packets of certain sizes pass to, by `links.padding`."""
+"""Asks which peers packets of certain sizes pass to, by `probing.padded_probe`."""
 
 from __future__ import annotations
 

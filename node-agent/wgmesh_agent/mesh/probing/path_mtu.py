@@ -27,7 +27,7 @@ MIN_SEARCH_INTERVAL_SECONDS = 60.0
 """Until a path that was found reduced, or silent, is searched again; doubled each time up to the longest."""
 RAISE_TIMER_SECONDS = 120.0
 SECONDS_A_PEER = 1.0
-"""A path that carries everything is tried again after PERIOD_SECONDS, or a second for each peer if that is longer."""
+"""A path that carries everything is tried again after RAISE_TIMER_SECONDS, or a second a peer if that is longer."""
 NOT_READY_SECONDS = 2.0
 NOT_READY_PER_SECOND = 50.0
 """Peers whose links are down are looked at again after the first, or as seldom as to be so many a second."""

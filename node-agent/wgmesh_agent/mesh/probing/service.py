@@ -1,4 +1,4 @@
-"""Sends and takes in the probes of `links.hearing` and `links.path_mtu`, on this node's mesh address."""
+"""Sends and takes in the probes of `probing.liveness` and `probing.path_mtu`, on this node's mesh address."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class GossipKeyRotation:
         self._lock = asyncio.Lock()
 
     async def rotate(self, new: bytes) -> RotationResult:
-        """Raises NotRotated: what is wrong with whom; all that was changed was taken back unless it says otherwise."""
+        """Raises RotationFailed: what is wrong with whom; all that was changed was taken back, or it says otherwise."""
         if self._lock.locked():
             raise RotationFailed("a rotation is under way on this node: wait for its end")
         async with self._lock:

@@ -16,7 +16,7 @@ class KeyPolicy(Protocol):
         """Who else decides on gossip keys, as a sentence that says how to ask; empty: the members do."""
 
     async def before_new_key(self, key: PublicKey) -> None:
-        """Returns when this node may use `key`. Raises `daemon.gossip_rotation.NotRotated`."""
+        """Returns when this node may use `key`. Raises `rotation.gossip_key.RotationFailed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from wgmesh_agent.wireguard.keys import PrivateKey
 
 
 async def switch_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None) -> None:
-    """Has the node's tunnels use another key from now on; `earlier` is remembered on disk until `settle_key`.
+    """Has the node's tunnels use another key from now on; `earlier` is remembered on disk until `confirm_key`.
 
     An agent that ends in between starts with the new key, and asks to be admitted with it in the place of the earlier.
     All members are knocked at: to those that do not know the key yet, WireGuard then sends nothing for five seconds, so
-    that theirs will be the only handshake when they do (`daemon/first_handshakes.py` says what two at once come to).
+    that theirs will be the only handshake when they do (`dataplane/handshake_retry.py` says what two at once come to).
 
     Raises:
         OSError: the key cannot be kept; nothing has changed.

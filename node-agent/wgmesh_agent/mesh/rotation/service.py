@@ -15,7 +15,7 @@ KEY_BYTES = 32
 
 
 class RotationService:
-    """One instance a session; each method answers a sentence on what was done, or raises NotRotated."""
+    """One instance a session; each method answers a sentence on what was done, or raises RotationFailed."""
 
     def __init__(
         self,

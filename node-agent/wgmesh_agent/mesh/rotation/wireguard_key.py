@@ -66,7 +66,7 @@ class WireGuardKeyRotation:
         self._lock = asyncio.Lock()
 
     async def rotate(self) -> str:
-        """A sentence on how many tunnels use the new key. Raises NotRotated: the old one is in use again."""
+        """A sentence on how many tunnels use the new key. Raises RotationFailed: the old one is in use again."""
         if self._lock.locked():
             raise RotationFailed("a rotation is under way on this node: wait for its end")
         async with self._lock:

@@ -1,4 +1,4 @@
-"""Keeps the nftables table of `wireguard.clamp` in place while this machine routes for others, and only then."""
+"""Keeps the nftables table of `routing.mss_ruleset` in place while this machine routes for others, and only then."""
 
 from __future__ import annotations
 

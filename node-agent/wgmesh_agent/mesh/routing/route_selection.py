@@ -17,7 +17,7 @@ from wgmesh_agent.wireguard.model import Network
 
 @dataclass(frozen=True, slots=True)
 class RouteRejection:
-    """`node` was given `route`, which overlaps `held` of `holder`: another member, or what is said of this machine."""
+    """`node` was given `route`, which overlaps `existing` of `owner`: another member, or a word for this machine."""
 
     node: str
     route: Network

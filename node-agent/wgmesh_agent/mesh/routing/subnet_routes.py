@@ -41,7 +41,7 @@ class SubnetRoutes:
         """
         Args:
             announced: the networks behind this node that the mesh gave it.
-            changed: called when `granted` answers differently for another reason than the ledger.
+            changed: called when `allowed_ips` answers differently for another reason than the ledger.
         """
         self._interface = interface
         self._ledger = ledger
@@ -54,7 +54,7 @@ class SubnetRoutes:
         self.advertised = announced
         self.rejected: tuple[RouteRejection, ...] = ()
         self.installed: Mapping[PublicKey, Sequence[Network]] = {}
-        """What was answered to `granted` last."""
+        """What was answered to `allowed_ips` last."""
 
     def set_advertised(self, routes: tuple[Network, ...]) -> None:
         """The mesh gives this node other networks than before."""

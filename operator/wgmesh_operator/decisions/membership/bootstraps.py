@@ -17,7 +17,7 @@ REPLACE_AFTER = timedelta(seconds=60)
 class Candidate:
     """A node that could admit others.
 
-    `alive`: ready, or not ready for less than GONE_AFTER. `serving`: False if its agent reports that its service for
+    `alive`: ready, or not ready for less than REPLACE_AFTER. `serving`: False if its agent reports that its service for
     joiners does not run.
     """
 

@@ -1,4 +1,6 @@
-"""When a status is written: at once if a judgement changed or members need it, else at most once in CALM_FOR."""
+"""When a status is written: at once if a judgement changed or members need it, else at most once in
+MIN_WRITE_INTERVAL.
+"""
 
 from __future__ import annotations
 

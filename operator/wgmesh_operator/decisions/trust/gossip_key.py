@@ -7,7 +7,7 @@ and what is there, so whoever starts at any moment starts with a ring of the mes
 | `keyring` | phase | ends when |
 |---|---|---|
 | old | - | a new value of the annotation wgmesh.dev/rotate-gossip-key, or the key is older than spec.rotation says |
-| old, new | installing | every live node has the new one; after INSTALL_FOR it is taken back instead |
+| old, new | installing | every live node has the new one; after INSTALL_DEADLINE it is taken back instead |
 | new, old | switching | every live node encrypts with the new one |
 """
 

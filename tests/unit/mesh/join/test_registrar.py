@@ -11,7 +11,7 @@ from tests.unit.mesh.join.registrar_harness import ANYONE, OWN_KEY, FakeMesh, ad
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
-from wgmesh_agent.mesh.join.registrar import CLAIM_QUERY_TIMEOUT_SECONDS, MAX_PROMISES_AN_ASKER, Registrar
+from wgmesh_agent.mesh.join.registrar import RESERVATION_SECONDS, MAX_PROMISES_AN_ASKER, Registrar
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard.model import Endpoint
@@ -288,7 +288,7 @@ async def test_a_promise_keeps_an_address_for_its_key_until_it_ends(registrar: R
     assert registrar.reserve(wanted, 1.0)
     assert not registrar.reserve(Claim("y", key(8), wanted.addresses, ()), 1.0)
     assert (await admit(registrar, request(1), now=2.0)).claim.addresses == (ip_address("10.232.0.2"),)
-    assert registrar.reserve(Claim("y", key(8), wanted.addresses, ()), 2.0 + CLAIM_QUERY_TIMEOUT_SECONDS)
+    assert registrar.reserve(Claim("y", key(8), wanted.addresses, ()), 2.0 + RESERVATION_SECONDS)
 
 
 async def test_one_asker_is_promised_no_more_than_some_addresses(registrar: Registrar) -> None:
@@ -299,7 +299,7 @@ async def test_one_asker_is_promised_no_more_than_some_addresses(registrar: Regi
     assert registrar.reserve(asked[-1], 0.0, "boot2")
     assert registrar.reserve(asked[0], 0.0, "boot3") is True
     later = Claim("y", key(9), (first + 5000,), ())
-    assert registrar.reserve(later, CLAIM_QUERY_TIMEOUT_SECONDS + 1.0, "evil")
+    assert registrar.reserve(later, RESERVATION_SECONDS + 1.0, "evil")
 
 
 async def test_an_address_outside_the_mesh_is_promised_to_nobody(registrar: Registrar) -> None:

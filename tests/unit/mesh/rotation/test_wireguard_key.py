@@ -55,7 +55,9 @@ class Node:
         self.refusals = 0
         self.failing = 0
         self.told: list[dict[str, str]] = []
-        self.admissions = SimpleNamespace(required=True, issue=self._issue, replace_local_record=lambda record: None)
+        self.admissions = SimpleNamespace(
+            required=True, issue=self._issue, replace_local_record=lambda record: None
+        )
         self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
         self.reconciler = SimpleNamespace(
             use_key=lambda key: None, reconcile=self._reconcile, poke=lambda: None
@@ -145,7 +147,9 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
     made = Ground(tmp_path)
     monkeypatch.setattr(
-        key_switch, "trigger_handshakes", lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}")
+        key_switch,
+        "trigger_handshakes",
+        lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}"),
     )
     return made
 
