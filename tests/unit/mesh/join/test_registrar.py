@@ -11,7 +11,7 @@ from tests.unit.mesh.join.registrar_harness import ANYONE, OWN_KEY, FakeMesh, ad
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
-from wgmesh_agent.mesh.join.registrar import RESERVATION_SECONDS, MAX_PROMISES_AN_ASKER, Registrar
+from wgmesh_agent.mesh.join.registrar import MAX_PROMISES_AN_ASKER, RESERVATION_SECONDS, Registrar
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.wireguard.model import Endpoint
