@@ -1,7 +1,7 @@
 """Where the agent's code touches the real world, and what it touches in virtual time instead.
 
-Everything else is the agent as it ships: session, node, membership, reconciler, meeting, admissions, confirming, state
-folder, the Mesh service and its client. The list of `_replaced` is all that is not.
+Everything else is the agent as it ships: session, node, membership, reconciler, gossip joiner, admissions, dispute
+resolver, state store, the Mesh service and its client. The list of `_replaced` is all that is not.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ from tests.chaos.virtual_observer import Onlooker
 from wgmesh_agent.agent.launch import LaunchPlan
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import FORESEEABLE
-from wgmesh_agent.agent.session import Session, SessionStart
-from wgmesh_agent.agent.session import SessionConfig as SessionRole
+from wgmesh_agent.agent.session import Session, SessionConfig, SessionStart
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.joiner import JoinTarget
 from wgmesh_agent.mesh.membership.local_node import Identity
@@ -231,7 +230,7 @@ class World:
             profile="lan", gossip_port=7946, bootstrap=True, tags={}, requires_admission=True,
         )  # fmt: skip
         return LaunchPlan(
-            self._settings(name), lambda key: SessionRole(BIND, tls, None, SERVICE_PORT), self.policies_of(name, ()),
+            self._settings(name), lambda key: SessionConfig(BIND, tls, None, SERVICE_PORT), self.policies_of(name, ()),
             record, (), None, None, None,
         )  # fmt: skip
 
@@ -244,9 +243,9 @@ class World:
         tls = certificates.credentials(MESH, name, Role.BOOTSTRAP if bootstrap else Role.NODE)
         asked = tuple(HostPort(str(self.machines[door].address), SERVICE_PORT) for door in doors)
 
-        def role(key: PrivateKey) -> SessionRole:
+        def role(key: PrivateKey) -> SessionConfig:
             door = JoinTarget(asked, tls, MESH, name, key.public())
-            return SessionRole(BIND if bootstrap else None, tls if bootstrap else None, door, SERVICE_PORT)
+            return SessionConfig(BIND if bootstrap else None, tls if bootstrap else None, door, SERVICE_PORT)
 
         ranges = (RANGE,) if bootstrap else ()
         return LaunchPlan(

@@ -29,7 +29,7 @@ from wgmesh_agent.mesh.dataplane.interface_watch import InterfaceWatch
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
-from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY as WHERE_QUERY
+from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY
 from wgmesh_agent.mesh.discovery.nat_detection import NAT_KEEPALIVE_SECONDS, ObservedEndpoint
 from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
 from wgmesh_agent.mesh.membership import member_view
@@ -50,9 +50,9 @@ from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.psk.secret_file import SecretFile
 from wgmesh_agent.mesh.psk.service import PSKManager
-from wgmesh_agent.mesh.relay.service import RELAY_QUERY as RELAY_QUERY
+from wgmesh_agent.mesh.relay.service import RELAY_QUERY
 from wgmesh_agent.mesh.relay.service import RelayService
-from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY as HERALD
+from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY
 from wgmesh_agent.mesh.rotation.announcement_proxy import AnnouncementProxy
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
@@ -218,7 +218,7 @@ class MeshNode:
         heralding = AnnouncementProxy(
             self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
         )
-        self.gossip.on_query(HERALD, heralding.answer_query)
+        self.gossip.on_query(HERALD_QUERY, heralding.answer_query)
         self.listening = GossipEventDispatcher(
             record.node, self.gossip, self.membership, self.prober, self.wandering, self.refusals, self.changes,
             {

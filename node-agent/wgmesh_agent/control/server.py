@@ -22,7 +22,7 @@ from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.tags import TagRejected, is_reserved
 from wgmesh_agent.mesh.probing.liveness import LinkState
-from wgmesh_agent.mesh.probing.path_mtu import PathMTU as PathMTU
+from wgmesh_agent.mesh.probing.path_mtu import PathMTU
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.runtime.borders import border

@@ -12,8 +12,7 @@ import structlog
 
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import Session, SessionStart
-from wgmesh_agent.agent.session import SessionConfig as SessionRole
+from wgmesh_agent.agent.session import Session, SessionConfig, SessionStart
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi
 from wgmesh_agent.kube.certificate import (
     CertificateStore,
@@ -311,7 +310,7 @@ class KubeAgent:
         port = self.settings.bootstrap_port
         bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
         credentials = self._credentials if bind else None
-        role = SessionRole(
+        role = SessionConfig(
             bind, credentials, self._join_target(record.node), port, self._secrets, follows_address=True
         )
         assert self._policies is not None
