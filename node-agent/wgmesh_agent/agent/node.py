@@ -50,10 +50,8 @@ from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.psk.secret_file import SecretFile
 from wgmesh_agent.mesh.psk.service import PSKManager
-from wgmesh_agent.mesh.relay.service import RELAY_QUERY
-from wgmesh_agent.mesh.relay.service import RelayService
-from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY
-from wgmesh_agent.mesh.rotation.announcement_proxy import AnnouncementProxy
+from wgmesh_agent.mesh.relay.service import RELAY_QUERY, RelayService
+from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY, AnnouncementProxy
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
 from wgmesh_agent.runtime.change_signal import Signal

@@ -31,7 +31,8 @@ def test_what_is_left_of_pyroute2_asks_the_kernel() -> None:
     program = (
         "from wgmesh_agent.linux.rtnetlink import open_rtnetlink\n"
         "from wgmesh_agent.linux.wireguard_interface import find_interface\n"
-        "with open_rtnetlink('looking') as ipr: print(find_interface(ipr, 'lo').name, find_interface(ipr, 'no-such-link'))\n"
+        "with open_rtnetlink('looking') as ipr:\n"
+        "    print(find_interface(ipr, 'lo').name, find_interface(ipr, 'no-such-link'))\n"
     )
     assert said(program) == ["lo", "None"]
 
