@@ -32,6 +32,24 @@ class Tunnels(Protocol):
         """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
 
 
+class NoTunnels:
+    """Of a ledger without a device: nobody is heard, and whoever is said to be gone is."""
+
+    def hears(self, address: IPAddress) -> bool:
+        """False."""
+        return False
+
+    def doubt(self, address: IPAddress) -> None:
+        """There is nothing to probe by."""
+
+    def has_session(self, key: PublicKey) -> bool:
+        """False."""
+        return False
+
+
+NO_TUNNELS = NoTunnels()
+
+
 @dataclass(slots=True)
 class _Departure:
     member: Member

@@ -12,7 +12,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.daemon.admissions import Admissions
-from wgmesh_agent.daemon.departures import Departures, Tunnels
+from wgmesh_agent.daemon.departures import NO_TUNNELS, Departures, Tunnels
 from wgmesh_agent.daemon.refusals import Refusals
 from wgmesh_agent.daemon.slices import in_slices
 from wgmesh_agent.gossip.notifications import Member
@@ -43,7 +43,7 @@ class Membership:
         members: Callable[[], Mapping[str, Member]],
         admissions: Admissions,
         changed: Callable[[], None],
-        tunnels: Tunnels,
+        tunnels: Tunnels = NO_TUNNELS,
         policy: MembershipPolicy = CLOSED,
     ) -> None:
         self._ledger = ledger

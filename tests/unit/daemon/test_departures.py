@@ -6,7 +6,13 @@ from ipaddress import ip_address
 
 from tests.unit.tunnels import PlayedTunnels
 
-from wgmesh_agent.daemon.departures import AGAIN_SECONDS, ASKED_AT_ONCE, SILENT_SECONDS, Departures
+from wgmesh_agent.daemon.departures import (
+    AGAIN_SECONDS,
+    ASKED_AT_ONCE,
+    NO_TUNNELS,
+    SILENT_SECONDS,
+    Departures,
+)
 from wgmesh_agent.gossip.notifications import Member
 from wgmesh_agent.gossip.serf_messages import MemberStatus
 
@@ -28,6 +34,10 @@ def ground(count: int) -> tuple[PlayedTunnels, Departures]:
 
 def test_who_is_silent_already_is_not_waited_for() -> None:
     assert not Departures(PlayedTunnels()).awaits(member(1), "left")
+
+
+def test_without_a_device_nobody_is_waited_for() -> None:
+    assert not Departures(NO_TUNNELS).awaits(member(1), "left")
 
 
 def test_one_who_answers_lives() -> None:
