@@ -55,6 +55,4 @@ def _pause(every_seconds: float, took_seconds: float) -> float:
 
     Not an hour at once: it is what has gathered under attack that makes one long, and the next is short again.
     """
-    return min(
-        max(SELDOM_SECONDS, every_seconds), every_seconds * max(1.0, took_seconds / LONGEST_STEP_SECONDS) ** 2
-    )
+    return min(SELDOM_SECONDS, every_seconds * max(1.0, took_seconds / LONGEST_STEP_SECONDS) ** 2)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
-from wgmesh_agent.runtime.caches import cached_for_a_burst
+from wgmesh_agent.runtime.caches import forgotten_between_bursts
 
 from . import push_pull
 from .errors import DecodeError, GossipError
@@ -244,7 +245,8 @@ def decode(data: bytes) -> Message:
     return _decode(data)
 
 
-@cached_for_a_burst(256)
+@forgotten_between_bursts
+@lru_cache(maxsize=256)
 def _decode_news(data: bytes) -> Message:
     return _decode(data)
 
