@@ -28,7 +28,8 @@ ANSWERED_SHARE = 0.5
 
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgp1"
-_HEARS_YOU, _ANSWER = 1, 2
+_HEARS_YOU, _ANSWER, _LEAVES = 1, 2, 4
+"""Flags. A receiver that does not know one ignores it."""
 _MAX_PERIOD_DECISECONDS = 0xFFFF
 
 
@@ -58,6 +59,7 @@ class _Peer:
     asks: bool = False
     answered: float | None = None
     doubted: bool = False
+    leaves: bool = False
     last_probe: float | None = None
 
     def is_heard(self, now: float) -> bool:
@@ -73,6 +75,7 @@ class Hearing:
         self._peers: dict[IPAddress, _Peer] = {}
         self._may_send = MOST_A_SECOND
         self._counted = 0.0
+        self._leaving = False
 
     @property
     def period_seconds(self) -> float:
@@ -126,6 +129,12 @@ class Hearing:
         if peer is not None:
             peer.asks, peer.next_probe = True, now
 
+    def leave(self, now: float) -> None:
+        """This node leaves the mesh: all peers are probed soon, and every probe says it from now on."""
+        self._leaving = True
+        for peer in self._peers.values():
+            peer.next_probe = min(peer.next_probe, now)
+
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
         """The probe to send back to one just `received`, if it asks for that or ours is due soon; one a second."""
         peer, period = self._peers.get(source), self.period_seconds
@@ -143,6 +152,7 @@ class Hearing:
     def _probe(self, peer: _Peer, now: float) -> bytes:
         peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
         flags = (_HEARS_YOU if peer.is_heard(now) else 0) | (_ANSWER if peer.asks else 0)
+        flags |= _LEAVES if self._leaving else 0
         peer.asks, peer.last_probe = False, now
         deciseconds = min(_MAX_PERIOD_DECISECONDS, round(self.period_seconds * 10))
         return _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)
@@ -166,13 +176,18 @@ class Hearing:
             peer.next_probe = min(peer.next_probe, now)
         peer.last_heard, peer.doubted = now, False
         peer.their_period = max(SHORTEST_PERIOD_SECONDS, deciseconds / 10)
-        peer.hears_us = bool(flags & _HEARS_YOU)
+        peer.hears_us, peer.leaves = bool(flags & _HEARS_YOU), bool(flags & _LEAVES)
         return True
 
     def hears(self, address: IPAddress, now: float) -> bool:
         """Whether the peer of this mesh address is heard now."""
         peer = self._peers.get(address)
         return peer is not None and peer.is_heard(now)
+
+    def leaves(self, address: IPAddress) -> bool:
+        """Whether the peer of this mesh address said last that it leaves the mesh."""
+        peer = self._peers.get(address)
+        return peer is not None and peer.leaves
 
     def links(self, now: float) -> dict[str, Link]:
         """Every peer by name."""
