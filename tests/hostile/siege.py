@@ -11,9 +11,9 @@ from tests.hostile.ground import Figures, Ground, promises_kept, under_attack
 STREAMS = ("slow readers", "slow writers", "merges")
 ALL = (*ATTACKS, *STREAMS)
 MOST_GROWTH_MIB = 20.0
-LEFT_AFTER_REST_MIB = 12.0
+LEFT_AFTER_REST_MIB = 3.0
 """Resident memory that may remain: Python's allocator returns a MiB only if no object is left in it, the C library's a
-page. It is the room of one attack: another finds it there.
+page. It is not met yet: 9 MiB remain, of a bootstrap node 13.
 """
 LEFT_AFTER_REST_BLOCKS = 1.05
 """What Python's objects take may remain higher by: dictionaries do not shrink, and the newest of what came is kept."""

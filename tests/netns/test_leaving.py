@@ -24,6 +24,11 @@ from wgmesh_agent.lab.mesh import Mesh
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 GONE_SECONDS = 3.0
 """A leave that comes by others counts after five gossip intervals, which is a second (ADR 030)."""
+GOODBYE_LOST = """
+add table inet test
+add chain inet test output {{ type filter hook output priority 0; }}
+add rule inet test output ip daddr {address} meta l4proto {{ tcp, udp }} th dport 7946 drop
+"""
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 
 
@@ -103,6 +108,23 @@ def test_leave_on_the_command_line_leaves_the_mesh(mesh: Mesh) -> None:
     assert not has_interface(agent.host)
     forget(mesh, "n4")
     assert took <= GONE_SECONDS + spare
+
+
+def test_who_hears_of_a_goodbye_from_others_only_lets_go_as_soon(mesh: Mesh) -> None:
+    """A goodbye that comes by others is asked about through the tunnel, and who is leaving still answers there: it says
+    itself that it leaves.
+    """
+    agent = mesh.agents["n5"]
+    key, others = agent.info().pubkey, [node for node in running(mesh) if node != "n5"]
+    agent.host.run(["nft", "-f", "-"], text=GOODBYE_LOST.format(address=mesh.mesh_address("n2")))
+    looking = looking_seconds(mesh, "n5", others)
+    began = time.monotonic()
+    os.kill(agent.pid, signal.SIGINT)
+    eventually(lambda: is_gone(mesh, "n5", key, others), 10, "n5 is gone everywhere")
+    took = time.monotonic() - began
+    assert agent.wait() == 0
+    forget(mesh, "n5")
+    assert took <= GONE_SECONDS + looking
 
 
 def test_leave_with_a_name_takes_out_a_failed_member_and_no_living_one(mesh: Mesh) -> None:

@@ -86,8 +86,15 @@ _OWNED: dict[str, tuple[str, ...]] = {
     ),
     "each connection has a fence of its own": (
         "wgmesh_agent/gossip/aio/node.py:GossipNode._bind start_server",
-        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront.start start_server",
+        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._listen add_reader",
+        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accepted create_task",
         "wgmesh_agent/kube/http_server.py:HTTPServer._run start_server",
+    ),
+    "cannot fail: listens again": (
+        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accept call_later",
+    ),
+    "closes a connection whose task is fenced": (
+        "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accepted add_done_callback",
     ),
     "each timer has a fence of its own, and the next is armed all the same": (
         "wgmesh_agent/gossip/aio/node.py:GossipNode._arm call_later",

@@ -16,6 +16,7 @@ class PlayedTunnels:
     heard: set[IPAddress] = field(default_factory=set)
     sessions: set[PublicKey] = field(default_factory=set)
     doubted: list[IPAddress] = field(default_factory=list)
+    leaving: set[IPAddress] = field(default_factory=set)
 
     def live(self, address: IPAddress) -> None:
         """From now on the member answers, and is heard."""
@@ -29,6 +30,10 @@ class PlayedTunnels:
     def hears(self, address: IPAddress) -> bool:
         """Whether the member is heard now."""
         return address in self.heard
+
+    def leaves(self, address: IPAddress) -> bool:
+        """Whether it says in its probes that it leaves."""
+        return address in self.leaving
 
     def doubt(self, address: IPAddress) -> None:
         """It is heard again if it answers."""

@@ -378,6 +378,7 @@ class MeshNode:
 
     async def leave(self) -> None:
         """Leaves for good: tells everybody, then removes the interface and the state folder's content."""
+        self.prober.leave()
         try:
             await self.gossip.leave()
         except GossipError as error:

@@ -1,32 +1,31 @@
 """Caches of what is computed again and again in a burst, such as the message that all pass on; forgotten in between.
 
-What strangers have sent stays in a plain `functools.lru_cache` until others have sent as much.
+What strangers have sent would stay in a `functools.lru_cache` until others have sent as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import ParamSpec, TypeVar
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_forget: list[Callable[[], None]] = []
+from typing import Protocol, TypeVar
 
 
-def cached_for_a_burst(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """As `functools.lru_cache`, for a function of a module; `forget_cached` empties it."""
+class Cache(Protocol):
+    """What `functools.lru_cache` makes of a function."""
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        cached = lru_cache(maxsize=maxsize)(function)
-        _forget.append(cached.cache_clear)
-        return cached  # type: ignore[return-value]
+    def cache_clear(self) -> None: ...
 
-    return decorate
+
+C = TypeVar("C", bound=Cache)
+
+_caches: list[Cache] = []
+
+
+def forgotten_between_bursts(cache: C) -> C:
+    """Has `forget_cached` empty this cache of a function of a module."""
+    _caches.append(cache)
+    return cache
 
 
 def forget_cached() -> None:
     """Empties all of them."""
-    for forget in _forget:
-        forget()
+    for cache in _caches:
+        cache.cache_clear()

@@ -85,12 +85,18 @@ class Probes:
         """Nobody is probed."""
 
 
-async def test_invented_members_make_few_lines_of_log_and_are_not_remembered(
+async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_each_change(
     gossip: GossipNode,
 ) -> None:
-    wandering = EndpointFlapDetector()
     ears = GossipEventDispatcher(
-        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, RejectionLog(), Signal(), {}
+        "own",
+        gossip,
+        cast(Any, Bindings()),
+        cast(Any, Probes()),
+        EndpointFlapDetector(),
+        RejectionLog(),
+        Signal(),
+        {},
     )
     where = ip_address("10.232.0.2")
     with capture_logs() as logs:
@@ -101,4 +107,13 @@ async def test_invented_members_make_few_lines_of_log_and_are_not_remembered(
     told = [(line["node"], line["status"]) for line in logs]
     assert [one for one in told if one[0] == "n2"] == [("n2", "alive"), ("n2", "failed")]
     assert len(told) == STRANGERS_A_MINUTE + 2
+
+
+async def test_where_members_were_is_remembered_of_bound_ones_only(gossip: GossipNode) -> None:
+    wandering, where = EndpointFlapDetector(), ip_address("10.232.0.2")
+    ears = GossipEventDispatcher(
+        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, RejectionLog(), Signal(), {}
+    )
+    for name in ("n2", "invented"):
+        ears._handle(MemberJoined(Member(name, where, 1, {}, MemberStatus.ALIVE, 1, b"", 0.0)))
     assert list(wandering._told) == ["n2"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from wgmesh_agent.gossip.wire.messages import Dead, decode, encode
-from wgmesh_agent.runtime.caches import cached_for_a_burst, forget_cached
+from wgmesh_agent.runtime.caches import forget_cached, forgotten_between_bursts
 
 computed: list[int] = []
 
 
-@cached_for_a_burst(4)
+@forgotten_between_bursts
+@lru_cache(maxsize=4)
 def double(number: int) -> int:
     computed.append(number)
     return 2 * number

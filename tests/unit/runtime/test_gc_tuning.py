@@ -9,8 +9,10 @@ import sys
 import time
 import weakref
 
+import pytest
+
 from wgmesh_agent.gossip.wire.messages import Dead, decode, encode
-from wgmesh_agent.runtime.gc_tuning import LONGEST_STEP_SECONDS, collect_regularly
+from wgmesh_agent.runtime.gc_tuning import EVERY_SECONDS, LONGEST_STEP_SECONDS, _pause, collect_regularly
 
 LOOK = """
 import gc
@@ -47,18 +49,29 @@ async def test_cycles_that_have_become_old_are_collected_all_the_same() -> None:
     collecting.cancel()
 
 
-async def test_where_a_collection_takes_long_the_next_is_far() -> None:
-    collected = []
+@pytest.mark.parametrize(
+    ("took", "pause"), [(0.0, 60.0), (0.02, 60.0), (0.04, 240.0), (0.06, 540.0), (0.2, 3600.0), (9.0, 3600.0)]
+)
+def test_the_longer_a_collection_takes_the_more_seldom_it_comes(took: float, pause: float) -> None:
+    assert _pause(EVERY_SECONDS, took) == pytest.approx(pause)
 
-    def slow() -> None:
-        collected.append(time.thread_time())
-        while time.thread_time() < collected[-1] + 1.5 * LONGEST_STEP_SECONDS:
+
+async def test_after_one_collection_that_took_long_the_next_come_as_often_as_before() -> None:
+    collected: list[float] = []
+    often = asyncio.Event()
+
+    def slow_at_first() -> None:
+        begun = time.thread_time()
+        while not collected and time.thread_time() < begun + 2 * LONGEST_STEP_SECONDS:
             pass
+        collected.append(time.monotonic())
+        if len(collected) == 5:
+            often.set()
 
-    collecting = asyncio.create_task(collect_regularly(0.01, slow))
-    await asyncio.sleep(0.5)
-    assert len(collected) == 1
+    collecting = asyncio.create_task(collect_regularly(0.05, slow_at_first))
+    await asyncio.wait_for(often.wait(), 10)
     collecting.cancel()
+    assert collected[1] - collected[0] >= 4 * 0.05
 
 
 async def test_what_is_cached_for_a_burst_is_forgotten_too() -> None:

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import isawaitable
 from ipaddress import ip_address
 from typing import Any
@@ -41,7 +42,7 @@ from wgmesh_agent.gossip.serf.serf import Serf
 from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.caches import cached_for_a_burst
+from wgmesh_agent.runtime.caches import forgotten_between_bursts
 
 _log = structlog.get_logger(__name__)
 
@@ -401,6 +402,7 @@ def _resolve(future: asyncio.Future[str | None] | asyncio.Future[None], value: s
         future.set_result(value)  # type: ignore[arg-type]
 
 
-@cached_for_a_burst(CACHED_ENDPOINTS)
+@forgotten_between_bursts
+@lru_cache(maxsize=CACHED_ENDPOINTS)
 def _endpoint(host: str, port: int) -> Endpoint:
     return Endpoint(ip_address(host.partition("%")[0]), port)

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
@@ -15,7 +16,7 @@ from wgmesh_agent.gossip.memberlist.streams import OpenStream
 from wgmesh_agent.gossip.serf.serf import Serf
 from wgmesh_agent.gossip.wire.endpoint import Endpoint
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.caches import cached_for_a_burst
+from wgmesh_agent.runtime.caches import forgotten_between_bursts
 from wgmesh_agent.runtime.closing import abort
 
 CONNECTIONS = border("gossip connection", "TCP on the mesh address: a connection as such")
@@ -208,7 +209,8 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         abort(writer)
 
 
-@cached_for_a_burst(CACHED_ENDPOINTS)
+@forgotten_between_bursts
+@lru_cache(maxsize=CACHED_ENDPOINTS)
 def sockaddr(endpoint: Endpoint) -> tuple[str, int]:
     """An endpoint as sockets take it."""
     return str(endpoint.address), endpoint.port

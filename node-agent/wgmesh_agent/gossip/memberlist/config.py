@@ -82,7 +82,7 @@ class SerfConfig:
     otherwise; one that left after `tombstone_timeout_seconds`. Sizes are in bytes. The `max_` fields bound
     what peers can make this node hold; `max_strangers` counts members that nobody vouches for. What is passed on may be
     twice as many messages as there are members, within `min_queue_depth` and `max_queue_depth` (serf: MinQueueDepth,
-    MaxQueueDepth), and each of serf's three queues takes `max_queue_bytes`: what it can send in a minute or two.
+    MaxQueueDepth), and each of serf's three queues takes `max_queue_bytes`: what it can send in two minutes or so.
     """
 
     node_name: str

@@ -17,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 WINDOW = 512
 KEPT_SECONDS = 300.0
 KEPT_LONGER = 64
-"""The newest, however old: a mesh has few events and no more queries than that in a long time, unless it is flooded."""
+"""At most, however old: a mesh has few events and no more queries than that in a long time, unless it is flooded."""
 
 
 class Verdict(Enum):
@@ -79,7 +79,7 @@ class DedupWindow(Generic[K]):
         while now - self._times[0][0] >= KEPT_SECONDS:
             before = self._times.popleft()[1]
         for slot in sorted(self._slots.values(), key=lambda slot: slot[0]):
-            if slot[0] >= before or self._entries - len(slot[1]) < KEPT_LONGER:
+            if slot[0] >= before or self._entries <= KEPT_LONGER:
                 break
             self._forget(slot)
         return self._entries > KEPT_LONGER

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from wgmesh_agent.gossip.errors import DecodeError, GossipError
 from wgmesh_agent.gossip.wire import push_pull
 from wgmesh_agent.gossip.wire.node_state import NodeState, NodeStateKind, PackedPushPull, PushPull
 from wgmesh_agent.gossip.wire.schema import BOOL, BYTES, TEXT, U16, U32, Field, Struct
-from wgmesh_agent.runtime.caches import cached_for_a_burst
+from wgmesh_agent.runtime.caches import forgotten_between_bursts
 
 __all__ = [
     "Ack",
@@ -243,7 +244,8 @@ def decode(data: bytes) -> Message:
     return _decode(data)
 
 
-@cached_for_a_burst(256)
+@forgotten_between_bursts
+@lru_cache(maxsize=256)
 def _decode_news(data: bytes) -> Message:
     return _decode(data)
 

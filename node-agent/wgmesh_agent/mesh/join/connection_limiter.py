@@ -20,7 +20,6 @@ import structlog
 
 from wgmesh_agent.mesh.grpc_peer import counted_source
 from wgmesh_agent.runtime.borders import border
-from wgmesh_agent.runtime.closing import abort
 from wgmesh_agent.runtime.rate_limit import RateLimit
 from wgmesh_agent.wireguard.model import IPAddress
 
@@ -37,10 +36,11 @@ DESCRIPTORS_KEPT = 224
 """In reserve for gossip (128 streams), state files, netlink, the agent's socket and metrics."""
 IDLE_SECONDS = 20.0
 """Without a byte in either direction. A join's longest pause is the question whether a member lives, 3 s."""
-CLOSE_SECONDS = 2.0
 MAX_SECONDS = 90.0
 """For a connection in all: Begin, Join and Peers have 10 s each."""
 BACKLOG = 128
+AGAIN_SECONDS = 1.0
+"""Until connections are accepted again when there was no descriptor for one."""
 CHUNK_BYTES = 8 * 1024
 """Read at once, and of what waits to be written: some ten of them wait at a connection whose ends do not read."""
 
@@ -57,15 +57,21 @@ def most_connections() -> int:
 
 @dataclass(eq=False, slots=True)
 class _Connection:
-    """One that is open; `heard` is when the last byte passed, in the loop's seconds."""
+    """One that is open; `opened`, and `heard`, when the last byte passed, are the loop's seconds."""
 
     source: str
-    task: asyncio.Task[None]
+    outer: socket.socket
+    opened: float
     heard: float
+    task: asyncio.Task[None] | None = None
 
 
 class ConnectionFront:
-    """Listens on the join port for a gRPC server at `inner`."""
+    """Listens on the join port for a gRPC server at `inner`.
+
+    On sockets, not on asyncio's streams: whoever opens connections without end would leave cycles of transports and
+    tracebacks behind with each, for the collector to walk.
+    """
 
     def __init__(self, most: int = MAX_CONNECTIONS, most_of_one: int = MAX_CONNECTIONS_A_SOURCE) -> None:
         """`most` connections in all, `most_of_one` of one source."""
@@ -74,7 +80,8 @@ class ConnectionFront:
         self._name = f"wgmesh-{secrets.token_hex(16)}"
         self._connections: dict[_Connection, None] = {}
         self._opened = RateLimit(CONNECTIONS_A_SECOND_A_SOURCE, MAX_CONNECTIONS_A_SOURCE)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -84,55 +91,87 @@ class ConnectionFront:
         """Where the gRPC server is to listen, as gRPC writes it."""
         return f"unix-abstract:{self._name}"
 
+    @property
+    def port(self) -> int:
+        """Where it listens. Raises OSError if it does not."""
+        if self._listener is None:
+            raise OSError(errno.EBADF, "the join port is not listened on")
+        return int(self._listener.getsockname()[1])
+
     async def start(self, bind: str) -> None:
         """Listens on `address:port`. Raises OSError if it cannot."""
         host, _, port = bind.rpartition(":")
-        listener = _listener(ip_address(host.strip("[]")), int(port))
-        self._server = await asyncio.start_server(self._accepted, sock=listener, limit=CHUNK_BYTES)
+        self._listener = _listener(ip_address(host.strip("[]")), int(port))
+        self._listen()
 
     def stop_listening(self) -> None:
         """Accepts no more connections; those that are open stay."""
-        if self._server is not None:
-            self._server.close()
+        if self._again is not None:
+            self._again.cancel()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def close(self) -> None:
         """Ends all connections."""
         self.stop_listening()
-        tasks = [connection.task for connection in self._connections]
+        tasks = [connection.task for connection in self._connections if connection.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = writer.get_extra_info("peername")
-        task = asyncio.current_task()
-        if not address or task is None:
-            abort(writer)
-            return
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Takes what waits, as much as the backlog holds."""
+        loop = asyncio.get_running_loop()
+        for _ in range(BACKLOG):
+            try:
+                outer, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # No descriptor or memory: what waits would wake this loop again at once.
+                log.warning("no connection to the join port accepted for a while", why=error.strerror)
+                loop.remove_reader(listener)
+                self._again = loop.call_later(AGAIN_SECONDS, self._listen)
+                return
+            with CONNECTIONS.fence(address[0]):
+                self._accepted(outer, address)
+
+    def _accepted(self, outer: socket.socket, address: tuple[str, int]) -> None:
         caller = _unmapped(ip_address(address[0].partition("%")[0]))
-        source, now = counted_source(caller), asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        source, now = counted_source(caller), loop.time()
         if not self._opened.take(source, now):
+            outer.close()
             CONNECTIONS.reject(
                 "too_often", source, "this source opens connections faster than any number of joins"
             )
-            abort(writer)
             return
-        connection = _Connection(source, task, now)
+        connection = _Connection(source, outer, now, now)
         self._connections[connection] = None
+        connection.task = loop.create_task(self._serve(connection, caller, address[1]))
+        connection.task.add_done_callback(lambda _task: self._ended(connection))
         self._make_room(connection)
+
+    async def _serve(self, connection: _Connection, caller: IPAddress, port: int) -> None:
         try:
-            with CONNECTIONS.fence(caller, passing=(OSError, TimeoutError)):
-                await self._pass_on(connection, reader, writer, caller, address[1])
-        except TimeoutError:
-            CONNECTIONS.reject("too_slow", caller, "nothing passed for long, or it took too long in all")
+            with CONNECTIONS.fence(caller, passing=(OSError,)):
+                await self._pass_on(connection, caller, port)
         except OSError as error:
-            log.debug("join connection ended", peer=str(caller), error=error.strerror)
+            log.debug("join connection ended", peer=str(caller), why=error.strerror)
         except asyncio.CancelledError:
             # To make room, or since this node stops: the task ends here, and asyncio would log it as a fault.
             log.debug("join connection closed", peer=str(caller))
-        finally:
-            self._connections.pop(connection, None)
-            abort(writer)
+
+    def _ended(self, connection: _Connection) -> None:
+        """Also of a task that was cancelled before it began."""
+        self._connections.pop(connection, None)
+        connection.outer.close()
 
     def _make_room(self, newest: _Connection) -> None:
         """Ends the oldest connection of a source that has too many; of the one with most, where all are too many."""
@@ -146,63 +185,58 @@ class ConnectionFront:
         oldest = next(one for one in self._connections if one.source == source)
         del self._connections[oldest]
         CONNECTIONS.reject(reason, source, "the oldest connection of this source was closed")
-        oldest.task.cancel()
+        if oldest.task is not None:
+            oldest.task.cancel()
 
-    async def _pass_on(
-        self,
-        connection: _Connection,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        caller: IPAddress,
-        port: int,
-    ) -> None:
-        inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
+    async def _pass_on(self, connection: _Connection, caller: IPAddress, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inner:
             inner.setblocking(False)
             inner.bind(f"\0{self._name}.{secrets.token_hex(4)}.{caller.packed.hex()}.{port}")
-            await asyncio.get_running_loop().sock_connect(inner, f"\0{self._name}")
-            inner_reader, inner_writer = await asyncio.open_unix_connection(sock=inner, limit=CHUNK_BYTES)
-        except BaseException:
-            inner.close()
-            raise
-        pumps = [
-            asyncio.create_task(_pump(connection, reader, inner_writer)),
-            asyncio.create_task(_pump(connection, inner_reader, writer)),
-        ]
-        try:
-            await _first_end(connection, pumps)
-            # What gRPC said last, such as why it goes, is still on its way.
-            async with asyncio.timeout(CLOSE_SECONDS):
-                writer.close()
-                await writer.wait_closed()
-        finally:
-            abort(inner_writer)
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            connection.outer.setblocking(False)
+            connection.outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(inner, f"\0{self._name}")
+            pumps = [
+                loop.create_task(_pump(connection, connection.outer, inner)),
+                loop.create_task(_pump(connection, inner, connection.outer)),
+            ]
+            try:
+                why = await _first_end(connection, pumps)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.wait(pumps)
+        if why is None:
+            CONNECTIONS.reject("too_slow", caller, "nothing passed for long, or it took too long in all")
+        else:
+            log.debug("join connection ended", peer=str(caller), why=why)
 
 
-async def _pump(connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes bytes on until one end closes its side. Raises OSError."""
+async def _pump(connection: _Connection, source: socket.socket, target: socket.socket) -> str:
+    """Passes bytes on until one end closes its side; why it ended."""
     loop = asyncio.get_running_loop()
-    writer.transport.set_write_buffer_limits(high=CHUNK_BYTES)
-    while data := await reader.read(CHUNK_BYTES):
-        writer.write(data)
-        await writer.drain()
-        connection.heard = loop.time()
+    try:
+        while data := await loop.sock_recv(source, CHUNK_BYTES):
+            await loop.sock_sendall(target, data)
+            connection.heard = loop.time()
+    except OSError as error:
+        # asyncio's own frames in it refer to it.
+        error.__traceback__ = None
+        return error.strerror or str(error)
+    except asyncio.CancelledError:
+        return "the other direction ended"
+    return "closed"
 
 
-async def _first_end(connection: _Connection, pumps: list[asyncio.Task[None]]) -> None:
-    """Waits until one direction has ended. Raises its error, or TimeoutError: the connection was idle, or too old."""
+async def _first_end(connection: _Connection, pumps: list[asyncio.Task[str]]) -> str | None:
+    """Waits until one direction has ended; why it did. None: the connection was idle for too long, or is too old."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + MAX_SECONDS
+    end = connection.opened + MAX_SECONDS
     while (due := min(end, connection.heard + IDLE_SECONDS)) > loop.time():
         done, _ = await asyncio.wait(pumps, timeout=due - loop.time(), return_when=asyncio.FIRST_COMPLETED)
-        if done:
-            for pump in done:
-                pump.result()
-            return
-    raise TimeoutError
+        for pump in done:
+            return pump.result()
+    return None
 
 
 def _unmapped(address: IPAddress) -> IPAddress:

@@ -25,11 +25,36 @@ class Tunnels(Protocol):
     def hears(self, address: IPAddress) -> bool:
         """Whether the member of this mesh address is heard now."""
 
+    def leaves(self, address: IPAddress) -> bool:
+        """Whether the member of this mesh address said last, through its tunnel, that it leaves the mesh."""
+
     def doubt(self, address: IPAddress) -> None:
         """Probes a member, and takes it for heard from its next answer on."""
 
     def has_session(self, key: PublicKey) -> bool:
         """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
+
+
+class NoTunnels:
+    """Of a ledger without a device: nobody is heard, and whoever is said to be gone is."""
+
+    def hears(self, address: IPAddress) -> bool:
+        """False."""
+        return False
+
+    def leaves(self, address: IPAddress) -> bool:
+        """False."""
+        return False
+
+    def doubt(self, address: IPAddress) -> None:
+        """There is nothing to probe by."""
+
+    def has_session(self, key: PublicKey) -> bool:
+        """False."""
+        return False
+
+
+NO_TUNNELS = NoTunnels()
 
 
 @dataclass(slots=True)
@@ -68,8 +93,14 @@ class Departures:
         return len(self._waiting)
 
     def awaits(self, member: Member, how: str) -> bool:
-        """Whether the member is to stay until its tunnel is silent; False if it is silent, or said goodbye itself."""
-        if member.says_goodbye or not self._tunnels.hears(member.address):
+        """Whether the member is to stay until its tunnel is silent; False if it is silent, or said goodbye itself: in
+        gossip, or in a probe.
+        """
+        if (
+            member.says_goodbye
+            or self._tunnels.leaves(member.address)
+            or not self._tunnels.hears(member.address)
+        ):
             self._waiting.pop(member.name, None)
             return False
         self._waiting.setdefault(member.name, _Departure(member, how))
@@ -84,7 +115,9 @@ class Departures:
         found = []
         for departure in self._waiting.values():
             is_asked = departure.asked <= now
-            if is_asked and self._tunnels.hears(departure.member.address):
+            if self._tunnels.leaves(departure.member.address):
+                found.append(Departed(departure.member, departure.how, lives=False))
+            elif is_asked and self._tunnels.hears(departure.member.address):
                 if not departure.answered:
                     found.append(Departed(departure.member, departure.how, lives=True))
                 departure.answered, departure.asked, departure.due = True, math.inf, now + AGAIN_SECONDS

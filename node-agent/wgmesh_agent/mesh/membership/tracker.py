@@ -15,7 +15,7 @@ from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.departures import Departures, Tunnels
+from wgmesh_agent.mesh.membership.departures import NO_TUNNELS, Departures, Tunnels
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
 from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
@@ -43,7 +43,7 @@ class MembershipTracker:
         members: Callable[[], Mapping[str, Member]],
         admissions: AdmissionService,
         changed: Callable[[], None],
-        tunnels: Tunnels,
+        tunnels: Tunnels = NO_TUNNELS,
         policy: MembershipPolicy = CLOSED,
     ) -> None:
         self._ledger = ledger

@@ -28,7 +28,8 @@ REPLY_WITHIN_SHARE = 0.5
 
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgp1"
-_HEARS_YOU, _ANSWER = 1, 2
+_HEARS_YOU, _ANSWER, _LEAVES = 1, 2, 4
+"""Flags. A receiver that does not know one ignores it."""
 _MAX_PERIOD_DECISECONDS = 0xFFFF
 
 
@@ -58,6 +59,7 @@ class _Peer:
     wants_reply: bool = False
     last_reply: float | None = None
     invalidated: bool = False
+    leaves: bool = False
     last_probe: float | None = None
 
     def is_receiving(self, now: float) -> bool:
@@ -75,6 +77,7 @@ class LivenessProber:
         self._peers: dict[IPAddress, _Peer] = {}
         self._may_send = MAX_PROBES_PER_SECOND
         self._counted = 0.0
+        self._leaving = False
 
     @property
     def period_seconds(self) -> float:
@@ -130,6 +133,12 @@ class LivenessProber:
         if peer is not None:
             peer.wants_reply, peer.next_probe = True, now
 
+    def leave(self, now: float) -> None:
+        """This node leaves the mesh: all peers are probed soon, and every probe says it from now on."""
+        self._leaving = True
+        for peer in self._peers.values():
+            peer.next_probe = min(peer.next_probe, now)
+
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
         """The probe to send back to one just `received`, if it asks for that or ours is due soon; one a second."""
         peer, period = self._peers.get(source), self.period_seconds
@@ -147,6 +156,7 @@ class LivenessProber:
     def _probe(self, peer: _Peer, now: float) -> bytes:
         peer.sequence = (peer.sequence + 1) & 0xFFFFFFFF
         flags = (_HEARS_YOU if peer.is_receiving(now) else 0) | (_ANSWER if peer.wants_reply else 0)
+        flags |= _LEAVES if self._leaving else 0
         peer.wants_reply, peer.last_probe = False, now
         deciseconds = min(_MAX_PERIOD_DECISECONDS, round(self.period_seconds * 10))
         return _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)
@@ -172,13 +182,18 @@ class LivenessProber:
             peer.next_probe = min(peer.next_probe, now)
         peer.last_received, peer.invalidated = now, False
         peer.their_period = max(MIN_PERIOD_SECONDS, deciseconds / 10)
-        peer.peer_receiving = bool(flags & _HEARS_YOU)
+        peer.peer_receiving, peer.leaves = bool(flags & _HEARS_YOU), bool(flags & _LEAVES)
         return True
 
     def is_receiving_from(self, address: IPAddress, now: float) -> bool:
         """Whether the peer of this mesh address is heard now."""
         peer = self._peers.get(address)
         return peer is not None and peer.is_receiving(now)
+
+    def leaves(self, address: IPAddress) -> bool:
+        """Whether the peer of this mesh address said last that it leaves the mesh."""
+        peer = self._peers.get(address)
+        return peer is not None and peer.leaves
 
     def links(self, now: float) -> dict[str, LinkState]:
         """Every peer by name."""

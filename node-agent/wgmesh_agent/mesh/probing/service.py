@@ -98,8 +98,7 @@ class ProbeService(asyncio.DatagramProtocol):
                 self._hearing.set_peers(peers, now)
                 self._mtus.set_peers(peers, now)
                 self._read = None
-            for address, payload in self._hearing.due(now):
-                self._send(address, payload)
+            self._send_due(now)
             self._search(now)
             dues = [due for due in (self._hearing.next_due(), self._mtus.next_due()) if due is not None]
             # After suspend all are due, and this timer does not know it: it stood still.
@@ -112,8 +111,13 @@ class ProbeService(asyncio.DatagramProtocol):
         now = boot_clock.seconds()
         for address in addresses:
             self._hearing.probe_now(address, now)
-        for address, payload in self._hearing.due(now):
-            self._send(address, payload)
+        self._send_due(now)
+
+    def leave(self) -> None:
+        """Tells the peers that this node leaves the mesh: 20 now, the others when they are probed or ask."""
+        now = boot_clock.seconds()
+        self._hearing.leave(now)
+        self._send_due(now)
 
     def links(self) -> dict[str, LinkState]:
         """Every probed peer by name."""
@@ -134,6 +138,10 @@ class ProbeService(asyncio.DatagramProtocol):
     def hears(self, address: IPAddress) -> bool:
         """Whether the member of this mesh address is heard now."""
         return self._hearing.is_receiving_from(address, boot_clock.seconds())
+
+    def leaves(self, address: IPAddress) -> bool:
+        """Whether the member of this mesh address said last, through its tunnel, that it leaves the mesh."""
+        return self._hearing.leaves(address)
 
     def doubt(self, address: IPAddress) -> None:
         """Probes a member, and takes it for heard from its next answer on."""
@@ -175,6 +183,10 @@ class ProbeService(asyncio.DatagramProtocol):
         # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.
         self.unsent += 1
         log.debug("probe not sent", why=str(exc))
+
+    def _send_due(self, now: float) -> None:
+        for address, payload in self._hearing.due(now):
+            self._send(address, payload)
 
     def _search(self, now: float) -> None:
         if self._read is not self._device():

@@ -97,3 +97,14 @@ def test_few_events_are_remembered_however_old_they_are() -> None:
     for now in (0.0, KEPT_SECONDS, 10 * KEPT_SECONDS):
         assert not recent.expire(now)
     assert recent.admit(1, "x", 1) is Verdict.SEEN
+
+
+def test_of_a_flood_at_one_time_nothing_is_left_either() -> None:
+    recent, _ = window()
+    for index in range(900):
+        recent.admit(7, f"e{index}", 1)
+    recent.admit(8, "later", 1)
+    recent.expire(0.0)
+    assert not recent.expire(KEPT_SECONDS)
+    assert list(recent.entries()) == [(8, ("later",))]
+    assert recent.admit(7, "e0", 1) is Verdict.OLD

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
+import socket
+import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
+from types import FrameType
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.mesh.join.server_harness import Authority, Bench, request_join
 from tests.unit.mesh.join.test_server import authority, bench  # noqa: F401 - fixtures
 
@@ -39,8 +45,7 @@ class Ground:
         name = "\0" + self.front.inner.removeprefix("unix-abstract:")
         self.server = await asyncio.start_unix_server(self._echo, name)
         await self.front.start("127.0.0.1:0")
-        assert self.front._server is not None
-        self.port = self.front._server.sockets[0].getsockname()[1]
+        self.port = self.front.port
 
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
@@ -69,6 +74,13 @@ async def ground() -> AsyncIterator[Ground]:
     await made.start()
     yield made
     await made.stop()
+
+
+async def ends(front: ConnectionFront) -> None:
+    """All of its connections."""
+    async with asyncio.timeout(5):
+        while len(front):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
 
 
 async def echoes(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
@@ -122,6 +134,80 @@ async def test_no_descriptor_is_left_when_connections_end(ground: Ground) -> Non
     async with asyncio.timeout(5):
         while len(ground.front) or len(os.listdir("/proc/self/fd")) > before:  # noqa: ASYNC110, PTH208
             await asyncio.sleep(0.01)
+
+
+async def test_connections_that_are_reset_leave_no_cycles_to_the_collector(ground: Ground) -> None:
+    """A client's own streams would: it has sockets."""
+    loop = asyncio.get_running_loop()
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(40):
+            with socket.socket() as client:
+                client.setblocking(False)
+                await loop.sock_connect(client, ("127.0.0.1", ground.port))
+                if number % 2:
+                    await loop.sock_sendall(client, b"x")
+                    await loop.sock_recv(client, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await ends(ground.front)
+        ground.server.close()
+        left = gc.get_objects()
+        named = Counter(type(thing).__name__ for thing in left if _is_of_front(thing))
+    finally:
+        gc.enable()
+    assert named == {}
+
+
+def _is_of_front(thing: object) -> bool:
+    """Part of a connection that has ended: a frame of its functions, a task of them, or its socket."""
+    if isinstance(thing, FrameType):
+        return thing.f_code.co_filename == module.__file__
+    if isinstance(thing, asyncio.Task):
+        return "ConnectionFront" in repr(thing.get_coro()) or "_pump" in repr(thing.get_coro())
+    return isinstance(thing, module._Connection)
+
+
+async def test_who_is_closed_before_it_was_looked_at_is_closed_all_the_same(ground: Ground) -> None:
+    """More connections wait than one source may have: all of them are accepted in one step."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    clients = [socket.create_connection(("127.0.0.1", ground.port)) for _ in range(20)]
+    async with asyncio.timeout(5):
+        while len(ground.front) != 4 or len(ground.callers) < 4:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    for client in clients[:-4]:
+        client.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    for client in clients:
+        client.close()
+    await ends(ground.front)
+    async with asyncio.timeout(5):
+        while len(os.listdir("/proc/self/fd")) > before:  # noqa: ASYNC110, PTH208
+            await asyncio.sleep(0.01)
+
+
+async def test_without_a_descriptor_it_accepts_again_once_there_is_one(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = socket.socket()
+    lowest = os.dup(0)
+    os.close(lowest)
+    with capture_logs() as logs:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            client.connect(("127.0.0.1", ground.port))
+            await asyncio.sleep(0.3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    said = [line for line in logs if "accepted for a while" in line["event"]]
+    assert 1 <= len(said) <= 5
+    async with asyncio.timeout(5):
+        while not ground.callers:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    client.close()
 
 
 async def test_a_port_that_is_taken_is_an_os_error(ground: Ground) -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import pytest
 from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.departures import AGAIN_SECONDS, ASKED_AT_ONCE, SILENT_SECONDS, Departures
+from wgmesh_agent.mesh.membership.departures import (
+    AGAIN_SECONDS,
+    ASKED_AT_ONCE,
+    NO_TUNNELS,
+    SILENT_SECONDS,
+    Departures,
+)
 
 
 def member(number: int) -> Member:
@@ -30,6 +37,10 @@ def test_who_is_silent_already_is_not_waited_for() -> None:
     assert not Departures(PlayedTunnels()).awaits(member(1), "left")
 
 
+def test_without_a_device_nobody_is_waited_for() -> None:
+    assert not Departures(NO_TUNNELS).awaits(member(1), "left")
+
+
 def test_one_who_answers_lives() -> None:
     _, departures = ground(1)
     assert departures.look(0.0) == []
@@ -47,6 +58,24 @@ def test_one_who_answered_in_the_middle_of_its_goodbye_is_gone_once_it_is_silent
     tunnels.die(member(1).address)
     decided = [(second, one.lives) for second in range(2, 30) for one in departures.look(float(second))]
     assert decided == [(1 + AGAIN_SECONDS + SILENT_SECONDS, False)]
+    assert len(departures) == 0
+
+
+def test_one_who_says_itself_through_its_tunnel_that_it_leaves_is_not_waited_for() -> None:
+    tunnels = PlayedTunnels()
+    tunnels.live(member(1).address)
+    tunnels.leaving.add(member(1).address)
+    assert not Departures(tunnels).awaits(member(1), "left")
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2], ids=["before it is asked", "asked", "after it answered"])
+def test_one_who_says_so_while_it_is_waited_for_is_gone_with_the_next_look(looks: int) -> None:
+    tunnels, departures = ground(1)
+    for second in range(looks):
+        departures.look(float(second))
+    tunnels.leaving.add(member(1).address)
+    (decided,) = departures.look(3.0)
+    assert not decided.lives
     assert len(departures) == 0
 
 

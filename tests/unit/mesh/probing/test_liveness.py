@@ -60,6 +60,38 @@ def test_both_ends_know_that_the_other_hears_them() -> None:
     assert b.links(now)["a"].peer_receiving is True
 
 
+def test_who_leaves_says_so_at_once_in_every_probe_and_is_heard_meanwhile() -> None:
+    a, b = pair()
+    now = run(a, b, 0.0, 5.0)
+    assert not b.leaves(A)
+    a.leave(now)
+    ((address, payload),) = a.due(now)
+    assert address == B
+    assert b.received(A, payload, now)
+    assert b.leaves(A)
+    assert b.is_receiving_from(A, now)
+    assert not a.leaves(B)
+    b.probe_now(A, now + 1.0)
+    ((_, question),) = b.due(now + 1.0)
+    assert a.received(B, question, now + 1.0)
+    answer = a.answer(B, question, now + 1.0)
+    assert answer is not None
+    assert b.received(A, answer, now + 1.0)
+    assert b.leaves(A)
+
+
+def test_who_is_back_leaves_no_more() -> None:
+    a, b = pair()
+    a.leave(1.0)
+    ((_, payload),) = a.due(1.0)
+    assert b.received(A, payload, 1.0)
+    restarted = LivenessProber(random.Random(3))
+    restarted.set_peers({B: "b"}, 2.0)
+    ((_, payload),) = restarted.due(3.0)
+    assert b.received(A, payload, 3.0)
+    assert not b.leaves(A)
+
+
 def test_a_one_way_cut_shows_in_that_direction_only() -> None:
     a, b = pair()
     now = run(a, b, 0.0, 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 
 from structlog.testing import capture_logs
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.wireguard.model import IPAddress
 
 
 class UnforeseenError(Exception):
@@ -38,3 +40,26 @@ async def test_a_probe_that_raises_anything_is_counted_and_the_next_one_is_handl
             prober.datagram_received(payload, ("10.232.0.66", 7947))
     assert prober.handled == 2
     assert borders.rejected()[("probe", "UnforeseenError")] == before + 1
+
+
+async def test_who_leaves_tells_its_peers_at_once_without_waiting_for_its_own_next_probes() -> None:
+    sent: list[IPAddress] = []
+
+    class Noted(ProbeService):
+        def _send(self, address: IPAddress, payload: bytes) -> None:
+            sent.append(address)
+
+    peers: dict[IPAddress, str] = {ip_address(f"10.232.0.{number}"): f"n{number}" for number in (2, 3)}
+    prober = Noted(
+        ip_address("10.232.0.1"), 0, 1440, lambda: peers, Signal(), device=lambda: None,
+        endpoint=lambda _device, _address: None, paths_changed=lambda: None,
+    )  # fmt: skip
+    work = asyncio.create_task(prober.run())
+    async with asyncio.timeout(10):
+        while len(sent) < len(peers):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    sent.clear()
+    prober.leave()
+    assert sorted(sent) == sorted(peers)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
