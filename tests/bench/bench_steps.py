@@ -154,7 +154,7 @@ class _Bench:
             hub.close()
 
     async def _follow(self, node: MeshNode) -> None:
-        own = [_body(node.own_claim())]
+        own = [_body(node.local.claim())]
         feed = _Feed(_mesh_body(), own + [_body(claim) for claim in self._members])
         view = RosterCache(MESH, OWN)
         identity = CertificateStore(self._folder)

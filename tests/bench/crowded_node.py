@@ -26,7 +26,7 @@ from wgmesh_agent.gossip.wire.versions import OWN_VERSIONS
 from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.linux.netlink_thread import NetlinkThread
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.tags import own_tags
 from wgmesh_agent.state.store import StateStore
@@ -161,14 +161,16 @@ def node(folder: Path, port: int) -> MeshNode:
         MESH, OWN, (OWN_ADDRESS,), (RANGE,), (), 1, 1, (KEY,), "lan", port, False, {}
     )  # fmt: skip
     own_key = PrivateKey.generate(random.Random(9).randbytes)
-    identity = Identity(own_key, 54540, Endpoint(ip_address("198.19.255.254"), 54540), 1420, "wgblue")
+    endpoint = Endpoint(ip_address("198.19.255.254"), 54540)
 
     async def locate() -> Endpoint:
-        return identity.endpoint
+        return endpoint
 
     return MeshNode(
+        NodeConfig("wgblue", 54540, 1420),
         record,
-        identity,
+        own_key,
+        endpoint,
         StateStore(folder, MESH),
         cast(SelectedBackend, _Choice()),
         standalone(),

@@ -79,13 +79,13 @@ class Run(World):
         await asyncio.sleep(1.0)
         self.start("stranger", self.joining("stranger", ["n1"]))
         await asyncio.sleep(5.0)
-        seen.stranger = _session(self.machines["stranger"]).node.identity.private_key.public()
+        seen.stranger = _session(self.machines["stranger"]).node.local.private_key.public()
         plan = self.joining("n2", ["n1"], bootstrap=True)
         self.start("n2", plan)
         await asyncio.sleep(SECONDS)
         first = self._note(n2)
         again = SessionStart(
-            plan.role(first.node.identity.private_key), plan.policies, first.node.record, (), fresh=True
+            plan.role(first.node.local.private_key), plan.policies, first.node.record, (), fresh=True
         )
         first.restart_with(again)
         await asyncio.sleep(1.0)

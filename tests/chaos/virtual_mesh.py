@@ -29,7 +29,7 @@ from wgmesh_agent.agent.run import FORESEEABLE
 from wgmesh_agent.agent.session import Session, SessionConfig, SessionStart
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.joiner import JoinTarget
-from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.policy import StandalonePolicy
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
@@ -107,7 +107,6 @@ class World:
     def session_of(self, life: Life, key: PrivateKey, start: SessionStart, folder: StateStore) -> Session:
         machine, record = life.machine, start.record
         self.onlooker.record.entered(machine.name, key.public(), record.addresses)
-        identity = Identity(key, PORT, machine.endpoint, 1420, f"wg{MESH}")
 
         async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
             return machine.endpoint
@@ -117,9 +116,11 @@ class World:
             start.role,
             start.policies,
             folder,
-            identity,
-            _Choice(life),  # type: ignore[arg-type]
+            NodeConfig(f"wg{MESH}", PORT, 1420),
             record,
+            key,
+            machine.endpoint,
+            _Choice(life),  # type: ignore[arg-type]
             endpoint,
             lambda session: (),
         )

@@ -11,10 +11,11 @@ from typing import Any
 from hypothesis import given
 from tests.fuzz.odd_values import fuzzed, objects_like
 from tests.unit.factories import mesh_record
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.state.codec import members_from_json, members_to_json, mesh_from_json, mesh_to_json
 from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint

@@ -22,7 +22,7 @@ def banner(
 def _lines(
     node: MeshNode, settings: NodeSettings, tls: bool, bind: str | None, joined: bool, backend_reason: str
 ) -> Iterator[str]:
-    record, identity = node.record, node.identity
+    record, local = node.record, node.local
     done = "joined" if joined else "bootstrapped"
     yield f"Mesh '{record.mesh}' has been {done}."
     yield ""
@@ -31,8 +31,8 @@ def _lines(
         "Mesh CIDR range": ", ".join(map(str, record.ranges)),
         "This node's name": record.node,
         "This node's mesh IP": join_addresses(record.addresses),
-        "This node's endpoint": str(identity.endpoint),
-        "WireGuard": f"{identity.interface}, {node.backend.kind.value} ({backend_reason})",
+        "This node's endpoint": str(local.endpoint),
+        "WireGuard": f"{local.config.interface}, {node.backend.kind.value} ({backend_reason})",
         "Gossip": f"port {record.gossip_port}, {record.profile} timing, "
         + ("encrypted" if record.gossip_keys else "NOT ENCRYPTED"),
     }
@@ -50,7 +50,7 @@ def _lines(
         yield "On another machine, with its own certificate files:" if tls else "On another machine:"
         options = "-dev" if settings.dev else "-ca-cert CA -client-cert CERT -client-key KEY"
         yield f"  wgmesh join -v {options} -n {record.mesh} -bootstrap-addr {_reached_at(node, bind)}"
-    yield f"To see the mesh: wgmesh info      To see the tunnels: wg show {identity.interface}"
+    yield f"To see the mesh: wgmesh info      To see the tunnels: wg show {local.config.interface}"
     yield "Ctrl-C leaves the mesh. SIGTERM only ends this agent: tunnels and membership stay."
 
 
@@ -59,4 +59,4 @@ def _reached_at(node: MeshNode, bind: str) -> str:
     host, _, port = bind.rpartition(":")
     if host not in ("0.0.0.0", "[::]"):  # noqa: S104
         return bind
-    return str(replace(node.identity.endpoint, port=int(port)))
+    return str(replace(node.local.endpoint, port=int(port)))

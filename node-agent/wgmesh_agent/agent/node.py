@@ -30,7 +30,7 @@ from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
 from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY
-from wgmesh_agent.mesh.discovery.nat_detection import NAT_KEEPALIVE_SECONDS, ObservedEndpoint
+from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint
 from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
 from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.admissions import (
@@ -42,8 +42,8 @@ from wgmesh_agent.mesh.membership.announcements import ANNOUNCEMENT_EVENT, annou
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetector
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim, usable_endpoints
-from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.ledger import Ledger, usable_endpoints
+from wgmesh_agent.mesh.membership.local_node import LocalNode, NodeConfig, TagsTooLarge
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
@@ -63,6 +63,7 @@ from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.clock_steps import ClockSteps
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
+from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, InterfaceSpec
 from wgmesh_api.meshservice_pb2 import Peer
 
@@ -77,8 +78,10 @@ class MeshNode:
 
     def __init__(
         self,
+        config: NodeConfig,
         record: MeshRecord,
-        identity: Identity,
+        key: PrivateKey,
+        endpoint: Endpoint,
         folder: StateStore,
         choice: SelectedBackend,
         policies: Policies,
@@ -90,61 +93,52 @@ class MeshNode:
     ) -> None:
         """
         Args:
+            key: the WireGuard key to begin with.
+            endpoint: where others reach this node, as far as it knows now.
             policies: who may be a member, who decides on keys, where bootstrap nodes serve.
             locate: where others reach this node, by its settings and routes; raises NoUsableEndpoint.
             trust: whose authorities say who may admit; None without TLS.
             signer: with which this node signs what it admits; None on a plain node.
             secrets: for pre-shared keys.
         """
-        self.identity = identity
         self.folder = folder
         self.policies = policies
+        self.changes, device_requested = Signal(), Signal()
+        ledger_changed = Signal(device_requested, self.changes)
         self.backend = choice.backend(
-            identity.interface,
-            on_restarted=lambda: self.reconciler.poke(),
+            config.interface,
+            on_restarted=device_requested.notify,
             on_trouble=lambda error: log.error("WireGuard in trouble", why=str(error)),
         )
         self.refusals = RejectionLog()
         self.wandering, self.calls = EndpointFlapDetector(), Calls()
-        self.changes = Signal()
-        self.behind_nat = False
-        self.ledger = Ledger(
-            LocalClaim(record.node, identity.private_key.public(), record.addresses, record.ranges),
-            folder.members(),
+        secrets = secrets or SecretFile()
+        kept = MeshRecordStore(folder, record, policies.keys)
+        self.local = local = LocalNode(
+            config, kept, key, endpoint, ledger_changed, secret_ids=secrets.current.ids
         )
-        self.preshared = PSKManager(secrets or SecretFile(), self.ledger)
+        self.ledger = Ledger(local, folder.members())
+        self.preshared = PSKManager(secrets, local, self.ledger)
         self.admissions = AdmissionService(
             record, trust, signer, self.ledger, self.refusals, policies.membership
         )
-        self.kept = MeshRecordStore(
-            folder, replace(record, requires_admission=self.admissions.required), policies.keys
-        )
-        self.tags = TagPublisher(
-            self.kept, self.own_claim, self.probe_port, self.preshared, self._ledger_changed,
-            lambda tags: self.gossip.set_tags(tags),
-        )  # fmt: skip
-        announced = record.admission.routes if record.admission is not None else record.routes
-        self.forwarding = forwarding = IPForwarding(folder.path, identity.interface)
+        local.update_record(requires_admission=self.admissions.required)
+        self.forwarding = forwarding = IPForwarding(folder.path, config.interface)
         self.beyond = SubnetRoutes(
-            identity.interface,
-            self.ledger,
-            self.refusals,
-            announced,
-            forwarding,
-            self._ledger_changed,
+            config.interface, self.ledger, self.refusals, local, forwarding, ledger_changed.notify
         )
-        self.repairs = Repairs(identity.interface)
+        self.repairs = Repairs(config.interface)
         self.reconciler = Reconciler(
-            self.backend, self.interface_spec, identity.private_key, identity.listen_port, self.ledger,
+            self.backend, self.interface_spec, local, device_requested, self.ledger,
             ages=HandshakeAges(ClockSteps(folder.clock_steps(), folder.save_clock_steps)),
-            keepalive_seconds=identity.keepalive_seconds, routes=self.beyond.allowed_ips,
+            routes=self.beyond.allowed_ips,
             shape=lambda desired, actual, now_unix: self.preshared.refine(
                 self.relaying.refine(self.paths.refine(desired, actual, now_unix), actual), actual, now_unix
             ),
             seen=self._saw, repairs=self.repairs,
         )  # fmt: skip
         self.keyring = (
-            Keyring(record.gossip_keys[0], record.gossip_keys[1:], self.kept.persist_keyring)
+            Keyring(record.gossip_keys[0], record.gossip_keys[1:], kept.persist_keyring)
             if record.gossip_keys
             else None
         )
@@ -154,29 +148,30 @@ class MeshNode:
                 address=record.addresses[0],
                 port=record.gossip_port,
                 profile=PROFILES[record.profile],
-                tags=self.tags.initial(),
+                tags=local.tags(),
                 reconnect_interval_seconds=RECONNECT_SECONDS,
                 query_response_bytes=MAX_QUERY_RESPONSE_BYTES,
             ),
             keyring=self.keyring,
             vouching=LedgerVouching(self.ledger, is_admitted=self.admissions.required),
         )
+        self.tags = TagPublisher(local, self.gossip, self.changes)
         self.prober = ProbeService(
-            record.addresses[0], self.probe_port, identity.mtu,
+            record.addresses[0], local.probe_port, config.mtu,
             lambda: member_view.probed(
-                [*self.members(), *self.membership.departing()], self.ledger, self.probe_port
+                [*self.members(), *self.membership.departing()], self.ledger, local.probe_port
             ),
             self.changes,
             device=lambda: self.reconciler.known,
             endpoint=lambda device, address: member_view.endpoint_of(self.ledger, device, address),
-            paths_changed=self._ledger_changed,
+            paths_changed=ledger_changed.notify,
         )  # fmt: skip
         self.membership = MembershipTracker(
             self.ledger,
             self.refusals,
             self.gossip.members,
             self.admissions,
-            self._ledger_changed,
+            ledger_changed.notify,
             self.prober,
             policies.membership,
         )
@@ -192,26 +187,26 @@ class MeshNode:
             self._seen_by_others,
             lambda: len(self.ledger),
             self._publish,
-            given=identity.endpoint_given,
+            given=config.endpoint_is_fixed,
         )
         self.relaying = RelayService(
-            identity.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            config.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
             self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
         )  # fmt: skip
         self.paths = EndpointDiscovery(
             self.gossip, self.ledger, self.prober, self.refusals,
             lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
-            self._own_endpoints, lambda: self.identity.endpoint, self.location.invalidate, lambda: self.location.known,
+            self._own_endpoints, lambda: local.endpoint, self.location.invalidate, lambda: self.location.known,
             self.relaying.untaken,
         )  # fmt: skip
         self.gossip.on_query(WHERE_QUERY, self.paths.answer_query)
         self.gossip.on_query(RELAY_QUERY, self.relaying.answer_query)
         self.gossip.on_query(
-            ADMISSION_QUERY, lambda request: self.admissions.answer_query(request, self.own_claim())
+            ADMISSION_QUERY, lambda request: self.admissions.answer_query(request, local.claim())
         )
         self.rtts = RTTCollector(self.gossip, record.node)
-        self.watch = InterfaceWatch(identity.interface, self.reconciler, self.repairs, forwarding.again)
-        self.clamping = MSSClamp(identity.interface)
+        self.watch = InterfaceWatch(config.interface, self.reconciler, self.repairs, forwarding.again)
+        self.clamping = MSSClamp(config.interface)
         self.tasks = Supervisor()
         heralding = AnnouncementProxy(
             self.admissions, self.refusals, self.membership.accept, self.announce, self.tasks
@@ -237,24 +232,7 @@ class MeshNode:
     @property
     def record(self) -> MeshRecord:
         """The mesh as this node is part of it now."""
-        return self.kept.value
-
-    def own_claim(self) -> Claim:
-        """What this node says of itself."""
-        return Claim(
-            self.record.node,
-            self.identity.private_key.public(),
-            self.record.addresses,
-            (self.identity.endpoint,),
-            self.record.bootstrap,
-            routes=self.beyond.advertised,
-            secret_ids=self.preshared.ids,
-        )
-
-    @property
-    def probe_port(self) -> int:
-        """UDP, on the mesh address, beside gossip."""
-        return self.record.gossip_port + 1
+        return self.local.record
 
     def returns(self, node: str) -> int:
         """How often within ten minutes the member told or called from another endpoint, and the former one again."""
@@ -267,15 +245,16 @@ class MeshNode:
         self.calls.look(device, time.monotonic())
 
     def interface_spec(self) -> InterfaceSpec:
+        local = self.local
         return InterfaceSpec(
-            name=self.identity.interface,
-            addresses=tuple(ip_interface(address) for address in self.record.addresses),
-            ranges=self.record.ranges,
-            mtu=self.identity.mtu,
+            name=local.config.interface,
+            addresses=tuple(ip_interface(address) for address in local.addresses),
+            ranges=local.ranges,
+            mtu=local.config.mtu,
             peer_routes=self.beyond.peer_routes(self.prober.reduced_mtus()),
             subnet_routes=self.beyond.device_routes(self.prober.reduced_mtus()),
-            local_networks=self.beyond.advertised,
-            port=self.identity.listen_port,
+            local_networks=local.routes,
+            port=local.listen_port,
         )
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
@@ -292,12 +271,12 @@ class MeshNode:
             self.membership.accept(claim, Origin.PEERS)
         await self.beyond.start()
         await self.reconciler.reconcile()
-        self.kept.persist_if_possible()
+        self.local.persist_if_possible()
         with needing(
             self.record.gossip_port, ("tcp", "udp"), "gossip; -gossip-port of the mesh, spec.gossip.port"
         ):
             await self.gossip.start()
-        with needing(self.probe_port, ("udp",), "probes; the gossip port and one"):
+        with needing(self.local.probe_port, ("udp",), "probes; the gossip port and one"):
             await self.prober.start()
         for name, run in self._components():
             self.tasks.keep(run, name)
@@ -321,7 +300,8 @@ class MeshNode:
             ("location", self.location.run),
             ("paths", lambda: self.paths.run(self.changes)),
             ("relaying", self.relaying.run),
-            ("pre-shared secrets", lambda: self.preshared.run(self.tags.publish_secrets)),
+            ("pre-shared secrets", self.preshared.run),
+            ("tags", self.tags.run),
             (
                 "admissions",
                 lambda: self.admissions.run(
@@ -351,10 +331,9 @@ class MeshNode:
         """
         if self.keyring is None:
             raise KeyringError("gossip of this mesh is not encrypted")
-        self.kept.replace(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
+        self.local.replace_record(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
         self.keyring.replace(keys)
         log.info("gossip keys changed", on_the_ring=len(keys))
-        self.changes.notify()
 
     def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
         """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
@@ -409,11 +388,7 @@ class MeshNode:
         try:
             await self.backend.destroy()
         except BackEndError as error:
-            log.error("interface not removed", interface=self.identity.interface, why=str(error))
-
-    def _ledger_changed(self) -> None:
-        self.reconciler.poke()
-        self.changes.notify()
+            log.error("interface not removed", interface=self.local.config.interface, why=str(error))
 
     async def _refresh(self) -> None:
         while True:
@@ -435,37 +410,32 @@ class MeshNode:
         return learned
 
     async def _own_endpoints(self) -> list[Endpoint]:
-        port = self.identity.listen_port
-        found = [self.identity.endpoint, *(Endpoint(one, port) for one in await self.location.candidates())]
+        port = self.local.listen_port
+        found = [self.local.endpoint, *(Endpoint(one, port) for one in await self.location.candidates())]
         return list(usable_endpoints(found, self.record.ranges))
 
     def _publish(self, outside: ObservedEndpoint) -> None:
-        """Tells others where this node is from now on, and keeps a translator's entries open if there is one."""
-        behind_nat = self.behind_nat if outside.behind_nat is None else outside.behind_nat
-        if behind_nat != self.behind_nat:
-            self.behind_nat = behind_nat
-            log.info("behind an address translator" if behind_nat else "behind no address translator",
+        """Tells others where this node is from now on, and keeps a NAT's mappings open if there is one."""
+        local = self.local
+        if outside.behind_nat is not None and outside.behind_nat != local.behind_nat:
+            log.info("behind an address translator" if outside.behind_nat else "behind no address translator",
                      seen_at=str(outside.endpoint))  # fmt: skip
-            if self.identity.keepalive_seconds is None:
-                self.reconciler.keepalive_seconds = NAT_KEEPALIVE_SECONDS if behind_nat else 0
-                self.reconciler.poke()
-        if outside.endpoint != self.identity.endpoint:
+            local.set_behind_nat(outside.behind_nat)
+        if outside.endpoint != local.endpoint:
             log.info("reached elsewhere now", endpoint=str(outside.endpoint))
-            self.identity = replace(self.identity, endpoint=outside.endpoint)
             try:
-                self.tags.publish()
-            except GossipError as error:
+                local.move(outside.endpoint)
+            except TagsTooLarge as error:
                 log.error(
                     "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
                 )
-            self.changes.notify()
 
     async def _collect_snapshot(self) -> Callable[[], None]:
         await self.membership.mark_alive_members()
         bindings = list(self.ledger)
 
         def write() -> None:
-            self.kept.persist()
+            self.local.persist()
             self.folder.save_members(bindings)
 
         return write

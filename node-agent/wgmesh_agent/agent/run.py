@@ -28,7 +28,7 @@ from wgmesh_agent.mesh.discovery.advertised_endpoint import (
 )
 from wgmesh_agent.mesh.join.joiner import JoinFailed
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing, sentence
-from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.runtime.allocator import bound_allocator
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
@@ -162,7 +162,7 @@ async def _agent(
             if ended is None:
                 return 0
             run, end = ended
-            key = run.node.identity.private_key
+            key = run.node.local.private_key
             if end is SessionOutcome.LEFT:
                 await _until_stopped(after_leaving(), stop, leave)
             start = run.next_start if end is SessionOutcome.RESTARTED else None
@@ -305,22 +305,22 @@ async def _session(
         await select_backend(settings.backend.value, f"wg{record.mesh}"), external_process=held_tunnel
     )
     log.info("WireGuard back end", kind=choice.kind.value, why=choice.reason)
-    identity = Identity(
-        private_key=key,
+    config = NodeConfig(
+        interface=f"wg{record.mesh}",
         listen_port=settings.listen_port,
-        endpoint=own,
         mtu=settings.mtu
         or tunnel_mtu([await underlay_mtu(towards, own)], mesh_version=max(n.version for n in record.ranges)),
         keepalive_seconds=settings.keepalive_seconds,
-        interface=f"wg{record.mesh}",
         relays=settings.relays,
-        endpoint_given=settings.listen_addr is not None or settings.stun_server is not None,
+        endpoint_is_fixed=settings.listen_addr is not None or settings.stun_server is not None,
     )
 
-    async def endpoint(towards: Sequence[IPAddress]) -> Endpoint:
+    async def locate(towards: Sequence[IPAddress]) -> Endpoint:
         return await endpoint_of(settings, towards, record.ranges)
 
-    return Session(settings, role, start.policies, folder, identity, choice, record, endpoint, companions)
+    return Session(
+        settings, role, start.policies, folder, config, record, key, own, choice, locate, companions
+    )
 
 
 async def endpoint_of(

@@ -31,7 +31,7 @@ from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver
 from wgmesh_agent.mesh.join.joiner import EndpointLookup, JoinTarget, join_via, mesh_record_from
 from wgmesh_agent.mesh.join.port_binding import JoinServing
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile
 from wgmesh_agent.mesh.rotation.service import RotationService
@@ -128,20 +128,22 @@ class Session:
         role: SessionConfig,
         policies: Policies,
         folder: StateStore,
-        identity: Identity,
-        choice: SelectedBackend,
+        config: NodeConfig,
         record: MeshRecord,
-        endpoint: EndpointLookup,
+        key: PrivateKey,
+        endpoint: Endpoint,
+        choice: SelectedBackend,
+        locate: EndpointLookup,
         companions: ComponentFactory,
     ) -> None:
         self._settings = settings
         self._role = role
         self._policies = policies
         self._choice = choice
-        self._endpoint = endpoint
+        self._endpoint = locate
         self._companions = companions
         self.node = MeshNode(
-            record, identity, folder, choice, policies, locate=self._locate,
+            config, record, key, endpoint, folder, choice, policies, locate=self._locate,
             trust=role.server_tls or role.client_tls, signer=role.server_tls if role.bind else None,
             secrets=role.secrets,
         )  # fmt: skip
@@ -241,7 +243,7 @@ class Session:
         )
 
     async def _peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
-        own_key = self.node.identity.private_key.public()
+        own_key = self.node.local.private_key.public()
         at = await resolve(bootstrap.host, bootstrap.port)
         if not at:
             raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
@@ -327,7 +329,7 @@ class Session:
                 continue
             for bootstrap in self._bootstraps():
                 try:
-                    held = self.node.identity.private_key
+                    held = self.node.local.private_key
                     own = replace(door, public_key=held.public(), own_key=held)
                     admitted = await join_via(own, bootstrap, self._endpoint)
                 except (JoinRefused, JoinUnreachable, NoUsableEndpoint) as error:

@@ -78,32 +78,32 @@ class AgentService(AgentServicer):
         self._rotating: set[asyncio.Task[RotateKeysResult]] = set()
 
     async def Info(self, request: AgentEmpty, context: Context) -> MeshInfo:
-        node, record, identity = self._node, self._node.record, self._node.identity
+        node, record, local = self._node, self._node.record, self._node.local
         return MeshInfo(
             name=record.mesh,
             nodeCount=sum(m.status is MemberStatus.ALIVE for m in node.members()),
             nodeName=record.node,
             meshCeationTS=record.created_unix,
             nodeJoinTS=record.joined_unix,
-            interface=identity.interface,
+            interface=local.config.interface,
             backend=node.backend.kind.value,
-            pubkey=str(identity.private_key.public()),
+            pubkey=str(local.public_key),
             meshCidrs=[str(network) for network in record.ranges],
             meshIPs=[str(address) for address in record.addresses],
             gossipProfile=record.profile,
             gossipEncrypted=bool(record.gossip_keys),
             tls=self._tls,
-            mtu=identity.mtu,
+            mtu=local.config.mtu,
             version=version("wgmesh"),
-            endpoint=str(identity.endpoint),
+            endpoint=str(local.endpoint),
             refusals=node.refusals.counts,
             rejectedInput={
                 f"{border}: {reason}": count
                 for (border, reason), count in rejected_input(node.gossip.counters).items()
             },
             bootstrap=record.bootstrap,
-            behindNat=node.behind_nat,
-            secretIds=node.preshared.ids,
+            behindNat=local.behind_nat,
+            secretIds=local.secret_ids,
         )
 
     async def Nodes(self, request: AgentEmpty, context: Context) -> AsyncIterator[MemberInfo]:
@@ -186,7 +186,8 @@ class AgentService(AgentServicer):
 
     async def _set_tags(self, tags: dict[str, str]) -> TagResult:
         try:
-            await self._node.tags.set_user_tags(tags)
+            self._node.local.set_user_tags(tags)
+            await asyncio.to_thread(self._node.local.persist)
         except TagRejected as error:
             return TagResult(ok=False, message=str(error))
         except OSError as error:
@@ -200,7 +201,7 @@ class AgentService(AgentServicer):
     def _routes(self, node: str) -> Iterable[Network]:
         """What is reached through a member."""
         if node == self._node.record.node:
-            return self._node.beyond.advertised
+            return self._node.local.routes
         binding = self._node.ledger.by_name(node)
         return self._node.beyond.installed.get(binding.claim.public_key, ()) if binding is not None else ()
 
@@ -209,7 +210,7 @@ class AgentService(AgentServicer):
     ) -> MemberInfo:
         own = member.name == self._node.record.node
         binding = self._node.ledger.by_name(member.name)
-        claim = self._node.own_claim() if own else (binding.claim if binding else None)
+        claim = self._node.local.claim() if own else (binding.claim if binding else None)
         peer = device.peers.get(claim.public_key) if claim and not own else None
         rtt = self._node.gossip.rtt(member.name)
         link = links.get(member.name)
@@ -222,7 +223,7 @@ class AgentService(AgentServicer):
                 MemberInfoTag(key=k, value=v) for k, v in sorted(member.tags.items()) if not is_reserved(k)
             ],
             isLocalNode=own,
-            endpoint=str(self._node.identity.endpoint if own else (peer and peer.endpoint) or ""),
+            endpoint=str(self._node.local.endpoint if own else (peer and peer.endpoint) or ""),
             lastHandshakeTS=int(peer.last_handshake) if peer else 0,
             rxBytes=peer.rx_bytes if peer else 0,
             txBytes=peer.tx_bytes if peer else 0,

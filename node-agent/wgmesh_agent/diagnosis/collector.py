@@ -168,15 +168,15 @@ class FactCollector:
     def _own(self, device: Device, trouble: str) -> OwnFacts:
         node = self._node
         own = OwnFacts(
-            pubkey=str(node.identity.private_key.public()),
+            pubkey=str(node.local.public_key),
             interfacePubkey=str(device.public_key or ""),
             interfaceTrouble=trouble,
             listenPort=device.listen_port,
             gossipPort=node.record.gossip_port,
-            probePort=node.probe_port,
-            secretCount=len(node.preshared.ids),
+            probePort=node.local.probe_port,
+            secretCount=len(node.local.secret_ids),
             undone=node.repairs.undone(time.monotonic()),
-            forwards=bool(node.beyond.advertised) or node.relaying.is_open,
+            forwards=bool(node.local.routes) or node.relaying.is_open,
             clockMsec=round(time.time() * 1000),
             down=[ComponentDown(name=name, why=why) for name, why in sorted(node.tasks.down().items())],
             refused=[
@@ -197,7 +197,7 @@ class FactCollector:
 
     async def _packet_sizes(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
         """Of each probed member whether a small packet passes, the size that should pass, and whether that does."""
-        paths, full = self._node.prober.path_mtus(), self._node.identity.mtu
+        paths, full = self._node.prober.path_mtus(), self._node.local.config.mtu
         sizes = {name: paths[name].mtu or full for name in bindings if name in paths}
         address = {name: bindings[name].claim.addresses[0] for name in sizes}
         wanted = [(address[name], size) for name in sizes for size in (SMALL_BYTES, sizes[name])]

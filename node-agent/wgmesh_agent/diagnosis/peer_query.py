@@ -145,7 +145,7 @@ async def read_device(node: MeshNode) -> tuple[Device, str]:
     try:
         return await node.device(), ""
     except BackEndError as error:
-        return Device(node.identity.interface), str(error)
+        return Device(node.local.config.interface), str(error)
 
 
 def validated(view: LinkView) -> LinkView:

@@ -321,7 +321,7 @@ class KubeAgent:
         address now."""
         own = self._view.own
         assert own is not None
-        self._key = session.node.identity.private_key
+        self._key = session.node.local.private_key
         record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -67,10 +66,9 @@ class KeyRotationController:
         return RESYNC_SECONDS
 
     async def _persist(self, session: Session, since: int, token: str) -> None:
-        kept = session.node.kept
-        kept.value = replace(kept.value, wireguard_key_since=since, wireguard_key_token=token)
-        session.node.changes.notify()
+        local = session.node.local
+        local.update_record(wireguard_key_since=since, wireguard_key_token=token)
         try:
-            await asyncio.to_thread(kept.persist)
+            await asyncio.to_thread(local.persist)
         except OSError as error:
             log.error("key's age not kept", why=str(error), next="tried again with the next snapshot")

@@ -35,14 +35,14 @@ async def collect_snapshot(session: Session, view: RosterCache, credentials: Cre
         device = await node.device()
     except BackEndError as error:
         log.warning("WireGuard not read for metrics", why=str(error))
-        device = Device(node.identity.interface)
+        device = Device(node.local.config.interface)
     peers = await asyncio.to_thread(tuple, observe_peers(session, device))
     expected, _ = expected_members(session, view)
     counted = await asyncio.to_thread(build_report, NodeReport(), peers, expected, {})
     return MetricsSnapshot(
         backend=node.backend.kind.value,
-        interface=node.identity.interface,
-        mtu=node.identity.mtu,
+        interface=node.local.config.interface,
+        mtu=node.local.config.mtu,
         bootstrap=session.joins is not None and session.joins.state.is_serving,
         peers=peers,
         expected=counted.expected,
@@ -50,7 +50,7 @@ async def collect_snapshot(session: Session, view: RosterCache, credentials: Cre
         members={**ZERO_BY_STATUS, **Counter(member.status.name.lower() for member in node.members())},
         refused=dict(node.refusals.counts),
         certificate_not_after=credentials.files.leaf().not_valid_after_utc,
-        traffic=await asyncio.to_thread(_traffic, node.identity.interface),
+        traffic=await asyncio.to_thread(_traffic, node.local.config.interface),
         probe_period_seconds=node.prober.period_seconds,
         rejected=rejected_input(node.gossip.counters),
         components=node.tasks.components(),

@@ -172,7 +172,7 @@ class RosterSync:
         entry = self._view.nodes.get(name)
         if name == session.node.record.node:
             if entry is not None:
-                session.node.beyond.set_advertised(entry.routes)
+                session.node.local.advertise_routes(entry.routes)
             return
         if entry is not None and not entry.deleting and self._policy.admits(name):
             claim = None if _is_unchanged(entry, ledger.by_name(name)) else claim_of(entry)

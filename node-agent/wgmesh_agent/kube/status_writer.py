@@ -142,25 +142,25 @@ class StatusWriter:
 
     async def _report(self, session: Session) -> NodeReport:
         node = session.node
-        record, identity = node.record, node.identity
+        record, local = node.record, node.local
         expected, externals = expected_members(session, self._view)
         joined = not node.is_isolated() or not expected
         base = NodeReport(
             phase="Joined",
-            public_key=(public_key := str(identity.private_key.public())),
+            public_key=(public_key := str(local.public_key)),
             public_key_since=datetime.fromtimestamp(record.wireguard_key_since, UTC)
             if record.wireguard_key_since
             else None,
             rotated_for=record.wireguard_key_token,
             next_public_key=self._next_key if self._next_key != public_key else "",
-            endpoint=str(identity.endpoint),
+            endpoint=str(local.endpoint),
             backend=node.backend.kind.value,
-            interface=identity.interface,
-            mtu=identity.mtu,
+            interface=local.config.interface,
+            mtu=local.config.mtu,
             agent_version=version("wgmesh"),
             refused_routes=tuple(str(refusal) for refusal in node.beyond.rejected[:MAX_NAMED]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
-            secret_ids=tuple(id_.hex() for id_ in node.preshared.ids),
+            secret_ids=tuple(id_.hex() for id_ in local.secret_ids),
             metrics_problem=self._unserved(),
             ready=joined,
             ready_reason="Joined" if joined else "Alone",

@@ -8,7 +8,9 @@ import asyncio
 class Signal:
     """A counter that can be waited on; many changes while nobody looks are one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *notified: Signal) -> None:
+        """`notified`: other signals that every change of this one is a change of, too."""
+        self._notified = notified
         self.generation = 0
         self._bumped = asyncio.Event()
 
@@ -16,6 +18,8 @@ class Signal:
         self.generation += 1
         self._bumped.set()
         self._bumped = asyncio.Event()
+        for signal in self._notified:
+            signal.notify()
 
     async def wait_after(self, generation: int, timeout_seconds: float | None = None) -> bool:
         """Waits for a change later than `generation`; False if the time ran out."""

@@ -13,13 +13,22 @@ from wgmesh_agent.state.store import StateStore
 
 
 class MeshRecordStore:
-    """`value` is what is so now; `persist` may be called from the loop or a thread."""
+    """The one in use; `persist` may be called from the loop or a thread."""
 
     def __init__(self, folder: StateStore, value: MeshRecord, keys: KeyPolicy) -> None:
-        self.value = value
+        self._value = value
         self._keys = keys
         self._folder = folder
         self._writing = threading.Lock()
+
+    @property
+    def value(self) -> MeshRecord:
+        """What is so now."""
+        return self._value
+
+    def set(self, value: MeshRecord) -> None:
+        """Visible at once; durable with the next `persist`."""
+        self._value = value
 
     def persist(self) -> None:
         """Whoever writes last writes what is so then. Raises OSError."""
@@ -33,11 +42,11 @@ class MeshRecordStore:
 
     def replace(self, value: MeshRecord) -> None:
         """Raises OSError; nothing has changed then."""
-        before, self.value = self.value, value
+        before, self._value = self._value, value
         try:
             self.persist()
         except OSError:
-            self.value = before
+            self._value = before
             raise
 
     def persist_keyring(self, keys: tuple[bytes, ...]) -> None:

@@ -7,10 +7,12 @@ import random
 import tracemalloc
 from ipaddress import ip_address, ip_network
 
+from tests.unit.local import LocalClaim
+
 from wgmesh_agent.mesh.discovery.candidate_selector import CandidateSelector
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.endpoint_flaps import EndpointFlapDetector
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.agent import gossip_joiner
 from wgmesh_agent.agent.gossip_joiner import GossipJoiner
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device, IPAddress

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from tests.unit import factories
 from tests.unit.factories import mesh_record
+from tests.unit.local import local_node
 from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.agent.session import Session, SessionStart
@@ -25,7 +26,7 @@ from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_agent.mesh.join.port_binding import Serving
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
@@ -34,7 +35,7 @@ from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, Network
+from wgmesh_agent.wireguard.model import Device, Endpoint
 from wgmesh_api.certificates import (
     CertificateAuthority,
     cert_to_pem,
@@ -249,12 +250,12 @@ class SessionGround:
             bootstrap=bootstrap,
             requires_admission=requires_admission,
         )
-        self.ledger = Ledger(LocalClaim(OWN, OWN_KEY.public(), record.addresses, record.ranges))
-        self.gossip = Gossip()
         self.changes = Signal()
+        self.local = local_node(record, OWN_KEY, changed=self.changes, secret_ids=(b"aaaa",))
+        self.ledger = Ledger(self.local)
+        self.gossip = Gossip()
         self.links: dict[str, LinkState] = {}
         self.moved: list[SessionStart] = []
-        self.announced: list[tuple[Network, ...]] = []
         self.hinted: list[tuple[PublicKey, Endpoint]] = []
         refusals = RejectionLog()
         admissions = AdmissionService(record, None, None, self.ledger, refusals, policy)
@@ -270,12 +271,7 @@ class SessionGround:
         self.leave_requested = asyncio.Event()
         node = SimpleNamespace(
             record=record,
-            identity=SimpleNamespace(
-                private_key=OWN_KEY,
-                endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
-                interface="wgblue",
-                mtu=1420,
-            ),
+            local=self.local,
             ledger=self.ledger,
             gossip=self.gossip,
             membership=self.membership,
@@ -286,12 +282,12 @@ class SessionGround:
             tasks=SimpleNamespace(components=frozenset, down=dict, restarts={}),
             paths=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
             relaying=SimpleNamespace(relays_in_use=dict),
-            preshared=SimpleNamespace(ids=(b"aaaa",), is_protected=lambda device, key: False),
+            preshared=SimpleNamespace(is_protected=lambda device, key: False),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
             is_isolated=lambda: not self.gossip.table,
             device=self._device,
-            beyond=SimpleNamespace(rejected=(), set_advertised=self.announced.append),
+            beyond=SimpleNamespace(rejected=()),
         )
         session = SimpleNamespace(
             node=node,

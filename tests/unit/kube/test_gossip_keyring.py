@@ -150,7 +150,7 @@ def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_p
     assert stored.gossip_keys == (NEW, OLD)
     assert stored.gossip_keys_since > 100
     ahead = 2**40
-    kept.value = replace(kept.value, gossip_keys_since=ahead)
+    kept.set(replace(kept.value, gossip_keys_since=ahead))
     kept.persist_keyring((OLD, NEW))
     assert kept.value.gossip_keys_since == ahead + 1
     kept.persist_keyring((NEW, OLD))

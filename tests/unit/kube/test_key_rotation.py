@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.factories import mesh_record
+from tests.unit.local import CONFIG, ENDPOINT, MemoryRecords
 
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.kube.key_rotation import RETRY_SECONDS, KeyRotationController
@@ -22,11 +24,15 @@ from wgmesh_agent.kube.key_rotation_schedule import (
     next_rotation,
 )
 from wgmesh_agent.kube.roster_cache import RosterCache
+from wgmesh_agent.mesh.membership.local_node import LocalNode
+from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_api.roster import token_id
 
 HOUR = 3600.0
+KEY = PrivateKey.generate(os.urandom)
 NODES = [f"n{number}" for number in range(200)]
 
 
@@ -80,34 +86,29 @@ def test_the_sooner_of_the_two_counts(interval: float, asked: float, count: int)
     assert both == min(time for time in alone if time is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    local: LocalNode
+
+    @property
+    def record(self) -> MeshRecord:
+        return self.local.record
+
+
 class Ground:
     """One node, its roster, and a clock."""
 
     def __init__(self, *, since: int = 1000, interval: float | None = None) -> None:
-        self.now, self.rotated, self.saved = 2000.0, list[float](), 0
+        self.now, self.rotated = 2000.0, list[float]()
         self.fault: RotationFailed | None = None
         self.mesh = SimpleNamespace(wireguard_key_seconds=interval, wireguard_key_token="")
         view = SimpleNamespace(mesh=self.mesh, nodes={"a": 1, "b": 2, "c": 3}, changes=Signal())
         record = replace(mesh_record(node="n1"), joined_unix=700, wireguard_key_since=since)
-        self.kept = SimpleNamespace(value=record, persist=self._save)
+        self.records = MemoryRecords(record)
+        self.local = LocalNode(CONFIG, self.records, KEY, ENDPOINT, Signal())
         rotations = SimpleNamespace(rotate_wireguard_key=self._rotate)
-        self.session = cast(Session, SimpleNamespace(node=self._node(), rotations=rotations))
+        self.session = cast(Session, SimpleNamespace(node=Node(self.local), rotations=rotations))
         self.rekeying = KeyRotationController(cast(RosterCache, view), now_unix=lambda: self.now)
-
-    def _node(self) -> Any:
-        ground = self
-
-        class Node:
-            kept, changes = ground.kept, Signal()
-
-            @property
-            def record(self) -> Any:
-                return ground.kept.value
-
-        return Node()
-
-    def _save(self) -> None:
-        self.saved += 1
 
     async def _rotate(self) -> str:
         if self.fault is not None:
@@ -128,7 +129,7 @@ async def test_a_new_value_of_the_annotation_is_one_new_key() -> None:
     await ground.look(3 * SPREAD_SECONDS_PER_MEMBER)
     await ground.look(HOUR)
     assert len(ground.rotated) == 1
-    assert ground.kept.value.wireguard_key_token == token_id("1")
+    assert ground.local.record.wireguard_key_token == token_id("1")
     ground.mesh.wireguard_key_token = "2"
     await ground.look()
     await ground.look(3 * SPREAD_SECONDS_PER_MEMBER)
@@ -141,11 +142,11 @@ async def test_what_was_asked_for_before_a_node_came_is_not_asked_of_it() -> Non
     for _ in range(3):
         await ground.look(HOUR)
     assert ground.rotated == []
-    assert (ground.kept.value.wireguard_key_since, ground.kept.value.wireguard_key_token) == (
+    assert (ground.local.record.wireguard_key_since, ground.local.record.wireguard_key_token) == (
         700,
         token_id("1"),
     )
-    assert ground.saved == 1
+    assert ground.records.kept == ground.local.record
 
 
 async def test_a_schedule_goes_on_from_the_last_key() -> None:

@@ -48,7 +48,7 @@ from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.membership.admission_record import Signer
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.local_node import Identity as NodeSelf
+from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.policy import (
     CLOSED,
     STALE_ROSTER_SECONDS,
@@ -109,8 +109,10 @@ class Ground:
             return endpoint
 
         return MeshNode(
+            NodeConfig("wgblue", 54540, 1420),
             record,
-            NodeSelf(OWN_KEY, 54540, endpoint, 1420, "wgblue"),
+            OWN_KEY,
+            endpoint,
             StateStore(self._folder, "blue"),
             SelectedBackend(BackendKind.KERNEL, "a test"),
             replace(standalone(), membership=membership, keys=keys or standalone().keys),

@@ -385,7 +385,7 @@ async def test_the_roster_says_which_networks_are_behind_whom(ground: Ground) ->
     bound = ground.session.ledger.by_name("beta")
     assert bound is not None
     assert bound.claim.routes == (site,)
-    assert ground.session.announced[-1] == (own,)
+    assert ground.session.local.routes == (own,)
     ground.api.put(node_body("beta", 2, key=public_key(2)))
     await ground.look()
     bound = ground.session.ledger.by_name("beta")

@@ -11,10 +11,11 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
+from tests.unit.local import LocalClaim, Tunnels
 
 from wgmesh_agent.mesh.dataplane.reconciler import INTERVAL_SECONDS, Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.probing import liveness, path_mtu, service
 from wgmesh_agent.mesh.probing.liveness import MAX_PROBES_PER_SECOND, LivenessProber
 from wgmesh_agent.mesh.probing.service import MAX_PROBE_BYTES, ProbeService
@@ -182,7 +183,9 @@ class Ground:
         spec = InterfaceSpec("wg0", (ip_interface(OWN),), ranges, 1420)
         self.backend = MemoryBackend("wg0", time.time)
         self.ages: list[float] = []
-        self.reconciler = Reconciler(self.backend, lambda: spec, own_key, 54540, ledger, shape=self._shape)
+        self.reconciler = Reconciler(
+            self.backend, lambda: spec, Tunnels(own_key), Signal(), ledger, shape=self._shape
+        )
 
     def _shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         self.ages += [now_unix - peer.last_handshake for peer in actual.peers.values()]

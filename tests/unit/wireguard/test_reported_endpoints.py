@@ -9,9 +9,10 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.wireguard import genl, uapi
 from wgmesh_agent.wireguard.diff import SetPeer
 from wgmesh_agent.wireguard.keys import PublicKey

@@ -7,6 +7,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -38,6 +39,22 @@ DRAIN_SECONDS = 0.05
 """For packets that were on their way to a peer when its ranges went to another."""
 
 
+class TunnelSettings(Protocol):
+    """What of this node its interface holds; `LocalNode` is one."""
+
+    @property
+    def private_key(self) -> PrivateKey:
+        """The one in use."""
+
+    @property
+    def listen_port(self) -> int:
+        """WireGuard's."""
+
+    @property
+    def keepalive_seconds(self) -> int | None:
+        """Of all peers; None: those that are there stay."""
+
+
 class Reconciler:
     """One task owns the back end; everyone else pokes it or reads through it."""
 
@@ -45,12 +62,11 @@ class Reconciler:
         self,
         backend: Backend,
         spec: Callable[[], InterfaceSpec],
-        private_key: PrivateKey,
-        listen_port: int,
+        local: TunnelSettings,
+        requested: Signal,
         ledger: Ledger,
         *,
         ages: HandshakeAges | None = None,
-        keepalive_seconds: int | None = None,
         routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
         shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
             desired
@@ -60,6 +76,7 @@ class Reconciler:
     ) -> None:
         """
         Args:
+            requested: when the device may have to be another; `poke` notifies it.
             ages: of handshakes, with what is remembered of the wall clock.
             routes: the networks behind peers, by key.
             shape: what to make of the desired device, given what the device holds and unix seconds.
@@ -69,14 +86,12 @@ class Reconciler:
         self._routes = routes
         self._backend = backend
         self._spec = spec
-        self._key = private_key
-        self._public = private_key.public()
-        self._port = listen_port
+        self._local = local
+        self._public = local.private_key.public()
         self._ledger = ledger
-        self.keepalive_seconds = keepalive_seconds
         self._shape = shape
         self._seen = seen
-        self._wanted = Signal()
+        self._wanted = requested
         self._lock = asyncio.Lock()
         self._asked = 0
         self._served = 0
@@ -94,11 +109,6 @@ class Reconciler:
         self.first_handshakes = HandshakeRetry(self._public)
         self._ages = ages or HandshakeAges()
         self._reminders = Reminders()
-
-    def use_key(self, private_key: PrivateKey) -> None:
-        """The interface is to have this key from the next pass on."""
-        self._key, self._public = private_key, private_key.public()
-        self.first_handshakes = HandshakeRetry(self._public)
 
     def poke(self) -> None:
         """The ledger changed: reconcile soon."""
@@ -197,7 +207,9 @@ class Reconciler:
         except BackEndError as error:
             if number_of(error) != errno.EADDRINUSE:
                 raise
-            fault = await asyncio.to_thread(taken, self._port, ("udp",), "-listen-port, spec.wireguard.port")
+            fault = await asyncio.to_thread(
+                taken, self._local.listen_port, ("udp",), "-listen-port, spec.wireguard.port"
+            )
             raise BackEndError(str(fault.strerror)) from error
 
     async def _reconcile(self, *, check_interface: bool) -> Device:
@@ -207,6 +219,7 @@ class Reconciler:
             if self._served >= ticket and self._device is not None:
                 return self._device
             served, self._looked = self._asked, None
+            self._follow_key()
             spec = self._spec()
             found_changed: list[str] = []
             self._checked = check_interface or self._check_wanted or spec != self._opened
@@ -254,11 +267,18 @@ class Reconciler:
         await self._trigger(created)
         return device
 
+    def _follow_key(self) -> None:
+        public = self._local.private_key.public()
+        if public != self._public:
+            self._public, self.first_handshakes = public, HandshakeRetry(public)
+
     def _desired(
         self, bindings: Sequence[Binding], routes: Mapping[PublicKey, Sequence[Network]]
     ) -> DesiredDevice:
-        keepalive = self.keepalive_seconds
-        return desired_device(self._key, self._port, bindings, routes, keepalive_seconds=keepalive)
+        local = self._local
+        return desired_device(
+            local.private_key, local.listen_port, bindings, routes, keepalive_seconds=local.keepalive_seconds
+        )
 
     def _diff(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
         return diff(desired, actual, now_unix=now_unix, own_public=self._public)

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
-NAT_KEEPALIVE_SECONDS = 25
-"""Between packets that keep a translator's entry: many forget it after 30 s (RFC 4787 section 4.3 asks for 120)."""
-
 
 @dataclass(frozen=True, slots=True)
 class ObservedEndpoint:

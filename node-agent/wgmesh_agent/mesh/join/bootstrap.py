@@ -41,7 +41,7 @@ class BootstrapServer:
         self._policy = node.policies.membership
         self._server: MeshServer | None = None
         self._is_sweeping = False
-        self.registrar = Registrar(node.record.mesh, node.ledger, AddressAllocator(ranges), self)
+        self.registrar = Registrar(node.local.record.mesh, node.ledger, AddressAllocator(ranges), self)
         self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.reserve)
         node.gossip.on_query(CLAIM_QUERY, self._claims.answer)
 
@@ -49,21 +49,23 @@ class BootstrapServer:
         """Serves gRPC on `bind` (`address:port`). Raises OSError if it cannot."""
         node = self._node
         facts = MeshFacts(
-            name=node.record.mesh,
-            ranges=node.record.ranges,
-            created_unix=node.record.created_unix,
-            gossip_port=node.record.gossip_port,
-            profile=node.record.profile,
+            name=node.local.record.mesh,
+            ranges=node.local.record.ranges,
+            created_unix=node.local.record.created_unix,
+            gossip_port=node.local.record.gossip_port,
+            profile=node.local.record.profile,
         )
         service = MeshService(
             facts,
             self.registrar,
             TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
-            own=lambda: node.admissions.local_record(node.own_claim()),
+            own=lambda: node.admissions.local_record(node.local.claim()),
             vouch=node.admissions.record_for_peer,
             requires_admission=node.admissions.required,
-            gossip_keys=lambda: GossipKeys(node.record.gossip_keys, node.record.gossip_keys_since),
-            own_key=lambda: node.identity.private_key,
+            gossip_keys=lambda: GossipKeys(
+                node.local.record.gossip_keys, node.local.record.gossip_keys_since
+            ),
+            own_key=lambda: node.local.private_key,
             denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
         )
         port = int(bind.rpartition(":")[2])
@@ -102,7 +104,7 @@ class BootstrapServer:
 
     def bootstraps(self) -> tuple[str, ...]:
         others = (binding.claim.node for binding in self._node.ledger if binding.claim.bootstrap)
-        return (self._node.record.node, *others)
+        return (self._node.local.record.node, *others)
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         return self._policy.assigned_addresses(node, caller)

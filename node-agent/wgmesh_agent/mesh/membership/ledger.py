@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from typing import Protocol
 
 from wgmesh_agent.mesh.membership.admission_record import newest
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
@@ -45,21 +46,31 @@ class Rejection:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class LocalClaim:
-    """This node, as far as other members' claims may not touch it."""
+class LocalFacts(Protocol):
+    """This node, as far as other members' claims may not touch it; `LocalNode` is one."""
 
-    node: str
-    public_key: PublicKey
-    addresses: tuple[IPAddress, ...]
-    ranges: tuple[IPv4Network | IPv6Network, ...]
+    @property
+    def node(self) -> str:
+        """Its name."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The one that its tunnels use."""
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Its mesh addresses."""
+
+    @property
+    def ranges(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The mesh's."""
 
 
 class Ledger:
     """Bindings by key, name and address. Not thread-safe; every method is O(addresses of one member)."""
 
-    def __init__(self, own: LocalClaim, bindings: Iterable[Binding] = ()) -> None:
-        self.local = own
+    def __init__(self, local: LocalFacts, bindings: Iterable[Binding] = ()) -> None:
+        self.local = local
         self._by_key: dict[PublicKey, Binding] = {}
         self._by_name: dict[str, PublicKey] = {}
         self._by_address: dict[IPAddress, PublicKey] = {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.local_node import LocalNode, TagsTooLarge
 from wgmesh_agent.mesh.psk.derivation import (
     NO_SECRET,
     PSKHandshakeState,
@@ -25,39 +25,28 @@ log = structlog.get_logger()
 class PSKManager:
     """One instance a session."""
 
-    def __init__(self, source: SecretFile, ledger: Ledger) -> None:
+    def __init__(self, source: SecretFile, local: LocalNode, ledger: Ledger) -> None:
         self._source = source
+        self._local = local
         self._ledger = ledger
         self._held = source.current
         self._standings: dict[PublicKey, PSKHandshakeState] = {}
         self._keys: dict[tuple[bytes, PublicKey, PublicKey], PresharedKey] = {}
 
-    @property
-    def ids(self) -> tuple[bytes, ...]:
-        """What this node tells others that it holds, the newest first."""
-        return self._held.ids
-
-    def disable(self) -> None:
-        """Uses no secret in this session, as others cannot be told of them."""
-        self._held = SecretSet((), self._held.secrets)
-
-    async def run(self, told: Callable[[], bool]) -> None:
+    async def run(self) -> None:
         """Takes up other secrets when there are any, until it is cancelled."""
-        await self._source.run(self.replace_secrets(told))
+        await self._source.run(self.replace_secrets)
 
-    def replace_secrets(self, told: Callable[[], bool]) -> Callable[[SecretSet], bool]:
-        """Args:
-        told: tells others what this node holds now; False: it cannot, and those before stay in use.
-        """
-
-        def take(held: SecretSet) -> bool:
-            before, self._held = self._held, held
-            if told():
-                return True
+    def replace_secrets(self, held: SecretSet) -> bool:
+        """Uses these from now on; False: others cannot be told of them, and those before stay in use."""
+        before, self._held = self._held, held
+        try:
+            self._local.set_secret_ids(held.ids)
+        except TagsTooLarge as error:
             self._held = before
+            log.error("secrets cannot be told to others", why=str(error), next="set fewer tags")
             return False
-
-        return take
+        return True
 
     def observe(self, device: Device) -> None:
         """Notes what handshakes used; to be called with the device exactly as read, before anything is made of it."""
@@ -121,7 +110,7 @@ class PSKManager:
     def _preferred_secret(self, public_key: PublicKey) -> bytes:
         binding = self._ledger.by_key(public_key)
         told = binding.claim.secret_ids if binding is not None else None
-        return newest_common(self._held.ids, told or ())
+        return newest_common(self._local.secret_ids, told or ())
 
     def _secret_in_use(self, peer: Peer, own: PublicKey | None) -> bytes | None:
         """The id of the secret of the key that WireGuard has for this peer; None for a foreign key."""

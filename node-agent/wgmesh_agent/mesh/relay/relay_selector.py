@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from wgmesh_agent.mesh.membership.ledger import LocalFacts
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Network
 
@@ -39,10 +40,10 @@ class _Route:
 
 
 class RelaySelector:
-    """Which peers are relayed through whom; `now` is monotonic seconds. `own` is this node's key, which may change."""
+    """Which peers are relayed through whom; `now` is monotonic seconds."""
 
-    def __init__(self, own: PublicKey) -> None:
-        self.own = own
+    def __init__(self, local: LocalFacts) -> None:
+        self._local = local
         self._ways: dict[PublicKey, _Route] = {}
         self._bad_since: dict[PublicKey, float] = {}
         self._ask_at: dict[PublicKey, float] = {}
@@ -94,7 +95,7 @@ class RelaySelector:
             way, bad = self._ways.get(peer), self._bad_for(peer, now)
             if way is not None and bad >= GIVE_UP_SECONDS and now - way.since >= GIVE_UP_SECONDS:
                 self._direct(peer)
-            if not self.own < peer or now < self._ask_at.get(peer, 0.0):
+            if not self._local.public_key < peer or now < self._ask_at.get(peer, 0.0):
                 continue
             if way is not None and self._is_direct(way, now):
                 questions.append(RelayProposal(peer, None))

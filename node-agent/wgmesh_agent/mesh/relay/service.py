@@ -68,7 +68,7 @@ class RelayService:
         self._changes = changes
         self._device = device
         self._reconcile = reconcile
-        self._relays = RelaySelector(ledger.local.public_key)
+        self._relays = RelaySelector(ledger.local)
         self._adopted = False
         self._is_forwarding = False
         self._complaint = ""
@@ -184,7 +184,6 @@ class RelayService:
             except BackEndError as error:
                 log.debug("relays not looked at", why=str(error))
                 return []
-        self._relays.own = self._ledger.local.public_key
         questions = self._relays.update(self._links(), self._relay_keys(), device, now)
         await self._changed(before)
         return questions

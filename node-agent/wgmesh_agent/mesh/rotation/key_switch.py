@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
@@ -24,9 +23,7 @@ async def switch_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None
         BackEndError: the interface may have either key.
     """
     await asyncio.to_thread(node.folder.save_private_key, key, earlier)
-    node.identity = replace(node.identity, private_key=key)
-    node.ledger.local = replace(node.ledger.local, public_key=key.public())
-    node.reconciler.use_key(key)
+    node.local.use_key(key)
     await node.reconciler.reconcile(check_interface=False)
     trigger_handshakes(binding.claim.addresses[0] for binding in node.ledger)
 
@@ -41,7 +38,7 @@ async def confirm_key(node: MeshNode, admission: AdmissionRecord | None) -> None
         OSError: that cannot be kept; the next start asks to be admitted once more.
     """
     node.admissions.replace_local_record(admission)
-    node.kept.value = replace(node.record, admission=admission, wireguard_key_since=int(time.time()))
-    node.tags.publish()
-    await asyncio.to_thread(node.kept.persist)
+    node.local.update_record(admission=admission, wireguard_key_since=int(time.time()))
+    node.local.announce_key()
+    await asyncio.to_thread(node.local.persist)
     await asyncio.to_thread(node.folder.forget_earlier_key)

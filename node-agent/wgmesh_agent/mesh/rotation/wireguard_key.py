@@ -80,8 +80,8 @@ class WireGuardKeyRotation:
             return await self._rotate(new)
 
     async def _rotate(self, new: PrivateKey) -> str:
-        node, old = self._node, self._node.identity.private_key
-        record = node.admissions.issue(replace(node.own_claim(), public_key=new.public()))
+        node, old = self._node, self._node.local.private_key
+        record = node.admissions.issue(replace(node.local.claim(), public_key=new.public()))
         try:
             begun = await (
                 self._via_bootstrap(old, new) if record is None else self._via_proxy(old, new, record)
@@ -127,7 +127,7 @@ class WireGuardKeyRotation:
 
     async def _via_proxy(self, old: PrivateKey, new: PrivateKey, record: AdmissionRecord) -> float:
         node = self._node
-        claim = replace(node.own_claim(), public_key=new.public(), admission=record.without_certificates())
+        claim = replace(node.local.claim(), public_key=new.public(), admission=record.without_certificates())
         message = peer_message(claim).SerializeToString()
         heralds = self._proxy_candidates()
         if heralds and not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
@@ -174,7 +174,7 @@ class WireGuardKeyRotation:
         return [binding.claim for binding in self._node.ledger if binding.claim.node in alive]
 
     async def _roll_back(self, old: PrivateKey, why: str) -> None:
-        if self._node.identity.private_key == old:
+        if self._node.local.private_key == old:
             return
         log.error("WireGuard key not rotated", why=why, next="the old one is used again")
         try:
@@ -211,4 +211,4 @@ class WireGuardKeyRotation:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def _public(self) -> str:
-        return str(self._node.identity.private_key.public())
+        return str(self._node.local.private_key.public())

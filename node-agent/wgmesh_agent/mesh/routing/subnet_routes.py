@@ -10,6 +10,7 @@ import structlog
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
 from wgmesh_agent.linux.route_lookup import connected_networks, egress_interface
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.routing.route_selection import (
     LocalRoutes,
@@ -34,34 +35,23 @@ class SubnetRoutes:
         interface: str,
         ledger: Ledger,
         refusals: RejectionLog,
-        announced: tuple[Network, ...],
+        local: LocalNode,
         forwarding: IPForwarding,
         changed: Callable[[], None],
     ) -> None:
-        """
-        Args:
-            announced: the networks behind this node that the mesh gave it.
-            changed: called when `allowed_ips` answers differently for another reason than the ledger.
-        """
+        """`changed` is called when `allowed_ips` answers differently for another reason than `local` and the ledger."""
         self._interface = interface
         self._ledger = ledger
+        self._local = local
         self._refusals = refusals
         self._forwarding = forwarding
         self._changed = changed
         self._connected: tuple[Network, ...] = ()
         self._complaints: set[str] = set()
         self._known: frozenset[RouteRejection] = frozenset()
-        self.advertised = announced
         self.rejected: tuple[RouteRejection, ...] = ()
         self.installed: Mapping[PublicKey, Sequence[Network]] = {}
         """What was answered to `allowed_ips` last."""
-
-    def set_advertised(self, routes: tuple[Network, ...]) -> None:
-        """The mesh gives this node other networks than before."""
-        if routes != self.advertised:
-            log.info("routes of this node", routes=[str(route) for route in routes])
-            self.advertised = routes
-            self._changed()
 
     def allowed_ips(self) -> Mapping[PublicKey, Sequence[Network]]:
         """The routes to program by member's key. What is refused for the first time is counted and logged."""
@@ -104,7 +94,7 @@ class SubnetRoutes:
 
     def _selection(self) -> RouteSelection:
         return select_routes(
-            self._ledger, LocalRoutes(self._ledger.local.ranges, self._connected, self.advertised)
+            self._ledger, LocalRoutes(self._local.ranges, self._connected, self._local.routes)
         )
 
     async def _read_connected_networks(self) -> tuple[Network, ...]:
@@ -116,7 +106,7 @@ class SubnetRoutes:
 
     def _update_forwarding(self) -> None:
         interfaces = set()
-        for network in self.advertised:
+        for network in self._local.routes:
             try:
                 interface = egress_interface(network)
             except KernelError as error:
@@ -124,8 +114,8 @@ class SubnetRoutes:
             else:
                 if network.version == 4:
                     interfaces.add(interface)
-        self._complain(self._forwarding.why_not(self.advertised))
-        self._forward(self.advertised, interfaces)
+        self._complain(self._forwarding.why_not(self._local.routes))
+        self._forward(self._local.routes, interfaces)
 
     def _forward(self, networks: Sequence[Network], interfaces: Iterable[str]) -> None:
         try:

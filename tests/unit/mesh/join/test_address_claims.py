@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.factories import mesh_record
+from tests.unit.local import LocalClaim
 from tests.unit.mesh.membership.test_admissions import Authority, Node, claim
 from tests.unit.policies import ScriptedPolicy
 
@@ -16,7 +17,7 @@ from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.join.address_claims import ADDRESS_FREE, ADDRESS_TAKEN, AddressClaims
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_api.identity import Role

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.join import dispute_resolver
 from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver, crowded_pause_seconds
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PublicKey

@@ -6,6 +6,7 @@ import asyncio
 from ipaddress import IPv4Network, ip_address, ip_network
 
 import pytest
+from tests.unit.local import LocalClaim
 from tests.unit.mesh.join.registrar_harness import ANYONE, OWN_KEY, FakeMesh, admit, certified, key, request
 
 from wgmesh_agent.mesh.caller import Caller
@@ -13,7 +14,7 @@ from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.join.registrar import MAX_PROMISES_AN_ASKER, RESERVATION_SECONDS, Registrar
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import JoinRequest
 

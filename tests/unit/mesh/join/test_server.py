@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.unit.local import LocalClaim
 from tests.unit.mesh.join.server_harness import (
     BOOTSTRAP_KEY,
     DELETED,
@@ -35,7 +36,7 @@ from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.mesh.membership.claims import Binding
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role

@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 from tests.unit.factories import make_authority, mesh_record
+from tests.unit.local import LocalClaim
 from tests.unit.policies import ScriptedPolicy
 from tests.unit.tunnels import PlayedTunnels
 
@@ -22,7 +23,7 @@ from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, Signer
 from wgmesh_agent.mesh.membership.admissions import FIRST_PAUSE_SECONDS, AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags

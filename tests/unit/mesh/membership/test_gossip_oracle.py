@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.wireguard.keys import PublicKey
 
 OWN_ADDRESS, ADDRESS = IPv4Address("10.232.1.1"), IPv4Address("10.232.0.5")

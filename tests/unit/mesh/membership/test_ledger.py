@@ -9,12 +9,12 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import (
     MAX_ENDPOINTS,
     Ledger,
-    LocalClaim,
     RejectionReason,
     usable_endpoint,
     usable_host,
@@ -119,8 +119,8 @@ def test_an_endpoint_nobody_can_reach_is_no_candidate(ledger: Ledger, address: s
     assert binding.claim.endpoints == ()
 
 
-def test_a_part_of_the_bound_addresses_is_no_contradiction(ledger: Ledger) -> None:
-    ledger.local = replace(ledger.local, ranges=(RANGE, ip_network("fd00::/64")))
+def test_a_part_of_the_bound_addresses_is_no_contradiction() -> None:
+    ledger = Ledger(LocalClaim("me", OWN_KEY, (ip_address("10.232.1.1"),), (RANGE, ip_network("fd00::/64"))))
     both = replace(claim(1), addresses=(ip_address("10.232.0.1"), ip_address("fd00::1")))
     assert ledger.accept(both, Origin.PEERS, 1.0) is None
     assert ledger.accept(claim(1), Origin.GOSSIP, 2.0) is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+from tests.unit.local import LocalClaim
+
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.wireguard.keys import PublicKey
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from tests.unit.factories import mesh_record
+from tests.unit.local import LocalClaim
 from tests.unit.policies import ScriptedPolicy
 from tests.unit.tunnels import PlayedTunnels
 
@@ -15,7 +16,7 @@ from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from tests.unit.factories import mesh_record
+from tests.unit.local import local_node
 from tests.unit.mesh.join.bundle_fixtures import bundle_bytes, make_authority
 
 from wgmesh_agent.agent.launch import secrets_of
+from wgmesh_agent.gossip.wire.tags import MAX_META_BYTES, encode_tags
 from wgmesh_agent.mesh.dataplane.desired_device import desired_device
 from wgmesh_agent.mesh.join.bundle import read_bundle
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.psk.derivation import FALL_BACK_AFTER_SECONDS, MeshSecret, SecretSet
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_file, from_mount, read_file
 from wgmesh_agent.mesh.psk.service import PSKManager
@@ -42,10 +44,12 @@ class Ground:
         self.given = secrets
         self.own = OWN
         self.source = SecretFile(lambda: self.given)
-        self.ledger = Ledger(
-            LocalClaim("n9", OWN.public(), (ip_address("10.232.0.9"),), (ip_network("10.232.0.0/16"),))
+        record = mesh_record(
+            node="n9", addresses=(ip_address("10.232.0.9"),), ranges=(ip_network("10.232.0.0/16"),)
         )
-        self.preshared = PSKManager(self.source, self.ledger)
+        self.local = local_node(record, OWN, secret_ids=self.source.current.ids)
+        self.ledger = Ledger(self.local)
+        self.preshared = PSKManager(self.source, self.local, self.ledger)
         self.device = Device("wgblue", OWN.public())
         self.now = NOW
         self.jitter = 0.0001
@@ -89,9 +93,9 @@ class Ground:
     def protects(self) -> bool:
         return self.preshared.is_protected(self.device, PEER)
 
-    async def give(self, *secrets: MeshSecret, told: Callable[[], bool] = lambda: True) -> None:
+    async def give(self, *secrets: MeshSecret) -> None:
         self.given = secrets
-        await self.source.poll(self.preshared.replace_secrets(told))
+        await self.source.poll(self.preshared.replace_secrets)
 
 
 def pair(secret: MeshSecret) -> PresharedKey:
@@ -121,7 +125,7 @@ async def test_secrets_come_are_replaced_and_go_while_the_peer_stays() -> None:
         assert ground.reconcile() == [SetPeer(PEER, preshared_key=wanted)]
         assert ground.key == wanted
         assert ground.device.peers[PEER].last_handshake == NOW
-        assert ground.preshared.ids == tuple(secret.id for secret in told)
+        assert ground.local.secret_ids == tuple(secret.id for secret in told)
 
 
 async def test_a_link_is_protected_from_the_handshake_on_that_had_the_key() -> None:
@@ -204,13 +208,14 @@ async def test_secrets_that_others_cannot_be_told_of_are_not_used() -> None:
     ground = Ground(OLD)
     ground.tells(OLD, NEW)
     ground.reconcile()
-    await ground.give(NEW, told=lambda: False)
+    room = MAX_META_BYTES - len(encode_tags(ground.local.tags()))
+    ground.local.set_user_tags({"large": "x" * (room - len("large") - 4)})
+    await ground.give(NEW, OLD)
     assert ground.reconcile() == []
-    assert ground.preshared.ids == ground.source.current.ids == (OLD.id,)
+    assert ground.local.secret_ids == ground.source.current.ids == (OLD.id,)
+    ground.local.set_user_tags({})
     await ground.give(NEW)
     assert [change.preshared_key for change in ground.reconcile()] == [pair(NEW)]
-    ground.preshared.disable()
-    assert not ground.preshared.ids
 
 
 class TestFile:

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.relay.relay_selector import (
     DIRECT_VALID_SECONDS,
@@ -44,7 +45,7 @@ def device(received: int = 0) -> Device:
 
 
 def relayed(now: float = 0.0) -> RelaySelector:
-    found = RelaySelector(A)
+    found = RelaySelector(LocalClaim("me", A, (), ()))
     found.confirm(RelayProposal(B, R), now)
     return found
 
@@ -61,28 +62,30 @@ def asked(
 
 
 def test_a_path_that_works_is_left_alone() -> None:
-    assert asked(RelaySelector(A), WORKING, 100) == []
+    assert asked(RelaySelector(LocalClaim("me", A, (), ())), WORKING, 100) == []
 
 
 def test_a_dead_path_is_given_time_and_then_a_relay_is_asked_for() -> None:
-    relays = RelaySelector(A)
+    relays = RelaySelector(LocalClaim("me", A, (), ()))
     assert asked(relays, DEAD, RELAY_AFTER_SECONDS - 1) == []
     assert asked(relays, DEAD, 0, RELAY_AFTER_SECONDS) == [RelayProposal(B, R)]
     assert relays.relays_in_use() == {}
 
 
 def test_another_relay_is_asked_for_where_the_first_does_not_agree() -> None:
-    questions = asked(RelaySelector(A), DEAD, RELAY_AFTER_SECONDS + 2 * PROPOSE_INTERVAL_SECONDS)
+    questions = asked(
+        RelaySelector(LocalClaim("me", A, (), ())), DEAD, RELAY_AFTER_SECONDS + 2 * PROPOSE_INTERVAL_SECONDS
+    )
     assert questions == [RelayProposal(B, R), RelayProposal(B, S), RelayProposal(B, R)]
 
 
 def test_of_two_ends_only_the_lower_key_asks() -> None:
-    assert asked(RelaySelector(B), {A: False, R: True}, 100) == []
+    assert asked(RelaySelector(LocalClaim("me", B, (), ())), {A: False, R: True}, 100) == []
 
 
 @pytest.mark.parametrize("links", [{B: False, R: False}, {B: False}, {B: False, R: False, S: False}])
 def test_nobody_is_asked_who_has_no_working_path(links: dict[PublicKey, bool]) -> None:
-    assert asked(RelaySelector(A), links, 60) == []
+    assert asked(RelaySelector(LocalClaim("me", A, (), ())), links, 60) == []
 
 
 @pytest.mark.parametrize(
@@ -101,13 +104,13 @@ def test_nobody_is_asked_who_has_no_working_path(links: dict[PublicKey, bool]) -
 def test_the_other_end_agrees_only_to_what_it_would_do_itself(
     links: dict[PublicKey, bool], relay: PublicKey | None, agrees: bool
 ) -> None:
-    relays = RelaySelector(A)
+    relays = RelaySelector(LocalClaim("me", A, (), ()))
     assert relays.accepts(RelayProposal(B, relay), links, [R, S, B], 0.0) is agrees
     assert relays.relays_in_use() == ({B: relay} if agrees and relay else {})
 
 
 def test_a_relay_that_is_relayed_itself_relays_nobody() -> None:
-    relays = RelaySelector(A)
+    relays = RelaySelector(LocalClaim("me", A, (), ()))
     relays.confirm(RelayProposal(R, S), 0.0)
     assert not relays.accepts(RelayProposal(B, R), DEAD, [R, S], 0.0)
     assert RelayProposal(B, R) not in asked(relays, DEAD, 30)
@@ -136,7 +139,7 @@ def test_a_relay_that_is_no_member_any_more_gives_the_addresses_back() -> None:
 
 
 def test_when_both_ends_hear_the_tunnel_itself_again_it_is_taken() -> None:
-    end, other = relayed(), RelaySelector(B)
+    end, other = relayed(), RelaySelector(LocalClaim("me", B, (), ()))
     other.confirm(RelayProposal(A, R), 0.0)
     assert end.update(WORKING, [R], device(received=100), 10.0) == []
     back = end.update(WORKING, [R], device(received=200), 11.0)
@@ -172,7 +175,7 @@ def test_a_relayed_peer_is_untaken_until_its_own_tunnel_is_heard_and_when_it_is_
 
 
 def test_a_silent_relay_is_changed_by_one_end_and_let_go_by_both() -> None:
-    lower, higher = relayed(), RelaySelector(B)
+    lower, higher = relayed(), RelaySelector(LocalClaim("me", B, (), ()))
     higher.confirm(RelayProposal(A, R), 0.0)
     assert RelayProposal(B, S) in asked(lower, DEAD, 2 * RELAY_AFTER_SECONDS + PROPOSE_INTERVAL_SECONDS)
     for step in range(int(GIVE_UP_SECONDS) + 2):
@@ -188,7 +191,7 @@ def test_what_an_earlier_process_agreed_is_taken_up() -> None:
         diff(relayed().refine(wanted), device(), now_unix=0.0, own_public=OWN.public()),
         now_unix=0.0,
     )
-    found = RelaySelector(A)
+    found = RelaySelector(LocalClaim("me", A, (), ()))
     found.restore_from_device(wanted, actual, 0.0)
     assert found.relays_in_use() == {B: R}
     assert diff(found.refine(wanted), actual, now_unix=0.0, own_public=OWN.public()) == ()
@@ -197,7 +200,7 @@ def test_what_an_earlier_process_agreed_is_taken_up() -> None:
 def test_nothing_is_taken_up_where_nothing_was_relayed() -> None:
     wanted = desired(B, R)
     actual = apply(device(), diff(wanted, device(), now_unix=0.0, own_public=OWN.public()), now_unix=0.0)
-    found = RelaySelector(A)
+    found = RelaySelector(LocalClaim("me", A, (), ()))
     found.restore_from_device(wanted, actual, 0.0)
     assert found.relays_in_use() == {}
     found.restore_from_device(wanted, device(), 0.0)
@@ -211,7 +214,7 @@ def test_nothing_is_taken_up_where_nothing_was_relayed() -> None:
 def test_whatever_is_agreed_no_address_stands_at_two_peers_or_gets_lost(
     agreements: list[tuple[PublicKey, PublicKey | None]], bound: set[PublicKey]
 ) -> None:
-    relays = RelaySelector(A)
+    relays = RelaySelector(LocalClaim("me", A, (), ()))
     links = dict.fromkeys(KEYS[1:3], False) | dict.fromkeys(KEYS[3:], True)
     for number, (peer, relay) in enumerate(agreements):
         relays.accepts(RelayProposal(peer, relay), links, KEYS[1:], float(number))

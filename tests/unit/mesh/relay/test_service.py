@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.local import LocalClaim
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.mesh.relay.relay_selector import RelayProposal

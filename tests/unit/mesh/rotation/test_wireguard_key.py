@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,14 +13,14 @@ from typing import Any, cast
 import pytest
 from tests.unit.factories import mesh_record
 from tests.unit.kube.harness import claim
+from tests.unit.local import local_node
 
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.aio.node import QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
 from wgmesh_agent.mesh.membership.claims import Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
-from wgmesh_agent.mesh.membership.local_node import Identity
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.rotation import key_switch
 from wgmesh_agent.mesh.rotation import wireguard_key as module
 from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, REJECTED
@@ -31,7 +30,7 @@ from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
+from wgmesh_agent.wireguard.model import Device, Peer
 
 OLD = PrivateKey.generate(os.urandom)
 A, B = HostPort("192.0.2.1", 5000), HostPort("192.0.2.2", 5000)
@@ -44,9 +43,8 @@ class Node:
         self.folder = StateStore(folder, "blue")
         self.folder.save_private_key(OLD, None)
         self.record = mesh_record(node="alpha")
-        self.kept = SimpleNamespace(value=self.record, persist=lambda: None)
-        self.identity = Identity(OLD, 54540, Endpoint(ip_address("192.0.2.1"), 54540), 1420, "wgblue")
-        self.ledger = Ledger(LocalClaim("alpha", OLD.public(), self.record.addresses, self.record.ranges))
+        self.local = local_node(self.record, OLD)
+        self.ledger = Ledger(self.local)
         self.beta = claim("beta", 7)
         self.known_to_mesh = OLD.public()
         self.steps: list[str] = []
@@ -54,33 +52,24 @@ class Node:
         self.herald = AGREED
         self.refusals = 0
         self.failing = 0
-        self.told: list[dict[str, str]] = []
         self.admissions = SimpleNamespace(
             required=True, issue=self._issue, replace_local_record=lambda record: None
         )
         self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
-        self.reconciler = SimpleNamespace(
-            use_key=lambda key: None, reconcile=self._reconcile, poke=lambda: None
-        )
-        self.tags = SimpleNamespace(
-            publish=lambda: self.told.append({"_pk": str(self.identity.private_key.public())})
-        )
+        self.reconciler = SimpleNamespace(reconcile=self._reconcile, poke=lambda: None)
 
     def bind(self) -> None:
         assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
-
-    def own_claim(self) -> Any:
-        return claim("alpha", 1)
 
     def members(self) -> list[Any]:
         return [SimpleNamespace(name="beta", status=MemberStatus.ALIVE)]
 
     async def device(self) -> Device:
-        shaken = time.time() + 1 if self.known_to_mesh == self.identity.private_key.public() else 1.0
+        shaken = time.time() + 1 if self.known_to_mesh == self.local.private_key.public() else 1.0
         return Device("wg", peers={self.beta.public_key: Peer(self.beta.public_key, last_handshake=shaken)})
 
     async def _reconcile(self, *, check_interface: bool) -> None:
-        self.steps.append("old key" if self.identity.private_key == OLD else "new key")
+        self.steps.append("old key" if self.local.private_key == OLD else "new key")
         if self.failing:
             self.failing -= 1
             raise BackEndError("no such device")
@@ -156,11 +145,11 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
 
 async def test_the_new_key_is_used_before_it_is_admitted(ground: Ground) -> None:
     said = await ground.rotation.rotate()
-    new = ground.node.identity.private_key
+    new = ground.node.local.private_key
     assert ground.node.steps == ["told", "new key", "knock 1", "join 192.0.2.1"]
     assert said == f"1 of 1 tunnels use the new WireGuard key {new.public()}"
     assert ground.on_disk == (new, None)
-    assert ground.node.told == [{"_pk": str(new.public())}]
+    assert ground.node.local.tags()["_pk"] == str(new.public())
 
 
 async def test_nothing_changes_where_nobody_begins(ground: Ground) -> None:
@@ -190,8 +179,8 @@ async def test_an_answer_that_got_lost_is_asked_for_again(ground: Ground) -> Non
 async def test_one_that_was_admitted_and_hears_nothing_of_it_stays_with_the_new_key(ground: Ground) -> None:
     ground.answers = [JoinUnreachable("reset")]
     assert "1 of 1" in await ground.rotation.rotate()
-    assert ground.on_disk == (ground.node.identity.private_key, None)
-    assert ground.node.identity.private_key != OLD
+    assert ground.on_disk == (ground.node.local.private_key, None)
+    assert ground.node.local.private_key != OLD
 
 
 async def test_the_key_before_is_kept_until_the_mesh_has_accepted_the_new_one(ground: Ground) -> None:
@@ -201,11 +190,12 @@ async def test_the_key_before_is_kept_until_the_mesh_has_accepted_the_new_one(gr
     async def look(*arguments: Any) -> JoinResult:
         admitted = await enter(*arguments)
         seen.append(ground.on_disk)
+        assert ground.node.local.tags()["_pk"] == str(OLD.public())
         return admitted
 
     ground.rotation = WireGuardKeyRotation(cast(MeshNode, ground.node), ground.keys, lambda: [A], look)
     await ground.rotation.rotate()
-    assert seen == [(ground.node.identity.private_key, OLD)]
+    assert seen == [(ground.node.local.private_key, OLD)]
 
 
 async def test_an_interface_that_refuses_the_key_is_given_the_old_one(ground: Ground) -> None:
@@ -224,7 +214,7 @@ async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Grou
 
     async def known(*, check_interface: bool) -> None:
         await reconcile(check_interface=check_interface)
-        ground.node.known_to_mesh = ground.node.identity.private_key.public()
+        ground.node.known_to_mesh = ground.node.local.private_key.public()
 
     ground.node.reconciler.reconcile = known
     await ground.rotation.rotate()
