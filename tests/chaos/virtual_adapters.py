@@ -39,7 +39,6 @@ from wgmesh_agent.linux import ip_forwarding
 from wgmesh_agent.linux.route_lookup import UnderlayRoute
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.dataplane import handshake_trigger, interface_watch
-from wgmesh_agent.mesh.discovery import endpoint_monitor
 from wgmesh_agent.mesh.discovery import service as paths
 from wgmesh_agent.mesh.join import bootstrap, client, joiner, start_conditions
 from wgmesh_agent.mesh.join.server import MeshService
@@ -237,8 +236,11 @@ async def _resolve(host: str, _port: int) -> list[IPAddress]:
     return [ip_address(host)]
 
 
-async def _interfaces() -> list[tuple[str, IPAddress]]:
-    return [("eth0", current().machine.endpoint.address)]
+class _Interfaces:
+    async def reachable(self) -> list[tuple[str, IPAddress]]:
+        return [("eth0", current().machine.endpoint.address)]
+
+    candidates = reachable
 
 
 async def _no_networks(**_: object) -> tuple[()]:
@@ -296,8 +298,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield interface_watch, "interface_news", _nothing_changes
     yield node, "MSSClamp", _Clamping
     yield subnet_routes, "connected_networks", _no_networks
-    yield endpoint_monitor, "reachable_addresses", _interfaces
-    yield endpoint_monitor, "candidate_addresses", _interfaces
+    yield node, "InterfaceAddresses", _Interfaces
     yield prober, "lookup_route", _route
     no_rules = {
         "is_restricted": lambda _: False,

@@ -22,6 +22,7 @@ from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.linux.address_monitor import host_changes
 from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
+from wgmesh_agent.linux.interface_addresses import InterfaceAddresses
 from wgmesh_agent.linux.ip_forwarding import IPForwarding
 from wgmesh_agent.linux.port_owner import needing
 from wgmesh_agent.mesh.credentials import Credentials
@@ -30,7 +31,7 @@ from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
 from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY
-from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint
+from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
 from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.admissions import (
@@ -42,8 +43,8 @@ from wgmesh_agent.mesh.membership.announcements import ANNOUNCEMENT_EVENT, annou
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetector
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
-from wgmesh_agent.mesh.membership.ledger import Ledger, usable_endpoints
-from wgmesh_agent.mesh.membership.local_node import LocalNode, NodeConfig, TagsTooLarge
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.local_node import LocalNode, NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
@@ -55,6 +56,7 @@ from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY, Announce
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.runtime.debounced_writer import DebouncedWriter, snapshot_interval_seconds
 from wgmesh_agent.runtime.gc_tuning import collect_regularly
 from wgmesh_agent.runtime.supervisor import Run, Supervisor
@@ -105,6 +107,9 @@ class MeshNode:
         self.policies = policies
         self.changes, device_requested = Signal(), Signal()
         ledger_changed = Signal(device_requested, self.changes)
+        endpoint_news = Signal()
+        suspect = Signal(endpoint_news)
+        self.addresses = LocalAddresses(InterfaceAddresses(), endpoint_news)
         self.backend = choice.backend(
             config.interface,
             on_restarted=device_requested.notify,
@@ -182,13 +187,6 @@ class MeshNode:
             self.membership.unknown_to_gossip,
             self.reconciler.read,
         )
-        self.location = EndpointMonitor(
-            locate,
-            self._seen_by_others,
-            lambda: len(self.ledger),
-            self._publish,
-            given=config.endpoint_is_fixed,
-        )
         self.relaying = RelayService(
             config.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
             self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
@@ -196,9 +194,18 @@ class MeshNode:
         self.paths = EndpointDiscovery(
             self.gossip, self.ledger, self.prober, self.refusals,
             lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
-            self._own_endpoints, lambda: local.endpoint, self.location.invalidate, lambda: self.location.known,
-            self.relaying.untaken,
+            local, self.addresses, suspect, self.relaying.untaken,
         )  # fmt: skip
+        self.location = EndpointMonitor(
+            local,
+            self.addresses,
+            self.paths,
+            self.ledger,
+            locate,
+            SystemClock(),
+            news=endpoint_news,
+            suspect=suspect,
+        )
         self.gossip.on_query(WHERE_QUERY, self.paths.answer_query)
         self.gossip.on_query(RELAY_QUERY, self.relaying.answer_query)
         self.gossip.on_query(
@@ -402,33 +409,8 @@ class MeshNode:
                 log.info("this machine lost an address")
                 self.reconciler.source_address_lost()
             if change.addresses or change.routes:
-                self.location.addresses_changed()
+                self.addresses.invalidate()
                 await self.reconciler.network_changed()
-
-    async def _seen_by_others(self) -> list[Endpoint]:
-        learned, _ = await self.paths.observed_endpoints(self.record.node)
-        return learned
-
-    async def _own_endpoints(self) -> list[Endpoint]:
-        port = self.local.listen_port
-        found = [self.local.endpoint, *(Endpoint(one, port) for one in await self.location.candidates())]
-        return list(usable_endpoints(found, self.record.ranges))
-
-    def _publish(self, outside: ObservedEndpoint) -> None:
-        """Tells others where this node is from now on, and keeps a NAT's mappings open if there is one."""
-        local = self.local
-        if outside.behind_nat is not None and outside.behind_nat != local.behind_nat:
-            log.info("behind an address translator" if outside.behind_nat else "behind no address translator",
-                     seen_at=str(outside.endpoint))  # fmt: skip
-            local.set_behind_nat(outside.behind_nat)
-        if outside.endpoint != local.endpoint:
-            log.info("reached elsewhere now", endpoint=str(outside.endpoint))
-            try:
-                local.move(outside.endpoint)
-            except TagsTooLarge as error:
-                log.error(
-                    "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
-                )
 
     async def _collect_snapshot(self) -> Callable[[], None]:
         await self.membership.mark_alive_members()

@@ -270,7 +270,7 @@ class Session:
         if not self._role.follows_address:
             return bind
         try:
-            if bind.host not in map(str, await self.node.location.local_addresses()):
+            if bind.host not in map(str, await self.node.addresses.reachable()):
                 return HostPort(str((await self._endpoint(())).address), bind.port)
         except (NoUsableEndpoint, BackEndError) as error:
             log.debug("where this node is cannot be told", why=str(error))

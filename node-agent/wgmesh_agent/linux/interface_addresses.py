@@ -69,6 +69,18 @@ async def reachable_addresses() -> list[tuple[str, IPAddress]]:
     ]
 
 
+class InterfaceAddresses:
+    """Reads the addresses of this machine, as `AddressReader` asks."""
+
+    async def reachable(self) -> list[tuple[str, IPAddress]]:
+        """As `reachable_addresses`."""
+        return await reachable_addresses()
+
+    async def candidates(self) -> list[tuple[str, IPAddress]]:
+        """As `candidate_addresses`."""
+        return await candidate_addresses()
+
+
 async def has_addresses() -> bool:
     """Whether this machine has any address that others could reach; where the kernel does not tell, it may."""
     try:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sized
+from typing import Protocol
 
 import structlog
 
-from wgmesh_agent.linux.interface_addresses import candidate_addresses, reachable_addresses
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
+from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint, detect_nat
+from wgmesh_agent.mesh.membership.local_node import LocalNode, TagsTooLarge
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
@@ -34,81 +36,49 @@ NAT_RECHECK_SECONDS = 60.0
 RECHECK_SECONDS = 300.0
 
 
+class Observers(Protocol):
+    """Members that say where they see others; `EndpointDiscovery` asks them."""
+
+    async def observed_endpoints(self, node: str) -> tuple[list[Endpoint], list[Endpoint]]:
+        """Where some of them see it, one each; and what itself says."""
+
+
 class EndpointMonitor:
     """One instance a node; `run` for as long as it does."""
 
     def __init__(
         self,
+        local: LocalNode,
+        addresses: LocalAddresses,
+        observers: Observers,
+        members: Sized,
         locate: Callable[[], Awaitable[Endpoint]],
-        seen: Callable[[], Awaitable[Sequence[Endpoint]]],
-        members: Callable[[], int],
-        publish: Callable[[ObservedEndpoint], None],
+        clock: Clock,
         *,
-        given: bool,
+        news: Signal,
+        suspect: Signal,
     ) -> None:
         """
         Args:
+            local: is moved to where others reach this node.
+            members: the more, the longer the pauses.
             locate: where this node is by its settings and routes; raises NoUsableEndpoint.
-            seen: asks some members where they see it.
-            members: how many there are.
-            publish: what to tell from now on, called whenever it may differ.
-            given: the endpoint was set, or is a STUN server's word: what others see does not change it.
+            news: this machine's addresses may be others, or `suspect` was notified.
+            suspect: a peer fell silent, which may be because a NAT before this node has changed.
         """
-        self._locate = locate
-        self._seen = seen
+        self._local = local
+        self._addresses = addresses
+        self._observers = observers
         self._members = members
-        self._publish = publish
-        self._given = given
-        self._news = Signal()
+        self._locate = locate
+        self._clock = clock
+        self._news = news
+        self._suspect = suspect
+        self._suspected = suspect.generation
         self._base: Endpoint | None = None
         self._told: Endpoint | None = None
         self._former: dict[IPAddress, float] = {}
         self._doubted = -math.inf
-        self._is_doubtful = False
-        self._addresses: Sequence[IPAddress] | None = None
-        self._candidates: Sequence[IPAddress] | None = None
-        self.known: frozenset[IPAddress] = frozenset()
-        """This machine's addresses as they were last read."""
-        self._reading = asyncio.Lock()
-
-    def addresses_changed(self) -> None:
-        """An address came or went: look again soon."""
-        self._addresses = self._candidates = None
-        self._news.notify()
-
-    def invalidate(self) -> None:
-        """A peer fell silent, which may be because a translator before this node has changed: look again soon."""
-        now = time.monotonic()
-        if now - self._doubted >= MIN_RECHECK_SECONDS * self._interval_scale():
-            self._doubted, self._is_doubtful = now, True
-            self._news.notify()
-
-    async def local_addresses(self) -> Sequence[IPAddress]:
-        """Of this machine's interfaces, as of the last look or change: members may ask for them all at once.
-
-        Raises KernelError.
-        """
-        async with self._reading:
-            if self._addresses is not None:
-                return self._addresses
-            generation = self._news.generation
-            found = [address for _, address in await reachable_addresses()]
-            self.known = frozenset(found)
-            # What changed while it was read is not kept.
-            if generation == self._news.generation:
-                self._addresses = found
-            return found
-
-    async def candidates(self) -> Sequence[IPAddress]:
-        """Those of them that others could use, best first, as of the last look or change. Raises KernelError."""
-        async with self._reading:
-            if self._candidates is not None:
-                return self._candidates
-            generation = self._news.generation
-            found = [address for _, address in await candidate_addresses()]
-            if generation == self._news.generation:
-                self._candidates = found
-            return found
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
@@ -128,14 +98,23 @@ class EndpointMonitor:
         """Whether this node has moved, or a peer fell silent, before the time ran out. Addresses of containers come and
         go all the time, and are no news.
         """
-        deadline = time.monotonic() + seconds
-        while await self._news.wait_after(generation, max(0.0, deadline - time.monotonic())):
+        deadline = self._clock.monotonic() + seconds
+        while await self._news.wait_after(generation, max(0.0, deadline - self._clock.monotonic())):
             await asyncio.sleep(SETTLE_SECONDS)
             generation = self._news.generation
-            if self._is_doubtful or await self._has_changed():
-                self._is_doubtful = False
+            if self._is_suspect() or await self._has_changed():
                 return True
         return False
+
+    def _is_suspect(self) -> bool:
+        """Whether a peer fell silent since the last look, which is a reason to look now and then only."""
+        if self._suspect.generation == self._suspected:
+            return False
+        self._suspected, now = self._suspect.generation, self._clock.monotonic()
+        if now - self._doubted < MIN_RECHECK_SECONDS * self._interval_scale():
+            return False
+        self._doubted = now
+        return True
 
     async def _has_changed(self) -> bool:
         try:
@@ -153,14 +132,14 @@ class EndpointMonitor:
         return (NAT_RECHECK_SECONDS if behind_nat else RECHECK_SECONDS) * self._interval_scale()
 
     def _interval_scale(self) -> float:
-        return interval_scale(self._members())
+        return interval_scale(len(self._members))
 
     async def _evaluate(self) -> bool | None:
         """Whether a translator stands before this node; None if nobody answered."""
         try:
             base = await self._locate()
-            self._addresses = self._candidates = None
-            addresses = await self.local_addresses()
+            self._addresses.forget()
+            addresses = await self._addresses.reachable()
         except (NoUsableEndpoint, BackEndError) as error:
             log.warning(
                 "where this node is cannot be told", why=str(error), next="others learn it from its packets"
@@ -168,18 +147,20 @@ class EndpointMonitor:
             return None
         if base != self._base:
             self._expire_previous(base)
-            self._publish_observed(detect_nat(base, addresses, (), given=self._given))
-        now = time.monotonic()
-        seen = [one for one in await self._seen() if self._former.get(one.address, now) <= now]
+            self._publish(detect_nat(base, addresses, (), given=self._local.config.endpoint_is_fixed))
+        now = self._clock.monotonic()
+        observed, _ = await self._observers.observed_endpoints(self._local.node)
+        seen = [one for one in observed if self._former.get(one.address, now) <= now]
         if not seen:
             return None
-        found = detect_nat(base, addresses, seen, given=self._given, told=self._told)
-        self._publish_observed(found)
+        is_fixed = self._local.config.endpoint_is_fixed
+        found = detect_nat(base, addresses, seen, given=is_fixed, told=self._told)
+        self._publish(found)
         return found.behind_nat
 
     def _expire_previous(self, base: Endpoint) -> None:
         """Others see this node where it was until they hear from it: what they say of that is not of now."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._former = {address: until for address, until in self._former.items() if until > now}
         if self._base is not None:
             self._former[self._base.address] = now + PREVIOUS_LOCAL_ADDRESS_SECONDS
@@ -190,6 +171,19 @@ class EndpointMonitor:
             del self._former[next(iter(self._former))]
         self._base = base
 
-    def _publish_observed(self, found: ObservedEndpoint) -> None:
+    def _publish(self, found: ObservedEndpoint) -> None:
+        """Others are told where this node is from now on, and a NAT's mappings are kept open if there is one."""
         self._told = found.endpoint
-        self._publish(found)
+        local = self._local
+        if found.behind_nat is not None and found.behind_nat != local.behind_nat:
+            log.info("behind an address translator" if found.behind_nat else "behind no address translator",
+                     seen_at=str(found.endpoint))  # fmt: skip
+            local.set_behind_nat(found.behind_nat)
+        if found.endpoint != local.endpoint:
+            log.info("reached elsewhere now", endpoint=str(found.endpoint))
+            try:
+                local.move(found.endpoint)
+            except TagsTooLarge as error:
+                log.error(
+                    "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
+                )

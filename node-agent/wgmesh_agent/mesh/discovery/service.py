@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -20,9 +20,11 @@ from wgmesh_agent.mesh.discovery.endpoint_query import (
     decode_endpoints,
     encode_endpoints,
 )
+from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.ledger import Ledger, usable_endpoints
+from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.alive_links import alive_links
 from wgmesh_agent.mesh.probing.service import ProbeService
@@ -31,7 +33,7 @@ from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, IPAddress
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
 
 log = structlog.get_logger()
 ANSWERS = border("endpoint answers", "to `_where`: where members see another, from those asked")
@@ -56,20 +58,17 @@ class EndpointDiscovery:
         refusals: RejectionLog,
         device: Callable[[], Awaitable[Device]],
         poke: Callable[[], None],
-        own: Callable[[], Awaitable[Sequence[Endpoint]]],
-        told: Callable[[], Endpoint],
-        silenced: Callable[[], None],
-        here: Callable[[], Collection[IPAddress]] = frozenset,
+        local: LocalNode,
+        addresses: LocalAddresses,
+        suspect: Signal,
         untaken: Callable[[], Mapping[PublicKey, float | None]] = dict,
     ) -> None:
         """
         Args:
             device: what WireGuard holds now; raises BackEndError.
             poke: has WireGuard programmed soon.
-            own: where this node itself says that it can be reached, best first.
-            told: what it tells others now.
-            silenced: called when a peer that was heard is heard no more.
-            here: addresses of this machine's interfaces, where no other member is.
+            addresses: of this machine's interfaces, where no other member is.
+            suspect: notified when a peer that was heard is heard no more.
             untaken: members heard through a relay alone, and for how many seconds their own tunnel has been silent.
         """
         self._gossip = gossip
@@ -78,12 +77,11 @@ class EndpointDiscovery:
         self._refusals = refusals
         self._device = device
         self._poke = poke
-        self._own = own
-        self._told = told
+        self._local = local
+        self._addresses = addresses
         self._seeking = CandidateSelector(random.Random())  # noqa: S311
         self._troubled: dict[PublicKey, float] = {}
-        self._silenced = silenced
-        self._here = here
+        self._suspect = suspect
         self._untaken = untaken
         self._hinted = False
 
@@ -102,7 +100,7 @@ class EndpointDiscovery:
             link = links.get(claim.node)
             # What comes through a relay says nothing of the direct path.
             ago = untaken.get(key, link.last_received_seconds_ago if link else None)
-            order = elsewhere(self._seeking.candidates(claim, self._told()), self._here())
+            order = elsewhere(self._seeking.candidates(claim, self._local.endpoint), self._addresses.latest)
             now = self._seeking.next_candidate(claim, held, order, ago, now_unix) if held else None
             changed[key] = replace(peer, endpoints=order, try_now=now)
         if not changed:
@@ -127,7 +125,7 @@ class EndpointDiscovery:
 
     async def _endpoints_of(self, node: str) -> Sequence[Endpoint]:
         if node == self._ledger.local.node:
-            return await self._own()
+            return await self._own_endpoints()
         binding = self._ledger.by_name(node)
         link = self._prober.links().get(node)
         if (
@@ -140,6 +138,12 @@ class EndpointDiscovery:
         if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
             return ()
         return [peer.endpoint]
+
+    async def _own_endpoints(self) -> Sequence[Endpoint]:
+        """Where this node itself says that it can be reached, best first. Raises KernelError."""
+        local, port = self._local, self._local.listen_port
+        found = [local.endpoint, *(Endpoint(one, port) for one in await self._addresses.candidates())]
+        return usable_endpoints(found, local.ranges)
 
     async def observed_endpoints(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
         """What some members say of where `node` is: what themselves have learned, and what those in `also` say.
@@ -231,7 +235,7 @@ class EndpointDiscovery:
 
     def _has_alternatives(self, key: PublicKey) -> bool:
         binding = self._ledger.by_key(key)
-        return binding is not None and len(self._seeking.candidates(binding.claim, self._told())) > 1
+        return binding is not None and len(self._seeking.candidates(binding.claim, self._local.endpoint)) > 1
 
     def _is_busy(self, now: float) -> bool:
         return any(now - since < FAST_RETRY_SECONDS for since in self._troubled.values())
@@ -250,7 +254,7 @@ class EndpointDiscovery:
                 and not link.receiving
                 and link.last_received_seconds_ago is not None
             ):
-                self._silenced()
+                self._suspect.notify()
         self._troubled = troubled
         return troubled
 

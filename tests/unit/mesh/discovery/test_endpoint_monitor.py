@@ -3,33 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
-from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
+from tests.unit.clock import TestClock
+from tests.unit.factories import mesh_record
+from tests.unit.local import local_node
 
+from wgmesh_agent.gossip.wire.tags import MAX_META_BYTES, encode_tags
 from wgmesh_agent.mesh.discovery import endpoint_monitor
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
 from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
-from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint
+from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.scaling import SCALE_ABOVE_MEMBERS
+from wgmesh_agent.wireguard.keys import PrivateKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
-HOME, AWAY, OUTER = (Endpoint(ip_address(one), 54540) for one in ("192.168.1.2", "10.0.0.9", "203.0.113.1"))
+HOME, AWAY, OUTER = (Endpoint(ip_address(one), 54540) for one in ("192.0.2.1", "10.0.0.9", "203.0.113.1"))
+FAR = Endpoint(ip_address("2001:db8:1:2:3:4:5:6"), 54540)
+OWN_KEY = PrivateKey.generate(os.urandom)
+
+
+class Cards:
+    """This machine's addresses."""
+
+    def __init__(self) -> None:
+        self.held = [HOME.address, AWAY.address]
+        self.looks = 0
+        self.takes_seconds = 0.0
+
+    async def reachable(self) -> list[tuple[str, IPAddress]]:
+        self.looks += 1
+        await asyncio.sleep(self.takes_seconds)
+        return [("eth0", one) for one in self.held]
+
+    async def candidates(self) -> list[tuple[str, IPAddress]]:
+        return [("eth0", one) for one in self.held]
 
 
 class Ground:
+    """This machine, and members that say where they see it."""
+
     def __init__(self) -> None:
         self.base: Endpoint | None = HOME
         self.seen: list[Endpoint] = []
-        self.addresses = [HOME, AWAY]
-        self.asked = 0
-        self.located = 0
-        self.told: list[ObservedEndpoint] = []
-        self.members = 3
-        self.location = EndpointMonitor(
-            self.locate, self.ask, lambda: self.members, self.told.append, given=False
+        self.asked = self.answered = self.located = 0
+        self.local, self.cards, self.clock = local_node(mesh_record(), OWN_KEY), Cards(), TestClock()
+        self.members = ["n"] * 3
+        news = Signal()
+        self.suspect = Signal(news)
+        self.addresses = LocalAddresses(self.cards, news)
+        self.monitor = EndpointMonitor(
+            self.local,
+            self.addresses,
+            self,
+            self.members,
+            self.locate,
+            self.clock,
+            news=news,
+            suspect=self.suspect,
         )
 
     async def locate(self) -> Endpoint:
@@ -38,9 +74,15 @@ class Ground:
             raise NoUsableEndpoint("no address")
         return self.base
 
-    async def ask(self) -> list[Endpoint]:
+    async def observed_endpoints(self, node: str) -> tuple[list[Endpoint], list[Endpoint]]:
         self.asked += 1
-        return self.seen
+        self.answered += bool(self.seen)
+        return self.seen, []
+
+    async def settle(self) -> None:
+        """Returns when members have answered twice: after that it asks no more for minutes."""
+        await self.until(lambda: self.answered >= 2)
+        self.answered = 0
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
@@ -51,20 +93,16 @@ class Ground:
         """Returns when it was looked at, twice."""
         for _ in range(2):
             located = self.located
-            self.location.addresses_changed()
+            self.addresses.invalidate()
             await self.until(lambda: self.located > located)  # noqa: B023
 
 
 @pytest.fixture
 async def ground(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
-    async def reachable() -> list[tuple[str, IPAddress]]:
-        return [("eth0", one.address) for one in found.addresses]
-
     found = Ground()
-    monkeypatch.setattr(endpoint_monitor, "reachable_addresses", reachable)
     for name in ("SETTLE_SECONDS", "FIRST_PAUSE_SECONDS", "CONFIRM_AFTER_SECONDS"):
         monkeypatch.setattr(endpoint_monitor, name, 0.001)
-    task = asyncio.create_task(found.location.run())
+    task = asyncio.create_task(found.monitor.run())
     yield found
     task.cancel()
 
@@ -72,59 +110,64 @@ async def ground(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
 async def test_it_asks_until_somebody_answers_and_once_more(ground: Ground) -> None:
     await ground.until(lambda: ground.asked >= 4)
     ground.seen = [OUTER]
-    await ground.until(lambda: ground.told[-1].behind_nat)
-    assert ground.told[-1] == ObservedEndpoint(OUTER, behind_nat=True)
-    await ground.until(lambda: len(ground.told) >= 3)
+    await ground.until(lambda: ground.local.behind_nat)
+    assert ground.local.endpoint == OUTER
+    await ground.settle()
     asked = ground.asked
     await ground.an_address_changes()
     assert ground.asked == asked
 
 
-async def test_members_that_ask_at_once_for_its_addresses_share_one_look_at_them(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = 0
-
-    async def slowly() -> list[tuple[str, IPAddress]]:
-        nonlocal looks
-        looks += 1
-        await asyncio.sleep(0.01)
-        return [("eth0", HOME.address)]
-
+async def test_members_that_ask_at_once_for_its_addresses_share_one_look_at_them(ground: Ground) -> None:
     ground.seen = [HOME]
-    await ground.until(lambda: len(ground.told) >= 3)
-    monkeypatch.setattr(endpoint_monitor, "reachable_addresses", slowly)
-    ground.location.addresses_changed()
-    found = await asyncio.gather(*(ground.location.local_addresses() for _ in range(50)))
+    await ground.settle()
+    ground.cards.held, ground.cards.takes_seconds = [HOME.address], 0.01
+    ground.addresses.forget()
+    ground.cards.looks = 0
+    found = await asyncio.gather(*(ground.addresses.reachable() for _ in range(50)))
     assert found == [[HOME.address]] * 50
-    assert looks == 1
+    assert ground.cards.looks == 1
+
+
+async def test_what_changes_while_it_is_read_is_read_again(ground: Ground) -> None:
+    ground.seen = [HOME]
+    await ground.settle()
+    ground.cards.takes_seconds = 0.05
+    ground.addresses.forget()
+    look = asyncio.create_task(ground.addresses.reachable())
+    await asyncio.sleep(0)
+    ground.addresses.forget()
+    await look
+    ground.cards.held = [AWAY.address]
+    assert await ground.addresses.reachable() == [AWAY.address]
+    assert ground.addresses.latest == {AWAY.address}
 
 
 async def test_a_node_that_moves_tells_the_new_address_before_anybody_answers(ground: Ground) -> None:
     ground.seen = [HOME]
-    await ground.until(lambda: len(ground.told) >= 3)
+    await ground.settle()
     ground.base, ground.seen = AWAY, []
-    ground.location.addresses_changed()
-    await ground.until(lambda: ground.told[-1].endpoint != ground.told[0].endpoint)
-    assert ground.told[-1] == ObservedEndpoint(AWAY, behind_nat=None)
+    ground.addresses.invalidate()
+    await ground.until(lambda: ground.local.endpoint != HOME)
+    assert (ground.local.endpoint, ground.local.behind_nat, ground.answered) == (AWAY, False, 0)
 
 
 async def test_where_it_was_seen_before_it_moved_is_not_where_it_is(ground: Ground) -> None:
     ground.seen = [HOME]
-    await ground.until(lambda: len(ground.told) >= 3)
-    ground.base, ground.addresses, ground.seen = AWAY, [AWAY], [HOME, HOME]
-    ground.location.addresses_changed()
+    await ground.settle()
+    ground.base, ground.cards.held, ground.seen = AWAY, [AWAY.address], [HOME, HOME]
+    ground.addresses.invalidate()
     asked = ground.asked
     await ground.until(lambda: ground.asked >= asked + 3)
-    assert ground.told[-1] == ObservedEndpoint(AWAY, behind_nat=None)
+    assert (ground.local.endpoint, ground.local.behind_nat) == (AWAY, False)
     ground.seen = [HOME, HOME, AWAY]
-    await ground.until(lambda: ground.told[-1].behind_nat is False)
-    assert ground.told[-1].endpoint == AWAY
+    await ground.settle()
+    assert (ground.local.endpoint, ground.local.behind_nat) == (AWAY, False)
 
 
 async def test_addresses_that_are_not_its_own_way_out_ask_nobody(ground: Ground) -> None:
     ground.seen = [HOME]
-    await ground.until(lambda: len(ground.told) >= 3)
+    await ground.settle()
     asked = ground.asked
     await ground.an_address_changes()
     assert ground.asked == asked
@@ -132,50 +175,56 @@ async def test_addresses_that_are_not_its_own_way_out_ask_nobody(ground: Ground)
 
 async def test_a_silent_peer_is_a_reason_to_ask_but_not_all_the_time(ground: Ground) -> None:
     ground.seen = [HOME]
-    await ground.until(lambda: len(ground.told) >= 3)
+    await ground.settle()
     ground.seen = [OUTER]
-    ground.location.invalidate()
-    await ground.until(lambda: ground.told[-1].behind_nat)
-    await ground.until(lambda: len(ground.told) >= 5)
+    ground.suspect.notify()
+    await ground.until(lambda: ground.local.behind_nat)
+    await ground.settle()
     asked = ground.asked
-    ground.location.invalidate()
+    ground.suspect.notify()
     await ground.an_address_changes()
     assert ground.asked == asked
 
 
-async def test_the_larger_the_mesh_the_seldomer_a_silent_peer_is_a_reason(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, ground.members, ground.seen = 1000.0, 50 * SCALE_ABOVE_MEMBERS, [HOME]
-    await ground.until(lambda: len(ground.told) >= 3)
-    monkeypatch.setattr(endpoint_monitor, "time", SimpleNamespace(monotonic=lambda: now))
+async def test_the_larger_the_mesh_the_seldomer_a_silent_peer_is_a_reason(ground: Ground) -> None:
+    ground.seen = [HOME]
+    ground.members.extend(["n"] * (50 * SCALE_ABOVE_MEMBERS - len(ground.members)))
+    await ground.settle()
 
     async def asks_twice_when_in_doubt() -> None:
         asked = ground.asked
-        ground.location.invalidate()
+        ground.suspect.notify()
         await ground.until(lambda: ground.asked == asked + 2)
 
     await asks_twice_when_in_doubt()
-    now += 2 * endpoint_monitor.MIN_RECHECK_SECONDS
+    ground.clock.seconds += 2 * endpoint_monitor.MIN_RECHECK_SECONDS
     asked = ground.asked
-    ground.location.invalidate()
+    ground.suspect.notify()
     await ground.an_address_changes()
     assert ground.asked == asked
-    now += 50 * endpoint_monitor.MIN_RECHECK_SECONDS
+    ground.clock.seconds += 50 * endpoint_monitor.MIN_RECHECK_SECONDS
     await asks_twice_when_in_doubt()
 
 
 async def test_a_machine_without_any_address_goes_on_looking(ground: Ground) -> None:
     ground.base = None
-    ground.location.addresses_changed()
+    ground.addresses.invalidate()
     await ground.until(lambda: ground.located >= 4)
     ground.base, ground.seen = AWAY, [AWAY]
-    ground.location.addresses_changed()
-    await ground.until(
-        lambda: (
-            ground.told
-            and ground.told[-1].endpoint.address.is_private
-            and ground.told[-1].behind_nat is False
-        )
-    )
-    assert ground.told[-1].endpoint == AWAY
+    ground.addresses.invalidate()
+    await ground.until(lambda: ground.local.endpoint == AWAY and ground.answered)
+    assert not ground.local.behind_nat
+
+
+async def test_an_endpoint_that_has_no_room_in_the_tags_is_logged_and_the_former_stays(
+    ground: Ground,
+) -> None:
+    ground.seen = [HOME]
+    await ground.settle()
+    room = MAX_META_BYTES - len(encode_tags(ground.local.tags()))
+    ground.local.set_user_tags({"large": "x" * (room - len("large") - 4)})
+    with capture_logs() as logs:
+        ground.base = FAR
+        ground.addresses.invalidate()
+        await ground.until(lambda: any("no room" in line.get("why", "") for line in logs))
+    assert ground.local.endpoint == HOME

@@ -8,21 +8,24 @@ from types import SimpleNamespace
 from typing import Any
 
 from structlog.testing import capture_logs
-from tests.unit.local import LocalClaim
+from tests.unit.factories import mesh_record
+from tests.unit.local import local_node
 
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.discovery.endpoint_query import decode_endpoints, encode_endpoints
+from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import QUERIED_MEMBERS, RELAY_FACTOR, EndpointDiscovery
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, IPAddress, Peer
 
 RANGES = (ip_network("10.232.0.0/16"),)
 TOLD, SEEN, INSIDE, HOME = (
@@ -32,13 +35,25 @@ KEY = PublicKey(bytes([2]) * 32)
 OWN = PrivateKey(bytes([8]) + bytes(30) + bytes([64]))
 
 
+class Cards:
+    """This machine's addresses."""
+
+    async def reachable(self) -> list[tuple[str, IPAddress]]:
+        return [("eth0", HOME.address)]
+
+    async def candidates(self) -> list[tuple[str, IPAddress]]:
+        return [("eth0", TOLD.address)]
+
+
 class Ground:
     def __init__(self) -> None:
         self.peer = Peer(KEY, SEEN, last_handshake=time.time() - 10)
         self.answers: dict[str, bytes] = {}
         self.queries: list[dict[str, Any]] = []
         self.refusals = RejectionLog()
-        ledger = Ledger(LocalClaim("me", OWN.public(), (ip_address("10.232.0.1"),), RANGES))
+        record = mesh_record(node="me", addresses=(ip_address("10.232.0.1"),), ranges=RANGES)
+        self.local = local_node(record, OWN, endpoint=HOME)
+        ledger = Ledger(self.local)
         ledger.accept(Claim("b", KEY, (ip_address("10.232.0.2"),), (TOLD,)), Origin.PEERS, 0.0)
         names = ["me", "b", *(f"n{number}" for number in range(20))]
         members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
@@ -54,9 +69,9 @@ class Ground:
             self.refusals,
             self.device,
             lambda: None,
-            self.own,
-            lambda: HOME,
-            lambda: None,
+            self.local,
+            LocalAddresses(Cards(), Signal()),
+            Signal(),
             untaken=lambda: self.untaken,
         )
 
@@ -64,9 +79,6 @@ class Ground:
         if self.peer.last_handshake < 0:
             raise KernelError("gone")
         return Device("wgtest", peers={KEY: self.peer})
-
-    async def own(self) -> list[Endpoint]:
-        return [TOLD, HOME]
 
     async def query(self, name: str, payload: bytes, **options: Any) -> Any:
         self.queries.append({"name": name, "payload": payload, **options})
@@ -81,7 +93,7 @@ class Ground:
 
 
 async def test_of_itself_a_node_tells_all_its_addresses() -> None:
-    assert await Ground().asked(b"me") == (TOLD, HOME)
+    assert await Ground().asked(b"me") == (HOME, TOLD)
 
 
 async def test_of_another_it_tells_what_wireguard_learned_while_that_is_fresh() -> None:

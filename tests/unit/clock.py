@@ -1,0 +1,22 @@
+"""A clock that a test sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TestClock:
+    """Stands still until it is set."""
+
+    __test__ = False
+    seconds: float = 1000.0
+    unix_seconds: float = 1_760_000_000.0
+
+    def monotonic(self) -> float:
+        """As it was set."""
+        return self.seconds
+
+    def unix(self) -> float:
+        """As it was set."""
+        return self.unix_seconds
