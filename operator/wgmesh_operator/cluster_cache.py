@@ -16,11 +16,13 @@ from wgmesh_api.roster import MESH_LABEL
 from wgmesh_operator.api_resources import KIND_NAMES, WatchedResource
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.model import (
+    AnyMesh,
     ClusterNode,
     ClusterState,
+    InvalidMesh,
     Json,
     Member,
-    MeshObject,
+    Mesh,
     Secret,
     SigningRequest,
     Unreadable,
@@ -44,7 +46,7 @@ class LabelledBody:
 
 MAX_VERSION_DIGITS = 20
 """A version is etcd's revision, of 64 bits."""
-Read = MeshObject | ClusterNode | Member | SigningRequest | Secret | LabelledBody
+Read = AnyMesh | ClusterNode | Member | SigningRequest | Secret | LabelledBody
 
 
 class ClusterCache:
@@ -63,7 +65,7 @@ class ClusterCache:
         self._unread_versions: dict[tuple[WatchedResource, str], int] = {}
         self._versions: dict[tuple[WatchedResource, str], int] = {}
         self._gone: dict[tuple[WatchedResource, str], int] = {}
-        self._meshes: dict[str, MeshObject] = {}
+        self._meshes: dict[str, AnyMesh] = {}
         self._nodes: dict[str, ClusterNode] = {}
         self._members: dict[str, dict[str, Member]] = {}
         self._member_places: dict[str, tuple[str, str]] = {}
@@ -217,7 +219,7 @@ class ClusterCache:
 
     def _put(self, watched: WatchedResource, name: str, read: Read) -> Iterable[str]:
         match read:
-            case MeshObject():
+            case Mesh() | InvalidMesh():
                 return self._put_mesh(name, read)
             case ClusterNode():
                 before, self._nodes[name] = self._nodes.get(name), read
@@ -236,10 +238,10 @@ class ClusterCache:
         self._labelled[(watched, name)] = read.mesh
         return (read.mesh,)
 
-    def _put_mesh(self, name: str, mesh: MeshObject) -> Iterable[str]:
+    def _put_mesh(self, name: str, mesh: AnyMesh) -> Iterable[str]:
         before = self._meshes.get(name)
         self._meshes[name] = mesh
-        if before is None or before.generation != mesh.generation or before.uid != mesh.uid:
+        if before is None or before.uid != mesh.uid or before.metadata.generation != mesh.metadata.generation:
             # its ranges and ports are others' business
             return self.mesh_names
         return (name,)

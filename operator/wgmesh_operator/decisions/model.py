@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from wgmesh_api.fields import (
@@ -64,9 +63,9 @@ class ClusterNode:
         return self.labels.get(ZONE_LABEL, "")
 
 
-@dataclass(frozen=True)
-class MeshObject:
-    """A WgMesh. `spec` is None if it cannot be read: `spec_error` says why."""
+@dataclass(frozen=True, slots=True)
+class MeshMetadata:
+    """The metadata of a WgMesh."""
 
     name: str
     uid: str
@@ -76,23 +75,10 @@ class MeshObject:
     finalizers: tuple[str, ...]
     resource_version: str
     annotations: Mapping[str, str]
-    spec: WgMeshSpec | None
-    spec_error: str
-    status: Mapping[str, Any]
-
-    @cached_property
-    def cidrs(self) -> tuple[IPNetwork, ...]:
-        return tuple(parse_network(text) for text in self.spec.cidrs) if self.spec else ()
-
-    @cached_property
-    def lifetime_seconds(self) -> float:
-        """Of a node's certificate."""
-        assert self.spec is not None
-        return read_duration(self.spec.certificates.lifetime)
 
     @property
     def owner(self) -> Json:
-        """As an owner reference: what it owns goes when it goes."""
+        """As a controller's owner reference: the API server deletes owned objects after their owner."""
         return {
             "apiVersion": "wgmesh.dev/v1alpha1",
             "kind": "WgMesh",
@@ -100,6 +86,58 @@ class MeshObject:
             "uid": self.uid,
             "controller": True,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoutes:
+    """The networks behind one member, as the spec lists them."""
+
+    node: str
+    networks: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """A WgMesh with a valid spec, whose texts are parsed.
+
+    `gossip_key_interval`: how often the gossip key is rotated; None: on request only.
+    """
+
+    metadata: MeshMetadata
+    status: Mapping[str, Any]
+    spec: WgMeshSpec
+    cidrs: tuple[IPNetwork, ...]
+    certificate_lifetime: timedelta
+    gossip_key_interval: timedelta | None
+    routes: tuple[NodeRoutes, ...]
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def uid(self) -> str:
+        return self.metadata.uid
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidMesh:
+    """A WgMesh whose spec cannot be read; `error` is one sentence."""
+
+    metadata: MeshMetadata
+    status: Mapping[str, Any]
+    error: str
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def uid(self) -> str:
+        return self.metadata.uid
+
+
+AnyMesh = Mesh | InvalidMesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +211,7 @@ class Unreadable:
 class ClusterState:
     """Everything decisions look at. Members and requests by mesh; the rest by name."""
 
-    meshes: Mapping[str, MeshObject] = field(default_factory=dict)
+    meshes: Mapping[str, AnyMesh] = field(default_factory=dict)
     nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
     members: Mapping[str, Mapping[str, Member]] = field(default_factory=dict)
     requests: Mapping[str, Mapping[str, SigningRequest]] = field(default_factory=dict)
@@ -187,16 +225,17 @@ class ClusterState:
         return frozenset(one.name for one in self.unreadable if one.kind == kind and not one.partly)
 
 
-def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
-    """Raises wgmesh_api.fields.UnreadableObject; whatever is wrong with the spec is `spec_error`."""
-    metadata = read_mapping(body, "metadata")
-    spec: WgMeshSpec | None = None
-    spec_error = ""
+def read_mesh_object(body: Mapping[str, Any]) -> AnyMesh:
+    """Raises wgmesh_api.fields.UnreadableObject for faults outside the spec; one in the spec gives an `InvalidMesh`."""
+    metadata, status = _mesh_metadata(read_mapping(body, "metadata")), read_mapping(body, "status")
     try:
-        spec = _checked(spec_of(body))
+        return _mesh(metadata, status, spec_of(body))
     except Exception as error:
-        spec, spec_error = None, " ".join(str(error).split())
-    return MeshObject(
+        return InvalidMesh(metadata, status, " ".join(str(error).split()))
+
+
+def _mesh_metadata(metadata: Mapping[str, Any]) -> MeshMetadata:
+    return MeshMetadata(
         name=read_required(metadata, "name"),
         uid=read_required(metadata, "uid"),
         generation=read_int(metadata, "generation") or 0,
@@ -205,26 +244,34 @@ def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
         finalizers=_texts(metadata, "finalizers"),
         resource_version=read_text(metadata, "resourceVersion"),
         annotations=_labels(metadata, "annotations"),
-        spec=spec,
-        spec_error=spec_error,
-        status=read_mapping(body, "status"),
     )
 
 
-def _checked(spec: WgMeshSpec) -> WgMeshSpec:
+def _mesh(metadata: MeshMetadata, status: Mapping[str, Any], spec: WgMeshSpec) -> Mesh:
     """Raises ValueError for what the definition cannot express, or did not in an earlier release."""
-    for text in spec.cidrs:
-        network = parse_network(text)
+    cidrs = tuple(parse_network(text) for text in spec.cidrs)
+    for network in cidrs:
         if network.num_addresses > 1:
             check_address(network.network_address + 1)
-    read_duration(spec.certificates.lifetime)
-    for interval in (spec.rotation.gossip_keys, spec.rotation.wireguard_keys):
-        if interval is not None:
-            read_duration(interval)
-    for entry in spec.routes.nodes:
-        for text in entry.cidrs:
-            parse_network(text)
-    return spec
+    rotation = spec.rotation
+    if rotation.wireguard_keys is not None:
+        read_duration(rotation.wireguard_keys)  # agents read the value
+    return Mesh(
+        metadata=metadata,
+        status=status,
+        spec=spec,
+        cidrs=cidrs,
+        certificate_lifetime=timedelta(seconds=read_duration(spec.certificates.lifetime)),
+        gossip_key_interval=(
+            timedelta(seconds=read_duration(rotation.gossip_keys))
+            if rotation.gossip_keys is not None
+            else None
+        ),
+        routes=tuple(
+            NodeRoutes(entry.node, tuple(parse_network(text) for text in entry.cidrs))
+            for entry in spec.routes.nodes
+        ),
+    )
 
 
 def read_member(body: Mapping[str, Any]) -> Member:

@@ -32,7 +32,7 @@ from wgmesh_operator.decisions.actions import (
 )
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import ClusterState
+from wgmesh_operator.decisions.model import AnyMesh, ClusterState, Mesh, read_mesh_object
 
 NAMESPACE = "wgmesh-system"
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -58,6 +58,17 @@ def mesh_body(name: str = "blue", *, created: datetime = NOW, **spec: Any) -> Js
         "metadata": {"name": name, "creationTimestamp": write_time(created)},
         "spec": {"cidrs": ["10.232.0.0/16"]} | spec,
     }
+
+
+def valid(mesh: AnyMesh) -> Mesh:
+    """`mesh`, which must have a spec that can be read."""
+    assert isinstance(mesh, Mesh), mesh
+    return mesh
+
+
+def mesh_of(body: Json) -> Mesh:
+    """The mesh of a body that an API server has stamped with a uid."""
+    return valid(read_mesh_object({**body, "metadata": {"uid": "uid-0"} | body["metadata"]}))
 
 
 def node_body(

@@ -23,7 +23,7 @@ from wgmesh_operator.decisions.membership import bootstraps
 from wgmesh_operator.decisions.membership.addresses import RangeExhausted, allocate, usable
 from wgmesh_operator.decisions.membership.routes import plan_routes
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, MeshObject
+from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, Mesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _DesiredMember:
 
 
 def plan_members(
-    mesh: MeshObject,
+    mesh: Mesh,
     state: ClusterState,
     members: Mapping[str, Member],
     selected: AbstractSet[str],
@@ -119,13 +119,12 @@ def plan_members(
 
 
 def _choose_bootstraps(
-    mesh: MeshObject,
+    mesh: Mesh,
     nodes: Mapping[str, ClusterNode],
     members: Mapping[str, Member],
     names: AbstractSet[str],
     now: datetime,
 ) -> tuple[frozenset[str], datetime | None]:
-    assert mesh.spec is not None
     candidates, again_at = [], None
     for name in names:
         node, member = nodes[name], members.get(name)
@@ -151,7 +150,7 @@ def _choose_bootstraps(
 
 def _plan_member(
     plan: MembersPlan,
-    mesh: MeshObject,
+    mesh: Mesh,
     node: ClusterNode | None,
     name: str,
     member: Member | None,
@@ -207,7 +206,7 @@ def _without_metrics(members: Mapping[str, Member]) -> list[SpecConflict]:
     ]
 
 
-def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
+def _plan_refused(plan: MembersPlan, mesh: Mesh, member: Member) -> None:
     """Takes its routes away: a person may have written them, and nothing is to go to what is not a member."""
     roster = member.roster
     if not roster.routes:
@@ -221,9 +220,7 @@ def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
     plan.actions.append(Apply(Kind.MEMBER, manifest))
 
 
-def _problem_of(
-    mesh: MeshObject, member: Member, holders: AddressHolders, *, is_node: bool
-) -> SpecConflict | None:
+def _problem_of(mesh: Mesh, member: Member, holders: AddressHolders, *, is_node: bool) -> SpecConflict | None:
     """What keeps a WgMeshNode, which people may write as well, from being a member."""
     roster = member.roster
     found: SpecConflict | None = None
@@ -251,7 +248,7 @@ def _problem_of(
     return replace(found, message=f"{found.message}: {remedy}", member=roster.name, uid=roster.uid)
 
 
-def _matches_desired_spec(mesh: MeshObject, member: Member, wanted: _DesiredMember) -> bool:
+def _matches_desired_spec(mesh: Mesh, member: Member, wanted: _DesiredMember) -> bool:
     roster = member.roster
     return (
         roster.addresses == wanted.addresses
@@ -264,7 +261,7 @@ def _matches_desired_spec(mesh: MeshObject, member: Member, wanted: _DesiredMemb
     )
 
 
-def member_manifest(mesh: MeshObject, wanted: _DesiredMember) -> Json:
+def member_manifest(mesh: Mesh, wanted: _DesiredMember) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": Kind.MEMBER.value,
@@ -272,7 +269,7 @@ def member_manifest(mesh: MeshObject, wanted: _DesiredMember) -> Json:
             "name": node_object_name(mesh.name, wanted.node),
             "labels": {MESH_LABEL: mesh.name},
             "finalizers": [LEAVE_FINALIZER],
-            "ownerReferences": [mesh.owner],
+            "ownerReferences": [mesh.metadata.owner],
         },
         "spec": {
             "mesh": mesh.name,

@@ -19,7 +19,7 @@ from typing import Any
 from wgmesh_api.fields import read_list, read_text, write_time
 from wgmesh_operator.decisions.actions import Emit, Json, Kind
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import MeshObject
+from wgmesh_operator.decisions.model import AnyMesh
 from wgmesh_operator.decisions.status.mesh_summary import MeshSummary
 
 _MESSAGE_LIMIT = 1024
@@ -186,7 +186,7 @@ def with_transition_times(
     return conditions
 
 
-def transition_events(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
+def transition_events(mesh: AnyMesh, conditions: Sequence[Json]) -> list[Emit]:
     """Events on what changed since the status the mesh has: from it alone, so a restart repeats nothing."""
     events: dict[str, Emit] = {}
     for condition in conditions:
@@ -206,7 +206,7 @@ def transition_events(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit
     return list(events.values())
 
 
-def failed_pass(mesh: MeshObject, why: str, now: datetime) -> tuple[Json, Emit]:
+def failed_pass(mesh: AnyMesh, why: str, now: datetime) -> tuple[Json, Emit]:
     """The status and the Event of a mesh whose pass ends with an exception: all else in the status stays."""
     message = f"the operator cannot look after this mesh: {why}: report this, with the operator's log"
     judgement = Condition("Degraded", True, "PassFailed", message)
@@ -215,12 +215,12 @@ def failed_pass(mesh: MeshObject, why: str, now: datetime) -> tuple[Json, Emit]:
         for one in read_list(mesh.status, "conditions")
         if isinstance(one, Mapping) and one.get("type") != judgement.type
     ]
-    conditions = [*others, *with_transition_times([judgement], mesh.status, mesh.generation, now)]
+    conditions = [*others, *with_transition_times([judgement], mesh.status, mesh.metadata.generation, now)]
     event = Emit(Kind.MESH, mesh.name, mesh.uid, judgement.reason, message[:_MESSAGE_LIMIT], warning=True)
     return {**mesh.status, "conditions": conditions}, event
 
 
-def member_news(mesh: MeshObject, problems: Sequence[SpecConflict]) -> list[Emit]:
+def member_news(mesh: AnyMesh, problems: Sequence[SpecConflict]) -> list[Emit]:
     """Events on the WgMeshNodes at fault, unless the condition that the mesh has names them already."""
     before = read_text(condition_of(mesh.status, "Degraded"), "message")
     return [

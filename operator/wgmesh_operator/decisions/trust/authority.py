@@ -34,7 +34,7 @@ from wgmesh_api.roster import GROUP
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import MeshObject, Secret
+from wgmesh_operator.decisions.model import Mesh, Secret
 
 CA_LIFETIME = timedelta(days=3650)
 RENEW_AFTER = 0.8
@@ -100,17 +100,17 @@ def read_authority(secret: Secret) -> Authority:
     return Authority(signing, following, previous)
 
 
-def first_authority(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
+def first_authority(mesh: Mesh, namespace: str, now: datetime, entropy: Entropy) -> Create:
     """The Secret of a mesh that has none."""
     told = str(mesh.status.get("trustBundle") or "").encode()
     cert, key = _new_ca(mesh, now, entropy)
     data = {"ca.crt": cert, "ca.key": key, **({"previous.crt": told} if told else {})}
-    annotations = {ROTATED: mesh.annotations.get(names.ROTATE_CA, ""), SINCE: write_time(now)}
+    annotations = {ROTATED: mesh.metadata.annotations.get(names.ROTATE_CA, ""), SINCE: write_time(now)}
     return Create(Kind.SECRET, _manifest(mesh, namespace, data, annotations))
 
 
 def plan_ca_rotation(
-    mesh: MeshObject,
+    mesh: Mesh,
     secret: Secret,
     authority: Authority,
     members: Iterable[MemberTrust],
@@ -130,11 +130,11 @@ def plan_ca_rotation(
     if authority.previous:
         wanted = fingerprint(authority.signing.cert)
         late = [member.node for member in members if member.issuer != wanted]
-        ended = since + timedelta(seconds=mesh.lifetime_seconds)
+        ended = since + mesh.certificate_lifetime
         if not late or now >= ended:
             return step.finish()
         return AuthorityPlan(requeue_at=ended)
-    token = mesh.annotations.get(names.ROTATE_CA, "")
+    token = mesh.metadata.annotations.get(names.ROTATE_CA, "")
     asked = bool(token) and token != secret.annotations.get(ROTATED, "")
     cert = authority.signing.cert
     old_at = cert.not_valid_before_utc + RENEW_AFTER * (cert.not_valid_after_utc - cert.not_valid_before_utc)
@@ -145,7 +145,7 @@ def plan_ca_rotation(
 
 @dataclass(frozen=True, slots=True)
 class _RotationStep:
-    mesh: MeshObject
+    mesh: Mesh
     secret: Secret
     namespace: str
     now: datetime
@@ -184,15 +184,13 @@ class _RotationStep:
         )
 
 
-def _new_ca(mesh: MeshObject, now: datetime, entropy: Entropy) -> tuple[bytes, bytes]:
+def _new_ca(mesh: Mesh, now: datetime, entropy: Entropy) -> tuple[bytes, bytes]:
     key = entropy.key()
     cert = make_ca(mesh.name, key, now=now, lifetime=CA_LIFETIME, serial=entropy.serial())
     return cert_to_pem(cert), key_to_pem(key)
 
 
-def _manifest(
-    mesh: MeshObject, namespace: str, data: Mapping[str, bytes], annotations: Mapping[str, str]
-) -> Json:
+def _manifest(mesh: Mesh, namespace: str, data: Mapping[str, bytes], annotations: Mapping[str, str]) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -202,7 +200,7 @@ def _manifest(
             "namespace": namespace,
             "labels": names.labels(mesh.name, "ca"),
             "annotations": dict(annotations),
-            "ownerReferences": [mesh.owner],
+            "ownerReferences": [mesh.metadata.owner],
         },
         "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
     }

@@ -20,12 +20,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from wgmesh_api.fields import read_duration, read_time, write_time
+from wgmesh_api.fields import read_time, write_time
 from wgmesh_api.roster import GROUP, gossip_key_id
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import MeshObject, Secret
+from wgmesh_operator.decisions.model import AnyMesh, Mesh, Secret
 
 KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
@@ -55,20 +55,20 @@ class KeyPlan:
     requeue_at: datetime | None = None
 
 
-def first_keyring(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
-    annotations = {ROTATED: mesh.annotations.get(names.ROTATE_GOSSIP_KEY, ""), MADE: write_time(now)}
+def first_keyring(mesh: Mesh, namespace: str, now: datetime, entropy: Entropy) -> Create:
+    annotations = {ROTATED: mesh.metadata.annotations.get(names.ROTATE_GOSSIP_KEY, ""), MADE: write_time(now)}
     return Create(
         Kind.SECRET, _manifest(mesh, namespace, [entropy.random_bytes(KEY_BYTES)], now, annotations)
     )
 
 
-def key_created_at(mesh: MeshObject, secret: Secret | None) -> datetime | None:
+def key_created_at(mesh: AnyMesh, secret: Secret | None) -> datetime | None:
     """When the key that encrypts was made; None as long as there is none."""
-    return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.created
+    return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.metadata.created
 
 
 def plan_key_rotation(
-    mesh: MeshObject,
+    mesh: Mesh,
     secret: Secret,
     members: Iterable[MemberRing],
     namespace: str,
@@ -91,7 +91,7 @@ def plan_key_rotation(
     if phase == SWITCHING and len(ring) > 1:
         late = [member.node for member in members if member.keys[:1] != (gossip_key_id(ring[0]),)]
         return KeyPlan() if late else step.finish(ring[:1])
-    token = mesh.annotations.get(names.ROTATE_GOSSIP_KEY, "")
+    token = mesh.metadata.annotations.get(names.ROTATE_GOSSIP_KEY, "")
     if token and token != secret.annotations.get(ROTATED, ""):
         return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as asked")
     due = _due(mesh, secret, since)
@@ -100,18 +100,18 @@ def plan_key_rotation(
     return KeyPlan(requeue_at=due)
 
 
-def _due(mesh: MeshObject, secret: Secret, since: datetime | None) -> datetime | None:
-    every = mesh.spec.rotation.gossip_keys if mesh.spec is not None else None
+def _due(mesh: Mesh, secret: Secret, since: datetime | None) -> datetime | None:
+    every = mesh.gossip_key_interval
     made = key_created_at(mesh, secret)
     if every is None or made is None:
         return None
-    due = made + timedelta(seconds=read_duration(every))
+    due = made + every
     return due if since is None or since <= made else max(due, since + RETRY_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
 class _RotationStep:
-    mesh: MeshObject
+    mesh: Mesh
     secret: Secret
     namespace: str
     now: datetime
@@ -175,7 +175,7 @@ def _decided(secret: Secret) -> int:
 
 
 def _manifest(
-    mesh: MeshObject,
+    mesh: Mesh,
     namespace: str,
     ring: Sequence[bytes],
     now: datetime,
@@ -194,7 +194,7 @@ def _manifest(
             "namespace": namespace,
             "labels": names.labels(mesh.name, "gossip"),
             "annotations": dict(annotations),
-            "ownerReferences": [mesh.owner],
+            "ownerReferences": [mesh.metadata.owner],
         },
         "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
     }

@@ -21,7 +21,7 @@ from wgmesh_api.roster import API_VERSION, GROUP, LEAVE_FINALIZER
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import Member, MeshObject, Secret
+from wgmesh_operator.decisions.model import AnyMesh, Member, Secret
 from wgmesh_operator.decisions.trust.authority import Authority
 
 BUNDLE = "bundle.json"
@@ -32,7 +32,7 @@ MEMBER_UID = f"{GROUP}/node-uid"
 
 
 def plan_bundle(
-    mesh: MeshObject,
+    mesh: AnyMesh,
     member: Member,
     secret: Secret | None,
     authority: Authority,
@@ -107,7 +107,7 @@ def _current_bundle(
 
 
 def _issue(
-    mesh: MeshObject, member: Member, authority: Authority, now: datetime, entropy: Entropy
+    mesh: AnyMesh, member: Member, authority: Authority, now: datetime, entropy: Entropy
 ) -> dict[str, str]:
     key = entropy.key()
     cert = issue(
@@ -127,7 +127,7 @@ def _event(member: Member, reason: str, message: str, *, warning: bool = False) 
     return Emit(Kind.MEMBER, member.roster.name, member.roster.uid, reason, message, warning=warning)
 
 
-def _manifest(mesh: MeshObject, member: Member, namespace: str, bundle: Mapping[str, Any]) -> Json:
+def _manifest(mesh: AnyMesh, member: Member, namespace: str, bundle: Mapping[str, Any]) -> Json:
     roster = member.roster
     return {
         "apiVersion": "v1",

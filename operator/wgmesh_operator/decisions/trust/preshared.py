@@ -16,7 +16,7 @@ from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.membership.external_members import reports_by_external_member
-from wgmesh_operator.decisions.model import Member, MeshObject, Secret
+from wgmesh_operator.decisions.model import Member, Mesh, Secret
 
 SECRETS = "secrets"
 """The Secret's key."""
@@ -24,7 +24,7 @@ ROTATED = f"{GROUP}/rotated-psk"
 
 
 def plan_preshared(
-    mesh: MeshObject,
+    mesh: Mesh,
     secret: Secret | None,
     holders: Iterable[Sequence[str]],
     namespace: str,
@@ -59,15 +59,15 @@ def _read(secret: Secret) -> tuple[bytes, ...]:
 
 
 class _RotationStep:
-    def __init__(self, mesh: MeshObject, secret: Secret | None, namespace: str) -> None:
+    def __init__(self, mesh: Mesh, secret: Secret | None, namespace: str) -> None:
         self._mesh = mesh
         self._secret = secret
         self._namespace = namespace
 
     def next(self, holders: Iterable[Sequence[str]], entropy: Entropy) -> list[Action]:
         mesh, secret = self._mesh, self._secret
-        wanted = mesh.spec is not None and mesh.spec.wireguard.preshared_keys
-        token = mesh.annotations.get(names.ROTATE_PSK, "")
+        wanted = mesh.spec.wireguard.preshared_keys
+        token = mesh.metadata.annotations.get(names.ROTATE_PSK, "")
         if secret is None:
             return self._first(token, entropy) if wanted else []
         if not wanted:
@@ -114,7 +114,7 @@ class _RotationStep:
                 "namespace": self._namespace,
                 "labels": names.labels(self._mesh.name, "psk"),
                 "annotations": {ROTATED: token},
-                "ownerReferences": [self._mesh.owner],
+                "ownerReferences": [self._mesh.metadata.owner],
             },
             "data": {SECRETS: base64.b64encode(write_secrets(secrets).encode("ascii")).decode("ascii")},
         }

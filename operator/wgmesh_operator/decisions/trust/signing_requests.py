@@ -25,7 +25,7 @@ from wgmesh_operator.decisions.actions import Action, Emit, Json, Kind, Replace
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import explained
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject, SigningRequest
+from wgmesh_operator.decisions.model import AnyMesh, ClusterNode, Member, Mesh, SigningRequest
 
 _USAGES = frozenset({"digital signature", "key encipherment", "client auth", "server auth"})
 _ACCOUNT = "system:serviceaccount:{namespace}:{account}"
@@ -64,7 +64,7 @@ def mesh_of_requester(username: str, namespace: str) -> str | None:
 
 def evaluate(
     request: SigningRequest,
-    mesh: MeshObject,
+    mesh: Mesh,
     members: Mapping[str, Member],
     nodes: Mapping[str, ClusterNode],
     namespace: str,
@@ -95,7 +95,7 @@ def evaluate(
 
 
 def _evaluate_content(
-    request: SigningRequest, mesh: MeshObject, member: Member, node: ClusterNode | None
+    request: SigningRequest, mesh: Mesh, member: Member, node: ClusterNode | None
 ) -> Approval | Denial:
     try:
         csr = x509.load_pem_x509_csr(request.request)
@@ -177,8 +177,8 @@ def _subject_names(csr: x509.CertificateSigningRequest) -> _SubjectNames:
     )
 
 
-def _lifetime(request: SigningRequest, mesh: MeshObject) -> timedelta:
-    lifetime = timedelta(seconds=mesh.lifetime_seconds)
+def _lifetime(request: SigningRequest, mesh: Mesh) -> timedelta:
+    lifetime = mesh.certificate_lifetime
     if request.expiration_seconds is not None:
         lifetime = min(lifetime, max(MINIMUM_LIFETIME, timedelta(seconds=request.expiration_seconds)))
     return lifetime
@@ -203,9 +203,7 @@ def sign(grant: Approval, authority: CertificateAuthority, now: datetime, entrop
     return cert_to_pem(cert)
 
 
-def plan_denial(
-    request: SigningRequest, denial: Denial, mesh: MeshObject | None, now: datetime
-) -> list[Action]:
+def plan_denial(request: SigningRequest, denial: Denial, mesh: AnyMesh | None, now: datetime) -> list[Action]:
     """Deny `request`; tell it on `mesh`, if there is one."""
     # an approval cannot be taken back, but it need not be signed
     denial = Denial(denial.reason, denial.message[:DENIAL_LIMIT])
