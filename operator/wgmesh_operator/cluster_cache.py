@@ -14,13 +14,13 @@ from typing import Any
 from wgmesh_api.fields import IPNetwork, UnreadableObject, read_mapping, read_required, read_text
 from wgmesh_api.roster import MESH_LABEL
 from wgmesh_operator.api_resources import KIND_NAMES, WatchedResource
+from wgmesh_operator.decisions.actions import Json
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.model import (
     AnyMesh,
     ClusterNode,
     ClusterState,
     InvalidMesh,
-    Json,
     Member,
     Mesh,
     Secret,

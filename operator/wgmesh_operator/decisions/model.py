@@ -23,8 +23,7 @@ from wgmesh_api.fields import (
 from wgmesh_api.resources.mesh import WgMeshSpec, spec_of
 from wgmesh_api.roster import ENDPOINT, MESH_LABEL, NODE_NAME_EXTRA, RosterNode, read_node
 from wgmesh_api.values import UnusableValue, check_address, parse_address, parse_network
-
-Json = dict[str, Any]
+from wgmesh_operator.decisions.actions import Json
 
 NODE_KIND = "Node"
 INTERNAL_IP, EXTERNAL_IP = "InternalIP", "ExternalIP"
