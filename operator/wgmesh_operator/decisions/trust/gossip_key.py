@@ -23,9 +23,15 @@ from datetime import datetime, timedelta
 from wgmesh_api.fields import read_time, write_time
 from wgmesh_api.roster import GROUP, gossip_key_id
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.actions import Action, Create
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.model import AnyMesh, Mesh, Secret
+from wgmesh_operator.decisions.trust.secret_manifests import (
+    MeshSecret,
+    SecretIdentity,
+    create_secret,
+    secret_of_mesh,
+)
 
 KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
@@ -57,9 +63,8 @@ class KeyPlan:
 
 def first_keyring(mesh: Mesh, namespace: str, now: datetime, entropy: Entropy) -> Create:
     annotations = {ROTATED: mesh.metadata.annotations.get(names.ROTATE_GOSSIP_KEY, ""), MADE: write_time(now)}
-    return Create(
-        Kind.SECRET, _manifest(mesh, namespace, [entropy.random_bytes(KEY_BYTES)], now, annotations)
-    )
+    data = _content([entropy.random_bytes(KEY_BYTES)], now)
+    return create_secret(_identity(mesh, namespace), data, annotations)
 
 
 def key_created_at(mesh: AnyMesh, secret: Secret | None) -> datetime | None:
@@ -81,7 +86,7 @@ def plan_key_rotation(
         # Members have their keys; what is not understood here is not written over.
         return KeyPlan()
     phase, since = secret.annotations.get(PHASE, ""), read_time(secret.annotations.get(SINCE))
-    step = _RotationStep(mesh, secret, namespace, now)
+    step = _RotationStep(MeshSecret(mesh, _identity(mesh, namespace), secret), now)
     if phase == INSTALLING and len(ring) > 1:
         new, deadline = ring[-1], (since or now) + INSTALL_DEADLINE
         lacking = [member.node for member in members if gossip_key_id(new) not in member.keys]
@@ -111,22 +116,17 @@ def _due(mesh: Mesh, secret: Secret, since: datetime | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class _RotationStep:
-    mesh: Mesh
-    secret: Secret
-    namespace: str
+    secret: MeshSecret
     now: datetime
 
     def begin(self, ring: Sequence[bytes], token: str, why: str) -> KeyPlan:
-        return self._write(
-            ring, {PHASE: INSTALLING, ROTATED: token}, "GossipKeyRotationStarted",
-            f"a new gossip key was made, {why}, and is told to members",
-        )  # fmt: skip
+        message = f"a new gossip key was made, {why}, and is told to members"
+        return self._write(ring, {PHASE: INSTALLING, ROTATED: token}, "GossipKeyRotationStarted", message)
 
     def switch(self, ring: Sequence[bytes]) -> KeyPlan:
-        return self._write(
-            ring, {PHASE: SWITCHING, MADE: write_time(self.now)}, "GossipKeySwitched",
-            "all nodes have the new gossip key, and encrypt with it from now on",
-        )  # fmt: skip
+        message = "all nodes have the new gossip key, and encrypt with it from now on"
+        noted = {PHASE: SWITCHING, MADE: write_time(self.now)}
+        return self._write(ring, noted, "GossipKeySwitched", message)
 
     def finish(self, ring: Sequence[bytes]) -> KeyPlan:
         return self._write(
@@ -147,16 +147,11 @@ class _RotationStep:
         *,
         warning: bool = False,
     ) -> KeyPlan:
-        kept = {
-            key: self.secret.annotations[key]
-            for key in (PHASE, MADE, ROTATED)
-            if key in self.secret.annotations
-        }
+        current = self.secret.current
+        kept = {key: text for key, text in current.annotations.items() if key in (PHASE, MADE, ROTATED)}
         noted = {**kept, **annotations, SINCE: write_time(self.now)}
-        manifest = _manifest(self.mesh, self.namespace, ring, self.now, noted, _decided(self.secret))
-        manifest["metadata"] |= {"resourceVersion": self.secret.resource_version}
-        event = Emit(Kind.MESH, self.mesh.name, self.mesh.uid, reason, message, warning)
-        return KeyPlan([Replace(Kind.SECRET, manifest), event])
+        data = _content(ring, self.now, _decided(current))
+        return KeyPlan(self.secret.write(data, noted, reason, message, warning=warning))
 
 
 def _read(secret: Secret) -> list[bytes] | None:
@@ -174,27 +169,11 @@ def _decided(secret: Secret) -> int:
     return int(text) if text.isdigit() and len(text) < 16 else 0
 
 
-def _manifest(
-    mesh: Mesh,
-    namespace: str,
-    ring: Sequence[bytes],
-    now: datetime,
-    annotations: Mapping[str, str],
-    before: int = 0,
-) -> Json:
-    """Decided later than what was decided `before`, whatever the clock says."""
+def _content(ring: Sequence[bytes], now: datetime, before: int = 0) -> dict[str, bytes]:
+    """The ring, decided later than what was decided `before`, whatever the clock says."""
     keys = json.dumps([base64.b64encode(key).decode() for key in ring])
-    data = {KEYRING: keys, DECIDED: str(max(int(now.timestamp()), before + 1))}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": {
-            "name": names.gossip_secret(mesh.name),
-            "namespace": namespace,
-            "labels": names.labels(mesh.name, "gossip"),
-            "annotations": dict(annotations),
-            "ownerReferences": [mesh.metadata.owner],
-        },
-        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
-    }
+    return {KEYRING: keys.encode(), DECIDED: str(max(int(now.timestamp()), before + 1)).encode()}
+
+
+def _identity(mesh: Mesh, namespace: str) -> SecretIdentity:
+    return secret_of_mesh(mesh, namespace, names.gossip_secret(mesh.name), "gossip")
