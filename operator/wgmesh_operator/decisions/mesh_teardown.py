@@ -16,9 +16,12 @@ from wgmesh_operator.decisions.actions import Action, Apply, Delete, Json, Kind,
 from wgmesh_operator.decisions.membership.member_release import LEAVE_DEADLINE, plan_member_release
 from wgmesh_operator.decisions.model import AnyMesh, ClusterState, Member
 from wgmesh_operator.decisions.status.conditions import Condition, with_transition_times
+from wgmesh_operator.text import shortened
 
 POD_TERMINATION_DEADLINE = timedelta(seconds=60)
 """How long the agents' pods have for ending once their DaemonSet is deleted."""
+MAX_NAMED = 5
+"""How many members a condition names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,8 @@ def _release_members(
     ]
     has_agents = names.agent_daemon_set(mesh.name) in state.daemon_sets
     leaving = plan_member_release(members.values(), state.nodes, has_agents=has_agents, now=now)
-    waiting = leaving.waiting_for
-    more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
-    message = f"waiting for {', '.join(waiting[:5])}{more} to leave" if waiting else "members are leaving"
+    waiting = shortened(leaving.waiting_for, MAX_NAMED)
+    message = f"waiting for {waiting} to leave" if waiting else "members are leaving"
     return TeardownPlan(
         [*actions, *leaving.actions], _status(mesh, "MembersLeaving", message, now), leaving.requeue_at
     )

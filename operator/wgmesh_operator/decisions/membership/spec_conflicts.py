@@ -11,6 +11,10 @@ from wgmesh_api.fields import IPNetwork
 from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions.membership.scheduling import selected
 from wgmesh_operator.decisions.model import AnyMesh, ClusterState, InvalidMesh, Mesh
+from wgmesh_operator.text import shortened
+
+MAX_NAMED = 3
+"""How many nodes a conflict names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,11 @@ def _with_mesh(
         return
     shared_nodes = members & selected(other.spec, state.nodes)
     if shared_nodes:
+        shared = shortened(sorted(shared_nodes), MAX_NAMED)
         for own_field, port, their_field in clashes:
             yield SpecConflict(
                 "PortConflict",
-                f"{own_field} {port} is {their_field} of mesh {other.name} on {_some(shared_nodes)}:"
-                " set another port",
+                f"{own_field} {port} is {their_field} of mesh {other.name} on {shared}: set another port",
                 blocking=True,
             )
 
@@ -137,9 +141,3 @@ def _mesh_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
         ("UDP", gossip): "gossip.port",
         ("UDP", gossip + 1): "gossip.port + 1",
     }
-
-
-def _some(names: AbstractSet[str], limit: int = 3) -> str:
-    first = sorted(names)[:limit]
-    more = len(names) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")

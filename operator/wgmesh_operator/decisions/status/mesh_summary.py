@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from wgmesh_operator.decisions.model import ClusterNode, Member
+from wgmesh_operator.text import with_rest
 
 MAX_NAMED = 5
 """How many members or links are named; the rest is counted."""
@@ -29,8 +30,7 @@ class Examples:
         return self.count > 0
 
     def __str__(self) -> str:
-        more = self.count - len(self.names)
-        return ", ".join(self.names) + (f" and {more} more" if more else "")
+        return with_rest(self.names, self.count - len(self.names))
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from wgmesh_operator.decisions.trust.secret_manifests import (
     create_secret,
     secret_of_mesh,
 )
+from wgmesh_operator.text import shortened
 
 KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
@@ -40,6 +41,8 @@ INSTALL_DEADLINE = timedelta(minutes=10)
 """How long nodes have for a new key before it is taken back: kubelets bring a changed Secret within two minutes."""
 RETRY_AFTER = timedelta(hours=1)
 """How long a schedule rests after a change that was taken back."""
+MAX_NAMED = 5
+"""How many nodes a message names."""
 INSTALLING, SWITCHING = "installing", "switching"
 PHASE = f"{GROUP}/gossip-key-phase"
 SINCE = f"{GROUP}/gossip-key-phase-since"
@@ -134,7 +137,7 @@ class _RotationStep:
         )
 
     def roll_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
-        some = ", ".join(sorted(lacking)[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        some = shortened(sorted(lacking), MAX_NAMED)
         message = f"the old gossip key stays in use: the new one was not taken by {some}"
         return self._write(ring, {PHASE: ""}, "GossipKeyNotRotated", message, warning=True)
 
