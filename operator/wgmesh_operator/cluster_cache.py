@@ -6,7 +6,6 @@ meshes must be looked at.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from wgmesh_api.fields import IPNetwork, UnreadableObject, read_mapping, read_required, read_text
 from wgmesh_api.roster import MESH_LABEL
 from wgmesh_operator.api_resources import KIND_NAMES, WatchedResource
+from wgmesh_operator.clock import SystemClock
 from wgmesh_operator.decisions.actions import Json
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.model import (
@@ -60,7 +60,7 @@ class ClusterCache:
     ) -> None:
         self._namespace = namespace
         self._changed = changed
-        self._rejections = rejections or Rejections(time.monotonic)
+        self._rejections = rejections or Rejections(SystemClock())
         self._unreadable: dict[tuple[WatchedResource, str], Unreadable] = {}
         self._unread_versions: dict[tuple[WatchedResource, str], int] = {}
         self._versions: dict[tuple[WatchedResource, str], int] = {}

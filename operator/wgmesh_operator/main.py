@@ -8,8 +8,6 @@ import logging
 import secrets
 import socket
 import sys
-import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -18,6 +16,7 @@ from cryptography import x509
 from wgmesh_api.certificates import generate_key
 from wgmesh_operator import probes, startup
 from wgmesh_operator.api_client import ApiUnreachable, KubernetesClusterApi
+from wgmesh_operator.clock import SystemClock
 from wgmesh_operator.controller import Controller
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
@@ -97,16 +96,9 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
     except ApiUnreachable as error:
         log.error("%s", error)
         return 1
-    progress = LivenessCheck(time.monotonic)
-    worker = Controller(
-        cluster,
-        deployment,
-        ENTROPY,
-        progress,
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: datetime.now(UTC),
-    )
+    clock = SystemClock()
+    progress = LivenessCheck(clock)
+    worker = Controller(cluster, deployment, ENTROPY, progress, clock)
     health = probes.Health(progress, worker.rejections.counts)
     with contextlib.ExitStack() as stack:
         try:
@@ -120,7 +112,7 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
             return 1
         # Probes are answered before kopf puts its own handler in the place of this one.
         stack.enter_context(startup.ended_by_sigterm())
-        startup.wait_for_api(cluster)
+        startup.wait_for_api(cluster, clock)
         health.start()
         log.info(
             "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image

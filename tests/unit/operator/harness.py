@@ -18,6 +18,7 @@ from wgmesh_api.fields import write_time
 from wgmesh_api.roster import API_VERSION, NODE_NAME_EXTRA, SIGNER
 from wgmesh_operator.api_client import ApiError
 from wgmesh_operator.api_resources import WATCHED_KINDS, WatchedResource
+from wgmesh_operator.clock import SystemClock
 from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.actions import (
     Action,
@@ -153,6 +154,29 @@ def csr_body(
             **({"expirationSeconds": expiration} if expiration is not None else {}),
         },
     }
+
+
+class FakeClock:
+    """Stands still until a test moves it, or code sleeps."""
+
+    def __init__(self, time: datetime = NOW) -> None:
+        self.time = time
+        self.seconds = 0.0
+        self.processor_seconds = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def thread_time(self) -> float:
+        return self.processor_seconds
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds += seconds
 
 
 class MemoryApi:
@@ -330,6 +354,16 @@ class MemoryApi:
     def _bump(self, body: Json) -> None:
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
+
+
+class ApiClock(SystemClock):
+    """Measures real time; the time of day is that of an API in memory."""
+
+    def __init__(self, api: MemoryApi) -> None:
+        self._api = api
+
+    def now(self) -> datetime:
+        return self._api.now
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import UserDict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 from tests.unit.operator.harness import (
     DEPLOYMENT,
     NOW,
+    ApiClock,
     MemoryApi,
     cluster_of,
     condition,
@@ -165,16 +165,16 @@ async def a_turn(border: Border) -> None:
                 raise Unforeseen("no beat")
             super().heartbeat()
 
-    api, progress = cluster_of(), Failing(time.monotonic)
+    api = cluster_of()
+    clock = ApiClock(api)
+    progress = Failing(clock)
     worker = Controller(
         api,
         DEPLOYMENT,
         entropy(),
         progress,
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-        pace=FAST,
+        clock,
+        FAST,
     )
     task = asyncio.create_task(worker.run())
     await settled(api)
@@ -271,16 +271,14 @@ async def test_a_pass_that_fails_is_reported_on_its_mesh_and_recovers() -> None:
             raise Unforeseen("no serial today")
         return 5
 
-    source = entropy()
+    source, clock = entropy(), ApiClock(api)
     worker = Controller(
         api,
         DEPLOYMENT,
         Entropy(source.key, serial, source.random_bytes),
-        LivenessCheck(time.monotonic),
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-        pace=ReconcilePace(
+        LivenessCheck(clock),
+        clock,
+        ReconcilePace(
             debounce=0.001, min_backoff=0.01, max_backoff=0.05, max_idle=0.05, sweep=1000, resync=1000
         ),
     )

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.unit.operator.harness import (
     DEPLOYMENT,
-    NOW,
+    ApiClock,
+    FakeClock,
     MemoryApi,
     cluster_of,
     condition,
@@ -35,15 +36,14 @@ DEADLINE = 20.0
 
 
 def worker_of(api: MemoryApi, pace: ReconcilePace = FAST) -> Controller:
+    clock = ApiClock(api)
     return Controller(
         api,
         DEPLOYMENT,
         entropy(),
-        LivenessCheck(time.monotonic),
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-        pace=pace,
+        LivenessCheck(clock),
+        clock,
+        pace,
     )
 
 
@@ -313,16 +313,14 @@ async def test_five_hundred_things_are_done_at_once_and_the_rest_next() -> None:
 
 
 def test_after_a_pass_there_is_a_rest_four_times_as_long_as_it_kept_a_processor_busy() -> None:
-    worked = iter((7.0, 7.1))
-    worker = Controller(
-        MemoryApi(),
-        DEPLOYMENT,
-        entropy(),
-        LivenessCheck(time.monotonic),
-        clock=lambda: 50.0,
-        processor=lambda: next(worked),
-        now=lambda: NOW,
-    )
+    class Busy(FakeClock):
+        def thread_time(self) -> float:
+            self.processor_seconds += 0.1
+            return self.processor_seconds
+
+    clock = Busy()
+    clock.seconds = 50.0
+    worker = Controller(MemoryApi(), DEPLOYMENT, entropy(), LivenessCheck(clock), clock)
     mesh = _MeshQueueEntry()
     worker._plan("", mesh)
     assert mesh.rest_until == pytest.approx(50.4)

@@ -6,13 +6,20 @@ import json
 import logging
 import subprocess
 import sys
-import time
-from typing import Any, cast
+from typing import Any
 
 import kopf
 import pytest
 from click.testing import CliRunner
-from tests.unit.operator.harness import DEPLOYMENT, MemoryApi, entropy, mesh_body, node_body
+from tests.unit.operator.harness import (
+    DEPLOYMENT,
+    ApiClock,
+    FakeClock,
+    MemoryApi,
+    entropy,
+    mesh_body,
+    node_body,
+)
 
 from wgmesh_operator import handlers, main
 from wgmesh_operator.api_resources import WATCHED, WatchedResource
@@ -21,32 +28,17 @@ from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, ControllerStuck, LivenessCheck
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def worker_of(api: MemoryApi) -> Controller:
-    progress = LivenessCheck(time.monotonic)
-    return Controller(
-        api,
-        DEPLOYMENT,
-        entropy(),
-        progress,
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-    )
+    clock = ApiClock(api)
+    return Controller(api, DEPLOYMENT, entropy(), LivenessCheck(clock), clock)
 
 
 def test_standing_still_for_long_is_told() -> None:
-    clock = Clock()
+    clock = FakeClock()
     progress = LivenessCheck(clock)
-    clock.now = STUCK_AFTER_SECONDS
+    clock.seconds = STUCK_AFTER_SECONDS
     assert progress.check()["idle_seconds"] == STUCK_AFTER_SECONDS
-    clock.now += 1
+    clock.seconds += 1
     with pytest.raises(ControllerStuck, match="no progress for 121 s"):
         progress.check()
     progress.heartbeat()
@@ -70,9 +62,9 @@ async def test_events_reach_the_store() -> None:
         if handler.selector is not None
     }
 
-    async def event(kind: str, what: str, body: dict[str, Any]) -> None:
+    async def event(kind: str, what: str, body: Any) -> None:
         handle: Any = tell[WATCHED[WatchedResource(kind)].plural]
-        assert await handle(type=what, body=kopf.Body(cast(Any, body))) is None
+        assert await handle(type=what, body=kopf.Body(body)) is None
 
     node = node_body("n0")
     node["metadata"] |= {"resourceVersion": "1"}
