@@ -15,10 +15,10 @@ from wgmesh_api.roster import MESH_LABEL
 from wgmesh_operator.api_resources import KIND_NAMES, WatchedResource
 from wgmesh_operator.clock import SystemClock
 from wgmesh_operator.decisions.actions import Json
+from wgmesh_operator.decisions.cluster_node import ClusterNode, read_cluster_node
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.model import (
     AnyMesh,
-    ClusterNode,
     ClusterState,
     InvalidMesh,
     Member,
@@ -26,7 +26,6 @@ from wgmesh_operator.decisions.model import (
     Secret,
     SigningRequest,
     Unreadable,
-    read_cluster_node,
     read_member,
     read_mesh_object,
     read_secret,
@@ -227,10 +226,10 @@ class ClusterCache:
             case Member():
                 return self._put_member(name, read)
             case SigningRequest():
-                mesh = mesh_of_requester(read.username, self._namespace) or ""
+                mesh = mesh_of_requester(read.requester.username, self._namespace) or ""
                 self._requests.setdefault(mesh, {})[name] = read
                 self._request_places[name] = mesh
-                return () if read.settled else (mesh,)
+                return () if read.state.settled else (mesh,)
             case Secret():
                 self._secrets[name] = read
             case LabelledBody():

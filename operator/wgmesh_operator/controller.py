@@ -52,19 +52,19 @@ class ReconcilePace:
     resync: float = 300.0
 
 
-@dataclass(slots=True)
 class _MeshQueueEntry:
     """What is remembered of a mesh from one pass to the next; all of it may be lost."""
 
-    due: float | None = None
-    failures: int = 0
-    last_error: str = ""
-    done: frozenset[str] = frozenset()
-    repeated_passes: int = 0
-    rest_until: float = 0.0
-    status_written: datetime | None = None
-    failed: str = ""
-    refreshed: bool = False
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self.failures = 0
+        self.last_error = ""
+        self.done: frozenset[str] = frozenset()
+        self.repeated_passes = 0
+        self.rest_until = 0.0
+        self.status_written: datetime | None = None
+        self.failed = ""
+        self.refreshed = False
 
 
 class Controller:

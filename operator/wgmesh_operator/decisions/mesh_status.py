@@ -107,11 +107,13 @@ def bootstrap_statuses(mesh: Mesh, state: ClusterState, bootstraps: AbstractSet[
     found = []
     for name in bootstraps:
         node, member = state.nodes.get(name), members.get(name)
-        if node is None or not (node.addresses or node.outer):
+        if node is None or not node.addresses.every:
             continue
         report = member.roster.report if member is not None else None
         joined = report is not None and report.phase == "Joined" and not report.not_serving
-        reached = [_host_port(a, port) for a in (*node.addresses[:1], node.outer) if a is not None]
+        reached = [
+            _host_port(a, port) for a in (*node.addresses.internal[:1], node.addresses.outer) if a is not None
+        ]
         outer = {"outerAddress": reached[1]} if len(reached) > 1 else {}
         found.append((not joined, name, {"node": name, "address": reached[0], **outer}))
     return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]

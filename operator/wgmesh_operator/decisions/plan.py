@@ -304,7 +304,7 @@ def _deny_all(
 
 
 def _open(every: Iterable[SigningRequest]) -> list[SigningRequest]:
-    pending = (request for request in every if not request.settled)
+    pending = (request for request in every if not request.state.settled)
     return sorted(pending, key=lambda request: (request.created, request.name))[
         : signing_requests.MAX_REQUESTS_PER_PASS
     ]

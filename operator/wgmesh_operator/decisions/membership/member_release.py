@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from wgmesh_api.roster import LEAVE_FINALIZER
 from wgmesh_operator.decisions.actions import Action, Kind, SetFinalizers
-from wgmesh_operator.decisions.model import ClusterNode, Member
+from wgmesh_operator.decisions.cluster_node import ClusterNode
+from wgmesh_operator.decisions.model import Member
 
 LEAVE_DEADLINE = timedelta(seconds=60)
 """How long an agent has for leaving gracefully before its WgMeshNode goes without it."""

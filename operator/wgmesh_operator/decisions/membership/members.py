@@ -18,12 +18,13 @@ from wgmesh_api.roster import (
     node_object_name,
 )
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
+from wgmesh_operator.decisions.cluster_node import NODE_KIND, ClusterNode
 from wgmesh_operator.decisions.faults import Border, Faults
 from wgmesh_operator.decisions.membership import bootstraps
 from wgmesh_operator.decisions.membership.addresses import RangeExhausted, allocate, usable
 from wgmesh_operator.decisions.membership.routes import plan_routes
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, Mesh
+from wgmesh_operator.decisions.model import ClusterState, Member, Mesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,10 @@ def plan_members(
     plan.conflicts.extend(_without_metrics(members))
     plan.conflicts.extend(
         SpecConflict(
-            "EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}"
+            "EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].addresses.error}"
         )
         for name in sorted(nameable)
-        if nodes[name].endpoint_error
+        if nodes[name].addresses.error
     )
     holders = AddressHolders(member.roster for member in members.values())
     taken = holders.addresses()
@@ -172,7 +173,7 @@ def _plan_member(
             )
             return
         taken.update(addresses)
-    hint = node.outer if node is not None else None
+    hint = node.addresses.outer if node is not None else None
     wanted = _DesiredMember(name, addresses, bootstrap, external, hint, routes)
     if member is not None and _matches_desired_spec(mesh, member, wanted):
         return

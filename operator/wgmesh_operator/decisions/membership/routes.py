@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from wgmesh_api.fields import IPNetwork
+from wgmesh_operator.decisions.cluster_node import ClusterNode
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import ClusterNode, Mesh
+from wgmesh_operator.decisions.model import Mesh
 
 Routes = Mapping[str, tuple[IPNetwork, ...]]
 

@@ -93,7 +93,7 @@ def _with_cluster(mesh: Mesh, state: ClusterState) -> Iterator[SpecConflict]:
                 break
         for node in state.nodes.values():
             inside = next(
-                (a for a in node.addresses if a.version == version and first <= int(a) <= last), None
+                (a for a in node.addresses.internal if a.version == version and first <= int(a) <= last), None
             )
             if inside is not None:
                 yield SpecConflict(

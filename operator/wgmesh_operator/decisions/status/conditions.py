@@ -51,7 +51,6 @@ class StatusInputs:
     bootstraps_wanted: int
     authority_error: str = ""
     ca_rotating: bool = False
-    leaving: Sequence[str] = ()
     starting: bool = False
 
 

@@ -8,10 +8,18 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from tests.unit.operator.harness import NOW, mesh_body, mesh_of
+from tests.unit.operator.harness import NAMESPACE, NOW, csr_body, mesh_body, mesh_of
 
 from wgmesh_api.fields import UnreadableObject, write_time
-from wgmesh_operator.decisions.model import InvalidMesh, MeshMetadata, NodeRoutes, read_mesh_object
+from wgmesh_operator.decisions.model import (
+    InvalidMesh,
+    MeshMetadata,
+    NodeRoutes,
+    Requester,
+    RequestState,
+    read_mesh_object,
+    read_signing_request,
+)
 
 
 def stamped(body: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -102,3 +110,36 @@ def test_owner_reference_names_the_controller() -> None:
 
 def test_invalid_mesh_has_no_spec_to_be_used() -> None:
     assert "spec" not in {field.name for field in fields(InvalidMesh)}
+
+
+def test_request_has_its_requester_and_what_it_asks_for() -> None:
+    request = read_signing_request(csr_body("r", nodes=["alpha"], expiration=600))
+    assert request.requester == Requester(f"system:serviceaccount:{NAMESPACE}:wgmesh-blue", ("alpha",))
+    assert request.usages == ("digital signature", "client auth")
+    assert (request.created, request.expiration_seconds) == (NOW, 600)
+    assert request.state == RequestState()
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "settled"),
+    [
+        ({}, RequestState(), False),
+        ({"conditions": [{"type": "Approved"}]}, RequestState(approved=True), False),
+        (
+            {"conditions": [{"type": "Approved"}], "certificate": "Y2VydA=="},
+            RequestState(approved=True, signed=True),
+            True,
+        ),
+        ({"conditions": [{"type": "Denied"}]}, RequestState(denied=True), True),
+        (
+            {"conditions": [{"type": "Approved"}, {"type": "Failed"}]},
+            RequestState(approved=True, failed=True),
+            True,
+        ),
+    ],
+)
+def test_state_of_a_request_is_read_from_its_status(
+    status: dict[str, Any], state: RequestState, settled: bool
+) -> None:
+    read = read_signing_request(csr_body("r") | {"status": status}).state
+    assert (read, read.settled) == (state, settled)
