@@ -175,12 +175,12 @@ class Controller:
             return
         mesh.failed = ""
         mesh.refreshed = True
-        trouble = outcome.error or told.error
-        if trouble or outcome.conflict or told.conflict:
-            if trouble != mesh.last_error:
+        last_error = outcome.error or told.error
+        if last_error or outcome.conflict or told.conflict:
+            if last_error != mesh.last_error:
                 self.enqueue([name])
-            mesh.last_error = trouble
-            self._retry(name, mesh, trouble)
+            mesh.last_error = last_error
+            self._retry(name, mesh, last_error)
             return
         mesh.failures, mesh.last_error = 0, ""
         self._schedule_next(name, mesh, plan, changed=outcome.changed)
@@ -194,7 +194,7 @@ class Controller:
             self._clock.now(),
             self._entropy,
             refresh=not mesh.refreshed,
-            trouble=mesh.last_error,
+            last_error=mesh.last_error,
         )
         for fault in plan.faults:
             self.rejections.count(fault)

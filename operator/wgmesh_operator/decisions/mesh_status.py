@@ -66,7 +66,7 @@ def plan_status(mesh: AnyMesh, state: ClusterState, findings: MeshFindings, now:
     starting = first_meshed is None and now < created + STARTUP_GRACE
     inputs = StatusInputs(
         summary=counted,
-        problems=findings.conflicts,
+        conflicts=findings.conflicts,
         blocked=findings.blocked,
         agents=(live_status.get("numberReady", 0), live_status.get("desiredNumberScheduled", 0)),
         bootstraps_wanted=mesh.spec.bootstrap.replicas if isinstance(mesh, Mesh) else 0,

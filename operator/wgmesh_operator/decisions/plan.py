@@ -61,11 +61,11 @@ def plan_mesh(
     entropy: Entropy,
     *,
     refresh: bool = False,
-    trouble: str = "",
+    last_error: str = "",
 ) -> Plan:
     """What to do now about the mesh called `name`, there or not. Requests of nobody's mesh are under the name "".
 
-    `refresh`: apply also what is not watched. `trouble`: what the API server refused at the last look.
+    `refresh`: apply also what is not watched. `last_error`: what the API server refused at the last look.
     """
     mesh = state.meshes.get(name)
     if mesh is None and name in state.unread(Kind.MESH):
@@ -88,19 +88,21 @@ def plan_mesh(
         return Plan([SetFinalizers(Kind.MESH, name, finalizers, mesh.metadata.resource_version)])
     if isinstance(mesh, InvalidMesh):
         invalid = SpecConflict("InvalidSpec", f"the spec cannot be read: {mesh.error}", blocking=True)
-        conflicts = [invalid, *_apply_failure(trouble)]
+        conflicts = [invalid, *_apply_failure(last_error)]
         told = plan_status(mesh, state, MeshFindings(conflicts, blocked=True), now)
         return Plan([], told.status, told.events, told.requeue_at)
     planner = _MeshPlanner(mesh, state, deployment, now, entropy, refresh=refresh)
     findings = planner.plan()
-    findings = replace(findings, conflicts=[*findings.conflicts, *_apply_failure(trouble)])
+    findings = replace(findings, conflicts=[*findings.conflicts, *_apply_failure(last_error)])
     told = plan_status(mesh, state, findings, now)
-    again_at = [at for at in (*planner.requeue_at, told.requeue_at) if at is not None]
-    return Plan(planner.actions, told.status, told.events, min(again_at, default=None), planner.faults.found)
+    requeue_at = [at for at in (*planner.requeue_at, told.requeue_at) if at is not None]
+    return Plan(
+        planner.actions, told.status, told.events, min(requeue_at, default=None), planner.faults.found
+    )
 
 
-def _apply_failure(trouble: str) -> list[SpecConflict]:
-    return [SpecConflict("ApplyFailed", trouble)] if trouble else []
+def _apply_failure(last_error: str) -> list[SpecConflict]:
+    return [SpecConflict("ApplyFailed", last_error)] if last_error else []
 
 
 class _MeshPlanner:
@@ -135,7 +137,7 @@ class _MeshPlanner:
         selected = scheduling.selected(mesh.spec, state.nodes)
         found = [*find_conflicts(mesh, state, selected), *self._unreadable()]
         # a mesh that carries traffic is not taken away because a newcomer clashes with it
-        blocked = any(problem.blocking for problem in found) and self.live is None and not self.members
+        blocked = any(conflict.blocking for conflict in found) and self.live is None and not self.members
         if blocked:
             return MeshFindings(found, selected, blocked=True)
         authority, error = self._authority()

@@ -30,7 +30,7 @@ def plan_member_release(
     """Release what can be released. `has_agents`: the mesh's agents are deployed."""
     actions: list[Action] = []
     waiting: list[str] = []
-    again_at: datetime | None = None
+    requeue_at: datetime | None = None
     for member in members:
         since = member.roster.deleting_since
         if since is None or LEAVE_FINALIZER not in member.finalizers:
@@ -41,8 +41,8 @@ def plan_member_release(
         else:
             waiting.append(member.roster.node)
             end = since + LEAVE_DEADLINE
-            again_at = end if again_at is None or end < again_at else again_at
-    return MemberReleasePlan(actions, sorted(waiting), again_at)
+            requeue_at = end if requeue_at is None or end < requeue_at else requeue_at
+    return MemberReleasePlan(actions, sorted(waiting), requeue_at)
 
 
 def _can_be_released(member: Member, nodes: Mapping[str, ClusterNode], *, has_agents: bool) -> bool:

@@ -21,14 +21,14 @@ def plan_routes(
     Pods' ranges go before networks of the spec, and those in their order.
     """
     given: dict[str, list[IPNetwork]] = {}
-    problems: list[SpecConflict] = []
+    conflicts: list[SpecConflict] = []
     held = [(network, "the mesh's own range") for network in mesh.cidrs]
     for name, network in _asked(mesh, nodes, names):
         other = next(
             (what for one, what in held if one.version == network.version and one.overlaps(network)), None
         )
         if other is not None:
-            problems.append(
+            conflicts.append(
                 SpecConflict(
                     "RouteOverlap", f"{network} of {name} is not routed, as it overlaps {other}: name another"
                 )
@@ -36,7 +36,7 @@ def plan_routes(
             continue
         held.append((network, f"{network} of {name}"))
         given.setdefault(name, []).append(network)
-    return {name: tuple(networks) for name, networks in given.items()}, problems
+    return {name: tuple(networks) for name, networks in given.items()}, conflicts
 
 
 def _asked(
