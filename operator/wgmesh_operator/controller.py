@@ -91,8 +91,8 @@ class Controller:
         self._failed_turns = 0
         self._next_sweep = self._next_resync = math.inf
         self.rejections = Rejections(clock)
-        self.store = ClusterCache(deployment.namespace, self.enqueue, self.rejections)
-        self._executor = Executor(cluster, self.store, progress, self.rejections)
+        self.cache = ClusterCache(deployment.namespace, self.enqueue, self.rejections)
+        self._executor = Executor(cluster, self.cache, progress, self.rejections)
 
     def enqueue(self, names: Iterable[str], delay: float | None = None) -> None:
         """Look at these meshes soon."""
@@ -147,7 +147,7 @@ class Controller:
             await self._reconcile(name, mesh)
             self._progress.passes += 1
             self._progress.heartbeat()
-            if mesh.due is None and name not in self.store.mesh_names:
+            if mesh.due is None and name not in self.cache.mesh_names:
                 del self._meshes[name]
 
     async def _wait(self, latest: float) -> None:
@@ -189,7 +189,7 @@ class Controller:
         began = self._clock.thread_time()
         plan = plan_mesh(
             name,
-            self.store.state,
+            self.cache.state,
             self._deployment,
             self._clock.now(),
             self._entropy,
@@ -227,7 +227,7 @@ class Controller:
         self.enqueue([name], delay)
 
     async def _write_status(self, name: str, mesh: _MeshQueueEntry, plan: Plan) -> Outcome:
-        current = self.store.state.meshes.get(name)
+        current = self.cache.state.meshes.get(name)
         now = self._clock.now()
         if plan.status is None or current is None:
             return Outcome()
@@ -245,7 +245,7 @@ class Controller:
 
     async def _report_failure(self, name: str, mesh: _MeshQueueEntry, error: Exception) -> None:
         """Reports on the mesh that a pass ends with `error`; once for each sentence."""
-        current = self.store.state.meshes.get(name)
+        current = self.cache.state.meshes.get(name)
         said = explained(error)
         if current is None or mesh.failed == said:
             return
@@ -263,14 +263,14 @@ class Controller:
         for text in await self._executor.in_thread(self._cluster.service_cidrs):
             with self.rejections.fence(Border.SERVICE_CIDR, "ServiceCIDR"):
                 networks.append(parse_network(text))
-        self.store.set_service_cidrs(tuple(networks))
+        self.cache.set_service_cidrs(tuple(networks))
         for mesh in self._meshes.values():
             mesh.refreshed = False
-        self.enqueue(self.store.mesh_names)
+        self.enqueue(self.cache.mesh_names)
 
     async def _take_list(self, watched: WatchedResource) -> None:
         items, version = await self._executor.in_thread(lambda: self._cluster.list_all(watched))
-        missed = self.store.replace_from_list(watched, items, version)
+        missed = self.cache.replace_from_list(watched, items, version)
         self._progress.heartbeat()
         if missed:
             log.debug("%d %s were new by listing", missed, watched)

@@ -98,8 +98,8 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
         return 1
     clock = SystemClock()
     progress = LivenessCheck(clock)
-    worker = Controller(cluster, deployment, ENTROPY, progress, clock)
-    health = probes.Health(progress, worker.rejections.counts)
+    controller = Controller(cluster, deployment, ENTROPY, progress, clock)
+    health = probes.Health(progress, controller.rejections.counts)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(probes.probe_server(health_port, health.answer))
@@ -118,7 +118,7 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
             "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image
         )
         kopf.run(
-            registry=handlers.registry(worker),
+            registry=handlers.registry(controller),
             settings=handlers.settings(),
             standalone=True,
             namespaces=[deployment.namespace],
@@ -127,7 +127,7 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
 
 
 class _DropRetryLines(logging.Filter):
-    """Every watch tells of each of its attempts to reach an API server that is away; the worker tells it once."""
+    """Drops lines of watches on each attempt to reach an API server that is down; the controller logs that once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()

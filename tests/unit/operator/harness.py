@@ -1,4 +1,4 @@
-"""A cluster in memory: objects as an API server keeps them, for decisions and for the worker."""
+"""A cluster in memory: objects as an API server keeps them, for decisions and for the controller."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ class MemoryApi:
             store.replace_from_list(watched, *self.list_all(watched))
         return store.state
 
-    # what the worker calls
+    # what the controller calls
 
     def execute(self, action: Action) -> Json | None:
         failure = self.failures.get(action.kind.value)

@@ -28,7 +28,7 @@ from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, ControllerStuck, LivenessCheck
 
 
-def worker_of(api: MemoryApi) -> Controller:
+def controller_of(api: MemoryApi) -> Controller:
     clock = ApiClock(api)
     return Controller(api, DEPLOYMENT, entropy(), LivenessCheck(clock), clock)
 
@@ -46,7 +46,7 @@ def test_standing_still_for_long_is_told() -> None:
 
 
 async def test_kopf_watches_what_the_store_holds_and_nothing_else() -> None:
-    registry = handlers.registry(worker_of(MemoryApi()))
+    registry = handlers.registry(controller_of(MemoryApi()))
     selectors = {(s.group, s.version, s.any_name or s.plural) for s in registry._watching.get_all_selectors()}
     assert selectors == {(r.group, r.version, r.plural) for r in WATCHED.values()}
     assert not registry._changing.get_all_selectors()
@@ -54,8 +54,8 @@ async def test_kopf_watches_what_the_store_holds_and_nothing_else() -> None:
 
 
 async def test_events_reach_the_store() -> None:
-    worker = worker_of(MemoryApi())
-    registry = handlers.registry(worker)
+    controller = controller_of(MemoryApi())
+    registry = handlers.registry(controller)
     tell = {
         handler.selector.any_name: handler.fn
         for handler in registry._watching.get_all_handlers()
@@ -72,10 +72,10 @@ async def test_events_reach_the_store() -> None:
     mesh["metadata"] |= {"resourceVersion": "2", "uid": "u", "generation": 1}
     await event("nodes", "ADDED", node)
     await event("meshes", "ADDED", mesh)
-    assert (set(worker.store.state.nodes), set(worker.store.state.meshes)) == ({"n0"}, {"blue"})
+    assert (set(controller.cache.state.nodes), set(controller.cache.state.meshes)) == ({"n0"}, {"blue"})
     gone = {**node, "metadata": node["metadata"] | {"resourceVersion": "3"}}
     await event("nodes", "DELETED", gone)
-    assert worker.store.state.nodes == {}
+    assert controller.cache.state.nodes == {}
 
 
 def test_credentials_that_cannot_be_read_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
