@@ -1,6 +1,6 @@
 """The Kubernetes API as the operator uses it: one call for each action, through the `kubernetes` client's connections.
 
-Bodies stay the dictionaries they are in JSON. Calls block: the worker makes them in threads.
+Bodies stay the dictionaries they are in JSON. Calls block: the controller makes them in threads.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ApiUnreachable(Exception):
 
 
 class ClusterApi(Protocol):
-    """What the worker needs of the API."""
+    """What the controller needs of the API."""
 
     def execute(self, action: Action) -> Json | None:
         """Carry out `action`; the object as it is afterwards, None if it is gone (or an Event).

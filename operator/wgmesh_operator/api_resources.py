@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from wgmesh_api.roster import GROUP, MESHES, NODES, SIGNER, VERSION
 from wgmesh_operator.decisions.actions import Kind
-from wgmesh_operator.decisions.model import NODE_KIND
+from wgmesh_operator.decisions.cluster_node import NODE_KIND
 from wgmesh_operator.decisions.names import MANAGED_SELECTOR
 
 

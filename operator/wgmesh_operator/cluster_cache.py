@@ -6,7 +6,6 @@ meshes must be looked at.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,17 +13,19 @@ from typing import Any
 from wgmesh_api.fields import IPNetwork, UnreadableObject, read_mapping, read_required, read_text
 from wgmesh_api.roster import MESH_LABEL
 from wgmesh_operator.api_resources import KIND_NAMES, WatchedResource
+from wgmesh_operator.clock import SystemClock
+from wgmesh_operator.decisions.actions import Json
+from wgmesh_operator.decisions.cluster_node import ClusterNode, read_cluster_node
 from wgmesh_operator.decisions.faults import Border, Fault, explained
 from wgmesh_operator.decisions.model import (
-    ClusterNode,
+    AnyMesh,
     ClusterState,
-    Json,
+    InvalidMesh,
     Member,
-    MeshObject,
+    Mesh,
     Secret,
     SigningRequest,
     Unreadable,
-    read_cluster_node,
     read_member,
     read_mesh_object,
     read_secret,
@@ -44,7 +45,7 @@ class LabelledBody:
 
 MAX_VERSION_DIGITS = 20
 """A version is etcd's revision, of 64 bits."""
-Read = MeshObject | ClusterNode | Member | SigningRequest | Secret | LabelledBody
+Read = AnyMesh | ClusterNode | Member | SigningRequest | Secret | LabelledBody
 
 
 class ClusterCache:
@@ -58,12 +59,12 @@ class ClusterCache:
     ) -> None:
         self._namespace = namespace
         self._changed = changed
-        self._rejections = rejections or Rejections(time.monotonic)
+        self._rejections = rejections or Rejections(SystemClock())
         self._unreadable: dict[tuple[WatchedResource, str], Unreadable] = {}
         self._unread_versions: dict[tuple[WatchedResource, str], int] = {}
         self._versions: dict[tuple[WatchedResource, str], int] = {}
         self._gone: dict[tuple[WatchedResource, str], int] = {}
-        self._meshes: dict[str, MeshObject] = {}
+        self._meshes: dict[str, AnyMesh] = {}
         self._nodes: dict[str, ClusterNode] = {}
         self._members: dict[str, dict[str, Member]] = {}
         self._member_places: dict[str, tuple[str, str]] = {}
@@ -217,7 +218,7 @@ class ClusterCache:
 
     def _put(self, watched: WatchedResource, name: str, read: Read) -> Iterable[str]:
         match read:
-            case MeshObject():
+            case Mesh() | InvalidMesh():
                 return self._put_mesh(name, read)
             case ClusterNode():
                 before, self._nodes[name] = self._nodes.get(name), read
@@ -225,10 +226,10 @@ class ClusterCache:
             case Member():
                 return self._put_member(name, read)
             case SigningRequest():
-                mesh = mesh_of_requester(read.username, self._namespace) or ""
+                mesh = mesh_of_requester(read.requester.username, self._namespace) or ""
                 self._requests.setdefault(mesh, {})[name] = read
                 self._request_places[name] = mesh
-                return () if read.settled else (mesh,)
+                return () if read.state.settled else (mesh,)
             case Secret():
                 self._secrets[name] = read
             case LabelledBody():
@@ -236,10 +237,10 @@ class ClusterCache:
         self._labelled[(watched, name)] = read.mesh
         return (read.mesh,)
 
-    def _put_mesh(self, name: str, mesh: MeshObject) -> Iterable[str]:
+    def _put_mesh(self, name: str, mesh: AnyMesh) -> Iterable[str]:
         before = self._meshes.get(name)
         self._meshes[name] = mesh
-        if before is None or before.generation != mesh.generation or before.uid != mesh.uid:
+        if before is None or before.uid != mesh.uid or before.metadata.generation != mesh.metadata.generation:
             # its ranges and ports are others' business
             return self.mesh_names
         return (name,)

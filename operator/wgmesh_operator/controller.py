@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,8 @@ from wgmesh_api.roster import API_VERSION
 from wgmesh_api.values import parse_network
 from wgmesh_operator.api_client import ApiError, ApiUnreachable, ClusterApi
 from wgmesh_operator.api_resources import WatchedResource
+from wgmesh_operator.backoff import Backoff
+from wgmesh_operator.clock import Clock
 from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.actions import Apply, Json, Kind
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
@@ -50,23 +52,23 @@ class ReconcilePace:
     resync: float = 300.0
 
 
-@dataclass(slots=True)
 class _MeshQueueEntry:
     """What is remembered of a mesh from one pass to the next; all of it may be lost."""
 
-    due: float | None = None
-    failures: int = 0
-    last_error: str = ""
-    done: frozenset[str] = frozenset()
-    repeated_passes: int = 0
-    rest_until: float = 0.0
-    status_written: datetime | None = None
-    failed: str = ""
-    refreshed: bool = False
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self.failures = 0
+        self.last_error = ""
+        self.done: frozenset[str] = frozenset()
+        self.repeated_passes = 0
+        self.rest_until = 0.0
+        self.status_written: datetime | None = None
+        self.failed = ""
+        self.refreshed = False
 
 
 class Controller:
-    """`clock` gives monotonic seconds, `processor` those that this thread was at work, `now` the time of day."""
+    """Reconciles each mesh that is queued: one pass at a time, all in one loop."""
 
     def __init__(
         self,
@@ -74,10 +76,7 @@ class Controller:
         deployment: AgentDefaults,
         entropy: Entropy,
         progress: LivenessCheck,
-        *,
-        clock: Callable[[], float],
-        processor: Callable[[], float],
-        now: Callable[[], datetime],
+        clock: Clock,
         pace: ReconcilePace | None = None,
     ) -> None:
         self._cluster = cluster
@@ -85,20 +84,19 @@ class Controller:
         self._entropy = entropy
         self._progress = progress
         self._clock = clock
-        self._processor = processor
-        self._now = now
         self._pace = pace or ReconcilePace()
+        self._backoff = Backoff(self._pace.min_backoff, self._pace.max_backoff)
         self._meshes: dict[str, _MeshQueueEntry] = {}
         self._marked = asyncio.Event()
         self._failed_turns = 0
         self._next_sweep = self._next_resync = math.inf
         self.rejections = Rejections(clock)
-        self.store = ClusterCache(deployment.namespace, self.enqueue, self.rejections)
-        self._executor = Executor(cluster, self.store, progress, self.rejections)
+        self.cache = ClusterCache(deployment.namespace, self.enqueue, self.rejections)
+        self._executor = Executor(cluster, self.cache, progress, self.rejections)
 
     def enqueue(self, names: Iterable[str], delay: float | None = None) -> None:
         """Look at these meshes soon."""
-        due = self._clock() + (self._pace.debounce if delay is None else delay)
+        due = self._clock.monotonic() + (self._pace.debounce if delay is None else delay)
         for name in names:
             mesh = self._meshes.setdefault(name, _MeshQueueEntry())
             mesh.due = due if mesh.due is None else min(mesh.due, due)
@@ -108,8 +106,8 @@ class Controller:
         """Works until cancelled. Begins with a list of everything: decisions on half of it would be wrong."""
         try:
             await self._first_lists()
-            self._next_sweep = self._clock() + self._pace.sweep
-            self._next_resync = self._clock() + self._pace.resync
+            self._next_sweep = self._clock.monotonic() + self._pace.sweep
+            self._next_resync = self._clock.monotonic() + self._pace.resync
             while True:
                 await self._turn()
         finally:
@@ -121,40 +119,40 @@ class Controller:
         self._failed_turns += 1
         with self.rejections.fence(Border.LOOP, "the worker's loop"):
             self._progress.heartbeat()
-            if self._clock() >= self._next_resync:
-                self._next_resync = self._clock() + self._pace.resync
+            if self._clock.monotonic() >= self._next_resync:
+                self._next_resync = self._clock.monotonic() + self._pace.resync
                 await self._log_failure_of(self._resync(), "comparing with full lists")
-            elif self._clock() >= self._next_sweep:
-                self._next_sweep = self._clock() + self._pace.sweep
+            elif self._clock.monotonic() >= self._next_sweep:
+                self._next_sweep = self._clock.monotonic() + self._pace.sweep
                 await self._log_failure_of(self._take_list(WatchedResource.REQUESTS), "sweeping requests")
             await self._pass()
             await self._wait(min(self._next_sweep, self._next_resync))
             self._failed_turns = 0
             return
         # a turn that failed at once must not make the loop spin
-        await asyncio.sleep(self._retry_after(failures))
+        await asyncio.sleep(self._backoff.after(failures))
 
     async def _first_lists(self) -> None:
         for attempt in itertools.count():
             self._progress.heartbeat()
             if await self._log_failure_of(self._resync(), "reading the cluster"):
                 return
-            await asyncio.sleep(self._retry_after(attempt))
+            await asyncio.sleep(self._backoff.after(attempt))
 
     async def _pass(self) -> None:
         for name, mesh in list(self._meshes.items()):
-            if mesh.due is None or max(mesh.due, mesh.rest_until) > self._clock():
+            if mesh.due is None or max(mesh.due, mesh.rest_until) > self._clock.monotonic():
                 continue
             mesh.due = None
             await self._reconcile(name, mesh)
             self._progress.passes += 1
             self._progress.heartbeat()
-            if mesh.due is None and name not in self.store.mesh_names:
+            if mesh.due is None and name not in self.cache.mesh_names:
                 del self._meshes[name]
 
     async def _wait(self, latest: float) -> None:
         due = [max(mesh.due, mesh.rest_until) for mesh in self._meshes.values() if mesh.due is not None]
-        seconds = min([*due, latest]) - self._clock()
+        seconds = min([*due, latest]) - self._clock.monotonic()
         self._marked.clear()
         try:
             async with asyncio.timeout(max(0.0, min(seconds, self._pace.max_idle))):
@@ -177,32 +175,32 @@ class Controller:
             return
         mesh.failed = ""
         mesh.refreshed = True
-        trouble = outcome.error or told.error
-        if trouble or outcome.conflict or told.conflict:
-            if trouble != mesh.last_error:
+        last_error = outcome.error or told.error
+        if last_error or outcome.conflict or told.conflict:
+            if last_error != mesh.last_error:
                 self.enqueue([name])
-            mesh.last_error = trouble
-            self._retry(name, mesh, trouble)
+            mesh.last_error = last_error
+            self._retry(name, mesh, last_error)
             return
         mesh.failures, mesh.last_error = 0, ""
         self._schedule_next(name, mesh, plan, changed=outcome.changed)
 
     def _plan(self, name: str, mesh: _MeshQueueEntry) -> Plan:
-        began = self._processor()
+        began = self._clock.thread_time()
         plan = plan_mesh(
             name,
-            self.store.state,
+            self.cache.state,
             self._deployment,
-            self._now(),
+            self._clock.now(),
             self._entropy,
             refresh=not mesh.refreshed,
-            trouble=mesh.last_error,
+            last_error=mesh.last_error,
         )
         for fault in plan.faults:
             self.rejections.count(fault)
         # a large mesh that changes all the time must leave time for others, and for the watches
-        took = self._processor() - began
-        mesh.rest_until = self._clock() + took * (1 / self._pace.max_cpu_share - 1)
+        took = self._clock.thread_time() - began
+        mesh.rest_until = self._clock.monotonic() + took * (1 / self._pace.max_cpu_share - 1)
         return plan
 
     def _schedule_next(self, name: str, mesh: _MeshQueueEntry, plan: Plan, *, changed: bool) -> None:
@@ -214,24 +212,23 @@ class Controller:
             self.enqueue([name])
         if mesh.repeated_passes > MAX_REPEATED_PASSES:
             # somebody undoes what is done here each time: that must not go on at full speed
-            mesh.rest_until = self._clock() + self._retry_after(mesh.repeated_passes - MAX_REPEATED_PASSES)
+            mesh.rest_until = self._clock.monotonic() + self._backoff.after(
+                mesh.repeated_passes - MAX_REPEATED_PASSES
+            )
         if plan.requeue_at is not None:
-            self.enqueue([name], max(0.0, (plan.requeue_at - self._now()).total_seconds()))
+            self.enqueue([name], max(0.0, (plan.requeue_at - self._clock.now()).total_seconds()))
 
     def _retry(self, name: str, mesh: _MeshQueueEntry, why: str) -> None:
-        delay = self._retry_after(mesh.failures)
+        delay = self._backoff.after(mesh.failures)
         mesh.failures += 1
         self._progress.failures += 1
         if why:
             log.warning("mesh %s: tried again in %g s: %s", name or "(none)", delay, why)
         self.enqueue([name], delay)
 
-    def _retry_after(self, failures: int) -> float:
-        return float(min(self._pace.max_backoff, self._pace.min_backoff * 2 ** min(failures, 16)))
-
     async def _write_status(self, name: str, mesh: _MeshQueueEntry, plan: Plan) -> Outcome:
-        current = self.store.state.meshes.get(name)
-        now = self._now()
+        current = self.cache.state.meshes.get(name)
+        now = self._clock.now()
         if plan.status is None or current is None:
             return Outcome()
         at = next_write_at(current.status, plan.status, mesh.status_written, now)
@@ -248,13 +245,13 @@ class Controller:
 
     async def _report_failure(self, name: str, mesh: _MeshQueueEntry, error: Exception) -> None:
         """Reports on the mesh that a pass ends with `error`; once for each sentence."""
-        current = self.store.state.meshes.get(name)
+        current = self.cache.state.meshes.get(name)
         said = explained(error)
         if current is None or mesh.failed == said:
             return
         mesh.failed = said
         with self.rejections.fence(Border.PASS, f"mesh {name}"):
-            status, event = failed_pass(current, said, self._now())
+            status, event = failed_pass(current, said, self._clock.now())
             await self._executor.execute_all(
                 [Apply(Kind.MESH, _status_manifest(name, status), "status"), event]
             )
@@ -266,14 +263,14 @@ class Controller:
         for text in await self._executor.in_thread(self._cluster.service_cidrs):
             with self.rejections.fence(Border.SERVICE_CIDR, "ServiceCIDR"):
                 networks.append(parse_network(text))
-        self.store.set_service_cidrs(tuple(networks))
+        self.cache.set_service_cidrs(tuple(networks))
         for mesh in self._meshes.values():
             mesh.refreshed = False
-        self.enqueue(self.store.mesh_names)
+        self.enqueue(self.cache.mesh_names)
 
     async def _take_list(self, watched: WatchedResource) -> None:
         items, version = await self._executor.in_thread(lambda: self._cluster.list_all(watched))
-        missed = self.store.replace_from_list(watched, items, version)
+        missed = self.cache.replace_from_list(watched, items, version)
         self._progress.heartbeat()
         if missed:
             log.debug("%d %s were new by listing", missed, watched)

@@ -1,4 +1,4 @@
-"""Doing what was planned: in threads, in order, what is of one sort at once; answers go into the store."""
+"""Doing what was planned: in threads, in order, what is of one sort at once; answers go into the cache."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Executor:
     """Calls of the API block, so they are made in threads; everything else happens in the loop's."""
 
     def __init__(
-        self, cluster: ClusterApi, store: ClusterCache, progress: LivenessCheck, rejections: Rejections
+        self, cluster: ClusterApi, cache: ClusterCache, progress: LivenessCheck, rejections: Rejections
     ) -> None:
         self._cluster = cluster
-        self._store = store
+        self._cache = cache
         self._progress = progress
         self._rejections = rejections
         self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="api")
@@ -74,9 +74,9 @@ class Executor:
             return False
         log.info("%s", describe_action(action))
         if body is None:
-            self._store.remove(watched, action.name)
+            self._cache.remove(watched, action.name)
             return True
-        return self._store.put(watched, body)
+        return self._cache.put(watched, body)
 
     def _add(self, outcome: Outcome, action: Action, result: bool | BaseException) -> None:
         match result:

@@ -1,4 +1,4 @@
-"""kopf's part: watches that tell the store, credentials, and the worker's start and end.
+"""kopf's part: watches that tell the cache, credentials, and the controller's start and end.
 
 Handlers decide nothing and write nothing; kopf's own writing to objects stays switched off.
 """
@@ -60,13 +60,13 @@ def login(**arguments: Any) -> kopf.ConnectionInfo | None:
         raise kopf.TemporaryError(f"the credentials cannot be read: {error}", delay=LOGIN_SECONDS) from error
 
 
-def registry(worker: Controller) -> kopf.OperatorRegistry:
+def registry(controller: Controller) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(login)
     tasks: list[asyncio.Task[None]] = []
 
     async def start(**_: Any) -> None:
-        tasks.append(asyncio.create_task(worker.run(), name="worker"))
+        tasks.append(asyncio.create_task(controller.run(), name="controller"))
 
     async def stop(**_: Any) -> None:
         for task in tasks:
@@ -77,13 +77,13 @@ def registry(worker: Controller) -> kopf.OperatorRegistry:
     kopf.on.startup(registry=made)(start)
     kopf.on.cleanup(registry=made)(stop)
     for watched in WatchedResource:
-        _watch(made, worker, watched)
+        _watch(made, controller, watched)
     return made
 
 
-def _watch(made: kopf.OperatorRegistry, worker: Controller, watched: WatchedResource) -> None:
+def _watch(made: kopf.OperatorRegistry, controller: Controller, watched: WatchedResource) -> None:
     async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:
-        deliver(worker, watched, type, body)
+        deliver(controller, watched, type, body)
 
     resource = WATCHED[watched]
     kopf.on.event(resource.group, resource.version, resource.plural, registry=made, id=watched.name.lower())(
@@ -91,14 +91,16 @@ def _watch(made: kopf.OperatorRegistry, worker: Controller, watched: WatchedReso
     )
 
 
-def deliver(worker: Controller, watched: WatchedResource, type: str | None, body: Mapping[str, Any]) -> None:
-    """Passes one watch event to the store."""
-    with worker.rejections.fence(Border.WATCH, str(watched)):
+def deliver(
+    controller: Controller, watched: WatchedResource, type: str | None, body: Mapping[str, Any]
+) -> None:
+    """Passes one watch event to the cache."""
+    with controller.rejections.fence(Border.WATCH, str(watched)):
         raw = dict(body)
         if type == "DELETED":
-            worker.store.remove(watched, raw["metadata"]["name"], raw)
+            controller.cache.remove(watched, raw["metadata"]["name"], raw)
         else:
-            worker.store.put(watched, raw)
+            controller.cache.put(watched, raw)
 
 
 def _selector(watched: WatchedResource) -> Any:

@@ -5,7 +5,7 @@ An API server that doesn't answer is no reason to restart: the loop goes on turn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from wgmesh_operator.clock import Clock
 
 STUCK_AFTER_SECONDS = 120.0
 
@@ -15,20 +15,20 @@ class ControllerStuck(Exception):
 
 
 class LivenessCheck:
-    """`clock` gives monotonic seconds."""
+    """When the controller's loop last made progress, and how many passes it has done."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._beat = clock()
+        self._beat = clock.monotonic()
         self.passes = 0
         self.failures = 0
 
     def heartbeat(self) -> None:
         """The loop turned, or a step of it was done."""
-        self._beat = self._clock()
+        self._beat = self._clock.monotonic()
 
     def idle_seconds(self) -> float:
-        return self._clock() - self._beat
+        return self._clock.monotonic() - self._beat
 
     def check(self) -> dict[str, float | int]:
         """What the probe shows. Raises ControllerStuck."""

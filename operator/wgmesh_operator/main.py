@@ -8,8 +8,6 @@ import logging
 import secrets
 import socket
 import sys
-import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -18,6 +16,7 @@ from cryptography import x509
 from wgmesh_api.certificates import generate_key
 from wgmesh_operator import probes, startup
 from wgmesh_operator.api_client import ApiUnreachable, KubernetesClusterApi
+from wgmesh_operator.clock import SystemClock
 from wgmesh_operator.controller import Controller
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
@@ -97,17 +96,10 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
     except ApiUnreachable as error:
         log.error("%s", error)
         return 1
-    progress = LivenessCheck(time.monotonic)
-    worker = Controller(
-        cluster,
-        deployment,
-        ENTROPY,
-        progress,
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: datetime.now(UTC),
-    )
-    health = probes.Health(progress, worker.rejections.counts)
+    clock = SystemClock()
+    progress = LivenessCheck(clock)
+    controller = Controller(cluster, deployment, ENTROPY, progress, clock)
+    health = probes.Health(progress, controller.rejections.counts)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(probes.probe_server(health_port, health.answer))
@@ -120,13 +112,13 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
             return 1
         # Probes are answered before kopf puts its own handler in the place of this one.
         stack.enter_context(startup.ended_by_sigterm())
-        startup.wait_for_api(cluster)
+        startup.wait_for_api(cluster, clock)
         health.start()
         log.info(
             "wgmesh-operator in namespace %s, agents of %s", deployment.namespace, deployment.agent_image
         )
         kopf.run(
-            registry=handlers.registry(worker),
+            registry=handlers.registry(controller),
             settings=handlers.settings(),
             standalone=True,
             namespaces=[deployment.namespace],
@@ -135,7 +127,7 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
 
 
 class _DropRetryLines(logging.Filter):
-    """Every watch tells of each of its attempts to reach an API server that is away; the worker tells it once."""
+    """Drops lines of watches on each attempt to reach an API server that is down; the controller logs that once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()

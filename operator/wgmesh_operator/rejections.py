@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from wgmesh_api.fields import UnreadableObject
 from wgmesh_api.values import UnusableValue
+from wgmesh_operator.clock import Clock
 from wgmesh_operator.decisions.faults import Border, Fault
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,9 @@ LINES_A_WINDOW = 10
 
 
 class Rejections:
-    """`clock` gives monotonic seconds. Counted from one thread; `counts` may be asked from any."""
+    """Counted from one thread; `counts` may be asked from any."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._counts: Counter[tuple[Border, str]] = Counter()
         self._windows: dict[Border, tuple[float, int]] = {}
@@ -32,11 +33,11 @@ class Rejections:
         """Counts one rejected unit under its border and the type of its exception, and logs it."""
         reason = type(fault.error).__name__
         self._counts[(fault.border, reason)] += 1
-        began, lines = self._windows.get(fault.border, (self._clock(), 0))
-        if self._clock() - began >= WINDOW_SECONDS:
+        began, lines = self._windows.get(fault.border, (self._clock.monotonic(), 0))
+        if self._clock.monotonic() - began >= WINDOW_SECONDS:
             if lines > LINES_A_WINDOW:
                 log.warning("%s rejected: %d more in the last minute", fault.border, lines - LINES_A_WINDOW)
-            began, lines = self._clock(), 0
+            began, lines = self._clock.monotonic(), 0
         self._windows[fault.border] = (began, lines + 1)
         if lines < LINES_A_WINDOW:
             # a foreseen one says all in its sentence

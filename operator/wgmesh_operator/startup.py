@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wgmesh_operator.api_client import ApiError, ApiUnreachable, ClusterApi
 from wgmesh_operator.api_resources import WatchedResource
+from wgmesh_operator.clock import Clock
+from wgmesh_operator.log_on_change import LogOnChange
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,15 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def wait_for_api(cluster: ClusterApi) -> None:
+def wait_for_api(cluster: ClusterApi, clock: Clock) -> None:
     """Waits for the API server and the definitions of the resources."""
-    said = ""
+    waiting = LogOnChange(log)
     while True:
         try:
             for watched in WatchedResource:
                 cluster.list_all(watched)
         except (ApiError, ApiUnreachable) as error:
-            sentence = f"waiting for the API server to serve {watched}: {error}"
-            if sentence != said:
-                log.warning("%s", sentence)
-            said = sentence
-            time.sleep(POLL_INTERVAL_SECONDS)
+            waiting.warning(f"waiting for the API server to serve {watched}: {error}")
+            clock.sleep(POLL_INTERVAL_SECONDS)
         else:
             return

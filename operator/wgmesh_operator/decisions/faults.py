@@ -2,7 +2,7 @@
 
 Other parties write what the operator reads. Libraries raise more than any list of exceptions foresees (cryptography's
 `UnsupportedGeneralNameType` is not a `ValueError`), so whatever handling one unit raises rejects that unit alone.
-Decisions collect faults; the worker counts and logs them.
+Decisions collect faults; the controller counts and logs them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Border(StrEnum):
     """What is handled unit by unit; a name for logs and counts."""
 
     OBJECT = "object"
-    """An object of a list or of an answer, as the store reads it."""
+    """An object of a list or of an answer, as the cache reads it."""
     WATCH = "watch event"
     LIST = "list"
     """A full list of one kind, or a sweep."""
@@ -34,7 +34,7 @@ class Border(StrEnum):
     ACTION = "action"
     """A call of the API server."""
     LOOP = "loop"
-    """A turn of the worker's loop."""
+    """A turn of the controller's loop."""
 
 
 @dataclass(frozen=True, slots=True)

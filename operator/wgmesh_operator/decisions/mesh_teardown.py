@@ -14,11 +14,14 @@ from wgmesh_api.roster import API_VERSION, agent_service_account
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Json, Kind, SetFinalizers
 from wgmesh_operator.decisions.membership.member_release import LEAVE_DEADLINE, plan_member_release
-from wgmesh_operator.decisions.model import ClusterState, Member, MeshObject
+from wgmesh_operator.decisions.model import AnyMesh, ClusterState, Member
 from wgmesh_operator.decisions.status.conditions import Condition, with_transition_times
+from wgmesh_operator.text import shortened
 
 POD_TERMINATION_DEADLINE = timedelta(seconds=60)
 """How long the agents' pods have for ending once their DaemonSet is deleted."""
+MAX_NAMED = 5
+"""How many members a condition names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class TeardownPlan:
     requeue_at: datetime | None = None
 
 
-def plan_teardown(mesh: MeshObject, state: ClusterState, now: datetime) -> TeardownPlan:
+def plan_teardown(mesh: AnyMesh, state: ClusterState, now: datetime) -> TeardownPlan:
     """The next steps of removing `mesh`, which is being deleted."""
-    assert mesh.deleting_since is not None
-    if names.MESH_FINALIZER not in mesh.finalizers:
+    deleting_since = mesh.metadata.deleting_since
+    if deleting_since is None or names.MESH_FINALIZER not in mesh.metadata.finalizers:
         return TeardownPlan()
     members = state.members.get(mesh.name, {})
     if members:
@@ -43,7 +46,7 @@ def plan_teardown(mesh: MeshObject, state: ClusterState, now: datetime) -> Teard
         for name in (names.agent_daemon_set(mesh.name), names.tunnel_daemon_set(mesh.name))
         if name in state.daemon_sets
     ]
-    give_up_at = mesh.deleting_since + LEAVE_DEADLINE + POD_TERMINATION_DEADLINE
+    give_up_at = deleting_since + LEAVE_DEADLINE + POD_TERMINATION_DEADLINE
     if daemons and now < give_up_at:
         actions: list[Action] = [
             Delete(Kind.DAEMON_SET, d["metadata"]["name"], d["metadata"]["uid"], wait_for_owned=True)
@@ -53,7 +56,7 @@ def plan_teardown(mesh: MeshObject, state: ClusterState, now: datetime) -> Teard
         return TeardownPlan(
             actions, _status(mesh, "PodsEnding", "the agents' pods are ending", now), give_up_at
         )
-    rest = tuple(name for name in mesh.finalizers if name != names.MESH_FINALIZER)
+    rest = tuple(name for name in mesh.metadata.finalizers if name != names.MESH_FINALIZER)
     return TeardownPlan(
         [
             *(
@@ -63,7 +66,7 @@ def plan_teardown(mesh: MeshObject, state: ClusterState, now: datetime) -> Teard
             ),
             Delete(Kind.SERVICE_ACCOUNT, agent_service_account(mesh.name)),
             Delete(Kind.BINDING, names.agent_binding(mesh.name)),
-            SetFinalizers(Kind.MESH, mesh.name, rest, mesh.resource_version),
+            SetFinalizers(Kind.MESH, mesh.name, rest, mesh.metadata.resource_version),
         ]
     )
 
@@ -106,7 +109,7 @@ def plan_orphans(
 
 
 def _release_members(
-    mesh: MeshObject, members: Mapping[str, Member], state: ClusterState, now: datetime
+    mesh: AnyMesh, members: Mapping[str, Member], state: ClusterState, now: datetime
 ) -> TeardownPlan:
     actions: list[Action] = [
         Delete(Kind.MEMBER, member.roster.name, member.roster.uid)
@@ -115,15 +118,14 @@ def _release_members(
     ]
     has_agents = names.agent_daemon_set(mesh.name) in state.daemon_sets
     leaving = plan_member_release(members.values(), state.nodes, has_agents=has_agents, now=now)
-    waiting = leaving.waiting_for
-    more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
-    message = f"waiting for {', '.join(waiting[:5])}{more} to leave" if waiting else "members are leaving"
+    waiting = shortened(leaving.waiting_for, MAX_NAMED)
+    message = f"waiting for {waiting} to leave" if waiting else "members are leaving"
     return TeardownPlan(
         [*actions, *leaving.actions], _status(mesh, "MembersLeaving", message, now), leaving.requeue_at
     )
 
 
-def _status(mesh: MeshObject, reason: str, message: str, now: datetime) -> Json:
+def _status(mesh: AnyMesh, reason: str, message: str, now: datetime) -> Json:
     judgements = [
         Condition("Ready", False, reason, message),
         Condition("FullyMeshed", False, reason, message),
@@ -131,6 +133,6 @@ def _status(mesh: MeshObject, reason: str, message: str, now: datetime) -> Json:
     kept = {key: value for key, value in mesh.status.items() if key != "conditions"}
     return {
         **kept,
-        "observedGeneration": mesh.generation,
-        "conditions": with_transition_times(judgements, mesh.status, mesh.generation, now),
+        "observedGeneration": mesh.metadata.generation,
+        "conditions": with_transition_times(judgements, mesh.status, mesh.metadata.generation, now),
     }

@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import datetime, timedelta
 from typing import Any
 
 from wgmesh_api.fields import (
-    IPAddress,
     IPNetwork,
-    read_address,
     read_duration,
     read_int,
     read_list,
@@ -22,51 +19,22 @@ from wgmesh_api.fields import (
     read_time,
 )
 from wgmesh_api.resources.mesh import WgMeshSpec, spec_of
-from wgmesh_api.roster import ENDPOINT, MESH_LABEL, NODE_NAME_EXTRA, RosterNode, read_node
-from wgmesh_api.values import UnusableValue, check_address, parse_address, parse_network
-
-Json = dict[str, Any]
-
-NODE_KIND = "Node"
-INTERNAL_IP, EXTERNAL_IP = "InternalIP", "ExternalIP"
-ZONE_LABEL = "topology.kubernetes.io/zone"
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Taint:
-    key: str
-    value: str
-    effect: str
+from wgmesh_api.roster import MESH_LABEL, NODE_NAME_EXTRA, RosterNode, read_node
+from wgmesh_api.values import check_address, parse_network
+from wgmesh_operator.decisions.actions import Json
+from wgmesh_operator.decisions.cluster_node import ClusterNode
+from wgmesh_operator.decisions.object_fields import (
+    EPOCH,
+    read_deleting_since,
+    read_items,
+    read_text_map,
+    read_texts,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterNode:
-    """A Kubernetes node.
-
-    `changed` is when it last became ready or not ready. `addresses` are its InternalIPs; `outer` is where machines
-    beyond its network reach it: the annotation `wgmesh.dev/endpoint`, or else an ExternalIP. `endpoint_error` says what
-    is wrong with the annotation.
-    """
-
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    taints: tuple[Taint, ...] = ()
-    ready: bool = True
-    changed: datetime = _EPOCH
-    addresses: tuple[IPAddress, ...] = ()
-    outer: IPAddress | None = None
-    endpoint_error: str = ""
-    pod_cidrs: tuple[IPNetwork, ...] = ()
-
-    @property
-    def zone(self) -> str:
-        return self.labels.get(ZONE_LABEL, "")
-
-
-@dataclass(frozen=True)
-class MeshObject:
-    """A WgMesh. `spec` is None if it cannot be read: `spec_error` says why."""
+class MeshMetadata:
+    """The metadata of a WgMesh."""
 
     name: str
     uid: str
@@ -76,23 +44,10 @@ class MeshObject:
     finalizers: tuple[str, ...]
     resource_version: str
     annotations: Mapping[str, str]
-    spec: WgMeshSpec | None
-    spec_error: str
-    status: Mapping[str, Any]
-
-    @cached_property
-    def cidrs(self) -> tuple[IPNetwork, ...]:
-        return tuple(parse_network(text) for text in self.spec.cidrs) if self.spec else ()
-
-    @cached_property
-    def lifetime_seconds(self) -> float:
-        """Of a node's certificate."""
-        assert self.spec is not None
-        return read_duration(self.spec.certificates.lifetime)
 
     @property
     def owner(self) -> Json:
-        """As an owner reference: what it owns goes when it goes."""
+        """As a controller's owner reference: the API server deletes owned objects after their owner."""
         return {
             "apiVersion": "wgmesh.dev/v1alpha1",
             "kind": "WgMesh",
@@ -100,6 +55,58 @@ class MeshObject:
             "uid": self.uid,
             "controller": True,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoutes:
+    """The networks behind one member, as the spec lists them."""
+
+    node: str
+    networks: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """A WgMesh with a valid spec, whose texts are parsed.
+
+    `gossip_key_interval`: how often the gossip key is rotated; None: on request only.
+    """
+
+    metadata: MeshMetadata
+    status: Mapping[str, Any]
+    spec: WgMeshSpec
+    cidrs: tuple[IPNetwork, ...]
+    certificate_lifetime: timedelta
+    gossip_key_interval: timedelta | None
+    routes: tuple[NodeRoutes, ...]
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def uid(self) -> str:
+        return self.metadata.uid
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidMesh:
+    """A WgMesh whose spec cannot be read; `error` is one sentence."""
+
+    metadata: MeshMetadata
+    status: Mapping[str, Any]
+    error: str
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def uid(self) -> str:
+        return self.metadata.uid
+
+
+AnyMesh = Mesh | InvalidMesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +133,42 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class SigningRequest:
-    """A CertificateSigningRequest. `node_names` are those its token is bound to: exactly one in a pod's."""
+class Requester:
+    """Who created a CertificateSigningRequest, as the API server attests it.
 
-    name: str
-    uid: str
-    created: datetime
-    signer: str
+    `node_names` are the nodes that the token is bound to: exactly one for the token of a pod.
+    """
+
     username: str
     node_names: tuple[str, ...]
-    usages: tuple[str, ...]
-    expiration_seconds: int | None
-    request: bytes
-    approved: bool
-    denied: bool
-    failed: bool
-    signed: bool
-    body: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestState:
+    """How far a CertificateSigningRequest has come."""
+
+    approved: bool = False
+    denied: bool = False
+    failed: bool = False
+    signed: bool = False
 
     @property
     def settled(self) -> bool:
         return self.denied or self.failed or (self.approved and self.signed)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """A CertificateSigningRequest; `request` is in PEM, as far as it could be decoded."""
+
+    name: str
+    created: datetime
+    requester: Requester
+    usages: tuple[str, ...]
+    expiration_seconds: int | None
+    request: bytes
+    state: RequestState
+    body: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +195,7 @@ class Unreadable:
 class ClusterState:
     """Everything decisions look at. Members and requests by mesh; the rest by name."""
 
-    meshes: Mapping[str, MeshObject] = field(default_factory=dict)
+    meshes: Mapping[str, AnyMesh] = field(default_factory=dict)
     nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
     members: Mapping[str, Mapping[str, Member]] = field(default_factory=dict)
     requests: Mapping[str, Mapping[str, SigningRequest]] = field(default_factory=dict)
@@ -187,44 +209,53 @@ class ClusterState:
         return frozenset(one.name for one in self.unreadable if one.kind == kind and not one.partly)
 
 
-def read_mesh_object(body: Mapping[str, Any]) -> MeshObject:
-    """Raises wgmesh_api.fields.UnreadableObject; whatever is wrong with the spec is `spec_error`."""
-    metadata = read_mapping(body, "metadata")
-    spec: WgMeshSpec | None = None
-    spec_error = ""
+def read_mesh_object(body: Mapping[str, Any]) -> AnyMesh:
+    """Raises wgmesh_api.fields.UnreadableObject for faults outside the spec; one in the spec gives an `InvalidMesh`."""
+    metadata, status = _mesh_metadata(read_mapping(body, "metadata")), read_mapping(body, "status")
     try:
-        spec = _checked(spec_of(body))
+        return _mesh(metadata, status, spec_of(body))
     except Exception as error:
-        spec, spec_error = None, " ".join(str(error).split())
-    return MeshObject(
+        return InvalidMesh(metadata, status, " ".join(str(error).split()))
+
+
+def _mesh_metadata(metadata: Mapping[str, Any]) -> MeshMetadata:
+    return MeshMetadata(
         name=read_required(metadata, "name"),
         uid=read_required(metadata, "uid"),
         generation=read_int(metadata, "generation") or 0,
-        created=read_time(metadata.get("creationTimestamp")) or _EPOCH,
-        deleting_since=_deleting_since(metadata),
-        finalizers=_texts(metadata, "finalizers"),
+        created=read_time(metadata.get("creationTimestamp")) or EPOCH,
+        deleting_since=read_deleting_since(metadata),
+        finalizers=read_texts(metadata, "finalizers"),
         resource_version=read_text(metadata, "resourceVersion"),
-        annotations=_labels(metadata, "annotations"),
-        spec=spec,
-        spec_error=spec_error,
-        status=read_mapping(body, "status"),
+        annotations=read_text_map(metadata, "annotations"),
     )
 
 
-def _checked(spec: WgMeshSpec) -> WgMeshSpec:
+def _mesh(metadata: MeshMetadata, status: Mapping[str, Any], spec: WgMeshSpec) -> Mesh:
     """Raises ValueError for what the definition cannot express, or did not in an earlier release."""
-    for text in spec.cidrs:
-        network = parse_network(text)
+    cidrs = tuple(parse_network(text) for text in spec.cidrs)
+    for network in cidrs:
         if network.num_addresses > 1:
             check_address(network.network_address + 1)
-    read_duration(spec.certificates.lifetime)
-    for interval in (spec.rotation.gossip_keys, spec.rotation.wireguard_keys):
-        if interval is not None:
-            read_duration(interval)
-    for entry in spec.routes.nodes:
-        for text in entry.cidrs:
-            parse_network(text)
-    return spec
+    rotation = spec.rotation
+    if rotation.wireguard_keys is not None:
+        read_duration(rotation.wireguard_keys)  # agents read the value
+    return Mesh(
+        metadata=metadata,
+        status=status,
+        spec=spec,
+        cidrs=cidrs,
+        certificate_lifetime=timedelta(seconds=read_duration(spec.certificates.lifetime)),
+        gossip_key_interval=(
+            timedelta(seconds=read_duration(rotation.gossip_keys))
+            if rotation.gossip_keys is not None
+            else None
+        ),
+        routes=tuple(
+            NodeRoutes(entry.node, tuple(parse_network(text) for text in entry.cidrs))
+            for entry in spec.routes.nodes
+        ),
+    )
 
 
 def read_member(body: Mapping[str, Any]) -> Member:
@@ -234,45 +265,9 @@ def read_member(body: Mapping[str, Any]) -> Member:
     return Member(
         roster=read_node(body),
         resource_version=read_text(metadata, "resourceVersion"),
-        finalizers=_texts(metadata, "finalizers"),
+        finalizers=read_texts(metadata, "finalizers"),
         owners=tuple(read_text(owner, "uid") for owner in owners),
-        labels=_labels(metadata, "labels"),
-    )
-
-
-def read_cluster_node(body: Mapping[str, Any]) -> ClusterNode:
-    """Raises wgmesh_api.fields.UnreadableObject."""
-    metadata, spec = read_mapping(body, "metadata"), read_mapping(body, "spec")
-    status = read_mapping(body, "status")
-    ready = next((one for one in _items(status, "conditions") if one.get("type") == "Ready"), {})
-    addresses = [
-        (kind, address)
-        for item in _items(status, "addresses")
-        if (kind := read_text(item, "type")) in (INTERNAL_IP, EXTERNAL_IP)
-        if (address := read_address(item.get("address"))) is not None
-    ]
-    cidrs = read_list(spec, "podCIDRs") or [spec.get("podCIDR")]
-    internal = tuple(address for kind, address in addresses if kind == INTERNAL_IP)
-    outer = next((a for kind, a in addresses if kind == EXTERNAL_IP and a not in internal), None)
-    endpoint_error, annotated = "", _labels(metadata, "annotations").get(ENDPOINT, "")
-    if annotated:
-        try:
-            outer = parse_address(annotated)
-        except UnusableValue as error:
-            endpoint_error = str(error)
-    return ClusterNode(
-        name=read_required(metadata, "name"),
-        labels=_labels(metadata, "labels"),
-        taints=tuple(
-            Taint(read_required(taint, "key"), read_text(taint, "value"), read_required(taint, "effect"))
-            for taint in _items(spec, "taints")
-        ),
-        ready=ready.get("status") == "True",
-        changed=read_time(ready.get("lastTransitionTime")) or _EPOCH,
-        addresses=internal,
-        outer=outer,
-        endpoint_error=endpoint_error,
-        pod_cidrs=tuple(network for text in cidrs if (network := _pod_cidr(text)) is not None),
+        labels=read_text_map(metadata, "labels"),
     )
 
 
@@ -285,7 +280,7 @@ def read_secret(body: Mapping[str, Any]) -> Secret:
         uid=read_text(metadata, "uid"),
         resource_version=read_text(metadata, "resourceVersion"),
         data={key: base64.b64decode(read_text(data, key)) for key in data},
-        annotations=_labels(metadata, "annotations"),
+        annotations=read_text_map(metadata, "annotations"),
         mesh=read_text(read_mapping(metadata, "labels"), MESH_LABEL),
     )
 
@@ -296,49 +291,25 @@ def read_signing_request(body: Mapping[str, Any]) -> SigningRequest:
     """
     metadata, spec = read_mapping(body, "metadata"), read_mapping(body, "spec")
     status = read_mapping(body, "status")
-    conditions = {read_text(one, "type") for one in _items(status, "conditions")}
+    conditions = {read_text(one, "type") for one in read_items(status, "conditions")}
     try:
         request = base64.b64decode(read_text(spec, "request"), validate=True)
     except ValueError:
         request = b""
     return SigningRequest(
         name=read_required(metadata, "name"),
-        uid=read_text(metadata, "uid"),
-        created=read_time(metadata.get("creationTimestamp")) or _EPOCH,
-        signer=read_text(spec, "signerName"),
-        username=read_text(spec, "username"),
-        node_names=_texts(read_mapping(spec, "extra"), NODE_NAME_EXTRA),
-        usages=_texts(spec, "usages"),
+        created=read_time(metadata.get("creationTimestamp")) or EPOCH,
+        requester=Requester(
+            read_text(spec, "username"), read_texts(read_mapping(spec, "extra"), NODE_NAME_EXTRA)
+        ),
+        usages=read_texts(spec, "usages"),
         expiration_seconds=read_int(spec, "expirationSeconds"),
         request=request,
-        approved="Approved" in conditions,
-        denied="Denied" in conditions,
-        failed="Failed" in conditions,
-        signed=bool(status.get("certificate")),
+        state=RequestState(
+            approved="Approved" in conditions,
+            denied="Denied" in conditions,
+            failed="Failed" in conditions,
+            signed=bool(status.get("certificate")),
+        ),
         body=body,
     )
-
-
-def _items(mapping: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    return [item for item in read_list(mapping, key) if isinstance(item, Mapping)]
-
-
-def _texts(mapping: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(item for item in read_list(mapping, key) if isinstance(item, str))
-
-
-def _labels(metadata: Mapping[str, Any], key: str) -> dict[str, str]:
-    return {name: text for name, text in read_mapping(metadata, key).items() if isinstance(text, str)}
-
-
-def _deleting_since(metadata: Mapping[str, Any]) -> datetime | None:
-    """An object that is being deleted is so whatever the time says."""
-    moment = metadata.get("deletionTimestamp")
-    return None if moment is None else read_time(moment) or _EPOCH
-
-
-def _pod_cidr(text: object) -> IPNetwork | None:
-    try:
-        return parse_network(text, cut_host_bits=True)
-    except UnusableValue:
-        return None

@@ -24,7 +24,7 @@ AGENT = ROOT / "node-agent" / "wgmesh_agent" / "kube"
 REASON = re.compile(r"[A-Z][A-Za-z]+")
 PLACES = {"Condition": 2, "SpecConflict": 0, "_status": 1}
 """Which argument of a call is the reason of a condition."""
-EVENT_PLACES = {"Emit": 3, "_event": 1, "_write": 2}
+EVENT_PLACES = {"Emit": 3, "_event": 1, "_write": 2, "write": 2}
 
 
 def texts(node: ast.AST) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A cluster in memory: objects as an API server keeps them, for decisions and for the worker."""
+"""A cluster in memory: objects as an API server keeps them, for decisions and for the controller."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from wgmesh_api.fields import write_time
 from wgmesh_api.roster import API_VERSION, NODE_NAME_EXTRA, SIGNER
 from wgmesh_operator.api_client import ApiError
 from wgmesh_operator.api_resources import WATCHED_KINDS, WatchedResource
+from wgmesh_operator.clock import SystemClock
 from wgmesh_operator.cluster_cache import ClusterCache
 from wgmesh_operator.decisions.actions import (
     Action,
@@ -32,7 +33,7 @@ from wgmesh_operator.decisions.actions import (
 )
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import ClusterState
+from wgmesh_operator.decisions.model import AnyMesh, ClusterState, Mesh, read_mesh_object
 
 NAMESPACE = "wgmesh-system"
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -58,6 +59,17 @@ def mesh_body(name: str = "blue", *, created: datetime = NOW, **spec: Any) -> Js
         "metadata": {"name": name, "creationTimestamp": write_time(created)},
         "spec": {"cidrs": ["10.232.0.0/16"]} | spec,
     }
+
+
+def valid(mesh: AnyMesh) -> Mesh:
+    """`mesh`, which must have a spec that can be read."""
+    assert isinstance(mesh, Mesh), mesh
+    return mesh
+
+
+def mesh_of(body: Json) -> Mesh:
+    """The mesh of a body that an API server has stamped with a uid."""
+    return valid(read_mesh_object({**body, "metadata": {"uid": "uid-0"} | body["metadata"]}))
 
 
 def node_body(
@@ -144,6 +156,29 @@ def csr_body(
     }
 
 
+class FakeClock:
+    """Stands still until a test moves it, or code sleeps."""
+
+    def __init__(self, time: datetime = NOW) -> None:
+        self.time = time
+        self.seconds = 0.0
+        self.processor_seconds = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def thread_time(self) -> float:
+        return self.processor_seconds
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds += seconds
+
+
 class MemoryApi:
     """What an API server does to objects: versions, uids, finalizers, generations, conflicts. No schemas.
 
@@ -207,7 +242,7 @@ class MemoryApi:
             store.replace_from_list(watched, *self.list_all(watched))
         return store.state
 
-    # what the worker calls
+    # what the controller calls
 
     def execute(self, action: Action) -> Json | None:
         failure = self.failures.get(action.kind.value)
@@ -319,6 +354,16 @@ class MemoryApi:
     def _bump(self, body: Json) -> None:
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
+
+
+class ApiClock(SystemClock):
+    """Measures real time; the time of day is that of an API in memory."""
+
+    def __init__(self, api: MemoryApi) -> None:
+        self._api = api
+
+    def now(self) -> datetime:
+        return self._api.now
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -258,9 +258,8 @@ def test_what_is_listed_says_what_it_is_as_what_is_asked_for_by_name_does(
     # Items of the API server's own kinds do not say it themselves.
     page = {"kind": "DaemonSetList", "apiVersion": "apps/v1", "items": [{"metadata": {"name": "a"}}]}
     server.answers = [(200, page | {"metadata": {"resourceVersion": "5"}})]
-    assert cluster.list_all(WatchedResource.DAEMON_SETS) == (
-        [{"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": {"name": "a"}}], "5",
-    )  # fmt: skip
+    item = {"kind": "DaemonSet", "apiVersion": "apps/v1", "metadata": {"name": "a"}}
+    assert cluster.list_all(WatchedResource.DAEMON_SETS) == ([item], "5")
 
 
 def test_lists_ask_for_what_is_the_operators_alone(server: Server, cluster: KubernetesClusterApi) -> None:

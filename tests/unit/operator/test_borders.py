@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import UserDict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 from tests.unit.operator.harness import (
     DEPLOYMENT,
     NOW,
+    ApiClock,
     MemoryApi,
     cluster_of,
     condition,
@@ -62,30 +62,30 @@ class RaisingTuple(tuple[Any, ...]):
         raise Unforeseen("not to be walked")
 
 
-def counted(worker: Controller, border: Border) -> int:
-    return worker.rejections.counts().get(f"{border}: {Unforeseen.__name__}", 0)
+def counted(controller: Controller, border: Border) -> int:
+    return controller.rejections.counts().get(f"{border}: {Unforeseen.__name__}", 0)
 
 
 def listed(api: MemoryApi, watched: WatchedResource) -> Iterable[Json]:
     return api.list_all(watched)[0]
 
 
-# in the worker
+# in the controller
 
 
 async def an_object(border: Border) -> None:
     api = cluster_of()
     settle(api)
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
         broken = {"metadata": {"name": "blue.n7", "uid": "u", "resourceVersion": "99999"}, "spec": Raising()}
         whole = {**broken, "metadata": {**broken["metadata"], "name": "blue.n8"}}
         whole["spec"] = {"mesh": "blue", "node": "n8"}
-        worker.store.replace_from_list(
+        controller.cache.replace_from_list(
             WatchedResource.MEMBERS, [*listed(api, WatchedResource.MEMBERS), broken, whole], "99999"
         )
-        assert counted(worker, border) == 1
-        assert "n8" in worker.store.state.members["blue"]
+        assert counted(controller, border) == 1
+        assert "n8" in controller.cache.state.members["blue"]
 
 
 async def a_watch_event(border: Border) -> None:
@@ -93,13 +93,13 @@ async def a_watch_event(border: Border) -> None:
         def __iter__(self) -> Any:
             raise Unforeseen("a body that is none")
 
-    async with working(MemoryApi()) as worker:
-        deliver(worker, WatchedResource.MESHES, "ADDED", Broken())
-        assert counted(worker, border) == 1
+    async with working(MemoryApi()) as controller:
+        deliver(controller, WatchedResource.MESHES, "ADDED", Broken())
+        assert counted(controller, border) == 1
         later = mesh_body()
         later["metadata"] |= {"uid": "u", "resourceVersion": "1"}
-        deliver(worker, WatchedResource.MESHES, "ADDED", later)
-        assert "blue" in worker.store.state.meshes
+        deliver(controller, WatchedResource.MESHES, "ADDED", later)
+        assert "blue" in controller.cache.state.meshes
 
 
 async def a_list(border: Border) -> None:
@@ -114,39 +114,39 @@ async def a_list(border: Border) -> None:
 
     api, whole = Failing(), cluster_of()
     api.objects, api._version = whole.objects, whole._version
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
-        assert counted(worker, border) == 3
+        assert counted(controller, border) == 3
 
 
 async def a_service_cidr(border: Border) -> None:
     api = cluster_of()
     api.cidrs = ["fd00::1%eth0/64", "10.96.0.0/16"]
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
-        assert worker.rejections.counts() == {f"{border}: UnusableValue": 1}
-        assert [str(network) for network in worker.store.state.service_cidrs] == ["10.96.0.0/16"]
+        assert controller.rejections.counts() == {f"{border}: UnusableValue": 1}
+        assert [str(network) for network in controller.cache.state.service_cidrs] == ["10.96.0.0/16"]
 
 
 async def a_pass(border: Border) -> None:
     api = cluster_of()
     ports: dict[str, Any] = {"wireguard": {"port": 1}, "bootstrap": {"port": 2}, "agent": {"metricsPort": 3}}
     api.put(mesh_body("red", cidrs=["10.240.0.0/16"], **ports))
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
         broken = api.objects[("WgMesh", "blue")]
-        worker.store.put(WatchedResource.MESHES, with_version(broken, status=Raising()))
-        await until(lambda: counted(worker, border) >= 2, "the mesh is tried again and again")
+        controller.cache.put(WatchedResource.MESHES, with_version(broken, status=Raising()))
+        await until(lambda: counted(controller, border) >= 2, "the mesh is tried again and again")
         api.put(csr_body("r", csr_pem("n0", "wgmesh://red/node/n0"), nodes=["n0"], account=account("red")))
-        worker.store.put(WatchedResource.REQUESTS, api.objects[("CertificateSigningRequest", "r")])
+        controller.cache.put(WatchedResource.REQUESTS, api.objects[("CertificateSigningRequest", "r")])
         await until(lambda: signed(api, "r"), "the other mesh is served")
 
 
 async def an_action(border: Border) -> None:
     api = cluster_of()
     api.failures[Kind.DAEMON_SET.value] = Unforeseen("no such call")
-    async with working(api) as worker:
-        await until(lambda: counted(worker, border), "it is counted")
+    async with working(api) as controller:
+        await until(lambda: counted(controller, border), "it is counted")
         await until(lambda: (api.get("WgMesh", "blue") or {}).get("status"), "there is a status")
         await until(lambda: condition(api, "Degraded")["reason"] == "ApplyFailed", "it is reported")
         assert "failed: Unforeseen: no such call" in condition(api, "Degraded")["message"]
@@ -165,24 +165,24 @@ async def a_turn(border: Border) -> None:
                 raise Unforeseen("no beat")
             super().heartbeat()
 
-    api, progress = cluster_of(), Failing(time.monotonic)
-    worker = Controller(
+    api = cluster_of()
+    clock = ApiClock(api)
+    progress = Failing(clock)
+    controller = Controller(
         api,
         DEPLOYMENT,
         entropy(),
         progress,
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-        pace=FAST,
+        clock,
+        FAST,
     )
-    task = asyncio.create_task(worker.run())
+    task = asyncio.create_task(controller.run())
     await settled(api)
-    await quiet(api, worker)
+    await quiet(api, controller)
     progress.left = 3
-    await until(lambda: not progress.left and counted(worker, border), "turns fail")
+    await until(lambda: not progress.left and counted(controller, border), "turns fail")
     api.remove("Node", "n0")
-    worker.store.remove(WatchedResource.NODES, "n0")
+    controller.cache.remove(WatchedResource.NODES, "n0")
     await until(lambda: api.get("WgMeshNode", "blue.n0") is None, "the loop continues")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -271,23 +271,21 @@ async def test_a_pass_that_fails_is_reported_on_its_mesh_and_recovers() -> None:
             raise Unforeseen("no serial today")
         return 5
 
-    source = entropy()
-    worker = Controller(
+    source, clock = entropy(), ApiClock(api)
+    controller = Controller(
         api,
         DEPLOYMENT,
         Entropy(source.key, serial, source.random_bytes),
-        LivenessCheck(time.monotonic),
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-        pace=ReconcilePace(
+        LivenessCheck(clock),
+        clock,
+        ReconcilePace(
             debounce=0.001, min_backoff=0.01, max_backoff=0.05, max_idle=0.05, sweep=1000, resync=1000
         ),
     )
-    task = asyncio.create_task(worker.run())
+    task = asyncio.create_task(controller.run())
     # the finalizer comes first, so the mesh has no status before its first whole pass
     await until(
-        lambda: api.events and worker.rejections.counts()[f"{Border.PASS}: Unforeseen"] > 3, "it is told"
+        lambda: api.events and controller.rejections.counts()[f"{Border.PASS}: Unforeseen"] > 3, "it is told"
     )
     assert condition(api, "Degraded")["reason"] == "PassFailed"
     assert "Unforeseen: no serial today" in condition(api, "Degraded")["message"]

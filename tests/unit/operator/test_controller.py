@@ -1,4 +1,4 @@
-"""The worker over a cluster in memory: real threads and loop, no waiting but for what must happen."""
+"""The controller over a cluster in memory: real threads and loop, no waiting but for what must happen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.unit.operator.harness import (
     DEPLOYMENT,
-    NOW,
+    ApiClock,
+    FakeClock,
     MemoryApi,
     cluster_of,
     condition,
@@ -34,25 +35,24 @@ FAST = ReconcilePace(
 DEADLINE = 20.0
 
 
-def worker_of(api: MemoryApi, pace: ReconcilePace = FAST) -> Controller:
+def controller_of(api: MemoryApi, pace: ReconcilePace = FAST) -> Controller:
+    clock = ApiClock(api)
     return Controller(
         api,
         DEPLOYMENT,
         entropy(),
-        LivenessCheck(time.monotonic),
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-        pace=pace,
+        LivenessCheck(clock),
+        clock,
+        pace,
     )
 
 
 @asynccontextmanager
 async def working(api: MemoryApi, pace: ReconcilePace = FAST) -> AsyncIterator[Controller]:
-    worker = worker_of(api, pace)
-    task = asyncio.create_task(worker.run())
+    controller = controller_of(api, pace)
+    task = asyncio.create_task(controller.run())
     try:
-        yield worker
+        yield controller
     finally:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -66,12 +66,12 @@ async def until(holds: Callable[[], Any], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
-def tell(api: MemoryApi, worker: Controller) -> None:
+def tell(api: MemoryApi, controller: Controller) -> None:
     """As watches do: everything, whether new or not."""
     for watched in WatchedResource:
         kinds = {w: k.value for k, w in WATCHED_KINDS.items()}
         for body in api.of_kind(kinds.get(watched, "Node")):
-            worker.store.put(watched, body)
+            controller.cache.put(watched, body)
 
 
 def nodes_of(api: MemoryApi) -> str:
@@ -85,18 +85,18 @@ async def settled(api: MemoryApi) -> None:
     await until(lambda: nodes_of(api) == "0/3", "the status")
 
 
-async def another_pass(worker: Controller, passes: int) -> None:
-    await until(lambda: worker._progress.passes > passes, "another pass")
+async def another_pass(controller: Controller, passes: int) -> None:
+    await until(lambda: controller._progress.passes > passes, "another pass")
 
 
-async def quiet(api: MemoryApi, worker: Controller) -> None:
-    """Wait until the worker has looked again and found nothing to do."""
+async def quiet(api: MemoryApi, controller: Controller) -> None:
+    """Wait until the controller has looked again and found nothing to do."""
     while True:
         before = len(api.done)
         for _ in range(2):
-            passes = worker._progress.passes
-            worker.enqueue(["blue"])
-            await another_pass(worker, passes)
+            passes = controller._progress.passes
+            controller.enqueue(["blue"])
+            await another_pass(controller, passes)
         if len(api.done) == before:
             return
 
@@ -110,33 +110,33 @@ async def test_it_begins_with_what_is_there_and_brings_it_to_where_it_should_be(
 
 async def test_events_lead_to_a_pass() -> None:
     api = cluster_of()
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
         for number in range(3):
             api.report_ready(f"blue.n{number}", 2)
-        tell(api, worker)
+        tell(api, controller)
         await until(lambda: condition(api, "FullyMeshed")["status"] == "True", "fully meshed")
         await until(lambda: "FullyMeshed" in [event.reason for event in api.events], "the event")
 
 
 async def test_nothing_is_written_when_nothing_changes() -> None:
     api = cluster_of()
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
-        tell(api, worker)
-        await quiet(api, worker)
+        tell(api, controller)
+        await quiet(api, controller)
 
 
 async def test_a_restarted_operator_writes_nothing_but_what_it_does_not_watch() -> None:
     api = cluster_of()
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
-        tell(api, worker)
-        await quiet(api, worker)
+        tell(api, controller)
+        await quiet(api, controller)
     api.done.clear()
-    async with working(api) as worker:
-        await until(lambda: worker._progress.passes > 0, "a pass")
-        await quiet(api, worker)
+    async with working(api) as controller:
+        await until(lambda: controller._progress.passes > 0, "a pass")
+        await quiet(api, controller)
     assert {action.kind for action in api.done} == {Kind.SERVICE_ACCOUNT, Kind.BINDING}
 
 
@@ -153,8 +153,8 @@ async def test_nothing_is_decided_before_everything_is_read() -> None:
 
     half = Half()
     half.objects, half._version = api.objects, api._version
-    async with working(half) as worker:
-        await until(lambda: worker.store.state.meshes, "the mesh is known")
+    async with working(half) as controller:
+        await until(lambda: controller.cache.state.meshes, "the mesh is known")
         assert half.done == []
         half.unreachable = False
         await settled(half)
@@ -163,12 +163,12 @@ async def test_nothing_is_decided_before_everything_is_read() -> None:
 async def test_an_api_server_that_is_away_is_tried_until_it_is_back() -> None:
     api = cluster_of()
     api.failures[Kind.MEMBER.value] = ApiUnreachable("connection refused")
-    async with working(api) as worker:
-        await until(lambda: worker._progress.failures >= 3, "tried again and again")
+    async with working(api) as controller:
+        await until(lambda: controller._progress.failures >= 3, "tried again and again")
         assert api.of_kind("WgMeshNode") == []
         api.failures.clear()
         await settled(api)
-        assert worker._progress.check()["failures"] >= 3
+        assert controller._progress.check()["failures"] >= 3
 
 
 async def test_what_is_refused_is_told_on_the_mesh_and_the_rest_is_done() -> None:
@@ -213,9 +213,11 @@ async def test_a_broken_mesh_does_not_hold_up_another() -> None:
 
 async def test_requests_the_watch_missed_are_found_by_the_sweep() -> None:
     api = cluster_of()
-    async with working(api, ReconcilePace(debounce=0.001, max_idle=0.01, sweep=0.05, resync=1000)) as worker:
+    async with working(
+        api, ReconcilePace(debounce=0.001, max_idle=0.01, sweep=0.05, resync=1000)
+    ) as controller:
         await settled(api)
-        tell(api, worker)
+        tell(api, controller)
         api.put(csr_body("r", csr_pem("n0", None), nodes=["n0"]))
 
         def certificate() -> Any:
@@ -236,38 +238,38 @@ async def test_nodes_the_watch_missed_are_found_by_listing() -> None:
 
 async def test_counts_are_written_calmly() -> None:
     api = cluster_of()
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
         for number in range(3):
             api.report_ready(f"blue.n{number}", 1)
-        tell(api, worker)
+        tell(api, controller)
         await until(lambda: condition(api, "FullyMeshed")["reason"] == "LinksComingUp", "links are not up")
-        await quiet(api, worker)
+        await quiet(api, controller)
         api.done.clear()
         for heard in (0, 1, 0, 1):
             api.report_ready("blue.n0", heard)
-            tell(api, worker)
-            await quiet(api, worker)
+            tell(api, controller)
+            await quiet(api, controller)
         assert api.done == []
 
 
 async def test_a_mesh_that_is_gone_is_forgotten() -> None:
     api = cluster_of()
-    async with working(api) as worker:
+    async with working(api) as controller:
         await settled(api)
         api.remove("WgMesh", "blue")
-        worker.store.put(WatchedResource.MESHES, api.objects[("WgMesh", "blue")])
+        controller.cache.put(WatchedResource.MESHES, api.objects[("WgMesh", "blue")])
 
         def leave() -> bool:
             for body in api.of_kind("WgMeshNode"):
                 if body["metadata"].get("deletionTimestamp"):
                     api.report(body["metadata"]["name"], phase="Left")
-                    worker.store.put(WatchedResource.MEMBERS, body)
+                    controller.cache.put(WatchedResource.MEMBERS, body)
             return ("WgMesh", "blue") not in api.objects
 
         await until(leave, "the mesh is gone")
-        await until(lambda: worker.store.mesh_names == set(), "and forgotten")
-        await until(lambda: worker._meshes == {}, "by the worker, too")
+        await until(lambda: controller.cache.mesh_names == set(), "and forgotten")
+        await until(lambda: controller._meshes == {}, "by the controller, too")
     assert {kind for kind, _ in api.objects} == {"Node"}
 
 
@@ -292,14 +294,15 @@ async def test_who_undoes_everything_at_once_is_answered_less_and_less_often() -
 
     async with working(
         undoing, ReconcilePace(debounce=0.001, min_backoff=60, max_backoff=60, max_idle=0.05)
-    ) as worker:
+    ) as controller:
         await until(
-            lambda: "blue" in worker._meshes and worker._meshes["blue"].repeated_passes > 5, "it is noticed"
+            lambda: "blue" in controller._meshes and controller._meshes["blue"].repeated_passes > 5,
+            "it is noticed",
         )
         before = answers()
-        passes = worker._progress.passes
-        worker.enqueue(["red"])
-        await another_pass(worker, passes)
+        passes = controller._progress.passes
+        controller.enqueue(["red"])
+        await another_pass(controller, passes)
         assert answers() == before
 
 
@@ -313,16 +316,14 @@ async def test_five_hundred_things_are_done_at_once_and_the_rest_next() -> None:
 
 
 def test_after_a_pass_there_is_a_rest_four_times_as_long_as_it_kept_a_processor_busy() -> None:
-    worked = iter((7.0, 7.1))
-    worker = Controller(
-        MemoryApi(),
-        DEPLOYMENT,
-        entropy(),
-        LivenessCheck(time.monotonic),
-        clock=lambda: 50.0,
-        processor=lambda: next(worked),
-        now=lambda: NOW,
-    )
+    class Busy(FakeClock):
+        def thread_time(self) -> float:
+            self.processor_seconds += 0.1
+            return self.processor_seconds
+
+    clock = Busy()
+    clock.seconds = 50.0
+    controller = Controller(MemoryApi(), DEPLOYMENT, entropy(), LivenessCheck(clock), clock)
     mesh = _MeshQueueEntry()
-    worker._plan("", mesh)
+    controller._plan("", mesh)
     assert mesh.rest_until == pytest.approx(50.4)

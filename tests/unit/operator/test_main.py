@@ -6,13 +6,20 @@ import json
 import logging
 import subprocess
 import sys
-import time
-from typing import Any, cast
+from typing import Any
 
 import kopf
 import pytest
 from click.testing import CliRunner
-from tests.unit.operator.harness import DEPLOYMENT, MemoryApi, entropy, mesh_body, node_body
+from tests.unit.operator.harness import (
+    DEPLOYMENT,
+    ApiClock,
+    FakeClock,
+    MemoryApi,
+    entropy,
+    mesh_body,
+    node_body,
+)
 
 from wgmesh_operator import handlers, main
 from wgmesh_operator.api_resources import WATCHED, WatchedResource
@@ -21,32 +28,17 @@ from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, ControllerStuck, LivenessCheck
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def worker_of(api: MemoryApi) -> Controller:
-    progress = LivenessCheck(time.monotonic)
-    return Controller(
-        api,
-        DEPLOYMENT,
-        entropy(),
-        progress,
-        clock=time.monotonic,
-        processor=time.thread_time,
-        now=lambda: api.now,
-    )
+def controller_of(api: MemoryApi) -> Controller:
+    clock = ApiClock(api)
+    return Controller(api, DEPLOYMENT, entropy(), LivenessCheck(clock), clock)
 
 
 def test_standing_still_for_long_is_told() -> None:
-    clock = Clock()
+    clock = FakeClock()
     progress = LivenessCheck(clock)
-    clock.now = STUCK_AFTER_SECONDS
+    clock.seconds = STUCK_AFTER_SECONDS
     assert progress.check()["idle_seconds"] == STUCK_AFTER_SECONDS
-    clock.now += 1
+    clock.seconds += 1
     with pytest.raises(ControllerStuck, match="no progress for 121 s"):
         progress.check()
     progress.heartbeat()
@@ -54,7 +46,7 @@ def test_standing_still_for_long_is_told() -> None:
 
 
 async def test_kopf_watches_what_the_store_holds_and_nothing_else() -> None:
-    registry = handlers.registry(worker_of(MemoryApi()))
+    registry = handlers.registry(controller_of(MemoryApi()))
     selectors = {(s.group, s.version, s.any_name or s.plural) for s in registry._watching.get_all_selectors()}
     assert selectors == {(r.group, r.version, r.plural) for r in WATCHED.values()}
     assert not registry._changing.get_all_selectors()
@@ -62,17 +54,17 @@ async def test_kopf_watches_what_the_store_holds_and_nothing_else() -> None:
 
 
 async def test_events_reach_the_store() -> None:
-    worker = worker_of(MemoryApi())
-    registry = handlers.registry(worker)
+    controller = controller_of(MemoryApi())
+    registry = handlers.registry(controller)
     tell = {
         handler.selector.any_name: handler.fn
         for handler in registry._watching.get_all_handlers()
         if handler.selector is not None
     }
 
-    async def event(kind: str, what: str, body: dict[str, Any]) -> None:
+    async def event(kind: str, what: str, body: Any) -> None:
         handle: Any = tell[WATCHED[WatchedResource(kind)].plural]
-        assert await handle(type=what, body=kopf.Body(cast(Any, body))) is None
+        assert await handle(type=what, body=kopf.Body(body)) is None
 
     node = node_body("n0")
     node["metadata"] |= {"resourceVersion": "1"}
@@ -80,10 +72,10 @@ async def test_events_reach_the_store() -> None:
     mesh["metadata"] |= {"resourceVersion": "2", "uid": "u", "generation": 1}
     await event("nodes", "ADDED", node)
     await event("meshes", "ADDED", mesh)
-    assert (set(worker.store.state.nodes), set(worker.store.state.meshes)) == ({"n0"}, {"blue"})
+    assert (set(controller.cache.state.nodes), set(controller.cache.state.meshes)) == ({"n0"}, {"blue"})
     gone = {**node, "metadata": node["metadata"] | {"resourceVersion": "3"}}
     await event("nodes", "DELETED", gone)
-    assert worker.store.state.nodes == {}
+    assert controller.cache.state.nodes == {}
 
 
 def test_credentials_that_cannot_be_read_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

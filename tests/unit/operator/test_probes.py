@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.operator.harness import FakeClock
 
 from wgmesh_operator import probes
 from wgmesh_operator.liveness import STUCK_AFTER_SECONDS, LivenessCheck
@@ -18,20 +19,13 @@ CHART = Path(__file__).resolve().parents[3] / "charts" / "wgmesh"
 HOSTS = ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def health(clock: Clock) -> probes.Health:
+def health(clock: FakeClock) -> probes.Health:
     return probes.Health(LivenessCheck(clock), lambda: {"object: ValueError": 2})
 
 
@@ -68,14 +62,14 @@ def test_before_the_api_server_is_found_the_operator_is_alive_and_not_ready(port
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_afterwards_its_progress_and_what_it_rejected_are_shown(
-    port: int, host: str, health: probes.Health, clock: Clock
+    port: int, host: str, health: probes.Health, clock: FakeClock
 ) -> None:
-    clock.now = 10 * STUCK_AFTER_SECONDS
+    clock.seconds = 10 * STUCK_AFTER_SECONDS
     health.start()
     assert asked(host, port, probes.READINESS_PATH)[0] == 200
     status, body = asked(host, port, probes.LIVENESS)
     assert (status, json.loads(body)["rejected"]) == (200, {"object: ValueError": 2})
-    clock.now += STUCK_AFTER_SECONDS + 1
+    clock.seconds += STUCK_AFTER_SECONDS + 1
     assert asked(host, port, probes.LIVENESS) == (503, b"no progress for 121 s\n")
     assert asked(host, port, "/other")[0] == 404
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from wgmesh_operator.decisions.model import ClusterNode
+from wgmesh_operator.decisions.cluster_node import ClusterNode
 
 REPLACE_AFTER = timedelta(seconds=60)
 """How long a node is not ready before its bootstrap duty is given to another; a reboot is quicker."""

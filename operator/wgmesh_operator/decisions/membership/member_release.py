@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from wgmesh_api.roster import LEAVE_FINALIZER
 from wgmesh_operator.decisions.actions import Action, Kind, SetFinalizers
-from wgmesh_operator.decisions.model import ClusterNode, Member
+from wgmesh_operator.decisions.cluster_node import ClusterNode
+from wgmesh_operator.decisions.model import Member
 
 LEAVE_DEADLINE = timedelta(seconds=60)
 """How long an agent has for leaving gracefully before its WgMeshNode goes without it."""
@@ -29,7 +30,7 @@ def plan_member_release(
     """Release what can be released. `has_agents`: the mesh's agents are deployed."""
     actions: list[Action] = []
     waiting: list[str] = []
-    again_at: datetime | None = None
+    requeue_at: datetime | None = None
     for member in members:
         since = member.roster.deleting_since
         if since is None or LEAVE_FINALIZER not in member.finalizers:
@@ -40,8 +41,8 @@ def plan_member_release(
         else:
             waiting.append(member.roster.node)
             end = since + LEAVE_DEADLINE
-            again_at = end if again_at is None or end < again_at else again_at
-    return MemberReleasePlan(actions, sorted(waiting), again_at)
+            requeue_at = end if requeue_at is None or end < requeue_at else requeue_at
+    return MemberReleasePlan(actions, sorted(waiting), requeue_at)
 
 
 def _can_be_released(member: Member, nodes: Mapping[str, ClusterNode], *, has_agents: bool) -> bool:

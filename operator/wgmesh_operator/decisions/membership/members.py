@@ -18,12 +18,13 @@ from wgmesh_api.roster import (
     node_object_name,
 )
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Emit, Json, Kind
+from wgmesh_operator.decisions.cluster_node import NODE_KIND, ClusterNode
 from wgmesh_operator.decisions.faults import Border, Faults
 from wgmesh_operator.decisions.membership import bootstraps
 from wgmesh_operator.decisions.membership.addresses import RangeExhausted, allocate, usable
 from wgmesh_operator.decisions.membership.routes import plan_routes
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import NODE_KIND, ClusterNode, ClusterState, Member, MeshObject
+from wgmesh_operator.decisions.model import ClusterState, Member, Mesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class _DesiredMember:
 
 
 def plan_members(
-    mesh: MeshObject,
+    mesh: Mesh,
     state: ClusterState,
     members: Mapping[str, Member],
     selected: AbstractSet[str],
@@ -80,15 +81,15 @@ def plan_members(
     externals = {name for name, member in members.items() if member.roster.external}
     routes, overlapping = plan_routes(mesh, nodes, nameable | externals)
     plan.conflicts.extend(overlapping)
-    chosen, again_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
+    chosen, requeue_at = _choose_bootstraps(mesh, nodes, members, nameable, now)
     plan.conflicts.extend(_idle_bootstraps(members, chosen))
     plan.conflicts.extend(_without_metrics(members))
     plan.conflicts.extend(
         SpecConflict(
-            "EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].endpoint_error}"
+            "EndpointUnusable", f"annotation {ENDPOINT} of Node {name}: {nodes[name].addresses.error}"
         )
         for name in sorted(nameable)
-        if nodes[name].endpoint_error
+        if nodes[name].addresses.error
     )
     holders = AddressHolders(member.roster for member in members.values())
     taken = holders.addresses()
@@ -101,32 +102,40 @@ def plan_members(
             member = members.get(name)
             if member is not None and member.roster.deleting:
                 continue
-            problem = _problem_of(mesh, member, holders, is_node=name in nameable) if member else None
-            if member is not None and problem is not None:
-                plan.conflicts.append(problem)
-                plan.refused[name] = problem
+            conflict = _member_conflict(mesh, member, holders, is_node=name in nameable) if member else None
+            if member is not None and conflict is not None:
+                plan.conflicts.append(conflict)
+                plan.refused[name] = conflict
                 _plan_refused(plan, mesh, member)
                 continue
-            _plan_member(
-                plan, mesh, nodes.get(name), name, member, name in chosen, taken, routes.get(name, ())
-            )
+            addresses = _addresses_of(plan, mesh, name, member, taken)
+            if addresses:
+                node = nodes.get(name)
+                desired = _DesiredMember(
+                    name,
+                    addresses,
+                    bootstrap=name in chosen,
+                    external=name in externals,
+                    endpoint_hint=node.addresses.outer if node is not None else None,
+                    routes=routes.get(name, ()),
+                )
+                _plan_member(plan, mesh, member, desired)
     unread_nodes = state.unread(NODE_KIND)
     for name, member in members.items():
         if member.roster.external or member.roster.deleting or name in nameable or name in unread_nodes:
             continue
         plan.actions.append(Delete(Kind.MEMBER, member.roster.name, member.roster.uid))
-    return MembersPlan(plan.actions, plan.conflicts, chosen, again_at, plan.refused)
+    return MembersPlan(plan.actions, plan.conflicts, chosen, requeue_at, plan.refused)
 
 
 def _choose_bootstraps(
-    mesh: MeshObject,
+    mesh: Mesh,
     nodes: Mapping[str, ClusterNode],
     members: Mapping[str, Member],
     names: AbstractSet[str],
     now: datetime,
 ) -> tuple[frozenset[str], datetime | None]:
-    assert mesh.spec is not None
-    candidates, again_at = [], None
+    candidates, requeue_at = [], None
     for name in names:
         node, member = nodes[name], members.get(name)
         if member is not None and member.roster.deleting:
@@ -144,46 +153,43 @@ def _choose_bootstraps(
             )
         )
         gone = bootstraps.replaceable_at(node) if current else None
-        if gone is not None and gone > now and (again_at is None or gone < again_at):
-            again_at = gone
-    return bootstraps.choose(candidates, mesh.spec.bootstrap.replicas), again_at
+        if gone is not None and gone > now and (requeue_at is None or gone < requeue_at):
+            requeue_at = gone
+    return bootstraps.choose(candidates, mesh.spec.bootstrap.replicas), requeue_at
 
 
-def _plan_member(
-    plan: MembersPlan,
-    mesh: MeshObject,
-    node: ClusterNode | None,
-    name: str,
-    member: Member | None,
-    bootstrap: bool,
-    taken: set[IPAddress],
-    routes: tuple[IPNetwork, ...],
-) -> None:
-    external = member is not None and member.roster.external
-    addresses = member.roster.addresses if member is not None else ()
-    if not addresses:
-        try:
-            addresses = allocate(node_object_name(mesh.name, name), mesh.cidrs, taken)
-        except RangeExhausted as error:
-            plan.conflicts.append(
-                SpecConflict(
-                    "AddressesExhausted",
-                    f"{name} has no address: {error}; remove nodes, or make a mesh with a larger range",
-                )
+def _addresses_of(
+    plan: MembersPlan, mesh: Mesh, name: str, member: Member | None, taken: set[IPAddress]
+) -> tuple[IPAddress, ...]:
+    """The addresses that the member has, or is given now; none: a range is exhausted, which is a conflict."""
+    if member is not None and member.roster.addresses:
+        return member.roster.addresses
+    try:
+        addresses = allocate(node_object_name(mesh.name, name), mesh.cidrs, taken)
+    except RangeExhausted as error:
+        plan.conflicts.append(
+            SpecConflict(
+                "AddressesExhausted",
+                f"{name} has no address: {error}; remove nodes, or make a mesh with a larger range",
             )
-            return
-        taken.update(addresses)
-    hint = node.outer if node is not None else None
-    wanted = _DesiredMember(name, addresses, bootstrap, external, hint, routes)
-    if member is not None and _matches_desired_spec(mesh, member, wanted):
+        )
+        return ()
+    taken.update(addresses)
+    return addresses
+
+
+def _plan_member(plan: MembersPlan, mesh: Mesh, member: Member | None, desired: _DesiredMember) -> None:
+    if member is not None and _matches_desired_spec(mesh, member, desired):
         return
-    plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, wanted)))
-    if member is not None and member.roster.bootstrap != bootstrap:
-        verb = "admits others from now on" if bootstrap else "admits others no more"
+    plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, desired)))
+    if member is not None and member.roster.bootstrap != desired.bootstrap:
+        verb = "admits others from now on" if desired.bootstrap else "admits others no more"
         reason = member.roster.report.not_serving
-        why = f": {reason}" if reason and not bootstrap else ""
+        why = f": {reason}" if reason and not desired.bootstrap else ""
         plan.actions.append(
-            Emit(Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{name} {verb}{why}", warning=False)
+            Emit(
+                Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{desired.node} {verb}{why}", warning=False
+            )
         )
 
 
@@ -207,7 +213,7 @@ def _without_metrics(members: Mapping[str, Member]) -> list[SpecConflict]:
     ]
 
 
-def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
+def _plan_refused(plan: MembersPlan, mesh: Mesh, member: Member) -> None:
     """Takes its routes away: a person may have written them, and nothing is to go to what is not a member."""
     roster = member.roster
     if not roster.routes:
@@ -221,8 +227,8 @@ def _plan_refused(plan: MembersPlan, mesh: MeshObject, member: Member) -> None:
     plan.actions.append(Apply(Kind.MEMBER, manifest))
 
 
-def _problem_of(
-    mesh: MeshObject, member: Member, holders: AddressHolders, *, is_node: bool
+def _member_conflict(
+    mesh: Mesh, member: Member, holders: AddressHolders, *, is_node: bool
 ) -> SpecConflict | None:
     """What keeps a WgMeshNode, which people may write as well, from being a member."""
     roster = member.roster
@@ -251,36 +257,36 @@ def _problem_of(
     return replace(found, message=f"{found.message}: {remedy}", member=roster.name, uid=roster.uid)
 
 
-def _matches_desired_spec(mesh: MeshObject, member: Member, wanted: _DesiredMember) -> bool:
+def _matches_desired_spec(mesh: Mesh, member: Member, desired: _DesiredMember) -> bool:
     roster = member.roster
     return (
-        roster.addresses == wanted.addresses
-        and roster.bootstrap == wanted.bootstrap
-        and roster.endpoint_hint == wanted.endpoint_hint
-        and roster.routes == wanted.routes
+        roster.addresses == desired.addresses
+        and roster.bootstrap == desired.bootstrap
+        and roster.endpoint_hint == desired.endpoint_hint
+        and roster.routes == desired.routes
         and LEAVE_FINALIZER in member.finalizers
         and mesh.uid in member.owners
         and member.labels.get(MESH_LABEL) == mesh.name
     )
 
 
-def member_manifest(mesh: MeshObject, wanted: _DesiredMember) -> Json:
+def member_manifest(mesh: Mesh, desired: _DesiredMember) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": Kind.MEMBER.value,
         "metadata": {
-            "name": node_object_name(mesh.name, wanted.node),
+            "name": node_object_name(mesh.name, desired.node),
             "labels": {MESH_LABEL: mesh.name},
             "finalizers": [LEAVE_FINALIZER],
-            "ownerReferences": [mesh.owner],
+            "ownerReferences": [mesh.metadata.owner],
         },
         "spec": {
             "mesh": mesh.name,
-            "node": wanted.node,
-            "addresses": [str(address) for address in wanted.addresses],
-            "bootstrap": wanted.bootstrap,
-            "external": wanted.external,
-            **({"endpointHint": str(wanted.endpoint_hint)} if wanted.endpoint_hint is not None else {}),
-            "routes": [str(route) for route in wanted.routes],
+            "node": desired.node,
+            "addresses": [str(address) for address in desired.addresses],
+            "bootstrap": desired.bootstrap,
+            "external": desired.external,
+            **({"endpointHint": str(desired.endpoint_hint)} if desired.endpoint_hint is not None else {}),
+            "routes": [str(route) for route in desired.routes],
         },
     }

@@ -6,30 +6,29 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from wgmesh_api.fields import IPNetwork
-from wgmesh_api.values import parse_network
+from wgmesh_operator.decisions.cluster_node import ClusterNode
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import ClusterNode, MeshObject
+from wgmesh_operator.decisions.model import Mesh
 
 Routes = Mapping[str, tuple[IPNetwork, ...]]
 
 
 def plan_routes(
-    mesh: MeshObject, nodes: Mapping[str, ClusterNode], names: AbstractSet[str]
+    mesh: Mesh, nodes: Mapping[str, ClusterNode], names: AbstractSet[str]
 ) -> tuple[Routes, list[SpecConflict]]:
     """The routes of each of the members called `names`, and those that are given to nobody because they overlap.
 
     Pods' ranges go before networks of the spec, and those in their order.
     """
-    assert mesh.spec is not None
     given: dict[str, list[IPNetwork]] = {}
-    problems: list[SpecConflict] = []
+    conflicts: list[SpecConflict] = []
     held = [(network, "the mesh's own range") for network in mesh.cidrs]
     for name, network in _asked(mesh, nodes, names):
         other = next(
             (what for one, what in held if one.version == network.version and one.overlaps(network)), None
         )
         if other is not None:
-            problems.append(
+            conflicts.append(
                 SpecConflict(
                     "RouteOverlap", f"{network} of {name} is not routed, as it overlaps {other}: name another"
                 )
@@ -37,16 +36,15 @@ def plan_routes(
             continue
         held.append((network, f"{network} of {name}"))
         given.setdefault(name, []).append(network)
-    return {name: tuple(networks) for name, networks in given.items()}, problems
+    return {name: tuple(networks) for name, networks in given.items()}, conflicts
 
 
 def _asked(
-    mesh: MeshObject, nodes: Mapping[str, ClusterNode], names: AbstractSet[str]
+    mesh: Mesh, nodes: Mapping[str, ClusterNode], names: AbstractSet[str]
 ) -> Iterable[tuple[str, IPNetwork]]:
-    assert mesh.spec is not None
     if mesh.spec.routes.pod_cidrs:
         for name in sorted(names & nodes.keys()):
             yield from ((name, network) for network in nodes[name].pod_cidrs)
-    for entry in mesh.spec.routes.nodes:
+    for entry in mesh.routes:
         if entry.node in names:
-            yield from ((entry.node, parse_network(text)) for text in entry.cidrs)
+            yield from ((entry.node, network) for network in entry.networks)

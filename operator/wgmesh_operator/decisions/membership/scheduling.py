@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from wgmesh_api.resources.mesh import Toleration, WgMeshSpec
-from wgmesh_operator.decisions.model import ClusterNode, Taint
+from wgmesh_operator.decisions.cluster_node import ClusterNode, Taint
 
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 _ALWAYS_TOLERATED = frozenset(

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import datetime
 
 from wgmesh_api.fields import IPNetwork
 from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions.membership.scheduling import selected
-from wgmesh_operator.decisions.model import ClusterState, MeshObject
+from wgmesh_operator.decisions.model import AnyMesh, ClusterState, InvalidMesh, Mesh
+from wgmesh_operator.text import shortened
+
+MAX_NAMED = 3
+"""How many nodes a conflict names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +31,24 @@ class SpecConflict:
     uid: str = ""
 
 
-def find_conflicts(mesh: MeshObject, state: ClusterState, members: AbstractSet[str]) -> list[SpecConflict]:
+def find_conflicts(mesh: Mesh, state: ClusterState, members: AbstractSet[str]) -> list[SpecConflict]:
     """Every overlap of `mesh` with others. `members` are the names of its nodes."""
     found: list[SpecConflict] = []
-    for other in sorted(state.meshes.values(), key=lambda o: (o.created, o.name)):
-        if (
-            other.name == mesh.name
-            or other.spec is None
-            or (mesh.created, mesh.name) < (other.created, other.name)
-        ):
+    for other in sorted(state.meshes.values(), key=_seniority):
+        if isinstance(other, InvalidMesh) or other.name == mesh.name or _seniority(mesh) < _seniority(other):
             continue
         found.extend(_with_mesh(mesh, other, state, members))
     found.extend(_with_cluster(mesh, state))
     return found
 
 
+def _seniority(mesh: AnyMesh) -> tuple[datetime, str]:
+    """Sorts the oldest mesh first."""
+    return mesh.metadata.created, mesh.name
+
+
 def _with_mesh(
-    mesh: MeshObject, other: MeshObject, state: ClusterState, members: AbstractSet[str]
+    mesh: Mesh, other: Mesh, state: ClusterState, members: AbstractSet[str]
 ) -> Iterator[SpecConflict]:
     for own in mesh.cidrs:
         for theirs in other.cidrs:
@@ -53,23 +59,21 @@ def _with_mesh(
                     " range",
                     blocking=True,
                 )
-    assert mesh.spec is not None
-    assert other.spec is not None
     clashes = sorted(_port_conflicts(mesh.spec, other.spec))
     if not clashes:
         return
     shared_nodes = members & selected(other.spec, state.nodes)
     if shared_nodes:
+        shared = shortened(sorted(shared_nodes), MAX_NAMED)
         for own_field, port, their_field in clashes:
             yield SpecConflict(
                 "PortConflict",
-                f"{own_field} {port} is {their_field} of mesh {other.name} on {_some(shared_nodes)}:"
-                " set another port",
+                f"{own_field} {port} is {their_field} of mesh {other.name} on {shared}: set another port",
                 blocking=True,
             )
 
 
-def _with_cluster(mesh: MeshObject, state: ClusterState) -> Iterator[SpecConflict]:
+def _with_cluster(mesh: Mesh, state: ClusterState) -> Iterator[SpecConflict]:
     fix = "delete this mesh and make it with a range the cluster doesn't use"
     for own in mesh.cidrs:
         for services in state.service_cidrs:
@@ -89,7 +93,7 @@ def _with_cluster(mesh: MeshObject, state: ClusterState) -> Iterator[SpecConflic
                 break
         for node in state.nodes.values():
             inside = next(
-                (a for a in node.addresses if a.version == version and first <= int(a) <= last), None
+                (a for a in node.addresses.internal if a.version == version and first <= int(a) <= last), None
             )
             if inside is not None:
                 yield SpecConflict(
@@ -137,9 +141,3 @@ def _mesh_ports(spec: WgMeshSpec) -> dict[tuple[str, int], str]:
         ("UDP", gossip): "gossip.port",
         ("UDP", gossip + 1): "gossip.port + 1",
     }
-
-
-def _some(names: AbstractSet[str], limit: int = 3) -> str:
-    first = sorted(names)[:limit]
-    more = len(names) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")

@@ -9,7 +9,7 @@ from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Json
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.drift import with_digest
-from wgmesh_operator.decisions.model import MeshObject
+from wgmesh_operator.decisions.model import Mesh
 from wgmesh_operator.decisions.rendering import pods
 
 COMPONENT = "agent"
@@ -19,10 +19,10 @@ GRACE_SECONDS = 30
 
 
 def daemon_set(
-    mesh: MeshObject, deployment: AgentDefaults, *, node_selector: Mapping[str, str] | None = None
+    mesh: Mesh, deployment: AgentDefaults, *, node_selector: Mapping[str, str] | None = None
 ) -> Json:
     """`node_selector` is used instead of the mesh's own while nodes it excludes have still to leave."""
-    spec = pods.spec_of(mesh)
+    spec = mesh.spec
     labels = names.labels(mesh.name, COMPONENT)
     placement = pods.placement(spec, deployment)
     if node_selector is not None:
@@ -37,7 +37,7 @@ def daemon_set(
                 "name": names.agent_daemon_set(mesh.name),
                 "namespace": deployment.namespace,
                 "labels": labels,
-                "ownerReferences": [mesh.owner],
+                "ownerReferences": [mesh.metadata.owner],
             },
             "spec": {
                 "selector": {"matchLabels": selector(mesh.name, COMPONENT)},
@@ -69,8 +69,8 @@ def _secret_volume(name: str, secret: str) -> Json:
     return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": 0o400}}
 
 
-def _container(mesh: MeshObject, deployment: AgentDefaults) -> Json:
-    spec = pods.spec_of(mesh)
+def _container(mesh: Mesh, deployment: AgentDefaults) -> Json:
+    spec = mesh.spec
     resources = {k: v for k, v in spec.agent.resources.model_dump(by_alias=True).items() if v}
     return {
         "name": "agent",
@@ -123,7 +123,7 @@ def selector(mesh: str, component: str) -> Json:
     }
 
 
-def service_account(mesh: MeshObject, deployment: AgentDefaults) -> Json:
+def service_account(mesh: Mesh, deployment: AgentDefaults) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -131,12 +131,12 @@ def service_account(mesh: MeshObject, deployment: AgentDefaults) -> Json:
             "name": agent_service_account(mesh.name),
             "namespace": deployment.namespace,
             "labels": names.labels(mesh.name, COMPONENT),
-            "ownerReferences": [mesh.owner],
+            "ownerReferences": [mesh.metadata.owner],
         },
     }
 
 
-def binding(mesh: MeshObject, deployment: AgentDefaults) -> Json:
+def binding(mesh: Mesh, deployment: AgentDefaults) -> Json:
     """What the agents' account may do is the chart's ClusterRole."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -144,7 +144,7 @@ def binding(mesh: MeshObject, deployment: AgentDefaults) -> Json:
         "metadata": {
             "name": names.agent_binding(mesh.name),
             "labels": names.labels(mesh.name, COMPONENT),
-            "ownerReferences": [mesh.owner],
+            "ownerReferences": [mesh.metadata.owner],
         },
         "roleRef": {
             "apiGroup": "rbac.authorization.k8s.io",

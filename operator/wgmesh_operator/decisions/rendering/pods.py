@@ -7,7 +7,6 @@ from typing import Any
 from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions.actions import Json
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
-from wgmesh_operator.decisions.model import MeshObject
 
 _TUN = ("tun", "/dev/net/tun", {"hostPath": {"path": "/dev/net/tun", "type": "CharDevice"}})
 _FOLDERS = tuple(
@@ -31,11 +30,6 @@ def volumes(spec: WgMeshSpec) -> tuple[list[Json], list[Json]]:
         [{"name": name, **source} for name, _, source in used],
         [{"name": name, "mountPath": path} for name, path, _ in used],
     )
-
-
-def spec_of(mesh: MeshObject) -> WgMeshSpec:
-    assert mesh.spec is not None
-    return mesh.spec
 
 
 def image(spec: WgMeshSpec, deployment: AgentDefaults) -> Json:

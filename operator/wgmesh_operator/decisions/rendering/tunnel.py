@@ -13,7 +13,7 @@ from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Json
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.drift import with_digest
-from wgmesh_operator.decisions.model import MeshObject
+from wgmesh_operator.decisions.model import Mesh
 from wgmesh_operator.decisions.rendering import pods
 from wgmesh_operator.decisions.rendering.agent import selector
 
@@ -23,15 +23,15 @@ RESTARTED = f"{names.RESTART_TUNNELS}-done"
 
 
 def daemon_set(
-    mesh: MeshObject,
+    mesh: Mesh,
     deployment: AgentDefaults,
     live: Mapping[str, Any] | None,
     *,
     node_selector: Mapping[str, str] | None = None,
 ) -> Json:
     """`live` is the DaemonSet there is, which says how far a restart has come."""
-    spec = pods.spec_of(mesh)
-    token = mesh.annotations.get(names.RESTART_TUNNELS, "")
+    spec = mesh.spec
+    token = mesh.metadata.annotations.get(names.RESTART_TUNNELS, "")
     restarting = live is not None and token != _carried_out(live) and not _restarted(live, token)
     done = _carried_out(live) if restarting and live is not None else token
     labels = names.labels(mesh.name, COMPONENT)
@@ -53,7 +53,7 @@ def daemon_set(
                 "name": names.tunnel_daemon_set(mesh.name),
                 "namespace": deployment.namespace,
                 "labels": labels,
-                "ownerReferences": [mesh.owner],
+                "ownerReferences": [mesh.metadata.owner],
                 **({"annotations": {RESTARTED: done}} if done else {}),
             },
             "spec": {
@@ -77,8 +77,8 @@ def daemon_set(
     )
 
 
-def _container(mesh: MeshObject, deployment: AgentDefaults) -> Json:
-    spec = pods.spec_of(mesh)
+def _container(mesh: Mesh, deployment: AgentDefaults) -> Json:
+    spec = mesh.spec
     return {
         "name": "tunnel",
         **pods.image(spec, deployment),

@@ -1,4 +1,4 @@
-"""A WgMesh's status: counts, where to enter, whom to trust, and five judgements with reason and message.
+"""A WgMesh's status: counts, where to enter, whom to trust, and five conditions with reason and message.
 
 | condition | True when |
 |---|---|
@@ -19,7 +19,7 @@ from typing import Any
 from wgmesh_api.fields import read_list, read_text, write_time
 from wgmesh_operator.decisions.actions import Emit, Json, Kind
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import MeshObject
+from wgmesh_operator.decisions.model import AnyMesh
 from wgmesh_operator.decisions.status.mesh_summary import MeshSummary
 
 _MESSAGE_LIMIT = 1024
@@ -39,120 +39,121 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class StatusInputs:
-    """What judgements are made from.
+    """What conditions are evaluated from.
 
     `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
     """
 
     summary: MeshSummary
-    problems: Sequence[SpecConflict]
+    conflicts: Sequence[SpecConflict]
     blocked: bool
     agents: tuple[int, int]
     bootstraps_wanted: int
     authority_error: str = ""
     ca_rotating: bool = False
-    leaving: Sequence[str] = ()
     starting: bool = False
 
 
-def evaluate(outlook: StatusInputs) -> list[Condition]:
+def evaluate(inputs: StatusInputs) -> list[Condition]:
     return [
-        _ready(outlook),
-        _certificates_ready(outlook),
-        _fully_meshed(outlook),
-        _degraded(outlook),
-        _mtu_mismatch(outlook),
+        _ready(inputs),
+        _certificates_ready(inputs),
+        _fully_meshed(inputs),
+        _degraded(inputs),
+        _mtu_mismatch(inputs),
     ]
 
 
-def _ready(outlook: StatusInputs) -> Condition:
-    tally, kind = outlook.summary, "Ready"
-    if outlook.blocked:
-        problem = next(p for p in outlook.problems if p.blocking)
-        return Condition(kind, False, problem.reason, problem.message)
-    if outlook.authority_error:
-        return Condition(kind, False, "CAUnusable", outlook.authority_error)
-    if tally.nodes == 0:
+def _ready(inputs: StatusInputs) -> Condition:
+    summary, kind = inputs.summary, "Ready"
+    if inputs.blocked:
+        conflict = next(p for p in inputs.conflicts if p.blocking)
+        return Condition(kind, False, conflict.reason, conflict.message)
+    if inputs.authority_error:
+        return Condition(kind, False, "CAUnusable", inputs.authority_error)
+    if summary.nodes == 0:
         return Condition(kind, False, "NoNodes", "no node matches nodeSelector and tolerations")
-    if tally.not_joined:
-        joined = tally.nodes - tally.not_joined.count
+    if summary.not_joined:
+        joined = summary.nodes - summary.not_joined.count
         return Condition(
             kind,
             False,
             "NodesJoining",
-            f"{joined} of {tally.nodes} have joined; waiting for {tally.not_joined}",
+            f"{joined} of {summary.nodes} have joined; waiting for {summary.not_joined}",
         )
-    if tally.ready_bootstraps == 0:
+    if summary.ready_bootstraps == 0:
         return Condition(kind, False, "NoBootstrap", "no bootstrap node is ready: nobody can enter")
-    return Condition(kind, True, "NodesJoined", f"{tally.ready} of {tally.nodes} members are ready")
+    return Condition(kind, True, "NodesJoined", f"{summary.ready} of {summary.nodes} members are ready")
 
 
-def _certificates_ready(outlook: StatusInputs) -> Condition:
-    tally, kind = outlook.summary, "CertificatesReady"
-    if outlook.authority_error:
-        return Condition(kind, False, "CAUnusable", outlook.authority_error)
-    if outlook.blocked:
+def _certificates_ready(inputs: StatusInputs) -> Condition:
+    summary, kind = inputs.summary, "CertificatesReady"
+    if inputs.authority_error:
+        return Condition(kind, False, "CAUnusable", inputs.authority_error)
+    if inputs.blocked:
         return Condition(kind, False, "Blocked", "the mesh is not deployed: see Degraded")
-    if tally.certificates_expired:
+    if summary.certificates_expired:
         return Condition(
-            kind, False, "CertificatesExpired", f"those of {tally.certificates_expired} have ended"
+            kind, False, "CertificatesExpired", f"those of {summary.certificates_expired} have ended"
         )
-    if tally.certificates_missing:
-        return Condition(kind, False, "CertificatesPending", f"{tally.certificates_missing} have none yet")
-    if outlook.ca_rotating:
+    if summary.certificates_missing:
+        return Condition(kind, False, "CertificatesPending", f"{summary.certificates_missing} have none yet")
+    if inputs.ca_rotating:
         return Condition(kind, True, "CARollingOver", "all have one; a new CA is taking over")
     return Condition(kind, True, "CertificatesIssued", "all have one")
 
 
-def _fully_meshed(outlook: StatusInputs) -> Condition:
-    tally, kind = outlook.summary, "FullyMeshed"
-    if outlook.blocked or tally.nodes == 0:
+def _fully_meshed(inputs: StatusInputs) -> Condition:
+    summary, kind = inputs.summary, "FullyMeshed"
+    if inputs.blocked or summary.nodes == 0:
         return Condition(kind, False, "NoNodes", "there are no members")
-    if tally.fully_meshed:
-        relayed = f", {tally.relayed} of them through a relay" if tally.relayed else ""
-        return Condition(kind, True, "AllLinksHeard", f"{tally.links_up} of {tally.links} links{relayed}")
-    missing = tally.links - tally.links_up
-    if tally.not_joined:
-        return Condition(kind, False, "NodesJoining", f"waiting for {tally.not_joined}")
-    if tally.down:
-        return Condition(kind, False, "NodesDown", f"{tally.down} down; {missing} links are not heard")
-    if outlook.starting:
-        return Condition(kind, False, "LinksComingUp", f"{missing} of {tally.links} links are not heard yet")
-    named = f": {tally.links_down}" if tally.links_down else ""
+    if summary.fully_meshed:
+        relayed = f", {summary.relayed} of them through a relay" if summary.relayed else ""
+        return Condition(kind, True, "AllLinksHeard", f"{summary.links_up} of {summary.links} links{relayed}")
+    missing = summary.links - summary.links_up
+    if summary.not_joined:
+        return Condition(kind, False, "NodesJoining", f"waiting for {summary.not_joined}")
+    if summary.down:
+        return Condition(kind, False, "NodesDown", f"{summary.down} down; {missing} links are not heard")
+    if inputs.starting:
+        return Condition(
+            kind, False, "LinksComingUp", f"{missing} of {summary.links} links are not heard yet"
+        )
+    named = f": {summary.links_down}" if summary.links_down else ""
     return Condition(kind, False, "LinksDown", f"{missing} links are not heard{named}")
 
 
-def _degraded(outlook: StatusInputs) -> Condition:
-    tally, kind = outlook.summary, "Degraded"
-    if outlook.problems:
-        first = outlook.problems[0]
-        message = "; ".join(problem.message for problem in outlook.problems)
+def _degraded(inputs: StatusInputs) -> Condition:
+    summary, kind = inputs.summary, "Degraded"
+    if inputs.conflicts:
+        first = inputs.conflicts[0]
+        message = "; ".join(conflict.message for conflict in inputs.conflicts)
         return Condition(kind, True, first.reason, message)
-    if outlook.authority_error:
-        return Condition(kind, True, "CAUnusable", outlook.authority_error)
-    if tally.certificates_expired:
+    if inputs.authority_error:
+        return Condition(kind, True, "CAUnusable", inputs.authority_error)
+    if summary.certificates_expired:
         return Condition(
-            kind, True, "CertificatesExpired", f"those of {tally.certificates_expired} have ended"
+            kind, True, "CertificatesExpired", f"those of {summary.certificates_expired} have ended"
         )
-    if tally.down:
-        return Condition(kind, True, "NodesDown", f"{tally.down} down")
-    if outlook.starting:
+    if summary.down:
+        return Condition(kind, True, "NodesDown", f"{summary.down} down")
+    if inputs.starting:
         return Condition(kind, False, "AsWanted")
-    ready, wanted = outlook.agents
+    ready, wanted = inputs.agents
     if ready < wanted:
         return Condition(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
-    if 0 < tally.ready_bootstraps < min(outlook.bootstraps_wanted, tally.nodes):
+    if 0 < summary.ready_bootstraps < min(inputs.bootstraps_wanted, summary.nodes):
         return Condition(
             kind,
             True,
             "FewBootstraps",
-            f"{tally.ready_bootstraps} of {outlook.bootstraps_wanted} bootstrap nodes are ready",
+            f"{summary.ready_bootstraps} of {inputs.bootstraps_wanted} bootstrap nodes are ready",
         )
     return Condition(kind, False, "AsWanted")
 
 
-def _mtu_mismatch(outlook: StatusInputs) -> Condition:
-    narrow, kind = outlook.summary.reduced_mtu, "MTUMismatch"
+def _mtu_mismatch(inputs: StatusInputs) -> Condition:
+    narrow, kind = inputs.summary.reduced_mtu, "MTUMismatch"
     if narrow:
         return Condition(kind, True, "PathsNarrow", f"{narrow.count} paths carry less: {narrow}")
     return Condition(kind, False, "PathsWhole")
@@ -165,20 +166,20 @@ def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def with_transition_times(
-    judgements: Sequence[Condition], before: Mapping[str, Any], generation: int, now: datetime
+    evaluated: Sequence[Condition], before: Mapping[str, Any], generation: int, now: datetime
 ) -> list[Json]:
     """Conditions as the API has them: the time of those whose status has not changed is kept."""
     conditions = []
-    for judgement in judgements:
-        status = "True" if judgement.is_true else "False"
-        previous = condition_of(before, judgement.type)
+    for condition in evaluated:
+        status = "True" if condition.is_true else "False"
+        previous = condition_of(before, condition.type)
         since = previous.get("lastTransitionTime") if previous.get("status") == status else None
         conditions.append(
             {
-                "type": judgement.type,
+                "type": condition.type,
                 "status": status,
-                "reason": judgement.reason,
-                "message": judgement.message[:_MESSAGE_LIMIT],
+                "reason": condition.reason,
+                "message": condition.message[:_MESSAGE_LIMIT],
                 "observedGeneration": generation,
                 "lastTransitionTime": since or write_time(now),
             }
@@ -186,7 +187,7 @@ def with_transition_times(
     return conditions
 
 
-def transition_events(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit]:
+def transition_events(mesh: AnyMesh, conditions: Sequence[Json]) -> list[Emit]:
     """Events on what changed since the status the mesh has: from it alone, so a restart repeats nothing."""
     events: dict[str, Emit] = {}
     for condition in conditions:
@@ -206,26 +207,26 @@ def transition_events(mesh: MeshObject, conditions: Sequence[Json]) -> list[Emit
     return list(events.values())
 
 
-def failed_pass(mesh: MeshObject, why: str, now: datetime) -> tuple[Json, Emit]:
+def failed_pass(mesh: AnyMesh, why: str, now: datetime) -> tuple[Json, Emit]:
     """The status and the Event of a mesh whose pass ends with an exception: all else in the status stays."""
     message = f"the operator cannot look after this mesh: {why}: report this, with the operator's log"
-    judgement = Condition("Degraded", True, "PassFailed", message)
+    condition = Condition("Degraded", True, "PassFailed", message)
     others = [
         one
         for one in read_list(mesh.status, "conditions")
-        if isinstance(one, Mapping) and one.get("type") != judgement.type
+        if isinstance(one, Mapping) and one.get("type") != condition.type
     ]
-    conditions = [*others, *with_transition_times([judgement], mesh.status, mesh.generation, now)]
-    event = Emit(Kind.MESH, mesh.name, mesh.uid, judgement.reason, message[:_MESSAGE_LIMIT], warning=True)
+    conditions = [*others, *with_transition_times([condition], mesh.status, mesh.metadata.generation, now)]
+    event = Emit(Kind.MESH, mesh.name, mesh.uid, condition.reason, message[:_MESSAGE_LIMIT], warning=True)
     return {**mesh.status, "conditions": conditions}, event
 
 
-def member_news(mesh: MeshObject, problems: Sequence[SpecConflict]) -> list[Emit]:
+def member_news(mesh: AnyMesh, conflicts: Sequence[SpecConflict]) -> list[Emit]:
     """Events on the WgMeshNodes at fault, unless the condition that the mesh has names them already."""
     before = read_text(condition_of(mesh.status, "Degraded"), "message")
     return [
         Emit(Kind.MEMBER, one.member, one.uid, one.reason, one.message[:_MESSAGE_LIMIT], warning=True)
-        for one in problems
+        for one in conflicts
         if one.member and one.uid and one.message not in before
     ]
 

@@ -7,7 +7,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from wgmesh_operator.decisions.model import ClusterNode, Member
+from wgmesh_operator.decisions.cluster_node import ClusterNode
+from wgmesh_operator.decisions.model import Member
+from wgmesh_operator.text import with_rest
 
 MAX_NAMED = 5
 """How many members or links are named; the rest is counted."""
@@ -29,32 +31,31 @@ class Examples:
         return self.count > 0
 
     def __str__(self) -> str:
-        more = self.count - len(self.names)
-        return ", ".join(self.names) + (f" and {more} more" if more else "")
+        return with_rest(self.names, self.count - len(self.names))
 
 
 @dataclass(slots=True)
 class MeshSummary:
-    """Counts of one mesh. `links` are ordered pairs; `heard` those of which the first hears the second, `relayed` those
-    of these that go through a relay.
+    """Counts of one mesh. `links` are ordered pairs; `links_up` those of which the first receives from the second,
+    `relayed` those of these that go through a relay.
     """
 
     nodes: int = 0
-    ready: int = 0
+    ready: int = field(default=0, init=False)
     links: int = 0
-    links_up: int = 0
-    relayed: int = 0
-    not_joined: Examples = field(default_factory=Examples)
+    links_up: int = field(default=0, init=False)
+    relayed: int = field(default=0, init=False)
+    not_joined: Examples = field(default_factory=Examples, init=False)
     """Live members that have not joined."""
-    down: Examples = field(default_factory=Examples)
+    down: Examples = field(default_factory=Examples, init=False)
     """Members that had joined and are not there: their node is not ready, or nobody hears the machine."""
-    certificates_missing: Examples = field(default_factory=Examples)
-    certificates_expired: Examples = field(default_factory=Examples)
-    links_down: Examples = field(default_factory=Examples)
+    certificates_missing: Examples = field(default_factory=Examples, init=False)
+    certificates_expired: Examples = field(default_factory=Examples, init=False)
+    links_down: Examples = field(default_factory=Examples, init=False)
     """Links not heard, as `a -> b: problem`."""
-    reduced_mtu: Examples = field(default_factory=Examples)
+    reduced_mtu: Examples = field(default_factory=Examples, init=False)
     """Paths that carry less than the interface sends, as `a -> b: 1216 of 1440 bytes`."""
-    ready_bootstraps: int = 0
+    ready_bootstraps: int = field(default=0, init=False)
 
     @property
     def fully_meshed(self) -> bool:

@@ -13,7 +13,6 @@ If the Secret is lost, a new CA is made; the certificates told to members stay t
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,9 +31,15 @@ from wgmesh_api.certificates import (
 from wgmesh_api.fields import read_time, write_time
 from wgmesh_api.roster import GROUP
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.actions import Action, Create
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import MeshObject, Secret
+from wgmesh_operator.decisions.model import Mesh, Secret
+from wgmesh_operator.decisions.trust.secret_manifests import (
+    MeshSecret,
+    SecretIdentity,
+    create_secret,
+    secret_of_mesh,
+)
 
 CA_LIFETIME = timedelta(days=3650)
 RENEW_AFTER = 0.8
@@ -100,17 +105,17 @@ def read_authority(secret: Secret) -> Authority:
     return Authority(signing, following, previous)
 
 
-def first_authority(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
+def first_authority(mesh: Mesh, namespace: str, now: datetime, entropy: Entropy) -> Create:
     """The Secret of a mesh that has none."""
     told = str(mesh.status.get("trustBundle") or "").encode()
     cert, key = _new_ca(mesh, now, entropy)
     data = {"ca.crt": cert, "ca.key": key, **({"previous.crt": told} if told else {})}
-    annotations = {ROTATED: mesh.annotations.get(names.ROTATE_CA, ""), SINCE: write_time(now)}
-    return Create(Kind.SECRET, _manifest(mesh, namespace, data, annotations))
+    annotations = {ROTATED: mesh.metadata.annotations.get(names.ROTATE_CA, ""), SINCE: write_time(now)}
+    return create_secret(_identity(mesh, namespace), data, annotations)
 
 
 def plan_ca_rotation(
-    mesh: MeshObject,
+    mesh: Mesh,
     secret: Secret,
     authority: Authority,
     members: Iterable[MemberTrust],
@@ -120,7 +125,7 @@ def plan_ca_rotation(
 ) -> AuthorityPlan:
     """The next step of a roll-over, if it is time. `members` are those alive."""
     since = read_time(secret.annotations.get(SINCE)) or now
-    step = _RotationStep(mesh, secret, namespace, now)
+    step = _RotationStep(MeshSecret(mesh, _identity(mesh, namespace), secret), now)
     if authority.next is not None:
         wanted = fingerprint(authority.next.cert)
         deaf = [member.node for member in members if wanted not in member.trusted]
@@ -130,11 +135,11 @@ def plan_ca_rotation(
     if authority.previous:
         wanted = fingerprint(authority.signing.cert)
         late = [member.node for member in members if member.issuer != wanted]
-        ended = since + timedelta(seconds=mesh.lifetime_seconds)
+        ended = since + mesh.certificate_lifetime
         if not late or now >= ended:
             return step.finish()
         return AuthorityPlan(requeue_at=ended)
-    token = mesh.annotations.get(names.ROTATE_CA, "")
+    token = mesh.metadata.annotations.get(names.ROTATE_CA, "")
     asked = bool(token) and token != secret.annotations.get(ROTATED, "")
     cert = authority.signing.cert
     old_at = cert.not_valid_before_utc + RENEW_AFTER * (cert.not_valid_after_utc - cert.not_valid_before_utc)
@@ -145,13 +150,11 @@ def plan_ca_rotation(
 
 @dataclass(frozen=True, slots=True)
 class _RotationStep:
-    mesh: MeshObject
-    secret: Secret
-    namespace: str
+    secret: MeshSecret
     now: datetime
 
     def announce(self, token: str, made: tuple[bytes, bytes], *, asked: bool) -> AuthorityPlan:
-        data = {**self.secret.data, "next.crt": made[0], "next.key": made[1]}
+        data = {**self.secret.current.data, "next.crt": made[0], "next.key": made[1]}
         why = "as asked" if asked else "as the old one grows old"
         return self._write(
             data, {ROTATED: token}, "CARollOverStarted", f"a new CA was made, {why}, and is told to members"
@@ -159,50 +162,30 @@ class _RotationStep:
 
     def switch(self, authority: Authority, deaf: list[str]) -> AuthorityPlan:
         data = {
-            "ca.crt": self.secret.data["next.crt"],
-            "ca.key": self.secret.data["next.key"],
+            "ca.crt": self.secret.current.data["next.crt"],
+            "ca.key": self.secret.current.data["next.key"],
             "previous.crt": b"".join(cert_to_pem(c) for c in (authority.signing.cert, *authority.previous)),
         }
         doubt = f"; not confirmed by {', '.join(sorted(deaf)[:5])}" if deaf else ""
         return self._write(data, {}, "CASwitched", f"the new CA signs from now on{doubt}")
 
     def finish(self) -> AuthorityPlan:
-        data = {key: value for key, value in self.secret.data.items() if key != "previous.crt"}
+        data = {key: value for key, value in self.secret.current.data.items() if key != "previous.crt"}
         return self._write(data, {}, "CARolledOver", "the old CA is trusted no more")
 
     def _write(
         self, data: Mapping[str, bytes], annotations: Mapping[str, str], reason: str, message: str
     ) -> AuthorityPlan:
-        kept = {ROTATED: self.secret.annotations.get(ROTATED, ""), **annotations, SINCE: write_time(self.now)}
-        manifest = _manifest(self.mesh, self.namespace, data, kept)
-        manifest["metadata"] |= {"resourceVersion": self.secret.resource_version}
-        return AuthorityPlan(
-            [
-                Replace(Kind.SECRET, manifest),
-                Emit(Kind.MESH, self.mesh.name, self.mesh.uid, reason, message),
-            ]
-        )
+        rotated = self.secret.current.annotations.get(ROTATED, "")
+        noted = {ROTATED: rotated, **annotations, SINCE: write_time(self.now)}
+        return AuthorityPlan(self.secret.write(data, noted, reason, message))
 
 
-def _new_ca(mesh: MeshObject, now: datetime, entropy: Entropy) -> tuple[bytes, bytes]:
+def _new_ca(mesh: Mesh, now: datetime, entropy: Entropy) -> tuple[bytes, bytes]:
     key = entropy.key()
     cert = make_ca(mesh.name, key, now=now, lifetime=CA_LIFETIME, serial=entropy.serial())
     return cert_to_pem(cert), key_to_pem(key)
 
 
-def _manifest(
-    mesh: MeshObject, namespace: str, data: Mapping[str, bytes], annotations: Mapping[str, str]
-) -> Json:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": {
-            "name": names.ca_secret(mesh.name),
-            "namespace": namespace,
-            "labels": names.labels(mesh.name, "ca"),
-            "annotations": dict(annotations),
-            "ownerReferences": [mesh.owner],
-        },
-        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
-    }
+def _identity(mesh: Mesh, namespace: str) -> SecretIdentity:
+    return secret_of_mesh(mesh, namespace, names.ca_secret(mesh.name), "ca")

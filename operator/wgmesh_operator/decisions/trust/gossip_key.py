@@ -20,12 +20,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from wgmesh_api.fields import read_duration, read_time, write_time
+from wgmesh_api.fields import read_time, write_time
 from wgmesh_api.roster import GROUP, gossip_key_id
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Action, Create, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.actions import Action, Create
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import MeshObject, Secret
+from wgmesh_operator.decisions.model import AnyMesh, Mesh, Secret
+from wgmesh_operator.decisions.trust.secret_manifests import (
+    MeshSecret,
+    SecretIdentity,
+    create_secret,
+    secret_of_mesh,
+)
+from wgmesh_operator.text import shortened
 
 KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
@@ -34,6 +41,8 @@ INSTALL_DEADLINE = timedelta(minutes=10)
 """How long nodes have for a new key before it is taken back: kubelets bring a changed Secret within two minutes."""
 RETRY_AFTER = timedelta(hours=1)
 """How long a schedule rests after a change that was taken back."""
+MAX_NAMED = 5
+"""How many nodes a message names."""
 INSTALLING, SWITCHING = "installing", "switching"
 PHASE = f"{GROUP}/gossip-key-phase"
 SINCE = f"{GROUP}/gossip-key-phase-since"
@@ -55,20 +64,19 @@ class KeyPlan:
     requeue_at: datetime | None = None
 
 
-def first_keyring(mesh: MeshObject, namespace: str, now: datetime, entropy: Entropy) -> Create:
-    annotations = {ROTATED: mesh.annotations.get(names.ROTATE_GOSSIP_KEY, ""), MADE: write_time(now)}
-    return Create(
-        Kind.SECRET, _manifest(mesh, namespace, [entropy.random_bytes(KEY_BYTES)], now, annotations)
-    )
+def first_keyring(mesh: Mesh, namespace: str, now: datetime, entropy: Entropy) -> Create:
+    annotations = {ROTATED: mesh.metadata.annotations.get(names.ROTATE_GOSSIP_KEY, ""), MADE: write_time(now)}
+    data = _content([entropy.random_bytes(KEY_BYTES)], now)
+    return create_secret(_identity(mesh, namespace), data, annotations)
 
 
-def key_created_at(mesh: MeshObject, secret: Secret | None) -> datetime | None:
+def key_created_at(mesh: AnyMesh, secret: Secret | None) -> datetime | None:
     """When the key that encrypts was made; None as long as there is none."""
-    return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.created
+    return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.metadata.created
 
 
 def plan_key_rotation(
-    mesh: MeshObject,
+    mesh: Mesh,
     secret: Secret,
     members: Iterable[MemberRing],
     namespace: str,
@@ -81,7 +89,7 @@ def plan_key_rotation(
         # Members have their keys; what is not understood here is not written over.
         return KeyPlan()
     phase, since = secret.annotations.get(PHASE, ""), read_time(secret.annotations.get(SINCE))
-    step = _RotationStep(mesh, secret, namespace, now)
+    step = _RotationStep(MeshSecret(mesh, _identity(mesh, namespace), secret), now)
     if phase == INSTALLING and len(ring) > 1:
         new, deadline = ring[-1], (since or now) + INSTALL_DEADLINE
         lacking = [member.node for member in members if gossip_key_id(new) not in member.keys]
@@ -91,7 +99,7 @@ def plan_key_rotation(
     if phase == SWITCHING and len(ring) > 1:
         late = [member.node for member in members if member.keys[:1] != (gossip_key_id(ring[0]),)]
         return KeyPlan() if late else step.finish(ring[:1])
-    token = mesh.annotations.get(names.ROTATE_GOSSIP_KEY, "")
+    token = mesh.metadata.annotations.get(names.ROTATE_GOSSIP_KEY, "")
     if token and token != secret.annotations.get(ROTATED, ""):
         return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as asked")
     due = _due(mesh, secret, since)
@@ -100,33 +108,28 @@ def plan_key_rotation(
     return KeyPlan(requeue_at=due)
 
 
-def _due(mesh: MeshObject, secret: Secret, since: datetime | None) -> datetime | None:
-    every = mesh.spec.rotation.gossip_keys if mesh.spec is not None else None
+def _due(mesh: Mesh, secret: Secret, since: datetime | None) -> datetime | None:
+    every = mesh.gossip_key_interval
     made = key_created_at(mesh, secret)
     if every is None or made is None:
         return None
-    due = made + timedelta(seconds=read_duration(every))
+    due = made + every
     return due if since is None or since <= made else max(due, since + RETRY_AFTER)
 
 
 @dataclass(frozen=True, slots=True)
 class _RotationStep:
-    mesh: MeshObject
-    secret: Secret
-    namespace: str
+    secret: MeshSecret
     now: datetime
 
     def begin(self, ring: Sequence[bytes], token: str, why: str) -> KeyPlan:
-        return self._write(
-            ring, {PHASE: INSTALLING, ROTATED: token}, "GossipKeyRotationStarted",
-            f"a new gossip key was made, {why}, and is told to members",
-        )  # fmt: skip
+        message = f"a new gossip key was made, {why}, and is told to members"
+        return self._write(ring, {PHASE: INSTALLING, ROTATED: token}, "GossipKeyRotationStarted", message)
 
     def switch(self, ring: Sequence[bytes]) -> KeyPlan:
-        return self._write(
-            ring, {PHASE: SWITCHING, MADE: write_time(self.now)}, "GossipKeySwitched",
-            "all nodes have the new gossip key, and encrypt with it from now on",
-        )  # fmt: skip
+        message = "all nodes have the new gossip key, and encrypt with it from now on"
+        noted = {PHASE: SWITCHING, MADE: write_time(self.now)}
+        return self._write(ring, noted, "GossipKeySwitched", message)
 
     def finish(self, ring: Sequence[bytes]) -> KeyPlan:
         return self._write(
@@ -134,7 +137,7 @@ class _RotationStep:
         )
 
     def roll_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
-        some = ", ".join(sorted(lacking)[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        some = shortened(sorted(lacking), MAX_NAMED)
         message = f"the old gossip key stays in use: the new one was not taken by {some}"
         return self._write(ring, {PHASE: ""}, "GossipKeyNotRotated", message, warning=True)
 
@@ -147,16 +150,11 @@ class _RotationStep:
         *,
         warning: bool = False,
     ) -> KeyPlan:
-        kept = {
-            key: self.secret.annotations[key]
-            for key in (PHASE, MADE, ROTATED)
-            if key in self.secret.annotations
-        }
+        current = self.secret.current
+        kept = {key: text for key, text in current.annotations.items() if key in (PHASE, MADE, ROTATED)}
         noted = {**kept, **annotations, SINCE: write_time(self.now)}
-        manifest = _manifest(self.mesh, self.namespace, ring, self.now, noted, _decided(self.secret))
-        manifest["metadata"] |= {"resourceVersion": self.secret.resource_version}
-        event = Emit(Kind.MESH, self.mesh.name, self.mesh.uid, reason, message, warning)
-        return KeyPlan([Replace(Kind.SECRET, manifest), event])
+        data = _content(ring, self.now, _decided(current))
+        return KeyPlan(self.secret.write(data, noted, reason, message, warning=warning))
 
 
 def _read(secret: Secret) -> list[bytes] | None:
@@ -174,27 +172,11 @@ def _decided(secret: Secret) -> int:
     return int(text) if text.isdigit() and len(text) < 16 else 0
 
 
-def _manifest(
-    mesh: MeshObject,
-    namespace: str,
-    ring: Sequence[bytes],
-    now: datetime,
-    annotations: Mapping[str, str],
-    before: int = 0,
-) -> Json:
-    """Decided later than what was decided `before`, whatever the clock says."""
+def _content(ring: Sequence[bytes], now: datetime, before: int = 0) -> dict[str, bytes]:
+    """The ring, decided later than what was decided `before`, whatever the clock says."""
     keys = json.dumps([base64.b64encode(key).decode() for key in ring])
-    data = {KEYRING: keys, DECIDED: str(max(int(now.timestamp()), before + 1))}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": {
-            "name": names.gossip_secret(mesh.name),
-            "namespace": namespace,
-            "labels": names.labels(mesh.name, "gossip"),
-            "annotations": dict(annotations),
-            "ownerReferences": [mesh.owner],
-        },
-        "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
-    }
+    return {KEYRING: keys.encode(), DECIDED: str(max(int(now.timestamp()), before + 1)).encode()}
+
+
+def _identity(mesh: Mesh, namespace: str) -> SecretIdentity:
+    return secret_of_mesh(mesh, namespace, names.gossip_secret(mesh.name), "gossip")

@@ -7,7 +7,6 @@ The Secret's `bundle.json` is an object: `mesh`, `node`, `bootstraps` (list of `
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,10 +18,15 @@ from wgmesh_api.certificates import BACKDATE, CertificateError, cert_to_pem, iss
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.roster import API_VERSION, GROUP, LEAVE_FINALIZER
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.actions import Action, Delete, Emit, Kind
 from wgmesh_operator.decisions.entropy import Entropy
-from wgmesh_operator.decisions.model import Member, MeshObject, Secret
+from wgmesh_operator.decisions.model import AnyMesh, Member, Secret
 from wgmesh_operator.decisions.trust.authority import Authority
+from wgmesh_operator.decisions.trust.secret_manifests import (
+    SecretIdentity,
+    create_secret,
+    replace_secret,
+)
 
 BUNDLE = "bundle.json"
 LIFETIME = timedelta(days=365)
@@ -32,7 +36,7 @@ MEMBER_UID = f"{GROUP}/node-uid"
 
 
 def plan_bundle(
-    mesh: MeshObject,
+    mesh: AnyMesh,
     member: Member,
     secret: Secret | None,
     authority: Authority,
@@ -66,13 +70,13 @@ def plan_bundle(
         )
     except CertificateError as error:
         return [_event(member, "BundleFailed", f"no join bundle: {error}", warning=True)]
-    manifest = _manifest(mesh, member, namespace, outer | identity)
-    message = f"join bundle in Secret {manifest['metadata']['name']} of {namespace}"
+    place, annotations = _identity(mesh, member, namespace), {MEMBER_UID: roster.uid}
+    data = {BUNDLE: json.dumps(outer | identity, indent=2).encode()}
+    message = f"join bundle in Secret {place.name} of {namespace}"
     if secret is None:
-        return [Create(Kind.SECRET, manifest), _event(member, "BundleMade", message)]
-    manifest["metadata"]["resourceVersion"] = secret.resource_version
+        return [create_secret(place, data, annotations), _event(member, "BundleMade", message)]
     renewed = [_event(member, "BundleRenewed", message)] if held is None else []
-    return [Replace(Kind.SECRET, manifest), *renewed]
+    return [replace_secret(place, secret, data, annotations), *renewed]
 
 
 def plan_stale_bundles(mesh: str, members: Iterable[Member], secrets: Iterable[Secret]) -> list[Action]:
@@ -107,7 +111,7 @@ def _current_bundle(
 
 
 def _issue(
-    mesh: MeshObject, member: Member, authority: Authority, now: datetime, entropy: Entropy
+    mesh: AnyMesh, member: Member, authority: Authority, now: datetime, entropy: Entropy
 ) -> dict[str, str]:
     key = entropy.key()
     cert = issue(
@@ -127,20 +131,12 @@ def _event(member: Member, reason: str, message: str, *, warning: bool = False) 
     return Emit(Kind.MEMBER, member.roster.name, member.roster.uid, reason, message, warning=warning)
 
 
-def _manifest(mesh: MeshObject, member: Member, namespace: str, bundle: Mapping[str, Any]) -> Json:
+def _identity(mesh: AnyMesh, member: Member, namespace: str) -> SecretIdentity:
+    """The Secret is deleted with the WgMeshNode."""
     roster = member.roster
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": {
-            "name": names.join_secret(mesh.name, roster.node),
-            "namespace": namespace,
-            "labels": names.labels(mesh.name, "join-bundle", roster.node),
-            "annotations": {MEMBER_UID: roster.uid},
-            "ownerReferences": [
-                {"apiVersion": API_VERSION, "kind": "WgMeshNode", "name": roster.name, "uid": roster.uid}
-            ],
-        },
-        "data": {BUNDLE: base64.b64encode(json.dumps(bundle, indent=2).encode()).decode()},
-    }
+    return SecretIdentity(
+        name=names.join_secret(mesh.name, roster.node),
+        namespace=namespace,
+        labels=names.labels(mesh.name, "join-bundle", roster.node),
+        owner={"apiVersion": API_VERSION, "kind": "WgMeshNode", "name": roster.name, "uid": roster.uid},
+    )

@@ -7,16 +7,16 @@ when every live member holds the new one.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 
 from wgmesh_api.preshared import SECRET_BYTES, SecretsError, read_secrets, secret_id, write_secrets
 from wgmesh_api.roster import GROUP
 from wgmesh_operator.decisions import names
-from wgmesh_operator.decisions.actions import Action, Create, Delete, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.actions import Action, Delete, Emit, Kind
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.membership.external_members import reports_by_external_member
-from wgmesh_operator.decisions.model import Member, MeshObject, Secret
+from wgmesh_operator.decisions.model import Member, Mesh, Secret
+from wgmesh_operator.decisions.trust.secret_manifests import MeshSecret, create_secret, secret_of_mesh
 
 SECRETS = "secrets"
 """The Secret's key."""
@@ -24,7 +24,7 @@ ROTATED = f"{GROUP}/rotated-psk"
 
 
 def plan_preshared(
-    mesh: MeshObject,
+    mesh: Mesh,
     secret: Secret | None,
     holders: Iterable[Sequence[str]],
     namespace: str,
@@ -34,7 +34,39 @@ def plan_preshared(
 
     `holders`: for each live member the ids of the secrets that it holds.
     """
-    return _RotationStep(mesh, secret, namespace).next(holders, entropy)
+    wanted = mesh.spec.wireguard.preshared_keys
+    token = mesh.metadata.annotations.get(names.ROTATE_PSK, "")
+    identity = secret_of_mesh(mesh, namespace, names.psk_secret(mesh.name), "psk")
+    if secret is None and not wanted:
+        return []
+    if secret is None:
+        made = create_secret(identity, _content([entropy.random_bytes(SECRET_BYTES)]), {ROTATED: token})
+        message = "a secret for pre-shared keys was made: tunnels use such keys from their next handshake on"
+        return [made, Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOn", message)]
+    if not wanted:
+        message = "the secret for pre-shared keys is gone: tunnels go without from their next handshake on"
+        event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOff", message)
+        return [Delete(Kind.SECRET, secret.name, secret.uid), event]
+    return _plan_rotation(MeshSecret(mesh, identity, secret), holders, token, entropy)
+
+
+def _plan_rotation(
+    own: MeshSecret, holders: Iterable[Sequence[str]], token: str, entropy: Entropy
+) -> list[Action]:
+    held = _read(own.current)
+    if not held:
+        # Members have theirs; what is not understood here is not written over.
+        return []
+    rotated = own.current.annotations.get(ROTATED, "")
+    if token and token != rotated:
+        message = "another secret for pre-shared keys was made, as asked, beside the one before"
+        data = _content([entropy.random_bytes(SECRET_BYTES), held[0]])
+        return own.write(data, {ROTATED: token}, "PresharedSecretMade", message)
+    newest, told = secret_id(held[0], own.mesh.name).hex(), [set(ids) for ids in holders]
+    if len(held) > 1 and told and all(newest in ids for ids in told):
+        message = "all live members hold the new secret for pre-shared keys; the old one is gone"
+        return own.write(_content(held[:1]), {ROTATED: rotated}, "PresharedSecretReplaced", message)
+    return []
 
 
 def secrets_held(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
@@ -58,63 +90,5 @@ def _read(secret: Secret) -> tuple[bytes, ...]:
         return ()
 
 
-class _RotationStep:
-    def __init__(self, mesh: MeshObject, secret: Secret | None, namespace: str) -> None:
-        self._mesh = mesh
-        self._secret = secret
-        self._namespace = namespace
-
-    def next(self, holders: Iterable[Sequence[str]], entropy: Entropy) -> list[Action]:
-        mesh, secret = self._mesh, self._secret
-        wanted = mesh.spec is not None and mesh.spec.wireguard.preshared_keys
-        token = mesh.annotations.get(names.ROTATE_PSK, "")
-        if secret is None:
-            return self._first(token, entropy) if wanted else []
-        if not wanted:
-            message = (
-                "the secret for pre-shared keys is gone: tunnels go without from their next handshake on"
-            )
-            event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOff", message)
-            return [Delete(Kind.SECRET, secret.name, secret.uid), event]
-        held = _read(secret)
-        if not held:
-            # Members have theirs; what is not understood here is not written over.
-            return []
-        rotated = secret.annotations.get(ROTATED, "")
-        if token and token != rotated:
-            message = "another secret for pre-shared keys was made, as asked, beside the one before"
-            return self._write(
-                [entropy.random_bytes(SECRET_BYTES), held[0]], token, "PresharedSecretMade", message
-            )
-        newest, told = secret_id(held[0], mesh.name).hex(), [set(ids) for ids in holders]
-        if len(held) > 1 and told and all(newest in ids for ids in told):
-            message = "all live members hold the new secret for pre-shared keys; the old one is gone"
-            return self._write(held[:1], rotated, "PresharedSecretReplaced", message)
-        return []
-
-    def _first(self, token: str, entropy: Entropy) -> list[Action]:
-        message = "a secret for pre-shared keys was made: tunnels use such keys from their next handshake on"
-        return self._write([entropy.random_bytes(SECRET_BYTES)], token, "PresharedKeysOn", message)
-
-    def _write(self, secrets: Sequence[bytes], token: str, reason: str, message: str) -> list[Action]:
-        manifest = self._manifest(secrets, token)
-        event = Emit(Kind.MESH, self._mesh.name, self._mesh.uid, reason, message)
-        if self._secret is None:
-            return [Create(Kind.SECRET, manifest), event]
-        manifest["metadata"]["resourceVersion"] = self._secret.resource_version
-        return [Replace(Kind.SECRET, manifest), event]
-
-    def _manifest(self, secrets: Sequence[bytes], token: str) -> Json:
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "Opaque",
-            "metadata": {
-                "name": names.psk_secret(self._mesh.name),
-                "namespace": self._namespace,
-                "labels": names.labels(self._mesh.name, "psk"),
-                "annotations": {ROTATED: token},
-                "ownerReferences": [self._mesh.owner],
-            },
-            "data": {SECRETS: base64.b64encode(write_secrets(secrets).encode("ascii")).decode("ascii")},
-        }
+def _content(secrets: Sequence[bytes]) -> dict[str, bytes]:
+    return {SECRETS: write_secrets(secrets).encode("ascii")}

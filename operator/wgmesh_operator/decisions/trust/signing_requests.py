@@ -22,10 +22,11 @@ from wgmesh_api.fields import IPAddress, write_time
 from wgmesh_api.identity import IdentityError, NodeIdentity, Role
 from wgmesh_api.roster import NODE_NAME_EXTRA, agent_service_account, bootstrap_dns_name
 from wgmesh_operator.decisions.actions import Action, Emit, Json, Kind, Replace
+from wgmesh_operator.decisions.cluster_node import ClusterNode
 from wgmesh_operator.decisions.entropy import Entropy
 from wgmesh_operator.decisions.faults import explained
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict
-from wgmesh_operator.decisions.model import ClusterNode, Member, MeshObject, SigningRequest
+from wgmesh_operator.decisions.model import AnyMesh, Member, Mesh, SigningRequest
 
 _USAGES = frozenset({"digital signature", "key encipherment", "client auth", "server auth"})
 _ACCOUNT = "system:serviceaccount:{namespace}:{account}"
@@ -64,7 +65,7 @@ def mesh_of_requester(username: str, namespace: str) -> str | None:
 
 def evaluate(
     request: SigningRequest,
-    mesh: MeshObject,
+    mesh: Mesh,
     members: Mapping[str, Member],
     nodes: Mapping[str, ClusterNode],
     namespace: str,
@@ -72,13 +73,13 @@ def evaluate(
 ) -> Approval | Denial:
     """What `request` gets from the CA of `mesh`. `refused`: members that have what is another's, and why."""
     account = _ACCOUNT.format(namespace=namespace, account=agent_service_account(mesh.name))
-    if request.username != account:
-        return Denial("WrongRequester", f"{request.username} is not the agents' account {account}")
-    if len(request.node_names) != 1:
+    if request.requester.username != account:
+        return Denial("WrongRequester", f"{request.requester.username} is not the agents' account {account}")
+    if len(request.requester.node_names) != 1:
         return Denial(
             "NodeUnknown", f"the token is bound to no node ({NODE_NAME_EXTRA}): ask with a pod's own token"
         )
-    name = request.node_names[0]
+    name = request.requester.node_names[0]
     member = members.get(name)
     if member is None or member.roster.external:
         return Denial("NotAMember", f"node {name} is no member of mesh {mesh.name}: it has no WgMeshNode")
@@ -95,7 +96,7 @@ def evaluate(
 
 
 def _evaluate_content(
-    request: SigningRequest, mesh: MeshObject, member: Member, node: ClusterNode | None
+    request: SigningRequest, mesh: Mesh, member: Member, node: ClusterNode | None
 ) -> Approval | Denial:
     try:
         csr = x509.load_pem_x509_csr(request.request)
@@ -113,7 +114,7 @@ def _evaluate_content(
     roster = member.roster
     role = Role.BOOTSTRAP if roster.bootstrap else Role.NODE
     identity = NodeIdentity(mesh.name, roster.node, role)
-    reached_at = _reached_at(node) if node is not None else ()
+    reached_at = node.addresses.every if node is not None else ()
     own = (*roster.addresses, *(reached_at if roster.bootstrap else ()))
     dns_names = (bootstrap_dns_name(mesh.name),) if roster.bootstrap else ()
     if common_names != [roster.node]:
@@ -137,10 +138,6 @@ def _evaluate_content(
             f"{', '.join([*foreign, *asked.others])} are not {roster.node}'s: ask for its own names alone",
         )
     return Approval(identity, key, own, dns_names, roster.created, _lifetime(request, mesh))
-
-
-def _reached_at(node: ClusterNode) -> tuple[IPAddress, ...]:
-    return (*node.addresses, *([node.outer] if node.outer is not None else []))
 
 
 def unreadable(error: Exception) -> Denial:
@@ -177,8 +174,8 @@ def _subject_names(csr: x509.CertificateSigningRequest) -> _SubjectNames:
     )
 
 
-def _lifetime(request: SigningRequest, mesh: MeshObject) -> timedelta:
-    lifetime = timedelta(seconds=mesh.lifetime_seconds)
+def _lifetime(request: SigningRequest, mesh: Mesh) -> timedelta:
+    lifetime = mesh.certificate_lifetime
     if request.expiration_seconds is not None:
         lifetime = min(lifetime, max(MINIMUM_LIFETIME, timedelta(seconds=request.expiration_seconds)))
     return lifetime
@@ -203,17 +200,17 @@ def sign(grant: Approval, authority: CertificateAuthority, now: datetime, entrop
     return cert_to_pem(cert)
 
 
-def plan_denial(
-    request: SigningRequest, denial: Denial, mesh: MeshObject | None, now: datetime
-) -> list[Action]:
+def plan_denial(request: SigningRequest, denial: Denial, mesh: AnyMesh | None, now: datetime) -> list[Action]:
     """Deny `request`; tell it on `mesh`, if there is one."""
     # an approval cannot be taken back, but it need not be signed
     denial = Denial(denial.reason, denial.message[:DENIAL_LIMIT])
-    kind, subresource = ("Failed", "status") if request.approved else ("Denied", "approval")
+    kind, subresource = ("Failed", "status") if request.state.approved else ("Denied", "approval")
     body = _with_condition(request, kind, denial.reason, denial.message, now)
     actions: list[Action] = [Replace(Kind.REQUEST, body, subresource)]
     if mesh is not None:
-        asker = request.node_names[0] if request.node_names else request.username
+        asker = (
+            request.requester.node_names[0] if request.requester.node_names else request.requester.username
+        )
         message = f"certificate request {request.name} of {asker} denied: {denial.message}"
         actions.append(Emit(Kind.MESH, mesh.name, mesh.uid, "CertificateDenied", message, warning=True))
     return actions
@@ -227,7 +224,7 @@ def plan_approval(
     entropy: Entropy,
 ) -> list[Action]:
     """Approve, then sign. One step a pass: the next is decided on what the API server says then."""
-    if not request.approved:
+    if not request.state.approved:
         message = f"{grant.identity.node} asks for its own certificate of mesh {grant.identity.mesh}"
         return [
             Replace(Kind.REQUEST, _with_condition(request, "Approved", "Member", message, now), "approval")

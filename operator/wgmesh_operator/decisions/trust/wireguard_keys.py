@@ -9,7 +9,7 @@ from datetime import datetime
 from wgmesh_api.report import NodeReport
 from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS, token_id
 from wgmesh_operator.decisions.actions import Emit, Kind
-from wgmesh_operator.decisions.model import MeshObject
+from wgmesh_operator.decisions.model import AnyMesh
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class WireGuardKeys:
     news: tuple[Emit, ...] = ()
 
 
-def summarize_keys(mesh: MeshObject, reports: Sequence[NodeReport]) -> WireGuardKeys:
+def summarize_keys(mesh: AnyMesh, reports: Sequence[NodeReport]) -> WireGuardKeys:
     """`reports` are those of live nodes."""
     oldest = min((r.public_key_since for r in reports if r.public_key_since is not None), default=None)
     before = str(mesh.status.get("wireguardKeysRotatedFor") or "")
-    wanted = token_id(mesh.annotations.get(ROTATE_WIREGUARD_KEYS, ""))
+    wanted = token_id(mesh.metadata.annotations.get(ROTATE_WIREGUARD_KEYS, ""))
     if not wanted or wanted == before or not reports or any(r.rotated_for != wanted for r in reports):
         return WireGuardKeys(oldest, before)
     message = f"all {len(reports)} live nodes have new WireGuard keys"

@@ -363,11 +363,11 @@ def test_a_spec_that_cannot_be_read_is_told() -> None:
 
 def test_what_the_api_server_refused_is_told() -> None:
     api = cluster_of()
-    plan = plan_mesh("blue", api.state(), DEPLOYMENT, NOW, entropy(), trouble="")
+    plan = plan_mesh("blue", api.state(), DEPLOYMENT, NOW, entropy(), last_error="")
     for action in plan.actions:
         api.execute(action)
     plan = plan_mesh(
-        "blue", api.state(), DEPLOYMENT, NOW, entropy(), trouble="apply DaemonSet x was refused: no"
+        "blue", api.state(), DEPLOYMENT, NOW, entropy(), last_error="apply DaemonSet x was refused: no"
     )
     assert plan.status is not None
     degraded = next(c for c in plan.status["conditions"] if c["type"] == "Degraded")

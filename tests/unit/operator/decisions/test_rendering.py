@@ -4,20 +4,20 @@ import copy
 from typing import Any
 
 import pytest
-from tests.unit.operator.harness import DEPLOYMENT, MemoryApi, cluster_of, mesh_body, settle
+from tests.unit.operator.harness import DEPLOYMENT, MemoryApi, cluster_of, mesh_body, mesh_of, settle
 
 from wgmesh_operator.decisions.agent_defaults import AgentDefaults
 from wgmesh_operator.decisions.drift import covers, is_applied, with_digest
-from wgmesh_operator.decisions.model import MeshObject, read_mesh_object
+from wgmesh_operator.decisions.model import Mesh
 from wgmesh_operator.decisions.rendering import agent, tunnel
 
 Json = dict[str, Any]
 
 
-def mesh(annotations: dict[str, str] | None = None, **spec: Any) -> MeshObject:
+def mesh(annotations: dict[str, str] | None = None, **spec: Any) -> Mesh:
     body = mesh_body(**spec)
     body["metadata"] |= {"uid": "u", "annotations": annotations or {}}
-    return read_mesh_object(body)
+    return mesh_of(body)
 
 
 def pod(daemon_set: Json) -> Json:
@@ -137,7 +137,7 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(render: Any) -> No
 def test_two_meshes_have_nothing_in_common() -> None:
     body = mesh_body("red")
     body["metadata"]["uid"] = "v"
-    blue, red = agent.daemon_set(mesh(), DEPLOYMENT), agent.daemon_set(read_mesh_object(body), DEPLOYMENT)
+    blue, red = agent.daemon_set(mesh(), DEPLOYMENT), agent.daemon_set(mesh_of(body), DEPLOYMENT)
     assert blue["metadata"]["name"] != red["metadata"]["name"]
     assert blue["spec"]["selector"] != red["spec"]["selector"]
     assert (

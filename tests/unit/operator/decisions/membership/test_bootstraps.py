@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.operator.harness import NOW
 
+from wgmesh_operator.decisions.cluster_node import ClusterNode
 from wgmesh_operator.decisions.membership.bootstraps import REPLACE_AFTER, Candidate, choose, is_alive
-from wgmesh_operator.decisions.model import ClusterNode
 
 
 def candidate(name: str, zone: str = "", **more: bool) -> Candidate:

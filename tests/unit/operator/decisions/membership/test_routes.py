@@ -23,8 +23,10 @@ def test_without_a_word_nothing_is_routed() -> None:
 
 def test_pods_ranges_are_behind_their_nodes_where_they_are_wanted() -> None:
     assert routes(mesh_of(podCIDRs=True)) == {
-        "n0": ["172.16.0.0/24"], "n1": ["172.16.1.0/24"], "n2": ["172.16.2.0/24"],
-    }  # fmt: skip
+        "n0": ["172.16.0.0/24"],
+        "n1": ["172.16.1.0/24"],
+        "n2": ["172.16.2.0/24"],
+    }
 
 
 def test_a_node_s_pods_range_that_comes_later_is_routed_then() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from wgmesh_api.resources.mesh import WgMeshSpec
+from wgmesh_operator.decisions.cluster_node import ClusterNode, Taint
 from wgmesh_operator.decisions.membership.scheduling import selects
-from wgmesh_operator.decisions.model import ClusterNode, Taint
 
 
 def spec(**more: Any) -> WgMeshSpec:

@@ -4,7 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.operator.harness import NOW, MemoryApi, cluster_of, condition, mesh_body, node_body, settle
+from tests.unit.operator.harness import (
+    NOW,
+    MemoryApi,
+    cluster_of,
+    condition,
+    mesh_body,
+    node_body,
+    settle,
+    valid,
+)
 
 from wgmesh_operator.decisions.membership.scheduling import selected
 from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict, find_conflicts
@@ -12,8 +21,7 @@ from wgmesh_operator.decisions.membership.spec_conflicts import SpecConflict, fi
 
 def found(api: MemoryApi, name: str) -> list[SpecConflict]:
     state = api.state()
-    mesh = state.meshes[name]
-    assert mesh.spec is not None
+    mesh = valid(state.meshes[name])
     return find_conflicts(mesh, state, selected(mesh.spec, state.nodes))
 
 

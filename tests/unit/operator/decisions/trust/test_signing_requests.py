@@ -23,6 +23,7 @@ from tests.unit.operator.harness import (
     mesh_body,
     node_body,
     settle,
+    valid,
 )
 from tests.unit.operator.odd_requests import odd_requests
 
@@ -58,7 +59,7 @@ def api() -> MemoryApi:
 def judged(api: MemoryApi, body: dict[str, Any]) -> Approval | Denial:
     state = api.state()
     request = as_request(body)
-    return evaluate(request, state.meshes["blue"], state.members["blue"], state.nodes, NAMESPACE)
+    return evaluate(request, valid(state.meshes["blue"]), state.members["blue"], state.nodes, NAMESPACE)
 
 
 def as_request(body: dict[str, Any]) -> SigningRequest:

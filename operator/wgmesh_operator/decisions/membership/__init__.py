@@ -1,0 +1,1 @@
+"""Membership: which nodes and external machines are members of a mesh, and with what."""

@@ -1,0 +1,1 @@
+"""Status of a mesh: conditions, counts, and when they are written."""
