@@ -93,7 +93,7 @@ class Run(World):
         await asyncio.sleep(SECONDS)
         self._note(n2)
         late = self.machines["late"].session
-        seen.late_is_member = late is not None and not late.node.is_isolated()
+        seen.late_is_member = late is not None and not late.node.view.is_isolated()
 
     def _note(self, machine: Machine) -> Session:
         session, seen = _session(machine), self.seen

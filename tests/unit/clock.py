@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 
 @dataclass(slots=True)
@@ -20,3 +21,7 @@ class TestClock:
     def unix(self) -> float:
         """As it was set."""
         return self.unix_seconds
+
+    def now(self) -> datetime:
+        """As it was set."""
+        return datetime.fromtimestamp(self.unix_seconds, UTC)

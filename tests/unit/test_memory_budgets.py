@@ -21,7 +21,7 @@ from wgmesh_agent.kube import http_server
 from wgmesh_agent.mesh.join.client import MAX_PEERS_BYTES
 from wgmesh_agent.mesh.join.connection_limiter import CHUNK_BYTES, MAX_CONNECTIONS
 from wgmesh_agent.mesh.join.tokens import MAX_TOKENS
-from wgmesh_agent.mesh.membership.admissions import MAX_MISSING
+from wgmesh_agent.mesh.membership.missing_records import MAX_MISSING
 
 KIB, MIB = 1 << 10, 1 << 20
 LIMIT_BYTES = 256 * MIB

@@ -33,7 +33,7 @@ from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
 from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
-from wgmesh_agent.mesh.membership import member_view
+from wgmesh_agent.mesh.membership.admission_fetcher import AdmissionFetcher
 from wgmesh_agent.mesh.membership.admissions import (
     ADMISSION_QUERY,
     MAX_QUERY_RESPONSE_BYTES,
@@ -45,7 +45,9 @@ from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetec
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.local_node import LocalNode, NodeConfig
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
+from wgmesh_agent.mesh.membership.missing_records import MissingRecords
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.probing.service import ProbeService
@@ -124,8 +126,10 @@ class MeshNode:
         )
         self.ledger = Ledger(local, folder.members())
         self.preshared = PSKManager(secrets, local, self.ledger)
+        clock, missing_news = SystemClock(), Signal()
+        missing = MissingRecords(missing_news)
         self.admissions = AdmissionService(
-            record, trust, signer, self.ledger, self.refusals, policies.membership
+            local, trust, signer, self.ledger, missing, self.refusals, policies.membership, clock
         )
         local.update_record(requires_admission=self.admissions.required)
         self.forwarding = forwarding = IPForwarding(folder.path, config.interface)
@@ -160,15 +164,14 @@ class MeshNode:
             keyring=self.keyring,
             vouching=LedgerVouching(self.ledger, is_admitted=self.admissions.required),
         )
+        self.view = view = MemberView(self.gossip, self.ledger)
         self.tags = TagPublisher(local, self.gossip, self.changes)
         self.prober = ProbeService(
             record.addresses[0], local.probe_port, config.mtu,
-            lambda: member_view.probed(
-                [*self.members(), *self.membership.departing()], self.ledger, local.probe_port
-            ),
+            lambda: view.probe_targets(local.probe_port, self.membership.departing()),
             self.changes,
             device=lambda: self.reconciler.known,
-            endpoint=lambda device, address: member_view.endpoint_of(self.ledger, device, address),
+            endpoint=view.peer_endpoint,
             paths_changed=ledger_changed.notify,
         )  # fmt: skip
         self.membership = MembershipTracker(
@@ -188,11 +191,11 @@ class MeshNode:
             self.reconciler.read,
         )
         self.relaying = RelayService(
-            config.relays, forwarding, self.gossip, self.ledger, self.prober, self.refusals, self.changes,
+            config.relays, forwarding, view, self.ledger, self.prober, self.refusals, self.changes,
             self.reconciler.read, lambda: self.reconciler.reconcile(check_interface=False),
         )  # fmt: skip
         self.paths = EndpointDiscovery(
-            self.gossip, self.ledger, self.prober, self.refusals,
+            view, self.ledger, self.prober, self.refusals,
             lambda: self.reconciler.read(SHARED_SECONDS), self.reconciler.poke,
             local, self.addresses, suspect, self.relaying.untaken,
         )  # fmt: skip
@@ -202,14 +205,15 @@ class MeshNode:
             self.paths,
             self.ledger,
             locate,
-            SystemClock(),
+            clock,
             news=endpoint_news,
             suspect=suspect,
         )
         self.gossip.on_query(WHERE_QUERY, self.paths.answer_query)
         self.gossip.on_query(RELAY_QUERY, self.relaying.answer_query)
-        self.gossip.on_query(
-            ADMISSION_QUERY, lambda request: self.admissions.answer_query(request, local.claim())
+        self.gossip.on_query(ADMISSION_QUERY, self.admissions.answer_query)
+        self.fetcher = AdmissionFetcher(
+            missing, missing_news, view, self.ledger, self.membership, self.refusals, self.changes, clock
         )
         self.rtts = RTTCollector(self.gossip, record.node)
         self.watch = InterfaceWatch(config.interface, self.reconciler, self.repairs, forwarding.again)
@@ -309,25 +313,12 @@ class MeshNode:
             ("relaying", self.relaying.run),
             ("pre-shared secrets", self.preshared.run),
             ("tags", self.tags.run),
-            (
-                "admissions",
-                lambda: self.admissions.run(
-                    self.changes, self.gossip, self.bootstraps_alive, self.membership.accept
-                ),
-            ),
+            ("admissions", self.fetcher.run),
         )
 
     def members(self) -> list[Member]:
         """All members by name; those that left are none, though gossip remembers them for a day."""
-        return member_view.present(self.gossip.members())
-
-    def is_isolated(self) -> bool:
-        """Whether gossip has no other member alive."""
-        return not any(name != self.record.node for name in member_view.alive(self.gossip.members()))
-
-    def bootstraps_alive(self) -> list[str]:
-        """The names of the bootstrap nodes that gossip has alive."""
-        return member_view.bootstraps_alive(self.gossip.members(), self.ledger)
+        return self.view.present()
 
     def replace_gossip_keys(self, keys: tuple[bytes, ...], since: int) -> None:
         """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.

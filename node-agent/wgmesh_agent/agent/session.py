@@ -237,7 +237,7 @@ class Session:
             node.membership.accept,
             node.membership.disputed_claims,
             node.membership.has_failed_bootstrap,
-            node.admissions.is_crowded,
+            node.admissions.missing.is_crowded,
             self._bootstraps,
             self._peers_of,
         )
@@ -403,7 +403,7 @@ class Session:
             if go_on and node.membership.failed():
                 log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
                 return True
-        return node.is_isolated()
+        return node.view.is_isolated()
 
     async def _meet(self, peers: Sequence[Claim]) -> None:
         for claim in peers:

@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.runtime.borders import border
 from wgmesh_api.meshservice_pb2 import RTTRequest, RTTResponse, RTTResponseInfo
 
@@ -84,7 +83,7 @@ class RTTCollector:
                 own[node] = round(seconds * 1000)
         yield NodeRTTs(self._own, own)
         members = self._gossip.members()
-        missing = set(member_view.alive(members)) - {self._own}
+        missing = {m.name for m in members.values() if m.status is MemberStatus.ALIVE} - {self._own}
         queue: asyncio.Queue[NodeRTTs] = asyncio.Queue(maxsize=4096)
         self._waiting.add(queue)
         try:

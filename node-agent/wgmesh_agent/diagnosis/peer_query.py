@@ -19,7 +19,6 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.query_rate_limit import AnswerLimit
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
@@ -102,7 +101,7 @@ class PeerQuery:
 
     def alive(self) -> list[str]:
         """All other members that gossip has alive."""
-        return sorted(set(member_view.alive(self._node.gossip.members())) - {self._node.record.node})
+        return sorted(set(self._node.view.alive()) - {self._node.record.node})
 
     def _own(self, about: str, device: Device) -> LinkView:
         node = self._node

@@ -144,7 +144,7 @@ class StatusWriter:
         node = session.node
         record, local = node.record, node.local
         expected, externals = expected_members(session, self._view)
-        joined = not node.is_isolated() or not expected
+        joined = not node.view.is_isolated() or not expected
         base = NodeReport(
             phase="Joined",
             public_key=(public_key := str(local.public_key)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -15,6 +16,9 @@ class Clock(Protocol):
     def unix(self) -> float:
         """Seconds since 1970, by a clock that may be set."""
 
+    def now(self) -> datetime:
+        """The same as a time in UTC."""
+
 
 class SystemClock:
     """This machine's."""
@@ -26,3 +30,7 @@ class SystemClock:
     def unix(self) -> float:
         """As `time.time`."""
         return time.time()
+
+    def now(self) -> datetime:
+        """As `datetime.now`."""
+        return datetime.now(UTC)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 from tests.unit import factories
+from tests.unit.admissions import admission_service
 from tests.unit.factories import mesh_record
 from tests.unit.local import local_node
 from tests.unit.tunnels import PlayedTunnels
@@ -24,7 +25,6 @@ from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, meshes_path, n
 from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_agent.mesh.join.port_binding import Serving
-from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
@@ -258,7 +258,7 @@ class SessionGround:
         self.moved: list[SessionStart] = []
         self.hinted: list[tuple[PublicKey, Endpoint]] = []
         refusals = RejectionLog()
-        admissions = AdmissionService(record, None, None, self.ledger, refusals, policy)
+        admissions = admission_service(self.ledger, refusals, policy, record)
         self.membership = MembershipTracker(
             self.ledger,
             refusals,
@@ -285,7 +285,7 @@ class SessionGround:
             preshared=SimpleNamespace(is_protected=lambda device, key: False),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
-            is_isolated=lambda: not self.gossip.table,
+            view=SimpleNamespace(is_isolated=lambda: not self.gossip.table),
             device=self._device,
             beyond=SimpleNamespace(rejected=()),
         )

@@ -12,7 +12,6 @@ import random
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from inspect import isawaitable
 from ipaddress import ip_address
@@ -33,6 +32,7 @@ from wgmesh_agent.gossip.serf.events import (
     Member,
     QueryFinished,
     QueryReceived,
+    QueryResult,
     SerfEvent,
 )
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult, collect
@@ -58,15 +58,6 @@ MOST_UNREAD_EVENTS = 1024
 _BIND_ATTEMPTS = 16
 
 QueryHandler = Callable[[QueryReceived], Awaitable[bytes | None] | bytes | None]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """Answers to a query by member name; `expected` are the living members it was meant for."""
-
-    expected: frozenset[str]
-    acks: frozenset[str]
-    responses: Mapping[str, bytes]
 
 
 class GossipNode:

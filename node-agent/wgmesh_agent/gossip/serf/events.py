@@ -143,3 +143,12 @@ SerfEvent = (
     | LeaveFinished
     | KeyringChanged
 )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Answers to a query by member name; `expected` are the living members it was meant for."""
+
+    expected: frozenset[str]
+    acks: frozenset[str]
+    responses: Mapping[str, bytes]

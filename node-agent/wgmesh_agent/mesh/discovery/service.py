@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import structlog
 
-from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.discovery.candidate_selector import MOVE_GRACE_SECONDS, CandidateSelector
@@ -21,10 +20,10 @@ from wgmesh_agent.mesh.discovery.endpoint_query import (
     encode_endpoints,
 )
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
-from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger, usable_endpoints
 from wgmesh_agent.mesh.membership.local_node import LocalNode
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.alive_links import alive_links
 from wgmesh_agent.mesh.probing.service import ProbeService
@@ -52,7 +51,7 @@ class EndpointDiscovery:
 
     def __init__(
         self,
-        gossip: GossipNode,
+        members: MemberView,
         ledger: Ledger,
         prober: ProbeService,
         refusals: RejectionLog,
@@ -71,7 +70,7 @@ class EndpointDiscovery:
             suspect: notified when a peer that was heard is heard no more.
             untaken: members heard through a relay alone, and for how many seconds their own tunnel has been silent.
         """
-        self._gossip = gossip
+        self._members = members
         self._ledger = ledger
         self._prober = prober
         self._refusals = refusals
@@ -152,7 +151,7 @@ class EndpointDiscovery:
         are asked straight, if any are heard.
         """
         own = self._ledger.local.node
-        alive = [name for name in member_view.alive(self._gossip.members()) if name not in (own, node)]
+        alive = [name for name in self._members.alive() if name not in (own, node)]
         links = self._prober.links() if not also else {}
         near = [
             name
@@ -164,7 +163,7 @@ class EndpointDiscovery:
         if not asked and not also:
             return [], []
         try:
-            result = await self._gossip.query(
+            result = await self._members.query(
                 WHERE_QUERY, node.encode(), nodes=[*asked, *also], direct=bool(near),
                 relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
             )  # fmt: skip
@@ -244,7 +243,7 @@ class EndpointDiscovery:
         """Whoever lives as gossip says, and is not heard on a direct path: since when."""
         troubled: dict[PublicKey, float] = {}
         untaken = self._untaken()
-        for claim, link in alive_links(self._ledger, self._gossip.members(), self._prober.links()):
+        for claim, link in alive_links(self._ledger, self._members.all(), self._prober.links()):
             key = claim.public_key
             if link.receiving and key not in untaken:
                 continue

@@ -59,7 +59,7 @@ class BootstrapServer:
             facts,
             self.registrar,
             TokenStore(lambda: secrets.token_urlsafe(TOKEN_BYTES)),
-            own=lambda: node.admissions.local_record(node.local.claim()),
+            own=node.admissions.local_record,
             vouch=node.admissions.record_for_peer,
             requires_admission=node.admissions.required,
             gossip_keys=lambda: GossipKeys(

@@ -1,18 +1,11 @@
-"""Admission records at work: made if this node may, checked before gossip binds anybody, asked for when missing."""
+"""Admission records at work: made if this node may, and checked before gossip binds anybody."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import structlog
 
-from wgmesh_agent.gossip.aio.node import GossipNode
-from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.membership.admission_record import (
@@ -25,34 +18,15 @@ from wgmesh_agent.mesh.membership.admission_record import (
 )
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, are_compatible_addresses
-from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
-from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
+from wgmesh_agent.mesh.membership.local_node import LocalNode
+from wgmesh_agent.mesh.membership.missing_records import MissingRecords
+from wgmesh_agent.mesh.membership.policy import MembershipPolicy
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
-from wgmesh_agent.runtime.backoff import jittered
-from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 
 log = structlog.get_logger()
 ADMISSION_QUERY = "_admission"
 MAX_QUERY_RESPONSE_BYTES = 16 * 1024
-QUERY_TIMEOUT_SECONDS = 2.0
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 60.0
-MAX_MISSING = 1024
-MAX_ATTEMPTS = 8
-REPORT_MISSING_AFTER = 2
-MAX_CONCURRENT_QUERIES = 16
-QUERIED_BOOTSTRAPS = 3
-RELAY_FACTOR = 3
-
-
-@dataclass(slots=True)
-class _MissingRecord:
-    """A claim that waits for its record."""
-
-    claim: Claim
-    asked: int = 0
-    due: float = 0.0
-    retry_now: bool = False
 
 
 class AdmissionService:
@@ -60,21 +34,25 @@ class AdmissionService:
 
     def __init__(
         self,
-        record: MeshRecord,
+        local: LocalNode,
         trust: Credentials | None,
         signer: Credentials | None,
         ledger: Ledger,
+        missing: MissingRecords,
         refusals: RejectionLog,
-        policy: MembershipPolicy = CLOSED,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        policy: MembershipPolicy,
+        clock: Clock,
     ) -> None:
         """
         Args:
+            local: its record holds this node's own admission record.
             trust: whose authorities signers' certificates chain to.
             signer: a bootstrap node's own; None on a plain node.
+            missing: is told who is not bound for want of a record.
         """
-        self._mesh = record.mesh
-        self._own = record.admission
+        self._local = local
+        self._mesh = local.record.mesh
+        self.missing = missing
         self._trust = trust
         self._signs_as = signer
         self._ledger = ledger
@@ -83,10 +61,8 @@ class AdmissionService:
         self._clock = clock
         self._verifier: tuple[bytes, Verifier] | None = None
         self._signer: tuple[TLSFiles, Signer | None] | None = None
-        self._missing: dict[str, _MissingRecord] = {}
-        self._news = Signal()
         may = signer is None or self._own_signer() is not None
-        self.required = trust is not None and record.requires_admission and may
+        self.required = trust is not None and local.record.requires_admission and may
         for binding in ledger:
             self.strip_unverified(binding.claim)
 
@@ -153,7 +129,7 @@ class AdmissionService:
             routes = claim.routes or ()
             if claim.node != self._ledger.local.node:
                 routes = self._policy.allowed_routes(claim.node, routes)
-            if record is None or not record.is_fresh(self._clock()) or record.routes != routes:
+            if record is None or not record.is_fresh(self._clock.now()) or record.routes != routes:
                 signed = self.issue(replace(claim, routes=routes))
                 if signed is not None:
                     record, claim = signed, replace(claim, routes=routes)
@@ -162,10 +138,12 @@ class AdmissionService:
             self._ledger.accept(vouched, binding.origin, binding.since)
         return vouched
 
-    def local_record(self, claim: Claim) -> Claim:
+    def local_record(self) -> Claim:
         """This node's own claim with its record."""
-        vouched = self.record_for_peer(replace(claim, admission=self._own))
-        self._own = vouched.admission
+        before = self._local.record.admission
+        vouched = self.record_for_peer(replace(self._local.claim(), admission=before))
+        if vouched.admission is not before:
+            self._local.update_record(admission=vouched.admission)
         return vouched
 
     def issue(self, claim: Claim) -> AdmissionRecord | None:
@@ -174,115 +152,21 @@ class AdmissionService:
         if signer is None:
             return None
         # A clock here that is behind that of the roster makes nobody older than its own entry.
-        now, made = self._clock(), self._policy.member_since(claim.node)
+        now, made = self._clock.now(), self._policy.member_since(claim.node)
         now = now if made is None else max(now, made)
         return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, now, claim.routes or ())
 
-    def replace_local_record(self, record: AdmissionRecord | None) -> None:
-        """This node has another key, and this is its record from now on; None: it is still to be told."""
-        self._own = record
-
-    def settled(self, node: str) -> None:
-        """The member is bound, or has gone: what is still asked of it must not bind it again."""
-        self._missing.pop(node, None)
-
-    def ask_now(self) -> None:
-        """A bootstrap node is back: it may know who was asked for in vain."""
-        for missing in self._missing.values():
-            missing.due, missing.retry_now = 0.0, True
-        if self._missing:
-            self._news.notify()
-
-    def lacking(self) -> list[Claim]:
-        """Whoever is not bound because nobody asked has shown a record."""
-        return [missing.claim for missing in self._missing.values() if missing.asked]
-
-    def is_crowded(self) -> bool:
-        """Whether more members lack a record than are asked about at once."""
-        return len(self._missing) > MAX_CONCURRENT_QUERIES
-
-    def answer_query(self, request: QueryReceived, own: Claim) -> bytes | None:
+    def answer_query(self, request: QueryReceived) -> bytes | None:
         """To the query `_admission`: the record of the member named."""
         node = request.payload.decode("ascii", "replace")
-        if node == own.node:
-            vouched = self.local_record(own)
+        if node == self._local.node:
+            vouched = self.local_record()
         else:
             binding = self._ledger.by_name(node)
             if binding is None:
                 return None
             vouched = self.record_for_peer(binding.claim)
         return vouched.admission.to_bytes() if vouched.admission else None
-
-    async def run(
-        self,
-        changes: Signal,
-        gossip: GossipNode,
-        bootstraps: Callable[[], Sequence[str]],
-        accept: Callable[[Claim, Origin], bool],
-    ) -> None:
-        """Asks for missing records: the member itself and a few bootstrap nodes, ever more seldom."""
-        while True:
-            generation = self._news.generation
-            now = time.monotonic()
-            due = sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
-            if due:
-                alive = bootstraps()
-                # Where all members must pass on what a crowd of invented ones is asked about, one at a time is enough.
-                asked = due[: MAX_CONCURRENT_QUERIES if alive or not self.is_crowded() else 1]
-                for missing in asked:
-                    missing.retry_now = False
-                found = await asyncio.gather(*(self._ask(gossip, m.claim, alive, accept) for m in asked))
-                for missing, is_found in zip(asked, found, strict=True):
-                    self._asked(missing, is_found=is_found)
-                changes.notify()
-            else:
-                waits = [m.due - now for m in self._missing.values()]
-                await self._news.wait_after(generation, min(waits, default=LONGEST_PAUSE_SECONDS))
-
-    def _asked(self, missing: _MissingRecord, *, is_found: bool) -> None:
-        node = missing.claim.node
-        missing.asked += 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = 0.0 if missing.retry_now else time.monotonic() + jittered(pause)
-        if not is_found and missing.asked == REPORT_MISSING_AFTER:
-            self._refusals.record("admission_missing", f"nobody has an admission record of {node}")
-        if is_found or missing.asked > MAX_ATTEMPTS or self._ledger.by_name(node):
-            # Whoever lives is heard of again, and asked for again.
-            self._missing.pop(node, None)
-
-    async def _ask(
-        self,
-        gossip: GossipNode,
-        claim: Claim,
-        bootstraps: Sequence[str],
-        accept: Callable[[Claim, Origin], bool],
-    ) -> bool:
-        some = random.sample(list(bootstraps), min(len(bootstraps), QUERIED_BOOTSTRAPS))
-        direct = bool(some) and self.is_crowded()
-        nodes = some if direct else list(dict.fromkeys((*some, claim.node)))
-
-        def settled(answer: bytes) -> bool:
-            return claim.node not in self._missing or self._take(claim, answer, accept)
-
-        try:
-            # Whom we have not bound cannot answer us through a tunnel: others bring its answer. In a crowd bootstrap
-            # nodes are asked straight: all members would pass on eight questions a second of each node about nobody.
-            await gossip.query(
-                ADMISSION_QUERY, claim.node.encode(), nodes=nodes, timeout=QUERY_TIMEOUT_SECONDS,
-                relay_factor=RELAY_FACTOR, enough=settled, direct=direct,
-            )  # fmt: skip
-        except GossipError as error:
-            log.warning("admission record not asked for", node=claim.node, why=str(error))
-            return False
-        return claim.node not in self._missing
-
-    def _take(self, claim: Claim, answer: bytes, accept: Callable[[Claim, Origin], bool]) -> bool:
-        try:
-            record = AdmissionRecord.from_bytes(answer)
-        except InvalidAdmission as error:
-            self._refusals.record(error.reason.value, str(error))
-            return False
-        return accept(replace(claim, admission=record), Origin.GOSSIP)
 
     def _verified(self, claim: Claim, record: AdmissionRecord) -> tuple[Claim, bool]:
         rivals = self._ledger.conflicting_bindings(claim)
@@ -317,7 +201,7 @@ class AdmissionService:
 
     def _verify(self, record: AdmissionRecord) -> AdmissionRecord:
         assert self._trust is not None
-        return self._verifier_of(self._trust).verify(record, self._clock())
+        return self._verifier_of(self._trust).verify(record, self._clock.now())
 
     def _verifier_of(self, trust: Credentials) -> Verifier:
         """For the authorities as they are now."""
@@ -338,7 +222,7 @@ class AdmissionService:
     def _made_signer(self, files: TLSFiles) -> Signer | None:
         try:
             signer = Signer(files.key, files.certificate)
-            Verifier(self._mesh, files.authorities).check_signer(signer.chain, self._clock())
+            Verifier(self._mesh, files.authorities).check_signer(signer.chain, self._clock.now())
         except (ValueError, InvalidAdmission) as error:
             log.warning("admission records cannot be made", why=str(error),
                         next="members are bound by whoever names them first")  # fmt: skip
@@ -346,11 +230,7 @@ class AdmissionService:
         return signer
 
     def _miss(self, claim: Claim) -> None:
-        if claim.node in self._missing:
-            self._missing[claim.node].claim = claim
-        elif claim.node and len(self._missing) < MAX_MISSING:
-            self._missing[claim.node] = _MissingRecord(claim)
-            self._news.notify()
+        self.missing.add(claim)
         log.debug("admission record missing", node=claim.node, pubkey=str(claim.public_key))
 
 

@@ -137,7 +137,7 @@ class MembershipTracker:
         if refusal is not None:
             self._refusals.record(refusal.reason.value, refusal.message)
             return False
-        self._admissions.settled(claim.node)
+        self._admissions.missing.settled(claim.node)
         after = self._ledger.by_key(claim.public_key)
         if before is None:
             log.info("member bound", node=claim.node, pubkey=str(claim.public_key), origin=origin.value,
@@ -239,7 +239,7 @@ class MembershipTracker:
         members = self._members()
         disputed = [
             claim
-            for claim in self._admissions.lacking()
+            for claim in self._admissions.missing.asked_in_vain()
             if (member := members.get(claim.node)) is not None and member.status in PRESENT
         ]
 
@@ -303,10 +303,10 @@ class MembershipTracker:
         if self.accept(claim, Origin.GOSSIP):
             self._ledger.mark_alive(claim.public_key, time.time())
             if claim.bootstrap:
-                self._admissions.ask_now()
+                self._admissions.missing.retry_now()
 
     def _on_leave(self, member: Member, how: str) -> None:
-        self._admissions.settled(member.name)
+        self._admissions.missing.settled(member.name)
         binding = self._ledger.by_name(member.name)
         if binding is None or member.tags.get(PUBLIC_KEY, str(binding.claim.public_key)) != str(
             binding.claim.public_key

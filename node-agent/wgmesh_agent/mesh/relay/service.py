@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from google.protobuf.message import DecodeError
 
-from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.alive_links import alive_links
 from wgmesh_agent.mesh.probing.service import ProbeService
@@ -45,7 +45,7 @@ class RelayService:
         self,
         names: Sequence[str],
         forwarding: IPForwarding,
-        gossip: GossipNode,
+        members: MemberView,
         ledger: Ledger,
         prober: ProbeService,
         refusals: RejectionLog,
@@ -61,7 +61,7 @@ class RelayService:
         """
         self._names = tuple(names)
         self._forwarding = forwarding
-        self._gossip = gossip
+        self._members = members
         self._ledger = ledger
         self._prober = prober
         self._refusals = refusals
@@ -200,7 +200,7 @@ class RelayService:
         peer, relay = nodes[0], nodes[1] if len(nodes) > 1 else ""
         request = RelayRequest(asker=self._ledger.local.node, peer=peer, relay=relay)
         try:
-            result = await self._gossip.query(
+            result = await self._members.query(
                 RELAY_QUERY,
                 request.SerializeToString(),
                 nodes=nodes,
@@ -239,7 +239,7 @@ class RelayService:
         """The members alive, and whether the path to each works in both directions."""
         return {
             claim.public_key: link.receiving and bool(link.peer_receiving)
-            for claim, link in alive_links(self._ledger, self._gossip.members(), self._prober.links())
+            for claim, link in alive_links(self._ledger, self._members.all(), self._prober.links())
         }
 
     def _relay_keys(self) -> list[PublicKey]:

@@ -37,7 +37,6 @@ async def confirm_key(node: MeshNode, admission: AdmissionRecord | None) -> None
     Raises:
         OSError: that cannot be kept; the next start asks to be admitted once more.
     """
-    node.admissions.replace_local_record(admission)
     node.local.update_record(admission=admission, wireguard_key_since=int(time.time()))
     node.local.announce_key()
     await asyncio.to_thread(node.local.persist)

@@ -19,6 +19,7 @@ from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import QUERIED_MEMBERS, RELAY_FACTOR, EndpointDiscovery
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.runtime import borders
@@ -63,7 +64,7 @@ class Ground:
         self.ledger = ledger
         prober: Any = SimpleNamespace(links=lambda: self.links, probe_now=lambda addresses: None)
         self.paths = EndpointDiscovery(
-            gossip,
+            MemberView(gossip, ledger),
             ledger,
             prober,
             self.refusals,

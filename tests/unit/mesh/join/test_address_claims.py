@@ -7,13 +7,12 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
-from tests.unit.factories import mesh_record
+from tests.unit.admissions import admission_service
 from tests.unit.local import LocalClaim
 from tests.unit.mesh.membership.test_admissions import Authority, Node, claim
 from tests.unit.policies import ScriptedPolicy
 
-from wgmesh_agent.gossip.aio.node import QueryResult
-from wgmesh_agent.gossip.serf.events import QueryReceived
+from wgmesh_agent.gossip.serf.events import QueryReceived, QueryResult
 from wgmesh_agent.mesh.join.address_claims import ADDRESS_FREE, ADDRESS_TAKEN, AddressClaims
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
@@ -52,7 +51,7 @@ class Ground:
         )
         self.gossip = Gossip(answers or {})
         self.promised: list[str] = []
-        made = AdmissionService(mesh_record(), None, None, self.ledger, RejectionLog(), ScriptedPolicy())
+        made = admission_service(self.ledger, RejectionLog(), ScriptedPolicy())
         self.claims = AddressClaims(
             self.gossip,  # type: ignore[arg-type]
             admissions or made,

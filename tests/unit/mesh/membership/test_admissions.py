@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
-from typing import cast
+from typing import Any
 
 import pytest
+from tests.unit.clock import TestClock
 from tests.unit.factories import make_authority, mesh_record
-from tests.unit.local import LocalClaim
+from tests.unit.local import local_node
 from tests.unit.policies import ScriptedPolicy
 from tests.unit.tunnels import PlayedTunnels
 
-from wgmesh_agent.gossip.aio.node import GossipNode, QueryResult
-from wgmesh_agent.gossip.serf.events import Member, QueryReceived
+from wgmesh_agent.gossip.serf.events import Member, QueryReceived, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
+from wgmesh_agent.mesh.membership.admission_fetcher import AdmissionFetcher
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, Signer
-from wgmesh_agent.mesh.membership.admissions import FIRST_PAUSE_SECONDS, AdmissionService
+from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import Gossip, MemberView
+from wgmesh_agent.mesh.membership.missing_records import FIRST_PAUSE_SECONDS, MissingRecords
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.certificates import (
@@ -73,16 +76,20 @@ class Node:
     def __init__(
         self, name: str, number: int, trust: Credentials | None, signer: Credentials | None = None
     ) -> None:
-        self.own = claim(name, number)
-        self.now = START
+        address, key = ip_address(f"10.232.0.{number}"), PrivateKey.generate(os.urandom)
+        self.clock = TestClock(unix_seconds=START.timestamp())
         record = mesh_record(
-            node=name, addresses=self.own.addresses, bootstrap=signer is not None, requires_admission=True
+            node=name, addresses=(address,), bootstrap=signer is not None, requires_admission=True
         )
-        self.ledger = Ledger(LocalClaim(name, self.own.public_key, self.own.addresses, (RANGE,)))
+        self.local = local_node(record, key, endpoint=Endpoint(ip_address(f"192.0.2.{number}"), 54540))
+        self.own = self.local.claim()
+        self.ledger = Ledger(self.local)
         self.refusals = RejectionLog()
         self.policy = ScriptedPolicy()
+        self.news = Signal()
+        self.missing = MissingRecords(self.news)
         self.admissions = AdmissionService(
-            record, trust, signer, self.ledger, self.refusals, self.policy, lambda: self.now
+            self.local, trust, signer, self.ledger, self.missing, self.refusals, self.policy, self.clock
         )
         self.gossip: dict[str, Member] = {}
         self.membership = MembershipTracker(
@@ -93,6 +100,29 @@ class Node:
             lambda: None,
             PlayedTunnels(),
             self.policy,
+        )
+
+    @property
+    def now(self) -> datetime:
+        """By its clock."""
+        return self.clock.now()
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        self.clock.unix_seconds = moment.timestamp()
+
+    def fetcher(self, gossip: Gossip) -> AdmissionFetcher:
+        """Asks through `gossip`."""
+        view = MemberView(gossip, self.ledger)
+        return AdmissionFetcher(
+            self.missing,
+            self.news,
+            view,
+            self.ledger,
+            self.membership,
+            self.refusals,
+            Signal(),
+            SystemClock(),
         )
 
     def announced(self, told: Claim) -> None:
@@ -125,7 +155,7 @@ def boot(authority: Authority) -> Node:
 def node(authority: Authority, boot: Node) -> Node:
     """A member that was told of the bootstrap node when it joined."""
     node = Node("node", 2, authority.credentials("node", Role.NODE))
-    node.membership.accept(replace(boot.admissions.local_record(boot.own), bootstrap=True), Origin.PEERS)
+    node.membership.accept(replace(boot.admissions.local_record(), bootstrap=True), Origin.PEERS)
     return node
 
 
@@ -147,7 +177,7 @@ def test_without_a_record_nobody_is_bound_and_it_is_asked_for(boot: Node, node: 
     assert node.key_of("beta") is None
     assert not node.refusals.counts
     boot.ledger.accept(beta, Origin.ADMITTED, 0.0)
-    answer = boot.admissions.answer_query(asked(b"beta"), boot.own)
+    answer = boot.admissions.answer_query(asked(b"beta"))
     assert answer is not None
     node.membership.accept(replace(beta, admission=AdmissionRecord.from_bytes(answer)), Origin.GOSSIP)
     assert node.key_of("beta") == beta.public_key
@@ -155,10 +185,10 @@ def test_without_a_record_nobody_is_bound_and_it_is_asked_for(boot: Node, node: 
 
 def test_any_member_can_show_the_record_of_another(boot: Node, node: Node) -> None:
     node.announced(boot.admissions.record_for_peer(claim("beta", 3)))
-    answer = node.admissions.answer_query(asked(b"beta"), node.own)
+    answer = node.admissions.answer_query(asked(b"beta"))
     assert answer is not None
     assert AdmissionRecord.from_bytes(answer).certificates
-    assert node.admissions.answer_query(asked(b"\xffnobody"), node.own) is None
+    assert node.admissions.answer_query(asked(b"\xffnobody")) is None
 
 
 def test_without_tls_nothing_is_required() -> None:
@@ -296,14 +326,31 @@ def test_a_revoked_node_is_not_announced_into_the_mesh(boot: Node, node: Node) -
     assert node.refusals.counts["not_listed"] == 1
 
 
-class Deaf:
-    """Gossip that nobody answers in; says what was asked, and through how many members answers may come."""
+class Alive:
+    """Gossip that has these alive."""
+
+    def __init__(self, *names: str) -> None:
+        self._members = {
+            name: Member(name, ip_address("10.232.0.1"), 7946, {}, MemberStatus.ALIVE, 1, b"", 0.0)
+            for name in names
+        }
+
+    def members(self) -> dict[str, Member]:
+        return self._members
+
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        return QueryResult(frozenset(), frozenset(), {})
+
+
+class Deaf(Alive):
+    """Nobody answers; says what was asked, and through how many members answers may come."""
 
     def __init__(self) -> None:
+        super().__init__("boot")
         self.asked: list[tuple[bytes, int]] = []
         self.heard = Signal()
 
-    async def query(self, _name: str, payload: bytes, *, relay_factor: int, **_: object) -> QueryResult:
+    async def query(self, name: str, payload: bytes = b"", *, relay_factor: int = 0, **_: Any) -> QueryResult:
         self.asked.append((payload, relay_factor))
         self.heard.notify()
         return QueryResult(frozenset(), frozenset(), {})
@@ -320,8 +367,8 @@ async def test_however_many_are_invented_the_mesh_does_not_pass_on_questions_abo
     asked: list[tuple[list[str], bool]] = []
     news = Signal()
 
-    class Gossip:
-        async def query(self, *_: object, nodes: list[str], direct: bool, **__: object) -> QueryResult:
+    class Gossip(Alive):
+        async def query(self, *_: Any, nodes: Any = (), direct: bool = False, **__: Any) -> QueryResult:
             asked.append((nodes, direct))
             news.notify()
             await asyncio.sleep(3600)
@@ -329,9 +376,7 @@ async def test_however_many_are_invented_the_mesh_does_not_pass_on_questions_abo
 
     for number in range(strangers):
         node.heard(claim(f"x{number}", number + 10))
-    running = asyncio.create_task(
-        node.admissions.run(Signal(), cast(GossipNode, Gossip()), lambda: bootstraps, node.membership.accept)
-    )
+    running = asyncio.create_task(node.fetcher(Gossip(*bootstraps)).run())
     async with asyncio.timeout(5):
         await news.wait_after(0)
         await asyncio.sleep(0)
@@ -346,9 +391,7 @@ async def test_whoever_was_asked_for_in_vain_is_asked_for_at_once_when_a_bootstr
 ) -> None:
     gossip = Deaf()
     node.heard(claim("beta", 3))
-    running = asyncio.create_task(
-        node.admissions.run(Signal(), cast(GossipNode, gossip), lambda: ["boot"], node.membership.accept)
-    )
+    running = asyncio.create_task(node.fetcher(gossip).run())
     assert await gossip.heard.wait_after(0, 5)
     node.heard(replace(boot.own, bootstrap=True))
     # By itself it would ask again after most of a second at the earliest.
@@ -365,8 +408,8 @@ async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: 
     node.heard(replace(beta, admission=None))
     asked_for = asyncio.Event()
 
-    class Gossip:
-        async def query(self, *_: object, enough: Callable[[bytes], bool], **__: object) -> QueryResult:
+    class Gossip(Alive):
+        async def query(self, *_: Any, enough: Any = None, **__: Any) -> QueryResult:
             node.announced(beta)
             left = replace(node.gossip["beta"], status=MemberStatus.LEFT)
             node.membership.on_member_update(left)
@@ -374,9 +417,7 @@ async def test_an_answer_that_comes_when_the_member_has_left_binds_nobody(boot: 
             asked_for.set()
             return QueryResult(frozenset({"boot"}), frozenset(), {"boot": answer})
 
-    running = asyncio.create_task(
-        node.admissions.run(Signal(), cast(GossipNode, Gossip()), lambda: ["boot"], node.membership.accept)
-    )
+    running = asyncio.create_task(node.fetcher(Gossip("boot")).run())
     async with asyncio.timeout(5):
         await asked_for.wait()
         await asyncio.sleep(0)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from ipaddress import ip_address, ip_network
 
 from tests.unit.local import LocalClaim
 
-from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership import member_view
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.wireguard.keys import PublicKey
 
@@ -32,7 +33,7 @@ def member(name: str, number: int, status: MemberStatus) -> Member:
 MEMBERS = {name: member(name, number, status) for number, (name, status) in enumerate(STATUSES.items(), 1)}
 
 
-def ledger(*, bootstraps: set[str], without: str = "") -> Ledger:
+def ledger(*, bootstraps: Set[str], without: str = "") -> Ledger:
     own = LocalClaim(
         "own", PublicKey(bytes([255]) * 32), (ip_address("10.232.9.9"),), (ip_network("10.232.0.0/16"),)
     )
@@ -46,16 +47,42 @@ def ledger(*, bootstraps: set[str], without: str = "") -> Ledger:
     return made
 
 
+class Gossip:
+    """Members that answer nothing."""
+
+    def members(self) -> dict[str, Member]:
+        return MEMBERS
+
+    async def query(self, *_: object, **__: object) -> QueryResult:
+        return QueryResult(frozenset(MEMBERS), frozenset(), {})
+
+
+def view(*, bootstraps: Set[str] = frozenset(), without: str = "") -> MemberView:
+    return MemberView(Gossip(), ledger(bootstraps=bootstraps, without=without))
+
+
 def test_those_who_left_are_not_among_the_members() -> None:
-    assert [one.name for one in member_view.present(MEMBERS)] == ["alpha", "beta", "delta", "old"]
+    assert [one.name for one in view().present()] == ["alpha", "beta", "delta", "old"]
 
 
 def test_only_living_bootstrap_nodes_can_be_asked() -> None:
-    known = ledger(bootstraps={"alpha", "beta"})
-    assert member_view.bootstraps_alive(MEMBERS, known) == ["alpha"]
+    assert view(bootstraps={"alpha", "beta"}).alive_bootstraps() == ["alpha"]
 
 
 def test_who_failed_is_probed_and_who_does_not_listen_or_is_not_bound_is_not() -> None:
-    known = ledger(bootstraps=set(), without="delta")
-    probed = member_view.probed(member_view.present(MEMBERS), known, PORT)
+    probed = view(without="delta").probe_targets(PORT)
     assert probed == {ip_address("10.232.0.1"): "alpha", ip_address("10.232.0.2"): "beta"}
+
+
+def test_who_is_said_to_have_left_is_probed_as_long_as_its_tunnel_is_waited_for() -> None:
+    assert ip_address("10.232.0.3") in view().probe_targets(PORT, [MEMBERS["gone"]])
+
+
+def test_a_node_is_isolated_while_nobody_else_is_alive() -> None:
+    class Alone(Gossip):
+        def members(self) -> dict[str, Member]:
+            own = Member("own", ip_address("10.232.9.9"), 7946, {}, MemberStatus.ALIVE, 1, b"", 0.0)
+            return {"own": own, "beta": MEMBERS["beta"], "gone": MEMBERS["gone"]}
+
+    assert MemberView(Alone(), ledger(bootstraps=set())).is_isolated()
+    assert not view().is_isolated()

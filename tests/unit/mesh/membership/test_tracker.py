@@ -7,14 +7,13 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from tests.unit.factories import mesh_record
+from tests.unit.admissions import admission_service
 from tests.unit.local import LocalClaim
 from tests.unit.policies import ScriptedPolicy
 from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
@@ -65,7 +64,7 @@ class Ground:
         self.tunnels = PlayedTunnels()
         self.gossip: dict[str, Member] = {}
         self.changes = 0
-        admissions = AdmissionService(mesh_record(), None, None, self.ledger, self.refusals, self.policy)
+        admissions = admission_service(self.ledger, self.refusals, self.policy)
         self.membership = MembershipTracker(
             self.ledger,
             self.refusals,

@@ -16,6 +16,7 @@ from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.mesh.relay.relay_selector import RelayProposal
@@ -64,7 +65,7 @@ class Ground:
             links=lambda: {name: LinkState(1.0, heard, heard or None) for name, heard in self.heard.items()}
         )
         self.relaying = RelayService(
-            names, self.forwarding, gossip, ledger, prober, self.refusals, Signal(),  # type: ignore[arg-type]
+            names, self.forwarding, MemberView(gossip, ledger), ledger, prober, self.refusals, Signal(),  # type: ignore[arg-type]
             self.device, self.reconcile,
         )  # fmt: skip
 

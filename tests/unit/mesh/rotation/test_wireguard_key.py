@@ -16,7 +16,7 @@ from tests.unit.kube.harness import claim
 from tests.unit.local import local_node
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.gossip.aio.node import QueryResult
+from wgmesh_agent.gossip.serf.events import QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
 from wgmesh_agent.mesh.membership.claims import Origin
