@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-FIRST_SECONDS, LONGEST_SECONDS = 120.0, 3600.0
+from wgmesh_agent.runtime.backoff import Backoff
+
+BACKOFF = Backoff(first_seconds=120.0, longest_seconds=3600.0)
 
 
 class Reminders:
@@ -11,16 +13,16 @@ class Reminders:
     def __init__(self) -> None:
         self._said = ""
         self._due = 0.0
-        self._pause = FIRST_SECONDS
+        self._pause = BACKOFF.first_seconds
 
     def is_due(self, why: str, now: float) -> bool:
         """Whether to say this now: it is another reason than the last one, or that was said long ago."""
         if why != self._said:
-            self._pause = FIRST_SECONDS
+            self._pause = BACKOFF.first_seconds
         elif now < self._due:
             return False
         else:
-            self._pause = min(2 * self._pause, LONGEST_SECONDS)
+            self._pause = BACKOFF.longer(self._pause)
         self._said, self._due = why, now + self._pause
         return True
 

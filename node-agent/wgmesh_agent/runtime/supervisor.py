@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 
+from wgmesh_agent.runtime.backoff import Backoff, equal_jitter
+
 log = structlog.get_logger()
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
 STABLE_SECONDS = 10.0
 """A component that has run for so long counts as up again, and its next failure has the first pause again."""
 
@@ -100,7 +101,7 @@ class Supervisor:
 
     async def _keep(self, run: Run, name: str) -> None:
         loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE_SECONDS
+        pause = BACKOFF.first_seconds
         while True:
             began = loop.time()
             stable = loop.call_later(STABLE_SECONDS, self._down.pop, name, None)
@@ -111,7 +112,7 @@ class Supervisor:
                 return
             except Exception as error:
                 if loop.time() - began >= STABLE_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
+                    pause = BACKOFF.first_seconds
                 self._down[name] = repr(error)
                 self.restarts[name] += 1
                 log.error(
@@ -126,8 +127,8 @@ class Supervisor:
                 return
             finally:
                 stable.cancel()
-            await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(equal_jitter(pause, self._rng))
+            pause = BACKOFF.longer(pause)
 
     def _fail(self, error: FatalError, name: str) -> None:
         # The agent's last words are one sentence about what it foresaw: here is the place, in case it did not.

@@ -28,15 +28,14 @@ from wgmesh_agent.mesh.membership.ledger import Ledger, are_compatible_addresses
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
-from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.runtime.change_signal import Signal
 
 log = structlog.get_logger()
 ADMISSION_QUERY = "_admission"
 MAX_QUERY_RESPONSE_BYTES = 16 * 1024
 QUERY_TIMEOUT_SECONDS = 2.0
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 MAX_MISSING = 1024
 MAX_ATTEMPTS = 8
 REPORT_MISSING_AFTER = 2
@@ -237,13 +236,13 @@ class AdmissionService:
                 changes.notify()
             else:
                 waits = [m.due - now for m in self._missing.values()]
-                await self._news.wait_after(generation, min(waits, default=LONGEST_PAUSE_SECONDS))
+                await self._news.wait_after(generation, min(waits, default=BACKOFF.longest_seconds))
 
     def _asked(self, missing: _MissingRecord, *, is_found: bool) -> None:
         node = missing.claim.node
         missing.asked += 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = 0.0 if missing.retry_now else time.monotonic() + jittered(pause)
+        pause = jittered(BACKOFF.seconds(missing.asked))
+        missing.due = 0.0 if missing.retry_now else time.monotonic() + pause
         if not is_found and missing.asked == REPORT_MISSING_AFTER:
             self._refusals.record("admission_missing", f"nobody has an admission record of {node}")
         if is_found or missing.asked > MAX_ATTEMPTS or self._ledger.by_name(node):

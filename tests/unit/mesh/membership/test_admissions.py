@@ -20,7 +20,7 @@ from wgmesh_agent.gossip.serf.events import Member, QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, Signer
-from wgmesh_agent.mesh.membership.admissions import FIRST_PAUSE_SECONDS, AdmissionService
+from wgmesh_agent.mesh.membership.admissions import BACKOFF, AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger, LocalClaim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
@@ -351,7 +351,7 @@ async def test_whoever_was_asked_for_in_vain_is_asked_for_at_once_when_a_bootstr
     assert await gossip.heard.wait_after(0, 5)
     node.heard(replace(boot.own, bootstrap=True))
     # By itself it would ask again after most of a second at the earliest.
-    assert await gossip.heard.wait_after(1, FIRST_PAUSE_SECONDS)
+    assert await gossip.heard.wait_after(1, BACKOFF.first_seconds / 2)
     running.cancel()
     assert [payload for payload, _ in gossip.asked] == [b"beta"] * 2
     assert all(relayed > 0 for _, relayed in gossip.asked)
