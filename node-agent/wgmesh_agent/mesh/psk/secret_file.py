@@ -12,6 +12,7 @@ import structlog
 
 from wgmesh_agent.mesh.psk.derivation import MeshSecret, SecretSet, parse_secrets
 from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_api.preshared import SecretsError
 
@@ -35,7 +36,7 @@ class SecretFile:
         """
         self._can_change = read is not None
         self._read: Read = read or tuple
-        self._trouble = ""
+        self._fault = LogOnChange()
         self.current = SecretSet()
         try:
             self.current = SecretSet(self._read())
@@ -57,7 +58,7 @@ class SecretFile:
         except UNREADABLE as error:
             self._say(error)
             return
-        self._trouble = ""
+        self._fault.is_over()
         if tuple(one.id for one in found) == self.current.ids:
             return
         held = self.current.replace(found)
@@ -66,8 +67,7 @@ class SecretFile:
             log.info("pre-shared secrets changed", ids=[id_.hex() for id_ in held.ids])
 
     def _say(self, error: Exception) -> None:
-        if str(error) != self._trouble:
-            self._trouble = str(error)
+        if self._fault.is_new(str(error)):
             log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
 
 

@@ -20,6 +20,7 @@ from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.relay.relay_selector import RelayProposal, RelaySelector
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device
@@ -71,7 +72,7 @@ class RelayService:
         self._relays = RelaySelector(ledger.local.public_key)
         self._adopted = False
         self._is_forwarding = False
-        self._complaint = ""
+        self._fault = LogOnChange()
 
     @property
     def is_open(self) -> bool:
@@ -169,11 +170,11 @@ class RelayService:
             await asyncio.to_thread(self._forwarding.require, ForwardingPurpose.RELAY, ranges)
         except (BackEndError, OSError) as error:
             self._is_forwarding = False
-            if str(error) != self._complaint:
+            if self._fault.is_new(str(error)):
                 log.error("this node cannot relay", why=str(error))
-                self._complaint = str(error)
         else:
-            self._is_forwarding, self._complaint = True, ""
+            self._is_forwarding = True
+            self._fault.is_over()
 
     async def _update(self, now: float) -> list[RelayProposal]:
         before = self._relays.relays_in_use()
