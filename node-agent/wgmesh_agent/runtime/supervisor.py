@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from wgmesh_agent.runtime.backoff import Backoff, equal_jitter
+from wgmesh_agent.runtime.task_set import TaskSet
 
 log = structlog.get_logger()
 BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
@@ -43,7 +44,7 @@ class Supervisor:
     def __init__(self, rng: random.Random | None = None) -> None:
         """`rng`: for the jitter of the pauses."""
         self._rng = rng or random.Random()  # noqa: S311
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = TaskSet()
         self._kept: set[str] = set()
         self._down: dict[str, str] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -58,11 +59,11 @@ class Supervisor:
             name: short and fixed; a label of metrics.
         """
         self._kept.add(name)
-        self._spawn(self._keep(run, name), name)
+        self._tasks.start(self._keep(run, name), name)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
         """Runs `work` once. A failure is logged and counted, and ends nothing else: the task returned has none."""
-        task = self._spawn(self._once(work, name), name)
+        task = self._tasks.start(self._once(work, name), name)
         # Cancelled before its first step, it would not have begun the work.
         task.add_done_callback(lambda _: work.close())
         return task
@@ -77,18 +78,9 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancels what still runs and waits for it."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
         if self.failed.done() and not self.failed.cancelled():
             self.failed.exception()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _once(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         try:

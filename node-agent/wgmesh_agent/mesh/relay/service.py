@@ -21,6 +21,7 @@ from wgmesh_agent.mesh.relay.relay_selector import RelayProposal, RelaySelector
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.log_on_change import LogOnChange
+from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device
@@ -137,22 +138,16 @@ class RelayService:
         if not named:
             # An earlier life of this agent may have been.
             await self.disable_forwarding()
-        asking: set[asyncio.Task[None]] = set()
         door_at = 0.0
-        try:
+        async with TaskSet() as proposals:
             while self._names:
                 now = time.monotonic()
                 if named and now >= door_at:
                     await self.enable_forwarding()
                     door_at = now + FORWARDING_CHECK_SECONDS
                 for question in await self._update(now):
-                    task = asyncio.create_task(self._fenced(question))
-                    asking.add(task)
-                    task.add_done_callback(asking.discard)
+                    proposals.start(self._fenced(question), "relay proposal")
                 await asyncio.sleep(TICK_SECONDS)
-        finally:
-            for task in asking:
-                task.cancel()
 
     async def disable_forwarding(self) -> None:
         """This node leaves: nothing is forwarded any more."""
