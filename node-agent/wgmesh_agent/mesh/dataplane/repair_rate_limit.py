@@ -9,6 +9,7 @@ import structlog
 
 from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.text import shortened
 
 log = structlog.get_logger()
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
@@ -83,8 +84,7 @@ class Repairs:
 
 
 def _words(what: Sequence[str]) -> str:
-    more = [f"and {len(what) - _SHOWN} more"] if len(what) > _SHOWN else []
-    return "; ".join([*what[:_SHOWN], *more])
+    return shortened(what, _SHOWN, separator="; ")
 
 
 def changed_by_others(before: Device, now: Device) -> list[str]:
