@@ -284,11 +284,18 @@ async def test_a_range_moves_between_peers_and_a_peer_goes(host: Host, kind: Bac
 async def test_a_peer_that_claims_anothers_range_is_not_programmed(host: Host, kind: BackendKind) -> None:
     one, two, three = node(1), node(2), node(3)
     honest, greedy = two.as_peer("10.9.1.2"), three.as_peer("10.9.1.3", "10.232.1.0/30")
-    checked = allowed_ips.check([honest, greedy], own=[ip_network("10.232.1.1/32")])
+    held = allowed_ips.AllowedIPIndex[str]()
+    held.add(ip_network("10.232.1.1/32"), "this node")
+    overlaps = {
+        peer.public_key: [
+            found for ip in peer.allowed_ips if ip.version == 4 and (found := held.overlapping(ip))
+        ]
+        for peer in (honest, greedy)
+    }
     async with Agent(host) as agent:
-        await member(agent, kind, one, *checked.accepted)
+        await member(agent, kind, one, *(peer for peer in (honest, greedy) if not overlaps[peer.public_key]))
         assert set((await agent.read()).peers) == {two.public}
-        assert {(one.peer, one.holder) for one in checked.refusals} == {(three.public, None)}
+        assert overlaps == {two.public: [], three.public: [(ip_network("10.232.1.1/32"), "this node")]}
         await agent.close()
 
 

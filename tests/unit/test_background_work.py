@@ -42,11 +42,9 @@ _OWNED: dict[str, tuple[str, ...]] = {
     "kept by the agent; what it raises is logged, and the stop comes all the same": (
         "wgmesh_agent/agent/run.py:_signals create_task",
     ),
-    "awaited by who asked; when that goes away, logged by the callback": (
-        "wgmesh_agent/control/server.py:AgentService.RotateKeys create_task",
-    ),
-    "takes the exception of a rotation that nobody awaits": (
-        "wgmesh_agent/control/server.py:AgentService.RotateKeys add_done_callback",
+    "a task set, which hands what they raise to their owner": (
+        "wgmesh_agent/runtime/task_set.py:TaskSet.start create_task",
+        "wgmesh_agent/runtime/task_set.py:TaskSet.start add_done_callback",
     ),
     "fenced by the gossip node, query by query": (
         "wgmesh_agent/mesh/join/bootstrap.py:BootstrapServer.__init__ on_query",
@@ -60,14 +58,9 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/agent/gossip_joiner.py:GossipJoiner._join create_task",
     ),
     "each request has a fence of its own": (
-        "wgmesh_agent/mesh/discovery/service.py:EndpointDiscovery.run create_task",
-        "wgmesh_agent/mesh/relay/service.py:RelayService.run create_task",
         "wgmesh_agent/kube/http_server.py:HTTPServer._accept create_task",
     ),
     "lets go of a task whose work is fenced": (
-        "wgmesh_agent/mesh/discovery/service.py:EndpointDiscovery.run add_done_callback",
-        "wgmesh_agent/mesh/relay/service.py:RelayService.run add_done_callback",
-        "wgmesh_agent/gossip/aio/node.py:GossipNode._spawn add_done_callback",
         "wgmesh_agent/kube/http_server.py:HTTPServer._accept add_done_callback",
     ),
     "each datagram has a fence of its own": (
@@ -99,15 +92,6 @@ _OWNED: dict[str, tuple[str, ...]] = {
     "each timer has a fence of its own, and the next is armed all the same": (
         "wgmesh_agent/gossip/aio/node.py:GossipNode._arm call_later",
     ),
-    "queries and streams, each inside a fence": (
-        "wgmesh_agent/gossip/aio/node.py:GossipNode._spawn ensure_future",
-    ),
-    "awaited by the caller; when that goes away, logged by the callback": (
-        "wgmesh_agent/mesh/join/server.py:MeshService._to_its_end create_task",
-    ),
-    "takes the exception of an admission that nobody awaits": (
-        "wgmesh_agent/mesh/join/server.py:MeshService._to_its_end add_done_callback",
-    ),
     "awaited by all who asked for metrics within seconds": (
         "wgmesh_agent/kube/health_server.py:HealthServer._shared_metrics create_task",
     ),
@@ -125,8 +109,6 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/kube/list_watch.py:ListWatch._deliver call_soon_threadsafe",
     ),
     SUPERVISED: (
-        "wgmesh_agent/runtime/supervisor.py:Supervisor._spawn create_task",
-        "wgmesh_agent/runtime/supervisor.py:Supervisor._spawn add_done_callback",
         "wgmesh_agent/runtime/supervisor.py:Supervisor.start add_done_callback",
         "wgmesh_agent/runtime/supervisor.py:Supervisor._keep call_later",
     ),

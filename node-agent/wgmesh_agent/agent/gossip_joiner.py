@@ -13,6 +13,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.model import Device, IPAddress
@@ -20,6 +21,7 @@ from wgmesh_agent.wireguard.model import Device, IPAddress
 log = structlog.get_logger()
 ANSWERS = border("gossip join", "what a member answers to our join by TCP")
 HANDSHAKE_SECONDS = 5.0
+HANDSHAKE_POLL = Backoff(first_seconds=0.02, longest_seconds=0.5)
 RECONNECT_SECONDS = 2.0
 MAX_CONCURRENT_JOINS = 3
 SCALE_ABOVE_MEMBERS = 8
@@ -78,14 +80,14 @@ class GossipJoiner:
 
     async def _wait_for_handshake(self, addresses: Sequence[IPAddress]) -> None:
         deadline = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
-        pause = 0.02
+        pause = HANDSHAKE_POLL.first_seconds
         while asyncio.get_running_loop().time() < deadline:
             trigger_handshakes(addresses)
             await asyncio.sleep(pause)
             device = await self._device()
             if any(peer.last_handshake for peer in device.peers.values()):
                 return
-            pause = min(0.5, pause * 2)
+            pause = HANDSHAKE_POLL.longer(pause)
         log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
 
     async def _join(self, bindings: Sequence[Binding]) -> bool:

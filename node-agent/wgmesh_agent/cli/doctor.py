@@ -17,13 +17,13 @@ from wgmesh_agent.cli.output import OUTPUT
 from wgmesh_agent.cli.units import printable
 from wgmesh_agent.settings import table
 from wgmesh_agent.settings.setting import Command
+from wgmesh_api.text import shortened
 
 if TYPE_CHECKING:
     from wgmesh_agent.diagnosis.finding import Finding
     from wgmesh_api.agent_pb2 import ExamineResult, MeshInfo
 
 _WIDTH = 110
-_NAMED = 5
 
 
 @click.pass_context
@@ -102,9 +102,8 @@ def _as_text(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
     if info is None or result is None:
         return [*lines, "Links were not looked at, as the agent does not say how they are."]
     looked = [link.nodeName for link in result.links]
-    names = ", ".join(looked[:_NAMED]) + (f" and {len(looked) - _NAMED} more" if len(looked) > _NAMED else "")
     count = f"{result.linkCount - result.badCount} of {result.linkCount} links of {info.nodeName} are up"
-    closely = f"; looked at closely: {names}" if looked else ""
+    closely = f"; looked at closely: {shortened(looked)}" if looked else ""
     return [*lines, f"{'' if found else 'All is well: '}{count}{closely}."]
 
 

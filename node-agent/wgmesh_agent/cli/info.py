@@ -19,13 +19,13 @@ from wgmesh_agent.cli.output import OUTPUT
 from wgmesh_agent.cli.units import UNKNOWN, ago, moment, printable, rtt, seconds_ago, size
 from wgmesh_agent.settings.build import client_settings
 from wgmesh_agent.settings.setting import Command
+from wgmesh_api.text import shortened
 
 if TYPE_CHECKING:
     from wgmesh_api.agent_pb2 import WaitResponse
     from wgmesh_api.agent_pb2_grpc import AgentStub
 
 _WATCH_SECONDS = 10
-MAX_NAMED = 5
 _STATUS_STYLES = {"alive": "green", "failed": "red", "leaving": "yellow", "left": "yellow"}
 
 
@@ -121,9 +121,8 @@ def _header(view: MeshView) -> list[str]:
             lines.append(f"Through {member.name}: {', '.join(member.routes)}")
     reduced = with_reduced_mtu(view)
     if reduced:
-        paths = ", ".join(f"{member.name} {member.path_mtu}" for member in reduced[:MAX_NAMED])
-        more = f" and {len(reduced) - MAX_NAMED} more" if len(reduced) > MAX_NAMED else ""
-        lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}{more}")
+        paths = shortened([f"{member.name} {member.path_mtu}" for member in reduced])
+        lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}")
     lines += _preshared(view)
     probed = [member.hearing for member in view.members if member.hearing is not None]
     if probed:
@@ -143,9 +142,8 @@ def _preshared(view: MeshView) -> list[str]:
     without = [member.name for member in others if not member.preshared_key]
     if not others or (not view.info.secretIds and len(without) == len(others)):
         return []
-    lacking = f"; without: {', '.join(without[:MAX_NAMED])}" if without else ""
-    more = f" and {len(without) - MAX_NAMED} more" if len(without) > MAX_NAMED else ""
-    return [f"{len(others) - len(without)} of {len(others)} tunnels use a pre-shared key{lacking}{more}"]
+    lacking = f"; without: {shortened(without)}" if without else ""
+    return [f"{len(others) - len(without)} of {len(others)} tunnels use a pre-shared key{lacking}"]
 
 
 def _row(member: MemberRow, now_unix: float) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from wgmesh_agent.mesh.probing.path_mtu import PathMTU
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import Device, Network
 from wgmesh_api.agent_pb2 import (
@@ -75,7 +76,7 @@ class AgentService(AgentServicer):
         self._examiner = examiner
         self._tls = tls
         self._leave = leave
-        self._rotating: set[asyncio.Task[RotateKeysResult]] = set()
+        self._rotating = TaskSet()
 
     async def Info(self, request: AgentEmpty, context: Context) -> MeshInfo:
         node, record, local = self._node, self._node.record, self._node.local
@@ -176,10 +177,7 @@ class AgentService(AgentServicer):
         if rotate is None:
             return RotateKeysResult(ok=False, message="this agent knows no such keys")
         # Who asked may go away; a rotation that has begun is brought to its end.
-        rotation = asyncio.create_task(_result(rotate()))
-        self._rotating.add(rotation)
-        rotation.add_done_callback(self._rotating.discard)
-        return await asyncio.shield(rotation)
+        return await self._rotating.outlive(_result(rotate()), "key rotation")
 
     async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
         return await self._examiner.collect(request.nodeName)

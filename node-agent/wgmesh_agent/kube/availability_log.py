@@ -6,6 +6,8 @@ import threading
 
 import structlog
 
+from wgmesh_agent.runtime.log_on_change import LogOnChange
+
 log = structlog.get_logger()
 
 
@@ -14,20 +16,19 @@ class AvailabilityLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers = True
+        self._fault = LogOnChange()
 
     def up(self) -> None:
         """A call was answered, with whatever status."""
-        if self._changes_to(answers=True):
+        with self._lock:
+            is_back = self._fault.is_over()
+        if is_back:
             log.warning("the API server answers again")
 
     def down(self, why: str) -> None:
         """A call was not."""
-        if self._changes_to(answers=False):
-            log.warning("the API server does not answer", why=why, next="going on with what is known")
-
-    def _changes_to(self, *, answers: bool) -> bool:
         with self._lock:
-            changed = self._answers != answers
-            self._answers = answers
-        return changed
+            # Which call it was, and how it failed, is no news.
+            is_new = self._fault.is_new("the API server does not answer")
+        if is_new:
+            log.warning("the API server does not answer", why=why, next="going on with what is known")

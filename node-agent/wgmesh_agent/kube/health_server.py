@@ -20,6 +20,7 @@ from wgmesh_agent.kube.metrics import MetricsSnapshot, build, metrics, rejected_
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.runtime.log_output import lost_lines
 
 log = structlog.get_logger()
@@ -70,7 +71,7 @@ class HealthServer:
         self._server: HTTPServer | None = None
         self._reading: asyncio.Task[Answer] | None = None
         self._read: tuple[float, Answer] | None = None
-        self._unserved = ""
+        self._fault = LogOnChange()
 
     @property
     def port(self) -> int:
@@ -79,7 +80,7 @@ class HealthServer:
 
     def problem(self) -> str:
         """Why health and metrics are not served; empty if they are."""
-        return self._unserved
+        return self._fault.why
 
     async def start(self) -> bool:
         """Listens, or logs who has the port: an agent without metrics keeps its tunnels. Whether it listens."""
@@ -92,15 +93,14 @@ class HealthServer:
         except OSError as error:
             self._say(await asyncio.to_thread(_sentence, self._wanted_port, error))
             return False
-        if self._unserved:
+        if self._fault.is_over():
             log.warning("health and metrics are served again", port=self._wanted_port)
-        self._server, self._unserved = server, ""
+        self._server = server
         self._last_beat = time.monotonic()
         return True
 
     def _say(self, why: str) -> None:
-        said, self._unserved = self._unserved, why
-        if why != said:
+        if self._fault.is_new(why):
             log.error(
                 "health and metrics are not served", port=self._wanted_port, why=why,
                 retry_seconds=self._retry_seconds, next="tunnels are kept",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +16,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
+from wgmesh_agent.runtime.backoff import Backoff, equal_jitter
+
 log = structlog.get_logger()
 PAGE_SIZE = 500
 WATCH_SECONDS = 240
 STEADY_SECONDS = 10.0
 """A watch that lasted so long worked: what breaks it is no sequel of what broke the one before."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+BACKOFF = Backoff(first_seconds=1.0, longest_seconds=30.0)
 MOST_LINE_BYTES = 16 * 1024 * 1024
 """An object in etcd has 1.5 MiB at most; no line of a watch has more than some of that."""
 
@@ -64,8 +65,7 @@ class BrokenWatch(Exception):
 
 def backoff_seconds(failures: int) -> float:
     """The pause after so many failures in a row: doubled each time up to 30 s, a random half of it left out."""
-    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+    return equal_jitter(BACKOFF.seconds(failures + 1))
 
 
 class ListWatch(Generic[T]):
@@ -144,7 +144,7 @@ class ListWatch(Generic[T]):
             began, before = time.monotonic(), version
             version = self._watch(version)
             # A server, or something before it, that ends watches at once is not asked again at once.
-            idle = 0 if version != before or time.monotonic() - began >= FIRST_PAUSE_SECONDS else idle + 1
+            idle = 0 if version != before or time.monotonic() - began >= BACKOFF.first_seconds else idle + 1
             if idle:
                 self._stopped.wait(self._pause(idle))
         if not self._stopped.is_set():

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.single_flight import SingleFlight
 
 log = structlog.get_logger()
 MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 15.0
@@ -37,9 +38,7 @@ class DebouncedWriter:
         self._collect = collect
         self._what = what
         self._calm = calm
-        self._lock = asyncio.Lock()
-        self._asked = 0
-        self._served = 0
+        self._flight = SingleFlight[None]()
 
     async def run(self) -> None:
         """Writes once at the start, then after every change; a full disk is logged and tried again."""
@@ -54,16 +53,12 @@ class DebouncedWriter:
 
     async def write_now(self) -> bool:
         """Writes what is so now; False if that failed. Callers that wait together share one write."""
-        self._asked += 1
-        ticket = self._asked
-        async with self._lock:
-            if self._served >= ticket:
-                return True
-            served = self._asked
-            try:
-                await asyncio.to_thread(await self._collect())
-            except OSError as error:
-                log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
-                return False
-            self._served = served
-            return True
+        try:
+            await self._flight.run(self._write)
+        except OSError as error:
+            log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
+            return False
+        return True
+
+    async def _write(self) -> None:
+        await asyncio.to_thread(await self._collect())

@@ -1,30 +1,31 @@
-"""What lasts is said once, again when it changes, and otherwise ever less often."""
+"""A fault that lasts is logged again, with backoff."""
 
 from __future__ import annotations
 
-FIRST_SECONDS, LONGEST_SECONDS = 120.0, 3600.0
+from wgmesh_agent.runtime.backoff import Backoff
+from wgmesh_agent.runtime.log_on_change import LogOnChange
+
+BACKOFF = Backoff(first_seconds=120.0, longest_seconds=3600.0)
 
 
 class Reminders:
-    """For one matter; `now` is monotonic seconds."""
+    """One matter; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._fault = LogOnChange()
         self._due = 0.0
-        self._pause = FIRST_SECONDS
+        self._pause = 0.0
 
     def is_due(self, why: str, now: float) -> bool:
-        """Whether to say this now: it is another reason than the last one, or that was said long ago."""
-        if why != self._said:
-            self._pause = FIRST_SECONDS
+        """Returns whether to log this now: the reason is new, or was logged long ago."""
+        if self._fault.is_new(why):
+            self._pause = 0.0
         elif now < self._due:
             return False
-        else:
-            self._pause = min(2 * self._pause, LONGEST_SECONDS)
-        self._said, self._due = why, now + self._pause
+        self._pause = BACKOFF.longer(self._pause)
+        self._due = now + self._pause
         return True
 
     def over(self) -> bool:
-        """The matter is settled: whether anything was said of it."""
-        was, self._said = self._said, ""
-        return bool(was)
+        """The matter is settled. Returns whether anything was logged of it."""
+        return self._fault.is_over()

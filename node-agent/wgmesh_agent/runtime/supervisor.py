@@ -14,9 +14,11 @@ from typing import Any
 
 import structlog
 
+from wgmesh_agent.runtime.backoff import Backoff, equal_jitter
+from wgmesh_agent.runtime.task_set import TaskSet
+
 log = structlog.get_logger()
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
 STABLE_SECONDS = 10.0
 """A component that has run for so long counts as up again, and its next failure has the first pause again."""
 
@@ -42,7 +44,7 @@ class Supervisor:
     def __init__(self, rng: random.Random | None = None) -> None:
         """`rng`: for the jitter of the pauses."""
         self._rng = rng or random.Random()  # noqa: S311
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = TaskSet()
         self._kept: set[str] = set()
         self._down: dict[str, str] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -57,11 +59,11 @@ class Supervisor:
             name: short and fixed; a label of metrics.
         """
         self._kept.add(name)
-        self._spawn(self._keep(run, name), name)
+        self._tasks.start(self._keep(run, name), name)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
         """Runs `work` once. A failure is logged and counted, and ends nothing else: the task returned has none."""
-        task = self._spawn(self._once(work, name), name)
+        task = self._tasks.start(self._once(work, name), name)
         # Cancelled before its first step, it would not have begun the work.
         task.add_done_callback(lambda _: work.close())
         return task
@@ -76,18 +78,9 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancels what still runs and waits for it."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
         if self.failed.done() and not self.failed.cancelled():
             self.failed.exception()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _once(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         try:
@@ -100,7 +93,7 @@ class Supervisor:
 
     async def _keep(self, run: Run, name: str) -> None:
         loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE_SECONDS
+        pause = BACKOFF.first_seconds
         while True:
             began = loop.time()
             stable = loop.call_later(STABLE_SECONDS, self._down.pop, name, None)
@@ -111,7 +104,7 @@ class Supervisor:
                 return
             except Exception as error:
                 if loop.time() - began >= STABLE_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
+                    pause = BACKOFF.first_seconds
                 self._down[name] = repr(error)
                 self.restarts[name] += 1
                 log.error(
@@ -126,8 +119,8 @@ class Supervisor:
                 return
             finally:
                 stable.cancel()
-            await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(equal_jitter(pause, self._rng))
+            pause = BACKOFF.longer(pause)
 
     def _fail(self, error: FatalError, name: str) -> None:
         # The agent's last words are one sentence about what it foresaw: here is the place, in case it did not.

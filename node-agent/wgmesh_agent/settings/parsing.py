@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -290,10 +290,3 @@ def _items(text: str) -> list[str]:
     if not all(items):
         raise ValueError(f'"{text}" has an empty item')
     return items
-
-
-def is_host_address(value: IPAddress, network: IPv4Network | IPv6Network) -> bool:
-    """Whether a node may have `value` in `network`: inside, neither its first nor its broadcast address."""
-    if value.version != network.version or value not in network or value == network.network_address:
-        return False
-    return network.version == 6 or value != network.broadcast_address

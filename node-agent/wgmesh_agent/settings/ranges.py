@@ -8,8 +8,8 @@ from ipaddress import IPv6Network
 from wgmesh_agent.settings import bootstrap_table
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import IPAddress, IPNetwork
-from wgmesh_agent.settings.parsing import is_host_address
 from wgmesh_agent.settings.resolve import Resolved
+from wgmesh_api.addresses import is_usable_host
 
 # 10.232.1.1 in 10.232.0.0/16, the original's choice, and the same place in other ranges that have it
 _USUAL_OFFSET = 257
@@ -30,7 +30,7 @@ def mesh_addresses(resolved: Resolved, cidrs: Sequence[IPNetwork]) -> tuple[IPAd
             raise SettingsError(
                 f"{label}: {given[address.version]} and {address} are of one IP version, one is allowed"
             )
-        if not any(is_host_address(address, network) for network in cidrs):
+        if not any(is_usable_host(address, network) for network in cidrs):
             raise SettingsError(f"{label}: {address} is not an address a node can have in {_listed(cidrs)}")
         given[address.version] = address
     return tuple(given.get(network.version) or default_mesh_address(network) for network in cidrs)

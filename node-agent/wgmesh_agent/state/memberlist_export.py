@@ -10,14 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict
-
-from wgmesh_agent.runtime.atomic_file import write_atomically
 
 SERVICE_PREFIX = "svc:"
 _RESERVED_PREFIX = "_"
-_FILE_MODE = 0o640
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +63,6 @@ def render(members: Iterable[MemberRecord], last_update: int) -> bytes:
         "lastUpdate": last_update,
     }
     return json.dumps(document, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
-
-
-def write(path: Path, members: Iterable[MemberRecord], last_update: int) -> None:
-    """Put the rendered members in place of `path`, whole at any moment, readable by owner and group.
-
-    Raises OSError; the old file is then still there.
-    """
-    write_atomically(path, render(members, last_update), mode=_FILE_MODE)
 
 
 def parse_service(value: str) -> tuple[int, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""AllowedIPs never overlap: a range belongs to one peer, and a peer that claims another's is refused."""
+"""Allowed IPs that never overlap: WireGuard gives a range to one peer, the last that names it."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -6,36 +6,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Generic, TypeVar
 
-from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import DesiredPeer, Network
+from wgmesh_agent.wireguard.model import Network
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """`peer` claimed `claimed`, which overlaps `held`, and that belongs to `holder` (None: to this node
-    itself).
-    """
-
-    peer: PublicKey
-    claimed: Network
-    held: Network
-    holder: PublicKey | None
-
-    def __str__(self) -> str:
-        owner = "this node" if self.holder is None else f"peer {self.holder}"
-        return f"peer {self.peer} claims {self.claimed}, but {self.held} belongs to {owner}"
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """Peers to program, in the given order, and why the others are refused: one overlap refuses the whole
-    peer.
-    """
-
-    accepted: tuple[DesiredPeer, ...]
-    refusals: tuple[Refusal, ...]
 
 
 @dataclass(slots=True)
@@ -66,39 +39,9 @@ class AllowedIPIndex(Generic[T]):
         self.owners.insert(at, (network, owner))
 
 
-def check(peers: Iterable[DesiredPeer], *, own: Iterable[Network] = ()) -> Checked:
-    """Refuses what overlaps: earlier peers win, so give those bound by roster or admission record first.
-
-    `own` are this node's addresses, which no peer may claim. A peer named a second time is refused by the
-    ranges of its first entry, or dropped if it has none. About 5 µs a range.
-    """
-    held: dict[int, AllowedIPIndex[PublicKey | None]] = {4: AllowedIPIndex(), 6: AllowedIPIndex()}
-    for network in merged(own):
-        held[network.version].add(network, None)
-    accepted: dict[PublicKey, DesiredPeer] = {}
-    refusals: list[Refusal] = []
-    for peer in peers:
-        clashes = [
-            Refusal(peer.public_key, one, *found)
-            for one in _ordered(peer.allowed_ips)
-            if (found := held[one.version].overlapping(one)) is not None
-        ]
-        if clashes:
-            refusals.extend(clashes)
-        elif peer.public_key not in accepted:
-            accepted[peer.public_key] = peer
-            for network in merged(peer.allowed_ips):
-                held[network.version].add(network, peer.public_key)
-    return Checked(tuple(accepted.values()), tuple(refusals))
-
-
 def _bounds(network: Network) -> tuple[int, int]:
     first = int(network.network_address)
     return first, first + (1 << network.max_prefixlen - network.prefixlen) - 1
-
-
-def _ordered(networks: Iterable[Network]) -> list[Network]:
-    return sorted(networks, key=lambda one: (one.version, int(one.network_address), one.prefixlen))
 
 
 def merged(networks: Iterable[Network]) -> list[Network]:

@@ -1,9 +1,9 @@
 """Which of a peer's endpoint candidates to use, and when to try another."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv6Address
 
-from wgmesh_agent.wireguard.model import Address, Endpoint, Network, Peer
+from wgmesh_agent.wireguard.model import Address, Endpoint, Peer
 
 STALE_AFTER_SECONDS = 180.0
 """A session is rejected after this long (WireGuard paper section 6.1, REJECT_AFTER_TIME): without a
@@ -14,14 +14,6 @@ DWELL_SECONDS = 6.0
 """How long a candidate just written is given before the next one: WireGuard tries again after 5 s and up to
 a third of a second (REKEY_TIMEOUT), so each gets one handshake attempt at least.
 """
-
-
-def outside(candidates: Iterable[Endpoint], ranges: Sequence[Network]) -> tuple[Endpoint, ...]:
-    """The candidates that do not lie in one of `ranges`, in order and once each: a tunnel must not run in
-    itself.
-    """
-    kept = dict.fromkeys(candidates)
-    return tuple(one for one in kept if not any(one.address in network for network in ranges))
 
 
 def elsewhere(candidates: Sequence[Endpoint], here: Collection[Address]) -> tuple[Endpoint, ...]:

@@ -148,8 +148,7 @@ class DesiredPeer:
 class DesiredDevice:
     """What the interface should be; `listen_port` 0 leaves the port as it is.
 
-    Peers are distinct and no range stands at two of them (`overlap.check` sees to that); `ValueError`
-    otherwise.
+    Peers are distinct and no range stands at two of them; `ValueError` otherwise.
     """
 
     private_key: PrivateKey

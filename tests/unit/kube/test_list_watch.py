@@ -12,8 +12,7 @@ from tests.unit.kube.harness import eventually
 
 from wgmesh_agent.kube.api_client import ApiError
 from wgmesh_agent.kube.list_watch import (
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
+    BACKOFF,
     Freshness,
     ListWatch,
     Object,
@@ -214,7 +213,7 @@ async def test_a_server_that_ends_watches_at_once_is_asked_ever_less_often(groun
 
 def test_pauses_double_up_to_half_a_minute_and_differ() -> None:
     for failures in range(40):
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**failures)
+        longest = min(BACKOFF.longest_seconds, BACKOFF.first_seconds * 2**failures)
         pauses = {backoff_seconds(failures) for _ in range(20)}
         assert len(pauses) > 1
         assert all(longest / 2 <= pause <= longest for pause in pauses)

@@ -26,10 +26,10 @@ from wgmesh_agent.settings.model import (
     JoinSettings,
     ServerTLS,
 )
-from wgmesh_agent.settings.parsing import is_host_address
 from wgmesh_agent.settings.ranges import default_mesh_address
 from wgmesh_agent.settings.resolve import resolve
 from wgmesh_agent.settings.setting import Command
+from wgmesh_api.addresses import is_usable_host
 
 DEV = {"dev": "true"}
 JOIN_DEV = {**DEV, "name": "blue", "bootstrap-addr": "10.0.0.1:5000"}
@@ -142,7 +142,7 @@ class TestAddresses:
     @given(st.integers(0, 2**32 - 1), st.integers(1, 30))
     def test_the_default_address_is_always_one_a_node_can_have(self, base: int, prefix: int) -> None:
         network = ip_network((base, prefix), strict=False)
-        assert is_host_address(default_mesh_address(network), network)
+        assert is_usable_host(default_mesh_address(network), network)
 
     def test_each_range_of_a_dual_stack_mesh_has_an_address(self) -> None:
         settings = bootstrap({**DEV, "cidr": "10.232.0.0/16,fd00::/64", "ip": "fd00::7"})

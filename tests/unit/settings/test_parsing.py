@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from wgmesh_agent.settings import parsing
 from wgmesh_agent.settings.model import BackendChoice, HostPort, ListenAddress
 from wgmesh_agent.settings.table import SETTINGS
+from wgmesh_api.addresses import is_usable_host
 
 BOOTSTRAPS = parsing.host_ports(5000)
 
@@ -204,8 +205,8 @@ def test_any_text_is_either_read_or_refused(setting: object, text: str) -> None:
 
 def test_the_first_and_the_last_address_of_an_ipv4_range_are_nobodys() -> None:
     network = ip_network("10.0.0.0/24")
-    assert parsing.is_host_address(ip_address("10.0.0.254"), network)
-    assert not parsing.is_host_address(ip_address("10.0.0.0"), network)
-    assert not parsing.is_host_address(ip_address("10.0.0.255"), network)
-    assert not parsing.is_host_address(ip_address("10.0.1.1"), network)
-    assert not parsing.is_host_address(ip_address("fd00::1"), network)
+    assert is_usable_host(ip_address("10.0.0.254"), network)
+    assert not is_usable_host(ip_address("10.0.0.0"), network)
+    assert not is_usable_host(ip_address("10.0.0.255"), network)
+    assert not is_usable_host(ip_address("10.0.1.1"), network)
+    assert not is_usable_host(ip_address("fd00::1"), network)

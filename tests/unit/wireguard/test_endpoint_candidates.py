@@ -1,11 +1,11 @@
 """`wgmesh_agent.wireguard.endpoint_candidates`."""
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
 
-from wgmesh_agent.wireguard.endpoint_candidates import elsewhere, is_stale, next_candidate, outside
+from wgmesh_agent.wireguard.endpoint_candidates import elsewhere, is_stale, next_candidate
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
 
@@ -65,13 +65,6 @@ def test_an_endpoint_is_stale_after_180_seconds_without_a_handshake_and_a_try(
         endpoint_written=0.0 if written_ago is None else NOW - written_ago,
     )
     assert is_stale(peer, NOW) is stale
-
-
-def test_candidates_inside_the_mesh_are_left_out_and_the_rest_keep_their_order() -> None:
-    inside = Endpoint(ip_address("10.232.1.1"), 51820)
-    ranges = [ip_network("10.232.0.0/16"), ip_network("fd32::/64")]
-    six = Endpoint(ip_address("fd32::5"), 51820)
-    assert outside([B, inside, A, six, B], ranges) == (B, A)
 
 
 def test_an_address_of_this_machine_s_own_is_no_way_to_another() -> None:

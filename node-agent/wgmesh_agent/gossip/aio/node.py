@@ -11,11 +11,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from inspect import isawaitable
 from ipaddress import ip_address
-from typing import Any
 
 import structlog
 
@@ -43,6 +42,7 @@ from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.caches import forgotten_between_bursts
+from wgmesh_agent.runtime.task_set import TaskSet
 
 _log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class GossipNode:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
         self._links = StreamTransport(self._core, config, clock, self._flush)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet(_work_failed)
         self._joins: dict[Endpoint, list[asyncio.Future[str | None]]] = {}
         self._queries: dict[int, asyncio.Future[None]] = {}
         self._left: asyncio.Future[None] | None = None
@@ -151,10 +151,7 @@ class GossipNode:
         if self._server is not None:
             self._server.close()
         self._links.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
         if self._server is not None:
             await self._server.wait_closed()
         for joins in self._joins.values():
@@ -313,7 +310,7 @@ class GossipNode:
     def _act(self, action: StreamAction) -> None:
         match action:
             case OpenStream():
-                self._spawn(self._links.open(action), action.endpoint)
+                self._tasks.start(self._links.open(action), str(action.endpoint))
             case WriteStream(stream_id, payload):
                 self._links.end(stream_id, payload)
             case CloseStream(stream_id):
@@ -355,7 +352,7 @@ class GossipNode:
                     _resolve(self._left, None)
             case QueryReceived():
                 if notification.name in self._handlers:
-                    self._spawn(self._answer(notification), notification.source_member)
+                    self._tasks.start(self._answer(notification), notification.source_member or "")
             case _:
                 self.events.put(notification)
 
@@ -375,17 +372,14 @@ class GossipNode:
             self.counters.refuse("query: our answer could not be sent")
             QUERIES.reject("unanswered", query.source_member, str(error))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], with_whom: object) -> None:
-        task = asyncio.ensure_future(_fenced(work, with_whom))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Cancelled before its first step, it would not have begun the work.
-        task.add_done_callback(lambda _: work.close())
 
-
-async def _fenced(work: Awaitable[None], with_whom: object) -> None:
-    with WORK.fence(with_whom):
-        await work
+def _work_failed(with_whom: str, error: Exception) -> None:
+    try:
+        with WORK.fence(with_whom):
+            raise error
+    finally:
+        # Its traceback holds this frame: they would wait for the collector of cycles.
+        del error
 
 
 def _resolve(future: asyncio.Future[str | None] | asyncio.Future[None], value: str | None) -> None:

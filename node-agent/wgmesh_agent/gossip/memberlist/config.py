@@ -6,7 +6,7 @@ The formulas stand here beside the numbers they use.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wgmesh_agent.gossip.wire.endpoint import IPAddress
@@ -68,21 +68,17 @@ LOCAL = Profile("local", 1.0, 0.2, 1, 0.1, 3, 15.0, 15.0, 3, 2, 1.0)
 PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (LAN, WAN, LOCAL)}
 
 
-def _keep_none(_name: str) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class SerfConfig:
     """Settings of one member.
 
     `address` is both bound and advertised. `label` is 0..255 bytes and the same in the whole cluster.
     `reconnect_interval_seconds` is the time between two attempts to reach a failed member (serf: 30 s).
-    A failed member is forgotten after `reconnect_timeout_seconds`, unless `keep_failed(name)` says
-    otherwise; one that left after `tombstone_timeout_seconds`. Sizes are in bytes. The `max_` fields bound
-    what peers can make this node hold; `max_strangers` counts members that nobody vouches for. What is passed on may be
-    twice as many messages as there are members, within `min_queue_depth` and `max_queue_depth` (serf: MinQueueDepth,
-    MaxQueueDepth), and each of serf's three queues takes `max_queue_bytes`: what it can send in two minutes or so.
+    A failed member is forgotten after `reconnect_timeout_seconds`, one that left after `tombstone_timeout_seconds`.
+    Sizes are in bytes. The `max_` fields bound what peers can make this node hold; `max_strangers` counts members that
+    nobody vouches for. What is passed on may be twice as many messages as there are members, within `min_queue_depth`
+    and `max_queue_depth` (serf: MinQueueDepth, MaxQueueDepth), and each of serf's three queues takes `max_queue_bytes`:
+    what it can send in two minutes or so.
     """
 
     node_name: str
@@ -98,7 +94,6 @@ class SerfConfig:
     recent_intent_seconds: float = 300.0
     broadcast_timeout_seconds: float = 5.0
     leave_propagate_seconds: float = 1.0
-    keep_failed: Callable[[str], bool] = _keep_none
     user_event_bytes: int = 512
     query_bytes: int = 1024
     query_response_bytes: int = 1024

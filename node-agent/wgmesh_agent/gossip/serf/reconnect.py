@@ -68,8 +68,7 @@ class Reconnector:
             (members.left, config.tombstone_timeout_seconds),
         ):
             for name in _expired(gone, now - lifetime):
-                if gone is members.left or not config.keep_failed(name):
-                    members.erase(name)
+                members.erase(name)
         members.expire_leaving(now)
         if members.failed or members.left or members.leaving:
             self._reaping = self._timers.at(now + config.reap_interval_seconds, self._reap)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from wgmesh_agent.linux import rtnetlink, wireguard_interface
 from wgmesh_agent.linux.backends.wireguard_go import PROGRAM, WireGuardGo
 from wgmesh_agent.linux.netlink_thread import NetlinkThread
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.wireguard.backend import BackendKind, OpenResult
 from wgmesh_agent.wireguard.diff import Change
 from wgmesh_agent.wireguard.errors import BackEndError, ForeignInterfaceError, InterfaceGoneError, UapiError
@@ -18,11 +19,8 @@ from wgmesh_agent.wireguard.model import Device, InterfaceSpec, check_interface_
 from wgmesh_agent.wireguard.patch import endpoint_write_times
 from wgmesh_agent.wireguard.uapi import GET, decode_get, decode_set_reply, encode_set, fingerprint
 
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 30.0
-"""Before a process that died is started anew; the pause doubles with each failure and each death within a
-minute.
-"""
+BACKOFF = Backoff(first_seconds=0.1, longest_seconds=30.0)
+"""Before a process that exited is started again: at once, then longer with each failure or exit within a minute."""
 END_SECONDS = 2.0
 _STEADY_SECONDS = 60.0
 
@@ -197,7 +195,7 @@ class UserspaceBackend:
                 pause = 0.0
             while True:
                 await asyncio.sleep(pause)
-                pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+                pause = BACKOFF.longer(pause)
                 if await self._set_up_again():
                     break
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Address, Device
 
-FIRST_PAUSE_SECONDS = 0.6
+BACKOFF = Backoff(first_seconds=0.6)
 MAX_ATTEMPTS = 5
 
 
@@ -40,7 +41,8 @@ class HandshakeRetry:
         """These peers were made at `now` (monotonic seconds), for the first time or anew."""
         for key in keys:
             if self._own < key and key not in self._waits:
-                self._waits[key] = _Wait(now + FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, MAX_ATTEMPTS)
+                pause = BACKOFF.first_seconds
+                self._waits[key] = _Wait(now + pause, pause, MAX_ATTEMPTS)
 
     def silent(self) -> frozenset[PublicKey]:
         """Peers without a handshake, as far as `leave_from` was told of them."""
@@ -62,8 +64,9 @@ class HandshakeRetry:
         }
         for key in changed:
             is_first = self._own < key
-            deadline = now if is_first else now + FIRST_PAUSE_SECONDS
-            self._waits[key] = _Wait(deadline, FIRST_PAUSE_SECONDS, MAX_ATTEMPTS if is_first else 1)
+            pause = BACKOFF.first_seconds
+            deadline = now if is_first else now + pause
+            self._waits[key] = _Wait(deadline, pause, MAX_ATTEMPTS if is_first else 1)
         self._sources.update({key: sources[key] for key in sources if key in self._sources})
         return bool(changed)
 
@@ -87,6 +90,6 @@ class HandshakeRetry:
                 del self._waits[key]
             elif wait.attempts_left and wait.deadline <= now:
                 due.add(key)
-                pause = 2 * wait.pause
+                pause = BACKOFF.longer(wait.pause)
                 self._waits[key] = _Wait(now + pause, pause, wait.attempts_left - 1)
         return frozenset(due)

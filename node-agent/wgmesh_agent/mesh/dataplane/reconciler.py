@@ -22,6 +22,7 @@ from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.reminders import Reminders
+from wgmesh_agent.runtime.single_flight import SingleFlight
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
 from wgmesh_agent.wireguard.diff import Change, RemovePeer, SetPeer, diff, superseded_removals
 from wgmesh_agent.wireguard.errors import BackEndError, number_of
@@ -93,8 +94,10 @@ class Reconciler:
         self._seen = seen
         self._wanted = requested
         self._lock = asyncio.Lock()
-        self._asked = 0
-        self._served = 0
+        self._passes = SingleFlight[Device](self._lock)
+        self._to_trigger: list[PublicKey] = []
+        self._to_trigger_all = False
+        """Handshakes that the last pass calls for."""
         self._device: Device | None = None
         self._looked: tuple[float, Device] | None = None
         self._opened: InterfaceSpec | None = None
@@ -203,7 +206,9 @@ class Reconciler:
             BackEndError: the interface could not be read or changed; the next pass starts from what is there.
         """
         try:
-            return await self._reconcile(check_interface=check_interface)
+            device = await self._passes.run(lambda: self._reconcile(check_interface=check_interface))
+            await self._trigger_due()
+            return device
         except BackEndError as error:
             if number_of(error) != errno.EADDRINUSE:
                 raise
@@ -213,59 +218,60 @@ class Reconciler:
             raise BackEndError(str(fault.strerror)) from error
 
     async def _reconcile(self, *, check_interface: bool) -> Device:
-        self._asked += 1
-        ticket = self._asked
-        async with self._lock:
-            if self._served >= ticket and self._device is not None:
-                return self._device
-            served, self._looked = self._asked, None
-            self._follow_key()
-            spec = self._spec()
-            found_changed: list[str] = []
-            self._checked = check_interface or self._check_wanted or spec != self._opened
-            if self._checked:
-                self._check_wanted = False
-                differed = (await self._backend.open(spec)).differed
-                found_changed += differed if spec == self._opened else ()
-                self._opened = spec
-            held = await self._backend.read()
-            if self._left is not None:
-                found_changed += changed_by_others(self._left, held)
-            # What an error leaves half done is nobody else's doing.
-            self._left = self._left_fingerprint = None
-            self._repairs.note(found_changed, time.monotonic())
-            self._seen(held)
-            found = self._ages.update(held, time.time(), boot_clock.seconds())
-            # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
-            desired = await asyncio.to_thread(self._desired, list(self._ledger), self._routes())
-            desired = self._shape(desired, found, time.time())
-            actual = await self._recreate_silent_peers(found, desired)
-            changes = await asyncio.to_thread(self._diff, desired, actual, time.time())
-            changes = tuple(_keep_working_endpoint(change, found) for change in changes)
-            changes = self._defer_removals(changes, actual)
-            if self._source_lost:
-                changes = (*changes, *rewrite_endpoints(actual))
-            created = [
-                change.public_key for change in changes if isinstance(change, SetPeer) and change.create
-            ]
-            late = superseded_removals(changes, actual)
-            await self._backend.apply([change for change in changes if change not in late])
-            if late:
-                await self._trigger(created)
-                await asyncio.sleep(DRAIN_SECONDS)
-                await self._backend.apply(late)
-            device = await self._backend.read() if changes else actual
-            self._device, self._left, self._served = device, device, served
-            self.first_handshakes.peer_created(created, time.monotonic())
-        if self._source_lost:
+        self._looked = None
+        self._follow_key()
+        spec = self._spec()
+        found_changed: list[str] = []
+        self._checked = check_interface or self._check_wanted or spec != self._opened
+        if self._checked:
+            self._check_wanted = False
+            differed = (await self._backend.open(spec)).differed
+            found_changed += differed if spec == self._opened else ()
+            self._opened = spec
+        held = await self._backend.read()
+        if self._left is not None:
+            found_changed += changed_by_others(self._left, held)
+        # What an error leaves half done is nobody else's doing.
+        self._left = self._left_fingerprint = None
+        self._repairs.note(found_changed, time.monotonic())
+        self._seen(held)
+        found = self._ages.update(held, time.time(), boot_clock.seconds())
+        # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
+        desired = await asyncio.to_thread(self._desired, list(self._ledger), self._routes())
+        desired = self._shape(desired, found, time.time())
+        actual = await self._recreate_silent_peers(found, desired)
+        changes = await asyncio.to_thread(self._diff, desired, actual, time.time())
+        changes = tuple(_keep_working_endpoint(change, found) for change in changes)
+        changes = self._defer_removals(changes, actual)
+        rewrites = self._source_lost
+        if rewrites:
+            changes = (*changes, *rewrite_endpoints(actual))
+        created = [change.public_key for change in changes if isinstance(change, SetPeer) and change.create]
+        late = superseded_removals(changes, actual)
+        await self._backend.apply([change for change in changes if change not in late])
+        if late:
+            await self._trigger(created)
+            await asyncio.sleep(DRAIN_SECONDS)
+            await self._backend.apply(late)
+        device = await self._backend.read() if changes else actual
+        self._device, self._left = device, device
+        self._to_trigger, self._to_trigger_all = created, rewrites
+        if rewrites:
             self._source_lost = False
-            await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in self._ledger])
+        self.first_handshakes.peer_created(created, time.monotonic())
         if changes:
             log.debug("programmed", changes=len(changes), new_peers=len(created))
+        return device
+
+    async def _trigger_due(self) -> None:
+        """Triggers what the last pass calls for, without the lock: thousands of peers take long."""
+        created, self._to_trigger = self._to_trigger, []
+        to_all, self._to_trigger_all = self._to_trigger_all, False
+        if to_all:
+            await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in self._ledger])
         if created:
             self.first_handshakes.leave_from(await self._sources(created))
-        await self._trigger(created)
-        return device
+            await self._trigger(created)
 
     def _follow_key(self) -> None:
         public = self._local.private_key.public()

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.wireguard.model import Device
+from wgmesh_api.text import shortened
 
 log = structlog.get_logger()
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 AGAIN_SECONDS = 30.0
 """What was put right is undone if it is found again within so long, and the pause before that repair."""
 OFTEN, MANY = 3, 5
@@ -52,7 +54,7 @@ class Repairs:
             before = self._found.get(one)
             self._found[one] = _Undone(before.times + 1 if before else 1, now)
         most = max(self._found[one].times for one in what)
-        self._pause = min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2 ** min(max(0, most - OFTEN), 10))
+        self._pause = BACKOFF.seconds(max(1, most - OFTEN + 1))
         self._last = now
         if most < MANY:
             log.warning(
@@ -82,8 +84,7 @@ class Repairs:
 
 
 def _words(what: Sequence[str]) -> str:
-    more = [f"and {len(what) - _SHOWN} more"] if len(what) > _SHOWN else []
-    return "; ".join([*what[:_SHOWN], *more])
+    return shortened(what, _SHOWN, separator="; ")
 
 
 def changed_by_others(before: Device, now: Device) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.endpoint_candidates import (
     DWELL_SECONDS,
@@ -20,7 +21,7 @@ from wgmesh_agent.wireguard.model import Endpoint, Peer
 MOVE_GRACE_SECONDS = 2.0
 """How long a member that says it has moved may take to be heard on the path it had."""
 FIRST_QUERY_AFTER_SECONDS = 1.5
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(first_seconds=2.0, longest_seconds=60.0)
 MAX_OBSERVED = 4
 MAX_CONCURRENT_QUERIES = 8
 BROADCAST_QUERY_BELOW_MEMBERS = 16
@@ -86,8 +87,8 @@ class CandidateSelector:
                 entry.due = now + FIRST_QUERY_AFTER_SECONDS
             elif entry.due <= now and len(ask) + len(ask_widely) < MAX_CONCURRENT_QUERIES:
                 entry.asked += 1
-                pause = min(LONGEST_PAUSE_SECONDS, 2.0**entry.asked) * (longer if entry.asked > 1 else 1.0)
-                entry.due = now + pause * self._rng.uniform(0.75, 1.25)
+                pause = BACKOFF.seconds(entry.asked) * (longer if entry.asked > 1 else 1.0)
+                entry.due = now + jittered(pause, self._rng)
                 is_first = entry.asked == 2 and not is_small
                 (probe if entry.asked == 1 else ask if is_first else ask_widely).append(key)
         return DueQueries(tuple(probe), tuple(ask), tuple(ask_widely))

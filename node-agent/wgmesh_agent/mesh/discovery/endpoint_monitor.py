@@ -13,7 +13,7 @@ from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.nat_detection import ObservedEndpoint, detect_nat
 from wgmesh_agent.mesh.membership.local_node import LocalNode, TagsTooLarge
-from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.scaling import interval_scale
@@ -29,10 +29,10 @@ PREVIOUS_LOCAL_ADDRESS_SECONDS = 3600.0
 """An address that was this machine's own is no translator's."""
 PREVIOUS_NAT_ADDRESS_SECONDS = 20.0
 MAX_PREVIOUS_ADDRESSES = 16
-FIRST_PAUSE_SECONDS = 0.25
 CONFIRM_AFTER_SECONDS = 3.0
 """After news, others are asked twice: what they answer first may be from before they heard from the new address."""
 NAT_RECHECK_SECONDS = 60.0
+UNANSWERED = Backoff(first_seconds=0.5, longest_seconds=NAT_RECHECK_SECONDS)
 RECHECK_SECONDS = 300.0
 
 
@@ -125,10 +125,7 @@ class EndpointMonitor:
 
     def _pause(self, behind_nat: bool | None, unanswered: int) -> float:
         if behind_nat is None:
-            return (
-                min(NAT_RECHECK_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(unanswered, 10))
-                * self._interval_scale()
-            )
+            return UNANSWERED.seconds(unanswered) * self._interval_scale()
         return (NAT_RECHECK_SECONDS if behind_nat else RECHECK_SECONDS) * self._interval_scale()
 
     def _interval_scale(self) -> float:

@@ -29,6 +29,7 @@ from wgmesh_agent.mesh.probing.alive_links import alive_links
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -186,8 +187,7 @@ class EndpointDiscovery:
 
     async def run(self, changes: Signal) -> None:
         """Until it is cancelled."""
-        asking: set[asyncio.Task[None]] = set()
-        try:
+        async with TaskSet() as queries:
             while True:
                 generation = changes.generation
                 now = time.monotonic()
@@ -195,9 +195,7 @@ class EndpointDiscovery:
                 due = self._seeking.due(self._unreachable_peers(now), now)
                 self._probe(due.probe)
                 for key in (*due.ask, *due.ask_widely):
-                    task = asyncio.create_task(self._query(key, widely=key in due.ask_widely))
-                    asking.add(task)
-                    task.add_done_callback(asking.discard)
+                    queries.start(self._query(key, widely=key in due.ask_widely), "endpoint query")
                 fresh = any(
                     now - since < FAST_RETRY_SECONDS and self._has_alternatives(key)
                     for key, since in self._troubled.items()
@@ -214,9 +212,6 @@ class EndpointDiscovery:
                     continue
                 # Many changes at once are one: in a large mesh a look takes its time.
                 await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_PER_SECOND))
-        finally:
-            for task in asking:
-                task.cancel()
 
     def _update(self) -> bool:
         moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from wgmesh_agent.mesh.membership.ledger import usable_host
 from wgmesh_agent.wireguard.model import IPAddress
+from wgmesh_api.addresses import is_usable_host
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -86,5 +86,5 @@ class AddressAllocator:
         for step in range(size):
             offset = (start + step) % size
             address = type(network.network_address)(base + offset)
-            if usable_host(address, network) and not taken(address):
+            if is_usable_host(address, network) and not taken(address):
                 yield offset, address

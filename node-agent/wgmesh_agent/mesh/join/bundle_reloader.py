@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
@@ -20,15 +18,13 @@ from wgmesh_agent.mesh.join.bundle import (
     read_bundle,
     tls_files_of,
 )
+from wgmesh_agent.runtime.file_watch import FileWatch, is_accessible_to_others
 from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import Bundle, HostPort
 
 log = structlog.get_logger()
 POLL_INTERVAL_SECONDS = 5.0
 REMIND_SECONDS = 24 * 3600.0
-OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
-
-Signature = tuple[int, int, int]
 
 
 class BundleReloader:
@@ -45,7 +41,7 @@ class BundleReloader:
         self.credentials = credentials_of(bundle)
         self._clock = clock
         self._now = now
-        self._seen = _signature(bundle.path)
+        self._file = FileWatch(bundle.path)
         self._reminded_at: float | None = None
 
     def beside(self, session: Session) -> Iterable[tuple[str, Run]]:
@@ -57,7 +53,7 @@ class BundleReloader:
 
     async def run(self) -> None:
         """Looks every few seconds until it is cancelled."""
-        if _others_may_read(self.bundle.path):
+        if is_accessible_to_others(self.bundle.path):
             log.warning(
                 "others may read the bundle, and the private key in it",
                 file=str(self.bundle.path),
@@ -69,12 +65,9 @@ class BundleReloader:
 
     async def poll(self) -> None:
         """Takes the bundle up anew if its file changed; once a day says that it ends soon."""
-        signature = _signature(self.bundle.path)
-        if signature != self._seen:
-            self._seen = signature
-            # Without the file the one in memory is as good as before.
-            if signature is not None:
-                await self._reload()
+        # Without the file the one in memory is as good as before.
+        if self._file.has_changed():
+            await self._reload()
         self._warn_before_expiry()
 
     async def _reload(self) -> None:
@@ -104,19 +97,3 @@ class BundleReloader:
         days = round((end - moment).total_seconds() / 86400, 1)
         what = "certificate ends soon" if moment < end else "certificate has ended"
         log.warning(what, file=str(self.bundle.path), end=end.isoformat(), days=days, next=FETCH)
-
-
-def _signature(path: Path) -> Signature | None:
-    """What changes when the file does; None if there is no ordinary file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
-
-
-def _others_may_read(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & OTHERS_MAY)
-    except OSError:
-        return False

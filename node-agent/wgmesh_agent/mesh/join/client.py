@@ -19,11 +19,11 @@ from wgmesh_agent.mesh.join.key_replacement_proof import make_proof
 from wgmesh_agent.mesh.join.tokens import sign
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, InvalidAdmission
 from wgmesh_agent.mesh.membership.claims import Claim
-from wgmesh_agent.mesh.membership.ledger import usable_host
 from wgmesh_agent.mesh.membership.names import default_node_name
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, admission_from, claim_from_peer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
+from wgmesh_api.addresses import is_usable_host
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, HandshakeResponse, JoinRequest, JoinResponse
 from wgmesh_api.meshservice_pb2_grpc import MeshStub
 from wgmesh_api.names import is_node_name
@@ -257,7 +257,7 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
         (not 0 < port < 65536, f"the gossip port {port}"),
         (not is_node_name(node), f"the node name {node!r:.80}"),
         (
-            not all(any(usable_host(a, n) for n in ranges) for a in addresses),
+            not all(any(is_usable_host(a, n) for n in ranges) for a in addresses),
             "an address outside the mesh's ranges",
         ),
     )

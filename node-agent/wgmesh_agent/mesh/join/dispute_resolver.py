@@ -18,13 +18,12 @@ import structlog
 from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 
 log = structlog.get_logger()
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 INTERVAL_SECONDS = 15.0
 CROWDED_PAUSE_SECONDS = 2.0
 """Between requests while gossip names more strangers than can be asked about: newcomers among them wait for this."""
@@ -62,15 +61,15 @@ class DisputeResolver:
 
     async def run(self, changes: Signal) -> None:
         """Looks after every change, and every 15 s."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = BACKOFF.first_seconds
         while True:
             generation = changes.generation
             if self._is_crowded() or self._has_lost_bootstrap() or await self._disputed():
-                pause = FIRST_PAUSE_SECONDS if await self.resolve() else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+                pause = BACKOFF.first_seconds if await self.resolve() else BACKOFF.longer(pause)
                 if self._is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
             else:
-                pause = FIRST_PAUSE_SECONDS
+                pause = BACKOFF.first_seconds
             await changes.wait_after(generation, INTERVAL_SECONDS)
             await asyncio.sleep(jittered(pause))
 

@@ -19,14 +19,13 @@ from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachab
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile
-from wgmesh_agent.runtime.backoff import jittered
+from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 log = structlog.get_logger()
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 15.0
+BACKOFF = Backoff(first_seconds=0.5, longest_seconds=15.0)
 KNOCK_SECONDS = 1.0
 """Between two looks whether a bootstrap node takes connections at all, and for how long each may take."""
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
@@ -81,7 +80,7 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
     """
     answers: dict[HostPort, str] = {}
     waiting = list(door.bootstraps)
-    pause = FIRST_PAUSE_SECONDS
+    pause = BACKOFF.first_seconds
     deadline: float | None = None
     async with Waiting() as host:
         while waiting:
@@ -110,7 +109,7 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
                 break
             await _until_worth_a_try(waiting, host, jittered(pause))
             # What a machine waits for at its boot may come at any moment.
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2) if could_try else FIRST_PAUSE_SECONDS
+            pause = BACKOFF.longer(pause) if could_try else BACKOFF.first_seconds
     said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
     raise JoinFailed(f"cannot join the mesh {door.mesh}: {said}")
 

@@ -12,6 +12,7 @@ import structlog
 
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.start_conditions import sentence
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.settings.model import HostPort
 
 log = structlog.get_logger()
@@ -60,15 +61,15 @@ class JoinServing:
         self._tls = tls
         self._clock = clock
         self._bound: HostPort | None = None
-        self._problem = ""
+        self._fault = LogOnChange()
         self._failing_since = 0.0
 
     @property
     def state(self) -> Serving:
         if self._bound is not None:
             return Serving(True)
-        lasting = bool(self._problem) and self._clock() - self._failing_since >= TRIED_SECONDS
-        return Serving(False, self._problem, lasting)
+        lasting = self._fault.why != "" and self._clock() - self._failing_since >= TRIED_SECONDS
+        return Serving(False, self._fault.why, lasting)
 
     async def attempt(self) -> bool:
         """Binds where it is to listen now, if it does not yet; whether it is served."""
@@ -84,9 +85,9 @@ class JoinServing:
         except OSError as error:
             self._failed(sentence(error))
             return False
-        if self._problem:
+        if self._fault.is_over():
             log.warning("joiners are served again", bind=str(wanted))
-        self._bound, self._problem = wanted, ""
+        self._bound = wanted
         return True
 
     async def run(self) -> None:
@@ -99,8 +100,7 @@ class JoinServing:
         await self._service.stop()
 
     def _failed(self, problem: str) -> None:
-        if not self._problem:
+        if not self._fault.why:
             self._failing_since = self._clock()
-        if problem != self._problem:
-            self._problem = problem
+        if self._fault.is_new(problem):
             log.error("joiners are not served", why=problem, retry_seconds=RETRY_SECONDS)

@@ -16,10 +16,11 @@ from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator, RangeExhausted, Share
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied, JoinApplicant, evaluate
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.ledger import Ledger, usable_host
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.names import default_node_name
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import IPAddress, Network
+from wgmesh_api.addresses import is_usable_host
 from wgmesh_api.meshservice_pb2 import JoinRequest
 
 MAX_CLAIM_ATTEMPTS = 16
@@ -188,7 +189,7 @@ class Registrar:
         return True
 
     def _may_be_had(self, address: IPAddress) -> bool:
-        return any(usable_host(address, network) for network in self._ledger.local.ranges)
+        return any(is_usable_host(address, network) for network in self._ledger.local.ranges)
 
     def _forget_promise(self, address: IPAddress) -> None:
         promise = self._reservations.pop(address, None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import errno
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -22,8 +21,9 @@ from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.join.key_replacement_proof import verify_proof
 from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.join.tokens import TokenError, TokenStore
-from wgmesh_agent.mesh.membership.claims import Binding, Claim
+from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
+from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.meshservice_pb2 import (
@@ -90,7 +90,7 @@ class MeshService(MeshServicer):
         self._gossip_keys = gossip_keys
         self._denied = denied
         self._own_key = own_key
-        self._admissions: set[asyncio.Task[Binding]] = set()
+        self._admissions = TaskSet(_admission_failed)
 
     async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
         try:
@@ -111,10 +111,11 @@ class MeshService(MeshServicer):
             self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
             proven = self._proven(request, _authorization(context) or "")
             # An admission that was begun is ended, whether or not the caller waits: it binds, programs and announces.
-            binding = await self._to_its_end(
+            binding = await self._admissions.outlive(
                 self._registrar.admit(
                     request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
-                )
+                ),
+                "admission",
             )
         except (Denied, TokenError) as error:
             self._refuse(error, _peer(context), request.nodeName)
@@ -156,18 +157,6 @@ class MeshService(MeshServicer):
         for binding in list(self._registrar.members()):
             yield peer_message(self._vouch(binding.claim))
 
-    async def _to_its_end(self, admission: Coroutine[Any, Any, Binding]) -> Binding:
-        task = asyncio.create_task(admission, name="admission")
-        self._admissions.add(task)
-        task.add_done_callback(self._admission_done)
-        return await asyncio.shield(task)
-
-    def _admission_done(self, task: asyncio.Task[Binding]) -> None:
-        self._admissions.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, Denied):
-            log.error("admission failed", error=repr(error), exc_info=error)
-
     def _proven(self, request: JoinRequest, authorization: str) -> PublicKey | None:
         """The key that the caller shows to have been a member with; None if it shows none. Raises Denied."""
         if not request.replaces:
@@ -189,6 +178,11 @@ class MeshService(MeshServicer):
         reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN
         self._denied(reason)
         log.warning("join refused", reason=reason.value, why=str(error), peer=peer, node=node[:80])
+
+
+def _admission_failed(_name: str, error: Exception) -> None:
+    if not isinstance(error, Denied):
+        log.error("admission failed", error=repr(error), exc_info=error)
 
 
 def _caller(context: Context) -> Caller:

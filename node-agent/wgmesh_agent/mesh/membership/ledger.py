@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from wgmesh_agent.mesh.membership.admission_record import newest
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
+from wgmesh_api.addresses import is_usable_host
 from wgmesh_api.names import is_node_name
 from wgmesh_api.values import UnusableValue, check_address, embedded_ipv4
 
@@ -220,7 +221,7 @@ class Ledger:
         for address in claim.addresses:
             if address in self.local.addresses:
                 yield RejectionReason.OWN_ADDRESS, f"{who} claims this node's own mesh address {address}"
-            if not any(usable_host(address, network) for network in self.local.ranges):
+            if not any(is_usable_host(address, network) for network in self.local.ranges):
                 yield (
                     RejectionReason.BAD_ADDRESS,
                     f"{who} claims {address}, which is no host address of the mesh's ranges",
@@ -266,22 +267,6 @@ class Ledger:
 
     def _name_of(self, public_key: PublicKey) -> str:
         return self._by_key[public_key].claim.node or str(public_key)
-
-
-def usable_host(address: IPAddress, network: IPv4Network | IPv6Network) -> bool:
-    """Whether a member may have this address: in the range, and neither its network nor its broadcast address.
-
-    An address with a zone is another object for a dict and the same one for WireGuard: no member may have one.
-    """
-    if isinstance(address, IPv6Address) and address.scope_id is not None:
-        return False
-    if address.version != network.version or address not in network:
-        return False
-    if network.num_addresses <= 2:
-        return True
-    if address == network.network_address:
-        return False
-    return network.version == 6 or address != network.broadcast_address
 
 
 def usable_endpoints(

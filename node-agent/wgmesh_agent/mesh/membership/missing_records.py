@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.runtime.backoff import Backoff
 
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 60.0
+BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 MAX_MISSING = 1024
 MAX_ATTEMPTS = 8
 REPORT_MISSING_AFTER = 2
@@ -82,13 +82,12 @@ class MissingRecords:
 
     def next_due(self, now: float) -> float:
         """Seconds until there is one to ask for, unless `news` comes before."""
-        return min((m.due - now for m in self._missing.values()), default=LONGEST_PAUSE_SECONDS)
+        return min((m.due - now for m in self._missing.values()), default=BACKOFF.longest_seconds)
 
     def answered(self, missing: MissingRecord, now: float, jitter: Jitter, *, is_found: bool) -> bool:
         """It was asked for; whether that it was in vain is to be reported now."""
         missing.asked += 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**missing.asked)
-        missing.due = 0.0 if missing.retry_now else now + jitter(pause)
+        missing.due = 0.0 if missing.retry_now else now + jitter(BACKOFF.seconds(missing.asked))
         if is_found or missing.asked > MAX_ATTEMPTS:
             # Whoever lives is heard of again, and asked for again.
             self._missing.pop(missing.claim.node, None)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from wgmesh_agent.mesh.probing.padded_probe import decode_reply, encode_probe, encode_reply
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.wireguard.model import IPAddress
 
 MIN_PLPMTU_BYTES = 576
@@ -22,9 +23,8 @@ STEP_BYTES = 16
 MIN_PROBE_INTERVAL_SECONDS = 0.25
 """Between any two probes of a node, however many peers it has."""
 MAX_PROBES = 5
-MAX_SEARCH_INTERVAL_SECONDS = 600.0
-MIN_SEARCH_INTERVAL_SECONDS = 60.0
-"""Until a path that was found reduced, or silent, is searched again; doubled each time up to the longest."""
+SEARCH_INTERVAL = Backoff(first_seconds=60.0, longest_seconds=600.0)
+"""Until a path that was found reduced, or silent, is searched again."""
 RAISE_TIMER_SECONDS = 120.0
 SECONDS_A_PEER = 1.0
 """A path that carries everything is tried again after RAISE_TIMER_SECONDS, or a second a peer if that is longer."""
@@ -55,7 +55,7 @@ class PathMTU:
 class _Peer:
     name: str
     due: float = 0.0
-    pause: float = MIN_SEARCH_INTERVAL_SECONDS
+    pause: float = SEARCH_INTERVAL.first_seconds
     mtu: int | None = None
     searching: bool = False
     ceiling: int = 0
@@ -101,7 +101,7 @@ class PathMTUDiscovery:
         """The way to this peer is another than before: what was found counts until it is found again, at once."""
         peer = self._peers.get(address)
         if peer is not None:
-            peer.searching, peer.pause = False, MIN_SEARCH_INTERVAL_SECONDS
+            peer.searching, peer.pause = False, SEARCH_INTERVAL.first_seconds
             peer.sent.clear()
             self._wait(address, now)
 
@@ -165,7 +165,7 @@ class PathMTUDiscovery:
     def _next_probe(self, address: IPAddress, peer: _Peer, ceiling: int | None, now: float) -> bool:
         """Whether there is something to send to the peer now; else it waits for its next time."""
         if ceiling is None:
-            peer.searching, peer.pause = False, MIN_SEARCH_INTERVAL_SECONDS
+            peer.searching, peer.pause = False, SEARCH_INTERVAL.first_seconds
             self._wait(address, now + max(NOT_READY_SECONDS, len(self._peers) / NOT_READY_PER_SECOND))
             return False
         ceiling = (
@@ -204,10 +204,10 @@ class PathMTUDiscovery:
         if peer.largest_acked:
             self._found(address, peer, peer.largest_acked)
         if peer.largest_acked == self._full:
-            peer.pause = MIN_SEARCH_INTERVAL_SECONDS
+            peer.pause = SEARCH_INTERVAL.first_seconds
             pause = max(RAISE_TIMER_SECONDS, SECONDS_A_PEER * len(self._peers))
         else:
-            pause, peer.pause = peer.pause, min(MAX_SEARCH_INTERVAL_SECONDS, 2 * peer.pause)
+            pause, peer.pause = peer.pause, SEARCH_INTERVAL.longer(peer.pause)
         self._wait(address, now + pause * self._rng.uniform(0.9, 1.1))
 
     def _on_reply(self, address: IPAddress, peer: _Peer, size: int, now: float) -> None:

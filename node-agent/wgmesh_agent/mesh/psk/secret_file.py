@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +11,14 @@ import structlog
 
 from wgmesh_agent.mesh.psk.derivation import MeshSecret, SecretSet, parse_secrets
 from wgmesh_agent.runtime.bounded_file import FileFault, read_bounded
+from wgmesh_agent.runtime.file_watch import GROUP_OR_OTHER
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_api.preshared import SecretsError
 
 log = structlog.get_logger()
 POLL_INTERVAL_SECONDS = 2.0
 MAX_BYTES = 4096
-OTHERS_MAY = stat.S_IRWXG | stat.S_IRWXO
 
 UNREADABLE = (OSError, SecretsError, SettingsError)
 
@@ -35,7 +35,7 @@ class SecretFile:
         """
         self._can_change = read is not None
         self._read: Read = read or tuple
-        self._trouble = ""
+        self._fault = LogOnChange()
         self.current = SecretSet()
         try:
             self.current = SecretSet(self._read())
@@ -57,7 +57,7 @@ class SecretFile:
         except UNREADABLE as error:
             self._say(error)
             return
-        self._trouble = ""
+        self._fault.is_over()
         if tuple(one.id for one in found) == self.current.ids:
             return
         held = self.current.replace(found)
@@ -66,8 +66,7 @@ class SecretFile:
             log.info("pre-shared secrets changed", ids=[id_.hex() for id_ in held.ids])
 
     def _say(self, error: Exception) -> None:
-        if str(error) != self._trouble:
-            self._trouble = str(error)
+        if self._fault.is_new(str(error)):
             log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
 
 
@@ -94,7 +93,7 @@ def read_file(path: Path, mesh: str) -> tuple[MeshSecret, ...]:
     """Raises OSError, or SecretsError: others may read the file, or it holds something else."""
 
     def check(status: os.stat_result) -> None:
-        if status.st_mode & OTHERS_MAY:
+        if status.st_mode & GROUP_OR_OTHER:
             raise SecretsError(f"others than its owner may read or write {path}: chmod 600 {path}")
 
     try:

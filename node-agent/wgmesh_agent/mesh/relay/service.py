@@ -20,6 +20,8 @@ from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.relay.relay_selector import RelayProposal, RelaySelector
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.log_on_change import LogOnChange
+from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device
@@ -71,7 +73,7 @@ class RelayService:
         self._relays = RelaySelector(ledger.local)
         self._adopted = False
         self._is_forwarding = False
-        self._complaint = ""
+        self._fault = LogOnChange()
 
     @property
     def is_open(self) -> bool:
@@ -136,22 +138,16 @@ class RelayService:
         if not named:
             # An earlier life of this agent may have been.
             await self.disable_forwarding()
-        asking: set[asyncio.Task[None]] = set()
         door_at = 0.0
-        try:
+        async with TaskSet() as proposals:
             while self._names:
                 now = time.monotonic()
                 if named and now >= door_at:
                     await self.enable_forwarding()
                     door_at = now + FORWARDING_CHECK_SECONDS
                 for question in await self._update(now):
-                    task = asyncio.create_task(self._fenced(question))
-                    asking.add(task)
-                    task.add_done_callback(asking.discard)
+                    proposals.start(self._fenced(question), "relay proposal")
                 await asyncio.sleep(TICK_SECONDS)
-        finally:
-            for task in asking:
-                task.cancel()
 
     async def disable_forwarding(self) -> None:
         """This node leaves: nothing is forwarded any more."""
@@ -169,11 +165,11 @@ class RelayService:
             await asyncio.to_thread(self._forwarding.require, ForwardingPurpose.RELAY, ranges)
         except (BackEndError, OSError) as error:
             self._is_forwarding = False
-            if str(error) != self._complaint:
+            if self._fault.is_new(str(error)):
                 log.error("this node cannot relay", why=str(error))
-                self._complaint = str(error)
         else:
-            self._is_forwarding, self._complaint = True, ""
+            self._is_forwarding = True
+            self._fault.is_over()
 
     async def _update(self, now: float) -> list[RelayProposal]:
         before = self._relays.relays_in_use()

@@ -19,10 +19,10 @@ from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
 from wgmesh_agent.gossip.serf.rotation_progress import incomplete_members
 from wgmesh_agent.gossip.wire.keyring import Keyring, decode_key, encode_key
+from wgmesh_api.text import shortened
 
 log = structlog.get_logger()
 ATTEMPTS = 3
-MAX_NAMED = 5
 
 
 class RotationFailed(Exception):
@@ -156,6 +156,4 @@ def _keys(texts: Iterable[str]) -> list[bytes]:
 
 
 def _named(trouble: Mapping[str, str]) -> str:
-    some = [f"{name} {why}" for name, why in sorted(trouble.items())[:MAX_NAMED]]
-    more = len(trouble) - len(some)
-    return ", ".join(some) + (f" and {more} more" if more > 0 else "")
+    return shortened([f"{name} {why}" for name, why in sorted(trouble.items())])

@@ -12,6 +12,7 @@ import structlog
 from wgmesh_agent.linux.nft import is_installed, run_nft
 from wgmesh_agent.mesh.routing.mss_ruleset import removal_ruleset, ruleset, table_name
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.wireguard.model import InterfaceSpec
 
 log = structlog.get_logger()
@@ -28,7 +29,7 @@ class MSSClamp:
         self._interface = interface
         self._standing: str | None = None
         """What was put in place last, empty for no table; None: not known."""
-        self._complained = False
+        self._fault = LogOnChange()
 
     async def run(self, spec: Callable[[], InterfaceSpec], changes: Signal) -> None:
         """Looks after every change, and every minute whatever others did to the table, until it is cancelled."""
@@ -72,9 +73,8 @@ class MSSClamp:
 
     async def _run(self, text: str) -> bool:
         error = await run_nft("-f", "-", text=text)
-        if error and not self._complained:
+        if self._fault.is_new(error):
             log.warning("TCP segments of what is routed through here are not clamped", why=error)
-        self._complained = bool(error)
         return not error
 
 

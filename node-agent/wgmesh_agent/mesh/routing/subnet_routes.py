@@ -18,6 +18,7 @@ from wgmesh_agent.mesh.routing.route_selection import (
     RouteSelection,
     select_routes,
 )
+from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import IPAddress, Network, Route
@@ -47,7 +48,7 @@ class SubnetRoutes:
         self._forwarding = forwarding
         self._changed = changed
         self._connected: tuple[Network, ...] = ()
-        self._complaints: set[str] = set()
+        self._restriction, self._fault = LogOnChange(), LogOnChange()
         self._known: frozenset[RouteRejection] = frozenset()
         self.rejected: tuple[RouteRejection, ...] = ()
         self.installed: Mapping[PublicKey, Sequence[Network]] = {}
@@ -114,17 +115,17 @@ class SubnetRoutes:
             else:
                 if network.version == 4:
                     interfaces.add(interface)
-        self._complain(self._forwarding.why_not(self._local.routes))
-        self._forward(self._local.routes, interfaces)
+        self._log(self._restriction, self._forwarding.why_not(self._local.routes) or "")
+        self._log(self._fault, self._forward(self._local.routes, interfaces))
 
-    def _forward(self, networks: Sequence[Network], interfaces: Iterable[str]) -> None:
+    def _forward(self, networks: Sequence[Network], interfaces: Iterable[str]) -> str:
+        """Why that failed; empty if it did not."""
         try:
             self._forwarding.require(ForwardingPurpose.GATEWAY, networks, interfaces)
         except (KernelError, OSError) as error:
-            self._complain(str(error))
+            return str(error)
+        return ""
 
-    def _complain(self, what: str | None) -> None:
-        """Once."""
-        if what is not None and what not in self._complaints:
-            self._complaints.add(what)
-            log.warning("not all that this node announces is forwarded", why=what)
+    def _log(self, fault: LogOnChange, why: str) -> None:
+        if fault.is_new(why):
+            log.warning("not all that this node announces is forwarded", why=why)

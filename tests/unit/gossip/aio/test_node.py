@@ -312,9 +312,6 @@ async def test_work_that_is_cancelled_before_its_first_step_is_closed() -> None:
         raise AssertionError("begun")
 
     begun = work()
-    node._spawn(begun, "somebody")
-    (task,) = node._tasks
-    task.cancel()
-    await asyncio.wait([task])
-    await asyncio.sleep(0)
+    node._tasks.start(begun, "somebody")
+    await node._tasks.stop()
     assert inspect.getcoroutinestate(begun) == inspect.CORO_CLOSED

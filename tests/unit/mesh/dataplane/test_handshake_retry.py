@@ -14,11 +14,12 @@ import pytest
 from tests.unit.local import LocalClaim, Tunnels
 
 from wgmesh_agent.mesh.dataplane import handshake_retry, reconciler
-from wgmesh_agent.mesh.dataplane.handshake_retry import FIRST_PAUSE_SECONDS, MAX_ATTEMPTS, HandshakeRetry
+from wgmesh_agent.mesh.dataplane.handshake_retry import BACKOFF, MAX_ATTEMPTS, HandshakeRetry
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -46,8 +47,8 @@ def test_only_the_node_with_the_lower_key_begins_anew(waiting: HandshakeRetry) -
 
 
 def test_a_peer_gets_its_time_first(waiting: HandshakeRetry) -> None:
-    assert waiting.next_deadline() == 100.0 + FIRST_PAUSE_SECONDS
-    assert waiting.due(device(Peer(HIGH)), 100.0 + FIRST_PAUSE_SECONDS - 0.01) == frozenset()
+    assert waiting.next_deadline() == 100.0 + BACKOFF.first_seconds
+    assert waiting.due(device(Peer(HIGH)), 100.0 + BACKOFF.first_seconds - 0.01) == frozenset()
 
 
 @pytest.mark.parametrize("what_became_of_it", [device(Peer(HIGH, last_handshake=1.0)), device()])
@@ -95,7 +96,7 @@ def test_who_is_reached_by_another_way_now_is_made_anew_the_lower_key_first(
     assert found.rerouted({LOW: after, HIGH: after}, 100.0) is anew
     both = device(Peer(LOW), Peer(HIGH))
     assert found.due(both, 100.0) == ({HIGH} if anew else frozenset())
-    assert found.due(both, 100.0 + FIRST_PAUSE_SECONDS) == ({LOW} if anew else frozenset())
+    assert found.due(both, 100.0 + BACKOFF.first_seconds) == ({LOW} if anew else frozenset())
     assert not found.rerouted({LOW: after, HIGH: after}, 101.0)
 
 
@@ -148,7 +149,7 @@ async def test_a_peer_that_stays_silent_is_made_anew_within_a_second() -> None:
     begun = time.monotonic()
     async with ground.at_work():
         await ground.until(lambda: ground.told() == ["make", "remove", "make"])
-        assert time.monotonic() - begun >= FIRST_PAUSE_SECONDS
+        assert time.monotonic() - begun >= BACKOFF.first_seconds
         assert ground.backend.device is not None
         assert ground.backend.device.peers[HIGH].endpoint == WHERE
 
@@ -177,7 +178,7 @@ async def test_a_route_that_comes_has_silent_peers_made_anew(
 ) -> None:
     ground, sources = Ground(peer), list[Address]()
     monkeypatch.setattr(reconciler, "sources_of", lambda _: sources)
-    monkeypatch.setattr(handshake_retry, "FIRST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(handshake_retry, "BACKOFF", Backoff(0.2))
     async with ground.at_work():
         ground.reconciler.first_handshakes.due(device(Peer(peer)), time.monotonic() + 100)
         await ground.reconciler.network_changed()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import (
-    LONGEST_PAUSE_SECONDS,
+    BACKOFF,
     MANY,
     OFTEN,
     Repairs,
@@ -42,7 +42,7 @@ def test_the_pause_grows_while_somebody_undoes_the_same_and_is_short_again_for_a
     for _ in range(40):
         repairs.note(DOWN, now)
         now += repairs.due(now)
-    assert repairs.due(now - LONGEST_PAUSE_SECONDS) == LONGEST_PAUSE_SECONDS
+    assert repairs.due(now - BACKOFF.longest_seconds) == BACKOFF.longest_seconds
     repairs.note(("its MTU was 9000",), now)
     assert repairs.due(now) == 1.0
 

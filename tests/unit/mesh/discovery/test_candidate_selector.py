@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from wgmesh_agent.mesh.discovery.candidate_selector import (
+    BACKOFF,
     FIRST_QUERY_AFTER_SECONDS,
-    LONGEST_PAUSE_SECONDS,
     MAX_CONCURRENT_QUERIES,
     MAX_OBSERVED,
     MOVE_GRACE_SECONDS,
@@ -161,8 +161,14 @@ def test_who_is_not_heard_is_probed_once_more_and_then_asked_about_ever_more_sel
     assert asked[0] < FIRST_QUERY_AFTER_SECONDS + 3
     pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert pauses[0] < 6
-    assert max(pauses) <= LONGEST_PAUSE_SECONDS * 1.25 + 0.1
+    assert max(pauses) <= BACKOFF.longest_seconds * 1.25 + 0.1
     assert len(asked) < 20
+
+
+def test_peer_that_only_a_relay_reaches_is_queried_for_days() -> None:
+    found = seeking()
+    asked = sum(len(found.due({KEY}, 80.0 * step).ask_widely) for step in range(1200))
+    assert asked > 1100
 
 
 def test_who_is_heard_is_not_asked_about_and_begins_anew() -> None:

@@ -18,6 +18,7 @@ from wgmesh_agent.mesh.discovery import endpoint_monitor
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
 from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.scaling import SCALE_ABOVE_MEMBERS
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -100,8 +101,9 @@ class Ground:
 @pytest.fixture
 async def ground(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
     found = Ground()
-    for name in ("SETTLE_SECONDS", "FIRST_PAUSE_SECONDS", "CONFIRM_AFTER_SECONDS"):
+    for name in ("SETTLE_SECONDS", "CONFIRM_AFTER_SECONDS"):
         monkeypatch.setattr(endpoint_monitor, name, 0.001)
+    monkeypatch.setattr(endpoint_monitor, "UNANSWERED", Backoff(0.002, 60.0))
     task = asyncio.create_task(found.monitor.run())
     yield found
     task.cancel()

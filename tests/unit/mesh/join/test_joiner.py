@@ -21,6 +21,7 @@ from wgmesh_agent.mesh.join.joiner import (
     join_mesh,
     mesh_record_from,
 )
+from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
@@ -60,8 +61,7 @@ class Bootstraps:
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joiner, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(joiner, "LONGEST_PAUSE_SECONDS", 0.004)
+    monkeypatch.setattr(joiner, "BACKOFF", Backoff(0.001, 0.004))
 
 
 async def enter(

@@ -25,7 +25,7 @@ from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import Gossip, MemberView
-from wgmesh_agent.mesh.membership.missing_records import FIRST_PAUSE_SECONDS, MissingRecords
+from wgmesh_agent.mesh.membership.missing_records import BACKOFF, MissingRecords
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
@@ -395,7 +395,7 @@ async def test_whoever_was_asked_for_in_vain_is_asked_for_at_once_when_a_bootstr
     assert await gossip.heard.wait_after(0, 5)
     node.heard(replace(boot.own, bootstrap=True))
     # By itself it would ask again after most of a second at the earliest.
-    assert await gossip.heard.wait_after(1, FIRST_PAUSE_SECONDS)
+    assert await gossip.heard.wait_after(1, BACKOFF.first_seconds / 2)
     running.cancel()
     assert [payload for payload, _ in gossip.asked] == [b"beta"] * 2
     assert all(relayed > 0 for _, relayed in gossip.asked)

@@ -17,10 +17,10 @@ from wgmesh_agent.mesh.membership.ledger import (
     Ledger,
     RejectionReason,
     usable_endpoint,
-    usable_host,
 )
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_api.addresses import is_usable_host
 
 RANGE = ip_network("10.232.0.0/16")
 OWN_KEY = PublicKey(bytes([255]) * 32)
@@ -204,4 +204,4 @@ def test_no_packet_goes_to_an_endpoint_inside_the_mesh_or_of_no_single_machine(a
 
 
 def test_an_address_with_a_zone_is_nobody_s() -> None:
-    assert not usable_host(ip_address("fd00::5%1"), ip_network("fd00::/64"))
+    assert not is_usable_host(ip_address("fd00::5%1"), ip_network("fd00::/64"))
