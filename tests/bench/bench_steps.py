@@ -209,7 +209,7 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
 
 async def _until_programmed(node: MeshNode, count: int) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while len((await node.device()).peers) != count:
+    while len((await node.device.read()).peers) != count:
         if time.monotonic() > deadline:
             raise CannotRun(f"not within {DEADLINE_SECONDS:g} s: all members programmed")
         await asyncio.sleep(0.2)

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from tests.unit.policies import standalone
 
+from wgmesh_agent.agent.composition import NodeStart, compose
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.gossip.wire.messages import NodeState, NodeStateKind, PushPull
@@ -166,13 +167,5 @@ def node(folder: Path, port: int) -> MeshNode:
     async def locate() -> Endpoint:
         return endpoint
 
-    return MeshNode(
-        NodeConfig("wgblue", 54540, 1420),
-        record,
-        own_key,
-        endpoint,
-        StateStore(folder, MESH),
-        cast(SelectedBackend, _Choice()),
-        standalone(),
-        locate=locate,
-    )
+    start = NodeStart(NodeConfig("wgblue", 54540, 1420), record, own_key, endpoint, locate)
+    return compose(start, StateStore(folder, MESH), cast(SelectedBackend, _Choice()), standalone())

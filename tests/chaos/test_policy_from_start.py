@@ -98,7 +98,7 @@ class Run(World):
     def _note(self, machine: Machine) -> Session:
         session, seen = _session(machine), self.seen
         seen.sessions.append(session)
-        seen.refusals.append(dict(session.node.refusals.counts))
+        seen.refusals.append(dict(session.node.rejections.counts))
         member = session.node.gossip.members().get("stranger")
         seen.gossip_had_stranger.append(member is not None and member.status is MemberStatus.ALIVE)
         return session

@@ -28,7 +28,7 @@ from tests.chaos.machine import Machine, VirtualSocket, current
 from tests.chaos.streams import VirtualStreams
 from tests.chaos.virtual_loop import VirtualLoop, virtual_clocks
 
-from wgmesh_agent.agent import gossip_joiner, launch, node
+from wgmesh_agent.agent import address_watch, composition, gossip_joiner, launch
 from wgmesh_agent.control import server
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
@@ -254,7 +254,7 @@ def _route(_destination: IPAddress) -> UnderlayRoute:
 class _Clamping:
     """Of machines that route nothing through."""
 
-    def __init__(self, interface: str) -> None: ...
+    def __init__(self, *_: object) -> None: ...
 
     async def run(self, *_: object) -> None:
         await asyncio.get_running_loop().create_future()
@@ -293,12 +293,12 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
             if getattr(module, "datetime", None) is datetime:
                 yield module, "datetime", moment
     yield jwt.api_jwt, "datetime", moment
-    yield node, "GossipNode", VirtualGossip
-    yield node, "host_changes", _nothing_changes
+    yield composition, "GossipNode", VirtualGossip
+    yield address_watch, "host_changes", _nothing_changes
     yield interface_watch, "interface_news", _nothing_changes
-    yield node, "MSSClamp", _Clamping
+    yield composition, "MSSClamp", _Clamping
     yield subnet_routes, "connected_networks", _no_networks
-    yield node, "InterfaceAddresses", _Interfaces
+    yield composition, "InterfaceAddresses", _Interfaces
     yield prober, "lookup_route", _route
     no_rules = {
         "is_restricted": lambda _: False,

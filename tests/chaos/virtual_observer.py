@@ -184,5 +184,5 @@ class Onlooker:
 
     def _hears(self, machine: Machine, there: str) -> bool:
         session = machine.session
-        link = session.node.prober.links().get(there) if session is not None else None
+        link = session.node.probing.links().get(there) if session is not None else None
         return link is not None and link.receiving

@@ -48,7 +48,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
     ),
     "fenced by the gossip node, query by query": (
         "wgmesh_agent/mesh/join/bootstrap.py:BootstrapServer.__init__ on_query",
-        "wgmesh_agent/agent/node.py:MeshNode.__init__ on_query",
+        "wgmesh_agent/agent/composition.py:compose on_query",
         "wgmesh_agent/diagnosis/peer_query.py:PeerQuery.__init__ on_query",
     ),
     "a task group, in a component of the supervisor": (

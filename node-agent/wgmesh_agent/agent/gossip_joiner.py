@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.scaling import interval_scale
-from wgmesh_agent.wireguard.model import Device, IPAddress
+from wgmesh_agent.wireguard.model import IPAddress
 
 log = structlog.get_logger()
 ANSWERS = border("gossip join", "what a member answers to our join by TCP")
@@ -37,13 +38,12 @@ class GossipJoiner:
         port: int,
         ledger: Ledger,
         absent: Callable[[], list[Binding]],
-        device: Callable[[], Awaitable[Device]],
+        device: DeviceCache,
     ) -> None:
         """
         Args:
             port: of gossip, on mesh addresses.
             absent: the bound members that gossip does not know.
-            device: what WireGuard holds now.
         """
         self._gossip = gossip
         self._port = port
@@ -84,7 +84,7 @@ class GossipJoiner:
         while asyncio.get_running_loop().time() < deadline:
             trigger_handshakes(addresses)
             await asyncio.sleep(pause)
-            device = await self._device()
+            device = await self._device.read()
             if any(peer.last_handshake for peer in device.peers.values()):
                 return
             pause = HANDSHAKE_POLL.longer(pause)

@@ -29,7 +29,7 @@ from wgmesh_agent.mesh.discovery.advertised_endpoint import (
 from wgmesh_agent.mesh.join.joiner import JoinFailed
 from wgmesh_agent.mesh.join.start_conditions import Waiting, is_passing, sentence
 from wgmesh_agent.mesh.membership.local_node import NodeConfig
-from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
+from wgmesh_agent.mesh.routing.mss_clamp import remove_clamp
 from wgmesh_agent.runtime.allocator import bound_allocator
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.runtime.file_descriptors import raise_limit
@@ -268,7 +268,8 @@ async def _clear_up(settings: NodeSettings, folder: StateStore, *, held_tunnel: 
         await choice.backend(interface).destroy()
     except BackEndError as error:
         log.error("interface not removed", interface=interface, why=str(error))
-    await MSSClamp(interface).remove()
+    if why := await remove_clamp(interface):
+        log.warning("clamp of TCP segments not removed", why=why)
     folder.clear()
 
 

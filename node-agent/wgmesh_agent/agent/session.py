@@ -14,7 +14,7 @@ import grpc
 import structlog
 
 from wgmesh_agent.agent.banner import banner
-from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.composition import NodeStart, compose
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.control import server as agent_service
 from wgmesh_agent.control.server import AgentService
@@ -142,11 +142,17 @@ class Session:
         self._choice = choice
         self._endpoint = locate
         self._companions = companions
-        self.node = MeshNode(
-            config, record, key, endpoint, folder, choice, policies, locate=self._locate,
-            trust=role.server_tls or role.client_tls, signer=role.server_tls if role.bind else None,
-            secrets=role.secrets,
-        )  # fmt: skip
+        start = NodeStart(
+            config,
+            record,
+            key,
+            endpoint,
+            self._locate,
+            trust=role.server_tls or role.client_tls,
+            signer=role.server_tls if role.bind else None,
+            secrets=role.secrets or SecretFile(),
+        )
+        self.node = compose(start, folder, choice, policies)
         self.rotations = RotationService(self.node, policies.keys, self._bootstraps, self._enter_with)
         self._ended: asyncio.Future[SessionOutcome] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
@@ -213,7 +219,7 @@ class Session:
             node.tasks.keep(lambda: self._enter_again(door), "enter again")
         else:
             # Nobody is to be asked: the others ask this node which key it has.
-            await asyncio.to_thread(node.folder.forget_earlier_key)
+            await asyncio.to_thread(node.store.forget_earlier_key)
         confirming = self._confirming()
         node.tasks.keep(lambda: confirming.run(node.changes), "confirming")
         for name, run in self._companions(self):
@@ -234,9 +240,9 @@ class Session:
         node = self.node
         return DisputeResolver(
             node.ledger,
-            node.membership.accept,
-            node.membership.disputed_claims,
-            node.membership.has_failed_bootstrap,
+            node.tracker.accept,
+            node.tracker.disputed_claims,
+            node.tracker.has_failed_bootstrap,
             node.admissions.missing.is_crowded,
             self._bootstraps,
             self._peers_of,
@@ -283,7 +289,7 @@ class Session:
         return await self._endpoint([found for host in hosts for found in await resolve(host, port)])
 
     async def _join_gossip(self) -> None:
-        if len(self.node.ledger) and not await self.node.meeting.join_any():
+        if len(self.node.ledger) and not await self.node.joiner.join_any():
             log.warning("no member answers yet", known=len(self.node.ledger), next="trying on")
 
     async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> SessionOutcome:
@@ -339,7 +345,7 @@ class Session:
                     admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
                 )
                 door = replace(door, replaces=None)
-                await asyncio.to_thread(self.node.folder.forget_earlier_key)
+                await asyncio.to_thread(self.node.store.forget_earlier_key)
                 if not self._take_over(record):
                     log.warning(
                         "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
@@ -400,14 +406,14 @@ class Session:
             if node.keyring is None or not hurried:
                 continue
             go_on = strangers.persists(node.keyring.foreign_key_messages, node.keyring.primary, loop.time())
-            if go_on and node.membership.failed():
+            if go_on and node.tracker.failed():
                 log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
                 return True
         return node.view.is_isolated()
 
     async def _meet(self, peers: Sequence[Claim]) -> None:
         for claim in peers:
-            self.node.membership.accept(claim, Origin.PEERS)
+            self.node.tracker.accept(claim, Origin.PEERS)
         await self.node.reconciler.reconcile()
         await self._join_gossip()
 

@@ -97,7 +97,7 @@ class AgentService(AgentServicer):
             mtu=local.config.mtu,
             version=version("wgmesh"),
             endpoint=str(local.endpoint),
-            refusals=node.refusals.counts,
+            refusals=node.rejections.counts,
             rejectedInput={
                 f"{border}: {reason}": count
                 for (border, reason), count in rejected_input(node.gossip.counters).items()
@@ -109,11 +109,11 @@ class AgentService(AgentServicer):
 
     async def Nodes(self, request: AgentEmpty, context: Context) -> AsyncIterator[MemberInfo]:
         try:
-            device = await self._node.device()
+            device = await self._node.device.read()
         except BackEndError as error:
             log.error("cannot read WireGuard", why=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
-        links, paths = self._node.prober.links(), self._node.prober.path_mtus()
+        links, paths = self._node.probing.links(), self._node.probing.path_mtus()
         for member in self._node.members():
             # A member that cannot be reported is left out, and only that one.
             found: MemberInfo | None = None
@@ -201,7 +201,7 @@ class AgentService(AgentServicer):
         if node == self._node.record.node:
             return self._node.local.routes
         binding = self._node.ledger.by_name(node)
-        return self._node.beyond.installed.get(binding.claim.public_key, ()) if binding is not None else ()
+        return self._node.routes.installed.get(binding.claim.public_key, ()) if binding is not None else ()
 
     def _member_info(
         self, member: Member, device: Device, links: dict[str, LinkState], paths: dict[str, PathMTU]
@@ -235,8 +235,8 @@ class AgentService(AgentServicer):
             routes=[str(route) for route in self._routes(member.name)],
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
             heardMsecAgo=msec_ago(link.last_received_seconds_ago) if link is not None else 0,
-            relay=self._node.relaying.relays_in_use().get(claim.public_key, "") if claim else "",
-            presharedKey=peer is not None and self._node.preshared.is_protected(device, peer.public_key),
+            relay=self._node.relay.relays_in_use().get(claim.public_key, "") if claim else "",
+            presharedKey=peer is not None and self._node.psk.is_protected(device, peer.public_key),
         )
 
 

@@ -56,7 +56,7 @@ class FactCollector:
             return ExamineResult(message=f"{name} is this node itself")
         if name and name not in names:
             return ExamineResult(message=f"this mesh has no member {name!r:.80}")
-        links = node.prober.links()
+        links = node.probing.links()
         bad = [one for one in names if self._is_bad(one, members.get(one), device, links.get(one))]
         chosen = [name] if name else self._links_to_inspect(names, bad)
         result = ExamineResult(
@@ -104,7 +104,7 @@ class FactCollector:
             )
             later, _ = await read_device(node)
             answers = await self._views.ask(own, sorted(bad))
-        links = node.prober.links()
+        links = node.probing.links()
         members = node.gossip.members()
         found = []
         for name in chosen:
@@ -143,7 +143,7 @@ class FactCollector:
             heard=link is not None and link.receiving,
             heardMsecAgo=msec(link.last_received_seconds_ago if link is not None else None),
             hearsUs=link is not None and bool(link.peer_receiving),
-            addressChanges=self._node.returns(name),
+            addressChanges=self._node.flap_count(name),
         )
         if binding is None:
             return facts
@@ -157,8 +157,8 @@ class FactCollector:
         facts.allowed = {str(network.network_address) for network in peer.allowed_ips} >= set(facts.meshIPs)
         facts.handshakeMsecAgo = msec(handshake_age(peer))
         facts.toldSecretCount = len(claim.secret_ids or ())
-        facts.secretInCommon = self._node.preshared.has_common_secret(claim.public_key)
-        facts.presharedKey = self._node.preshared.is_protected(device, claim.public_key)
+        facts.secretInCommon = self._node.psk.has_common_secret(claim.public_key)
+        facts.presharedKey = self._node.psk.is_protected(device, claim.public_key)
         facts.keepaliveSeconds = peer.keepalive_seconds
         if peer.endpoint is not None:
             facts.endpoint = str(peer.endpoint)
@@ -176,12 +176,12 @@ class FactCollector:
             probePort=node.local.probe_port,
             secretCount=len(node.local.secret_ids),
             undone=node.repairs.undone(time.monotonic()),
-            forwards=bool(node.local.routes) or node.relaying.is_open,
+            forwards=bool(node.local.routes) or node.relay.is_open,
             clockMsec=round(time.time() * 1000),
             down=[ComponentDown(name=name, why=why) for name, why in sorted(node.tasks.down().items())],
             refused=[
                 Refused(reason=reason, message=message, secondsAgo=round(ago))
-                for reason, message, ago in node.refusals.recent(RECENT_SECONDS)
+                for reason, message, ago in node.rejections.recent(RECENT_SECONDS)
             ],
         )
         roster_age = node.policies.membership.roster_age_seconds()
@@ -197,11 +197,11 @@ class FactCollector:
 
     async def _packet_sizes(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
         """Of each probed member whether a small packet passes, the size that should pass, and whether that does."""
-        paths, full = self._node.prober.path_mtus(), self._node.local.config.mtu
+        paths, full = self._node.probing.path_mtus(), self._node.local.config.mtu
         sizes = {name: paths[name].mtu or full for name in bindings if name in paths}
         address = {name: bindings[name].claim.addresses[0] for name in sizes}
         wanted = [(address[name], size) for name in sizes for size in (SMALL_BYTES, sizes[name])]
-        passed = await self._node.prober.padded.reachable_with_size(wanted)
+        passed = await self._node.probing.padded.reachable_with_size(wanted)
         return {
             name: ((address[name], SMALL_BYTES) in passed, size, (address[name], size) in passed)
             for name, size in sizes.items()

@@ -92,7 +92,7 @@ class PeerQuery:
             try:
                 view = validated(LinkView.FromString(answer))
             except DecodeError as error:
-                self._node.refusals.record("malformed_doctor_answer", f"{name} answers nonsense: {error}")
+                self._node.rejections.record("malformed_doctor_answer", f"{name} answers nonsense: {error}")
                 continue
             view.nodeName = name
             middle = round((clock + took / 2) * 1000)
@@ -105,7 +105,7 @@ class PeerQuery:
 
     def _own(self, about: str, device: Device) -> LinkView:
         node = self._node
-        binding, link = node.ledger.by_name(about), node.prober.links().get(about)
+        binding, link = node.ledger.by_name(about), node.probing.links().get(about)
         member = node.gossip.member(about)
         peer = device.peers.get(binding.claim.public_key) if binding is not None else None
         certificate = self._credentials.files.leaf() if self._credentials is not None else None
@@ -121,7 +121,7 @@ class PeerQuery:
             heardMsecAgo=msec(link.last_received_seconds_ago if link is not None else None),
             status=member.status.name.lower() if member is not None else "",
             certificateNotAfter=round(certificate.not_valid_after_utc.timestamp()) if certificate else 0,
-            addressChanges=node.returns(about),
+            addressChanges=node.flap_count(about),
         )
 
 
@@ -142,7 +142,7 @@ def batches(names: Iterable[str]) -> list[list[str]]:
 async def read_device(node: MeshNode) -> tuple[Device, str]:
     """What WireGuard holds, or an empty device and why it cannot be read."""
     try:
-        return await node.device(), ""
+        return await node.device.read(), ""
     except BackEndError as error:
         return Device(node.local.config.interface), str(error)
 

@@ -32,7 +32,7 @@ async def collect_snapshot(session: Session, view: RosterCache, credentials: Cre
     """What is so now. A WireGuard that cannot be read has no handshakes."""
     node = session.node
     try:
-        device = await node.device()
+        device = await node.device.read()
     except BackEndError as error:
         log.warning("WireGuard not read for metrics", why=str(error))
         device = Device(node.local.config.interface)
@@ -48,10 +48,10 @@ async def collect_snapshot(session: Session, view: RosterCache, credentials: Cre
         expected=counted.expected,
         reachable=counted.heard,
         members={**ZERO_BY_STATUS, **Counter(member.status.name.lower() for member in node.members())},
-        refused=dict(node.refusals.counts),
+        refused=dict(node.rejections.counts),
         certificate_not_after=credentials.files.leaf().not_valid_after_utc,
         traffic=await asyncio.to_thread(_traffic, node.local.config.interface),
-        probe_period_seconds=node.prober.period_seconds,
+        probe_period_seconds=node.probing.period_seconds,
         rejected=rejected_input(node.gossip.counters),
         components=node.tasks.components(),
         down=node.tasks.down().keys(),

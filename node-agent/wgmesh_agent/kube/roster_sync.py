@@ -142,7 +142,7 @@ class RosterSync:
         return {*self._view.nodes, *bound, *session.node.gossip.members()}
 
     def _remove(self, session: Session, name: str) -> None:
-        entry, membership = self._view.nodes.get(name), session.node.membership
+        entry, membership = self._view.nodes.get(name), session.node.tracker
         bound = session.node.ledger.by_name(name)
         if entry is not None:
             self._track_deletion(session, entry)
@@ -168,7 +168,7 @@ class RosterSync:
         return earlier in (None, entry.uid)
 
     def _upsert(self, session: Session, name: str) -> None:
-        membership, ledger = session.node.membership, session.node.ledger
+        membership, ledger = session.node.tracker, session.node.ledger
         entry = self._view.nodes.get(name)
         if name == session.node.record.node:
             if entry is not None:
@@ -196,10 +196,10 @@ class RosterSync:
         hint = self._hints[entry.node] = entry.endpoint_hint
         if hint is None or hint == before:
             return
-        member = session.node.membership.hint(entry.node, hint)
+        member = session.node.tracker.hint(entry.node, hint)
         if member is not None:
             log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
-            session.node.paths.hinted(member.claim.public_key, member.claim.endpoints[1])
+            session.node.discovery.hinted(member.claim.public_key, member.claim.endpoints[1])
 
     def _track_deletion(self, session: Session, entry: RosterNode) -> None:
         if entry.report.phase == "Left":

@@ -158,7 +158,7 @@ class StatusWriter:
             interface=local.config.interface,
             mtu=local.config.mtu,
             agent_version=version("wgmesh"),
-            refused_routes=tuple(str(refusal) for refusal in node.beyond.rejected[:MAX_NAMED]),
+            refused_routes=tuple(str(refusal) for refusal in node.routes.rejected[:MAX_NAMED]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             secret_ids=tuple(id_.hex() for id_ in local.secret_ids),
             metrics_problem=self._unserved(),
@@ -168,7 +168,7 @@ class StatusWriter:
         )
         base = replace(base, bootstrap=self._bootstrap_report(session))
         base = with_certificate(base, self._credentials.files.leaf(), self._credentials.files.authorities)
-        device = await node.device()
+        device = await node.device.read()
         told_of = {name: self._entered_by(name) for name in externals} if record.bootstrap else {}
         return await asyncio.to_thread(build_report, base, observe_peers(session, device), expected, told_of)
 
@@ -201,8 +201,8 @@ def expected_members(session: Session, view: RosterCache) -> tuple[frozenset[str
 def observe_peers(session: Session, device: Device) -> Iterator[PeerObservation]:
     """All bound peers as this node sees them now; may be walked in a thread."""
     node = session.node
-    links, paths = node.prober.links(), node.prober.path_mtus()
-    members, relays = node.gossip.members(), node.relaying.relays_in_use()
+    links, paths = node.probing.links(), node.probing.path_mtus()
+    members, relays = node.gossip.members(), node.relay.relays_in_use()
     bindings, now_unix = list(node.ledger), time.time()
 
     def seen(binding: Binding) -> PeerObservation:
@@ -219,7 +219,7 @@ def observe_peers(session: Session, device: Device) -> Iterator[PeerObservation]
             public_key=str(claim.public_key),
             endpoint=str(peer.endpoint) if peer and peer.endpoint else "",
             relay=relays.get(claim.public_key, ""),
-            preshared=node.preshared.is_protected(device, claim.public_key),
+            preshared=node.psk.is_protected(device, claim.public_key),
             secret_ids=tuple(id_.hex() for id_ in claim.secret_ids or ()),
         )
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -23,6 +24,14 @@ STABLE_SECONDS = 10.0
 """A component that has run for so long counts as up again, and its next failure has the first pause again."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What runs for as long as a node does, by the name that log and metrics have for it."""
+
+    name: str
+    run: Run
 
 
 class FatalError(Exception):

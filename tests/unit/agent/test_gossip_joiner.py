@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.device import PlayedDevice
 from tests.unit.local import LocalClaim
 
 from wgmesh_agent.agent import gossip_joiner
@@ -37,7 +38,7 @@ class Ground:
         self.pauses: list[float] = []
         self.raises: list[Exception] = []
         gossip: Any = SimpleNamespace(join=self._join)
-        self.meeting = GossipJoiner(gossip, 7946, self.ledger, self._absent, self._device)
+        self.meeting = GossipJoiner(gossip, 7946, self.ledger, self._absent, PlayedDevice(Device("wgtest")))
 
     def _absent(self) -> list[Binding]:
         return [binding for binding in self.ledger if binding.claim.node in self.absent]
@@ -47,9 +48,6 @@ class Ground:
         if self.raises:
             raise self.raises.pop()
         return 1
-
-    async def _device(self) -> Device:
-        return Device("wgtest")
 
 
 @pytest.fixture

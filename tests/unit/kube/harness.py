@@ -13,20 +13,23 @@ from typing import Any, TypeVar, cast
 
 from tests.unit import factories
 from tests.unit.admissions import admission_service
+from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
 from tests.unit.local import local_node
 from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.agent.session import Session, SessionStart
 from wgmesh_agent.gossip.memberlist.counters import Counters
-from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, meshes_path, nodes_path
 from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_agent.mesh.join.port_binding import Serving
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.departures import Departures
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
@@ -228,6 +231,9 @@ class Gossip:
     def members(self) -> dict[str, Member]:
         return self.table
 
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        return QueryResult(frozenset(), frozenset(), {})
+
     def member(self, name: str) -> Member | None:
         return self.table.get(name)
 
@@ -262,11 +268,12 @@ class SessionGround:
         self.membership = MembershipTracker(
             self.ledger,
             refusals,
-            self.gossip.members,
+            MemberView(self.gossip, self.ledger),
             admissions,
-            self.changes.notify,
+            Departures(),
             PlayedTunnels(),
             policy,
+            self.changes,
         )
         self.leave_requested = asyncio.Event()
         node = SimpleNamespace(
@@ -274,20 +281,20 @@ class SessionGround:
             local=self.local,
             ledger=self.ledger,
             gossip=self.gossip,
-            membership=self.membership,
+            tracker=self.membership,
             changes=self.changes,
-            prober=SimpleNamespace(links=lambda: self.links, path_mtus=dict, period_seconds=2.0),
-            refusals=refusals,
+            probing=SimpleNamespace(links=lambda: self.links, path_mtus=dict, period_seconds=2.0),
+            rejections=refusals,
             repairs=SimpleNamespace(made=0),
             tasks=SimpleNamespace(components=frozenset, down=dict, restarts={}),
-            paths=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
-            relaying=SimpleNamespace(relays_in_use=dict),
-            preshared=SimpleNamespace(is_protected=lambda device, key: False),
+            discovery=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
+            relay=SimpleNamespace(relays_in_use=dict),
+            psk=SimpleNamespace(is_protected=lambda device, key: False),
             backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
             members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
             view=SimpleNamespace(is_isolated=lambda: not self.gossip.table),
-            device=self._device,
-            beyond=SimpleNamespace(rejected=()),
+            device=PlayedDevice(Device("wgblue")),
+            routes=SimpleNamespace(rejected=()),
         )
         session = SimpleNamespace(
             node=node,
@@ -296,9 +303,6 @@ class SessionGround:
             joins=SimpleNamespace(state=serving) if serving is not None else None,
         )
         self.session = cast(Session, session)
-
-    async def _device(self) -> Device:
-        return Device("wgblue")
 
     def bind(self, claim: Claim, origin: Origin = Origin.GOSSIP, since: float = 1.0) -> None:
         assert self.ledger.accept(claim, origin, since) is None

@@ -28,6 +28,7 @@ from tests.unit.kube.harness import (
 )
 from tests.unit.policies import ScriptedKeyPolicy, standalone
 
+from wgmesh_agent.agent.composition import NodeStart, compose
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.session import Session, SessionStart
@@ -50,7 +51,6 @@ from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.policy import (
-    CLOSED,
     STALE_ROSTER_SECONDS,
     MembershipPolicy,
     StandalonePolicy,
@@ -108,17 +108,20 @@ class Ground:
         async def locate() -> Endpoint:
             return endpoint
 
-        return MeshNode(
+        start = NodeStart(
             NodeConfig("wgblue", 54540, 1420),
             record,
             OWN_KEY,
             endpoint,
+            locate,
+            trust=self.credentials,
+            signer=self.credentials,
+        )
+        return compose(
+            start,
             StateStore(self._folder, "blue"),
             SelectedBackend(BackendKind.KERNEL, "a test"),
             replace(standalone(), membership=membership, keys=keys or standalone().keys),
-            locate=locate,
-            trust=self.credentials,
-            signer=self.credentials,
         )
 
     def recorded(self, member: Claim, moment: datetime) -> Claim:
@@ -161,14 +164,14 @@ async def test_a_standalone_policy_lets_it_begin(ground: Ground) -> None:
 async def test_a_record_older_than_its_member_binds_nobody(ground: Ground) -> None:
     ground.sync()
     node = ground.node(ground.policy)
-    assert not node.membership.accept(ground.recorded(BETA, MADE - timedelta(seconds=1)), Origin.GOSSIP)
-    assert node.refusals.counts["admission_replayed"] == 1
-    assert node.membership.accept(ground.recorded(BETA, MADE + timedelta(seconds=1)), Origin.GOSSIP)
+    assert not node.tracker.accept(ground.recorded(BETA, MADE - timedelta(seconds=1)), Origin.GOSSIP)
+    assert node.rejections.counts["admission_replayed"] == 1
+    assert node.tracker.accept(ground.recorded(BETA, MADE + timedelta(seconds=1)), Origin.GOSSIP)
 
 
 async def test_a_standalone_policy_takes_it(ground: Ground) -> None:
     node = ground.node(StandalonePolicy(()))
-    assert node.membership.accept(ground.recorded(BETA, MADE - timedelta(seconds=1)), Origin.GOSSIP)
+    assert node.tracker.accept(ground.recorded(BETA, MADE - timedelta(seconds=1)), Origin.GOSSIP)
 
 
 def installed(node: MeshNode) -> KeyResponse:
@@ -214,7 +217,7 @@ async def test_while_the_roster_is_not_known_nobody_joins_and_records_bind(groun
     with pytest.raises(Denied, match="try again later") as denied:
         await registrar.admit(request(BETA), certified("beta"), now=0.0, now_unix=1000.0)
     assert denied.value.reason is DenialReason.NOT_LISTED
-    assert node.membership.accept(ground.recorded(STRANGER, datetime.now(UTC)), Origin.GOSSIP)
+    assert node.tracker.accept(ground.recorded(STRANGER, datetime.now(UTC)), Origin.GOSSIP)
 
 
 async def test_an_answer_is_never_older_than_the_roster(ground: Ground) -> None:
@@ -250,13 +253,13 @@ def test_no_policy_has_a_default(made: Callable[..., object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [AdmissionService.__init__, MembershipTracker.__init__], ids=lambda made: made.__qualname__
-)
-def test_what_is_made_without_a_policy_admits_nobody(made: Callable[..., object]) -> None:
-    assert inspect.signature(made).parameters["policy"].default is CLOSED
-    assert not CLOSED.admits("n2")
-    assert not CLOSED.takes_routes_from_claims()
-    assert CLOSED.allowed_routes("n2", (ip_network("10.0.0.0/8"),)) == ()
+    "made", [AdmissionService.__init__, MembershipTracker.__init__, Session.__init__, compose],
+    ids=lambda made: made.__qualname__,
+)  # fmt: skip
+def test_nothing_is_made_without_a_policy(made: Callable[..., object]) -> None:
+    parameters = inspect.signature(made).parameters
+    (policy,) = [one for name, one in parameters.items() if name in ("policy", "policies")]
+    assert policy.default is inspect.Parameter.empty
 
 
 async def test_doctor_is_told_of_components_that_are_down_and_of_a_roster_that_nobody_confirmed(

@@ -9,13 +9,20 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
 
 import pytest
-from tests.unit.local import LocalClaim, Tunnels
+from tests.unit.device import FixedPlan, PlayedDevice, device_cache
+from tests.unit.factories import mesh_record
+from tests.unit.local import LocalClaim, Tunnels, local_node
 
+from wgmesh_agent.gossip.serf.events import Member, QueryResult
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.dataplane.reconciler import INTERVAL_SECONDS, Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
+from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.mesh.probing import liveness, path_mtu, service
 from wgmesh_agent.mesh.probing.liveness import MAX_PROBES_PER_SECOND, LivenessProber
 from wgmesh_agent.mesh.probing.service import MAX_PROBE_BYTES, ProbeService
@@ -25,7 +32,7 @@ from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
-from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, InterfaceSpec, IPAddress
+from wgmesh_agent.wireguard.model import DesiredDevice, Device, Endpoint, InterfaceSpec, IPAddress, Peer
 
 OWN = ip_address("10.232.0.1")
 PEERS: dict[IPAddress, str] = {
@@ -69,16 +76,36 @@ def suspended(monkeypatch: pytest.MonkeyPatch) -> Suspended:
     return clock
 
 
+class Told:
+    """Gossip that has these members."""
+
+    def __init__(self, members: dict[str, Member]) -> None:
+        self._members = members
+
+    def members(self) -> dict[str, Member]:
+        return self._members
+
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        return QueryResult(frozenset(), frozenset(), {})
+
+
 class Noted(ProbeService):
     """Sends nothing, and notes to whom it would have."""
 
     def __init__(self) -> None:
+        local = local_node(mesh_record(node="own", addresses=(OWN,)), PrivateKey(bytes(32)))
+        ledger = Ledger(local)
+        members, keys = {}, {}
+        for number, (address, name) in enumerate(PEERS.items(), 1):
+            keys[name] = PublicKey(bytes([number]) * 32)
+            ledger.accept(Claim(name, keys[name], (address,), ()), Origin.PEERS, 0.0)
+            tags = {PROBE_PORT: str(local.probe_port)}
+            members[name] = Member(name, address, 7946, tags, MemberStatus.ALIVE, 1, b"", 0.0)
         endpoint = Endpoint(ip_address("127.0.0.1"), 54540)
-        device = Device("wg0")
+        device = Device("wg0", peers={key: Peer(key, endpoint) for key in keys.values()})
         super().__init__(
-            OWN, 0, 1420, lambda: PEERS, Signal(), device=lambda: device,
-            endpoint=lambda _device, _address: endpoint, paths_changed=lambda: None,
-        )  # fmt: skip
+            local, MemberView(Told(members), ledger), (), PlayedDevice(device), Signal(), Signal()
+        )
         self.sent: list[tuple[IPAddress, bytes]] = []
 
     def _send(self, address: IPAddress, payload: bytes) -> None:
@@ -184,10 +211,11 @@ class Ground:
         self.backend = MemoryBackend("wg0", time.time)
         self.ages: list[float] = []
         self.reconciler = Reconciler(
-            self.backend, lambda: spec, Tunnels(own_key), Signal(), ledger, shape=self._shape
-        )
+            self.backend, device_cache(self.backend), Tunnels(own_key), ledger, FixedPlan(spec),
+            transforms=(self,),
+        )  # fmt: skip
 
-    def _shape(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
+    def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         self.ages += [now_unix - peer.last_handshake for peer in actual.peers.values()]
         return desired
 

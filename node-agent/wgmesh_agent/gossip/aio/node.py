@@ -197,7 +197,11 @@ class GossipNode:
         self._flush()
 
     def on_query(self, name: str, handler: QueryHandler) -> None:
-        """Answer queries called `name` with what `handler` returns; None is no answer."""
+        """Answer queries called `name` with what `handler` returns; None is no answer. Raises ValueError: they are
+        answered already.
+        """
+        if name in self._handlers:
+            raise ValueError(f"the query {name} has a handler already")
         self._handlers[name] = handler
 
     async def query(

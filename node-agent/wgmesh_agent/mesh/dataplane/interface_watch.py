@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from wgmesh_agent.linux.interface_monitor import interface_news
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.wireguard.errors import BackEndError
@@ -28,11 +29,17 @@ class InterfaceWatch:
     """One instance a node."""
 
     def __init__(
-        self, interface: str, reconciler: Reconciler, repairs: Repairs, beside: Callable[[], None]
+        self,
+        interface: str,
+        reconciler: Reconciler,
+        device: DeviceCache,
+        repairs: Repairs,
+        beside: Callable[[], None],
     ) -> None:
         """`beside`: puts right what else may have been changed with the interface. Blocking, in a thread."""
         self._interface = interface
         self._reconciler = reconciler
+        self._device = device
         self._repairs = repairs
         self._beside = beside
         self._heard = asyncio.Event()
@@ -50,7 +57,7 @@ class InterfaceWatch:
 
     async def _read(self) -> None:
         while True:
-            known = self._reconciler.known
+            known = self._device.latest
             await asyncio.sleep(max(READ_SECONDS, SECONDS_A_PEER * (len(known.peers) if known else 0)))
             try:
                 changed = await self._reconciler.is_changed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,13 +14,14 @@ import structlog
 from wgmesh_agent.linux.interface_addresses import sources_of
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.dataplane.desired_device import desired_device
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.dataplane.handshake_retry import HandshakeRetry
 from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes_in_chunks
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs, changed_by_others
+from wgmesh_agent.mesh.dataplane.transform import DeviceObserver, DeviceTransform, InterfacePlan
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
-from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.runtime.single_flight import SingleFlight
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
@@ -57,49 +58,39 @@ class TunnelSettings(Protocol):
 
 
 class Reconciler:
-    """One task owns the back end; everyone else pokes it or reads through it."""
+    """One task owns the back end; everyone else asks the device cache."""
 
     def __init__(
         self,
         backend: Backend,
-        spec: Callable[[], InterfaceSpec],
+        device: DeviceCache,
         local: TunnelSettings,
-        requested: Signal,
         ledger: Ledger,
+        plan: InterfacePlan,
         *,
         ages: HandshakeAges | None = None,
-        routes: Callable[[], Mapping[PublicKey, Sequence[Network]]] = dict,
-        shape: Callable[[DesiredDevice, Device, float], DesiredDevice] = lambda desired, actual, now_unix: (
-            desired
-        ),
-        seen: Callable[[Device], None] = lambda device: None,
+        transforms: Sequence[DeviceTransform] = (),
+        observers: Sequence[DeviceObserver] = (),
         repairs: Repairs | None = None,
     ) -> None:
         """
         Args:
-            requested: when the device may have to be another; `poke` notifies it.
+            device: is told of each pass.
             ages: of handshakes, with what is remembered of the wall clock.
-            routes: the networks behind peers, by key.
-            shape: what to make of the desired device, given what the device holds and unix seconds.
-            seen: called with the device as read, at the beginning of each pass.
             repairs: told what others had changed.
         """
-        self._routes = routes
         self._backend = backend
-        self._spec = spec
+        self._device = device
         self._local = local
         self._public = local.private_key.public()
         self._ledger = ledger
-        self._shape = shape
-        self._seen = seen
-        self._wanted = requested
-        self._lock = asyncio.Lock()
-        self._passes = SingleFlight[Device](self._lock)
+        self._plan = plan
+        self._transforms = tuple(transforms)
+        self._observers = tuple(observers)
+        self._passes = SingleFlight[Device](device.lock)
         self._to_trigger: list[PublicKey] = []
         self._to_trigger_all = False
         """Handshakes that the last pass calls for."""
-        self._device: Device | None = None
-        self._looked: tuple[float, Device] | None = None
         self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._left: Device | None = None
@@ -113,18 +104,14 @@ class Reconciler:
         self._ages = ages or HandshakeAges()
         self._reminders = Reminders()
 
-    def poke(self) -> None:
-        """The ledger changed: reconcile soon."""
-        self._wanted.notify()
-
     def check_soon(self) -> None:
         """Somebody may have changed the interface: look at all of it soon."""
         self._check_wanted = True
-        self.poke()
+        self._device.request()
 
     async def is_changed(self) -> bool:
         """Whether the device is not as the last pass left it. Raises BackEndError."""
-        async with self._lock:
+        async with self._device.lock:
             if self._left is None:
                 return False
             # Read before the device: what changes in between is seen by the next look.
@@ -141,17 +128,17 @@ class Reconciler:
         It chooses a source anew for an endpoint that is written, so the endpoints it has are written once more.
         """
         self._source_lost = self._backend.kind is BackendKind.USERSPACE
-        self.poke()
+        self._device.request()
 
     async def network_changed(self) -> None:
         """This machine's addresses or routes are others: what went to peers before may be lost."""
         silent = self.first_handshakes.silent()
         if silent and self.first_handshakes.rerouted(await self._sources(silent), time.monotonic()):
-            self.poke()
+            self._device.request()
 
     async def _sources(self, keys: Iterable[PublicKey]) -> dict[PublicKey, IPAddress | None]:
         """The addresses of this machine from which packets to peers leave; None: from nowhere."""
-        peers = self._device.peers if self._device is not None else {}
+        peers = self._device.latest.peers if self._device.latest is not None else {}
         targets = {
             key: peer.endpoint.address
             for key in keys
@@ -163,7 +150,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconciles on every poke, and every 15 s whatever others did to the interface."""
-        seen = self._wanted.generation
+        seen = self._device.requested.generation
         checked = time.monotonic()
         while True:
             check_due = checked + INTERVAL_SECONDS
@@ -172,8 +159,8 @@ class Reconciler:
                 ages_due += time.monotonic() - boot_clock.seconds()
             deadlines = (self.first_handshakes.next_deadline(), ages_due)
             due = min([check_due, *(deadline for deadline in deadlines if deadline is not None)])
-            await self._wanted.wait_after(seen, max(0.0, due - time.monotonic()))
-            seen = self._wanted.generation
+            await self._device.requested.wait_after(seen, max(0.0, due - time.monotonic()))
+            seen, urgent = self._device.requested.generation, self._device.urgent.generation
             check = time.monotonic() >= check_due
             if check:
                 checked = time.monotonic()
@@ -195,9 +182,8 @@ class Reconciler:
                 if self._reminders.over():
                     log.info("WireGuard is programmed again")
             # What changes together, like all that is told of a newcomer, is programmed together.
-            await asyncio.sleep(
-                min(MAX_BATCH_PAUSE_SECONDS, BATCH_PAUSE_SECONDS_PER_PEER * len(self._ledger))
-            )
+            pause = min(MAX_BATCH_PAUSE_SECONDS, BATCH_PAUSE_SECONDS_PER_PEER * len(self._ledger))
+            await self._device.urgent.wait_after(urgent, pause)
 
     async def reconcile(self, *, check_interface: bool = True) -> Device:
         """One pass; answers what the device holds after it. Callers that wait together share one.
@@ -218,9 +204,18 @@ class Reconciler:
             raise BackEndError(str(fault.strerror)) from error
 
     async def _reconcile(self, *, check_interface: bool) -> Device:
-        self._looked = None
+        waiting = self._device.begin_pass()
+        try:
+            device = await self._pass(check_interface=check_interface)
+        except BaseException as error:
+            self._device.failed(waiting, error)
+            raise
+        self._device.passed(waiting, device)
+        return device
+
+    async def _pass(self, *, check_interface: bool) -> Device:
         self._follow_key()
-        spec = self._spec()
+        spec = self._plan.interface_spec()
         found_changed: list[str] = []
         self._checked = check_interface or self._check_wanted or spec != self._opened
         if self._checked:
@@ -234,11 +229,13 @@ class Reconciler:
         # What an error leaves half done is nobody else's doing.
         self._left = self._left_fingerprint = None
         self._repairs.note(found_changed, time.monotonic())
-        self._seen(held)
+        for observer in self._observers:
+            observer.observe(held)
         found = self._ages.update(held, time.time(), boot_clock.seconds())
         # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
-        desired = await asyncio.to_thread(self._desired, list(self._ledger), self._routes())
-        desired = self._shape(desired, found, time.time())
+        desired = await asyncio.to_thread(self._desired, list(self._ledger), self._plan.allowed_ips())
+        for transform in self._transforms:
+            desired = transform.refine(desired, found, time.time())
         actual = await self._recreate_silent_peers(found, desired)
         changes = await asyncio.to_thread(self._diff, desired, actual, time.time())
         changes = tuple(_keep_working_endpoint(change, found) for change in changes)
@@ -254,7 +251,7 @@ class Reconciler:
             await asyncio.sleep(DRAIN_SECONDS)
             await self._backend.apply(late)
         device = await self._backend.read() if changes else actual
-        self._device, self._left = device, device
+        self._left = device
         self._to_trigger, self._to_trigger_all = created, rewrites
         if rewrites:
             self._source_lost = False
@@ -342,19 +339,6 @@ class Reconciler:
         return tuple(
             change for change in changes if not (isinstance(change, RemovePeer) and keeps(change.public_key))
         )
-
-    @property
-    def known(self) -> Device | None:
-        """What the device held at the last pass; None before the first."""
-        return self._device
-
-    async def read(self, at_most_seconds_ago: float = 0.0) -> Device:
-        """What the device holds now, or held so long ago. Raises BackEndError."""
-        async with self._lock:
-            if self._looked is None or time.monotonic() - self._looked[0] > at_most_seconds_ago:
-                device = await self._backend.read()
-                self._looked = time.monotonic(), device
-            return self._looked[1]
 
 
 def _keep_working_endpoint(change: Change, found: Device) -> Change:

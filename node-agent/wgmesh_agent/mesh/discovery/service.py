@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.discovery.candidate_selector import MOVE_GRACE_SECONDS, CandidateSelector
 from wgmesh_agent.mesh.discovery.endpoint_query import (
     WHERE_QUERY,
@@ -38,6 +39,8 @@ from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, End
 log = structlog.get_logger()
 ANSWERS = border("endpoint answers", "to `_where`: where members see another, from those asked")
 QUERIED_MEMBERS = 3
+SHARED_SECONDS = 0.5
+"""For so long one look at WireGuard answers all who ask where others are."""
 QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
@@ -56,17 +59,15 @@ class EndpointDiscovery:
         ledger: Ledger,
         prober: ProbeService,
         refusals: RejectionLog,
-        device: Callable[[], Awaitable[Device]],
-        poke: Callable[[], None],
+        device: DeviceCache,
         local: LocalNode,
         addresses: LocalAddresses,
         suspect: Signal,
+        changes: Signal,
         untaken: Callable[[], Mapping[PublicKey, float | None]] = dict,
     ) -> None:
         """
         Args:
-            device: what WireGuard holds now; raises BackEndError.
-            poke: has WireGuard programmed soon.
             addresses: of this machine's interfaces, where no other member is.
             suspect: notified when a peer that was heard is heard no more.
             untaken: members heard through a relay alone, and for how many seconds their own tunnel has been silent.
@@ -76,12 +77,12 @@ class EndpointDiscovery:
         self._prober = prober
         self._refusals = refusals
         self._device = device
-        self._poke = poke
         self._local = local
         self._addresses = addresses
         self._seeking = CandidateSelector(random.Random())  # noqa: S311
         self._troubled: dict[PublicKey, float] = {}
         self._suspect = suspect
+        self._changes = changes
         self._untaken = untaken
         self._hinted = False
 
@@ -134,7 +135,7 @@ class EndpointDiscovery:
             or binding.claim.public_key in self._untaken()
         ):
             return ()
-        peer = (await self._device()).peers.get(binding.claim.public_key)
+        peer = (await self._device.read(SHARED_SECONDS)).peers.get(binding.claim.public_key)
         if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
             return ()
         return [peer.endpoint]
@@ -185,8 +186,9 @@ class EndpointDiscovery:
                 learned += found[:1]
         return learned, said
 
-    async def run(self, changes: Signal) -> None:
+    async def run(self) -> None:
         """Until it is cancelled."""
+        changes = self._changes
         async with TaskSet() as queries:
             while True:
                 generation = changes.generation
@@ -201,11 +203,11 @@ class EndpointDiscovery:
                     for key, since in self._troubled.items()
                 )
                 if fresh:
-                    self._poke()
+                    self._device.request()
                 if moved:
                     # By then who moved has been heard on its old path, or is looked for on the new one.
                     await asyncio.sleep(MOVE_GRACE_SECONDS)
-                    self._poke()
+                    self._device.request()
                 elif not await changes.wait_after(
                     generation, TICK_SECONDS if self._is_busy(now) else IDLE_TICK_SECONDS
                 ):
@@ -263,4 +265,4 @@ class EndpointDiscovery:
                 log.info(
                     "other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)]
                 )
-                self._poke()
+                self._device.request()

@@ -42,7 +42,7 @@ class BootstrapServer:
         self._server: MeshServer | None = None
         self._is_sweeping = False
         self.registrar = Registrar(node.local.record.mesh, node.ledger, AddressAllocator(ranges), self)
-        self._claims = AddressClaims(node.gossip, node.admissions, node.refusals, self.registrar.reserve)
+        self._claims = AddressClaims(node.gossip, node.admissions, node.rejections, self.registrar.reserve)
         node.gossip.on_query(CLAIM_QUERY, self._claims.answer)
 
     async def start(self, bind: str, tls: Credentials | None) -> None:
@@ -66,7 +66,7 @@ class BootstrapServer:
                 node.local.record.gossip_keys, node.local.record.gossip_keys_since
             ),
             own_key=lambda: node.local.private_key,
-            denied=lambda reason: node.refusals.counts.update([f"join_{reason.value}"]),
+            denied=lambda reason: node.rejections.counts.update([f"join_{reason.value}"]),
         )
         port = int(bind.rpartition(":")[2])
         with needing(port, ("tcp",), "admission of members; -grpc-bind-port, spec.bootstrap.port"):
@@ -99,7 +99,7 @@ class BootstrapServer:
 
     async def _received(self, binding: Binding) -> int:
         """Bytes that came through a member's tunnel so far."""
-        peer = (await self._node.device()).peers.get(binding.claim.public_key)
+        peer = (await self._node.device.read()).peers.get(binding.claim.public_key)
         return peer.rx_bytes if peer is not None else 0
 
     def bootstraps(self) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class BootstrapServer:
         given = self._policy.allowed_routes(node, asked)
         for route in asked:
             if route not in given:
-                self._node.refusals.record(
+                self._node.rejections.record(
                     "route_not_allowed", f"{node} asks to announce {route}, which it was not given"
                 )
         return given
@@ -131,14 +131,14 @@ class BootstrapServer:
             )  # fmt: skip
         vouched = node.admissions.record_for_peer(binding.claim)
         # Who was told an address must find it taken after a power cut here.
-        await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.write_snapshot())
+        await asyncio.gather(node.reconciler.reconcile(check_interface=False), node.snapshot.write_now())
         node.announce(vouched)
         node.changes.notify()
 
     async def on_reservation_expired(self, binding: Binding) -> None:
         log.warning("joiner never came", node=binding.claim.node, after_seconds=JOIN_DEADLINE_SECONDS)
         self._node.announce(binding.claim, Peer.LEAVE)
-        self._node.reconciler.poke()
+        self._node.device.request()
         self._node.changes.notify()
 
     async def _sweep(self) -> None:

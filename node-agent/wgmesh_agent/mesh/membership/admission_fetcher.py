@@ -6,14 +6,13 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, InvalidAdmission
 from wgmesh_agent.mesh.membership.admissions import ADMISSION_QUERY
-from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.claims import Accepting, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.missing_records import MAX_CONCURRENT_QUERIES, MissingRecords
@@ -26,13 +25,6 @@ log = structlog.get_logger()
 QUERY_TIMEOUT_SECONDS = 2.0
 QUERIED_BOOTSTRAPS = 3
 RELAY_FACTOR = 3
-
-
-class Accepting(Protocol):
-    """Takes a claim into the ledger, or not; `MembershipTracker` does."""
-
-    def accept(self, claim: Claim, origin: Origin) -> bool:
-        """Whether it did."""
 
 
 class AdmissionFetcher:

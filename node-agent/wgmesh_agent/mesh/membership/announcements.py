@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
-from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
@@ -16,7 +16,14 @@ log = structlog.get_logger()
 ANNOUNCEMENT_EVENT = "_j"
 
 
-def announce(gossip: GossipNode, claim: Claim, kind: Peer.AnnouncementType) -> None:
+class Announcing(Protocol):
+    """Sends user events; `GossipNode` does."""
+
+    def user_event(self, name: str, payload: bytes, *, coalesce: bool = True) -> object:
+        """To all members. Raises GossipError: too large."""
+
+
+def announce(gossip: Announcing, claim: Claim, kind: Peer.AnnouncementType) -> None:
     """Sends it, without certificates or without the record where it would be too large with them."""
     record = claim.admission
     shorter = (record.without_certificates(), None) if record else (None,)

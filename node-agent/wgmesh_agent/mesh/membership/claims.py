@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
@@ -70,3 +71,10 @@ class Binding:
         if caller.identity is not None:
             return caller.identity.node == self.claim.node
         return bool(caller.name) and caller.name == self.identity
+
+
+class Accepting(Protocol):
+    """Takes a claim into the ledger, or not; `MembershipTracker` does."""
+
+    def accept(self, claim: Claim, origin: Origin) -> bool:
+        """Whether it did."""

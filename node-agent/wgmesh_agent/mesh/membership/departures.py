@@ -81,8 +81,7 @@ class Departures:
     Who answers is waited for on, until gossip has it back or its tunnel is silent after all.
     """
 
-    def __init__(self, tunnels: Tunnels) -> None:
-        self._tunnels = tunnels
+    def __init__(self) -> None:
         self._waiting: dict[str, _Departure] = {}
 
     def __iter__(self) -> Iterator[Member]:
@@ -92,15 +91,11 @@ class Departures:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def awaits(self, member: Member, how: str) -> bool:
+    def awaits(self, member: Member, how: str, tunnels: Tunnels) -> bool:
         """Whether the member is to stay until its tunnel is silent; False if it is silent, or said goodbye itself: in
         gossip, or in a probe.
         """
-        if (
-            member.says_goodbye
-            or self._tunnels.leaves(member.address)
-            or not self._tunnels.hears(member.address)
-        ):
+        if member.says_goodbye or tunnels.leaves(member.address) or not tunnels.hears(member.address):
             self._waiting.pop(member.name, None)
             return False
         self._waiting.setdefault(member.name, _Departure(member, how))
@@ -110,14 +105,14 @@ class Departures:
         """Gossip has the member alive again."""
         self._waiting.pop(name, None)
 
-    def look(self, now: float) -> list[Departed]:
+    def look(self, now: float, tunnels: Tunnels) -> list[Departed]:
         """Asks the next, and tells of whom it is decided."""
         found = []
         for departure in self._waiting.values():
             is_asked = departure.asked <= now
-            if self._tunnels.leaves(departure.member.address):
+            if tunnels.leaves(departure.member.address):
                 found.append(Departed(departure.member, departure.how, lives=False))
-            elif is_asked and self._tunnels.hears(departure.member.address):
+            elif is_asked and tunnels.hears(departure.member.address):
                 if not departure.answered:
                     found.append(Departed(departure.member, departure.how, lives=True))
                 departure.answered, departure.asked, departure.due = True, math.inf, now + AGAIN_SECONDS
@@ -132,5 +127,5 @@ class Departures:
             departure.asked = now
         for departure in self._waiting.values():
             if departure.asked <= now:
-                self._tunnels.doubt(departure.member.address)
+                tunnels.doubt(departure.member.address)
         return found

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 
@@ -44,17 +45,19 @@ class EndpointFlapDetector:
 class Calls:
     """Where the holder of each key was at its last handshakes, which only who has the key can make."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._wandering = EndpointFlapDetector()
         self._handshakes: dict[PublicKey, float] = {}
 
-    def look(self, device: Device, now: float) -> None:
-        """To be called with the device as it was read; `now` is monotonic seconds."""
+    def observe(self, device: Device) -> None:
+        """To be called with the device as it was read."""
+        now = self._clock.monotonic()
         for key, peer in device.peers.items():
             if peer.endpoint is not None and peer.last_handshake > self._handshakes.get(key, 0.0):
                 self._wandering.record(str(key), str(peer.endpoint), now)
         self._handshakes = {key: peer.last_handshake for key, peer in device.peers.items()}
 
-    def returns(self, key: PublicKey, now: float) -> int:
-        """As `EndpointFlapDetector.flap_count`."""
-        return self._wandering.flap_count(str(key), now)
+    def flap_count(self, key: PublicKey) -> int:
+        """As that of `EndpointFlapDetector`, now."""
+        return self._wandering.flap_count(str(key), self._clock.monotonic())

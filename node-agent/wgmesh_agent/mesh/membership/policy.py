@@ -82,32 +82,3 @@ class StandalonePolicy:
 
     def roster_age_seconds(self) -> float | None:
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedPolicy:
-    """Admits no member and grants nothing: what holds where no policy was given."""
-
-    def admits(self, node: str) -> bool:
-        return False
-
-    def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
-        return ()
-
-    def allowed_routes(self, node: str, requested: Routes) -> Routes:
-        return ()
-
-    def takes_routes_from_claims(self) -> bool:
-        return False
-
-    def announced_key(self, node: str) -> PublicKey | None:
-        return None
-
-    def member_since(self, node: str) -> datetime | None:
-        return None
-
-    def roster_age_seconds(self) -> float | None:
-        return None
-
-
-CLOSED = ClosedPolicy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -15,13 +14,15 @@ from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
-from wgmesh_agent.mesh.membership.departures import NO_TUNNELS, Departures, Tunnels
+from wgmesh_agent.mesh.membership.departures import Departures, Tunnels
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
-from wgmesh_agent.mesh.membership.policy import CLOSED, MembershipPolicy
+from wgmesh_agent.mesh.membership.policy import MembershipPolicy
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.secret_ids import decode_ids
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.chunks import in_chunks
 from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
@@ -34,17 +35,18 @@ PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
 class MembershipTracker:
-    """Applies news to the ledger; `changed` is called when WireGuard, snapshot or listeners should look again."""
+    """Applies news to the ledger; `changed` is notified when WireGuard, snapshot or listeners should look again."""
 
     def __init__(
         self,
         ledger: Ledger,
         refusals: RejectionLog,
-        members: Callable[[], Mapping[str, Member]],
+        members: MemberView,
         admissions: AdmissionService,
-        changed: Callable[[], None],
-        tunnels: Tunnels = NO_TUNNELS,
-        policy: MembershipPolicy = CLOSED,
+        departures: Departures,
+        tunnels: Tunnels,
+        policy: MembershipPolicy,
+        changed: Signal,
     ) -> None:
         self._ledger = ledger
         self._refusals = refusals
@@ -53,7 +55,7 @@ class MembershipTracker:
         self._policy = policy
         self._changed = changed
         self._tunnels = tunnels
-        self._departures = Departures(tunnels)
+        self._departures = departures
         self._departing = asyncio.Event()
 
     def on_member_update(self, member: Member) -> None:
@@ -73,10 +75,6 @@ class MembershipTracker:
         """Gossip forgot a member that was failed or left for long."""
         self._on_leave(member, "reaped")
 
-    def departing(self) -> Iterable[Member]:
-        """Members that others say have left, while their tunnels are not known to be silent."""
-        return self._departures
-
     async def watch_departing(self) -> None:
         """Lets go of them once they are silent, until it is cancelled."""
         while True:
@@ -88,7 +86,7 @@ class MembershipTracker:
                 await asyncio.sleep(DEPARTING_LOOK_SECONDS)
 
     def _look_at_departing(self) -> None:
-        for departed in self._departures.look(time.monotonic()):
+        for departed in self._departures.look(time.monotonic(), self._tunnels):
             name = departed.member.name
             if departed.lives:
                 self._refusals.record(
@@ -97,7 +95,7 @@ class MembershipTracker:
                 )
             else:
                 self._let_go(name, departed.how)
-                again = self._members().get(name)
+                again = self._members.all().get(name)
                 if again is not None and again.status in PRESENT:
                     self._on_alive(again)
 
@@ -143,14 +141,14 @@ class MembershipTracker:
             log.info("member bound", node=claim.node, pubkey=str(claim.public_key), origin=origin.value,
                      addresses=[str(a) for a in claim.addresses])  # fmt: skip
         if before != after:
-            self._changed()
+            self._changed.notify()
         return True
 
     def _with_advertised_secrets(self, claim: Claim) -> Claim:
         """What a living member itself says of its secrets counts; what others say may be older. With a key that it does
         not yet speak with, it counts where nothing else is said.
         """
-        member = self._members().get(claim.node)
+        member = self._members.all().get(claim.node)
         if member is None or member.status not in PRESENT:
             return claim
         if claim.secret_ids is not None and member.tags.get(PUBLIC_KEY) != str(claim.public_key):
@@ -166,7 +164,7 @@ class MembershipTracker:
         if binding is not None and (binding.claim.routes or ()) != routes:
             self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
             log.info("routes of member", node=node, routes=[str(route) for route in routes])
-            self._changed()
+            self._changed.notify()
 
     def hint(self, node: str, address: IPAddress) -> Binding | None:
         """The roster says at which address machines beyond its network reach a member: the first to try after what it
@@ -183,7 +181,7 @@ class MembershipTracker:
         after = self._ledger.by_name(node)
         if after is None or after.claim.endpoints == binding.claim.endpoints:
             return None
-        self._changed()
+        self._changed.notify()
         return after
 
     def remove(self, node: str, why: str) -> None:
@@ -196,13 +194,13 @@ class MembershipTracker:
         if binding is not None:
             self._ledger.remove(binding.claim.public_key)
             log.info("member gone", node=node, how=why)
-            self._changed()
+            self._changed.notify()
 
     async def refresh(self) -> None:
         """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
         await self.mark_alive_members()
         now = time.time()
-        members = self._members()
+        members = self._members.all()
         for member in members.values():
             if member.status in PRESENT and self._ledger.by_name(member.name) is None:
                 self.on_member_update(member)
@@ -216,12 +214,12 @@ class MembershipTracker:
                 log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                          last_seen=int(binding.last_seen))  # fmt: skip
                 self._ledger.remove(binding.claim.public_key)
-                self._changed()
+                self._changed.notify()
 
     async def mark_alive_members(self) -> None:
         """Notes who is alive now."""
         now = time.time()
-        members = self._members()
+        members = self._members.all()
 
         def note(binding: Binding) -> None:
             member = members.get(binding.claim.node)
@@ -236,7 +234,7 @@ class MembershipTracker:
 
     async def disputed_claims(self) -> list[Claim]:
         """What living members say of themselves and is refused: another key or address is bound, or no record shown."""
-        members = self._members()
+        members = self._members.all()
         disputed = [
             claim
             for claim in self._admissions.missing.asked_in_vain()
@@ -267,7 +265,7 @@ class MembershipTracker:
 
     def failed(self) -> list[Binding]:
         """Bound members that gossip does not have alive."""
-        members = self._members()
+        members = self._members.all()
         return [
             binding
             for binding in self._ledger
@@ -276,7 +274,7 @@ class MembershipTracker:
 
     def unknown_to_gossip(self) -> list[Binding]:
         """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
-        members = self._members()
+        members = self._members.all()
         return [binding for binding in self._ledger if binding.claim.node not in members]
 
     @staticmethod
@@ -312,7 +310,7 @@ class MembershipTracker:
             binding.claim.public_key
         ):
             return
-        if self._departures.awaits(member, how):
+        if self._departures.awaits(member, how, self._tunnels):
             self._departing.set()
         else:
             self._let_go(member.name, how)
@@ -321,7 +319,7 @@ class MembershipTracker:
         binding = self._ledger.by_key(claim.public_key)
         if binding is None:
             return
-        member = self._members().get(binding.claim.node)
+        member = self._members.all().get(binding.claim.node)
         # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
         is_there = bool(binding.last_seen) if member is None else member.status is not MemberStatus.LEFT
         if is_there or self._tunnels.has_session(claim.public_key):

@@ -6,12 +6,16 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 import structlog
 
+from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.linux.route_lookup import lookup_route
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.membership.local_node import LocalNode
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.probing.liveness import LinkState, LivenessProber
 from wgmesh_agent.mesh.probing.padded_prober import PaddedProber
 from wgmesh_agent.mesh.probing.path_mtu import PathMTU, PathMTUDiscovery
@@ -37,34 +41,27 @@ class ProbeService(asyncio.DatagramProtocol):
 
     def __init__(
         self,
-        address: IPAddress,
-        port: int,
-        mtu: int,
-        peers: Callable[[], Mapping[IPAddress, str]],
+        local: LocalNode,
+        members: MemberView,
+        departing: Iterable[Member],
+        device: DeviceCache,
         changes: Signal,
-        *,
-        device: Callable[[], Device | None],
-        endpoint: Callable[[Device, IPAddress], Endpoint | None],
-        paths_changed: Callable[[], None],
+        paths_changed: Signal,
     ) -> None:
         """
         Args:
-            mtu: the interface's, in bytes.
-            peers: the members to probe now, by mesh address: those that say they listen on the same port.
-            changes: when `peers` may answer differently.
-            device: what WireGuard held when it was last read.
-            endpoint: where it sends what is for a mesh address.
-            paths_changed: called when `reduced` answers differently.
+            departing: members that others say have left, while their tunnels are not known to be silent.
+            changes: when other members may have to be probed.
+            paths_changed: notified when `reduced_mtus` answers differently.
         """
-        self._address = address
-        self._port = port
-        self._peers = peers
-        self._changes = changes
+        self._local = local
+        self._members = members
+        self._departing = departing
         self._device = device
-        self._endpoint = endpoint
+        self._changes = changes
         self._paths_changed = paths_changed
         self._hearing = LivenessProber(random.Random())  # noqa: S311
-        self._mtus = PathMTUDiscovery(mtu, random.Random())  # noqa: S311
+        self._mtus = PathMTUDiscovery(local.config.mtu, random.Random())  # noqa: S311
         self._read: Device | None = None
         self._ways: dict[IPAddress, Endpoint] = {}
         self._reduced: Mapping[IPAddress, int] = {}
@@ -74,10 +71,11 @@ class ProbeService(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Binds the port. Raises OSError if it is taken."""
-        family = socket.AF_INET if self._address.version == 4 else socket.AF_INET6
+        address, port = self._local.addresses[0], self._local.probe_port
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=(str(self._address), self._port), family=family
+            lambda: self, local_addr=(str(address), port), family=family
         )
         # Probes are sent whole, whatever a route says of its path: to find that out is what they are for.
         level, option = (
@@ -94,7 +92,7 @@ class ProbeService(asyncio.DatagramProtocol):
             now = boot_clock.seconds()
             if seen != self._changes.generation:
                 seen = self._changes.generation
-                peers = self._peers()
+                peers = self._members.probe_targets(self._local.probe_port, self._departing)
                 self._hearing.set_peers(peers, now)
                 self._mtus.set_peers(peers, now)
                 self._read = None
@@ -150,7 +148,7 @@ class ProbeService(asyncio.DatagramProtocol):
 
     def has_session(self, key: PublicKey) -> bool:
         """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
-        device = self._device()
+        device = self._device.latest
         peer = device.peers.get(key) if device is not None else None
         return peer is not None and time.time() - peer.last_handshake < STALE_AFTER_SECONDS
 
@@ -189,7 +187,7 @@ class ProbeService(asyncio.DatagramProtocol):
             self._send(address, payload)
 
     def _search(self, now: float) -> None:
-        if self._read is not self._device():
+        if self._read is not self._device.latest:
             self._update_endpoints(now)
         found = self._mtus.due(now, self._max_probe_size)
         if found is not None:
@@ -197,9 +195,11 @@ class ProbeService(asyncio.DatagramProtocol):
         self._update_reduced()
 
     def _update_endpoints(self, now: float) -> None:
-        self._read = device = self._device()
+        self._read = device = self._device.latest
         assert device is not None
-        found = ((address, self._endpoint(device, address)) for address in self._mtus.addresses())
+        found = (
+            (address, self._members.peer_endpoint(device, address)) for address in self._mtus.addresses()
+        )
         ways = {address: endpoint for address, endpoint in found if endpoint is not None}
         for address, endpoint in ways.items():
             if self._ways.get(address, endpoint) != endpoint:
@@ -223,8 +223,8 @@ class ProbeService(asyncio.DatagramProtocol):
                 if reduced.get(address) != self._reduced.get(address):
                     log.info("path MTU", address=str(address), bytes=reduced.get(address, "full"))
             self._reduced = dict(reduced)
-            self._paths_changed()
+            self._paths_changed.notify()
 
     def _send(self, address: IPAddress, payload: bytes) -> None:
         if self._transport is not None:
-            self._transport.sendto(payload, (str(address), self._port))
+            self._transport.sendto(payload, (str(address), self._local.probe_port))

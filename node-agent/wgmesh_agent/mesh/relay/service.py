@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
@@ -52,14 +53,11 @@ class RelayService:
         prober: ProbeService,
         refusals: RejectionLog,
         changes: Signal,
-        device: Callable[[], Awaitable[Device]],
-        reconcile: Callable[[], Awaitable[Device]],
+        device: DeviceCache,
     ) -> None:
         """
         Args:
             names: the members that may carry traffic of others, best first; if this node is one, it does.
-            device: what WireGuard holds now; raises BackEndError.
-            reconcile: programs WireGuard now; raises BackEndError.
         """
         self._names = tuple(names)
         self._forwarding = forwarding
@@ -69,7 +67,6 @@ class RelayService:
         self._refusals = refusals
         self._changes = changes
         self._device = device
-        self._reconcile = reconcile
         self._relays = RelaySelector(ledger.local)
         self._adopted = False
         self._is_forwarding = False
@@ -95,7 +92,7 @@ class RelayService:
         """
         return self._relays.untaken(time.monotonic())
 
-    def refine(self, desired: DesiredDevice, actual: Device) -> DesiredDevice:
+    def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with relayed peers' addresses at their relays."""
         if not self._names:
             return desired
@@ -176,7 +173,7 @@ class RelayService:
         device = EMPTY_DEVICE
         if before:
             try:
-                device = await self._device()
+                device = await self._device.read()
             except BackEndError as error:
                 log.debug("relays not looked at", why=str(error))
                 return []
@@ -227,7 +224,7 @@ class RelayService:
                          through=relay.claim.node if relay else "no relay")  # fmt: skip
         self._changes.notify()
         try:
-            await self._reconcile()
+            await self._device.converged()
         except BackEndError as error:
             log.error("cannot program WireGuard", why=str(error), next="the next pass does")
 

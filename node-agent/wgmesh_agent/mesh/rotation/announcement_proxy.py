@@ -7,14 +7,14 @@ that one has agreed. A moment later the herald binds and announces it, as a boot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
-from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.announcements import Announcing, announce
+from wgmesh_agent.mesh.membership.claims import Accepting, Claim, Origin
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.borders import border
@@ -37,14 +37,14 @@ class AnnouncementProxy:
         self,
         admissions: AdmissionService,
         refusals: RejectionLog,
-        accept: Callable[[Claim, Origin], bool],
-        announce: Callable[[Claim], None],
+        tracker: Accepting,
+        gossip: Announcing,
         tasks: Supervisor,
     ) -> None:
         self._admissions = admissions
         self._refusals = refusals
-        self._accept = accept
-        self._announce = announce
+        self._tracker = tracker
+        self._gossip = gossip
         self._tasks = tasks
         self._open: dict[str, Claim] = {}
 
@@ -71,5 +71,5 @@ class AnnouncementProxy:
     async def _announce_after_delay(self, node: str) -> None:
         await asyncio.sleep(ANNOUNCE_DELAY_SECONDS)
         claim = self._open.pop(node)
-        if self._accept(claim, Origin.ANNOUNCED):
-            self._announce(self._admissions.record_for_peer(claim))
+        if self._tracker.accept(claim, Origin.ANNOUNCED):
+            announce(self._gossip, self._admissions.record_for_peer(claim), Peer.JOIN)

@@ -22,7 +22,7 @@ async def switch_key(node: MeshNode, key: PrivateKey, earlier: PrivateKey | None
         OSError: the key cannot be kept; nothing has changed.
         BackEndError: the interface may have either key.
     """
-    await asyncio.to_thread(node.folder.save_private_key, key, earlier)
+    await asyncio.to_thread(node.store.save_private_key, key, earlier)
     node.local.use_key(key)
     await node.reconciler.reconcile(check_interface=False)
     trigger_handshakes(binding.claim.addresses[0] for binding in node.ledger)
@@ -40,4 +40,4 @@ async def confirm_key(node: MeshNode, admission: AdmissionRecord | None) -> None
     node.local.update_record(admission=admission, wireguard_key_since=int(time.time()))
     node.local.announce_key()
     await asyncio.to_thread(node.local.persist)
-    await asyncio.to_thread(node.folder.forget_earlier_key)
+    await asyncio.to_thread(node.store.forget_earlier_key)

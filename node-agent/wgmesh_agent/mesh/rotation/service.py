@@ -39,7 +39,7 @@ class RotationService:
         if self._keys.gossip_keys_managed_by:
             raise RotationFailed(self._keys.gossip_keys_managed_by)
         done = await self._gossip.rotate(os.urandom(KEY_BYTES))
-        away = len({binding.claim.node for binding in self._node.membership.failed()})
+        away = len({binding.claim.node for binding in self._node.tracker.failed()})
         sentence = f"the new gossip key is used by all {done.members} members"
         if done.old_keys_kept:
             return f"{sentence}; the old one is still accepted, as {done.old_keys_kept}: rotate again when all answer"
@@ -50,4 +50,4 @@ class RotationService:
         return await self._wireguard.rotate()
 
     def _failed_bootstraps(self) -> list[str]:
-        return [binding.claim.node for binding in self._node.membership.failed() if binding.claim.bootstrap]
+        return [binding.claim.node for binding in self._node.tracker.failed() if binding.claim.bootstrap]

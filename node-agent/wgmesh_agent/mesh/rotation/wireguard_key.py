@@ -181,12 +181,12 @@ class WireGuardKeyRotation:
             await switch_key(self._node, old, None)
         except (BackEndError, OSError) as error:
             log.error("the old WireGuard key could not be set", why=str(error), next="trying on")
-            self._node.reconciler.poke()
+            self._node.device.request()
 
     async def _has_handshake(self, begun: float) -> bool:
         deadline = time.monotonic() + HANDSHAKE_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            if any(peer.last_handshake >= begun for peer in (await self._node.device()).peers.values()):
+            if any(peer.last_handshake >= begun for peer in (await self._node.device.read()).peers.values()):
                 return True
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         return False
@@ -194,7 +194,7 @@ class WireGuardKeyRotation:
     async def _outcome(self, begun: float) -> str:
         deadline = time.monotonic() + HANDSHAKES_SECONDS
         while True:
-            device = await self._node.device()
+            device = await self._node.device.read()
             wanted = self._living()
             late = sorted(
                 claim.node

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from wgmesh_agent.linux.nft import is_installed, run_nft
+from wgmesh_agent.mesh.dataplane.transform import InterfacePlan
 from wgmesh_agent.mesh.routing.mss_ruleset import removal_ruleset, ruleset, table_name
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.log_on_change import LogOnChange
@@ -25,22 +25,25 @@ _NET = Path("/proc/sys/net")
 class MSSClamp:
     """One instance an interface; `run` beside a node that may route."""
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, plan: InterfacePlan, changes: Signal) -> None:
+        """`changes`: when `plan` may have other routes."""
         self._interface = interface
+        self._plan = plan
+        self._changes = changes
         self._standing: str | None = None
         """What was put in place last, empty for no table; None: not known."""
         self._fault = LogOnChange()
 
-    async def run(self, spec: Callable[[], InterfaceSpec], changes: Signal) -> None:
+    async def run(self) -> None:
         """Looks after every change, and every minute whatever others did to the table, until it is cancelled."""
         checked = time.monotonic()
         while True:
-            generation = changes.generation
+            generation = self._changes.generation
             check = time.monotonic() >= checked + CHECK_SECONDS
             if check:
                 checked = time.monotonic()
-            await self.apply(spec(), check=check)
-            if await changes.wait_after(generation, CHECK_SECONDS):
+            await self.apply(self._plan.interface_spec(), check=check)
+            if await self._changes.wait_after(generation, CHECK_SECONDS):
                 # Many changes come together, and each look reads files.
                 await asyncio.sleep(GATHER_SECONDS)
 
@@ -66,16 +69,23 @@ class MSSClamp:
 
     async def remove(self) -> bool:
         """Takes the table away, if there is a program that could have made it."""
-        return not is_installed() or await self._run(removal_ruleset(self._interface))
+        return self._is_done(await remove_clamp(self._interface))
 
     async def _is_in_place(self) -> bool:
         return not await run_nft("list", "table", "inet", table_name(self._interface))
 
     async def _run(self, text: str) -> bool:
-        error = await run_nft("-f", "-", text=text)
+        return self._is_done(await run_nft("-f", "-", text=text))
+
+    def _is_done(self, error: str) -> bool:
         if self._fault.is_new(error):
             log.warning("TCP segments of what is routed through here are not clamped", why=error)
         return not error
+
+
+async def remove_clamp(interface: str) -> str:
+    """Takes the table away, if there is a program that could have made it. Returns why it could not; empty: it did."""
+    return await run_nft("-f", "-", text=removal_ruleset(interface)) if is_installed() else ""
 
 
 def is_forwarding(interface: str) -> bool:

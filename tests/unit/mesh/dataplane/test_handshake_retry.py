@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.device import FixedPlan, device_cache
 from tests.unit.local import LocalClaim, Tunnels
 
 from wgmesh_agent.mesh.dataplane import handshake_retry, reconciler
@@ -20,7 +21,6 @@ from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.backoff import Backoff
-from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
@@ -121,7 +121,9 @@ class Ground:
         claim = Claim("other", peer, (ip_address("10.232.0.2"),), (WHERE,))
         assert ledger.accept(claim, Origin.PEERS, time.time()) is None
         spec = InterfaceSpec("wg0", (ip_interface("10.232.1.1"),), own.ranges, 1420)
-        self.reconciler = Reconciler(self.backend, lambda: spec, Tunnels(self.key), Signal(), ledger)
+        self.reconciler = Reconciler(
+            self.backend, device_cache(self.backend), Tunnels(self.key), ledger, FixedPlan(spec)
+        )
 
     def told(self) -> list[str]:
         """What the back end was told of the peer, in order."""
@@ -200,7 +202,7 @@ async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_w
     backend = MemoryBackend("wgtest", lambda: clock.unix)
     ledger = Ledger(LocalClaim("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
     ledger.accept(Claim("high", HIGH, (ip_address("10.232.0.7"),), (WHERE,)), Origin.GOSSIP, 0.0)
-    own = Reconciler(backend, lambda: spec, Tunnels(own_key), Signal(), ledger)
+    own = Reconciler(backend, device_cache(backend), Tunnels(own_key), ledger, FixedPlan(spec))
     await own.reconcile()
     elsewhere = Endpoint(ip_address("192.0.2.99"), 1024)
     assert backend.device is not None

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from structlog.testing import capture_logs
+from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
 from tests.unit.local import local_node
 
@@ -48,7 +49,8 @@ class Cards:
 
 class Ground:
     def __init__(self) -> None:
-        self.peer = Peer(KEY, SEEN, last_handshake=time.time() - 10)
+        self.device = PlayedDevice(Device("wgtest"))
+        self.holds(Peer(KEY, SEEN, last_handshake=time.time() - 10))
         self.answers: dict[str, bytes] = {}
         self.queries: list[dict[str, Any]] = []
         self.refusals = RejectionLog()
@@ -69,17 +71,16 @@ class Ground:
             prober,
             self.refusals,
             self.device,
-            lambda: None,
             self.local,
             LocalAddresses(Cards(), Signal()),
+            Signal(),
             Signal(),
             untaken=lambda: self.untaken,
         )
 
-    async def device(self) -> Device:
-        if self.peer.last_handshake < 0:
-            raise KernelError("gone")
-        return Device("wgtest", peers={KEY: self.peer})
+    def holds(self, peer: Peer) -> None:
+        """WireGuard has this peer."""
+        self.device.device = Device("wgtest", peers={KEY: peer})
 
     async def query(self, name: str, payload: bytes, **options: Any) -> Any:
         self.queries.append({"name": name, "payload": payload, **options})
@@ -100,11 +101,11 @@ async def test_of_itself_a_node_tells_all_its_addresses() -> None:
 async def test_of_another_it_tells_what_wireguard_learned_while_that_is_fresh() -> None:
     ground = Ground()
     assert await ground.asked(b"b") == (SEEN,)
-    ground.peer = Peer(KEY, SEEN, last_handshake=time.time() - 200)
+    ground.holds(Peer(KEY, SEEN, last_handshake=time.time() - 200))
     assert await ground.asked(b"b") == ()
-    ground.peer = Peer(KEY, None, last_handshake=time.time())
+    ground.holds(Peer(KEY, None, last_handshake=time.time()))
     assert await ground.asked(b"b") == ()
-    ground.peer = Peer(KEY, SEEN, last_handshake=-1.0)
+    ground.device.fault = KernelError("gone")
     assert await ground.asked(b"b") == ()
 
 

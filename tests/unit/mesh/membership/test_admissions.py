@@ -23,6 +23,7 @@ from wgmesh_agent.mesh.membership.admission_fetcher import AdmissionFetcher
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord, Signer
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.departures import Departures
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import Gossip, MemberView
 from wgmesh_agent.mesh.membership.missing_records import BACKOFF, MissingRecords
@@ -95,12 +96,21 @@ class Node:
         self.membership = MembershipTracker(
             self.ledger,
             self.refusals,
-            lambda: self.gossip,
+            MemberView(self, self.ledger),
             self.admissions,
-            lambda: None,
+            Departures(),
             PlayedTunnels(),
             self.policy,
+            Signal(),
         )
+
+    def members(self) -> dict[str, Member]:
+        """What gossip has."""
+        return self.gossip
+
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        """Nobody answers."""
+        return QueryResult(frozenset(), frozenset(), {})
 
     @property
     def now(self) -> datetime:

@@ -26,37 +26,39 @@ def member(number: int) -> Member:
 def ground(count: int) -> tuple[PlayedTunnels, Departures]:
     """So many members are heard, and said to have left."""
     tunnels = PlayedTunnels()
-    departures = Departures(tunnels)
+    departures = Departures()
     for number in range(1, count + 1):
         tunnels.live(member(number).address)
-        assert departures.awaits(member(number), "left")
+        assert departures.awaits(member(number), "left", tunnels)
     return tunnels, departures
 
 
 def test_who_is_silent_already_is_not_waited_for() -> None:
-    assert not Departures(PlayedTunnels()).awaits(member(1), "left")
+    assert not Departures().awaits(member(1), "left", PlayedTunnels())
 
 
 def test_without_a_device_nobody_is_waited_for() -> None:
-    assert not Departures(NO_TUNNELS).awaits(member(1), "left")
+    assert not Departures().awaits(member(1), "left", NO_TUNNELS)
 
 
 def test_one_who_answers_lives() -> None:
-    _, departures = ground(1)
-    assert departures.look(0.0) == []
-    (decided,) = departures.look(1.0)
+    tunnels, departures = ground(1)
+    assert departures.look(0.0, tunnels) == []
+    (decided,) = departures.look(1.0, tunnels)
     assert (decided.member, decided.lives) == (member(1), True)
-    assert [departures.look(2.0 + second) for second in range(20)] == [[]] * 20
+    assert [departures.look(2.0 + second, tunnels) for second in range(20)] == [[]] * 20
     departures.back("n1")
     assert len(departures) == 0
 
 
 def test_one_who_answered_in_the_middle_of_its_goodbye_is_gone_once_it_is_silent() -> None:
     tunnels, departures = ground(1)
-    departures.look(0.0)
-    assert departures.look(1.0)[0].lives
+    departures.look(0.0, tunnels)
+    assert departures.look(1.0, tunnels)[0].lives
     tunnels.die(member(1).address)
-    decided = [(second, one.lives) for second in range(2, 30) for one in departures.look(float(second))]
+    decided = [
+        (second, one.lives) for second in range(2, 30) for one in departures.look(float(second), tunnels)
+    ]
     assert decided == [(1 + AGAIN_SECONDS + SILENT_SECONDS, False)]
     assert len(departures) == 0
 
@@ -65,16 +67,16 @@ def test_one_who_says_itself_through_its_tunnel_that_it_leaves_is_not_waited_for
     tunnels = PlayedTunnels()
     tunnels.live(member(1).address)
     tunnels.leaving.add(member(1).address)
-    assert not Departures(tunnels).awaits(member(1), "left")
+    assert not Departures().awaits(member(1), "left", tunnels)
 
 
 @pytest.mark.parametrize("looks", [0, 1, 2], ids=["before it is asked", "asked", "after it answered"])
 def test_one_who_says_so_while_it_is_waited_for_is_gone_with_the_next_look(looks: int) -> None:
     tunnels, departures = ground(1)
     for second in range(looks):
-        departures.look(float(second))
+        departures.look(float(second), tunnels)
     tunnels.leaving.add(member(1).address)
-    (decided,) = departures.look(3.0)
+    (decided,) = departures.look(3.0, tunnels)
     assert not decided.lives
     assert len(departures) == 0
 
@@ -83,16 +85,16 @@ def test_one_who_does_not_answer_is_gone_after_a_few_tries() -> None:
     tunnels, departures = ground(1)
     tunnels.die(member(1).address)
     for second in range(int(SILENT_SECONDS)):
-        assert departures.look(float(second)) == []
-    (decided,) = departures.look(SILENT_SECONDS)
+        assert departures.look(float(second), tunnels) == []
+    (decided,) = departures.look(SILENT_SECONDS, tunnels)
     assert not decided.lives
     assert len(tunnels.doubted) == SILENT_SECONDS
 
 
 def test_of_many_few_are_asked_at_once_and_none_is_gone_without_having_been_asked() -> None:
     tunnels, departures = ground(3 * ASKED_AT_ONCE)
-    departures.look(0.0)
+    departures.look(0.0, tunnels)
     assert len(tunnels.doubted) == ASKED_AT_ONCE
-    decided = [one for second in range(1, 10) for one in departures.look(float(second))]
+    decided = [one for second in range(1, 10) for one in departures.look(float(second), tunnels)]
     assert len(decided) == 3 * ASKED_AT_ONCE
     assert all(one.lives for one in decided)

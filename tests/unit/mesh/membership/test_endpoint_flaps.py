@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.unit.clock import TestClock
+
 from wgmesh_agent.mesh.membership.endpoint_flaps import (
     MAX_MEMBERS,
     WINDOW_SECONDS,
@@ -53,11 +55,13 @@ KEY = PublicKey(bytes([7]) * 32)
 
 
 def called(*handshakes: tuple[str, float]) -> int:
-    calls = Calls()
+    clock = TestClock(seconds=0.0)
+    calls = Calls(clock)
     for place, (endpoint, handshake) in enumerate(handshakes):
         peer = Peer(KEY, Endpoint.parse(endpoint), last_handshake=handshake)
-        calls.look(Device("wgtest", peers={KEY: peer}), float(place))
-    return calls.returns(KEY, float(len(handshakes)))
+        clock.seconds = float(place)
+        calls.observe(Device("wgtest", peers={KEY: peer}))
+    return calls.flap_count(KEY)
 
 
 def test_a_key_that_shakes_hands_from_two_places_in_turns_is_two_machines() -> None:

@@ -5,6 +5,7 @@ import itertools
 import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from tests.unit.admissions import admission_service
@@ -12,10 +13,12 @@ from tests.unit.local import LocalClaim
 from tests.unit.policies import ScriptedPolicy
 from tests.unit.tunnels import PlayedTunnels
 
-from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
+from wgmesh_agent.mesh.membership.departures import Departures
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
@@ -24,6 +27,7 @@ from wgmesh_agent.mesh.membership.tracker import (
     FORGET_UNSEEN_AFTER_SECONDS,
     MembershipTracker,
 )
+from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 from wgmesh_api.meshservice_pb2 import Peer
@@ -63,20 +67,31 @@ class Ground:
         self.policy = ScriptedPolicy()
         self.tunnels = PlayedTunnels()
         self.gossip: dict[str, Member] = {}
-        self.changes = 0
+        self.changed, self.departures = Signal(), Departures()
         admissions = admission_service(self.ledger, self.refusals, self.policy)
         self.membership = MembershipTracker(
             self.ledger,
             self.refusals,
-            lambda: self.gossip,
+            MemberView(self, self.ledger),
             admissions,
-            self._changed,
+            self.departures,
             self.tunnels,
             self.policy,
+            self.changed,
         )
 
-    def _changed(self) -> None:
-        self.changes += 1
+    @property
+    def changes(self) -> int:
+        """How often it told of a change."""
+        return self.changed.generation
+
+    def members(self) -> dict[str, Member]:
+        """What gossip has."""
+        return self.gossip
+
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        """Nobody answers."""
+        return QueryResult(frozenset(), frozenset(), {})
 
     def hear(self, heard: Member) -> None:
         self.gossip[heard.name] = heard
@@ -161,11 +176,11 @@ async def test_whoever_is_heard_through_its_tunnel_is_not_let_go_on_what_others_
         ground.hear(member(claim(1), MemberStatus.LEFT))
     else:
         ground.membership.on_reaped(member(claim(1), MemberStatus.FAILED))
-    assert [waiting.name for waiting in ground.membership.departing()] == ["n1"]
+    assert [waiting.name for waiting in ground.departures] == ["n1"]
     await until_decided(ground, monkeypatch)
     assert ground.keys() == {key(1)}
     assert ground.refusals.counts == {"leave_of_member": 1}
-    assert [waiting.name for waiting in ground.membership.departing()] == ["n1"]
+    assert [waiting.name for waiting in ground.departures] == ["n1"]
 
 
 async def test_who_left_is_let_go_once_its_tunnel_is_silent(

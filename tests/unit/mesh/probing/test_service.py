@@ -3,18 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Any, TypeVar
 
 from structlog.testing import capture_logs
+from tests.unit.device import PlayedDevice
+from tests.unit.factories import mesh_record
+from tests.unit.local import local_node
 
+from wgmesh_agent.gossip.serf.events import Member, QueryResult
+from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
+from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
+from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
-from wgmesh_agent.wireguard.model import IPAddress
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
+from wgmesh_agent.wireguard.model import Device, IPAddress
+
+S = TypeVar("S", bound=ProbeService)
 
 
 class UnforeseenError(Exception):
     """An exception that no module of the agent names."""
+
+
+class Told:
+    """Gossip that has these members."""
+
+    def __init__(self, members: dict[str, Member]) -> None:
+        self._members = members
+
+    def members(self) -> dict[str, Member]:
+        return self._members
+
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        return QueryResult(frozenset(), frozenset(), {})
+
+
+def probing(made: type[S], peers: Sequence[IPAddress] = ()) -> S:
+    """A service that probes these peers."""
+    local = local_node(mesh_record(addresses=(ip_address("10.232.0.1"),)), PrivateKey(bytes(32)))
+    ledger, members = Ledger(local), {}
+    for number, address in enumerate(peers, 1):
+        name, tags = f"n{number}", {PROBE_PORT: str(local.probe_port)}
+        ledger.accept(Claim(name, PublicKey(bytes([number]) * 32), (address,), ()), Origin.PEERS, 0.0)
+        members[name] = Member(name, address, 7946, tags, MemberStatus.ALIVE, 1, b"", 0.0)
+    view = MemberView(Told(members), ledger)
+    return made(local, view, (), PlayedDevice(Device("wg0")), Signal(), Signal())
 
 
 class Odd(ProbeService):
@@ -30,10 +69,7 @@ class Odd(ProbeService):
 
 
 async def test_a_probe_that_raises_anything_is_counted_and_the_next_one_is_handled() -> None:
-    prober = Odd(
-        ip_address("127.0.0.1"), 0, 1440, dict, Signal(), device=lambda: None,
-        endpoint=lambda _device, _address: None, paths_changed=lambda: None,
-    )  # fmt: skip
+    prober = probing(Odd)
     before = borders.rejected().get(("probe", "UnforeseenError"), 0)
     with capture_logs():
         for payload in (b"first", b"second"):
@@ -49,11 +85,8 @@ async def test_who_leaves_tells_its_peers_at_once_without_waiting_for_its_own_ne
         def _send(self, address: IPAddress, payload: bytes) -> None:
             sent.append(address)
 
-    peers: dict[IPAddress, str] = {ip_address(f"10.232.0.{number}"): f"n{number}" for number in (2, 3)}
-    prober = Noted(
-        ip_address("10.232.0.1"), 0, 1440, lambda: peers, Signal(), device=lambda: None,
-        endpoint=lambda _device, _address: None, paths_changed=lambda: None,
-    )  # fmt: skip
+    peers = [ip_address(f"10.232.0.{number}") for number in (2, 3)]
+    prober = probing(Noted, peers)
     work = asyncio.create_task(prober.run())
     async with asyncio.timeout(10):
         while len(sent) < len(peers):  # noqa: ASYNC110 - nothing tells of it

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.device import PlayedDevice
 from tests.unit.local import LocalClaim
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
@@ -52,7 +53,7 @@ class Ground:
     def __init__(self, *names: str) -> None:
         self.forwarding = Forwarding()
         self.heard = {"a": False, "r": True}
-        self.reconciled = 0
+        self.device = PlayedDevice(Device("wgtest"))
         self.answers: list[dict[str, bytes] | Exception] = []
         self.refusals = RejectionLog()
         ledger = Ledger(LocalClaim("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
@@ -66,15 +67,8 @@ class Ground:
         )
         self.relaying = RelayService(
             names, self.forwarding, MemberView(gossip, ledger), ledger, prober, self.refusals, Signal(),  # type: ignore[arg-type]
-            self.device, self.reconcile,
+            self.device,
         )  # fmt: skip
-
-    async def device(self) -> Device:
-        return Device("wgtest")
-
-    async def reconcile(self) -> Device:
-        self.reconciled += 1
-        return Device("wgtest")
 
     async def query(self, name: str, payload: bytes, **options: Any) -> Any:
         answer = self.answers.pop(0)
@@ -93,7 +87,7 @@ def request(asker: str = "a", peer: str = "me", relay: str = "r") -> bytes:
 async def test_the_other_end_of_a_dead_link_does_the_same_before_it_says_so() -> None:
     ground = Ground("r")
     assert await ground.ask(request()) == YES
-    assert ground.reconciled == 1
+    assert ground.device.passes == 1
     assert ground.relaying.relays_in_use() == {KEYS["a"]: "r"}
     assert await ground.ask(request(relay="")) == NO  # nothing came by the direct tunnel yet
 
@@ -144,7 +138,7 @@ async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both() -> None:
 
 def test_without_names_nothing_is_taken_up() -> None:
     desired = DesiredDevice(SimpleNamespace(), 0, (DesiredPeer(KEYS["a"], frozenset()),))  # type: ignore[arg-type]
-    assert Ground().relaying.refine(desired, Device("wgtest")) is desired
+    assert Ground().relaying.refine(desired, Device("wgtest"), 0.0) is desired
 
 
 class UnforeseenError(Exception):

@@ -36,23 +36,32 @@ def vouched(node: str, number: int = 1) -> Claim:
     return replace(said, admission=record)
 
 
+def event(said: Claim) -> bytes:
+    """The announcement of a claim: with a record without certificates."""
+    assert said.admission is not None
+    return peer_message(replace(said, admission=said.admission.without_certificates())).SerializeToString()
+
+
 class Ground:
     def __init__(self) -> None:
         self.judged: tuple[Claim, bool] | None = None
         self.believes = True
         self.accepted: list[Claim] = []
-        self.announced: list[Claim] = []
+        self.announced: list[bytes] = []
         self.tasks = Supervisor()
         self.refusals = RejectionLog()
         admissions = SimpleNamespace(verify=self._verify, record_for_peer=lambda said: said)
         self.heralding = AnnouncementProxy(
-            cast(AdmissionService, admissions), self.refusals, self._accept, self.announced.append, self.tasks
+            cast(AdmissionService, admissions), self.refusals, self, self, self.tasks
         )
 
     def _verify(self, said: Claim) -> tuple[Claim, bool] | None:
         return (said, True) if self.believes else None
 
-    def _accept(self, said: Claim, origin: Origin) -> bool:
+    def user_event(self, name: str, payload: bytes, *, coalesce: bool = True) -> None:
+        self.announced.append(payload)
+
+    def accept(self, said: Claim, origin: Origin) -> bool:
         self.accepted.append(said)
         return True
 
@@ -77,7 +86,8 @@ async def test_it_agrees_at_once_and_announces_later(ground: Ground) -> None:
     async with asyncio.timeout(5):
         while not ground.announced:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
-    assert ground.accepted == ground.announced == [said]
+    assert ground.accepted == [said]
+    assert ground.announced == [event(said)]
 
 
 async def test_of_two_questions_the_later_is_announced_once(ground: Ground) -> None:
@@ -86,7 +96,7 @@ async def test_of_two_questions_the_later_is_announced_once(ground: Ground) -> N
     async with asyncio.timeout(5):
         while not ground.announced:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
-    assert ground.announced == [second]
+    assert ground.announced == [event(second)]
 
 
 async def test_what_is_not_believed_is_not_announced(ground: Ground) -> None:

@@ -40,8 +40,8 @@ class Node:
     """A node whose tunnels are in memory: peers shake hands once the mesh knows the key in use."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = StateStore(folder, "blue")
-        self.folder.save_private_key(OLD, None)
+        self.store = StateStore(folder, "blue")
+        self.store.save_private_key(OLD, None)
         self.record = mesh_record(node="alpha")
         self.local = local_node(self.record, OLD)
         self.ledger = Ledger(self.local)
@@ -56,7 +56,8 @@ class Node:
             required=True, issue=self._issue, replace_local_record=lambda record: None
         )
         self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
-        self.reconciler = SimpleNamespace(reconcile=self._reconcile, poke=lambda: None)
+        self.reconciler = SimpleNamespace(reconcile=self._reconcile)
+        self.device = SimpleNamespace(read=self._device, request=lambda: None)
 
     def bind(self) -> None:
         assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
@@ -64,7 +65,7 @@ class Node:
     def members(self) -> list[Any]:
         return [SimpleNamespace(name="beta", status=MemberStatus.ALIVE)]
 
-    async def device(self) -> Device:
+    async def _device(self) -> Device:
         shaken = time.time() + 1 if self.known_to_mesh == self.local.private_key.public() else 1.0
         return Device("wg", peers={self.beta.public_key: Peer(self.beta.public_key, last_handshake=shaken)})
 
@@ -126,7 +127,7 @@ class Ground:
 
     @property
     def on_disk(self) -> tuple[PrivateKey, PrivateKey | None]:
-        return self.node.folder.private_key(), self.node.folder.earlier_private_key()
+        return self.node.store.private_key(), self.node.store.earlier_private_key()
 
 
 @pytest.fixture

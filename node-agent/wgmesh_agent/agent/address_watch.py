@@ -1,0 +1,29 @@
+"""Follows this machine's addresses and routes as the kernel tells of them."""
+
+from __future__ import annotations
+
+import structlog
+
+from wgmesh_agent.linux.address_monitor import host_changes
+from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
+from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
+
+log = structlog.get_logger()
+
+
+class AddressWatch:
+    """One instance a node."""
+
+    def __init__(self, addresses: LocalAddresses, reconciler: Reconciler) -> None:
+        self._addresses = addresses
+        self._reconciler = reconciler
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async for change in host_changes():
+            if change.lost_address:
+                log.info("this machine lost an address")
+                self._reconciler.source_address_lost()
+            if change.addresses or change.routes:
+                self._addresses.invalidate()
+                await self._reconciler.network_changed()

@@ -1,0 +1,25 @@
+"""Looks over all members every minute: takes up whoever was overheard, and lets go of whoever is away for too long."""
+
+from __future__ import annotations
+
+import asyncio
+
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
+from wgmesh_agent.runtime.change_signal import Signal
+
+REFRESH_SECONDS = 60.0
+
+
+class MemberRefresh:
+    """One instance a node."""
+
+    def __init__(self, tracker: MembershipTracker, changes: Signal) -> None:
+        self._tracker = tracker
+        self._changes = changes
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self._tracker.refresh()
+            self._changes.notify()
