@@ -95,5 +95,14 @@ def run(seed: int) -> tuple[float, str]:
         return max(figures.joins), said
 
 
+def run_briefly(seed: int, seconds: float) -> tuple[float, str]:
+    """All attacks together for so long, and no rest. Raises AssertionError; as `run`."""
+    with under_attack() as ground:
+        ground.start_hostile()
+        figures = together(ground, seconds, LONG_RATE, seed)
+        assert not faults(figures), f"{faults(figures)}; {figures}"
+        return max(figures.joins), str(figures)
+
+
 def _listed(figures: dict[str, float]) -> str:
     return ", ".join(f"{node} {figure:.2f}" for node, figure in figures.items())
