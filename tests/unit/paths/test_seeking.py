@@ -165,6 +165,12 @@ def test_who_is_not_heard_is_probed_once_more_and_then_asked_about_ever_more_sel
     assert len(asked) < 20
 
 
+def test_one_that_only_a_relay_reaches_is_asked_about_for_days() -> None:
+    found = seeking()
+    asked = sum(len(found.due({KEY}, 80.0 * step).ask_widely) for step in range(1200))
+    assert asked > 1100
+
+
 def test_who_is_heard_is_not_asked_about_and_begins_anew() -> None:
     found = seeking()
     assert found.due({KEY}, 0.0) == Due()
