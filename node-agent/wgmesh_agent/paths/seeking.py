@@ -81,7 +81,9 @@ class Seeking:
                 entry.due = now + FIRST_ASK_SECONDS
             elif entry.due <= now and len(ask) + len(ask_widely) < ASKED_AT_ONCE:
                 entry.asked += 1
-                pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(entry.asked, 10)) * (longer if entry.asked > 1 else 1.0)
+                pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(entry.asked, 10)) * (
+                    longer if entry.asked > 1 else 1.0
+                )
                 entry.due = now + pause * self._rng.uniform(0.75, 1.25)
                 is_first = entry.asked == 2 and not is_small
                 (probe if entry.asked == 1 else ask if is_first else ask_widely).append(key)
