@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("ground", choices=GROUNDS, nargs="?", default="all")
     parser.add_argument("--seed", type=int, help="this one alone; negative: one of those with a name")
     parser.add_argument("--seeds", type=_range, help="FIRST-LAST")
+    parser.add_argument("--seconds", type=float, help="`hostile` for so long, and without its rest")
     parser.add_argument("--here", action="store_true", help="`kernel` in this kernel, not in a guest")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     arguments = parser.parse_args()
@@ -62,7 +63,7 @@ def main() -> int:
     if arguments.ground in ("boots", "all"):
         passed &= _report("boots", map(_booted, seeds or BOOT_SEEDS))
     if arguments.ground in ("hostile", "all"):
-        passed &= _report("hostile", map(_besieged, seeds or HOSTILE_SEEDS))
+        passed &= _report("hostile", (_besieged(seed, arguments.seconds) for seed in seeds or HOSTILE_SEEDS))
     if arguments.ground in ("kernel", "all"):
         seeds = seeds or KERNEL_SEEDS
         passed &= _report("kernel", map(_in_kernel, seeds)) if arguments.here else _in_guest(seeds)
@@ -116,10 +117,10 @@ def _booted(seed: int) -> Result:
     return _result(seed, lambda: boots.run(seed))
 
 
-def _besieged(seed: int) -> Result:
+def _besieged(seed: int, seconds: float | None) -> Result:
     from tests.hostile import siege
 
-    return _result(seed, lambda: siege.run(seed))
+    return _result(seed, lambda: siege.run(seed) if seconds is None else siege.run_briefly(seed, seconds))
 
 
 def _in_kernel(seed: int) -> Result:

@@ -78,7 +78,8 @@ class Ground:
             "folder": f"/var/lib/wgmesh/{self.mesh.name}", "name": HOSTILE, "victims": self._names,
             "keys": self._keys, "socket": str(self._socket),
         }  # fmt: skip
-        self.mesh.agents[HOSTILE].kill()
+        if self.mesh.agents[HOSTILE].runs():
+            self.mesh.agents[HOSTILE].kill()
         with self._log.open("wb") as output:
             command = [sys.executable, str(HERE / "member.py"), json.dumps(setting)]
             self._attackers.append(hosts[HOSTILE].popen(command, output))
@@ -97,6 +98,7 @@ class Ground:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._attackers.clear()
+        self._socket.unlink(missing_ok=True)
 
     def attack(self, names: Sequence[str], seconds: float, rate: int, seed: int) -> dict[str, int]:
         """Has the hostile member attack, and waits for the end of it; what it has sent."""
