@@ -34,11 +34,15 @@ from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile
+from wgmesh_agent.mesh.rotation.gossip_key import GossipKeyRotation
+from wgmesh_agent.mesh.rotation.key_switch import KeySwitch
 from wgmesh_agent.mesh.rotation.service import RotationService
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
 from wgmesh_agent.runtime.atomic_file import write_atomically
 from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.chunks import in_chunks
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.runtime.debounced_writer import DebouncedWriter
 from wgmesh_agent.runtime.log_levels import LogFormat
 from wgmesh_agent.runtime.log_output import LogOutput
@@ -153,7 +157,7 @@ class Session:
             secrets=role.secrets or SecretFile(),
         )
         self.node = compose(start, folder, choice, policies)
-        self.rotations = RotationService(self.node, policies.keys, self._bootstraps, self._enter_with)
+        self.rotations = self._composed_rotations(policies)
         self._ended: asyncio.Future[SessionOutcome] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Lock()
         self.leave_requested = asyncio.Event()
@@ -236,6 +240,19 @@ class Session:
             )
             LogOutput(sys.stdout).write(f"{text}\n")
 
+    def _composed_rotations(self, policies: Policies) -> RotationService:
+        node = self.node
+        switch = KeySwitch(node.local, node.ledger, node.reconciler, node.store, SystemClock())
+        wireguard = WireGuardKeyRotation(
+            switch, node.local, node.admissions, node.view, node.gossip, node.device, policies.keys, self
+        )
+        gossip = (
+            GossipKeyRotation(node.gossip, node.keyring, node.tracker.failed_bootstraps)
+            if node.keyring is not None
+            else None
+        )
+        return RotationService(wireguard, gossip, node.tracker, policies.keys)
+
     def _confirming(self) -> DisputeResolver:
         node = self.node
         return DisputeResolver(
@@ -244,7 +261,7 @@ class Session:
             node.tracker.disputed_claims,
             node.tracker.has_failed_bootstrap,
             node.admissions.missing.is_crowded,
-            self._bootstraps,
+            self.bootstraps,
             self._peers_of,
         )
 
@@ -255,7 +272,7 @@ class Session:
             raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")
         return await peers_of(str(bootstrap), self._role.client_tls, own_key, at=at)
 
-    def _bootstraps(self) -> list[HostPort]:
+    def bootstraps(self) -> list[HostPort]:
         """Where bootstrap nodes serve: as told, then where members that are bootstrap nodes say they live."""
         found = dict.fromkeys(self._policies.bootstraps.bootstraps())
         for binding in self.node.ledger:
@@ -284,7 +301,7 @@ class Session:
 
     async def _locate(self) -> Endpoint:
         """Where others reach this node now; raises NoUsableEndpoint."""
-        hosts = dict.fromkeys(one.host for one in self._bootstraps()[:MAX_LOOKUPS])
+        hosts = dict.fromkeys(one.host for one in self.bootstraps()[:MAX_LOOKUPS])
         port = self._role.service_port
         return await self._endpoint([found for host in hosts for found in await resolve(host, port)])
 
@@ -333,7 +350,7 @@ class Session:
             pause, hurried = ISOLATED_AFTER_SECONDS, not cut_off
             if not cut_off:
                 continue
-            for bootstrap in self._bootstraps():
+            for bootstrap in self.bootstraps():
                 try:
                     held = self.node.local.private_key
                     own = replace(door, public_key=held.public(), own_key=held)
@@ -357,7 +374,7 @@ class Session:
                 await self._meet(admitted.peers)
                 break
 
-    async def _enter_with(
+    async def join_with_new_key(
         self,
         bootstrap: HostPort,
         old: PrivateKey,

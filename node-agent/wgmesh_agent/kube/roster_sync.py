@@ -18,8 +18,8 @@ from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.roster_status import RosterStatus
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import LIVING
 from wgmesh_agent.mesh.membership.secret_ids import split_ids
-from wgmesh_agent.mesh.membership.tracker import PRESENT
 from wgmesh_agent.runtime.chunks import in_chunks
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
@@ -211,7 +211,7 @@ class RosterSync:
             since, _ = self._deleted_at.setdefault(entry.uid, (now, entry.node))
             member = session.node.gossip.member(entry.node)
             # A machine outside does not see the roster, so it has no goodbye to say.
-            may_speak = not entry.external and member is not None and member.status in PRESENT
+            may_speak = not entry.external and member is not None and member.status in LIVING
             if not may_speak or now >= since + LEAVE_GRACE_SECONDS:
                 self._policy.expire(entry.uid)
         if self._policy.is_expired(entry.uid):

@@ -22,7 +22,7 @@ from wgmesh_agent.mesh.join.registrar import JOIN_DEADLINE_SECONDS, Registrar
 from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshServer, MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TOKEN_BYTES, TokenStore
 from wgmesh_agent.mesh.membership.claims import Binding, Claim
-from wgmesh_agent.mesh.membership.tracker import PRESENT
+from wgmesh_agent.mesh.membership.member_view import LIVING
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
@@ -82,7 +82,7 @@ class BootstrapServer:
 
     def is_alive(self, node: str) -> bool:
         member = self._node.gossip.members().get(node)
-        return member is not None and member.status in PRESENT
+        return member is not None and member.status in LIVING
 
     async def is_reachable(self, binding: Binding) -> bool:
         node = binding.claim.node

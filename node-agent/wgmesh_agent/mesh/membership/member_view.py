@@ -7,9 +7,12 @@ from typing import Protocol
 
 from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.wireguard.model import Device, Endpoint, IPAddress
+
+LIVING = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
 class Gossip(Protocol):
@@ -53,6 +56,11 @@ class MemberView:
     def alive(self) -> Iterator[str]:
         """The names of those alive, one after the other: some ask only whether there is any."""
         return (one.name for one in self.all().values() if one.status is MemberStatus.ALIVE)
+
+    def living_claims(self) -> list[Claim]:
+        """Of the bound members that gossip has alive, or leaving."""
+        living = {one.name for one in self.all().values() if one.status in LIVING}
+        return [one.claim for one in self._ledger if one.claim.node in living]
 
     def is_isolated(self) -> bool:
         """Whether no other member is alive."""

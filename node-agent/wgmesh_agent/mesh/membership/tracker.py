@@ -16,7 +16,7 @@ from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.departures import Departures, Tunnels
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.membership.member_view import MemberView
+from wgmesh_agent.mesh.membership.member_view import LIVING, MemberView
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
@@ -31,7 +31,6 @@ log = structlog.get_logger()
 FORGET_AFTER_SECONDS = 24 * 3600.0
 FORGET_UNSEEN_AFTER_SECONDS = 600.0
 DEPARTING_LOOK_SECONDS = 0.5
-PRESENT = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
 class MembershipTracker:
@@ -62,7 +61,7 @@ class MembershipTracker:
         """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
         if member.name == self._ledger.local.node:
             return
-        if member.status in PRESENT:
+        if member.status in LIVING:
             self._on_alive(member)
         elif member.status is MemberStatus.LEFT:
             self._on_leave(member, "left")
@@ -96,7 +95,7 @@ class MembershipTracker:
             else:
                 self._let_go(name, departed.how)
                 again = self._members.all().get(name)
-                if again is not None and again.status in PRESENT:
+                if again is not None and again.status in LIVING:
                     self._on_alive(again)
 
     def on_announcement(self, payload: bytes) -> None:
@@ -149,7 +148,7 @@ class MembershipTracker:
         not yet speak with, it counts where nothing else is said.
         """
         member = self._members.all().get(claim.node)
-        if member is None or member.status not in PRESENT:
+        if member is None or member.status not in LIVING:
             return claim
         if claim.secret_ids is not None and member.tags.get(PUBLIC_KEY) != str(claim.public_key):
             return claim
@@ -202,7 +201,7 @@ class MembershipTracker:
         now = time.time()
         members = self._members.all()
         for member in members.values():
-            if member.status in PRESENT and self._ledger.by_name(member.name) is None:
+            if member.status in LIVING and self._ledger.by_name(member.name) is None:
                 self.on_member_update(member)
                 await asyncio.sleep(0)
         for binding in list(self._ledger):
@@ -225,7 +224,7 @@ class MembershipTracker:
             member = members.get(binding.claim.node)
             if (
                 member is not None
-                and member.status in PRESENT
+                and member.status in LIVING
                 and member.tags.get(PUBLIC_KEY) == str(binding.claim.public_key)
             ):
                 self._ledger.mark_alive(binding.claim.public_key, now)
@@ -238,11 +237,11 @@ class MembershipTracker:
         disputed = [
             claim
             for claim in self._admissions.missing.asked_in_vain()
-            if (member := members.get(claim.node)) is not None and member.status in PRESENT
+            if (member := members.get(claim.node)) is not None and member.status in LIVING
         ]
 
         def look(member: Member) -> None:
-            if member.status not in PRESENT or member.name == self._ledger.local.node:
+            if member.status not in LIVING or member.name == self._ledger.local.node:
                 return
             binding = self._ledger.by_name(member.name)
             if (
@@ -261,7 +260,11 @@ class MembershipTracker:
 
     def has_failed_bootstrap(self) -> bool:
         """Whether a bootstrap node is bound that gossip does not have alive."""
-        return any(binding.claim.bootstrap for binding in self.failed())
+        return bool(self.failed_bootstraps())
+
+    def failed_bootstraps(self) -> list[str]:
+        """The names of bound bootstrap nodes that gossip does not have alive."""
+        return [binding.claim.node for binding in self.failed() if binding.claim.bootstrap]
 
     def failed(self) -> list[Binding]:
         """Bound members that gossip does not have alive."""
@@ -269,7 +272,7 @@ class MembershipTracker:
         return [
             binding
             for binding in self._ledger
-            if (member := members.get(binding.claim.node)) is None or member.status not in PRESENT
+            if (member := members.get(binding.claim.node)) is None or member.status not in LIVING
         ]
 
     def unknown_to_gossip(self) -> list[Binding]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 
-from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.rotation.gossip_key import GossipKeyRotation, RotationFailed
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
-from wgmesh_agent.mesh.rotation.wireguard_key import JoinWithNewKey, WireGuardKeyRotation
-from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
 
 KEY_BYTES = 32
 
@@ -19,27 +17,25 @@ class RotationService:
 
     def __init__(
         self,
-        node: MeshNode,
+        wireguard: WireGuardKeyRotation,
+        gossip: GossipKeyRotation | None,
+        tracker: MembershipTracker,
         keys: KeyPolicy,
-        bootstraps: Callable[[], Sequence[HostPort]],
-        enter: JoinWithNewKey,
     ) -> None:
-        self._node = node
+        """`gossip`: None in a mesh that gossips in plaintext."""
+        self._wireguard = wireguard
+        self._gossip = gossip
+        self._tracker = tracker
         self._keys = keys
-        self._wireguard = WireGuardKeyRotation(node, keys, bootstraps, enter)
-        self._gossip = (
-            GossipKeyRotation(node.gossip, node.keyring, self._failed_bootstraps)
-            if node.keyring is not None
-            else None
-        )
 
     async def rotate_gossip_key(self) -> str:
+        """In the whole mesh."""
         if self._gossip is None:
             raise RotationFailed("gossip of this mesh is not encrypted: there is no key to rotate")
         if self._keys.gossip_keys_managed_by:
             raise RotationFailed(self._keys.gossip_keys_managed_by)
         done = await self._gossip.rotate(os.urandom(KEY_BYTES))
-        away = len({binding.claim.node for binding in self._node.tracker.failed()})
+        away = len({binding.claim.node for binding in self._tracker.failed()})
         sentence = f"the new gossip key is used by all {done.members} members"
         if done.old_keys_kept:
             return f"{sentence}; the old one is still accepted, as {done.old_keys_kept}: rotate again when all answer"
@@ -47,7 +43,5 @@ class RotationService:
         return f"{sentence}, and the old one is removed{later}"
 
     async def rotate_wireguard_key(self) -> str:
+        """This node's own."""
         return await self._wireguard.rotate()
-
-    def _failed_bootstraps(self) -> list[str]:
-        return [binding.claim.node for binding in self._node.tracker.failed() if binding.claim.bootstrap]

@@ -14,20 +14,22 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
-from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.errors import GossipError
+from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.local_node import LocalNode
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
-from wgmesh_agent.mesh.membership.tracker import PRESENT
 from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, HERALD_QUERY
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
-from wgmesh_agent.mesh.rotation.key_switch import confirm_key, switch_key
+from wgmesh_agent.mesh.rotation.key_switch import KeySwitch
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -42,11 +44,40 @@ HANDSHAKE_TIMEOUT_SECONDS = 5.0
 POLL_INTERVAL_SECONDS = 0.05
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 0.5
 
-JoinWithNewKey = Callable[
-    [HostPort, PrivateKey, PrivateKey, Callable[[], Awaitable[None]]], Awaitable[JoinResult]
-]
-"""Joins by a bootstrap node with an old key's successor, the second; calls what it is given right before it asks to be
-admitted, when it has seen that the other knows how. Raises JoinRefused or JoinUnreachable."""
+
+class Readmission(Protocol):
+    """Bootstrap nodes, and how to be admitted by one with another key."""
+
+    def bootstraps(self) -> Sequence[HostPort]:
+        """Where they serve, as far as this node knows."""
+
+    async def join_with_new_key(
+        self,
+        bootstrap: HostPort,
+        old: PrivateKey,
+        new: PrivateKey,
+        before_joining: Callable[[], Awaitable[None]],
+    ) -> JoinResult:
+        """Joins with the new key in the place of the old one; calls `before_joining` right before it asks to be
+        admitted, when it has seen that the other knows how. Raises JoinRefused or JoinUnreachable.
+        """
+
+
+class RoundTrips(Protocol):
+    """How far members are away; `GossipNode` knows."""
+
+    def rtt(self, node: str) -> float | None:
+        """Seconds, by coordinates; None: not known."""
+
+
+class Issuer(Protocol):
+    """Makes admission records, if this node may; `AdmissionService` does."""
+
+    required: bool
+    """Whether members are bound with records only."""
+
+    def issue(self, claim: Claim) -> AdmissionRecord | None:
+        """None: this node may make none."""
 
 
 class WireGuardKeyRotation:
@@ -54,15 +85,23 @@ class WireGuardKeyRotation:
 
     def __init__(
         self,
-        node: MeshNode,
+        switch: KeySwitch,
+        local: LocalNode,
+        admissions: Issuer,
+        members: MemberView,
+        rtts: RoundTrips,
+        device: DeviceCache,
         keys: KeyPolicy,
-        bootstraps: Callable[[], Sequence[HostPort]],
-        enter: JoinWithNewKey,
+        readmission: Readmission,
     ) -> None:
-        self._node = node
+        self._switch = switch
+        self._local = local
+        self._admissions = admissions
+        self._members = members
+        self._rtts = rtts
+        self._device = device
         self._keys = keys
-        self._bootstraps = bootstraps
-        self._enter = enter
+        self._readmission = readmission
         self._lock = asyncio.Lock()
 
     async def rotate(self) -> str:
@@ -70,7 +109,7 @@ class WireGuardKeyRotation:
         if self._lock.locked():
             raise RotationFailed("a rotation is under way on this node: wait for its end")
         async with self._lock:
-            if not self._node.admissions.required:
+            if not self._admissions.required:
                 raise RotationFailed(
                     "in this mesh nobody vouches for a member's new key: bootstrap nodes have no TLS certificates that "
                     "say they may admit"
@@ -80,8 +119,8 @@ class WireGuardKeyRotation:
             return await self._rotate(new)
 
     async def _rotate(self, new: PrivateKey) -> str:
-        node, old = self._node, self._node.local.private_key
-        record = node.admissions.issue(replace(node.local.claim(), public_key=new.public()))
+        old = self._local.private_key
+        record = self._admissions.issue(replace(self._local.claim(), public_key=new.public()))
         try:
             begun = await (
                 self._via_bootstrap(old, new) if record is None else self._via_proxy(old, new, record)
@@ -93,41 +132,40 @@ class WireGuardKeyRotation:
         return await self._outcome(begun)
 
     async def _via_bootstrap(self, old: PrivateKey, new: PrivateKey) -> float:
-        node, begun, answers = self._node, 0.0, dict[HostPort, str]()
+        begun, answers = 0.0, dict[HostPort, str]()
 
         async def use() -> None:
             nonlocal begun
             if not begun:
                 begun = time.time()
-                await switch_key(node, new, old)
+                await self._switch.use(new, old)
                 await asyncio.sleep(self._trigger_delay())
 
         for _ in range(ATTEMPTS):
-            for bootstrap in self._bootstraps():
+            for bootstrap in self._readmission.bootstraps():
                 try:
-                    admitted = await self._enter(bootstrap, old, new, use)
+                    admitted = await self._readmission.join_with_new_key(bootstrap, old, new, use)
                 except JoinRefused as error:
                     answers[bootstrap] = f"refused: {error}"
                     continue
                 except JoinUnreachable as error:
                     answers[bootstrap] = str(error)
                     continue
-                await confirm_key(node, admitted.admission)
+                await self._switch.confirm(admitted.admission)
                 return begun
             if not begun:
                 break
         said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
         if begun and await self._has_handshake(begun):
             # It was admitted, and the answer got lost.
-            await confirm_key(node, None)
+            await self._switch.confirm(None)
             return begun
         if begun:
             await self._roll_back(old, said)
         raise RotationFailed(f"{said or 'no bootstrap node is known'}; the old key is in use")
 
     async def _via_proxy(self, old: PrivateKey, new: PrivateKey, record: AdmissionRecord) -> float:
-        node = self._node
-        claim = replace(node.local.claim(), public_key=new.public(), admission=record.without_certificates())
+        claim = replace(self._local.claim(), public_key=new.public(), admission=record.without_certificates())
         message = peer_message(claim).SerializeToString()
         heralds = self._proxy_candidates()
         if heralds and not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
@@ -136,18 +174,18 @@ class WireGuardKeyRotation:
             if not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
                 raise RotationFailed("no member agreed to announce the new key; the old one is in use")
         begun = time.time()
-        await switch_key(node, new, old)
+        await self._switch.use(new, old)
         if heralds and not await self._has_handshake(begun):
             await self._roll_back(old, "nobody shakes hands with it")
             raise RotationFailed("nobody shook hands with the new key; the old one is in use")
-        await confirm_key(node, record)
+        await self._switch.confirm(record)
         return begun
 
     async def _is_announced_by_proxy(self, heralds: Sequence[str], message: bytes) -> bool:
         """Whether one of them agreed to announce it; they are asked in turn."""
         for herald in heralds:
             try:
-                told = await self._node.gossip.query(
+                told = await self._members.query(
                     HERALD_QUERY, message, nodes=[herald], direct=True, timeout=PROXY_QUERY_TIMEOUT_SECONDS
                 )
             except GossipError as error:
@@ -158,35 +196,31 @@ class WireGuardKeyRotation:
 
     def _trigger_delay(self) -> float:
         """Seconds until the members have got, and not understood, what this node's new key sends them first."""
-        rtts = (self._node.gossip.rtt(member.name) for member in self._node.members())
+        rtts = (self._rtts.rtt(member.name) for member in self._members.present())
         return min(
             LONGEST_WAIT_SECONDS, SHORTEST_WAIT_SECONDS + max((rtt for rtt in rtts if rtt), default=0.0)
         )
 
     def _proxy_candidates(self) -> list[str]:
         """Living members that understand such a question, other bootstrap nodes first."""
-        found = self._living()
+        found = self._members.living_claims()
         random.shuffle(found)
         return [claim.node for claim in sorted(found, key=lambda claim: not claim.bootstrap)]
 
-    def _living(self) -> list[Claim]:
-        alive = {member.name for member in self._node.members() if member.status in PRESENT}
-        return [binding.claim for binding in self._node.ledger if binding.claim.node in alive]
-
     async def _roll_back(self, old: PrivateKey, why: str) -> None:
-        if self._node.local.private_key == old:
+        if self._local.private_key == old:
             return
         log.error("WireGuard key not rotated", why=why, next="the old one is used again")
         try:
-            await switch_key(self._node, old, None)
+            await self._switch.use(old, None)
         except (BackEndError, OSError) as error:
             log.error("the old WireGuard key could not be set", why=str(error), next="trying on")
-            self._node.device.request()
+            self._device.request()
 
     async def _has_handshake(self, begun: float) -> bool:
         deadline = time.monotonic() + HANDSHAKE_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            if any(peer.last_handshake >= begun for peer in (await self._node.device.read()).peers.values()):
+            if any(peer.last_handshake >= begun for peer in (await self._device.read()).peers.values()):
                 return True
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         return False
@@ -194,8 +228,8 @@ class WireGuardKeyRotation:
     async def _outcome(self, begun: float) -> str:
         deadline = time.monotonic() + HANDSHAKES_SECONDS
         while True:
-            device = await self._node.device.read()
-            wanted = self._living()
+            device = await self._device.read()
+            wanted = self._members.living_claims()
             late = sorted(
                 claim.node
                 for claim in wanted
@@ -211,4 +245,4 @@ class WireGuardKeyRotation:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def _public(self) -> str:
-        return str(self._node.local.private_key.public())
+        return str(self._local.private_key.public())

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
 from tests.unit.kube.harness import claim
 from tests.unit.local import local_node
 
-from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.gossip.serf.events import QueryResult
+from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable
-from wgmesh_agent.mesh.membership.claims import Origin
+from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
+from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.rotation import key_switch
 from wgmesh_agent.mesh.rotation import wireguard_key as module
 from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, REJECTED
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
+from wgmesh_agent.mesh.rotation.key_switch import KeySwitch
 from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.errors import BackEndError
@@ -36,56 +40,76 @@ OLD = PrivateKey.generate(os.urandom)
 A, B = HostPort("192.0.2.1", 5000), HostPort("192.0.2.2", 5000)
 
 
+def record() -> AdmissionRecord:
+    """One whose signature nobody looks at here."""
+    return AdmissionRecord(
+        "blue", "alpha", OLD.public(), (ip_address("10.232.0.9"),), 0, 0, b"", b"", bytes(32)
+    )
+
+
 class Node:
     """A node whose tunnels are in memory: peers shake hands once the mesh knows the key in use."""
 
     def __init__(self, folder: Path) -> None:
         self.store = StateStore(folder, "blue")
         self.store.save_private_key(OLD, None)
-        self.record = mesh_record(node="alpha")
-        self.local = local_node(self.record, OLD)
+        self.local = local_node(mesh_record(node="alpha"), OLD)
         self.ledger = Ledger(self.local)
         self.beta = claim("beta", 7)
         self.known_to_mesh = OLD.public()
         self.steps: list[str] = []
-        self.signs = False
+        self.required, self.signs = True, False
         self.herald = AGREED
         self.refusals = 0
         self.failing = 0
-        self.admissions = SimpleNamespace(
-            required=True, issue=self._issue, replace_local_record=lambda record: None
-        )
-        self.gossip = SimpleNamespace(query=self._query, rtt=lambda name: None)
-        self.reconciler = SimpleNamespace(reconcile=self._reconcile)
-        self.device = SimpleNamespace(read=self._device, request=lambda: None)
+        self.is_known_at_once = False
+        self.device = Handshakes(self)
+        self.view = MemberView(self, self.ledger)
+        self.switch = KeySwitch(self.local, self.ledger, self, self.store, SystemClock())
 
     def bind(self) -> None:
         assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
 
-    def members(self) -> list[Any]:
-        return [SimpleNamespace(name="beta", status=MemberStatus.ALIVE)]
+    def members(self) -> dict[str, Member]:
+        address = self.beta.addresses[0]
+        return {"beta": Member("beta", address, 7946, {}, MemberStatus.ALIVE, 1, b"", 0.0)}
 
-    async def _device(self) -> Device:
-        shaken = time.time() + 1 if self.known_to_mesh == self.local.private_key.public() else 1.0
-        return Device("wg", peers={self.beta.public_key: Peer(self.beta.public_key, last_handshake=shaken)})
+    def rtt(self, node: str) -> float | None:
+        return None
 
-    async def _reconcile(self, *, check_interface: bool) -> None:
+    async def reconcile(self, *, check_interface: bool) -> None:
         self.steps.append("old key" if self.local.private_key == OLD else "new key")
         if self.failing:
             self.failing -= 1
             raise BackEndError("no such device")
+        if self.is_known_at_once:
+            self.known_to_mesh = self.local.public_key
 
-    def _issue(self, said: Any) -> Any:
-        return SimpleNamespace(without_certificates=lambda: None) if self.signs else None
+    def issue(self, claim: Claim) -> AdmissionRecord | None:
+        return record() if self.signs else None
 
-    async def _query(
-        self, name: str, payload: bytes, *, nodes: list[str], direct: bool, timeout: float
-    ) -> QueryResult:
+    async def query(
+        self, name: str, payload: bytes = b"", *, nodes: Sequence[str] | None = None, direct: bool = False,
+        **_: Any,
+    ) -> QueryResult:  # fmt: skip
         assert direct
         self.steps.append("herald")
         answer = self.herald if self.refusals == 0 else REJECTED
         self.refusals = max(0, self.refusals - 1)
-        return QueryResult(frozenset(nodes), frozenset(), dict.fromkeys(nodes, answer))
+        return QueryResult(frozenset(nodes or ()), frozenset(), dict.fromkeys(nodes or (), answer))
+
+
+class Handshakes(PlayedDevice):
+    """The peer has shaken hands a moment from now if the mesh knows the key in use."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(Device("wg"))
+        self._node = node
+
+    async def read(self, max_age_seconds: float = 0.0) -> Device:
+        node, key = self._node, self._node.beta.public_key
+        shaken = time.time() + 1 if node.known_to_mesh == node.local.public_key else 1.0
+        return Device("wg", peers={key: Peer(key, last_handshake=shaken)})
 
 
 @dataclass
@@ -106,9 +130,23 @@ class Ground:
         self.keys = Announced(self.node.steps)
         self.answers: list[Exception | None] = [None]
         self.admits = True
+        self.enter: Callable[..., Awaitable[JoinResult]] = self._enter
         self.rotation = WireGuardKeyRotation(
-            cast(MeshNode, self.node), self.keys, lambda: [A, B], self._enter
-        )
+            self.node.switch, self.node.local, self.node, self.node.view, self.node, self.node.device,
+            self.keys, self,
+        )  # fmt: skip
+
+    def bootstraps(self) -> list[HostPort]:
+        return [A, B]
+
+    async def join_with_new_key(
+        self,
+        bootstrap: HostPort,
+        old: PrivateKey,
+        new: PrivateKey,
+        before_joining: Callable[[], Awaitable[None]],
+    ) -> JoinResult:
+        return await self.enter(bootstrap, old, new, before_joining)
 
     async def _enter(
         self, bootstrap: HostPort, old: PrivateKey, new: PrivateKey, before: Callable[[], Awaitable[None]]
@@ -122,7 +160,7 @@ class Ground:
             self.node.known_to_mesh = new.public()
         if answer is not None:
             raise answer
-        record = self.node.record
+        record = self.node.local.record
         return JoinResult("alpha", record.addresses, record.ranges, 1, (), "lan", 7946, ())
 
     @property
@@ -194,7 +232,7 @@ async def test_the_key_before_is_kept_until_the_mesh_has_accepted_the_new_one(gr
         assert ground.node.local.tags()["_pk"] == str(OLD.public())
         return admitted
 
-    ground.rotation = WireGuardKeyRotation(cast(MeshNode, ground.node), ground.keys, lambda: [A], look)
+    ground.enter = look
     await ground.rotation.rotate()
     assert seen == [(ground.node.local.private_key, OLD)]
 
@@ -211,13 +249,7 @@ async def test_an_interface_that_refuses_the_key_is_given_the_old_one(ground: Gr
 async def test_a_bootstrap_node_has_a_herald_before_it_uses_its_key(ground: Ground, refusals: int) -> None:
     """One that does not know its signature refuses at first, and asks for it."""
     ground.node.signs, ground.node.refusals = True, refusals
-    reconcile = ground.node._reconcile
-
-    async def known(*, check_interface: bool) -> None:
-        await reconcile(check_interface=check_interface)
-        ground.node.known_to_mesh = ground.node.local.private_key.public()
-
-    ground.node.reconciler.reconcile = known
+    ground.node.is_known_at_once = True
     await ground.rotation.rotate()
     assert ground.node.steps == ["told", *["herald"] * (1 + refusals), "new key", "knock 1"]
 
@@ -238,11 +270,7 @@ async def test_a_bootstrap_node_whose_herald_kept_silent_uses_the_old_key_again(
 
 
 async def test_where_nobody_vouches_for_members_nothing_is_begun(ground: Ground) -> None:
-    ground.node.admissions = replace_required(ground.node.admissions)
+    ground.node.required = False
     with pytest.raises(RotationFailed, match="nobody vouches"):
         await ground.rotation.rotate()
     assert ground.node.steps == []
-
-
-def replace_required(admissions: SimpleNamespace) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(admissions), "required": False})
