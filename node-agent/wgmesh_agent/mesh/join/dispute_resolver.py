@@ -64,14 +64,30 @@ class DisputeResolver:
         pause = BACKOFF.first_seconds
         while True:
             generation = changes.generation
-            if self._is_crowded() or self._has_lost_bootstrap() or await self._disputed():
+            disputed = [] if self._is_crowded() else await self._disputed()
+            if self._is_crowded() or self._has_lost_bootstrap() or disputed:
                 pause = BACKOFF.first_seconds if await self.resolve() else BACKOFF.longer(pause)
                 if self._is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
             else:
                 pause = BACKOFF.first_seconds
             await changes.wait_after(generation, INTERVAL_SECONDS)
-            await asyncio.sleep(jittered(pause))
+            if await self._rest(pause, disputed):
+                pause = BACKOFF.first_seconds
+
+    async def _rest(self, seconds: float, asked: Sequence[Claim]) -> bool:
+        """Waits so long, or until somebody is in dispute who was not `asked` about: who disputes what no bootstrap node
+        confirms must not hold up newcomers. Whether somebody is.
+        """
+        left, known = jittered(seconds), {(claim.node, claim.public_key) for claim in asked}
+        while True:
+            step = min(left, crowded_pause_seconds(len(self._ledger)))
+            await asyncio.sleep(step)
+            left -= step
+            if left <= 0:
+                return False
+            if self._is_crowded() or {(one.node, one.public_key) for one in await self._disputed()} - known:
+                return True
 
     async def resolve(self) -> bool:
         """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""

@@ -1,7 +1,7 @@
 """Contradictions settled by bootstrap nodes: only what they say themselves is bound anew."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -149,20 +149,63 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
+async def asks(ground: Ground, hasty: list[float], until: Callable[[], bool]) -> list[float]:
+    """Runs until then; the seconds that were slept before each time that a bootstrap node was asked."""
+    changes, pauses, seen = Signal(), list[float](), 0
+    task = asyncio.create_task(ground.confirming.run(changes))
+    async with asyncio.timeout(10):
+        while not until():
+            if len(ground.asked) > seen:
+                pauses.append(sum(hasty))
+                hasty.clear()
+                seen = len(ground.asked)
+            changes.notify()
+            await asyncio.wait([task], timeout=0.0)
+    task.cancel()
+    return pauses
+
+
 async def test_bootstrap_nodes_are_asked_ever_more_seldom_while_they_settle_nothing(
     hasty: list[float],
 ) -> None:
     ground = Ground({FIRST: [BOOT]})
-    changes = Signal()
-    task = asyncio.create_task(ground.confirming.run(changes))
-    async with asyncio.timeout(10):
-        while len(hasty) < 12:
-            changes.notify()
-            await asyncio.wait([task], timeout=0.001)
-    task.cancel()
-    assert hasty[0] < 3
-    assert all(45 <= seconds <= 75 for seconds in hasty[8:])
+    pauses = await asks(ground, hasty, lambda: len(ground.asked) >= 12)
+    assert pauses[1] < 4
+    assert all(45 <= seconds <= 80 for seconds in pauses[8:])
     assert ground.bound() == {BOOT, FORMER}
+
+
+async def test_a_newcomer_does_not_wait_for_a_dispute_that_nobody_settles(hasty: list[float]) -> None:
+    """An attacker has long said what no bootstrap node confirms; then somebody comes whose announcement was lost."""
+    newcomer = claim(5, "n5", "10.232.0.5")
+    ground = Ground({FIRST: [BOOT, newcomer]})
+    await asks(ground, hasty, lambda: len(ground.asked) >= 10)
+    asked = len(ground.asked)
+    ground.heard.append(newcomer)
+    hasty.clear()
+    await asks(ground, hasty, lambda: newcomer in ground.bound())
+    assert len(ground.asked) <= asked + 2
+    ground.heard.append(claim(6, "n6", "10.232.0.6"))
+    asked = len(ground.asked)
+    pauses = await asks(ground, hasty, lambda: len(ground.asked) >= asked + 8)
+    assert all(45 <= seconds <= 80 for seconds in pauses[7:])
+
+
+async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_seconds(
+    hasty: list[float],
+) -> None:
+    ground = Ground({FIRST: [BOOT]})
+    newcomer = claim(5, "n5", "10.232.0.5")
+
+    async def disputed() -> list[Claim]:
+        return [ANEW, newcomer] if len(hasty) > 5 else [ANEW]
+
+    ground.confirming._disputed = disputed
+    assert await ground.confirming._rest(60.0, [ANEW])
+    assert sum(hasty) <= 7 * crowded_pause_seconds(len(ground.ledger))
+    hasty.clear()
+    assert not await ground.confirming._rest(60.0, [ANEW, newcomer])
+    assert sum(hasty) >= 45
 
 
 async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -> None:
