@@ -42,6 +42,11 @@ def listening(gossip: GossipNode, **user_events: Any) -> Listening:
     return Listening("own", gossip, nobody, nobody, Wandering(), Refusals(), Changes(), user_events)
 
 
+def of_bound_members(gossip: GossipNode, wandering: Wandering) -> Listening:
+    bindings, probes = cast(Any, Bindings()), cast(Any, Probes())
+    return Listening("own", gossip, bindings, probes, wandering, Refusals(), Changes(), {})
+
+
 def event(name: str) -> UserEventReceived:
     return UserEventReceived(1, name, b"payload", False)
 
@@ -86,9 +91,7 @@ class Probes:
 async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_each_change(
     gossip: GossipNode,
 ) -> None:
-    ears = Listening(
-        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), Wandering(), Refusals(), Changes(), {}
-    )
+    ears = of_bound_members(gossip, Wandering())
     where = ip_address("10.232.0.2")
     with capture_logs() as logs:
         for number in range(3 * STRANGERS_A_MINUTE):
@@ -102,9 +105,7 @@ async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_eac
 
 async def test_where_members_were_is_remembered_of_bound_ones_only(gossip: GossipNode) -> None:
     wandering, where = Wandering(), ip_address("10.232.0.2")
-    ears = Listening(
-        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, Refusals(), Changes(), {}
-    )
+    ears = of_bound_members(gossip, wandering)
     for name in ("n2", "invented"):
         ears._handle(MemberJoined(Member(name, where, 1, {}, MemberStatus.ALIVE, 1, b"", 0.0)))
     assert list(wandering._told) == ["n2"]
