@@ -44,6 +44,11 @@ def listening(gossip: GossipNode, **user_events: Any) -> GossipEventDispatcher:
     )
 
 
+def of_bound_members(gossip: GossipNode, wandering: EndpointFlapDetector) -> GossipEventDispatcher:
+    bindings, probes = cast(Any, Bindings()), cast(Any, Probes())
+    return GossipEventDispatcher("own", gossip, bindings, probes, wandering, RejectionLog(), Signal(), {})
+
+
 def event(name: str) -> UserEventReceived:
     return UserEventReceived(1, name, b"payload", False)
 
@@ -88,16 +93,7 @@ class Probes:
 async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_each_change(
     gossip: GossipNode,
 ) -> None:
-    ears = GossipEventDispatcher(
-        "own",
-        gossip,
-        cast(Any, Bindings()),
-        cast(Any, Probes()),
-        EndpointFlapDetector(),
-        RejectionLog(),
-        Signal(),
-        {},
-    )
+    ears = of_bound_members(gossip, EndpointFlapDetector())
     where = ip_address("10.232.0.2")
     with capture_logs() as logs:
         for number in range(3 * STRANGERS_A_MINUTE):
@@ -111,9 +107,7 @@ async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_eac
 
 async def test_where_members_were_is_remembered_of_bound_ones_only(gossip: GossipNode) -> None:
     wandering, where = EndpointFlapDetector(), ip_address("10.232.0.2")
-    ears = GossipEventDispatcher(
-        "own", gossip, cast(Any, Bindings()), cast(Any, Probes()), wandering, RejectionLog(), Signal(), {}
-    )
+    ears = of_bound_members(gossip, wandering)
     for name in ("n2", "invented"):
         ears._handle(MemberJoined(Member(name, where, 1, {}, MemberStatus.ALIVE, 1, b"", 0.0)))
     assert list(wandering._told) == ["n2"]

@@ -63,7 +63,6 @@ class _Connection:
     outer: socket.socket
     opened: float
     heard: float
-    task: asyncio.Task[None] | None = None
 
 
 class ConnectionFront:
@@ -78,7 +77,7 @@ class ConnectionFront:
         self._most = most
         self._most_of_one = most_of_one
         self._name = f"wgmesh-{secrets.token_hex(16)}"
-        self._connections: dict[_Connection, None] = {}
+        self._connections: dict[_Connection, asyncio.Task[None]] = {}
         self._opened = RateLimit(CONNECTIONS_A_SECOND_A_SOURCE, MAX_CONNECTIONS_A_SOURCE)
         self._listener: socket.socket | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -116,7 +115,7 @@ class ConnectionFront:
     async def close(self) -> None:
         """Ends all connections."""
         self.stop_listening()
-        tasks = [connection.task for connection in self._connections if connection.task is not None]
+        tasks = list(self._connections.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -153,9 +152,9 @@ class ConnectionFront:
             )
             return
         connection = _Connection(source, outer, now, now)
-        self._connections[connection] = None
-        connection.task = loop.create_task(self._serve(connection, caller, address[1]))
-        connection.task.add_done_callback(lambda _task: self._ended(connection))
+        task = loop.create_task(self._serve(connection, caller, address[1]))
+        task.add_done_callback(lambda _task: self._ended(connection))
+        self._connections[connection] = task
         self._make_room(connection)
 
     async def _serve(self, connection: _Connection, caller: IPAddress, port: int) -> None:
@@ -183,10 +182,8 @@ class ConnectionFront:
         else:
             return
         oldest = next(one for one in self._connections if one.source == source)
-        del self._connections[oldest]
+        self._connections.pop(oldest).cancel()
         CONNECTIONS.reject(reason, source, "the oldest connection of this source was closed")
-        if oldest.task is not None:
-            oldest.task.cancel()
 
     async def _pass_on(self, connection: _Connection, caller: IPAddress, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -234,8 +231,8 @@ async def _first_end(connection: _Connection, pumps: list[asyncio.Task[str]]) ->
     end = connection.opened + MAX_SECONDS
     while (due := min(end, connection.heard + IDLE_SECONDS)) > loop.time():
         done, _ = await asyncio.wait(pumps, timeout=due - loop.time(), return_when=asyncio.FIRST_COMPLETED)
-        for pump in done:
-            return pump.result()
+        if done:
+            return done.pop().result()
     return None
 
 

@@ -64,8 +64,9 @@ class DisputeResolver:
         pause = BACKOFF.first_seconds
         while True:
             generation = changes.generation
-            disputed = [] if self._is_crowded() else await self._disputed()
-            if self._is_crowded() or self._has_lost_bootstrap() or disputed:
+            crowded = self._is_crowded()
+            disputed = [] if crowded else await self._disputed()
+            if crowded or disputed or self._has_lost_bootstrap():
                 pause = BACKOFF.first_seconds if await self.resolve() else BACKOFF.longer(pause)
                 if self._is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
@@ -80,14 +81,14 @@ class DisputeResolver:
         confirms must not hold up newcomers. Whether somebody is.
         """
         left, known = jittered(seconds), {(claim.node, claim.public_key) for claim in asked}
-        while True:
-            step = min(left, crowded_pause_seconds(len(self._ledger)))
-            await asyncio.sleep(step)
-            left -= step
-            if left <= 0:
-                return False
+        least = crowded_pause_seconds(len(self._ledger))
+        while left >= 2 * least:
+            await asyncio.sleep(least)
+            left -= least
             if self._is_crowded() or {(one.node, one.public_key) for one in await self._disputed()} - known:
                 return True
+        await asyncio.sleep(left)
+        return False
 
     async def resolve(self) -> bool:
         """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""

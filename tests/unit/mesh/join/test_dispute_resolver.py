@@ -208,6 +208,18 @@ async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_
     assert sum(hasty) >= 45
 
 
+async def test_in_a_crowd_a_rest_is_as_long_as_its_jitter_says(
+    hasty: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or all members together would ask more often than they may."""
+    monkeypatch.setattr(dispute_resolver, "jittered", lambda seconds: 1.25 * seconds)
+    ground = Ground({FIRST: [BOOT]})
+    ground.crowded = True
+    pause = crowded_pause_seconds(len(ground.ledger))
+    assert not await ground.confirming._rest(pause, [])
+    assert hasty == [1.25 * pause]
+
+
 async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -> None:
     ground = Ground({FIRST: [BOOT, ANEW]})
     ground.heard = []
