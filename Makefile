@@ -1,4 +1,4 @@
-.PHONY: setup demo test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz lint stubs
+.PHONY: setup demo unit test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -10,6 +10,11 @@ setup:
 
 demo: setup
 	@scripts/need-root .venv/bin/wgmesh demo $(DEMO)
+
+# What needs no root, in a minute: a fifth of the examples, and none of the `heavy` tests. `make test` has them all.
+UNIT := tests/unit tests/vectors -m "not slow and not heavy" --hypothesis-profile=quick -q -n auto --dist worksteal
+unit: setup
+	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(UNIT) $(PYTEST)
 
 test: setup
 	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -m "not slow" -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
