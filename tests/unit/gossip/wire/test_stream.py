@@ -218,6 +218,7 @@ def test_a_bomb_is_stopped_at_the_limit() -> None:
     assert time.perf_counter() - started < 3
 
 
+@pytest.mark.heavy
 def test_a_push_pull_of_many_small_pieces_is_read_in_linear_time() -> None:
     nodes = tuple(
         NodeState(
