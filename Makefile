@@ -1,4 +1,4 @@
-.PHONY: setup demo unit coverage test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz lint stubs
+.PHONY: setup demo unit coverage test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz mutate lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -55,6 +55,9 @@ FUZZ := 200000
 fuzz: setup
 	@FUZZ_EXAMPLES=$(FUZZ) $(PYTHON) -m pytest tests/fuzz tests/unit/gossip/test_hostile_input.py tests/unit/test_values.py \
 	  -q -n 2 -o timeout=0 $(PYTEST)
+
+mutate: setup
+	@$(PYTHON) tests/mutate/run.py $(MUTATE)
 
 lint: setup
 	@.venv/bin/ruff check .
