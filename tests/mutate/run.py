@@ -48,7 +48,7 @@ AGENT = ROOT / "node-agent"
 PACKAGES = {
     "wireguard": ("tests/unit/wireguard",),
     "gossip/wire": ("tests/unit/gossip/wire", "tests/vectors"),
-    "mesh/membership": ("tests/unit/mesh/membership",),
+    "mesh/membership": ("tests/unit/mesh/membership", "tests/unit/mesh/psk"),
     "mesh/join": ("tests/unit/mesh/join",),
 }
 REPORT = ROOT / "build/mutate/survivors.txt"
