@@ -1,4 +1,4 @@
-.PHONY: setup demo test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz lint stubs
+.PHONY: setup demo unit coverage test slow-test serf-test kernel-test e2e e2e-ipv6 bench chaos fuzz mutate lint stubs
 
 PYTHON := .venv/bin/python
 # Tests that make hosts of namespaces need root; the kernel tests run in a guest of their own.
@@ -10,6 +10,19 @@ setup:
 
 demo: setup
 	@scripts/need-root .venv/bin/wgmesh demo $(DEMO)
+
+# What needs no root, in a minute: a fifth of the examples, and none of the `heavy` tests. `make test` has them all.
+UNIT := tests/unit tests/vectors -m "not slow and not heavy" --hypothesis-profile=quick -q -n auto --dist worksteal
+unit: setup
+	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(UNIT) $(PYTEST)
+
+# The same, with what they run of the code, in branches; prints the modules of which they run least.
+coverage: setup
+	@mkdir -p build/coverage
+	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(UNIT) --cov --cov-report= $(PYTEST)
+	@.venv/bin/coverage report > build/coverage/report.txt
+	@head -n 22 build/coverage/report.txt; tail -n 3 build/coverage/report.txt
+	@echo "all modules: build/coverage/report.txt"
 
 test: setup
 	@scripts/need-root $(PYTHON) -m pytest $(TESTS) -m "not slow" -q -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
@@ -42,6 +55,9 @@ FUZZ := 200000
 fuzz: setup
 	@FUZZ_EXAMPLES=$(FUZZ) $(PYTHON) -m pytest tests/fuzz tests/unit/gossip/test_hostile_input.py tests/unit/test_values.py \
 	  -q -n 2 -o timeout=0 $(PYTEST)
+
+mutate: setup
+	@$(PYTHON) tests/mutate/run.py $(MUTATE)
 
 lint: setup
 	@.venv/bin/ruff check .

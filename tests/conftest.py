@@ -11,4 +11,5 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("wgmesh", deadline=None, print_blob=True)
+settings.register_profile("quick", settings.get_profile("wgmesh"), max_examples=20)
 settings.load_profile("wgmesh")

@@ -156,6 +156,7 @@ def _calls(node: ast.AST, module: str, inside: tuple[str, ...]) -> Iterator[str]
         yield from _calls(child, module, inside)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("package", PACKAGES)
 def test_all_background_work_has_an_owner(package: str) -> None:
     prefix = package.rpartition("/")[2]

@@ -105,6 +105,7 @@ def calls() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("function", sorted(PLACES))
 def test_a_function_that_accepts_too_much_is_called_in_named_modules_only(function: str) -> None:
     elsewhere = calls()[function] - PLACES[function]

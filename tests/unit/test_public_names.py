@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tests.unit.kube.metrics_factories import names as metric_names
 
 from wgmesh_agent.mesh.join.decision import DenialReason
@@ -60,10 +61,12 @@ def constants() -> Iterator[str]:
                 )
 
 
+@pytest.mark.heavy
 def test_names_on_the_wire_stay() -> None:
     assert set(constants()) >= WIRE
 
 
+@pytest.mark.heavy
 def test_files_of_the_state_folder_stay() -> None:
     assert {
         text for text in constants() if re.fullmatch(r"[\w.]+\.(json|key|pem|uid|earlier)", text)

@@ -46,6 +46,7 @@ PARSERS: list[Callable[[object], object]] = [
 ]
 
 
+@pytest.mark.heavy
 @fuzzed
 @given(ANYTHING, st.sampled_from(PARSERS))
 def test_a_parser_answers_or_rejects(value: object, parse: Callable[[object], object]) -> None:

@@ -7,6 +7,7 @@ import random
 import tracemalloc
 from ipaddress import ip_address, ip_network
 
+import pytest
 from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.discovery.candidate_selector import CandidateSelector
@@ -55,6 +56,7 @@ def kept() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.heavy
 def test_two_thousand_joins_and_leaves_end_where_a_hundred_did() -> None:
     tables = Tables()
     tracemalloc.start()

@@ -298,6 +298,7 @@ def test_a_watched_agent_that_goes_away_is_a_failure(mesh: Any) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.heavy
 def test_a_reader_that_goes_away_makes_no_noise(mesh: Any) -> None:
     mesh.members = [
         MemberInfo(nodeName=f"n{number}", addr="10.0.0.1", status="alive") for number in range(5000)
@@ -333,6 +334,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
+@pytest.mark.heavy
 def test_colour_on_a_terminal_and_none_for_those_who_refuse_it(
     mesh: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 BEGIN = "import sys; from wgmesh_agent.cli.library_parts import leave_out; leave_out(); "
 
 
@@ -15,6 +17,7 @@ def said(program: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.heavy
 def test_an_agent_imports_neither_rich_nor_what_it_does_not_use_of_pyroute2() -> None:
     loaded = said(
         "import wgmesh_agent.agent.launch; print(*(name for name, m in sys.modules.items() if m is not None))"
@@ -37,6 +40,7 @@ def test_what_is_left_of_pyroute2_asks_the_kernel() -> None:
     assert said(program) == ["lo", "None"]
 
 
+@pytest.mark.heavy
 def test_an_agent_in_a_pod_imports_of_kubernetes_what_it_talks_with() -> None:
     # Outside a pod it says so; that it gets there shows that what is needed is there.
     program = (

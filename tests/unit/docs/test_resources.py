@@ -80,12 +80,14 @@ def column(text: str, heading: str, number: int) -> set[str]:
     return found
 
 
+@pytest.mark.heavy
 def test_conditions_are_explained_with_every_reason_there_is() -> None:
     found = conditions_of_code()
     assert {"NodesJoining", "CIDROverlap", "PodsEnding", "NotHeard", "Alone"} <= found
     assert column(TEXT, "condition | status | reason", 2) - {"Degraded"} == found
 
 
+@pytest.mark.heavy
 def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> None:
     good = {
         "NodesJoined",

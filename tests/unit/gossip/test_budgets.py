@@ -50,6 +50,7 @@ def growth(kept: list[int]) -> int:
     return tracemalloc.get_traced_memory()[0] - kept[0]
 
 
+@pytest.mark.heavy
 def test_intents_of_unknown_nodes_are_bounded_in_bytes_and_go_with_time(kept: list[int]) -> None:
     core = Loner()
     for number in range(2000):
@@ -75,6 +76,7 @@ def test_queries_that_wait_for_an_answer_are_bounded_for_each_speaker_and_go_wit
     assert core.core._answers._open == {}
 
 
+@pytest.mark.heavy
 def test_invented_members_push_out_each_other_and_nobody_who_is_vouched_for() -> None:
     core = Loner(vouching=Admitted(), max_strangers=50).know(20)
     for number in range(5000):
@@ -138,6 +140,7 @@ def test_who_is_vouched_for_by_now_is_no_stranger() -> None:
     assert [event.member.name for event in core.events if isinstance(event, MemberReaped)] == ["x4"]
 
 
+@pytest.mark.heavy
 def test_a_state_that_does_not_fit_is_sent_in_part_with_those_first_who_are_vouched_for() -> None:
     core = Loner(vouching=Admitted(), max_strangers=16_000).know(20)
     for number in range(8000):

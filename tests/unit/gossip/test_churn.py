@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import pytest
 from tests.unit.gossip.memberlist_harness import Loner, alive
 from tests.unit.gossip.serf_harness import user
 
@@ -37,6 +38,7 @@ def kept(core: Loner) -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.heavy
 def test_two_thousand_joins_and_leaves_end_where_five_hundred_did() -> None:
     """By 400 the window of 512 events and the 1,024 messages kept as they were read are full: measured."""
     core = Loner()

@@ -202,6 +202,7 @@ def with_a_large_state(node: GossipNode) -> None:
     node._core.stop()
 
 
+@pytest.mark.heavy
 async def test_peers_that_do_not_read_are_given_up(start: Start) -> None:
     node = await start("a", profile=replace(LOCAL, tcp_timeout_seconds=0.3))
     with_a_large_state(node)
@@ -224,6 +225,7 @@ async def test_peers_that_do_not_read_are_given_up(start: Start) -> None:
         asker.close()
 
 
+@pytest.mark.heavy
 async def test_a_peer_that_does_not_read_what_we_send_is_given_up(start: Start) -> None:
     node = await start("a", profile=replace(LAN, tcp_timeout_seconds=0.3))
     with_a_large_state(node)

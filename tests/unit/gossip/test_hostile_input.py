@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz.odd_values import fuzzed, fuzzed_by
@@ -161,6 +162,7 @@ def test_any_answer_to_our_join_is_survived(data: bytes) -> None:
     check_we_are_ourselves(core)
 
 
+@pytest.mark.heavy
 def test_a_flood_of_made_up_members_events_queries_and_intents_stays_within_bounds() -> None:
     rng = random.Random(1)
     core = Loner(max_members=100, max_queue_depth=200)

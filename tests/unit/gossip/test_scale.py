@@ -71,6 +71,7 @@ def fed(core: Loner, data: bytes) -> Loner:
     return core
 
 
+@pytest.mark.heavy
 def test_a_member_takes_no_more_than_four_kibibytes() -> None:
     data = full_state()
     core = Loner()
@@ -88,6 +89,7 @@ def test_a_member_takes_no_more_than_four_kibibytes() -> None:
     assert taken / MEMBERS <= 4096
 
 
+@pytest.mark.heavy
 def test_a_full_state_is_merged_within_two_seconds_and_a_minute_of_probing_takes_less_than_one() -> None:
     data = full_state()
     start = time.process_time()
@@ -109,6 +111,7 @@ def test_a_full_state_is_merged_within_two_seconds_and_a_minute_of_probing_takes
     assert time.process_time() - start < 1
 
 
+@pytest.mark.heavy
 def test_a_full_state_is_read_and_merged_in_steps_and_all_of_it_is_there_in_the_end() -> None:
     data, core = full_state(), Loner()
     stream_id = core.core.stream_accepted()
@@ -127,6 +130,7 @@ def test_a_full_state_is_read_and_merged_in_steps_and_all_of_it_is_there_in_the_
     assert sum(step > 0 for step in steps) >= MEMBERS / NODES_AT_ONCE
 
 
+@pytest.mark.heavy
 def test_no_more_than_some_nodes_are_read_at_once() -> None:
     reader = PushPullReader()
     assert reader.feed(full_state()[1:]) is None
@@ -139,6 +143,7 @@ def test_no_more_than_some_nodes_are_read_at_once() -> None:
     assert reads >= MEMBERS / NODES_AT_ONCE
 
 
+@pytest.mark.heavy
 def test_what_came_whole_is_read_to_its_end_though_the_peer_has_hung_up() -> None:
     data, core = full_state(), Loner()
     stream_id = core.core.stream_accepted()
@@ -184,6 +189,7 @@ def test_what_is_said_of_a_member_is_packed_once_as_long_as_it_is_so(monkeypatch
     assert sorted(packed) == ["n1", "n5", "n6", "n8"]
 
 
+@pytest.mark.heavy
 def test_many_states_at_once_are_merged_one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     data, core = full_state(), Loner()
     for _ in range(3):

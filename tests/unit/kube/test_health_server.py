@@ -150,6 +150,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("how", "status"), [("stuck", 1), ("lives", 0), ("ends", 0)])
 async def test_an_agent_whose_loop_is_stuck_ends_itself_and_says_where_it_was(how: str, status: int) -> None:
     """Not one whose loop turns, and not one that ends."""

@@ -64,6 +64,7 @@ def test_after_an_annotation_each_has_a_moment_of_its_own() -> None:
     assert times != [at(RotationPolicy(None, "u"), node, members=NODES) for node in NODES]
 
 
+@pytest.mark.heavy
 def test_the_largest_mesh_takes_half_an_hour() -> None:
     many = [f"n{number}" for number in range(5000)]
     times = [at(RotationPolicy(None, "t"), node, members=many) or 0 for node in NODES]

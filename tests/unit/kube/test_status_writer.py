@@ -102,6 +102,7 @@ async def test_the_first_look_writes_at_once(ground: Ground) -> None:
     assert (status["phase"], status["peers"]) == ("Joined", "1/1")
 
 
+@pytest.mark.heavy
 async def test_without_news_nothing_is_written_for_minutes(ground: Ground) -> None:
     await ground.look()
     for _ in range(int(REASSERT_SECONDS / 2) - 1):
@@ -121,6 +122,7 @@ async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_on
     assert ground.status()["peers"] == "0/1"
 
 
+@pytest.mark.heavy
 async def test_a_link_that_comes_and_goes_all_the_time_is_written_every_ten_seconds_at_most(
     ground: Ground,
 ) -> None:

@@ -139,6 +139,7 @@ def test_resources_that_are_none_are_wrong_use(
     assert flag in output
 
 
+@pytest.mark.heavy
 def test_without_an_api_server_it_ends_with_one_sentence() -> None:
     ended = subprocess.run(
         [

@@ -118,6 +118,7 @@ def test_no_column_is_of_many_values() -> None:
     assert not [c.path for kind in KINDS for c in kind.columns if "[*]" in c.path]
 
 
+@pytest.mark.heavy
 def test_the_charts_files_are_fresh() -> None:
     checked = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "generate-crds"), "--check"],

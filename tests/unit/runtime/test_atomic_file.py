@@ -47,6 +47,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("replace", ["replace", "keep"])
 def test_a_crash_at_any_step_leaves_the_old_or_the_new_whole(tmp_path: Path, replace: str) -> None:
     outcomes = []

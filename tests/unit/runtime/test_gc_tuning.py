@@ -35,6 +35,7 @@ class Cycle:
         self.itself = self
 
 
+@pytest.mark.heavy
 async def test_cycles_that_have_become_old_are_collected_all_the_same() -> None:
     cycle, gone = Cycle(), asyncio.Event()
     weakref.finalize(cycle, gone.set)

@@ -119,6 +119,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_yaml(tmp_path / "nowhere.yaml", SETTINGS)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "text",
     [

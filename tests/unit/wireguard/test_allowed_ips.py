@@ -94,6 +94,7 @@ def test_range_and_one_inside_it_merge_and_families_stay_apart() -> None:
     assert merged(nested) == [ip_network("10.1.0.0/16"), ip_network("10.2.0.0/16"), ip_network("::/0")]
 
 
+@pytest.mark.heavy
 def test_five_thousand_ranges_are_compared_within_the_time_a_loop_can_spare() -> None:
     first = int(ip_address("10.232.0.0"))
     ranges = [ip_network(first + number) for number in range(5000)]

@@ -214,6 +214,7 @@ def test_the_time_of_writing_an_endpoint_is_kept_until_the_peer_goes() -> None:
     assert endpoint_write_times(written, [RemovePeer(B), SetDevice(OWN)], now_unix=NOW) == {A: 1.0}
 
 
+@pytest.mark.heavy
 def test_five_thousand_peers_are_compared_within_the_time_a_loop_can_spare() -> None:
     keys = [PublicKey(number.to_bytes(32, "big")) for number in range(5000)]
     base = int(ip_address("10.232.0.0"))

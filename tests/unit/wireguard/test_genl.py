@@ -68,6 +68,7 @@ def many(count: int) -> list[Network]:
     return [ip_network(base + number) for number in range(count)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("peers", "messages"), [(1, 1), (32, 1), (33, 2), (1000, 32)])
 def test_a_message_holds_32_peers(peers: int, messages: int) -> None:
     changes = [

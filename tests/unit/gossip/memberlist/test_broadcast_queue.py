@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +132,7 @@ def test_every_message_is_sent_exactly_its_limit_within_the_room(
     assert finished == len(messages) - (len(kept) - len(fitting))
 
 
+@pytest.mark.heavy
 def test_a_full_queue_of_four_thousand_is_emptied_within_a_second() -> None:
     queue = BroadcastQueue(lambda: 4096)
     for index in range(4096):

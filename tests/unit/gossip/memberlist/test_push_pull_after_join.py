@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import pytest
 from tests.unit.gossip.memberlist_harness import Loner, alive, endpoint
 from tests.unit.gossip.push_pull_fixtures import PLAIN, state
 
@@ -83,6 +84,7 @@ def test_who_brings_members_of_its_own_tells_them_of_those_it_meets() -> None:
     assert {"n3", "n4"} <= {message.node for to, message, _ in core.of(Alive) if to == endpoint(2)}
 
 
+@pytest.mark.heavy
 def test_what_an_exchange_brought_is_free_when_it_is_over_and_waits_for_no_collector() -> None:
 
     def held() -> int:

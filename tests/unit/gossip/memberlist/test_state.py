@@ -340,6 +340,7 @@ class TestOurselves:
         bench.membership.suspect(Suspect(2**20, "n1", "n3"), 1.0)
         assert bench.said == [alive("n1", 2**20 + 1)]
 
+    @pytest.mark.heavy
     def test_accusations_do_not_walk_a_node_to_its_last_incarnation(self) -> None:
         bench = Bench().with_nodes(3)
         for step in range(100_000):
@@ -352,6 +353,7 @@ class TestOurselves:
         bench.membership.suspect(Suspect(own + 32, "n1", "n3"), 103.0)
         assert bench.membership.own.incarnation == own + 33
 
+    @pytest.mark.heavy
     def test_hearsay_does_not_walk_another_to_its_last_incarnation(self) -> None:
         bench = Bench().with_nodes(3)
         for step in range(100_000):

@@ -128,6 +128,7 @@ def test_output_of_exactly_the_limit_is_read_and_one_byte_more_is_refused() -> N
         lzw.decompress(compressed, 999)
 
 
+@pytest.mark.heavy
 def test_a_bomb_is_stopped_at_the_limit_and_not_at_its_end() -> None:
     codes, code = [97], 258
     while code < 4096:

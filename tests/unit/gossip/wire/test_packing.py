@@ -92,6 +92,7 @@ def test_a_streams_objects_are_limited_each_and_the_stream_in_all() -> None:
         ObjectStream(100).feed(b"\xc0" * 101)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "data",
     [

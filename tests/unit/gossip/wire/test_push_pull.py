@@ -63,6 +63,7 @@ def test_signed_lengths_of_newer_go_are_read() -> None:
     assert decode_body(body + pack({"Name": "a"}) + b"xy").user_state == b"xy"
 
 
+@pytest.mark.heavy
 def test_a_push_pull_of_junk_containers_takes_little_memory_and_time() -> None:
     junk = header(Nodes=30_000) + b"\x81\xa4Junk\xdc\x04\x00" + b"\x80" * 4_000_000
     tracemalloc.start()

@@ -149,6 +149,7 @@ def test_only_a_push_pull_may_be_large() -> None:
         decode_serf(b"\x02" + pack({"Junk": b"x" * 5 * 2**20}))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "junk",
     [

@@ -205,6 +205,7 @@ def test_a_user_message_of_impossible_length_is_refused(length: int) -> None:
         StreamCodec(None).decoder(False).feed(b"\x08" + pack({"UserMsgLen": length}))
 
 
+@pytest.mark.heavy
 def test_a_bomb_is_stopped_at_the_limit() -> None:
     bomb = compress_layer(b"\x06" + bytes(MAX_EXPANDED_BYTES))
     started = time.perf_counter()
@@ -217,6 +218,7 @@ def test_a_bomb_is_stopped_at_the_limit() -> None:
     assert time.perf_counter() - started < 3
 
 
+@pytest.mark.heavy
 def test_a_push_pull_of_many_small_pieces_is_read_in_linear_time() -> None:
     nodes = tuple(
         NodeState(

@@ -189,6 +189,7 @@ def test_a_mesh_that_falls_silent_at_once_is_asked_about_a_few_at_a_time() -> No
     assert len(found.due(keys, 10.0).ask) == MAX_CONCURRENT_QUERIES
 
 
+@pytest.mark.heavy
 def test_a_member_that_is_slow_is_not_asked_after_by_a_large_mesh_all_at_once() -> None:
     """Each asks three members straight first; what all would pass on follows the more seldom the more there are."""
     straight, widely, members = 0, 0, 400

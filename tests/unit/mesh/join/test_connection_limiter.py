@@ -139,6 +139,7 @@ async def test_no_descriptor_is_left_when_connections_end(ground: Ground) -> Non
     await ends(ground.front, before)
 
 
+@pytest.mark.heavy
 async def test_connections_that_are_reset_leave_no_cycles_to_the_collector(ground: Ground) -> None:
     """A client's own streams would: it has sockets."""
     loop = asyncio.get_running_loop()
@@ -215,6 +216,7 @@ async def test_a_port_that_is_taken_is_an_os_error(ground: Ground) -> None:
         await ConnectionFront().start(f"127.0.0.1:{ground.port}")
 
 
+@pytest.mark.heavy
 async def test_who_holds_idle_connections_keeps_nobody_from_joining(
     bench: Bench,  # noqa: F811
     authority: Authority,  # noqa: F811

@@ -120,6 +120,7 @@ async def test_both_are_told_at_once_which_secrets_the_other_holds(
             assert told["alpha"] == (b"aaaa", b"bbbb")
 
 
+@pytest.mark.heavy
 async def test_a_hundred_joins_at_once_get_a_hundred_addresses(bench: Bench, authority: Authority) -> None:
     joins = (request_join(bench, files(bench, authority, f"n{n}"), n, f"n{n}") for n in range(1, 101))
     admitted = await asyncio.gather(*joins)

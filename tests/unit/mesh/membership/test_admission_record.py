@@ -20,6 +20,9 @@ from tests.unit.factories import make_authority, version_2
 
 from wgmesh_agent.mesh.membership.admission_record import (
     LIFETIME,
+    MAX_CERTIFICATE_BYTES,
+    MAX_CERTIFICATES,
+    MAX_ROUTES,
     AdmissionFaultReason,
     AdmissionRecord,
     InvalidAdmission,
@@ -78,6 +81,64 @@ def test_routes_are_part_of_what_is_signed(authority: Authority) -> None:
     content.routes.append(bytes([10, 0, 0, 0, 8]))
     forged = replace(read, blob=content.SerializeToString(), routes=(*routes, ip_network("10.0.0.0/8")))
     assert fault(authority.verifier(), forged) is AdmissionFaultReason.BAD_SIGNATURE
+
+
+MOST_ADDRESSES = 8
+FULL = {
+    "addresses": [bytes([10, 232, 0, number]) for number in range(1, MOST_ADDRESSES + 1)],
+    "routes": [bytes([10, number, 0, 0, 16]) for number in range(MAX_ROUTES)],
+    "certificates": [bytes(MAX_CERTIFICATE_BYTES)] * MAX_CERTIFICATES,
+}
+
+
+def read_with(
+    authority: Authority, parts: dict[str, list[bytes]], signer: bytes = bytes(32)
+) -> AdmissionRecord:
+    message = authority.signer().sign("blue", "beta", KEY, ADDRESSES, NOW).message()
+    content = AdmissionMessage.FromString(message.admission)
+    content.addresses[:], content.routes[:] = parts["addresses"], parts["routes"]
+    message.admission = content.SerializeToString()
+    message.certificates[:], message.signer = parts["certificates"], signer
+    return AdmissionRecord.from_message(message)
+
+
+def test_a_record_may_have_as_much_of_each_part_as_there_is_room_for(authority: Authority) -> None:
+    read = read_with(authority, FULL)
+    assert len(read.addresses) == MOST_ADDRESSES
+    assert len(read.routes) == MAX_ROUTES
+    assert len(read.certificates) == MAX_CERTIFICATES
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("addresses", []),
+        ("addresses", [*FULL["addresses"], bytes([10, 232, 0, 99])]),
+        ("routes", [*FULL["routes"], bytes([10, 99, 0, 0, 16])]),
+        ("certificates", [*FULL["certificates"], b""]),
+        ("certificates", [bytes(MAX_CERTIFICATE_BYTES + 1)]),
+    ],
+)
+def test_a_record_with_less_or_more_of_a_part_is_none(
+    authority: Authority, part: str, values: list[bytes]
+) -> None:
+    with pytest.raises(InvalidAdmission) as caught:
+        read_with(authority, FULL | {part: values})
+    assert caught.value.reason is AdmissionFaultReason.MALFORMED
+
+
+def test_a_record_of_nobody_is_none(authority: Authority) -> None:
+    message = authority.signer().sign("blue", "", KEY, ADDRESSES, NOW).message()
+    with pytest.raises(InvalidAdmission) as caught:
+        AdmissionRecord.from_message(message)
+    assert caught.value.reason is AdmissionFaultReason.MALFORMED
+
+
+@pytest.mark.parametrize("signer", [b"", bytes(31), bytes(33)])
+def test_a_record_whose_signer_is_no_digest_is_none(authority: Authority, signer: bytes) -> None:
+    with pytest.raises(InvalidAdmission) as caught:
+        read_with(authority, FULL, signer)
+    assert caught.value.reason is AdmissionFaultReason.MALFORMED
 
 
 @pytest.mark.parametrize("raw", [b"", b"1234", bytes([10, 0, 0, 1, 8]), bytes([10, 0, 0, 0, 33]), bytes(18)])

@@ -98,3 +98,12 @@ def test_of_many_few_are_asked_at_once_and_none_is_gone_without_having_been_aske
     decided = [one for second in range(1, 10) for one in departures.look(float(second), tunnels)]
     assert len(decided) == 3 * ASKED_AT_ONCE
     assert all(one.lives for one in decided)
+
+
+def test_while_as_many_as_may_be_asked_are_silent_no_other_is_asked() -> None:
+    tunnels, departures = ground(2 * ASKED_AT_ONCE)
+    for number in range(1, 2 * ASKED_AT_ONCE + 1):
+        tunnels.die(member(number).address)
+    for second in range(int(SILENT_SECONDS)):
+        assert departures.look(float(second)) == []
+        assert len(set(tunnels.doubted)) == ASKED_AT_ONCE

@@ -14,6 +14,7 @@ from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
 
 PORT = 7947
 STATUSES = {
@@ -76,6 +77,15 @@ def test_who_failed_is_probed_and_who_does_not_listen_or_is_not_bound_is_not() -
 
 def test_who_is_said_to_have_left_is_probed_as_long_as_its_tunnel_is_waited_for() -> None:
     assert ip_address("10.232.0.3") in view().probe_targets(PORT, [MEMBERS["gone"]])
+
+
+def test_a_member_s_endpoint_is_that_of_the_peer_which_has_its_key() -> None:
+    there = Endpoint(ip_address("192.0.2.1"), 51820)
+    key = PublicKey(bytes([1]) * 32)
+    device = Device("wgm0", peers={key: Peer(key, there)})
+    assert view().peer_endpoint(device, ip_address("10.232.0.1")) == there
+    assert view().peer_endpoint(device, ip_address("10.232.0.2")) is None
+    assert view().peer_endpoint(device, ip_address("10.232.0.77")) is None
 
 
 def test_a_node_is_isolated_while_nobody_else_is_alive() -> None:

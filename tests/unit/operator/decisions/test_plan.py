@@ -388,6 +388,7 @@ def test_members_changed_by_others_are_put_right() -> None:
     assert len(bootstraps(api)) == 2
 
 
+@pytest.mark.heavy
 def test_five_thousand_members_who_are_well_ask_for_nothing() -> None:
     api = cluster_of(5000, cidrs=["10.232.0.0/16"])
     settle(api)
