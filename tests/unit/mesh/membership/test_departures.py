@@ -105,5 +105,5 @@ def test_while_as_many_as_may_be_asked_are_silent_no_other_is_asked() -> None:
     for number in range(1, 2 * ASKED_AT_ONCE + 1):
         tunnels.die(member(number).address)
     for second in range(int(SILENT_SECONDS)):
-        assert departures.look(float(second)) == []
+        assert departures.look(float(second), tunnels) == []
         assert len(set(tunnels.doubted)) == ASKED_AT_ONCE
