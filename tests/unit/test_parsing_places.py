@@ -73,7 +73,10 @@ PLACES = {
         f"{AGENT}/cli/machine.py",
     },
     "load_der_x509_certificate": {CERTIFICATES},
-    "compose": {f"{AGENT}/settings/yaml_file.py"},
+    "compose": {
+        f"{AGENT}/settings/yaml_file.py",
+        f"{AGENT}/agent/session.py",
+    },  # the latter: a node, not YAML
     "loads": {
         *OWN_AGENT,
         f"{AGENT}/runtime/checksummed_file.py",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.device import PlayedDevice
 
 from wgmesh_agent.control.rtt_collector import NodeRTTs
 from wgmesh_agent.control.server import AgentService
@@ -30,7 +31,8 @@ class Node:
         self.record = SimpleNamespace(node="me")
         self.gossip = SimpleNamespace(rtt=self._rtt)
         self.ledger = SimpleNamespace(by_name=lambda _: None)
-        self.prober = SimpleNamespace(links=dict, path_mtus=dict)
+        self.probing = SimpleNamespace(links=dict, path_mtus=dict)
+        self.device = PlayedDevice(Device("wg0"))
         self.rtts = SimpleNamespace(collect_all=self._collect_all)
 
     def members(self) -> list[Member]:
@@ -38,9 +40,6 @@ class Node:
             Member(name, ip_address("10.232.0.2"), 7946, {}, MemberStatus.ALIVE, 1, b"", 0.0)
             for name in NAMES
         ]
-
-    async def device(self) -> Device:
-        return Device("wg0")
 
     def _rtt(self, name: str, seen_from: str | None = None) -> float:
         return self.seconds if name == "odd" else 0.001

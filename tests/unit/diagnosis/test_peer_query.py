@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.device import PlayedDevice
 
 from wgmesh_agent.diagnosis.peer_query import DOCTOR_QUERY, NAMES_BYTES, PeerQuery, batches, msec, validated
 from wgmesh_agent.gossip.serf.events import QueryReceived
@@ -53,15 +54,12 @@ def test_whom_to_ask_is_split_so_that_each_query_has_room(names: list[str]) -> N
 
 
 async def test_whoever_asks_gets_no_more_than_ten_answers_a_second() -> None:
-    async def device() -> Device:
-        return Device("wgblue")
-
     node: Any = SimpleNamespace(
         gossip=SimpleNamespace(on_query=lambda *_: None, member=lambda _: None),
         ledger=SimpleNamespace(by_name=lambda _: None),
-        prober=SimpleNamespace(links=dict),
-        returns=lambda _: 0,
-        device=device,
+        probing=SimpleNamespace(links=dict),
+        flap_count=lambda _: 0,
+        device=PlayedDevice(Device("wgblue")),
     )
     views = PeerQuery(node, None)
     asked = QueryReceived(1, 2, "n9", DOCTOR_QUERY, b"\xffnobody", 5.0)
