@@ -62,6 +62,11 @@ class GossipJoiner:
                 return True
         return False
 
+    async def join_known(self) -> None:
+        """As `join_any`, where members are known; says so if none answers."""
+        if len(self._ledger) and not await self.join_any():
+            log.warning("no member answers yet", known=len(self._ledger), next="trying on")
+
     async def reconnect(self) -> None:
         """Tries members that gossip does not know: serf itself retries only those it has seen fail.
 

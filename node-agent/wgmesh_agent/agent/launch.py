@@ -14,7 +14,7 @@ import structlog
 
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import ConfigConflict, Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import SessionConfig, SessionStart
+from wgmesh_agent.agent.session_start import SessionConfig, SessionStart
 from wgmesh_agent.linux.interface_addresses import has_addresses
 from wgmesh_agent.mesh.credentials import Credentials, load_tls_files
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
@@ -42,6 +42,7 @@ from wgmesh_agent.mesh.psk.derivation import parse_secrets
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_file
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
+from wgmesh_agent.runtime.supervisor import Component
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
@@ -93,7 +94,9 @@ def run_join(settings: JoinSettings) -> int:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
     watch = BundleReloader(settings.bundle)
     return run_agent(
-        settings.node, lambda: _entry(_join_plan(settings, watch.credentials, watch)), watch.beside
+        settings.node,
+        lambda: _entry(_join_plan(settings, watch.credentials, watch)),
+        lambda _session: (Component("bundle", watch.run),),
     )
 
 
@@ -241,7 +244,7 @@ def _bootstrap_plan(
     client: Credentials | None,
     secrets: SecretFile,
 ) -> LaunchPlan:
-    bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
+    bind = HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port)
     founds = None if others else _created(settings)
     return LaunchPlan(
         node=settings.node,

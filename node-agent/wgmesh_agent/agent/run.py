@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import structlog
 
 from wgmesh_agent.agent.gossip_events import NameConflictLost
-from wgmesh_agent.agent.session import ComponentFactory, Session, SessionOutcome, SessionStart
+from wgmesh_agent.agent.session import ComponentFactory, Session
+from wgmesh_agent.agent.session_end import SessionOutcome
+from wgmesh_agent.agent.session_start import NodeStart, SessionStart
 from wgmesh_agent.control import server
 from wgmesh_agent.control.server import SocketInUse
 from wgmesh_agent.gossip.errors import GossipError
@@ -165,7 +167,7 @@ async def _agent(
             key = run.node.local.private_key
             if end is SessionOutcome.LEFT:
                 await _until_stopped(after_leaving(), stop, leave)
-            start = run.next_start if end is SessionOutcome.RESTARTED else None
+            start = run.end.next_start if end is SessionOutcome.RESTARTED else None
         return 0
     finally:
         stopping.cancel()
@@ -319,9 +321,8 @@ async def _session(
     async def locate(towards: Sequence[IPAddress]) -> Endpoint:
         return await endpoint_of(settings, towards, record.ranges)
 
-    return Session(
-        settings, role, start.policies, folder, config, record, key, own, choice, locate, companions
-    )
+    node_start = NodeStart(config, record, key, own, locate, role)
+    return Session(settings, node_start, start.policies, folder, choice, companions)
 
 
 async def endpoint_of(

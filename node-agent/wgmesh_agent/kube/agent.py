@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import structlog
 
+from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import Session, SessionConfig, SessionStart
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_start import SessionConfig, SessionStart
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi
 from wgmesh_agent.kube.certificate import (
     CertificateStore,
@@ -40,7 +42,7 @@ from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_mount
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
-from wgmesh_agent.runtime.supervisor import Run
+from wgmesh_agent.runtime.supervisor import Component
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -91,14 +93,14 @@ class KubeAgent:
     def entry(self) -> Entry:
         return self._join_mesh_unless_deleted
 
-    def companions(self, session: Session) -> Iterable[tuple[str, Run]]:
+    def companions(self, session: Session) -> Iterable[Component]:
         self._session = session
         self._health.joined(session.node.tasks.down)
         assert self._companions is not None
         return (
             *self._companions.for_session(session),
-            ("health", self._health.heartbeat),
-            ("metrics", self._health.serve),
+            Component("health", self._health.heartbeat),
+            Component("metrics", self._health.serve),
         )
 
     async def after_leaving(self) -> None:
@@ -138,7 +140,7 @@ class KubeAgent:
     async def _collect_snapshot(self) -> MetricsSnapshot | None:
         if not self._health.is_member or self._session is None or self._credentials is None:
             return None
-        return await collect_snapshot(self._session, self._view, self._credentials)
+        return await collect_snapshot(self._session.node, self._view, self._credentials)
 
     def _should_rejoin(self) -> bool:
         own, uid = self._view.own, self._identity.uid() if self._identity is not None else ""
@@ -308,7 +310,7 @@ class KubeAgent:
 
     def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> SessionStart:
         port = self.settings.bootstrap_port
-        bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
+        bind = HostPort(self.settings.host_ip, port) if record.bootstrap else None
         credentials = self._credentials if bind else None
         role = SessionConfig(
             bind, credentials, self._join_target(record.node), port, self._secrets, follows_address=True
@@ -316,13 +318,13 @@ class KubeAgent:
         assert self._policies is not None
         return SessionStart(role, self._policies, record, peers, fresh)
 
-    def _next_start(self, session: Session) -> SessionStart:
+    def _next_start(self, node: MeshNode) -> SessionStart:
         """The role changed: the same member, with or without the Mesh service; or it was away and another has its
         address now."""
         own = self._view.own
         assert own is not None
-        self._key = session.node.local.private_key
-        record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
+        self._key = node.local.private_key
+        record = replace(node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 
     def _join_target(self, node: str) -> JoinTarget:

@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.agent.session import Session
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation
 from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MAX_KEYS
@@ -70,10 +69,10 @@ class KeyringSync:
         self._path = path
         self._externals = externals
 
-    async def run(self, session: Session) -> None:
+    async def run(self, node: MeshNode) -> None:
         """Looks again and again, until it is cancelled: a kubelet replaces the files some time after the Secret."""
         while True:
-            await self.reconcile(session.node)
+            await self.reconcile(node)
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def reconcile(self, node: MeshNode) -> None:
@@ -87,7 +86,7 @@ class KeyringSync:
         if ring.since <= node.record.gossip_keys_since:
             return
         try:
-            node.replace_gossip_keys(ring.keys, ring.since)
+            node.gossip_keys.replace(ring.keys, ring.since)
         except (KeyringError, OSError) as error:
             log.error("gossip keys not taken over", why=str(error), retry_seconds=POLL_INTERVAL_SECONDS)
             return

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
 
-from wgmesh_agent.agent.session import Session
 from wgmesh_agent.mesh.join.bundle import (
     FETCH,
     BundleError,
@@ -19,7 +18,6 @@ from wgmesh_agent.mesh.join.bundle import (
     tls_files_of,
 )
 from wgmesh_agent.runtime.file_watch import FileWatch, is_accessible_to_others
-from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import Bundle, HostPort
 
 log = structlog.get_logger()
@@ -43,10 +41,6 @@ class BundleReloader:
         self._now = now
         self._file = FileWatch(bundle.path)
         self._reminded_at: float | None = None
-
-    def beside(self, session: Session) -> Iterable[tuple[str, Run]]:
-        """What runs beside each session."""
-        return (("bundle", self.run),)
 
     def bootstraps(self) -> tuple[HostPort, ...]:
         return self.bundle.bootstraps

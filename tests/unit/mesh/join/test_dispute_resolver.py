@@ -8,6 +8,7 @@ import pytest
 from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.join import dispute_resolver
+from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver, crowded_pause_seconds
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
@@ -41,29 +42,32 @@ class Ground:
         self.asked: list[HostPort] = []
         self.heard: list[Claim] = [ANEW]
         self.lost = False
+        self.looked = 0
         self.crowded = False
+        self.changes = Signal()
         self.confirming = DisputeResolver(
-            self.ledger,
-            self._accept,
-            self._disputed,
-            lambda: self.lost,
-            lambda: self.crowded,
-            lambda: list(answers),
-            self._ask,
+            self.ledger, self, self, StaticBootstraps(tuple(answers)), self, self.changes
         )
 
-    def _accept(self, accepted: Claim, origin: Origin) -> bool:
+    def accept(self, accepted: Claim, origin: Origin) -> bool:
         assert origin is Origin.PEERS
         return self.ledger.bind(accepted, origin, 2.0) is None
 
-    async def _disputed(self) -> list[Claim]:
+    def is_crowded(self) -> bool:
+        return self.crowded
+
+    def has_failed_bootstrap(self) -> bool:
+        return self.lost
+
+    async def disputed_claims(self) -> list[Claim]:
+        self.looked += 1
         return [
             one
             for one in self.heard
             if self.ledger.is_conflicting(one) or self.ledger.by_key(one.public_key) is None
         ]
 
-    async def _ask(self, bootstrap: HostPort) -> Sequence[Claim]:
+    async def peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
         self.asked.append(bootstrap)
         answer = self.answers[bootstrap]
         if isinstance(answer, JoinUnreachable):
@@ -151,15 +155,15 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 async def asks(ground: Ground, hasty: list[float], until: Callable[[], bool]) -> list[float]:
     """Runs until then; the seconds that were slept before each time that a bootstrap node was asked."""
-    changes, pauses, seen = Signal(), list[float](), 0
-    task = asyncio.create_task(ground.confirming.run(changes))
+    pauses, seen = list[float](), 0
+    task = asyncio.create_task(ground.confirming.run())
     async with asyncio.timeout(10):
         while not until():
             if len(ground.asked) > seen:
                 pauses.append(sum(hasty))
                 hasty.clear()
                 seen = len(ground.asked)
-            changes.notify()
+            ground.changes.notify()
             await asyncio.wait([task], timeout=0.0)
     task.cancel()
     return pauses
@@ -194,13 +198,15 @@ async def test_a_newcomer_does_not_wait_for_a_dispute_that_nobody_settles(hasty:
 async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_seconds(
     hasty: list[float],
 ) -> None:
-    ground = Ground({FIRST: [BOOT]})
     newcomer = claim(5, "n5", "10.232.0.5")
 
-    async def disputed() -> list[Claim]:
-        return [ANEW, newcomer] if len(hasty) > 5 else [ANEW]
+    class Later(Ground):
+        """The newcomer is heard after some time."""
 
-    ground.confirming._disputed = disputed
+        async def disputed_claims(self) -> list[Claim]:
+            return [ANEW, newcomer] if len(hasty) > 5 else [ANEW]
+
+    ground = Later({FIRST: [BOOT]})
     assert await ground.confirming._rest(60.0, [ANEW])
     assert sum(hasty) <= 7 * crowded_pause_seconds(len(ground.ledger))
     hasty.clear()
@@ -223,11 +229,10 @@ async def test_in_a_crowd_a_rest_is_as_long_as_its_jitter_says(
 async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -> None:
     ground = Ground({FIRST: [BOOT, ANEW]})
     ground.heard = []
-    changes = Signal()
-    task = asyncio.create_task(ground.confirming.run(changes))
+    task = asyncio.create_task(ground.confirming.run())
     async with asyncio.timeout(10):
         while len(hasty) < 5:
-            changes.notify()
+            ground.changes.notify()
             await asyncio.wait([task], timeout=0.001)
     task.cancel()
     assert ground.asked == []
@@ -256,14 +261,5 @@ async def test_among_many_strangers_a_newcomer_is_bound_that_only_the_bootstrap_
 async def test_what_is_in_dispute_is_found_out_once_where_nobody_is_bound() -> None:
     ground = Ground({FIRST: [BOOT]})
     ground.crowded = True
-    looked = 0
-    disputed = ground.confirming._disputed
-
-    async def counted() -> list[Claim]:
-        nonlocal looked
-        looked += 1
-        return await disputed()
-
-    ground.confirming._disputed = counted
     await ground.confirming.resolve()
-    assert looked == 1
+    assert ground.looked == 1

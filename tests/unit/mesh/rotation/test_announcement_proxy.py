@@ -15,6 +15,7 @@ from tests.unit.kube.harness import claim
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
+from wgmesh_agent.mesh.membership.announcements import Announcer
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
@@ -52,7 +53,7 @@ class Ground:
         self.refusals = RejectionLog()
         admissions = SimpleNamespace(verify=self._verify, record_for_peer=lambda said: said)
         self.heralding = AnnouncementProxy(
-            cast(AdmissionService, admissions), self.refusals, self, self, self.tasks
+            cast(AdmissionService, admissions), self.refusals, self, Announcer(self), self.tasks
         )
 
     def _verify(self, said: Claim) -> tuple[Claim, bool] | None:
