@@ -1,7 +1,8 @@
 """Makes every part of a node once, from top to bottom: none is given to another before it is made.
 
 A new mechanism is a package under `mesh/` and its lines here: where it is made, its place in `transforms` if it shapes
-peers, its query in the table, and its component.
+peers and in `indirect` if it reaches them through others, its query in the table, and its component. Taking one out is
+deleting both: a test does that to relays.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.linux.interface_addresses import InterfaceAddresses
 from wgmesh_agent.linux.ip_forwarding import IPForwarding
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.dataplane.interface_watch import InterfaceWatch
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
@@ -159,8 +161,9 @@ def compose(
     addresses = LocalAddresses(InterfaceAddresses(), endpoint_news)
     forwarding = IPForwarding(store.path, config.interface)
     relay = RelayService(config.relays, forwarding, view, ledger, probing, rejections, changes, device)
+    indirect = IndirectPaths((relay,))
     discovery = EndpointDiscovery(
-        view, ledger, probing, rejections, device, local, addresses, suspect, changes, relay.untaken
+        view, ledger, probing, rejections, device, local, addresses, suspect, changes, indirect
     )
     own_endpoint = OwnEndpoint(start.lookup, directory, role.service_port)
     monitor = EndpointMonitor(
@@ -171,10 +174,16 @@ def compose(
     plan = NodeInterfacePlan(local, routes, probing)
     repairs, calls, flaps = Repairs(config.interface), Calls(clock), EndpointFlapDetector()
     reconciler = Reconciler(
-        backend, device, local, ledger, plan,
+        backend,
+        device,
+        local,
+        ledger,
+        plan,
         ages=HandshakeAges(ClockSteps(store.clock_steps(), store.save_clock_steps)),
-        transforms=(discovery, relay, psk), observers=(psk, calls), repairs=repairs,
-    )  # fmt: skip
+        transforms=(discovery, relay, psk),
+        observers=(psk, calls),
+        repairs=repairs,
+    )
     watch = InterfaceWatch(config.interface, reconciler, device, repairs, forwarding.again)
     clamping = MSSClamp(config.interface, plan, changes)
     host = AddressWatch(addresses, reconciler)
@@ -186,13 +195,19 @@ def compose(
     switch = KeySwitch(local, ledger, reconciler, store, clock)
     rotations = RotationService(
         WireGuardKeyRotation(
-            switch, local, admissions, view, gossip, device, policies.keys,
+            switch,
+            local,
+            admissions,
+            view,
+            gossip,
+            device,
+            policies.keys,
             KeyReplacementJoin(role, local, start.lookup, directory),
         ),
         GossipKeyRotation(gossip, keyring, tracker.failed_bootstraps) if keyring is not None else None,
         tracker,
         policies.keys,
-    )  # fmt: skip
+    )
     disputes = DisputeResolver(
         ledger, tracker, missing, directory, BootstrapPeers(local, role.client_tls), changes
     )
@@ -211,12 +226,21 @@ def compose(
     )
 
     links = LinkSources(
-        local=local, ledger=ledger, members=view, gossip=gossip, device=device, probing=probing, psk=psk,
-        flaps=MemberFlaps(ledger, flaps, calls, clock), rejections=rejections,
-    )  # fmt: skip
+        local=local,
+        ledger=ledger,
+        members=view,
+        gossip=gossip,
+        device=device,
+        probing=probing,
+        psk=psk,
+        flaps=MemberFlaps(ledger, flaps, calls, clock),
+        rejections=rejections,
+    )
     rtts = RTTCollector(gossip, record.node)
     peer_query = PeerQuery(links, role.client_tls, clock)
-    own_facts = OwnFactsCollector(links, repairs, relay, tasks, policies.membership, role.client_tls, clock)
+    own_facts = OwnFactsCollector(
+        links, repairs, indirect, tasks, policies.membership, role.client_tls, clock
+    )
     handlers: dict[str, QueryHandler] = {
         WHERE_QUERY: discovery.answer_query,
         RELAY_QUERY: relay.answer_query,
@@ -231,11 +255,19 @@ def compose(
             ledger,
             AddressAllocator(record.ipam_ranges or record.ranges),
             RunningMesh(
-                ledger=ledger, members=view, device=device, policy=policies.membership, admissions=admissions,
-                rejections=rejections, address_claims=AddressClaimQuery(view, admissions), announcer=announcer,
-                reconciler=reconciler, snapshot=snapshot, changes=changes,
+                ledger=ledger,
+                members=view,
+                device=device,
+                policy=policies.membership,
+                admissions=admissions,
+                rejections=rejections,
+                address_claims=AddressClaimQuery(view, admissions),
+                announcer=announcer,
+                reconciler=reconciler,
+                snapshot=snapshot,
+                changes=changes,
             ),
-        )  # fmt: skip
+        )
         handlers[CLAIM_QUERY] = AddressClaimResponder(admissions, rejections, registrar).answer
         upkeep = JoinUpkeep(registrar, ledger, admissions, policies.membership, announcer, clock)
         join_service = JoinServing(
@@ -248,24 +280,56 @@ def compose(
     for query, handler in handlers.items():
         gossip.on_query(query, handler)
     events = GossipEventDispatcher(
-        record.node, gossip, tracker, probing, flaps, rejections, changes,
+        record.node,
+        gossip,
+        tracker,
+        probing,
+        flaps,
+        rejections,
+        changes,
         {
             ANNOUNCEMENT_EVENT: tracker.on_announcement,
             RTT_REQUEST_EVENT: lambda payload: tasks.start(rtts.answer_request(payload), "rtt"),
             RTT_RESPONSE_EVENT: rtts.on_response,
         },
-    )  # fmt: skip
+    )
     refresh = MemberRefresh(tracker, changes)
     return MeshNode(
-        store=store, policies=policies, changes=changes, tasks=tasks, rejections=rejections, local=local,
-        ledger=ledger, admissions=admissions, gossip_keys=gossip_keys, gossip=gossip, view=view, backend=backend,
-        device=device, probing=probing, tracker=tracker, addresses=addresses, forwarding=forwarding,
-        relay=relay, discovery=discovery, psk=psk, routes=routes, repairs=repairs,
-        reconciler=reconciler, clamping=clamping, joiner=joiner, snapshot=snapshot,
-        rotations=rotations, disputes=disputes, rejoin=rejoin, registrar=registrar,
-        join_service=join_service, links=links,
+        store=store,
+        policies=policies,
+        changes=changes,
+        tasks=tasks,
+        rejections=rejections,
+        local=local,
+        ledger=ledger,
+        admissions=admissions,
+        gossip_keys=gossip_keys,
+        gossip=gossip,
+        view=view,
+        backend=backend,
+        device=device,
+        probing=probing,
+        tracker=tracker,
+        addresses=addresses,
+        forwarding=forwarding,
+        indirect=indirect,
+        discovery=discovery,
+        psk=psk,
+        routes=routes,
+        repairs=repairs,
+        reconciler=reconciler,
+        clamping=clamping,
+        joiner=joiner,
+        snapshot=snapshot,
+        rotations=rotations,
+        disputes=disputes,
+        rejoin=rejoin,
+        registrar=registrar,
+        join_service=join_service,
+        links=links,
         mesh_report=MeshReport(links, selected.kind, tls=role.tls),
-        member_report=MemberReport(links, routes, relay), rtts=rtts,
+        member_report=MemberReport(links, routes, indirect),
+        rtts=rtts,
         facts=FactCollector(links, own_facts, peer_query, clock),
         components=(
             Component("reconcile", reconciler.run),
@@ -289,7 +353,7 @@ def compose(
             Component("admissions", fetcher.run),
             *((Component("sweep", upkeep.run),) if upkeep is not None else ()),
         ),
-    )  # fmt: skip
+    )
 
 
 def _log_backend_trouble(error: BackEndError) -> None:

@@ -22,6 +22,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.linux.ip_forwarding import IPForwarding
 from wgmesh_agent.linux.port_owner import needing
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
@@ -39,7 +40,6 @@ from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.psk.service import PSKManager
-from wgmesh_agent.mesh.relay.service import RelayService
 from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
@@ -74,7 +74,7 @@ class MeshNode:
     tracker: MembershipTracker
     addresses: LocalAddresses
     forwarding: IPForwarding
-    relay: RelayService
+    indirect: IndirectPaths
     discovery: EndpointDiscovery
     psk: PSKManager
     routes: SubnetRoutes

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from wgmesh_agent.diagnosis.link_sources import LinkSources
 from wgmesh_agent.gossip.serf.events import Member
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.membership.tags import is_reserved
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.mesh.probing.path_mtu import PathMTU
-from wgmesh_agent.mesh.relay.service import RelayService
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.model import Device, Network
@@ -21,10 +21,10 @@ REPORTED = border("reported member", "what other members say of themselves, as t
 class MemberReport:
     """Read anew for each request."""
 
-    def __init__(self, sources: LinkSources, routes: SubnetRoutes, relay: RelayService) -> None:
+    def __init__(self, sources: LinkSources, routes: SubnetRoutes, indirect: IndirectPaths) -> None:
         self._sources = sources
         self._routes = routes
-        self._relay = relay
+        self._indirect = indirect
 
     async def members(self) -> Iterator[MemberInfo]:
         """All but those that have left. Raises BackEndError: WireGuard cannot be read."""
@@ -80,7 +80,7 @@ class MemberReport:
             routes=[str(route) for route in self._routes_via(member.name)],
             pathMTU=(path.mtu or 0) if (path := paths.get(member.name)) is not None else 0,
             heardMsecAgo=msec_ago(link.last_received_seconds_ago) if link is not None else 0,
-            relay=self._relay.relays_in_use().get(claim.public_key, "") if claim else "",
+            relay=self._indirect.relays_in_use().get(claim.public_key, "") if claim else "",
             presharedKey=peer is not None and self._sources.psk.is_protected(device, peer.public_key),
         )
 

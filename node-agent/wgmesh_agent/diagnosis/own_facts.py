@@ -7,9 +7,9 @@ import math
 from wgmesh_agent.diagnosis.link_sources import LinkSources
 from wgmesh_agent.diagnosis.peer_query import msec
 from wgmesh_agent.mesh.credentials import Credentials
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy
-from wgmesh_agent.mesh.relay.service import RelayService
 from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.supervisor import Supervisor
 from wgmesh_agent.wireguard.model import Device
@@ -25,7 +25,7 @@ class OwnFactsCollector:
         self,
         sources: LinkSources,
         repairs: Repairs,
-        relay: RelayService,
+        indirect: IndirectPaths,
         tasks: Supervisor,
         policy: MembershipPolicy,
         credentials: Credentials | None,
@@ -33,7 +33,7 @@ class OwnFactsCollector:
     ) -> None:
         self._sources = sources
         self._repairs = repairs
-        self._relay = relay
+        self._indirect = indirect
         self._tasks = tasks
         self._policy = policy
         self._credentials = credentials
@@ -54,7 +54,7 @@ class OwnFactsCollector:
             probePort=local.probe_port,
             secretCount=len(local.secret_ids),
             undone=self._repairs.undone(self._clock.monotonic()),
-            forwards=bool(local.routes) or self._relay.is_open,
+            forwards=bool(local.routes) or self._indirect.is_open,
             clockMsec=round(self._clock.unix() * 1000),
             down=[ComponentDown(name=name, why=why) for name, why in sorted(self._tasks.down().items())],
             refused=[

@@ -198,7 +198,7 @@ def expected_members(node: MeshNode, view: RosterCache) -> tuple[frozenset[str],
 def observe_peers(node: MeshNode, device: Device) -> Iterator[PeerObservation]:
     """All bound peers as this node sees them now; may be walked in a thread."""
     links, paths = node.probing.links(), node.probing.path_mtus()
-    members, relays = node.gossip.members(), node.relay.relays_in_use()
+    members, relays = node.gossip.members(), node.indirect.relays_in_use()
     bindings, now_unix = list(node.ledger), time.time()
 
     def seen(binding: Binding) -> PeerObservation:

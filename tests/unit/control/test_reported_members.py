@@ -65,7 +65,7 @@ def service(seconds: float, folder: Path) -> AgentService:
     )
     return AgentService(
         mesh=node.mesh_report,
-        members=MemberReport(links, node.routes, node.relay),
+        members=MemberReport(links, node.routes, node.indirect),
         local=node.local,
         changes=node.changes,
         gossip=gossip,

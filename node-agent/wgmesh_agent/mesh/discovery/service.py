@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.discovery.candidate_selector import MOVE_GRACE_SECONDS, CandidateSelector
 from wgmesh_agent.mesh.discovery.endpoint_query import (
     WHERE_QUERY,
@@ -64,13 +65,13 @@ class EndpointDiscovery:
         addresses: LocalAddresses,
         suspect: Signal,
         changes: Signal,
-        untaken: Callable[[], Mapping[PublicKey, float | None]] = dict,
+        indirect: IndirectPaths,
     ) -> None:
         """
         Args:
             addresses: of this machine's interfaces, where no other member is.
             suspect: notified when a peer that was heard is heard no more.
-            untaken: members heard through a relay alone, and for how many seconds their own tunnel has been silent.
+            indirect: of the peers that are reached through others alone, whose direct paths are looked for.
         """
         self._members = members
         self._ledger = ledger
@@ -83,12 +84,12 @@ class EndpointDiscovery:
         self._troubled: dict[PublicKey, float] = {}
         self._suspect = suspect
         self._changes = changes
-        self._untaken = untaken
+        self._indirect = indirect
         self._hinted = False
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
-        links, untaken = self._prober.links(), self._untaken()
+        links, untaken = self._prober.links(), self._indirect.untaken()
         changed: dict[PublicKey, DesiredPeer] = {}
         for peer in desired.peers:
             key = peer.public_key
@@ -132,7 +133,7 @@ class EndpointDiscovery:
         if (
             binding is None
             or (link is not None and not link.receiving)
-            or binding.claim.public_key in self._untaken()
+            or binding.claim.public_key in self._indirect.untaken()
         ):
             return ()
         peer = (await self._device.read(SHARED_SECONDS)).peers.get(binding.claim.public_key)
@@ -239,7 +240,7 @@ class EndpointDiscovery:
     def _unreachable_peers(self, now: float) -> dict[PublicKey, float]:
         """Whoever lives as gossip says, and is not heard on a direct path: since when."""
         troubled: dict[PublicKey, float] = {}
-        untaken = self._untaken()
+        untaken = self._indirect.untaken()
         for claim, link in alive_links(self._ledger, self._members.all(), self._prober.links()):
             key = claim.public_key
             if link.receiving and key not in untaken:

@@ -15,6 +15,7 @@ from tests.unit.local import local_node
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.discovery.endpoint_query import decode_endpoints, encode_endpoints
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import QUERIED_MEMBERS, RELAY_FACTOR, EndpointDiscovery
@@ -48,6 +49,8 @@ class Cards:
 
 
 class Ground:
+    is_open = False
+
     def __init__(self) -> None:
         self.device = PlayedDevice(Device("wgtest"))
         self.holds(Peer(KEY, SEEN, last_handshake=time.time() - 10))
@@ -62,7 +65,7 @@ class Ground:
         members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
         gossip: Any = SimpleNamespace(members=lambda: members, query=self.query)
         self.links: dict[str, LinkState] = {}
-        self.untaken: dict[PublicKey, float | None] = {}
+        self.relayed: dict[PublicKey, float | None] = {}
         self.ledger = ledger
         prober: Any = SimpleNamespace(links=lambda: self.links, probe_now=lambda addresses: None)
         self.paths = EndpointDiscovery(
@@ -75,8 +78,14 @@ class Ground:
             LocalAddresses(Cards(), Signal()),
             Signal(),
             Signal(),
-            untaken=lambda: self.untaken,
+            IndirectPaths((self,)),
         )
+
+    def relays_in_use(self) -> dict[PublicKey, str]:
+        return dict.fromkeys(self.relayed, "relay")
+
+    def untaken(self) -> dict[PublicKey, float | None]:
+        return self.relayed
 
     def holds(self, peer: Peer) -> None:
         """WireGuard has this peer."""
@@ -122,7 +131,7 @@ async def test_of_who_is_heard_through_a_relay_alone_it_tells_nothing() -> None:
     """Its own tunnel may lead to where it was before it moved."""
     ground = Ground()
     ground.links = {"b": LinkState(1.0, True, True)}
-    ground.untaken = {KEY: None}
+    ground.relayed = {KEY: None}
     assert await ground.asked(b"b") == ()
 
 
@@ -145,7 +154,7 @@ def test_who_moved_and_is_heard_through_a_relay_is_looked_for_as_one_that_is_not
     assert tried() is None
     assert ground.paths._unreachable_peers(0.0) == {}
     for silent in (None, 15.5):
-        ground.untaken = {KEY: silent}
+        ground.relayed = {KEY: silent}
         assert tried() == HOME
         assert ground.paths._unreachable_peers(7.0) == {KEY: 7.0}
 
@@ -155,7 +164,7 @@ def test_it_is_looked_for_as_long_as_the_relay_carries() -> None:
     ground = Ground()
     ground.paths._update()
     ground.links = {"b": LinkState(0.1, True, True)}
-    ground.untaken = {KEY: None}
+    ground.relayed = {KEY: None}
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
     moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
     ground.ledger.accept(moved, Origin.RECORD, 1.0)
