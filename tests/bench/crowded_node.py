@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
-from typing import Any, cast
 
 from tests.unit.policies import standalone
 
@@ -151,13 +150,10 @@ def _dump(device: Device) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(SelectedBackend):
     """Stands where the choice between the real back ends stands."""
 
-    reason: str = "a bench"
-    kind: BackendKind = BackendKind.KERNEL
-
-    def backend(self, name: str, **callbacks: Any) -> TextBackend:
+    def backend(self, name: str, **callbacks: object) -> TextBackend:
         return TextBackend(name)
 
 
@@ -176,5 +172,5 @@ def node(folder: Path, port: int) -> MeshNode:
         NodeConfig("wgblue", 54540, 1420), record, own_key, endpoint, lookup, SessionConfig(None, None, None)
     )
     return compose(
-        start, StateStore(folder, MESH), cast(SelectedBackend, _Choice()), standalone(), SessionEnd()
+        start, StateStore(folder, MESH), _Choice(BackendKind.KERNEL, "a bench"), standalone(), SessionEnd()
     )

@@ -28,6 +28,7 @@ from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import FORESEEABLE
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.agent.session_start import NodeStart, SessionConfig, SessionStart
+from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.joiner import JoinTarget
 from wgmesh_agent.mesh.membership.local_node import NodeConfig
@@ -63,13 +64,11 @@ class Outcome:
     trace: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """In place of `backend_selection.SelectedBackend`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice(SelectedBackend):
+    """A device of the virtual machine in which it is made."""
 
     life: Life
-    kind: BackendKind = BackendKind.KERNEL
-    reason: str = "virtual"
 
     def backend(self, name: str, **_: object) -> Backend:
         return TunnelBackend(name, self.life.machine.tunnel, lambda: self.life.is_dead)
@@ -119,7 +118,7 @@ class World:
             ),
             start.policies,
             folder,
-            _Choice(life),  # type: ignore[arg-type]
+            _Choice(BackendKind.KERNEL, "virtual", life=life),
             lambda session: (),
         )
 

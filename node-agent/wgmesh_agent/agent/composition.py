@@ -7,6 +7,8 @@ deleting both: a test does that to relays.
 
 from __future__ import annotations
 
+from random import Random
+
 import structlog
 
 from wgmesh_agent.agent.address_watch import AddressWatch
@@ -152,9 +154,9 @@ def compose(
     )
     device = DeviceCache(backend, device_requested, clock)
     departures = Departures()
-    probing = ProbeService(local, view, departures, device, changes, ledger_changed)
+    probing = ProbeService(local, view, departures, device, changes, ledger_changed, clock, Random())  # noqa: S311
     tracker = MembershipTracker(
-        ledger, rejections, view, admissions, departures, probing, policies.membership, ledger_changed
+        ledger, rejections, view, admissions, departures, probing, policies.membership, ledger_changed, clock
     )
     fetcher = AdmissionFetcher(missing, missing_news, view, ledger, tracker, rejections, changes, clock)
 
@@ -163,7 +165,17 @@ def compose(
     relay = RelayService(config.relays, forwarding, view, ledger, probing, rejections, changes, device)
     indirect = IndirectPaths((relay,))
     discovery = EndpointDiscovery(
-        view, ledger, probing, rejections, device, local, addresses, suspect, changes, indirect
+        view,
+        ledger,
+        probing,
+        rejections,
+        device,
+        local,
+        addresses,
+        suspect,
+        changes,
+        indirect,
+        Random(),  # noqa: S311
     )
     own_endpoint = OwnEndpoint(start.lookup, directory, role.service_port)
     monitor = EndpointMonitor(
@@ -179,6 +191,7 @@ def compose(
         local,
         ledger,
         plan,
+        clock,
         ages=HandshakeAges(ClockSteps(store.clock_steps(), store.save_clock_steps)),
         transforms=(discovery, relay, psk),
         observers=(psk, calls),

@@ -16,6 +16,7 @@ from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.clock import Pause
 from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.model import IPAddress
 
@@ -39,6 +40,7 @@ class GossipJoiner:
         ledger: Ledger,
         absent: Callable[[], list[Binding]],
         device: DeviceCache,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         """
         Args:
@@ -50,6 +52,7 @@ class GossipJoiner:
         self._ledger = ledger
         self._absent = absent
         self._device = device
+        self._pause = pause
 
     async def join_any(self) -> bool:
         """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
@@ -77,7 +80,7 @@ class GossipJoiner:
             before = self._absent()
             known = len(self._ledger) - len(before)
             pause = RECONNECT_SECONDS * interval_scale(known, SCALE_ABOVE_MEMBERS)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            await self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
             names = {binding.claim.node for binding in before}
             absent = [binding for binding in self._absent() if not known or binding.claim.node in names]
             if absent:
@@ -88,7 +91,7 @@ class GossipJoiner:
         pause = HANDSHAKE_POLL.first_seconds
         while asyncio.get_running_loop().time() < deadline:
             trigger_handshakes(addresses)
-            await asyncio.sleep(pause)
+            await self._pause(pause)
             device = await self._device.read()
             if any(peer.last_handshake for peer in device.peers.values()):
                 return

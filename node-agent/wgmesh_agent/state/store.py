@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from os import urandom
 from pathlib import Path
 
 import structlog
@@ -75,7 +76,7 @@ class StateStore:
         try:
             text = path.read_text("ascii").strip()
         except FileNotFoundError:
-            key = PrivateKey.generate(os.urandom)
+            key = PrivateKey.generate(urandom)
             write_atomically(path, key.to_base64().encode() + b"\n")
             return key
         except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.unit import factories
+from tests.unit.clock import TestClock
 from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
+from tests.unit.members import PlayedGossip, PlayedProbing
 from tests.unit.node import composed
 from tests.unit.policies import standalone
 from tests.unit.tunnels import PlayedTunnels
 
 from wgmesh_agent.agent.session_end import SessionEnd
-from wgmesh_agent.gossip.aio.node import GossipNode
-from wgmesh_agent.gossip.memberlist.counters import Counters
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, meshes_path, nodes_path
@@ -34,9 +34,6 @@ from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
 from wgmesh_agent.mesh.membership.tags import own_tags
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
-from wgmesh_agent.mesh.probing.liveness import LinkState
-from wgmesh_agent.mesh.probing.path_mtu import PathMTU
-from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
@@ -222,38 +219,6 @@ def node_path(node: str = OWN) -> str:
     return nodes_path(f"blue.{node}")
 
 
-class PlayedGossip(GossipNode):
-    """Whom gossip has: as the test says."""
-
-    def __init__(self) -> None:
-        self.table: dict[str, Member] = {}
-
-    @property
-    def counters(self) -> Counters:
-        return Counters()
-
-    def members(self) -> Mapping[str, Member]:
-        return self.table
-
-    def member(self, name: str) -> Member | None:
-        return self.table.get(name)
-
-
-class PlayedProbing(ProbeService):
-    """Links as the test says."""
-
-    period_seconds = 2.0
-
-    def __init__(self) -> None:
-        self.heard: dict[str, LinkState] = {}
-
-    def links(self) -> dict[str, LinkState]:
-        return self.heard
-
-    def path_mtus(self) -> dict[str, PathMTU]:
-        return {}
-
-
 class PlayedDiscovery(EndpointDiscovery):
     """Notes what it is told of other endpoints."""
 
@@ -317,6 +282,7 @@ class SessionGround:
                 PlayedTunnels(),
                 policy,
                 made.changes,
+                TestClock(),
             ),
         )
         self.local, self.ledger, self.changes = made.local, made.ledger, made.changes

@@ -66,6 +66,7 @@ class EndpointDiscovery:
         suspect: Signal,
         changes: Signal,
         indirect: IndirectPaths,
+        rng: random.Random,
     ) -> None:
         """
         Args:
@@ -80,7 +81,7 @@ class EndpointDiscovery:
         self._device = device
         self._local = local
         self._addresses = addresses
-        self._seeking = CandidateSelector(random.Random())  # noqa: S311
+        self._seeking = CandidateSelector(rng)
         self._troubled: dict[PublicKey, float] = {}
         self._suspect = suspect
         self._changes = changes

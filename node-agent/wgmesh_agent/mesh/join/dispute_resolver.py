@@ -22,6 +22,7 @@ from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Pause
 from wgmesh_agent.settings.model import HostPort
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class DisputeResolver:
         directory: BootstrapDirectory,
         peers: PeersClient,
         changes: Signal,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
         self._tracker = tracker
@@ -78,6 +80,7 @@ class DisputeResolver:
         self._directory = directory
         self._peers = peers
         self._changes = changes
+        self._pause = pause
 
     async def run(self) -> None:
         """Looks after every change, and every 15 s."""
@@ -103,14 +106,14 @@ class DisputeResolver:
         left, known = jittered(seconds), {(claim.node, claim.public_key) for claim in asked}
         least = crowded_pause_seconds(len(self._ledger))
         while left >= 2 * least:
-            await asyncio.sleep(least)
+            await self._pause(least)
             left -= least
             if self._missing.is_crowded():
                 return True
             disputed = await self._tracker.disputed_claims()
             if {(one.node, one.public_key) for one in disputed} - known:
                 return True
-        await asyncio.sleep(left)
+        await self._pause(left)
         return False
 
     async def resolve(self) -> bool:

@@ -102,6 +102,7 @@ class Node:
             PlayedTunnels(),
             self.policy,
             Signal(),
+            self.clock,
         )
 
     def members(self) -> dict[str, Member]:
