@@ -383,7 +383,7 @@ def test_a_ca_rolls_over_through_two_trusted_ones(api: Client, mesh: str, worker
     for worker in workers:
         report_ready(api, f"blue.{worker}", 2, trusted=[new, old], certificateIssuer=new)
     wait_for(lambda: trusted() == [new], "the old one is dropped")
-    steps = {"CARollOverStarted", "CASwitched", "CARolledOver"}
+    steps = {"CARotationStarted", "CASwitched", "CARotated"}
     wait_for(lambda: steps <= reasons(api, "blue"), "each step is an Event")
 
 

@@ -108,7 +108,7 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
         with none_lost(tmp_path, measured, "the CA is rolled over, with a machine outside", pairs):
             new = rolled_over(ground, old, measured)
         assert mesh.counts() == ("4/4", "12/12")
-    assert {"CARollOverStarted", "CASwitched", "CARolledOver"} <= mesh.events()
+    assert {"CARotationStarted", "CASwitched", "CARotated"} <= mesh.events()
     for node in ground.nodes:
         held = papers(node, mesh.name)
         assert is_signed_by(held.leaf(), new)

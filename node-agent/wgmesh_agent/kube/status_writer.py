@@ -163,7 +163,7 @@ class StatusWriter:
             secret_ids=tuple(id_.hex() for id_ in local.secret_ids),
             metrics_problem=self._unserved(),
             ready=joined,
-            ready_reason="Joined" if joined else "Alone",
+            ready_reason="Joined" if joined else "Isolated",
             ready_message="" if joined else "no other member is alive in gossip",
         )
         base = replace(base, bootstrap=self._bootstrap_report(session))

@@ -87,7 +87,7 @@ def _report(
     if heard:
         reason, message = "Joined", ""
     elif has_joined:
-        reason, message = "NotHeard", "no bootstrap node hears it"
+        reason, message = "Unreachable", "no bootstrap node hears it"
     else:
         reason, message = "NotJoined", "it has not entered yet: hand its join bundle to it"
     return NodeReport(

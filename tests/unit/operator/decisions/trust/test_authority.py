@@ -77,9 +77,9 @@ def test_both_are_trusted_before_the_new_one_signs_and_until_the_old_one_is_unus
     say(api, new, [new, old])
     assert trusted(api) == [new]
     assert [e.reason for e in api.events if e.reason.startswith("CA")] == [
-        "CARollOverStarted",
+        "CARotationStarted",
         "CASwitched",
-        "CARolledOver",
+        "CARotated",
     ]
 
 

@@ -136,7 +136,7 @@ def test_status_is_what_bootstrap_nodes_say(api: MemoryApi) -> None:
         )
     settle(api)
     status = member(api)["status"]
-    assert (status["phase"], status["conditions"][0]["reason"]) == ("Joined", "NotHeard")
+    assert (status["phase"], status["conditions"][0]["reason"]) == ("Joined", "Unreachable")
     assert condition(api, "FullyMeshed")["reason"] == "NodesDown"
     assert "laptop" in condition(api, "Degraded")["message"]
 
@@ -169,4 +169,4 @@ def test_a_machine_of_no_mesh_is_told() -> None:
     settle(api, "red")
     body = api.get("WgMeshNode", "red.laptop")
     assert body is not None
-    assert body["status"]["conditions"][0]["reason"] == "NoSuchMesh"
+    assert body["status"]["conditions"][0]["reason"] == "MeshNotFound"
