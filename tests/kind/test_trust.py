@@ -141,7 +141,7 @@ def rolled_over(ground: Ground, old: x509.Certificate, measured: Measured) -> x5
     names = {node.name for node in ground.nodes}
     wait_for(
         lambda: all(
-            (member["status"]["certificateIssuer"], member["status"]["trusted"])
+            (member["status"]["certificateIssuer"], member["status"]["trustedCAs"])
             == (fingerprint(new), [fingerprint(new)])
             for name, member in mesh.members().items()
             if name in names
@@ -216,7 +216,7 @@ def assert_counted_honestly(ground: Ground, there: Node, measured: Measured) -> 
         began = time.monotonic()
         wait_for(lambda: mesh.counts() == ("4/4", "10/12"), CHANGED_SECONDS, "4/4, 10/12", mesh.status)
         measured("a machine outside apart from one node until LINKS is 10/12", time.monotonic() - began)
-        assert any(line.startswith(f"{node.name} -> {OUTSIDE}") for line in mesh.status()["worstLinks"])
+        assert any(line.startswith(f"{node.name} -> {OUTSIDE}") for line in mesh.status()["downLinks"])
         assert mesh.condition("FullyMeshed")["status"] == "False"
     wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
 

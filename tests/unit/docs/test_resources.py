@@ -138,7 +138,7 @@ def test_a_row_says_type_default_bounds_and_meaning() -> None:
     assert "| `spec.bootstrap.replicas` | integer | `2` | 1 to 9 | How many nodes admit others." in mesh
     assert '| `spec.tolerations` | list of objects | `[{"operator": "Exists"}]` |' in mesh
     assert "| `spec.cidrs` | a mesh keeps its ranges: make another mesh with the new ones |" in mesh
-    assert "| WORST LINK (with `-o wide`) | `status.worstLinks[0]` |" in mesh
+    assert "| DOWN LINK (with `-o wide`) | `status.downLinks[0]` |" in mesh
 
 
 def test_a_text_without_marks_is_refused() -> None:

@@ -427,11 +427,11 @@ class TestLargeRosters:
 
         monkeypatch.setattr(RosterSync, "_upsert", counted)
         for _ in range(5):
-            ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 1}))
+            ground.api.put(node_body("beta", 2, key=public_key(2), status={"reachablePeers": 1}))
             await ground.look()
         assert set(looked) == {"beta"}
         ground.clock += RESYNC_SECONDS
-        ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 2}))
+        ground.api.put(node_body("beta", 2, key=public_key(2), status={"reachablePeers": 2}))
         await ground.look()
         assert set(looked) == {"alpha", "beta", "gamma", "laptop"}
 

@@ -125,7 +125,7 @@ def test_killed_after_any_action_the_end_is_the_same(seed: int) -> None:
     assert len([key for key in names(api) if key[0] == "Secret"]) == 3
     all_ready(api)
     for number in range(3):
-        known = [{"node": "laptop", "publicKey": "k", "heard": True}]
+        known = [{"node": "laptop", "publicKey": "k", "reachable": True}]
         api.report_ready(f"blue.n{number}", 4, externals=known)
     api.report_ready("blue.n4", 4)
     settle(api)

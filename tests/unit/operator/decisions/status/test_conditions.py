@@ -50,15 +50,16 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
         "Degraded": ("False", "AsExpected"),
         "MTUMismatch": ("False", "PathMTUSufficient"),
     }
-    assert status(api)["createdAt"] == status(api)["firstMeshedAt"] == int(NOW.timestamp())
+    assert status(api)["creationTime"] == status(api)["firstMeshedTime"] == write_time(NOW)
+    assert status(api)["createdAt"] == int(NOW.timestamp())
     assert status(api)["observedGeneration"] == 1
 
 
 def test_a_link_not_heard_is_counted_and_named(api: MemoryApi) -> None:
-    api.report_ready("blue.n0", 1, worst=[{"node": "n2", "problem": "not heard for 12s"}])
+    api.report_ready("blue.n0", 1, unreachablePeers=[{"node": "n2", "problem": "not heard for 12s"}])
     settle(api)
     assert status(api)["links"] == "5/6"
-    assert status(api)["worstLinks"] == ["n0 -> n2: not heard for 12s"]
+    assert status(api)["downLinks"] == ["n0 -> n2: not heard for 12s"]
     assert told(api)["FullyMeshed"] == ("False", "LinksDown")
     assert condition(api, "FullyMeshed")["message"] == "1 links are not heard: n0 -> n2: not heard for 12s"
     assert told(api)["Ready"] == ("True", "NodesJoined")
@@ -70,7 +71,7 @@ def test_a_link_not_heard_is_counted_and_named(api: MemoryApi) -> None:
 def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> None:
     assert told(api)["MTUMismatch"] == ("False", "PathMTUSufficient")
     api.events.clear()
-    api.report_ready("blue.n0", 2, mtu=1440, narrowPaths=7, narrowest=[{"node": "n2", "mtu": 1216}])
+    api.report_ready("blue.n0", 2, mtu=1440, reducedMTUPaths=7, lowestMTUPaths=[{"node": "n2", "mtu": 1216}])
     settle(api)
     assert told(api)["MTUMismatch"] == ("True", "PathMTUReduced")
     message = condition(api, "MTUMismatch")["message"]
@@ -88,7 +89,7 @@ def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> N
 
 def test_links_through_a_relay_count_and_are_said(api: MemoryApi) -> None:
     for name in ("n0", "n2"):
-        api.report_ready(f"blue.{name}", 2, relayed=1)
+        api.report_ready(f"blue.{name}", 2, relayedPeers=1)
     settle(api)
     assert status(api)["links"] == "6/6"
     assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
@@ -227,7 +228,7 @@ OLD = {"nodes": "3/3", "conditions": [{"type": "Ready", "status": "True", "reaso
         ({"nodes": "2/3"}, None, NOW),
         ({"nodes": "2/3"}, NOW - MIN_WRITE_INTERVAL, NOW),
         ({"nodes": "2/3"}, NOW - timedelta(seconds=1), NOW - timedelta(seconds=1) + MIN_WRITE_INTERVAL),
-        ({"worstLinks": ["a -> b: not heard"]}, NOW, NOW + MIN_WRITE_INTERVAL),
+        ({"downLinks": ["a -> b: not heard"]}, NOW, NOW + MIN_WRITE_INTERVAL),
         ({"bootstraps": [{"node": "n0", "address": "192.0.2.1:5000"}]}, NOW, NOW),
         ({"trustBundle": "x"}, NOW, NOW),
         ({"conditions": []}, NOW, NOW),

@@ -141,7 +141,7 @@ def test_a_machine_outside_has_it_in_its_bundle_and_is_waited_for_while_it_is_he
     assert bundled() == [new, old]
     bodies = api.of_kind("WgMeshNode")
     duty = next(body["metadata"]["name"] for body in bodies if body["spec"].get("bootstrap"))
-    outside = {"node": "laptop", "heard": True, "secretIds": ids(old)}
+    outside = {"node": "laptop", "reachable": True, "secretIds": ids(old)}
     api.report_ready(duty, 2, secretIds=ids(new, old), externals=[outside])
     for body in bodies:
         if body["metadata"]["name"] != duty and not body["spec"].get("external"):
