@@ -337,7 +337,7 @@ def test_a_record_past_its_time_admits_nobody(mesh: Mesh, rogue: Rogue) -> None:
     watch = Watch(mesh)
     long_ago = datetime.now(UTC) - timedelta(hours=25)
     rogue.announce(vouched(mesh.certificate("n1", Role.BOOTSTRAP), newcomer(), long_ago))
-    watch.refused("admission_past_its_time")
+    watch.refused("admission_expired")
 
 
 def record_of(mesh: Mesh, node: str) -> AdmissionRecord:
@@ -360,7 +360,7 @@ def test_another_s_record_admits_no_other_key(mesh: Mesh, rogue: Rogue, called: 
 def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> None:
     watch = Watch(mesh)
     rogue.order(flood=[(node, mesh.mesh_address(node)) for node in HONEST])
-    watch.refused("gossip_impossible")
+    watch.refused("gossip_implausible_time")
     watch.unchanged(3)
     assert [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9
     wgmesh(mesh.network.hosts["n2"], "tags", "-set", "after=flood")

@@ -178,7 +178,7 @@ class EndpointDiscovery:
             try:
                 found = decode_endpoints(answer, self._ledger.local.ranges)
             except EndpointAnswerError as error:
-                self._refusals.record("malformed_whereabouts", f"{name} answers {error}")
+                self._refusals.record("malformed_endpoint_answer", f"{name} answers {error}")
                 continue
             if name in also:
                 said += found

@@ -36,7 +36,7 @@ class RejectionLog:
             times = refused.get(what, 0) - self._overtaken[what]
             if times > 0:
                 self._overtaken[what] += times
-                self.record("gossip_impossible", f"gossip told the impossible: {what}", times)
+                self.record("gossip_implausible_time", f"gossip claimed an implausible time: {what}", times)
 
     def recent(self, seconds: float) -> list[tuple[str, str, float]]:
         """Reason, last message and how many seconds ago, of each reason that was counted within so many."""
