@@ -165,7 +165,8 @@ class NodeReport:
                     "type": "Ready",
                     "status": "True" if self.ready else "False",
                     "reason": self.ready_reason or ("Joined" if self.ready else "Joining"),
-                    "message": self.ready_message,
+                    "message": self.ready_message
+                    or ("it is a member" if self.ready else "it is not a member yet"),
                     "lastTransitionTime": write_time(self.ready_since),
                 }
             ]

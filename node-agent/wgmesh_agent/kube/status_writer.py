@@ -164,7 +164,9 @@ class StatusWriter:
             metrics_problem=self._unserved(),
             ready=joined,
             ready_reason="Joined" if joined else "Isolated",
-            ready_message="" if joined else "no other member is alive in gossip",
+            ready_message="this node is a member of the mesh"
+            if joined
+            else "no other member is alive in gossip",
         )
         base = replace(base, bootstrap=self._bootstrap_report(session))
         base = with_certificate(base, self._credentials.files.leaf(), self._credentials.files.authorities)
@@ -237,7 +239,13 @@ async def report_left(
         name: the WgMeshNode's.
         written: what was said last, if anything was.
     """
-    base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
+    base = replace(
+        written or NodeReport(),
+        phase="Left",
+        ready=False,
+        ready_reason="Left",
+        ready_message="this node has left, and nothing of the mesh is on it",
+    )
     stamp = with_time(base, written, datetime.now(UTC))
     while True:
         try:

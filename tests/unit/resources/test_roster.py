@@ -314,7 +314,7 @@ REPORTS = st.builds(
     metrics_problem=TEXT,
     ready=st.booleans(),
     ready_reason=st.sampled_from(["Joined", "Leaving"]),
-    ready_message=TEXT,
+    ready_message=st.text(min_size=1, max_size=10),
     ready_since=TIMES.filter(lambda t: t is not None),
 )
 

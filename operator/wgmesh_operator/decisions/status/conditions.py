@@ -29,12 +29,12 @@ STARTUP_GRACE = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition before it has a time."""
+    """One condition before it has a time; its message is never empty."""
 
     type: str
     is_true: bool
     reason: str
-    message: str = ""
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _degraded(inputs: StatusInputs) -> Condition:
     if summary.down:
         return Condition(kind, True, "NodesDown", f"{summary.down} down")
     if inputs.starting:
-        return Condition(kind, False, "AsExpected")
+        return Condition(kind, False, "AsExpected", "nothing needs attention")
     ready, wanted = inputs.agents
     if ready < wanted:
         return Condition(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
@@ -147,14 +147,14 @@ def _degraded(inputs: StatusInputs) -> Condition:
             "BootstrapsBelowDesired",
             f"{summary.ready_bootstraps} of {inputs.bootstraps_wanted} bootstrap nodes are ready",
         )
-    return Condition(kind, False, "AsExpected")
+    return Condition(kind, False, "AsExpected", "nothing needs attention")
 
 
 def _mtu_mismatch(inputs: StatusInputs) -> Condition:
     narrow, kind = inputs.summary.reduced_mtu, "MTUMismatch"
     if narrow:
         return Condition(kind, True, "PathMTUReduced", f"{narrow.count} paths carry less: {narrow}")
-    return Condition(kind, False, "PathMTUSufficient")
+    return Condition(kind, False, "PathMTUSufficient", "every path carries what the interfaces send")
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
