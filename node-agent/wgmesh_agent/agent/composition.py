@@ -221,4 +221,4 @@ def compose(start: NodeStart, store: StateStore, selected: SelectedBackend, poli
 
 
 def _log_backend_trouble(error: BackEndError) -> None:
-    log.error("WireGuard in trouble", why=str(error))
+    log.error("WireGuard backend failed", error=str(error))

@@ -88,7 +88,7 @@ class GossipJoiner:
             if any(peer.last_handshake for peer in device.peers.values()):
                 return
             pause = HANDSHAKE_POLL.longer(pause)
-        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
+        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip keeps retrying")
 
     async def _join(self, bindings: Sequence[Binding]) -> bool:
         """Asks all at once; True as soon as one answers, while the others may still."""
@@ -103,5 +103,5 @@ class GossipJoiner:
             try:
                 return await self._gossip.join([(address, self._port)]) > 0
             except GossipError as error:
-                log.debug("gossip join failed", why=str(error))
+                log.debug("gossip join failed", error=str(error))
         return False

@@ -296,7 +296,7 @@ class Session:
             if bind.host not in map(str, await self.node.addresses.reachable()):
                 return HostPort(str((await self._endpoint(())).address), bind.port)
         except (NoUsableEndpoint, BackEndError) as error:
-            log.debug("where this node is cannot be told", why=str(error))
+            log.debug("cannot determine own endpoint", error=str(error))
         return bind
 
     async def _locate(self) -> Endpoint:
@@ -307,7 +307,7 @@ class Session:
 
     async def _join_gossip(self) -> None:
         if len(self.node.ledger) and not await self.node.joiner.join_any():
-            log.warning("no member answers yet", known=len(self.node.ledger), next="trying on")
+            log.warning("no member answers yet", known=len(self.node.ledger), next="retrying")
 
     async def _until_ended(self, stop: asyncio.Event, leave: asyncio.Event) -> SessionOutcome:
         stopping = asyncio.create_task(stop.wait())
@@ -356,7 +356,7 @@ class Session:
                     own = replace(door, public_key=held.public(), own_key=held)
                     admitted = await join_via(own, bootstrap, self._endpoint)
                 except (JoinRefused, JoinUnreachable, NoUsableEndpoint) as error:
-                    log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
+                    log.warning("isolated, and rejoin failed", bootstrap=str(bootstrap), error=str(error))
                     continue
                 record = mesh_record_from(
                     admitted, door.mesh, self.node.record, bootstrap=self.node.record.bootstrap
@@ -365,7 +365,8 @@ class Session:
                 await asyncio.to_thread(self.node.store.forget_earlier_key)
                 if not self._take_over(record):
                     log.warning(
-                        "the mesh admitted this node anew", addresses=[str(a) for a in record.addresses]
+                        "rejoined with different addresses or settings",
+                        addresses=[str(a) for a in record.addresses],
                     )
                     self.restart_with(
                         SessionStart(self._role, self._policies, record, admitted.peers, fresh=True)
@@ -409,7 +410,7 @@ class Session:
             try:
                 self.node.replace_gossip_keys(ring, since)
             except OSError as error:
-                log.error("gossip keys not taken over", why=str(error))
+                log.error("cannot adopt gossip keys", error=str(error))
         return True
 
     async def _is_cut_off(self, seconds: float, *, hurried: bool) -> bool:
@@ -424,7 +425,10 @@ class Session:
                 continue
             go_on = strangers.persists(node.keyring.foreign_key_messages, node.keyring.primary, loop.time())
             if go_on and node.tracker.failed():
-                log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
+                log.warning(
+                    "members use a gossip key this node lacks",
+                    next="requesting the keys from bootstrap nodes",
+                )
                 return True
         return node.view.is_isolated()
 

@@ -111,7 +111,7 @@ class AgentService(AgentServicer):
         try:
             device = await self._node.device.read()
         except BackEndError as error:
-            log.error("cannot read WireGuard", why=str(error))
+            log.error("cannot read WireGuard", error=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
         links, paths = self._node.probing.links(), self._node.probing.path_mtus()
         for member in self._node.members():
@@ -249,7 +249,7 @@ async def _result(rotation: Awaitable[str]) -> RotateKeysResult:
     try:
         return RotateKeysResult(ok=True, message=await rotation)
     except RotationFailed as error:
-        log.warning("keys not rotated", why=str(error))
+        log.warning("keys not rotated", error=str(error))
         return RotateKeysResult(ok=False, message=str(error))
 
 

@@ -82,7 +82,7 @@ class PeerQuery:
                 timeout=seconds,
             )
         except GossipError as error:
-            log.warning("members not asked", about=about, why=str(error))
+            log.warning("peer query failed", about=about, error=str(error))
             return {}
         took = time.monotonic() - begun
         found = {}

@@ -34,7 +34,7 @@ async def collect_snapshot(session: Session, view: RosterCache, credentials: Cre
     try:
         device = await node.device.read()
     except BackEndError as error:
-        log.warning("WireGuard not read for metrics", why=str(error))
+        log.warning("cannot read WireGuard for metrics", error=str(error))
         device = Device(node.local.config.interface)
     peers = await asyncio.to_thread(tuple, observe_peers(session, device))
     expected, _ = expected_members(session, view)

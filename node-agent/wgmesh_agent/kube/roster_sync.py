@@ -90,10 +90,12 @@ class RosterSync:
             self._compare_whole_at = -math.inf
             if found is RosterStatus.UNCERTAIN:
                 log.error(
-                    "the roster cannot be right", why="this node is not in it", next="all stays as it is"
+                    "roster is inconsistent: this node is missing from it",
+                    reason="this node is not in it",
+                    next="keeping the current state",
                 )
         if found in (RosterStatus.DELETED, RosterStatus.REPLACED, RosterStatus.UNLISTED):
-            log.warning("this node is no member any more", why=found.value)
+            log.warning("this node is no longer a member", reason=found.value)
             session.leave_requested.set()
             return True
         own = self._view.own
@@ -117,7 +119,7 @@ class RosterSync:
         except ApiError as error:
             if error.status == 404:
                 return True
-            log.warning("cannot ask for this node's WgMeshNode", why=str(error))
+            log.warning("cannot read own WgMeshNode", error=str(error))
         return False
 
     async def _reconcile_members(self, session: Session) -> None:
@@ -198,7 +200,7 @@ class RosterSync:
             return
         member = session.node.tracker.hint(entry.node, hint)
         if member is not None:
-            log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
+            log.info("public endpoint of member changed", node=entry.node, address=str(hint))
             session.node.discovery.hinted(member.claim.public_key, member.claim.endpoints[1])
 
     def _track_deletion(self, session: Session, entry: RosterNode) -> None:

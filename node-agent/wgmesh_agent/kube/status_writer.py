@@ -97,7 +97,7 @@ class StatusWriter:
         try:
             current = await self._report(session)
         except BackEndError as error:
-            log.error("cannot read WireGuard", why=str(error))
+            log.error("cannot read WireGuard", error=str(error))
             return
         if not self._calm.is_due(current, self._clock()):
             return
@@ -106,7 +106,7 @@ class StatusWriter:
         try:
             await _apply(self._api, own.name, stamp)
         except ApiError as error:
-            log.debug("status not written", why=str(error))
+            log.debug("status not written", error=str(error))
         else:
             self._calm.record_written(stamp, self._clock())
 
@@ -258,7 +258,7 @@ async def report_left(
             if error.status == GONE:
                 return
             if error.status != CONFLICT:
-                log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("leave not reported", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -327,7 +327,7 @@ class TestThisNode:
                 assert not await ground.look()
         assert not ground.leaves
         assert ground.bound() == {"beta", "gamma", "laptop"}
-        assert [line["event"] for line in logs] == ["the roster cannot be right"]
+        assert [line["event"] for line in logs] == ["roster is inconsistent: this node is missing from it"]
         assert ground.session.membership.accept(claim("delta", 4), Origin.ANNOUNCED)
         ground.api.put(node_body())
         assert not await ground.look()

@@ -121,7 +121,7 @@ class EndpointDiscovery:
         try:
             return encode_endpoints(await self._endpoints_of(node))
         except BackEndError as error:
-            log.warning("whereabouts not told", node=node, why=str(error))
+            log.warning("endpoint query not answered", node=node, error=str(error))
             return encode_endpoints(())
 
     async def _endpoints_of(self, node: str) -> Sequence[Endpoint]:
@@ -170,7 +170,7 @@ class EndpointDiscovery:
                 relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
             )  # fmt: skip
         except GossipError as error:
-            log.warning("whereabouts not asked for", node=node, why=str(error))
+            log.warning("endpoint query failed", node=node, error=str(error))
             return [], []
         learned: list[Endpoint] = []
         said: list[Endpoint] = []
@@ -219,7 +219,7 @@ class EndpointDiscovery:
         moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())
         claims = self._probe(moved)
         if claims:
-            log.info("members have moved", nodes=[claim.node for claim in claims])
+            log.info("peer endpoints changed", nodes=[claim.node for claim in claims])
         return bool(claims)
 
     def _probe(self, keys: Sequence[PublicKey]) -> list[Claim]:
@@ -263,6 +263,6 @@ class EndpointDiscovery:
             learned, said = await self.observed_endpoints(claim.node, *((claim.node,) if widely else ()))
             if self._seeking.add_observed(key, (*learned, *said)):
                 log.info(
-                    "other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)]
+                    "endpoint candidates found", node=claim.node, seen=[str(one) for one in (*learned, *said)]
                 )
                 self._device.request()

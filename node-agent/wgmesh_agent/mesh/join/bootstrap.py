@@ -94,7 +94,7 @@ class BootstrapServer:
             # Others could answer in its name, but not through its tunnel.
             return node in result.acks and await self._received(binding) > before
         except (GossipError, BackEndError) as error:
-            log.warning("member could not be asked whether it lives", node=node, why=str(error))
+            log.warning("liveness query failed", node=node, error=str(error))
             return False
 
     async def _received(self, binding: Binding) -> int:
@@ -126,7 +126,7 @@ class BootstrapServer:
         node = self._node
         if replaced is not None:
             log.warning(
-                "member has a new key", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                "member key replaced", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                 instead_of=str(replaced.claim.public_key),
             )  # fmt: skip
         vouched = node.admissions.record_for_peer(binding.claim)
@@ -136,7 +136,7 @@ class BootstrapServer:
         node.changes.notify()
 
     async def on_reservation_expired(self, binding: Binding) -> None:
-        log.warning("joiner never came", node=binding.claim.node, after_seconds=JOIN_DEADLINE_SECONDS)
+        log.warning("join reservation expired", node=binding.claim.node, after_seconds=JOIN_DEADLINE_SECONDS)
         self._node.announce(binding.claim, Peer.LEAVE)
         self._node.device.request()
         self._node.changes.notify()

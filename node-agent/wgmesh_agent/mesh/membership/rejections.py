@@ -50,6 +50,6 @@ class RejectionLog:
         self._last[reason] = (message, self._clock())
         permission = self._limit.ask(reason, message)
         if permission.suppressed:
-            log.warning("claims refused, not shown", reason=reason, how_many=permission.suppressed)
+            log.warning("rejected claims suppressed", reason=reason, how_many=permission.suppressed)
         if permission.granted:
-            log.warning("claim refused", reason=reason, why=message)
+            log.warning("claim rejected", reason=reason, error=message)
