@@ -404,6 +404,6 @@ def test_info_shows_how_many_claims_were_refused_and_why(mesh: Mesh, rogue: Rogu
     rogue.announce(b"\xff")
     watch.refused("malformed_announcement")
     shown = wgmesh(mesh.network.hosts["n3"], "info").stdout
-    refused = next(line for line in shown.splitlines() if line.startswith("Claims of other members refused"))
+    refused = next(line for line in shown.splitlines() if line.startswith("Rejected claims of other members"))
     assert "malformed_announcement" in refused
     assert not any(pings.lost for pings in mesh.ping_matrix(HONEST).values())
