@@ -16,6 +16,7 @@ from tests.unit.kube.metrics_factories import names as metric_names
 
 from wgmesh_agent.mesh.join.decision import DenialReason
 from wgmesh_agent.mesh.membership.admission_record import AdmissionFaultReason
+from wgmesh_api.agent_pb2 import MemberInfo
 
 AGENT = Path(__file__).parents[2] / "node-agent" / "wgmesh_agent"
 WIRE = {
@@ -85,3 +86,10 @@ def test_reasons_stay() -> None:
         *(reason.value for reason in DenialReason),
         *(fault.value for fault in AdmissionFaultReason),
     } >= REASONS
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("receiving", 25), ("peerReceiving", 26), ("lastProbeMsecAgo", 41)]
+)
+def test_renamed_fields_of_the_agents_socket_keep_their_numbers(name: str, number: int) -> None:
+    assert MemberInfo.DESCRIPTOR.fields_by_name[name].number == number

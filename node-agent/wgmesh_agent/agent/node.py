@@ -177,7 +177,7 @@ class MeshNode:
         try:
             await asyncio.to_thread(self.forwarding.withdraw)
         except (BackEndError, OSError) as error:
-            log.error("cannot disable relay forwarding", error=str(error))
+            log.error("cannot restore forwarding", error=str(error))
         try:
             await self.backend.destroy()
         except BackEndError as error:
