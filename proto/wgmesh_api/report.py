@@ -235,7 +235,8 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
 
 def _with_current_names(written: Mapping[str, Any], previous: Mapping[str, str]) -> Mapping[str, Any]:
     """`written` with each field that is absent taken from the name that it had in the previous release."""
-    return {new: written[old] for new, old in previous.items() if old in written} | dict(written)
+    former = {new: written.get(old) for new, old in previous.items() if written.get(new) is None}
+    return {**written, **{new: value for new, value in former.items() if value is not None}}
 
 
 def _bootstrap(status: Mapping[str, Any]) -> BootstrapReport | None:
