@@ -112,7 +112,7 @@ class _Feed(KubernetesApi):
             while not self._ended.wait(1 / a_second):
                 body = self._nodes[self.written % len(self._nodes)]
                 self.written += 1
-                status = {**body["status"], "heard": self.written}
+                status = {**body["status"], "reachablePeers": self.written}
                 self._tell("MODIFIED", {**body, "status": status})
 
         thread = threading.Thread(target=work, daemon=True)
@@ -235,7 +235,7 @@ def _body(claim: Claim) -> dict[str, Any]:
         "spec": {"mesh": MESH, "node": claim.node, "addresses": [str(a) for a in claim.addresses],
                  "bootstrap": claim.bootstrap},
         "status": {"phase": "Joined", "publicKey": str(claim.public_key), "endpoint": str(claim.endpoints[0]),
-                   "heard": 0, "expected": 4999, "peers": "0/4999"},
+                   "reachablePeers": 0, "expectedPeers": 4999, "peers": "0/4999"},
     }  # fmt: skip
 
 

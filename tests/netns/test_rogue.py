@@ -349,7 +349,7 @@ def test_a_record_past_its_time_admits_nobody(mesh: Mesh, rogue: Rogue) -> None:
     watch = Watch(mesh)
     long_ago = datetime.now(UTC) - timedelta(hours=25)
     rogue.announce(vouched(mesh.certificate("n1", Role.BOOTSTRAP), newcomer(), long_ago))
-    watch.refused("admission_past_its_time")
+    watch.refused("admission_expired")
 
 
 def record_of(mesh: Mesh, node: str) -> AdmissionRecord:
@@ -372,7 +372,7 @@ def test_another_s_record_admits_no_other_key(mesh: Mesh, rogue: Rogue, called: 
 def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> None:
     watch = Watch(mesh)
     rogue.order(flood=[(node, mesh.mesh_address(node)) for node in HONEST])
-    watch.refused("gossip_impossible")
+    watch.refused("gossip_implausible_time")
     watch.unchanged(3)
     assert [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9
     wgmesh(mesh.network.hosts["n2"], "tags", "-set", "after=flood")
@@ -415,6 +415,6 @@ def test_info_shows_how_many_claims_were_refused_and_why(mesh: Mesh, rogue: Rogu
     watch = Watch(mesh)
     watch.refused("malformed_announcement", again=lambda: rogue.announce(b"\xff"))
     shown = wgmesh(mesh.network.hosts["n3"], "info").stdout
-    refused = next(line for line in shown.splitlines() if line.startswith("Claims of other members refused"))
+    refused = next(line for line in shown.splitlines() if line.startswith("Rejected claims of other members"))
     assert "malformed_announcement" in refused
     assert not any(pings.lost for pings in mesh.ping_matrix(HONEST).values())

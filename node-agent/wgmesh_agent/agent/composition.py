@@ -370,4 +370,4 @@ def compose(
 
 
 def _log_backend_trouble(error: BackEndError) -> None:
-    log.error("WireGuard in trouble", why=str(error))
+    log.error("WireGuard backend failed", error=str(error))

@@ -68,7 +68,7 @@ class GossipJoiner:
     async def join_known(self) -> None:
         """As `join_any`, where members are known; says so if none answers."""
         if len(self._ledger) and not await self.join_any():
-            log.warning("no member answers yet", known=len(self._ledger), next="trying on")
+            log.warning("no member answers yet", known=len(self._ledger), next="retrying")
 
     async def reconnect(self) -> None:
         """Tries members that gossip does not know: serf itself retries only those it has seen fail.
@@ -96,7 +96,7 @@ class GossipJoiner:
             if any(peer.last_handshake for peer in device.peers.values()):
                 return
             pause = HANDSHAKE_POLL.longer(pause)
-        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
+        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip keeps retrying")
 
     async def _join(self, bindings: Sequence[Binding]) -> bool:
         """Asks all at once; True as soon as one answers, while the others may still."""
@@ -111,5 +111,5 @@ class GossipJoiner:
             try:
                 return await self._gossip.join([(address, self._port)]) > 0
             except GossipError as error:
-                log.debug("gossip join failed", why=str(error))
+                log.debug("gossip join failed", error=str(error))
         return False

@@ -134,7 +134,7 @@ async def _start(plan: LaunchPlan, folder: StateStore, key: PrivateKey, is_new_k
             try:
                 return await _joined(plan, role, door, folder, remembered, 0.0)
             except (JoinFailed, NoUsableEndpoint) as error:
-                log.warning("not admitted anew yet", why=str(error), next="trying on")
+                log.warning("rejoin failed", error=str(error), next="retrying")
                 role = replace(role, join_target=door)
         return SessionStart(role, plan.policies, remembered)
     if plan.creates is not None:
@@ -219,7 +219,7 @@ def _remembered(plan: LaunchPlan, folder: StateStore) -> MeshRecord | None:
     except CorruptFile as error:
         if plan.creates is not None:
             raise
-        log.error("mesh forgotten", why=str(error), next="entering again by a bootstrap node")
+        log.error("mesh record is corrupt", error=str(error), next="joining again via a bootstrap node")
         return None
     if record is None:
         return None
@@ -231,9 +231,11 @@ def _remembered(plan: LaunchPlan, folder: StateStore) -> MeshRecord | None:
         )
     founds = plan.creates
     if founds is not None and founds.ranges != record.ranges:
-        log.warning("the mesh keeps its ranges", ranges=[str(n) for n in record.ranges])
+        log.warning(
+            "range setting ignored: ranges of a mesh are fixed", ranges=[str(n) for n in record.ranges]
+        )
     if founds is not None and founds.gossip_keys and not set(founds.gossip_keys) <= set(record.gossip_keys):
-        log.warning("the mesh keeps its gossip key: the one given is not on its ring")
+        log.warning("gossip key setting ignored: it is not in the keyring")
     return record
 
 

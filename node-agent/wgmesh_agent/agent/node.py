@@ -138,7 +138,7 @@ class MeshNode:
         try:
             await self.gossip.leave()
         except GossipError as error:
-            log.warning("left without telling everybody", why=str(error))
+            log.warning("leave not fully propagated", error=str(error))
         await self.tasks.stop()
         self.probing.close()
         await self.gossip.close()
@@ -161,9 +161,9 @@ class MeshNode:
         try:
             await asyncio.to_thread(self.forwarding.withdraw)
         except (BackEndError, OSError) as error:
-            log.error("forwarding not withdrawn", why=str(error))
+            log.error("cannot restore forwarding", error=str(error))
         try:
             await self.backend.destroy()
         except BackEndError as error:
             interface = self.local.config.interface
-            log.error("interface not removed", interface=interface, why=str(error))
+            log.error("interface not removed", interface=interface, error=str(error))

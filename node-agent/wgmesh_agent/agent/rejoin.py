@@ -94,7 +94,7 @@ class Isolation:
                 continue
             persists = strangers.persists(keyring.foreign_key_messages, keyring.primary, loop.time())
             if persists and self._tracker.failed():
-                log.warning("members speak with another key", next="asking bootstrap nodes for the keys")
+                log.warning("members use a gossip key this node lacks", next="requesting the keys from bootstrap nodes")
                 return True
         return self._members.is_isolated()
 
@@ -124,7 +124,7 @@ class Readmitter:
             try:
                 admitted = await join_via(target, bootstrap, self._lookup)
             except (JoinRefused, JoinUnreachable, NoUsableEndpoint) as error:
-                log.warning("alone, and not let in again", bootstrap=str(bootstrap), why=str(error))
+                log.warning("isolated, and rejoin failed", bootstrap=str(bootstrap), error=str(error))
                 continue
             self._target = replace(self._target, replaces=None)
             await asyncio.to_thread(self._store.forget_earlier_key)
@@ -167,7 +167,7 @@ class Adoption:
             try:
                 self._keys.replace(ring, since)
             except OSError as error:
-                log.error("gossip keys not taken over", why=str(error))
+                log.error("cannot adopt gossip keys", error=str(error))
         return True
 
     async def meet(self, peers: Sequence[Claim]) -> None:
@@ -211,7 +211,7 @@ class Rejoin:
                 continue
             record, peers = admitted
             if not self._adoption.adopt_keys(record):
-                log.warning("the mesh admitted this node anew", addresses=[str(a) for a in record.addresses])
+                log.warning("rejoined with different addresses or settings", addresses=[str(a) for a in record.addresses])
                 self._end.restart_with(SessionStart(self._role, self._policies, record, peers, fresh=True))
                 return
             await self._adoption.meet(peers)

@@ -82,7 +82,7 @@ class AgentService(AgentServicer):
         try:
             found = await self.members.members()
         except BackEndError as error:
-            log.error("cannot read WireGuard", why=str(error))
+            log.error("cannot read WireGuard", error=str(error))
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"cannot read WireGuard: {error}")
         for member in found:
             yield member
@@ -166,7 +166,7 @@ async def _result(rotation: Awaitable[str]) -> RotateKeysResult:
     try:
         return RotateKeysResult(ok=True, message=await rotation)
     except RotationFailed as error:
-        log.warning("keys not rotated", why=str(error))
+        log.warning("keys not rotated", error=str(error))
         return RotateKeysResult(ok=False, message=str(error))
 
 

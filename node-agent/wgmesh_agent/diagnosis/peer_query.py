@@ -81,7 +81,7 @@ class PeerQuery:
                 timeout=seconds,
             )
         except GossipError as error:
-            log.warning("members not asked", about=about, why=str(error))
+            log.warning("peer query failed", about=about, error=str(error))
             return {}
         took = self._clock.monotonic() - begun
         found = {}

@@ -112,7 +112,7 @@ class KubeAgent:
         elif self._identity is not None:
             await report_left(self._api, self._identity, node_object_name(mesh, node))
         self._has_left.set()
-        log.info("left for good", next="waiting in case this node becomes a member again")
+        log.info("left permanently", next="waiting in case this node becomes a member again")
         await wait_until(self._view, lambda: self._view.synced and self._should_rejoin())
 
     async def before_stopping(self) -> None:
@@ -126,7 +126,7 @@ class KubeAgent:
             async with asyncio.timeout(PRE_STOP_GRACE_SECONDS):
                 await wait_until(self._view, self._should_leave)
         if self._should_leave():
-            log.info("leaving before it stops")
+            log.info("leaving before shutdown")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self._has_left.wait()
@@ -163,7 +163,7 @@ class KubeAgent:
             entering.cancel()
             deleted.cancel()
             await asyncio.gather(entering, deleted, return_exceptions=True)
-        log.warning("this node is to be no member", why="its WgMeshNode is deleted")
+        log.warning("this node must not become a member", reason="its WgMeshNode is deleted")
         # What is remembered of an earlier life goes too.
         self._companions, self._identity = None, CertificateStore(folder.path)
         return None
@@ -182,7 +182,7 @@ class KubeAgent:
         files = identity.load()
         if record is not None and files is not None and not is_new_key:
             # Also with a certificate that has ended: traffic needs none, and the next is asked for in time.
-            log.info("member already", node=record.node, addresses=[str(a) for a in record.addresses])
+            log.info("already a member", node=record.node, addresses=[str(a) for a in record.addresses])
             self._build_components(identity, files)
             return self._start(record, ())
         own = await self._own_entry()
@@ -199,7 +199,7 @@ class KubeAgent:
                 await self._api.connect()
                 break
             except ApiError as error:
-                log.warning("no API access yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("cannot reach the API server", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
         self._view.start(self._api)
 
@@ -215,7 +215,7 @@ class KubeAgent:
             )  # fmt: skip
 
         if not ready():
-            log.info("waiting for this node's WgMeshNode, its addresses and the mesh's authority")
+            log.info("waiting for this node's WgMeshNode, its addresses and the mesh's CA")
         await wait_until(view, ready)
         assert view.own is not None
         return view.own
@@ -235,7 +235,7 @@ class KubeAgent:
             try:
                 return await request_certificate(self._api, identity, wanted, authorities)
             except (ApiError, RequestDenied, ValueError, OSError) as error:
-                log.warning("no certificate yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("certificate request failed", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
                 own = await self._own_entry()
 
@@ -294,7 +294,7 @@ class KubeAgent:
                         door, bootstrap, lambda towards: endpoint_of(self.settings.node, towards, ())
                     )
                 except (JoinRefused, JoinUnreachable, JoinFailed) as error:
-                    log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=str(error))
+                    log.warning("join via bootstrap node failed", bootstrap=str(bootstrap), error=str(error))
                     continue
                 record = mesh_record_from(admitted, door.mesh, earlier, bootstrap=False)
                 identity.save_uid(own.uid)
@@ -347,7 +347,7 @@ class KubeAgent:
             try:
                 return await asyncio.to_thread(read_keyring, self.settings.keyring)
             except (OSError, ValueError) as error:
-                log.warning("no gossip key yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("cannot read the gossip keyring", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -355,5 +355,5 @@ def _remembered(folder: StateStore) -> MeshRecord | None:
     try:
         return folder.mesh()
     except CorruptFile as error:
-        log.error("mesh forgotten", why=str(error), next="entering again")
+        log.error("mesh record is corrupt", error=str(error), next="joining again")
         return None

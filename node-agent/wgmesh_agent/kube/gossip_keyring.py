@@ -80,7 +80,7 @@ class KeyringSync:
         try:
             ring = await asyncio.to_thread(read_keyring, self._path)
         except (OSError, ValueError) as error:
-            log.debug("gossip keys unreadable", why=str(error))
+            log.debug("cannot read gossip keys", error=str(error))
             return
         before = node.record.gossip_keys
         if ring.since <= node.record.gossip_keys_since:
@@ -88,7 +88,7 @@ class KeyringSync:
         try:
             node.gossip_keys.replace(ring.keys, ring.since)
         except (KeyringError, OSError) as error:
-            log.error("gossip keys not taken over", why=str(error), retry_seconds=POLL_INTERVAL_SECONDS)
+            log.error("cannot adopt gossip keys", error=str(error), retry_seconds=POLL_INTERVAL_SECONDS)
             return
         if node.record.bootstrap and ring.keys != before:
             await self._push_to_external_members(node, before, ring.keys)
@@ -107,10 +107,12 @@ class KeyringSync:
             try:
                 told = await node.gossip.change_keys(operation, key, nodes)
             except GossipError as error:
-                log.warning("machines outside not told of gossip keys", why=str(error))
+                log.warning("cannot push gossip keys to external members", error=str(error))
                 return
             missed = sorted(told.silent | told.errors.keys())
             if missed:
                 log.warning(
-                    "machines outside missed gossip keys", nodes=missed[:5], next="they ask a bootstrap node"
+                    "external members missed the gossip key change",
+                    nodes=missed[:5],
+                    next="they fetch the keys from a bootstrap node",
                 )

@@ -187,4 +187,6 @@ def _source(writer: asyncio.StreamWriter) -> str:
 
 def _quietly(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     """What the loop has to say of broken connections is no traceback in the log."""
-    log.debug("health server", what=str(context.get("message", "")), why=repr(context.get("exception")))
+    log.debug(
+        "health server error", what=str(context.get("message", "")), error=repr(context.get("exception"))
+    )

@@ -59,9 +59,9 @@ class KeyRotationController:
             said = await node.rotations.rotate_wireguard_key()
         except RotationFailed as error:
             self._not_before = self._now_unix() + RETRY_SECONDS
-            log.warning("WireGuard key not rotated", why=str(error), retry_seconds=RETRY_SECONDS)
+            log.warning("WireGuard key not rotated", error=str(error), retry_seconds=RETRY_SECONDS)
             return RESYNC_SECONDS
-        log.info("WireGuard key rotated in time", outcome=said)
+        log.info("WireGuard key rotated as scheduled", outcome=said)
         await self._persist(node, int(self._now_unix()), token)
         return RESYNC_SECONDS
 
@@ -71,4 +71,8 @@ class KeyRotationController:
         try:
             await asyncio.to_thread(local.persist)
         except OSError as error:
-            log.error("key's age not kept", why=str(error), next="tried again with the next snapshot")
+            log.error(
+                "cannot persist the key rotation time",
+                error=str(error),
+                next="retrying with the next snapshot",
+            )

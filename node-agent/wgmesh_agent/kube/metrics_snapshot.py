@@ -33,7 +33,7 @@ async def collect_snapshot(node: MeshNode, view: RosterCache, credentials: Crede
     try:
         device = await node.device.read()
     except BackEndError as error:
-        log.warning("WireGuard not read for metrics", why=str(error))
+        log.warning("cannot read WireGuard for metrics", error=str(error))
         device = Device(node.local.config.interface)
     peers = await asyncio.to_thread(tuple, observe_peers(node, device))
     expected, _ = expected_members(node, view)

@@ -92,10 +92,12 @@ class RosterSync:
             self._compare_whole_at = -math.inf
             if found is RosterStatus.UNCERTAIN:
                 log.error(
-                    "the roster cannot be right", why="this node is not in it", next="all stays as it is"
+                    "roster is inconsistent: this node is missing from it",
+                    reason="this node is not in it",
+                    next="keeping the current state",
                 )
         if found in (RosterStatus.DELETED, RosterStatus.REPLACED, RosterStatus.UNLISTED):
-            log.warning("this node is no member any more", why=found.value)
+            log.warning("this node is no longer a member", reason=found.value)
             end.leave_requested.set()
             return True
         own = self._view.own
@@ -119,7 +121,7 @@ class RosterSync:
         except ApiError as error:
             if error.status == 404:
                 return True
-            log.warning("cannot ask for this node's WgMeshNode", why=str(error))
+            log.warning("cannot read own WgMeshNode", error=str(error))
         return False
 
     async def _reconcile_members(self, node: MeshNode) -> None:
@@ -200,7 +202,7 @@ class RosterSync:
             return
         member = node.tracker.hint(entry.node, hint)
         if member is not None:
-            log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
+            log.info("public endpoint of member changed", node=entry.node, address=str(hint))
             node.discovery.hinted(member.claim.public_key, member.claim.endpoints[1])
 
     def _track_deletion(self, node: MeshNode, entry: RosterNode) -> None:

@@ -95,7 +95,7 @@ class StatusWriter:
         try:
             current = await self._report(node)
         except BackEndError as error:
-            log.error("cannot read WireGuard", why=str(error))
+            log.error("cannot read WireGuard", error=str(error))
             return
         if not self._calm.is_due(current, self._clock()):
             return
@@ -104,7 +104,7 @@ class StatusWriter:
         try:
             await _apply(self._api, own.name, stamp)
         except ApiError as error:
-            log.debug("status not written", why=str(error))
+            log.debug("status not written", error=str(error))
         else:
             self._calm.record_written(stamp, self._clock())
 
@@ -161,8 +161,10 @@ class StatusWriter:
             secret_ids=tuple(id_.hex() for id_ in local.secret_ids),
             metrics_problem=self._unserved(),
             ready=joined,
-            ready_reason="Joined" if joined else "Alone",
-            ready_message="" if joined else "no other member is alive in gossip",
+            ready_reason="Joined" if joined else "Isolated",
+            ready_message="this node is a member of the mesh"
+            if joined
+            else "no other member is alive in gossip",
         )
         base = replace(base, bootstrap=self._bootstrap_report(node))
         base = with_certificate(base, self._credentials.files.leaf(), self._credentials.files.authorities)
@@ -233,7 +235,13 @@ async def report_left(
         name: the WgMeshNode's.
         written: what was said last, if anything was.
     """
-    base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
+    base = replace(
+        written or NodeReport(),
+        phase="Left",
+        ready=False,
+        ready_reason="Left",
+        ready_message="this node has left, and nothing of the mesh is on it",
+    )
     stamp = with_time(base, written, datetime.now(UTC))
     while True:
         try:
@@ -246,7 +254,7 @@ async def report_left(
             if error.status == GONE:
                 return
             if error.status != CONFLICT:
-                log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("leave not reported", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
 

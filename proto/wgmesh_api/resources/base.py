@@ -41,6 +41,11 @@ class Condition(ResourceModel):
     )
 
 
+def deprecated(use: str) -> str:
+    """The description of a field that the previous release writes, and that the next one will not have."""
+    return f"Deprecated: use `{use}`."
+
+
 def conditions_field(description: str) -> Any:
     """A list of conditions that several writers may share, one of each type."""
     return Field(

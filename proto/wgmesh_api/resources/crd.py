@@ -75,8 +75,8 @@ KINDS: tuple[Kind, ...] = (
             ),
             # A column shows only the first that its path finds, so no list of bootstrap nodes.
             Column(
-                "WORST LINK",
-                ".status.worstLinks[0]",
+                "DOWN LINK",
+                ".status.downLinks[0]",
                 description="One of the links that are down.",
                 wide=True,
             ),

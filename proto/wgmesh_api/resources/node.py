@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wgmesh_api.names import MESH_NAME, NODE_NAME
-from wgmesh_api.resources.base import Condition, Count, ResourceModel, conditions_field, rule, validations
+from wgmesh_api.resources.base import (
+    Condition,
+    Count,
+    ResourceModel,
+    conditions_field,
+    deprecated,
+    rule,
+    validations,
+)
 
 Address = Annotated[
     str,
@@ -79,7 +87,7 @@ class WgMeshNodeSpec(ResourceModel):
 
 
 class PeerProblem(ResourceModel):
-    """A peer that is not heard."""
+    """A peer that is not reachable."""
 
     node: str = Field(description="The peer's name.", max_length=253)
     problem: str = Field(description="What is wrong with it, such as `not heard for 12s`.", max_length=256)
@@ -92,6 +100,20 @@ class NarrowPath(ResourceModel):
     mtu: Count = Field(description="Bytes a packet to it may have.")
 
 
+PeerProblems = Annotated[
+    list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
+NarrowPaths = Annotated[
+    list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
+RouteRejections = Annotated[
+    list[Annotated[str, Field(max_length=256)]],
+    Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
+Fingerprints = Annotated[
+    list[Annotated[str, Field(max_length=64)]],
+    Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
 SecretIds = Annotated[
     list[Annotated[str, Field(max_length=8)]],
     Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
@@ -105,7 +127,9 @@ class ExternalPeer(ResourceModel):
     uid: str = Field(default="", description="The uid of the WgMeshNode that it entered by.", max_length=64)
     public_key: Key = Field(default="", description="Its WireGuard public key.")
     endpoint: str = Field(default="", description="Where packets to it go.", max_length=64)
-    heard: bool = Field(default=False, description="Whether it is heard.")
+    # No default: the API server would add it to what agents of the previous release write.
+    reachable: bool | None = Field(default=None, description="Whether it is reachable through the tunnel.")
+    heard: bool | None = Field(default=None, description=deprecated("reachable"))
     secret_ids: SecretIds = Field(
         default=[], description="Ids of the secrets for pre-shared keys that it holds."
     )
@@ -134,10 +158,13 @@ class WgMeshNodeStatus(ResourceModel):
         description="Since when it has this public key.",
         json_schema_extra={"format": "date-time"},
     )
-    rotated_for: str | None = Field(
+    last_handled_rotation: str | None = Field(
         default=None,
         max_length=16,
         description="Id of the value that the annotation for new WireGuard keys had when it got this one.",
+    )
+    rotated_for: str | None = Field(
+        default=None, max_length=16, description=deprecated("lastHandledRotation")
     )
     next_public_key: Key | None = Field(
         default=None, description="The WireGuard public key that it is about to have instead."
@@ -150,29 +177,44 @@ class WgMeshNodeStatus(ResourceModel):
     )
     interface: str | None = Field(default=None, max_length=15, description="The network interface.")
     mtu: Count | None = Field(default=None, description="Bytes a packet inside the mesh may have.")
-    peers: str | None = Field(default=None, max_length=32, description="Peers heard, of all, such as 2/2.")
-    heard: Count | None = Field(default=None, description="How many peers were heard lately.")
-    relayed: Count | None = Field(default=None, description="How many of those are reached through a relay.")
-    preshared: Count | None = Field(
-        default=None, description="With how many of those heard the last handshake had a pre-shared key."
+    peers: str | None = Field(
+        default=None, max_length=32, description="Peers reachable, of all, such as 2/2."
     )
-    expected: Count | None = Field(default=None, description="How many peers there are.")
-    failed: Count | None = Field(default=None, description="How many peers gossip holds to have failed.")
-    worst: Annotated[
-        list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default=[], description="A few of the peers not heard.")
-    refused_routes: Annotated[
-        list[Annotated[str, Field(max_length=256)]],
-        Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(
+    reachable_peers: Count | None = Field(default=None, description="Number of peers that are reachable.")
+    relayed_peers: Count | None = Field(
+        default=None, description="How many of those are reached through a relay."
+    )
+    preshared_key_peers: Count | None = Field(
+        default=None,
+        description="With how many of the reachable peers the last handshake had a pre-shared key.",
+    )
+    expected_peers: Count | None = Field(default=None, description="Number of peers there should be.")
+    failed_peers: Count | None = Field(
+        default=None, description="Number of peers that gossip lists as failed."
+    )
+    unreachable_peers: PeerProblems = Field(
+        default=[], description="A few of the peers that are not reachable."
+    )
+    rejected_routes: RouteRejections = Field(
         default=[], description="A few of the routes of other members that do not fit this node, and why."
     )
-    narrow_paths: Count | None = Field(
-        default=None, description="To how many peers less than `mtu` passes, as probed."
+    reduced_mtu_paths: Count | None = Field(
+        default=None,
+        alias="reducedMTUPaths",
+        description="To how many peers less than `mtu` passes, as probed.",
     )
-    narrowest: Annotated[
-        list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default=[], description="A few of those peers, the narrowest path first.")
+    lowest_mtu_paths: NarrowPaths = Field(
+        default=[], alias="lowestMTUPaths", description="A few of those peers, the lowest MTU first."
+    )
+    heard: Count | None = Field(default=None, description=deprecated("reachablePeers"))
+    relayed: Count | None = Field(default=None, description=deprecated("relayedPeers"))
+    preshared: Count | None = Field(default=None, description=deprecated("presharedKeyPeers"))
+    expected: Count | None = Field(default=None, description=deprecated("expectedPeers"))
+    failed: Count | None = Field(default=None, description=deprecated("failedPeers"))
+    worst: PeerProblems = Field(default=[], description=deprecated("unreachablePeers"))
+    refused_routes: RouteRejections = Field(default=[], description=deprecated("rejectedRoutes"))
+    narrow_paths: Count | None = Field(default=None, description=deprecated("reducedMTUPaths"))
+    narrowest: NarrowPaths = Field(default=[], description=deprecated("lowestMTUPaths"))
     certificate_not_after: str | None = Field(
         default=None,
         description="When its certificate ends.",
@@ -186,13 +228,12 @@ class WgMeshNodeStatus(ResourceModel):
         max_length=64,
         description="SHA-256 fingerprint, in hexadecimal, of the CA its certificate was signed by.",
     )
-    trusted: Annotated[
-        list[Annotated[str, Field(max_length=64)]],
-        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(
+    trusted_cas: Fingerprints = Field(
         default=[],
-        description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for roll-over.",
+        alias="trustedCAs",
+        description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for CA rotation.",
     )
+    trusted: Fingerprints = Field(default=[], description=deprecated("trustedCAs"))
     gossip_keys: Annotated[
         list[Annotated[str, Field(max_length=16)]],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),

@@ -330,7 +330,7 @@ class TestThisNode:
                 assert not await ground.look()
         assert not ground.leaves
         assert ground.bound() == {"beta", "gamma", "laptop"}
-        assert [line["event"] for line in logs] == ["the roster cannot be right"]
+        assert [line["event"] for line in logs] == ["roster is inconsistent: this node is missing from it"]
         assert ground.session.membership.accept(claim("delta", 4), Origin.ANNOUNCED)
         ground.api.put(node_body())
         assert not await ground.look()
@@ -430,11 +430,11 @@ class TestLargeRosters:
 
         monkeypatch.setattr(RosterSync, "_upsert", counted)
         for _ in range(5):
-            ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 1}))
+            ground.api.put(node_body("beta", 2, key=public_key(2), status={"reachablePeers": 1}))
             await ground.look()
         assert set(looked) == {"beta"}
         ground.clock += RESYNC_SECONDS
-        ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 2}))
+        ground.api.put(node_body("beta", 2, key=public_key(2), status={"reachablePeers": 2}))
         await ground.look()
         assert set(looked) == {"alpha", "beta", "gamma", "laptop"}
 

@@ -171,17 +171,17 @@ class Reconciler:
                 if not self._checked:
                     # Somebody may have taken the interface away, or is just about to: that is mended by a look at it.
                     log.debug(
-                        "cannot program WireGuard", why=str(error), next="looking at the whole interface"
+                        "cannot program WireGuard", error=str(error), next="reconciling the whole interface"
                     )
                     self._check_wanted = True
                 else:
                     if self._reminders.is_due(str(error), self._clock.monotonic()):
-                        log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
+                        log.error("cannot program WireGuard", error=str(error), retry_seconds=RETRY_SECONDS)
                     await asyncio.sleep(RETRY_SECONDS)
                 self.check_soon()
             else:
                 if self._reminders.over():
-                    log.info("WireGuard is programmed again")
+                    log.info("WireGuard programmed again")
             # What changes together, like all that is told of a newcomer, is programmed together.
             pause = min(MAX_BATCH_PAUSE_SECONDS, BATCH_PAUSE_SECONDS_PER_PEER * len(self._ledger))
             await self._device.urgent.wait_after(urgent, pause)
@@ -258,7 +258,7 @@ class Reconciler:
             self._source_lost = False
         self.first_handshakes.peer_created(created, self._clock.monotonic())
         if changes:
-            log.debug("programmed", changes=len(changes), new_peers=len(created))
+            log.debug("device updated", changes=len(changes), new_peers=len(created))
         return device
 
     async def _trigger_due(self) -> None:
@@ -305,14 +305,14 @@ class Reconciler:
             and not held.last_handshake
         )
         if silent:
-            log.debug("no first handshake, beginning anew", peers=[str(key) for key in sorted(silent)])
+            log.debug("no handshake, recreating peers", peers=[str(key) for key in sorted(silent)])
         lost = {
             key
             for key in self._ages.blocked_by_clock_step(self._clock.unix(), self._clock.boot())
             if key in device.peers
         }
         if lost:
-            log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
+            log.warning("clock was set back, recreating peers with expired sessions",
                         peers=[str(key) for key in sorted(lost)])  # fmt: skip
         silent |= lost
         if not silent:

@@ -123,7 +123,7 @@ class EndpointDiscovery:
         try:
             return encode_endpoints(await self._endpoints_of(node))
         except BackEndError as error:
-            log.warning("whereabouts not told", node=node, why=str(error))
+            log.warning("endpoint query not answered", node=node, error=str(error))
             return encode_endpoints(())
 
     async def _endpoints_of(self, node: str) -> Sequence[Endpoint]:
@@ -172,7 +172,7 @@ class EndpointDiscovery:
                 relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
             )  # fmt: skip
         except GossipError as error:
-            log.warning("whereabouts not asked for", node=node, why=str(error))
+            log.warning("endpoint query failed", node=node, error=str(error))
             return [], []
         learned: list[Endpoint] = []
         said: list[Endpoint] = []
@@ -180,7 +180,7 @@ class EndpointDiscovery:
             try:
                 found = decode_endpoints(answer, self._ledger.local.ranges)
             except EndpointAnswerError as error:
-                self._refusals.record("malformed_whereabouts", f"{name} answers {error}")
+                self._refusals.record("malformed_endpoint_answer", f"{name} answers {error}")
                 continue
             if name in also:
                 said += found
@@ -221,7 +221,7 @@ class EndpointDiscovery:
         moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())
         claims = self._probe(moved)
         if claims:
-            log.info("members have moved", nodes=[claim.node for claim in claims])
+            log.info("peer endpoints changed", nodes=[claim.node for claim in claims])
         return bool(claims)
 
     def _probe(self, keys: Sequence[PublicKey]) -> list[Claim]:
@@ -265,6 +265,6 @@ class EndpointDiscovery:
             learned, said = await self.observed_endpoints(claim.node, *((claim.node,) if widely else ()))
             if self._seeking.add_observed(key, (*learned, *said)):
                 log.info(
-                    "other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)]
+                    "endpoint candidates found", node=claim.node, seen=[str(one) for one in (*learned, *said)]
                 )
                 self._device.request()

@@ -84,7 +84,7 @@ class AddressClaimQuery:
                     CLAIM_QUERY, payload, nodes=sorted(silent), direct=True, timeout=SECONDS
                 )
             except GossipError as error:
-                log.warning("other bootstrap nodes could not be asked", why=str(error))
+                log.warning("address query to bootstrap nodes failed", error=str(error))
                 return True
             for name, answer in result.responses.items():
                 if answer != ADDRESS_TAKEN or name not in silent:

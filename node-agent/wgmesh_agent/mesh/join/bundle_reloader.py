@@ -49,7 +49,7 @@ class BundleReloader:
         """Looks every few seconds until it is cancelled."""
         if is_accessible_to_others(self.bundle.path):
             log.warning(
-                "others may read the bundle, and the private key in it",
+                "bundle file is readable by group or others",
                 file=str(self.bundle.path),
                 next="chmod 600",
             )
@@ -69,16 +69,16 @@ class BundleReloader:
         try:
             found = await asyncio.to_thread(read_bundle, old.path)
         except BundleError as error:
-            log.warning("bundle not taken up, the one before stays", why=str(error))
+            log.warning("bundle rejected, keeping the previous one", error=str(error))
             return
         if (found.mesh, found.node) != (old.mesh, old.node):
             why = f"it is for {found.node} in the mesh {found.mesh}, and this is {old.node} in {old.mesh}"
-            log.warning("bundle not taken up, the one before stays", why=why)
+            log.warning("bundle rejected, keeping the previous one", error=why)
             return
         self.bundle, self.credentials.files = found, tls_files_of(found)
         self._reminded_at = None
         until = self.credentials.files.leaf().not_valid_after_utc.isoformat()
-        log.info("bundle taken up", file=str(found.path), certificate_until=until)
+        log.info("bundle reloaded", file=str(found.path), certificate_until=until)
 
     def _warn_before_expiry(self) -> None:
         leaf, now = self.credentials.files.leaf(), self._clock()
@@ -89,5 +89,5 @@ class BundleReloader:
             return
         self._reminded_at = now
         days = round((end - moment).total_seconds() / 86400, 1)
-        what = "certificate ends soon" if moment < end else "certificate has ended"
+        what = "certificate expires soon" if moment < end else "certificate has expired"
         log.warning(what, file=str(self.bundle.path), end=end.isoformat(), days=days, next=FETCH)

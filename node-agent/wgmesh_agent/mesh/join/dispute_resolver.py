@@ -123,7 +123,7 @@ class DisputeResolver:
             try:
                 told = await self._peers.peers_of(bootstrap)
             except JoinUnreachable as error:
-                log.debug("bootstrap node could not be asked", bootstrap=str(bootstrap), why=str(error))
+                log.debug("bootstrap node unreachable", bootstrap=str(bootstrap), error=str(error))
                 continue
             # Their announcement may have been lost, and among so many strangers their turn to be asked about is far.
             for claim in told if self._missing.is_crowded() else ():
@@ -153,7 +153,7 @@ class DisputeResolver:
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
         if not self._tracker.accept(claim, Origin.PEERS):
             return False
-        log.warning("member is bound as a bootstrap node has it", node=claim.node, pubkey=str(claim.public_key),
+        log.warning("claim confirmed by bootstrap node", node=claim.node, pubkey=str(claim.public_key),
                     confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
         return True
 

@@ -77,7 +77,7 @@ class JoinServing:
         if self._bound == wanted:
             return True
         if self._bound is not None:
-            log.warning("joiners are served elsewhere", before=str(self._bound), now=str(wanted))
+            log.warning("join service moved to another address", before=str(self._bound), now=str(wanted))
             await self._service.stop()
             self._bound = None
         try:
@@ -86,7 +86,7 @@ class JoinServing:
             self._failed(sentence(error))
             return False
         if self._fault.is_over():
-            log.warning("joiners are served again", bind=str(wanted))
+            log.warning("join service available again", bind=str(wanted))
         self._bound = wanted
         return True
 
@@ -103,4 +103,4 @@ class JoinServing:
         if not self._fault.why:
             self._failing_since = self._clock()
         if self._fault.is_new(problem):
-            log.error("joiners are not served", why=problem, retry_seconds=RETRY_SECONDS)
+            log.error("join service unavailable", error=problem, retry_seconds=RETRY_SECONDS)

@@ -66,7 +66,7 @@ class RunningMesh:
             # Others could answer in its name, but not through its tunnel.
             return node in result.acks and await self._received_bytes(binding) > before
         except (GossipError, BackEndError) as error:
-            log.warning("member could not be asked whether it lives", node=node, why=str(error))
+            log.warning("liveness query failed", node=node, error=str(error))
             return False
 
     async def _received_bytes(self, binding: Binding) -> int:
@@ -97,7 +97,7 @@ class RunningMesh:
     async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
         if replaced is not None:
             log.warning(
-                "member has a new key",
+                "member key replaced",
                 node=binding.claim.node,
                 pubkey=str(binding.claim.public_key),
                 instead_of=str(replaced.claim.public_key),
@@ -109,7 +109,7 @@ class RunningMesh:
         self.changes.notify()
 
     async def on_reservation_expired(self, binding: Binding) -> None:
-        log.warning("joiner never came", node=binding.claim.node, after_seconds=JOIN_DEADLINE_SECONDS)
+        log.warning("join reservation expired", node=binding.claim.node, after_seconds=JOIN_DEADLINE_SECONDS)
         self.announcer.send(binding.claim, Peer.LEAVE)
         self.device.request()
         self.changes.notify()

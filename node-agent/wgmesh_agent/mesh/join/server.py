@@ -162,7 +162,7 @@ class MeshService(MeshServicer):
     def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
         reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN
         self._rejections.counts.update([f"join_{reason.value}"])
-        log.warning("join refused", reason=reason.value, why=str(error), peer=peer, node=node[:80])
+        log.warning("join denied", reason=reason.value, error=str(error), peer=peer, node=node[:80])
 
 
 def _admission_failed(_name: str, error: Exception) -> None:

@@ -35,5 +35,5 @@ class ServiceAddress:
             if self._bind.host not in map(str, await self._addresses.reachable()):
                 return HostPort(str((await self._lookup(())).address), self._bind.port)
         except (NoUsableEndpoint, BackEndError) as error:
-            log.debug("where this node is cannot be told", why=str(error))
+            log.debug("cannot determine own endpoint", error=str(error))
         return self._bind

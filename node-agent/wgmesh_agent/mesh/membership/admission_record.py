@@ -63,8 +63,8 @@ class AdmissionFaultReason(enum.StrEnum):
     UNKNOWN_SIGNER = "admission_unknown_signer"
     MAY_NOT_ADMIT = "admission_signer_may_not_admit"
     BAD_SIGNATURE = "admission_bad_signature"
-    EXPIRED = "admission_past_its_time"
-    NOT_YET_VALID = "admission_before_its_time"
+    EXPIRED = "admission_expired"
+    NOT_YET_VALID = "admission_not_yet_valid"
     MISMATCH = "admission_mismatch"
     REPLAYED = "admission_replayed"
 

@@ -39,5 +39,5 @@ class Announcer:
                 self._gossip.user_event(ANNOUNCEMENT_EVENT, message.SerializeToString(), coalesce=False)
                 return
             except GossipError as error:
-                log.debug("announcement too large", why=str(error))
-        log.warning("announcement not sent", node=claim.node, next="members learn of it by its tags")
+                log.debug("announcement too large", error=str(error))
+        log.warning("announcement not sent", node=claim.node, next="members learn it from gossip tags")

@@ -164,7 +164,7 @@ class MembershipTracker:
         binding = self._ledger.by_name(node)
         if binding is not None and (binding.claim.routes or ()) != routes:
             self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
-            log.info("routes of member", node=node, routes=[str(route) for route in routes])
+            log.info("member routes changed", node=node, routes=[str(route) for route in routes])
             self._changed.notify()
 
     def hint(self, node: str, address: IPAddress) -> Binding | None:
@@ -194,7 +194,7 @@ class MembershipTracker:
         binding = self._ledger.by_name(node)
         if binding is not None:
             self._ledger.remove(binding.claim.public_key)
-            log.info("member gone", node=node, how=why)
+            log.info("member removed", node=node, how=why)
             self._changed.notify()
 
     async def refresh(self) -> None:
@@ -212,7 +212,7 @@ class MembershipTracker:
                 and self._is_stale(binding, now)
                 and not self._tunnels.has_session(binding.claim.public_key)
             ):
-                log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                log.info("member expired", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                          last_seen=int(binding.last_seen))  # fmt: skip
                 self._ledger.remove(binding.claim.public_key)
                 self._changed.notify()

@@ -182,7 +182,7 @@ class ProbeService(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.
         self.unsent += 1
-        log.debug("probe not sent", why=str(exc))
+        log.debug("probe not sent", error=str(exc))
 
     def _send_due(self, now: float) -> None:
         for address, payload in self._hearing.due(now):

@@ -205,7 +205,7 @@ async def test_a_liar_names_nothing_inside_the_mesh_and_nonsense_is_counted() ->
     ground = Ground()
     ground.answers({"n1": encode_endpoints([INSIDE]), "n2": b"\xff", "n3": encode_endpoints([SEEN])})
     assert await ground.paths.observed_endpoints("b") == ([SEEN], [])
-    assert ground.refusals.counts["malformed_whereabouts"] == 1
+    assert ground.refusals.counts["malformed_endpoint_answer"] == 1
 
 
 async def test_a_query_that_cannot_be_sent_finds_nothing() -> None:

@@ -50,7 +50,7 @@ async def test_a_port_that_is_taken_is_reported_with_its_holder_after_some_secon
     with capture_logs() as logs:
         assert not await ground.serving.attempt()
         assert not await ground.serving.attempt()
-    assert [(line["event"], line["why"]) for line in logs] == [("joiners are not served", PROBLEM)]
+    assert [(line["event"], line["error"]) for line in logs] == [("join service unavailable", PROBLEM)]
     assert ground.serving.state == Serving(False, PROBLEM, is_lasting=False)
     ground.now = TRIED_SECONDS
     assert ground.serving.state == Serving(False, PROBLEM, is_lasting=True)
