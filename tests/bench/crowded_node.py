@@ -159,9 +159,7 @@ class _Choice(SelectedBackend):
 
 def node(folder: Path, port: int) -> MeshNode:
     """A member by itself, not started."""
-    record = MeshRecord(
-        MESH, OWN, (OWN_ADDRESS,), (RANGE,), (), 1, 1, (KEY,), "lan", port, False, {}
-    )  # fmt: skip
+    record = MeshRecord(MESH, OWN, (OWN_ADDRESS,), (RANGE,), (), 1, 1, (KEY,), "lan", port, False, {})
     own_key = PrivateKey.generate(random.Random(9).randbytes)
     endpoint = Endpoint(ip_address("198.19.255.254"), 54540)
 

@@ -44,10 +44,19 @@ class Ground:
 
     def live_at(self, name: str, address: str) -> None:
         record = MeshRecord(
-            mesh="lab", node=name, addresses=(ip_address(address),), ranges=(ip_network("10.232.0.0/16"),),
-            ipam_ranges=(), created_unix=1, joined_unix=1, gossip_keys=(), profile="lan", gossip_port=7946,
-            bootstrap=False, tags={},
-        )  # fmt: skip
+            mesh="lab",
+            node=name,
+            addresses=(ip_address(address),),
+            ranges=(ip_network("10.232.0.0/16"),),
+            ipam_ranges=(),
+            created_unix=1,
+            joined_unix=1,
+            gossip_keys=(),
+            profile="lan",
+            gossip_port=7946,
+            bootstrap=False,
+            tags={},
+        )
         self.folders[name].save_mesh(record)
 
     def meet(self, name: str, key: str, *ranges: str) -> None:

@@ -115,9 +115,10 @@ def test_every_value_has_a_comment_above_it() -> None:
     bare = [
         line.strip()
         for number, line in keys
-        if (name := line.split(":")[0].strip()) in wanted and name not in free
+        if (name := line.split(":")[0].strip()) in wanted
+        and name not in free
         and not lines[number - 1].strip().startswith("#")
-    ]  # fmt: skip
+    ]
     assert bare == []
 
 

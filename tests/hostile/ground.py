@@ -75,9 +75,12 @@ class Ground:
         """Ends the agent of the host that goes bad, and starts what attacks."""
         hosts = self.mesh.network.hosts
         setting = {
-            "folder": f"/var/lib/wgmesh/{self.mesh.name}", "name": HOSTILE, "victims": self._names,
-            "keys": self._keys, "socket": str(self._socket),
-        }  # fmt: skip
+            "folder": f"/var/lib/wgmesh/{self.mesh.name}",
+            "name": HOSTILE,
+            "victims": self._names,
+            "keys": self._keys,
+            "socket": str(self._socket),
+        }
         if self.mesh.agents[HOSTILE].runs():
             self.mesh.agents[HOSTILE].kill()
         with self._log.open("wb") as output:

@@ -117,9 +117,13 @@ def certificate(mesh: Mesh, name: str, begins: timedelta, life: timedelta) -> st
         make_ca("lab", key, now=now - timedelta(days=20), lifetime=timedelta(days=60), serial=1), key
     )
     made = issue(
-        authority, NodeIdentity("lab", "n3", Role.NODE), generate_key().public_key(),
-        now=now + begins, lifetime=life, serial=2,
-    )  # fmt: skip
+        authority,
+        NodeIdentity("lab", "n3", Role.NODE),
+        generate_key().public_key(),
+        now=now + begins,
+        lifetime=life,
+        serial=2,
+    )
     path.write_bytes(cert_to_pem(made))
     return str(path)
 

@@ -94,7 +94,10 @@ class Isolation:
                 continue
             persists = strangers.persists(keyring.foreign_key_messages, keyring.primary, loop.time())
             if persists and self._tracker.failed():
-                log.warning("members use a gossip key this node lacks", next="requesting the keys from bootstrap nodes")
+                log.warning(
+                    "members use a gossip key this node lacks",
+                    next="requesting the keys from bootstrap nodes",
+                )
                 return True
         return self._members.is_isolated()
 
@@ -211,7 +214,10 @@ class Rejoin:
                 continue
             record, peers = admitted
             if not self._adoption.adopt_keys(record):
-                log.warning("rejoined with different addresses or settings", addresses=[str(a) for a in record.addresses])
+                log.warning(
+                    "rejoined with different addresses or settings",
+                    addresses=[str(a) for a in record.addresses],
+                )
                 self._end.restart_with(SessionStart(self._role, self._policies, record, peers, fresh=True))
                 return
             await self._adoption.meet(peers)

@@ -55,10 +55,18 @@ class ConfigConflict(Exception):
 
 
 FORESEEABLE = (
-    BackEndError, JoinFailed, ConfigConflict, CorruptFile, GossipError, MeshLocked, NameConflictLost, NoUsableEndpoint,
+    BackEndError,
+    JoinFailed,
+    ConfigConflict,
+    CorruptFile,
+    GossipError,
+    MeshLocked,
+    NameConflictLost,
+    NoUsableEndpoint,
     SocketInUse,
-    TLSFileError, OSError,
-)  # fmt: skip
+    TLSFileError,
+    OSError,
+)
 
 Entry = Callable[[StateStore, PrivateKey, bool], Coroutine[Any, Any, SessionStart | None]]
 """From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is to be

@@ -210,9 +210,13 @@ class KubeAgent:
             own = view.own
             mesh = view.mesh
             return (
-                own is not None and not own.deleting and own.report.phase != "Left" and bool(own.addresses)
-                and mesh is not None and bool(mesh.trust_bundle)
-            )  # fmt: skip
+                own is not None
+                and not own.deleting
+                and own.report.phase != "Left"
+                and bool(own.addresses)
+                and mesh is not None
+                and bool(mesh.trust_bundle)
+            )
 
         if not ready():
             log.info("waiting for this node's WgMeshNode, its addresses and the mesh's CA")
@@ -330,9 +334,13 @@ class KubeAgent:
     def _join_target(self, node: str) -> JoinTarget:
         assert self._key is not None
         return JoinTarget(
-            tuple(self._view.bootstraps()), self._credentials, self.settings.mesh, node, self._key.public(),
+            tuple(self._view.bootstraps()),
+            self._credentials,
+            self.settings.mesh,
+            node,
+            self._key.public(),
             secrets=self._secrets,
-        )  # fmt: skip
+        )
 
     def _roster_claims(self, own: str) -> tuple[Claim, ...]:
         claims = (

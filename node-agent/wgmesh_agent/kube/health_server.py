@@ -102,9 +102,12 @@ class HealthServer:
     def _say(self, why: str) -> None:
         if self._fault.is_new(why):
             log.error(
-                "health and metrics unavailable", port=self._wanted_port, error=why,
-                retry_seconds=self._retry_seconds, next="keeping tunnels",
-            )  # fmt: skip
+                "health and metrics unavailable",
+                port=self._wanted_port,
+                error=why,
+                retry_seconds=self._retry_seconds,
+                next="keeping tunnels",
+            )
 
     async def serve(self) -> None:
         """Listens as soon as the port is free; until then it says who has it, at each change."""

@@ -14,10 +14,24 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 NEVER = frozenset({"dummy", "ifb", "ipvs", "nlmon", "tun", "vrf", "wireguard"})
 """Kinds (IFLA_INFO_KIND) that carry packets to this host alone, or inside another tunnel."""
-UNLESS_DEFAULT = frozenset({
-    "bridge", "erspan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "sit", "vti", "vti6",
-    "vxlan", "xfrm",
-})  # fmt: skip
+UNLESS_DEFAULT = frozenset(
+    {
+        "bridge",
+        "erspan",
+        "geneve",
+        "gre",
+        "gretap",
+        "ip6gre",
+        "ip6gretap",
+        "ip6tnl",
+        "ipip",
+        "sit",
+        "vti",
+        "vti6",
+        "vxlan",
+        "xfrm",
+    }
+)
 """Kinds that may be the way to the world, on a host that sends its packets for the world there."""
 SWITCH_PORTS = frozenset({"", "bond", "team", "vlan"})
 """A bridge with one of these is a network of others, too; one with nothing but veths and taps is the host's own."""

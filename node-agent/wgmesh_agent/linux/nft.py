@@ -14,9 +14,12 @@ async def run_nft(*arguments: str, text: str = "") -> str:
     """Runs `nft`; empty, or what it says is wrong."""
     try:
         process = await asyncio.create_subprocess_exec(
-            PROGRAM, *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            PROGRAM,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
     except OSError as error:
         return f"{PROGRAM} does not run here: {error.strerror} (Debian package nftables)"
     try:

@@ -217,10 +217,14 @@ class Ground:
         self.backend = MemoryBackend("wg0", time.time)
         self.ages: list[float] = []
         self.reconciler = Reconciler(
-            self.backend, device_cache(self.backend), Tunnels(own_key), ledger, FixedPlan(spec),
+            self.backend,
+            device_cache(self.backend),
+            Tunnels(own_key),
+            ledger,
+            FixedPlan(spec),
             clock,
             transforms=(self,),
-        )  # fmt: skip
+        )
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         self.ages += [now_unix - peer.last_handshake for peer in actual.peers.values()]

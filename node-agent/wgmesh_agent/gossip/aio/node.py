@@ -224,9 +224,17 @@ class GossipNode:
         (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
         """
         question = QueryRequest(
-            name, payload, nodes, tags, ack, relay_factor, timeout,
-            expect_self=name in self._handlers, enough=enough, direct=direct,
-        )  # fmt: skip
+            name,
+            payload,
+            nodes,
+            tags,
+            ack,
+            relay_factor,
+            timeout,
+            expect_self=name in self._handlers,
+            enough=enough,
+            direct=direct,
+        )
         outstanding = await self._finished(self._core.query(question, self._clock()))
         return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
 

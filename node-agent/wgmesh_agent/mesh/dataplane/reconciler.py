@@ -312,8 +312,10 @@ class Reconciler:
             if key in device.peers
         }
         if lost:
-            log.warning("clock was set back, recreating peers with expired sessions",
-                        peers=[str(key) for key in sorted(lost)])  # fmt: skip
+            log.warning(
+                "clock was set back, recreating peers with expired sessions",
+                peers=[str(key) for key in sorted(lost)],
+            )
         silent |= lost
         if not silent:
             return device

@@ -168,9 +168,13 @@ class EndpointDiscovery:
             return [], []
         try:
             result = await self._members.query(
-                WHERE_QUERY, node.encode(), nodes=[*asked, *also], direct=bool(near),
-                relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
-            )  # fmt: skip
+                WHERE_QUERY,
+                node.encode(),
+                nodes=[*asked, *also],
+                direct=bool(near),
+                relay_factor=0 if near else RELAY_FACTOR,
+                timeout=QUERY_SECONDS,
+            )
         except GossipError as error:
             log.warning("endpoint query failed", node=node, error=str(error))
             return [], []

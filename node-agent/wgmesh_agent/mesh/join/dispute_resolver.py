@@ -153,8 +153,13 @@ class DisputeResolver:
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
         if not self._tracker.accept(claim, Origin.PEERS):
             return False
-        log.warning("claim confirmed by bootstrap node", node=claim.node, pubkey=str(claim.public_key),
-                    confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
+        log.warning(
+            "claim confirmed by bootstrap node",
+            node=claim.node,
+            pubkey=str(claim.public_key),
+            confirmed_by=str(bootstrap),
+            addresses=[str(address) for address in claim.addresses],
+        )
         return True
 
 

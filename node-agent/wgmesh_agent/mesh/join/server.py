@@ -151,9 +151,14 @@ class MeshService(MeshServicer):
         except InvalidKeyError as error:
             raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
         if verify_proof(
-            request.replacesProof, self._local.private_key, old, new,
-            mesh=request.meshName, node=request.nodeName, authorization=authorization,
-        ):  # fmt: skip
+            request.replacesProof,
+            self._local.private_key,
+            old,
+            new,
+            mesh=request.meshName,
+            node=request.nodeName,
+            authorization=authorization,
+        ):
             return old
         raise Denied(
             DenialReason.PROOF, "nothing shows that this machine has the key that it says it had so far"

@@ -92,9 +92,14 @@ class AdmissionFetcher:
             # Whom we have not bound cannot answer us through a tunnel: others bring its answer. In a crowd bootstrap
             # nodes are asked straight: all members would pass on eight questions a second of each node about nobody.
             await self._members.query(
-                ADMISSION_QUERY, claim.node.encode(), nodes=nodes, timeout=QUERY_TIMEOUT_SECONDS,
-                relay_factor=RELAY_FACTOR, enough=settled, direct=direct,
-            )  # fmt: skip
+                ADMISSION_QUERY,
+                claim.node.encode(),
+                nodes=nodes,
+                timeout=QUERY_TIMEOUT_SECONDS,
+                relay_factor=RELAY_FACTOR,
+                enough=settled,
+                direct=direct,
+            )
         except GossipError as error:
             log.warning("admission record query failed", node=claim.node, error=str(error))
             return False

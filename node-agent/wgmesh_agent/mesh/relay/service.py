@@ -220,8 +220,11 @@ class RelayService:
                     self._ledger.by_key(peer),
                     self._ledger.by_key(after[peer]) if peer in after else None,
                 )
-                log.info("path changed", node=binding.claim.node if binding else str(peer),
-                         through=relay.claim.node if relay else "no relay")  # fmt: skip
+                log.info(
+                    "path changed",
+                    node=binding.claim.node if binding else str(peer),
+                    through=relay.claim.node if relay else "no relay",
+                )
         self._changes.notify()
         try:
             await self._device.converged()

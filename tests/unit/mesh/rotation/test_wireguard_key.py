@@ -89,9 +89,14 @@ class Node:
         return record() if self.signs else None
 
     async def query(
-        self, name: str, payload: bytes = b"", *, nodes: Sequence[str] | None = None, direct: bool = False,
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        nodes: Sequence[str] | None = None,
+        direct: bool = False,
         **_: Any,
-    ) -> QueryResult:  # fmt: skip
+    ) -> QueryResult:
         assert direct
         self.steps.append("herald")
         answer = self.herald if self.refusals == 0 else REJECTED
@@ -132,9 +137,15 @@ class Ground:
         self.admits = True
         self.enter: Callable[..., Awaitable[JoinResult]] = self._enter
         self.rotation = WireGuardKeyRotation(
-            self.node.switch, self.node.local, self.node, self.node.view, self.node, self.node.device,
-            self.keys, self,
-        )  # fmt: skip
+            self.node.switch,
+            self.node.local,
+            self.node,
+            self.node.view,
+            self.node,
+            self.node.device,
+            self.keys,
+            self,
+        )
 
     def bootstraps(self) -> list[HostPort]:
         return [A, B]
