@@ -222,7 +222,13 @@ def compose(
         policies.keys,
     )
     disputes = DisputeResolver(
-        ledger, tracker, missing, directory, BootstrapPeers(local, role.client_tls), changes
+        ledger,
+        tracker,
+        missing,
+        directory,
+        BootstrapPeers(local, role.client_tls),
+        changes,
+        Random(),  # noqa: S311
     )
     rejoin = (
         Rejoin(

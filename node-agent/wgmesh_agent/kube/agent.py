@@ -42,6 +42,7 @@ from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_mount
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.runtime.supervisor import Component
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
@@ -87,7 +88,7 @@ class KubeAgent:
         self._secrets = SecretFile()
         self._has_left = asyncio.Event()
         self._health = HealthServer(
-            settings.metrics_port, self._collect_snapshot, lambda: self._view.age_seconds
+            settings.metrics_port, self._collect_snapshot, lambda: self._view.age_seconds, SystemClock()
         )
 
     def entry(self) -> Entry:

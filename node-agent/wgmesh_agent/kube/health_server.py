@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import faulthandler
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from importlib.metadata import version
 
@@ -20,6 +19,7 @@ from wgmesh_agent.kube.metrics import MetricsSnapshot, build, metrics, rejected_
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.runtime.log_output import lost_lines
 
@@ -46,6 +46,7 @@ class HealthServer:
         port: int,
         look: Callable[[], Coroutine[object, object, MetricsSnapshot | None]],
         roster_age: Callable[[], float | None],
+        clock: Clock,
         *,
         retry_seconds: float = RETRY_SECONDS,
         end_seconds: float = END_SECONDS,
@@ -62,11 +63,12 @@ class HealthServer:
         self._wanted_port = port
         self._look = look
         self._roster_age = roster_age
+        self._clock = clock
         self._retry_seconds = retry_seconds
         self._end_seconds = end_seconds
         self._shared_seconds = shared_seconds
         self._down: Callable[[], Mapping[str, str]] = dict
-        self._last_beat = time.monotonic()
+        self._last_beat = self._clock.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: HTTPServer | None = None
         self._reading: asyncio.Task[Answer] | None = None
@@ -96,7 +98,7 @@ class HealthServer:
         if self._fault.is_over():
             log.warning("health and metrics available again", port=self._wanted_port)
         self._server = server
-        self._last_beat = time.monotonic()
+        self._last_beat = self._clock.monotonic()
         return True
 
     def _say(self, why: str) -> None:
@@ -139,7 +141,7 @@ class HealthServer:
         """
         try:
             while True:
-                self._last_beat = time.monotonic()
+                self._last_beat = self._clock.monotonic()
                 # Its thread is none of Python's: it ends also an agent that is stuck in C, with the interpreter's lock.
                 faulthandler.dump_traceback_later(self._end_seconds, exit=True)
                 await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -149,7 +151,7 @@ class HealthServer:
     async def answer(self, path: str) -> Answer:
         """Called on the server's loop, not on the agent's."""
         if path == "/healthz":
-            stuck = self._is_member and time.monotonic() - self._last_beat > STUCK_SECONDS
+            stuck = self._is_member and self._clock.monotonic() - self._last_beat > STUCK_SECONDS
             return Answer(503, b"the event loop is stuck\n") if stuck else Answer(200, b"ok\n")
         if path == "/readyz":
             problem = self._problem()
@@ -170,7 +172,7 @@ class HealthServer:
 
     async def _shared_metrics(self) -> Answer:
         """One reading for all who ask within seconds, and while it lasts."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self._read is not None and now - self._read[0] < self._shared_seconds:
             return self._read[1]
         if self._reading is None or self._reading.done():
@@ -180,7 +182,7 @@ class HealthServer:
     async def _kept_metrics(self) -> Answer:
         # Kept before anybody is answered: who asks between the two would have all read once more.
         answer = await self._metrics()
-        self._read = (time.monotonic(), answer)
+        self._read = (self._clock.monotonic(), answer)
         return answer
 
     async def _metrics(self) -> Answer:

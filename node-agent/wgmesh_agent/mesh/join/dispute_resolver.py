@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Protocol
 
 import structlog
@@ -72,6 +73,7 @@ class DisputeResolver:
         directory: BootstrapDirectory,
         peers: PeersClient,
         changes: Signal,
+        rng: Random,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
@@ -80,6 +82,7 @@ class DisputeResolver:
         self._directory = directory
         self._peers = peers
         self._changes = changes
+        self._rng = rng
         self._pause = pause
 
     async def run(self) -> None:
@@ -103,7 +106,7 @@ class DisputeResolver:
         """Waits so long, or until somebody is in dispute who was not `asked` about: who disputes what no bootstrap node
         confirms must not hold up newcomers. Whether somebody is.
         """
-        left, known = jittered(seconds), {(claim.node, claim.public_key) for claim in asked}
+        left, known = jittered(seconds, self._rng), {(claim.node, claim.public_key) for claim in asked}
         least = crowded_pause_seconds(len(self._ledger))
         while left >= 2 * least:
             await self._pause(least)
