@@ -64,6 +64,7 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) scripts/check-words
 	@$(PYTHON) scripts/generate-stubs --check
 	@$(PYTHON) scripts/generate-crds --check
 

@@ -1,4 +1,4 @@
-"""Which of a peer's endpoint candidates to use, and when to try another."""
+"""Rotation through a peer's endpoint candidates: which to use, and when to try the next."""
 
 from collections.abc import Collection, Sequence
 from ipaddress import IPv6Address

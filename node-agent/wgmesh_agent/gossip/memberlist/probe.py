@@ -1,4 +1,5 @@
-"""The probe cycle of gossip-wire §7.1: one node at a time, directly, then by others and by a stream."""
+"""The failure detector of gossip-wire §7.1 (SWIM): probes one node at a time, directly, then indirectly and by a
+stream."""
 
 from __future__ import annotations
 

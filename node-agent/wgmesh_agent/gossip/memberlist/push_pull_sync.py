@@ -1,4 +1,4 @@
-"""Push-pull: full states swapped, on joining, on a timer, and to reach the failed (gossip-wire §4.2)."""
+"""Push-pull: exchanges full states on joining, on a timer, and with failed nodes (gossip-wire §4.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Round-trip times between members, estimated from the coordinates their acks carry (gossip-wire §8.6)."""
+"""Round-trip times between members, estimated from the coordinates in their ACKs (gossip-wire §8.6)."""
 
 from __future__ import annotations
 

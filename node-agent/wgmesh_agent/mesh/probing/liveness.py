@@ -1,9 +1,9 @@
-"""Probes through the tunnel, one way: a link from A to B works when B hears A.
+"""Liveness probe, one way: a link from A to B is up while B receives A's probes (compare BFD, RFC 5880).
 
-Every member sends each peer a small datagram now and then, and says in it how often it does so and whether it hears the
-peer. So each end knows both directions of its links, at two datagrams a second a node at any size of the mesh, and at
-twenty while it meets many peers at once. To be woken costs more than to send: so what is due soon goes with what is due
-now, and a probe that comes in is answered with the one that is due within half a period.
+Each member sends every peer a small datagram from time to time, which contains its own period and whether it receives
+from that peer. Therefore each end knows both directions of its links, at two datagrams a second per node whatever the
+size of the mesh, and at twenty while it joins many peers at once. A wake-up costs more than a packet: probes due soon
+are sent with those due now, and a received probe is answered with the one that is due within half a period.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which packets pass through the tunnel to each peer: padded probes, and a search for the largest that is answered.
+"""Path MTU discovery through the tunnel: padded probes, and a search for the largest size that is answered.
 
-A path may carry less than this machine's own network, and nobody may say so: what is too big for it is then lost
-without a word. So a peer is sent a packet of full size when its link is new, when something changed and now and then;
-if nothing answers, bisection finds what does pass. Sizes are those of whole IP packets inside the tunnel.
+A path may have a lower MTU than this machine's own network, and no router may report it: larger packets are then lost
+silently. Therefore a peer is sent a probe of full size when its link is new, after changes, and periodically. If it
+is not answered, bisection finds the size that passes. Sizes are those of complete IP packets inside the tunnel.
 """
 
 from __future__ import annotations
