@@ -18,7 +18,7 @@ from wgmesh_operator.decisions.trust import authority, gossip_key, join_bundles,
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "resources.md").read_text()
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 DECISIONS = ROOT / "operator" / "wgmesh_operator" / "decisions"
 AGENT = ROOT / "node-agent" / "wgmesh_agent" / "kube"
 REASON = re.compile(r"[A-Z][A-Za-z]+")
@@ -98,7 +98,7 @@ def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> N
         "Joined",
         "PathsWhole",
     }
-    assert column(OPERATIONS, "reason | look at", 0) == conditions_of_code() - good
+    assert column(TROUBLESHOOTING, "reason | next step", 0) == conditions_of_code() - good
 
 
 def test_events_are_explained() -> None:
