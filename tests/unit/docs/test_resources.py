@@ -104,7 +104,7 @@ def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> N
 def test_events_are_explained() -> None:
     found = events_of_code()
     assert {"BootstrapMoved", "CASwitched", "BundleMade"} <= found
-    told = column(TEXT, "reason | what happened", 0)
+    told = column(TEXT, "reason | event", 0)
     assert told == found | {"Recovered", "Ready", "CertificatesReady", "FullyMeshed"}
 
 
@@ -135,9 +135,9 @@ def test_every_field_has_one_row_that_says_something() -> None:
 
 def test_a_row_says_type_default_bounds_and_meaning() -> None:
     mesh = reference(KINDS[0])
-    assert "| `spec.bootstrap.replicas` | integer | `2` | 1 to 9 | How many nodes admit others." in mesh
+    assert "| `spec.bootstrap.replicas` | integer | `2` | 1 to 9 | Number of bootstrap nodes." in mesh
     assert '| `spec.tolerations` | list of objects | `[{"operator": "Exists"}]` |' in mesh
-    assert "| `spec.cidrs` | a mesh keeps its ranges: make another mesh with the new ones |" in mesh
+    assert "| `spec.cidrs` | a mesh keeps its ranges: create another mesh with the new ones |" in mesh
     assert "| WORST LINK (with `-o wide`) | `status.worstLinks[0]` |" in mesh
 
 

@@ -55,12 +55,12 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
 
 
 def test_a_link_not_heard_is_counted_and_named(api: MemoryApi) -> None:
-    api.report_ready("blue.n0", 1, worst=[{"node": "n2", "problem": "not heard for 12s"}])
+    api.report_ready("blue.n0", 1, worst=[{"node": "n2", "problem": "no probe for 12s"}])
     settle(api)
     assert status(api)["links"] == "5/6"
-    assert status(api)["worstLinks"] == ["n0 -> n2: not heard for 12s"]
+    assert status(api)["worstLinks"] == ["n0 -> n2: no probe for 12s"]
     assert told(api)["FullyMeshed"] == ("False", "LinksDown")
-    assert condition(api, "FullyMeshed")["message"] == "1 links are not heard: n0 -> n2: not heard for 12s"
+    assert condition(api, "FullyMeshed")["message"] == "1 links are not heard: n0 -> n2: no probe for 12s"
     assert told(api)["Ready"] == ("True", "NodesJoined")
     api.report_ready("blue.n0", 2)
     settle(api)
