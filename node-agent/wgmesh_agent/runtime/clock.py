@@ -1,4 +1,4 @@
-"""The clocks that parts are given, so that a test can give them others."""
+"""Clocks as parameters, so that tests can replace them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a part asks for the time."""
+    """Interface of a clock."""
 
     def monotonic(self) -> float:
-        """Seconds that only pass; they stand still while the machine is suspended."""
+        """Monotonic seconds; they stop while the machine is suspended."""
 
     def unix(self) -> float:
         """Seconds since 1970, by a clock that may be set."""
@@ -21,7 +21,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """This machine's."""
+    """The clock of this machine."""
 
     def monotonic(self) -> float:
         """As `time.monotonic`."""
