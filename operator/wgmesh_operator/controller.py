@@ -223,7 +223,7 @@ class Controller:
         mesh.failures += 1
         self._progress.failures += 1
         if why:
-            log.warning("mesh %s: tried again in %g s: %s", name or "(none)", delay, why)
+            log.warning("mesh %s: retrying in %g s: %s", name or "(none)", delay, why)
         self.enqueue([name], delay)
 
     async def _write_status(self, name: str, mesh: _MeshQueueEntry, plan: Plan) -> Outcome:
@@ -273,7 +273,7 @@ class Controller:
         missed = self.cache.replace_from_list(watched, items, version)
         self._progress.heartbeat()
         if missed:
-            log.debug("%d %s were new by listing", missed, watched)
+            log.debug("list found %d %s that the watch missed", missed, watched)
 
     async def _log_failure_of(self, work: Coroutine[None, None, None], what: str) -> bool:
         try:

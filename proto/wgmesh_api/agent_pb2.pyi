@@ -80,7 +80,7 @@ class MemberInfoTag(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class MemberInfo(_message.Message):
-    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "heard", "hearsUs", "pathMTU", "heardMsecAgo", "routes", "relay", "presharedKey")
+    __slots__ = ("nodeName", "addr", "status", "rttMsec", "tags", "isLocalNode", "endpoint", "lastHandshakeTS", "rxBytes", "txBytes", "meshIPs", "pubkey", "rttUsec", "bootstrap", "probed", "receiving", "peerReceiving", "pathMTU", "lastProbeMsecAgo", "routes", "relay", "presharedKey")
     NODENAME_FIELD_NUMBER: _ClassVar[int]
     ADDR_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -96,10 +96,10 @@ class MemberInfo(_message.Message):
     RTTUSEC_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAP_FIELD_NUMBER: _ClassVar[int]
     PROBED_FIELD_NUMBER: _ClassVar[int]
-    HEARD_FIELD_NUMBER: _ClassVar[int]
-    HEARSUS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVING_FIELD_NUMBER: _ClassVar[int]
+    PEERRECEIVING_FIELD_NUMBER: _ClassVar[int]
     PATHMTU_FIELD_NUMBER: _ClassVar[int]
-    HEARDMSECAGO_FIELD_NUMBER: _ClassVar[int]
+    LASTPROBEMSECAGO_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     RELAY_FIELD_NUMBER: _ClassVar[int]
     PRESHAREDKEY_FIELD_NUMBER: _ClassVar[int]
@@ -118,14 +118,14 @@ class MemberInfo(_message.Message):
     rttUsec: int
     bootstrap: bool
     probed: bool
-    heard: bool
-    hearsUs: bool
+    receiving: bool
+    peerReceiving: bool
     pathMTU: int
-    heardMsecAgo: int
+    lastProbeMsecAgo: int
     routes: _containers.RepeatedScalarFieldContainer[str]
     relay: str
     presharedKey: bool
-    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., heard: _Optional[bool] = ..., hearsUs: _Optional[bool] = ..., pathMTU: _Optional[int] = ..., heardMsecAgo: _Optional[int] = ..., routes: _Optional[_Iterable[str]] = ..., relay: _Optional[str] = ..., presharedKey: _Optional[bool] = ...) -> None: ...
+    def __init__(self, nodeName: _Optional[str] = ..., addr: _Optional[str] = ..., status: _Optional[str] = ..., rttMsec: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[MemberInfoTag, _Mapping]]] = ..., isLocalNode: _Optional[bool] = ..., endpoint: _Optional[str] = ..., lastHandshakeTS: _Optional[int] = ..., rxBytes: _Optional[int] = ..., txBytes: _Optional[int] = ..., meshIPs: _Optional[_Iterable[str]] = ..., pubkey: _Optional[str] = ..., rttUsec: _Optional[int] = ..., bootstrap: _Optional[bool] = ..., probed: _Optional[bool] = ..., receiving: _Optional[bool] = ..., peerReceiving: _Optional[bool] = ..., pathMTU: _Optional[int] = ..., lastProbeMsecAgo: _Optional[int] = ..., routes: _Optional[_Iterable[str]] = ..., relay: _Optional[str] = ..., presharedKey: _Optional[bool] = ...) -> None: ...
 
 class WaitInfo(_message.Message):
     __slots__ = ("timeoutSecs",)

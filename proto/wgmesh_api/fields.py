@@ -14,6 +14,7 @@ from wgmesh_api.values import (
     parse_address,
     parse_moment,
     parse_network,
+    parse_unix_time,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "read_required",
     "read_text",
     "read_time",
+    "read_unix_time",
     "write_time",
 ]
 MAX_DURATION_SECONDS = 100 * 366 * 86400.0
@@ -82,6 +84,14 @@ def read_time(text: object) -> datetime | None:
     """Returns an RFC 3339 time, aware and in UTC; None if it is not a time between 1970 and 9000."""
     try:
         return parse_moment(text)
+    except UnusableValue:
+        return None
+
+
+def read_unix_time(seconds: object) -> datetime | None:
+    """A time in seconds since 1970, aware and in UTC; None if it is 0, or not a time before 9000."""
+    try:
+        return parse_unix_time(seconds) if seconds != 0 else None
     except UnusableValue:
         return None
 

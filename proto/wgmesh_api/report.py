@@ -11,6 +11,22 @@ from wgmesh_api.fields import read_int, read_list, read_mapping, read_text, read
 
 MESSAGE_LIMIT = 512
 """Maximum in characters, as the CRD allows."""
+PREVIOUS_NAMES = {
+    "lastHandledRotation": "rotatedFor",
+    "reachablePeers": "heard",
+    "relayedPeers": "relayed",
+    "presharedKeyPeers": "preshared",
+    "expectedPeers": "expected",
+    "failedPeers": "failed",
+    "unreachablePeers": "worst",
+    "rejectedRoutes": "refusedRoutes",
+    "reducedMTUPaths": "narrowPaths",
+    "lowestMTUPaths": "narrowest",
+    "trustedCAs": "trusted",
+}
+"""Names of status fields in the previous release, whose agents still run while a new operator upgrades them."""
+PREVIOUS_EXTERNAL_NAMES = {"reachable": "heard"}
+"""The same, for entries of `externals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +110,7 @@ class NodeReport:
             "phase": self.phase,
             "publicKey": self.public_key,
             "nextPublicKey": self.next_public_key,
-            "rotatedFor": self.rotated_for,
+            "lastHandledRotation": self.rotated_for,
             "endpoint": self.endpoint,
             "backend": self.backend,
             "interface": self.interface,
@@ -108,16 +124,16 @@ class NodeReport:
             status["mtu"] = self.mtu
         status |= {
             "peers": f"{self.heard}/{self.expected}",
-            "heard": self.heard,
-            "relayed": self.relayed,
-            "preshared": self.preshared,
-            "expected": self.expected,
-            "failed": self.failed,
-            "worst": [{"node": node, "problem": problem} for node, problem in self.worst],
-            "refusedRoutes": list(self.refused_routes),
-            "narrowPaths": self.narrow_count,
-            "narrowest": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
-            "trusted": list(self.trusted),
+            "reachablePeers": self.heard,
+            "relayedPeers": self.relayed,
+            "presharedKeyPeers": self.preshared,
+            "expectedPeers": self.expected,
+            "failedPeers": self.failed,
+            "unreachablePeers": [{"node": node, "problem": problem} for node, problem in self.worst],
+            "rejectedRoutes": list(self.refused_routes),
+            "reducedMTUPaths": self.narrow_count,
+            "lowestMTUPaths": [{"node": node, "mtu": mtu} for node, mtu in self.narrow],
+            "trustedCAs": list(self.trusted),
             "gossipKeys": list(self.gossip_keys),
             "secretIds": list(self.secret_ids),
             "externals": [
@@ -126,7 +142,7 @@ class NodeReport:
                     "uid": peer.uid,
                     "publicKey": peer.public_key,
                     "endpoint": peer.endpoint,
-                    "heard": peer.heard,
+                    "reachable": peer.heard,
                     "secretIds": list(peer.secret_ids),
                 }
                 for peer in self.externals
@@ -149,7 +165,8 @@ class NodeReport:
                     "type": "Ready",
                     "status": "True" if self.ready else "False",
                     "reason": self.ready_reason or ("Joined" if self.ready else "Joining"),
-                    "message": self.ready_message,
+                    "message": self.ready_message
+                    or ("it is a member" if self.ready else "it is not a member yet"),
                     "lastTransitionTime": write_time(self.ready_since),
                 }
             ]
@@ -157,38 +174,40 @@ class NodeReport:
 
 
 def read_report(status: Mapping[str, Any]) -> NodeReport:
+    """The report in a status, whether this release or the previous one wrote it."""
+    status = _with_current_names(status, PREVIOUS_NAMES)
     ready = _ready_condition(status)
     return NodeReport(
         phase=read_text(status, "phase"),
         public_key=read_text(status, "publicKey"),
         next_public_key=read_text(status, "nextPublicKey"),
         public_key_since=read_time(status.get("publicKeySince")),
-        rotated_for=read_text(status, "rotatedFor"),
+        rotated_for=read_text(status, "lastHandledRotation"),
         endpoint=read_text(status, "endpoint"),
         backend=read_text(status, "backend"),
         interface=read_text(status, "interface"),
         mtu=read_int(status, "mtu"),
-        heard=read_int(status, "heard") or 0,
-        relayed=read_int(status, "relayed") or 0,
-        preshared=read_int(status, "preshared") or 0,
-        expected=read_int(status, "expected") or 0,
-        failed=read_int(status, "failed") or 0,
+        heard=read_int(status, "reachablePeers") or 0,
+        relayed=read_int(status, "relayedPeers") or 0,
+        preshared=read_int(status, "presharedKeyPeers") or 0,
+        expected=read_int(status, "expectedPeers") or 0,
+        failed=read_int(status, "failedPeers") or 0,
         worst=tuple(
             (read_text(item, "node"), read_text(item, "problem"))
-            for item in read_list(status, "worst")
+            for item in read_list(status, "unreachablePeers")
             if isinstance(item, Mapping)
         ),
-        refused_routes=tuple(item for item in read_list(status, "refusedRoutes") if isinstance(item, str)),
-        narrow_count=read_int(status, "narrowPaths") or 0,
+        refused_routes=tuple(item for item in read_list(status, "rejectedRoutes") if isinstance(item, str)),
+        narrow_count=read_int(status, "reducedMTUPaths") or 0,
         narrow=tuple(
             (read_text(item, "node"), read_int(item, "mtu") or 0)
-            for item in read_list(status, "narrowest")
+            for item in read_list(status, "lowestMTUPaths")
             if isinstance(item, Mapping)
         ),
         certificate_not_after=read_time(status.get("certificateNotAfter")),
         certificate_serial=read_text(status, "certificateSerial"),
         certificate_issuer=read_text(status, "certificateIssuer"),
-        trusted=tuple(item for item in read_list(status, "trusted") if isinstance(item, str)),
+        trusted=tuple(item for item in read_list(status, "trustedCAs") if isinstance(item, str)),
         gossip_keys=tuple(item for item in read_list(status, "gossipKeys") if isinstance(item, str)),
         secret_ids=tuple(item for item in read_list(status, "secretIds") if isinstance(item, str)),
         agent_version=read_text(status, "agentVersion"),
@@ -199,7 +218,7 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
                 read_text(item, "uid"),
                 read_text(item, "publicKey"),
                 read_text(item, "endpoint"),
-                item.get("heard") is True,
+                _with_current_names(item, PREVIOUS_EXTERNAL_NAMES).get("reachable") is True,
                 tuple(id_ for id_ in read_list(item, "secretIds") if isinstance(id_, str)),
             )
             for item in read_list(status, "externals")
@@ -212,6 +231,12 @@ def read_report(status: Mapping[str, Any]) -> NodeReport:
         ready_message=read_text(ready, "message"),
         ready_since=read_time(ready.get("lastTransitionTime")),
     )
+
+
+def _with_current_names(written: Mapping[str, Any], previous: Mapping[str, str]) -> Mapping[str, Any]:
+    """`written` with each field that is absent taken from the name that it had in the previous release."""
+    former = {new: written.get(old) for new, old in previous.items() if written.get(new) is None}
+    return {**written, **{new: value for new, value in former.items() if value is not None}}
 
 
 def _bootstrap(status: Mapping[str, Any]) -> BootstrapReport | None:

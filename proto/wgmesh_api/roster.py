@@ -24,6 +24,7 @@ from wgmesh_api.fields import (
     read_required,
     read_text,
     read_time,
+    read_unix_time,
 )
 from wgmesh_api.report import NodeReport, read_report
 from wgmesh_api.values import UnusableValue, parse_host_port
@@ -132,12 +133,17 @@ def read_mesh(body: Mapping[str, Any]) -> RosterMesh:
     """Raises UnreadableObject."""
     metadata, spec, status = _metadata(body), read_mapping(body, "spec"), read_mapping(body, "status")
     wireguard, gossip = read_mapping(spec, "wireguard"), read_mapping(spec, "gossip")
-    created = read_time(metadata.get("creationTimestamp"))
+    created = (
+        read_time(status.get("creationTime"))
+        # operators of the previous release write it
+        or read_unix_time(status.get("createdAt"))
+        or read_time(metadata.get("creationTimestamp"))
+    )
     return RosterMesh(
         name=read_required(metadata, "name"),
         uid=read_required(metadata, "uid"),
         deleting=metadata.get("deletionTimestamp") is not None,
-        created_at=read_int(status, "createdAt") or (int(created.timestamp()) if created else 0),
+        created_at=int(created.timestamp()) if created else 0,
         cidrs=tuple(
             network for text in read_list(spec, "cidrs") if (network := read_network(text)) is not None
         ),

@@ -146,6 +146,15 @@ def parse_moment(text: object) -> datetime:
     return check_moment(moment)
 
 
+def parse_unix_time(seconds: object) -> datetime:
+    """Parses a time in whole seconds since 1970, before 9000; aware, in UTC. Raises UnusableValue."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int):
+        raise UnusableValue(f"{_quoted(seconds)} is not a time in seconds since 1970")
+    if not 0 <= seconds < _LAST_MOMENT.timestamp():
+        raise UnusableValue("a time before 1970 or after 9000 is not a time of a mesh")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def check_moment(moment: datetime) -> datetime:
     """Returns `moment` (aware) if it lies between 1970 and 9000. Raises UnusableValue."""
     if not _FIRST_MOMENT <= moment < _LAST_MOMENT:

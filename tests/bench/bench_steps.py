@@ -12,8 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import structlog
 from tests.bench import crowded_node
@@ -23,7 +22,8 @@ from tests.bench.measurement import CannotRun, Measurement
 from tests.unit.kube.harness import make_authority, tls_files
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_end import SessionEnd
+from wgmesh_agent.agent.session_start import SessionStart
 from wgmesh_agent.kube.api_client import KubernetesApi, nodes_path
 from wgmesh_agent.kube.certificate import CertificateStore
 from wgmesh_agent.kube.list_watch import Freshness, Object
@@ -71,6 +71,10 @@ def measure(quick: bool) -> list[Measurement]:
     return rows
 
 
+def _next_start(node: MeshNode) -> SessionStart:
+    raise CannotRun("the roster moves this node")
+
+
 class _Feed(KubernetesApi):
     """An API server whose every word comes from a thread, as from a watch."""
 
@@ -108,7 +112,7 @@ class _Feed(KubernetesApi):
             while not self._ended.wait(1 / a_second):
                 body = self._nodes[self.written % len(self._nodes)]
                 self.written += 1
-                status = {**body["status"], "heard": self.written}
+                status = {**body["status"], "reachablePeers": self.written}
                 self._tell("MODIFIED", {**body, "status": status})
 
         thread = threading.Thread(target=work, daemon=True)
@@ -165,13 +169,13 @@ class _Bench:
         feed.apply = applied  # type: ignore[method-assign]
         credentials = Credentials(tls_files(make_authority()))
         following = RosterSync(
-            feed, view, identity, RosterPolicy(view, identity), lambda own: True, lambda session: None
+            feed, view, identity, RosterPolicy(view, identity), lambda own: True, _next_start
         )
         statuses = StatusWriter(feed, view, identity, credentials, following.member_uid, str)
-        session = cast(Session, SimpleNamespace(node=node, leave_requested=asyncio.Event(), joins=None))
+        end = SessionEnd()
         tasks = [
-            asyncio.create_task(following.run(session), name="following"),
-            asyncio.create_task(statuses.run(session), name="status"),
+            asyncio.create_task(following.run(node, end), name="following"),
+            asyncio.create_task(statuses.run(node), name="status"),
         ]
         try:
             async with self._part("the roster listed and compared"):
@@ -183,7 +187,7 @@ class _Bench:
                 await asyncio.sleep(self._seconds)
             feed.end()
             await asyncio.to_thread(writing.join)
-            if session.leave_requested.is_set() or len(node.ledger) != len(self._members):
+            if end.leave_requested.is_set() or len(node.ledger) != len(self._members):
                 raise CannotRun("the roster was not understood")
         finally:
             for task in tasks:
@@ -231,7 +235,7 @@ def _body(claim: Claim) -> dict[str, Any]:
         "spec": {"mesh": MESH, "node": claim.node, "addresses": [str(a) for a in claim.addresses],
                  "bootstrap": claim.bootstrap},
         "status": {"phase": "Joined", "publicKey": str(claim.public_key), "endpoint": str(claim.endpoints[0]),
-                   "heard": 0, "expected": 4999, "peers": "0/4999"},
+                   "reachablePeers": 0, "expectedPeers": 4999, "peers": "0/4999"},
     }  # fmt: skip
 
 

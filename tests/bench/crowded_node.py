@@ -10,15 +10,17 @@ import socket
 import socketserver
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
-from typing import Any, cast
 
 from tests.unit.policies import standalone
 
-from wgmesh_agent.agent.composition import NodeStart, compose
+from wgmesh_agent.agent.composition import compose
 from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session_end import SessionEnd
+from wgmesh_agent.agent.session_start import NodeStart, SessionConfig
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.gossip.wire.messages import NodeState, NodeStateKind, PushPull
 from wgmesh_agent.gossip.wire.serf_messages import SerfPushPull, encode_serf, encode_tags
@@ -31,9 +33,10 @@ from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.tags import own_tags
 from wgmesh_agent.state.store import StateStore
+from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
-from wgmesh_agent.wireguard.model import Device, Endpoint
+from wgmesh_agent.wireguard.model import Device, Endpoint, IPAddress
 from wgmesh_agent.wireguard.uapi import decode_get
 
 KEY = bytes(range(32))
@@ -147,12 +150,10 @@ def _dump(device: Device) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(SelectedBackend):
     """Stands where the choice between the real back ends stands."""
 
-    reason: str = "a bench"
-
-    def backend(self, name: str, **callbacks: Any) -> TextBackend:
+    def backend(self, name: str, **callbacks: object) -> TextBackend:
         return TextBackend(name)
 
 
@@ -164,8 +165,12 @@ def node(folder: Path, port: int) -> MeshNode:
     own_key = PrivateKey.generate(random.Random(9).randbytes)
     endpoint = Endpoint(ip_address("198.19.255.254"), 54540)
 
-    async def locate() -> Endpoint:
+    async def lookup(towards: Sequence[IPAddress]) -> Endpoint:
         return endpoint
 
-    start = NodeStart(NodeConfig("wgblue", 54540, 1420), record, own_key, endpoint, locate)
-    return compose(start, StateStore(folder, MESH), cast(SelectedBackend, _Choice()), standalone())
+    start = NodeStart(
+        NodeConfig("wgblue", 54540, 1420), record, own_key, endpoint, lookup, SessionConfig(None, None, None)
+    )
+    return compose(
+        start, StateStore(folder, MESH), _Choice(BackendKind.KERNEL, "a bench"), standalone(), SessionEnd()
+    )

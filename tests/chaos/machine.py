@@ -21,7 +21,9 @@ from tests.chaos.virtual_loop import EPOCH_UNIX, OFFSET, VirtualLoop
 
 from wgmesh_agent.agent.launch import LaunchPlan, _start
 from wgmesh_agent.agent.run import FORESEEABLE, _private_key
-from wgmesh_agent.agent.session import Session, SessionOutcome, SessionStart
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_end import SessionOutcome
+from wgmesh_agent.agent.session_start import SessionStart
 from wgmesh_agent.mesh.join.server import MeshService
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
@@ -231,7 +233,7 @@ class Life:
                     session = machine.ground.session_of(self, key, start, folder)
                     self.session = session
                     end = await session.run(asyncio.Event(), asyncio.Event(), start.peers, fresh=start.fresh)
-                    start = session.next_start if end is SessionOutcome.RESTARTED else None
+                    start = session.end.next_start if end is SessionOutcome.RESTARTED else None
             finally:
                 folder.close()
         except Exception as error:

@@ -18,7 +18,8 @@ from tests.chaos.virtual_mesh import World
 from tests.unit.kube.harness import MemoryApi, mesh_body, node_body
 
 from wgmesh_agent.agent.policies import Policies
-from wgmesh_agent.agent.session import Session, SessionStart
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_start import SessionStart
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.certificate import CertificateStore
 from wgmesh_agent.kube.roster_cache import RosterCache
@@ -87,7 +88,7 @@ class Run(World):
         again = SessionStart(
             plan.role(first.node.local.private_key), plan.policies, first.node.record, (), fresh=True
         )
-        first.restart_with(again)
+        first.end.restart_with(again)
         await asyncio.sleep(1.0)
         self.start("late", self.joining("late", ["n2"]))
         await asyncio.sleep(SECONDS)

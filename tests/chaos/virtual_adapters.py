@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import os
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
 import grpc
 import jwt.api_jwt
 import structlog
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.chaos.machine import Machine, VirtualSocket, current
 from tests.chaos.streams import VirtualStreams
@@ -39,7 +38,6 @@ from wgmesh_agent.linux import ip_forwarding
 from wgmesh_agent.linux.route_lookup import UnderlayRoute
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.dataplane import handshake_trigger, interface_watch
-from wgmesh_agent.mesh.discovery import service as paths
 from wgmesh_agent.mesh.join import bootstrap, client, joiner, start_conditions
 from wgmesh_agent.mesh.join.server import MeshService
 from wgmesh_agent.mesh.membership import admission_record
@@ -263,6 +261,19 @@ class _Clamping:
         return True
 
 
+class _NoRules:
+    """In place of `forwarding_rules`, on machines without nftables."""
+
+    def is_restricted(self, *_: object) -> bool:
+        return False
+
+    def restrict_forwarding(self, *_: object, **__: object) -> None:
+        """Nothing is restricted."""
+
+    def lift_restriction(self, *_: object) -> None:
+        """Nothing was."""
+
+
 def _knock(addresses: Iterable[IPAddress]) -> None:
     life = current()
     if not life.is_dead:
@@ -300,12 +311,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield subnet_routes, "connected_networks", _no_networks
     yield composition, "InterfaceAddresses", _Interfaces
     yield prober, "lookup_route", _route
-    no_rules = {
-        "is_restricted": lambda _: False,
-        "restrict_forwarding": lambda *_, **__: None,
-        "lift_restriction": lambda _: None,
-    }
-    yield ip_forwarding, "forwarding_rules", SimpleNamespace(**no_rules)
+    yield ip_forwarding, "forwarding_rules", _NoRules()
     yield bootstrap, "serve", _serve_mesh
     yield server, "serve", _serve_agent
     yield client, "_channel", _Channel
@@ -317,13 +323,10 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield launch, "endpoint_of", _own_endpoint
     yield handshake_trigger, "trigger_handshakes", _knock
     yield gossip_joiner, "trigger_handshakes", _knock
-    for module in (paths, prober):
-        made = {"Random": lambda: random.Random(rng.getrandbits(64))}
-        yield module, "random", SimpleNamespace(**{**vars(random), **made})
+    yield composition, "Random", lambda: random.Random(rng.getrandbits(64))
     # Signatures differ in length by chance, and with it what fits into a packet.
-    same_again = functools.partial(ec.ECDSA, deterministic_signing=True)
-    yield admission_record, "ec", SimpleNamespace(**{**vars(ec), "ECDSA": same_again})
-    yield store, "os", SimpleNamespace(**{**vars(os), "urandom": rng.randbytes})
+    yield admission_record, "_ECDSA", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+    yield store, "urandom", rng.randbytes
 
 
 @contextlib.contextmanager

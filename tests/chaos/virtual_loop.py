@@ -10,7 +10,6 @@ import selectors
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
-from types import SimpleNamespace
 from typing import Any, Self
 
 EPOCH_UNIX = 1_800_000_000.0
@@ -71,19 +70,35 @@ class _Skipping(selectors.SelectSelector):
         return []
 
 
-def virtual_clocks(loop: VirtualLoop) -> tuple[SimpleNamespace, type[datetime]]:
-    """What stands in for the module `time` and the class `datetime` in the agent's modules."""
+class VirtualTime:
+    """In place of the module `time`."""
 
-    def unix() -> float:
-        return EPOCH_UNIX + loop.now + OFFSET.get(lambda: 0.0)()
+    CLOCK_BOOTTIME = 7
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.monotonic = loop.time
+
+    def time(self) -> float:
+        """Of the machine whose code runs."""
+        return EPOCH_UNIX + self._loop.now + OFFSET.get(lambda: 0.0)()
+
+    def time_ns(self) -> int:
+        """The same in nanoseconds."""
+        return int(self.time() * 1e9)
+
+    def clock_gettime(self, clock: int) -> float:
+        """Of all clocks the same: no machine is suspended."""
+        return self._loop.time()
+
+
+def virtual_clocks(loop: VirtualLoop) -> tuple[VirtualTime, type[datetime]]:
+    """What stands in for the module `time` and the class `datetime` in the agent's modules."""
+    stand_in = VirtualTime(loop)
 
     class VirtualDatetime(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Self:
-            return cls.fromtimestamp(unix(), tz or UTC)
+            return cls.fromtimestamp(stand_in.time(), tz or UTC)
 
-    stand_in = SimpleNamespace(
-        monotonic=loop.time, time=unix, time_ns=lambda: int(unix() * 1e9),
-        CLOCK_BOOTTIME=7, clock_gettime=lambda _: loop.time(),
-    )  # fmt: skip
     return stand_in, VirtualDatetime

@@ -26,7 +26,9 @@ from tests.chaos.virtual_observer import Onlooker
 from wgmesh_agent.agent.launch import LaunchPlan
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import FORESEEABLE
-from wgmesh_agent.agent.session import Session, SessionConfig, SessionStart
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_start import NodeStart, SessionConfig, SessionStart
+from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.joiner import JoinTarget
 from wgmesh_agent.mesh.membership.local_node import NodeConfig
@@ -43,7 +45,7 @@ from wgmesh_api.identity import Role
 
 RANGE = ip_network("10.232.0.0/24")
 SERVICE_PORT = 5000
-BIND = f"0.0.0.0:{SERVICE_PORT}"
+BIND = HostPort("0.0.0.0", SERVICE_PORT)
 LOOK_SECONDS = 0.5
 FORM_SECONDS = 60.0
 SETTLE_SECONDS = 5.0
@@ -62,13 +64,11 @@ class Outcome:
     trace: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """In place of `backend_selection.SelectedBackend`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice(SelectedBackend):
+    """A device of the virtual machine in which it is made."""
 
     life: Life
-    kind: BackendKind = BackendKind.KERNEL
-    reason: str = "virtual"
 
     def backend(self, name: str, **_: object) -> Backend:
         return TunnelBackend(name, self.life.machine.tunnel, lambda: self.life.is_dead)
@@ -113,15 +113,12 @@ class World:
 
         return Session(
             life.plan.node,
-            start.role,
+            NodeStart(
+                NodeConfig(f"wg{MESH}", PORT, 1420), record, key, machine.endpoint, endpoint, start.role
+            ),
             start.policies,
             folder,
-            NodeConfig(f"wg{MESH}", PORT, 1420),
-            record,
-            key,
-            machine.endpoint,
-            _Choice(life),  # type: ignore[arg-type]
-            endpoint,
+            _Choice(BackendKind.KERNEL, "virtual", life=life),
             lambda session: (),
         )
 

@@ -27,7 +27,7 @@ HONEST = ("n1", "n2", "n3", "n4", "n5")
 HOSTILE, NEWCOMER, OUTSIDER = "n6", "n7", "n8"
 PINGS_A_SECOND = 5
 JOIN_SECONDS = 60.0
-ASKING = "asking to be admitted"
+ASKING = "requesting admission"
 CALM_SECONDS = 20.0
 """What a hostile member makes others believe of a living one for seconds is over after so long."""
 

@@ -201,8 +201,8 @@ def report_ready(api: Client, name: str, heard: int, **more: Any) -> None:
     }
     status = {
         "phase": "Joined",
-        "heard": heard,
-        "expected": 2,
+        "reachablePeers": heard,
+        "expectedPeers": 2,
         "certificateNotAfter": "2099-01-01T00:00:00Z",
         "conditions": [ready],
     }

@@ -157,11 +157,11 @@ def test_the_status_says_when_it_is_whole_and_which_link_is_not(
     assert condition(api, "blue", "Ready")["status"] == "True"
     assert condition(api, "blue", "Degraded")["status"] == "False"
     worst = [{"node": "worker-b", "problem": "no probe for 12s"}]
-    report_ready(api, "blue.worker-a", 1, worst=worst)
+    report_ready(api, "blue.worker-a", 1, unreachablePeers=worst)
     wait_for(lambda: condition(api, "blue", "FullyMeshed")["status"] == "False", "a link is missed")
     status = api.get(f"{MESHES}/blue")["status"]
     assert status["links"] == "5/6"
-    assert status["worstLinks"] == ["worker-a -> worker-b: no probe for 12s"]
+    assert status["downLinks"] == ["worker-a -> worker-b: no probe for 12s"]
     assert condition(api, "blue", "FullyMeshed")["message"].endswith("worker-a -> worker-b: no probe for 12s")
     wait_for(lambda: {"FullyMeshed", "LinksDown"} <= reasons(api, "blue"), "events")
 
@@ -342,7 +342,7 @@ def test_an_external_machine_gets_a_bundle_and_a_status(api: Client, mesh: str) 
             "uid": uid,
             "publicKey": "k" * 43 + "=",
             "endpoint": "198.51.100.7:54540",
-            "heard": True,
+            "reachable": True,
         }
     ]
     report_ready(api, "blue.worker-a", 2, externals=known)
@@ -370,18 +370,18 @@ def test_a_ca_rolls_over_through_two_trusted_ones(api: Client, mesh: str, worker
 
     (old,) = wait_for(trusted, "a CA")
     for worker in workers:
-        report_ready(api, f"blue.{worker}", 2, trusted=[old], certificateIssuer=old)
+        report_ready(api, f"blue.{worker}", 2, trustedCAs=[old], certificateIssuer=old)
     api.merge(f"{MESHES}/blue", {"metadata": {"annotations": {"wgmesh.dev/rotate-ca": "1"}}})
     both = wait_for(lambda: len(trusted()) == 2 and trusted(), "two CAs trusted")
     assert both[0] == old
     new = both[1]
     for worker in workers:
-        report_ready(api, f"blue.{worker}", 2, trusted=both, certificateIssuer=old)
+        report_ready(api, f"blue.{worker}", 2, trustedCAs=both, certificateIssuer=old)
     wait_for(lambda: trusted() == [new, old], "the new one signs")
     for worker in workers:
-        report_ready(api, f"blue.{worker}", 2, trusted=[new, old], certificateIssuer=new)
+        report_ready(api, f"blue.{worker}", 2, trustedCAs=[new, old], certificateIssuer=new)
     wait_for(lambda: trusted() == [new], "the old one is dropped")
-    steps = {"CARollOverStarted", "CASwitched", "CARolledOver"}
+    steps = {"CARotationStarted", "CASwitched", "CARotated"}
     wait_for(lambda: steps <= reasons(api, "blue"), "each step is an Event")
 
 
@@ -407,7 +407,7 @@ def test_a_gossip_key_changes_when_all_nodes_have_it(api: Client, mesh: str, wor
     wait_for(lambda: ring() == [new], "the old one is gone")
     steps = {"GossipKeyRotationStarted", "GossipKeySwitched", "GossipKeyRotated"}
     wait_for(lambda: steps <= reasons(api, "blue"), "each step is an Event")
-    assert api.get(f"{MESHES}/blue")["status"]["gossipKeyMade"]
+    assert api.get(f"{MESHES}/blue")["status"]["gossipKeyCreatedAt"]
 
 
 def test_the_probe_answers_and_it_ends_when_told(operator: Operator) -> None:
@@ -506,7 +506,7 @@ def test_a_plain_nodes_report_on_an_external_member_counts_for_nothing(
     uid = found["laptop"]["metadata"]["uid"]
     plain = next(name for name in workers if not found[name]["spec"]["bootstrap"])
     duty = next(name for name in workers if found[name]["spec"]["bootstrap"])
-    said = {"node": "laptop", "uid": uid, "endpoint": "192.0.2.66:1", "heard": True}
+    said = {"node": "laptop", "uid": uid, "endpoint": "192.0.2.66:1", "reachable": True}
     report_ready(api, f"{mesh}.{plain}", 2, externals=[said | {"publicKey": "E" * 43 + "="}])
     report_ready(api, f"{mesh}.{duty}", 2, externals=[said | {"publicKey": "T" * 43 + "="}])
     wait_for(lambda: members(api, mesh)["laptop"]["status"].get("publicKey"), "the key is reported")

@@ -108,7 +108,7 @@ def test_tunnels_have_pre_shared_keys_in_the_mesh_that_asks_for_them_and_in_no_o
     for node in ground.nodes:
         assert set(ground.blue.preshared(node.name).values()) == {"(none)"}
     wait_for(
-        lambda: {member["status"]["preshared"] for member in ground.green.members().values()} == {2},
+        lambda: {member["status"]["presharedKeyPeers"] for member in ground.green.members().values()} == {2},
         TOGETHER_SECONDS,
         "every node says that both its tunnels have one",
         ground.green.members,

@@ -227,7 +227,7 @@ def test_a_site_that_a_node_is_connected_to_is_refused_there_and_told(ground: Gr
         wait_for(lambda: SITE in routed(third), ROUTED_SECONDS, f"{third.name} routes the site")
 
         def refused() -> list[str]:
-            return list((ground.mesh.members()[other.name].get("status") or {}).get("refusedRoutes") or [])
+            return list((ground.mesh.members()[other.name].get("status") or {}).get("rejectedRoutes") or [])
 
         wait_for(
             lambda: any(SITE in one for one in refused()), ROUTED_SECONDS, f"{other.name} refuses it", refused

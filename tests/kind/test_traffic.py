@@ -234,14 +234,14 @@ def test_a_cut_link_is_told_by_name_and_heals_by_itself(ground: Ground, measured
     made.wait(seconds=AGENT_SECONDS)
     measured("a cut link let go until FullyMeshed", time.monotonic() - began)
     assert made.status()["links"] == "6/6"
-    assert made.status().get("worstLinks", []) == []
+    assert made.status().get("downLinks", []) == []
 
 
 def assert_named(made: Mesh, *links: str) -> None:
     """Status and condition name these links, and no other."""
     status, judged = made.status(), made.condition("FullyMeshed")
     assert (judged["status"], judged["reason"]) == ("False", "LinksDown")
-    assert {line.partition(": ")[0] for line in status["worstLinks"]} == set(links)
+    assert {line.partition(": ")[0] for line in status["downLinks"]} == set(links)
     assert all(link in judged["message"] for link in links)
 
 

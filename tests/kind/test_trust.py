@@ -108,7 +108,7 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
         with none_lost(tmp_path, measured, "the CA is rolled over, with a machine outside", pairs):
             new = rolled_over(ground, old, measured)
         assert mesh.counts() == ("4/4", "12/12")
-    assert {"CARollOverStarted", "CASwitched", "CARolledOver"} <= mesh.events()
+    assert {"CARotationStarted", "CASwitched", "CARotated"} <= mesh.events()
     for node in ground.nodes:
         held = papers(node, mesh.name)
         assert is_signed_by(held.leaf(), new)
@@ -141,7 +141,7 @@ def rolled_over(ground: Ground, old: x509.Certificate, measured: Measured) -> x5
     names = {node.name for node in ground.nodes}
     wait_for(
         lambda: all(
-            (member["status"]["certificateIssuer"], member["status"]["trusted"])
+            (member["status"]["certificateIssuer"], member["status"]["trustedCAs"])
             == (fingerprint(new), [fingerprint(new)])
             for name, member in mesh.members().items()
             if name in names
@@ -216,7 +216,7 @@ def assert_counted_honestly(ground: Ground, there: Node, measured: Measured) -> 
         began = time.monotonic()
         wait_for(lambda: mesh.counts() == ("4/4", "10/12"), CHANGED_SECONDS, "4/4, 10/12", mesh.status)
         measured("a machine outside apart from one node until LINKS is 10/12", time.monotonic() - began)
-        assert any(line.startswith(f"{node.name} -> {OUTSIDE}") for line in mesh.status()["worstLinks"])
+        assert any(line.startswith(f"{node.name} -> {OUTSIDE}") for line in mesh.status()["downLinks"])
         assert mesh.condition("FullyMeshed")["status"] == "False"
     wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
 

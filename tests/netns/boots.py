@@ -148,7 +148,7 @@ def run(seed: int) -> tuple[float, str]:
 def said_so_far(agent: Agent) -> list[str]:
     """What the agent logged of what it waits for."""
     lines = agent.said(100_000).splitlines()
-    return [line for line in lines if "waiting" in line or "did not let us in" in line]
+    return [line for line in lines if "waiting" in line or "join via bootstrap node failed" in line]
 
 
 def _agent(mesh: Mesh, host: Host, timeout_seconds: int, *, tls: bool) -> Agent:

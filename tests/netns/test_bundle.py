@@ -70,9 +70,11 @@ def test_a_renewed_bundle_is_taken_up_while_it_runs_and_a_broken_one_is_not(mesh
     file, agent = bundle_file(mesh), mesh.agents["n3"]
     whole = mesh.bundle("n3")
     file.write_bytes(whole[:600])
-    eventually(lambda: "the one before stays" in agent.said(), 20, "the log says that the bundle is broken")
+    eventually(
+        lambda: "keeping the previous one" in agent.said(), 20, "the log says that the bundle is broken"
+    )
     file.write_bytes(whole)
-    eventually(lambda: "bundle taken up" in agent.said(), 20, "the log says that the bundle was taken up")
+    eventually(lambda: "bundle reloaded" in agent.said(), 20, "the log says that the bundle was reloaded")
     assert mesh.ping("n2", "n3").lost == 0
 
 
@@ -100,7 +102,7 @@ def test_a_machine_that_has_entered_needs_its_bundle_no_more(mesh: ClusterMesh) 
         mesh.wait_until_full()
         assert state_file(mesh, "n3", "wireguard.key").read_bytes() == before
         eventually(
-            lambda: "certificate has ended" in agent.said(), 20, "the log says that the certificate ended"
+            lambda: "certificate has expired" in agent.said(), 20, "the log says that the certificate ended"
         )
     finally:
         file.write_bytes(whole)

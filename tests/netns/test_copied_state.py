@@ -43,7 +43,7 @@ def test_a_copy_with_the_original_s_certificate_is_refused_while_that_lives(mesh
     agent = Agent(clone, mesh.agents["n3"].arguments, socket=mesh.socket)
     agent.start()
     assert agent.wait(60) == 1
-    assert "state of another machine set aside" in agent.said()
+    assert "state of another machine quarantined" in agent.said()
     assert "the member n3 is alive on another machine" in agent.said()
     assert not has_interface(clone)
     assert list((clone.disk / mesh.name).glob("of-another-machine-*/wireguard.key"))

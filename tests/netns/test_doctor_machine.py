@@ -41,7 +41,7 @@ def mesh() -> Iterator[Mesh]:
 
 def is_whole(mesh: Mesh) -> bool:
     return all(
-        member.isLocalNode or (member.heard and member.hearsUs)
+        member.isLocalNode or (member.receiving and member.peerReceiving)
         for node in mesh.agents
         for member in mesh.members(node).values()
     )
@@ -208,7 +208,7 @@ def test_no_agent_and_an_interface_that_somebody_removed(mesh: Mesh) -> None:
     done = wgmesh(host, "doctor")
     assert done.returncode == 1
     assert done.stdout.startswith("No agent answers on this machine: tunnels that stand go on")
-    assert done.stdout.endswith("Links were not looked at, as the agent does not say how they are.\n")
+    assert done.stdout.endswith("Links were not checked: the agent did not report their state.\n")
     host.run(["ip", "link", "del", "wglab"])
     _, document = doctor(host)
     assert {one["code"] for one in document["findings"]} == {"agent_down", "interface_gone"}

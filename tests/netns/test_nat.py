@@ -36,7 +36,7 @@ def mesh() -> Iterator[Mesh]:
 def heard(mesh: Mesh, *nodes: str) -> bool:
     """Whether each hears each other through the tunnel, and knows that it is heard."""
     return all(
-        (member := mesh.members(here).get(there)) is not None and member.heard and member.hearsUs
+        (member := mesh.members(here).get(there)) is not None and member.receiving and member.peerReceiving
         for here in nodes
         for there in nodes
         if here != there

@@ -170,7 +170,7 @@ def test_networkd_that_is_kept_off_takes_nothing_however_often_it_is_restarted(m
                 assert mesh.ping("n1", "n2", count=5).lost == 0
     assert lines == []
     assert of_mesh(host) == before
-    assert "others changed the mesh's interface" not in mesh.agents["n1"].said(20000)
+    assert "interface changed by another program" not in mesh.agents["n1"].said(20000)
 
 
 @needs_networkd

@@ -173,7 +173,7 @@ def test_where_only_whole_small_packets_pass_no_others_are_sent(ground: Ground) 
 def test_info_says_which_paths_are_narrow(ground: Ground) -> None:
     if "fragments" in ground.kind or ground.kind == "nothing":
         shown = wgmesh(ground.mesh.network.hosts["n1"], "info").stdout
-        assert f"MTUMismatch: paths carry less than the interface's 1440 bytes: n2 {INSIDE}" in shown
+        assert f"MTUMismatch: the path MTU is below the interface's 1440 bytes: n2 {INSIDE}" in shown
 
 
 def test_the_interface_keeps_its_mtu_for_all_other_peers(ground: Ground) -> None:

@@ -89,7 +89,7 @@ def test_a_port_for_joiners_that_another_program_has_hinders_joins_and_nothing_e
             assert "-grpc-bind-port" in agent.said(100_000)
             ping = ["ping", "-c", "3", "-i", "0.2", "-W", "2", mesh.mesh_address("n2")]
             assert agent.host.run(ping, check=False).returncode == 0
-        eventually(lambda: "joiners are served again" in agent.said(100_000), 20, "it is served")
+        eventually(lambda: "join service available again" in agent.said(100_000), 20, "it is served")
         assert agent.said(100_000).count("is in use by") == 1
         mesh.network.add_host("n3")
         mesh.join("n3")

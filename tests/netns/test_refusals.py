@@ -53,7 +53,7 @@ def test_a_wrong_mesh_name_is_refused_with_status_1(mesh: Mesh) -> None:
     assert said.startswith("wgmesh: cannot join the mesh other: 10.0.0.1:5000 refused: ")
     assert "serves another mesh than 'other'" in said
     assert refused(mesh, "wrong_mesh") == before + 1
-    assert "join refused" in mesh.agents["n1"].said()
+    assert "join denied" in mesh.agents["n1"].said()
 
 
 def test_a_certificate_for_another_node_is_refused(mesh: Mesh) -> None:

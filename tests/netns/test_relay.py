@@ -54,7 +54,7 @@ def test_without_a_direct_path_the_relay_carries_and_both_ends_say_so(mesh: Mesh
         assert allowed(mesh, here) == {
             "n1": frozenset({address["n1"], address[there]}), there: frozenset({"(none)"})
         }  # fmt: skip
-    eventually(lambda: mesh.members("n2")["n3"].heard, 10, "it is heard through the relay")
+    eventually(lambda: mesh.members("n2")["n3"].receiving, 10, "it is heard through the relay")
 
 
 def test_the_relay_forwards_within_the_mesh_and_nowhere_else(mesh: Mesh) -> None:

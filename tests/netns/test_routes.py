@@ -89,7 +89,7 @@ def test_a_network_the_node_was_not_given_is_no_peers_and_is_counted(mesh: Mesh)
     for node in ("n1", "n3"):
         assert OTHER not in allowed(mesh, node) | routed(mesh.network.hosts[node])
     assert mesh.agents["n1"].info().refusals["route_not_allowed"] >= 1
-    assert "route not announced" in mesh.agents["n2"].said(20000)
+    assert "route not advertised" in mesh.agents["n2"].said(20000)
 
 
 def test_a_network_like_one_s_own_is_refused_there_and_taken_elsewhere(mesh: Mesh) -> None:

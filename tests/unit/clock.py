@@ -13,10 +13,15 @@ class TestClock:
     __test__ = False
     seconds: float = 1000.0
     unix_seconds: float = 1_760_000_000.0
+    boot_seconds: float = 5000.0
 
     def monotonic(self) -> float:
         """As it was set."""
         return self.seconds
+
+    def boot(self) -> float:
+        """As it was set."""
+        return self.boot_seconds
 
     def unix(self) -> float:
         """As it was set."""

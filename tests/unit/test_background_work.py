@@ -46,11 +46,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/runtime/task_set.py:TaskSet.start create_task",
         "wgmesh_agent/runtime/task_set.py:TaskSet.start add_done_callback",
     ),
-    "fenced by the gossip node, query by query": (
-        "wgmesh_agent/mesh/join/bootstrap.py:BootstrapServer.__init__ on_query",
-        "wgmesh_agent/agent/composition.py:compose on_query",
-        "wgmesh_agent/diagnosis/peer_query.py:PeerQuery.__init__ on_query",
-    ),
+    "fenced by the gossip node, query by query": ("wgmesh_agent/agent/composition.py:compose on_query",),
     "a task group, in a component of the supervisor": (
         "wgmesh_agent/mesh/dataplane/interface_watch.py:InterfaceWatch.run create_task",
     ),

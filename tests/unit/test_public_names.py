@@ -16,6 +16,7 @@ from tests.unit.kube.metrics_factories import names as metric_names
 
 from wgmesh_agent.mesh.join.decision import DenialReason
 from wgmesh_agent.mesh.membership.admission_record import AdmissionFaultReason
+from wgmesh_api.agent_pb2 import MemberInfo
 
 AGENT = Path(__file__).parents[2] / "node-agent" / "wgmesh_agent"
 WIRE = {
@@ -30,20 +31,23 @@ FILES = {
     "member.uid", "members.json", "members.json.earlier", "mesh.json", "wireguard.key", "wireguard.key.earlier",
 }  # fmt: skip
 METRICS = {
-    "wgmesh_build_info", "wgmesh_interface_info", "wgmesh_peers_expected", "wgmesh_peers", "wgmesh_peers_heard",
-    "wgmesh_peers_hearing_us", "wgmesh_oldest_probe_age_seconds", "wgmesh_probe_period_seconds",
+    "wgmesh_build_info", "wgmesh_interface_info", "wgmesh_peers_expected", "wgmesh_peers", "wgmesh_peers_reachable",
+    "wgmesh_peers_bidirectional", "wgmesh_probe_age_max_seconds", "wgmesh_probe_period_seconds",
     "wgmesh_peers_relayed", "wgmesh_peers_preshared", "wgmesh_peers_by_handshake",
-    "wgmesh_oldest_handshake_age_seconds", "wgmesh_members", "wgmesh_refused_claims_total", "wgmesh_bootstrap",
-    "wgmesh_mtu_bytes", "wgmesh_paths_narrow", "wgmesh_path_mtu_least_bytes",
+    "wgmesh_handshake_age_max_seconds", "wgmesh_members", "wgmesh_claims_rejected_total", "wgmesh_bootstrap",
+    "wgmesh_mtu_bytes", "wgmesh_peers_mtu_reduced", "wgmesh_path_mtu_min_bytes",
     "wgmesh_certificate_expiry_timestamp_seconds", "wgmesh_interface_bytes_total",
     "wgmesh_interface_packets_total", "wgmesh_interface_dropped_packets_total", "wgmesh_log_lines_lost_total",
     "wgmesh_rejected_input_total", "wgmesh_component_up", "wgmesh_component_restarts_total",
     "wgmesh_interface_repairs_total",
     "wgmesh_roster_age_seconds",
+    # for one release, by their former names
+    "wgmesh_peers_heard", "wgmesh_peers_hearing_us", "wgmesh_paths_narrow", "wgmesh_path_mtu_least_bytes",
+    "wgmesh_oldest_probe_age_seconds", "wgmesh_oldest_handshake_age_seconds", "wgmesh_refused_claims_total",
 }  # fmt: skip
 REASONS = {
-    "admission_bad_signature", "admission_before_its_time", "admission_malformed", "admission_mismatch",
-    "admission_other_mesh", "admission_past_its_time", "admission_replayed", "admission_signer_may_not_admit",
+    "admission_bad_signature", "admission_not_yet_valid", "admission_malformed", "admission_mismatch",
+    "admission_other_mesh", "admission_expired", "admission_replayed", "admission_signer_may_not_admit",
     "admission_unknown_signer",
     "bad_endpoint", "bad_key", "bad_name", "bad_route", "bad_secrets", "exhausted", "key_in_use", "name_in_use",
     "not_listed", "proof", "revoked", "token", "wrong_identity", "wrong_mesh",
@@ -82,3 +86,10 @@ def test_reasons_stay() -> None:
         *(reason.value for reason in DenialReason),
         *(fault.value for fault in AdmissionFaultReason),
     } >= REASONS
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("receiving", 25), ("peerReceiving", 26), ("lastProbeMsecAgo", 41)]
+)
+def test_renamed_fields_of_the_agents_socket_keep_their_numbers(name: str, number: int) -> None:
+    assert MemberInfo.DESCRIPTOR.fields_by_name[name].number == number

@@ -25,6 +25,7 @@ from wgmesh_api.values import (
     parse_network,
     parse_node_name,
     parse_port,
+    parse_unix_time,
     usable_address,
 )
 
@@ -40,6 +41,7 @@ PARSERS: list[Callable[[object], object]] = [
     parse_port,
     parse_network,
     parse_moment,
+    parse_unix_time,
     parse_node_name,
     lambda value: bounded(value, -1e3, 1e3),
     lambda value: parse_host_port(value, value),

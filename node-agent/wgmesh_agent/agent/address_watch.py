@@ -22,7 +22,7 @@ class AddressWatch:
         """Until it is cancelled."""
         async for change in host_changes():
             if change.lost_address:
-                log.info("this machine lost an address")
+                log.info("local address removed")
                 self._reconciler.source_address_lost()
             if change.addresses or change.routes:
                 self._addresses.invalidate()

@@ -6,24 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session_start import SessionConfig
 from wgmesh_agent.mesh.membership.ledger import join_addresses
-from wgmesh_agent.settings.model import NodeSettings
+from wgmesh_agent.settings.model import HostPort, NodeSettings
+from wgmesh_agent.wireguard.model import Endpoint
 
 
-def banner(
-    node: MeshNode, settings: NodeSettings, *, tls: bool, bind: str | None, joined: bool, backend_reason: str
-) -> str:
+def banner(node: MeshNode, settings: NodeSettings, role: SessionConfig, backend_reason: str) -> str:
     """The lines, each behind `** ` as today's users know them."""
-    return "\n".join(
-        f"** {line}".rstrip() for line in _lines(node, settings, tls, bind, joined, backend_reason)
-    )
+    return "\n".join(f"** {line}".rstrip() for line in _lines(node, settings, role, backend_reason))
 
 
-def _lines(
-    node: MeshNode, settings: NodeSettings, tls: bool, bind: str | None, joined: bool, backend_reason: str
-) -> Iterator[str]:
+def _lines(node: MeshNode, settings: NodeSettings, role: SessionConfig, backend_reason: str) -> Iterator[str]:
     record, local = node.record, node.local
-    done = "joined" if joined else "bootstrapped"
+    done = "joined" if role.join_target is not None else "bootstrapped"
     yield f"Mesh '{record.mesh}' has been {done}."
     yield ""
     rows = {
@@ -43,20 +39,19 @@ def _lines(
     if settings.dev:
         yield "This mesh runs in DEVELOPMENT MODE: anyone who reaches a bootstrap node can join,"
         yield "and neither joining nor gossip is encrypted. DO NOT USE IT FOR ANYTHING THAT MATTERS."
-    elif tls:
+    elif role.tls:
         yield "Joining is authenticated by client certificates (mutual TLS)."
     yield ""
-    if bind is not None:
-        yield "On another machine, with its own certificate files:" if tls else "On another machine:"
+    if role.bind is not None:
+        yield "On another machine, with its own certificate files:" if role.tls else "On another machine:"
         options = "-dev" if settings.dev else "-ca-cert CA -client-cert CERT -client-key KEY"
-        yield f"  wgmesh join -v {options} -n {record.mesh} -bootstrap-addr {_reached_at(node, bind)}"
+        yield f"  wgmesh join -v {options} -n {record.mesh} -bootstrap-addr {_reached_at(node, role.bind)}"
     yield f"To see the mesh: wgmesh info      To see the tunnels: wg show {local.config.interface}"
     yield "Ctrl-C leaves the mesh. SIGTERM only ends this agent: tunnels and membership stay."
 
 
-def _reached_at(node: MeshNode, bind: str) -> str:
+def _reached_at(node: MeshNode, bind: HostPort) -> HostPort | Endpoint:
     """The Mesh service as others may call it: where it is bound, or this node's endpoint if it is bound to all."""
-    host, _, port = bind.rpartition(":")
-    if host not in ("0.0.0.0", "[::]"):  # noqa: S104
+    if bind.host not in ("0.0.0.0", "::"):  # noqa: S104
         return bind
-    return str(replace(node.local.endpoint, port=int(port)))
+    return replace(node.local.endpoint, port=bind.port)

@@ -1,34 +1,45 @@
 """Makes every part of a node once, from top to bottom: none is given to another before it is made.
 
 A new mechanism is a package under `mesh/` and its lines here: where it is made, its place in `transforms` if it shapes
-peers, its query in the table, and its component.
+peers and in `indirect` if it reaches them through others, its query in the table, and its component. Taking one out is
+deleting both: a test does that to relays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from random import Random
 
 import structlog
 
 from wgmesh_agent.agent.address_watch import AddressWatch
 from wgmesh_agent.agent.gossip_events import GossipEventDispatcher
 from wgmesh_agent.agent.gossip_joiner import RECONNECT_SECONDS, GossipJoiner
+from wgmesh_agent.agent.gossip_keys import GossipKeys
 from wgmesh_agent.agent.interface_plan import NodeInterfacePlan
 from wgmesh_agent.agent.member_refresh import MemberRefresh
 from wgmesh_agent.agent.member_snapshot import member_snapshot
 from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.own_endpoint import OwnEndpoint
 from wgmesh_agent.agent.policies import Policies
+from wgmesh_agent.agent.rejoin import Adoption, Isolation, KeyReplacementJoin, Readmitter, Rejoin
+from wgmesh_agent.agent.session_end import SessionEnd
+from wgmesh_agent.agent.session_start import NodeStart
 from wgmesh_agent.agent.tag_publisher import TagPublisher
+from wgmesh_agent.control.member_report import MemberReport
+from wgmesh_agent.control.mesh_report import MeshReport
 from wgmesh_agent.control.rtt_collector import RTT_REQUEST_EVENT, RTT_RESPONSE_EVENT, RTTCollector
-from wgmesh_agent.gossip.aio.node import GossipNode
+from wgmesh_agent.diagnosis.collector import FactCollector
+from wgmesh_agent.diagnosis.link_sources import LinkSources
+from wgmesh_agent.diagnosis.own_facts import OwnFactsCollector
+from wgmesh_agent.diagnosis.peer_query import DOCTOR_QUERY, PeerQuery
+from wgmesh_agent.gossip.aio.node import GossipNode, QueryHandler
 from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.linux.interface_addresses import InterfaceAddresses
 from wgmesh_agent.linux.ip_forwarding import IPForwarding
-from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.dataplane.interface_watch import InterfaceWatch
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
@@ -36,20 +47,32 @@ from wgmesh_agent.mesh.discovery.endpoint_monitor import EndpointMonitor
 from wgmesh_agent.mesh.discovery.endpoint_query import WHERE_QUERY
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
+from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
+from wgmesh_agent.mesh.join.address_claims import CLAIM_QUERY, AddressClaimQuery, AddressClaimResponder
+from wgmesh_agent.mesh.join.bootstrap import BootstrapServer
+from wgmesh_agent.mesh.join.bootstrap_directory import KnownBootstraps
+from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver
+from wgmesh_agent.mesh.join.peers_client import BootstrapPeers
+from wgmesh_agent.mesh.join.port_binding import JoinServing
+from wgmesh_agent.mesh.join.registrar import Registrar
+from wgmesh_agent.mesh.join.running_mesh import RunningMesh
+from wgmesh_agent.mesh.join.server import MeshService
+from wgmesh_agent.mesh.join.service_address import ServiceAddress
+from wgmesh_agent.mesh.join.tokens import TokenStore, new_token
+from wgmesh_agent.mesh.join.upkeep import JoinUpkeep
 from wgmesh_agent.mesh.membership.admission_fetcher import AdmissionFetcher
 from wgmesh_agent.mesh.membership.admissions import (
     ADMISSION_QUERY,
     MAX_QUERY_RESPONSE_BYTES,
     AdmissionService,
 )
-from wgmesh_agent.mesh.membership.announcements import ANNOUNCEMENT_EVENT
+from wgmesh_agent.mesh.membership.announcements import ANNOUNCEMENT_EVENT, Announcer
 from wgmesh_agent.mesh.membership.departures import Departures
-from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetector
+from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetector, MemberFlaps
 from wgmesh_agent.mesh.membership.gossip_oracle import LedgerVouching
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.mesh.membership.local_node import LocalNode, NodeConfig
+from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.member_view import MemberView
-from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.membership.missing_records import MissingRecords
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
@@ -58,6 +81,10 @@ from wgmesh_agent.mesh.psk.secret_file import SecretFile
 from wgmesh_agent.mesh.psk.service import PSKManager
 from wgmesh_agent.mesh.relay.service import RELAY_QUERY, RelayService
 from wgmesh_agent.mesh.rotation.announcement_proxy import HERALD_QUERY, AnnouncementProxy
+from wgmesh_agent.mesh.rotation.gossip_key import GossipKeyRotation
+from wgmesh_agent.mesh.rotation.key_switch import KeySwitch
+from wgmesh_agent.mesh.rotation.service import RotationService
+from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
 from wgmesh_agent.runtime.change_signal import Signal
@@ -69,53 +96,36 @@ from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.clock_steps import ClockSteps
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.handshake_ages import HandshakeAges
-from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_agent.wireguard.model import Endpoint
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStart:
-    """What a node begins with.
+def compose(
+    start: NodeStart, store: StateStore, selected: SelectedBackend, policies: Policies, end: SessionEnd
+) -> MeshNode:
+    """A node that is made and not started. Nothing is read or written but the member snapshot.
 
-    Attributes:
-        key: the WireGuard key to begin with.
-        endpoint: where others reach this node, as far as it knows now.
-        locate: where others reach this node, by its settings and routes; raises NoUsableEndpoint.
-        trust: whose authorities say who may admit; None without TLS.
-        signer: with which this node signs what it admits; None on a plain node.
-        secrets: for pre-shared keys.
+    Args:
+        end: told when this node is to go on with other facts.
     """
-
-    config: NodeConfig
-    record: MeshRecord
-    key: PrivateKey
-    endpoint: Endpoint
-    locate: Callable[[], Awaitable[Endpoint]]
-    trust: Credentials | None = None
-    signer: Credentials | None = None
-    secrets: SecretFile = field(default_factory=SecretFile)
-
-
-def compose(start: NodeStart, store: StateStore, selected: SelectedBackend, policies: Policies) -> MeshNode:
-    """A node that is made and not started. Nothing is read or written but the member snapshot."""
-    config, record, clock = start.config, start.record, SystemClock()
+    config, record, role, clock = start.config, start.record, start.role, SystemClock()
+    secrets = role.secrets or SecretFile()
     changes, device_requested, endpoint_news = Signal(), Signal(), Signal()
     ledger_changed, suspect = Signal(device_requested, changes), Signal(endpoint_news)
     tasks, rejections = Supervisor(), RejectionLog()
 
     records = MeshRecordStore(store, record, policies.keys)
     local = LocalNode(
-        config, records, start.key, start.endpoint, ledger_changed, secret_ids=start.secrets.current.ids
+        config, records, start.key, start.endpoint, ledger_changed, secret_ids=secrets.current.ids
     )
     ledger = Ledger(local, store.members())
     for refused in ledger.rejected_at_load:
         rejections.record(refused.reason.value, refused.message)
     missing_news = Signal()
     missing = MissingRecords(missing_news)
+    trust, signer = role.server_tls or role.client_tls, role.server_tls if role.bind else None
     admissions = AdmissionService(
-        local, start.trust, start.signer, ledger, missing, rejections, policies.membership, clock
+        local, trust, signer, ledger, missing, rejections, policies.membership, clock
     )
     local.update_record(requires_admission=admissions.required)
 
@@ -135,6 +145,8 @@ def compose(start: NodeStart, store: StateStore, selected: SelectedBackend, poli
         vouching=LedgerVouching(ledger, is_admitted=admissions.required),
     )
     view = MemberView(gossip, ledger)
+    gossip_keys, announcer = GossipKeys(local, keyring), Announcer(gossip)
+    directory = KnownBootstraps(policies.bootstraps, ledger, role.service_port)
     tags = TagPublisher(local, gossip, changes)
 
     backend = selected.backend(
@@ -142,60 +154,196 @@ def compose(start: NodeStart, store: StateStore, selected: SelectedBackend, poli
     )
     device = DeviceCache(backend, device_requested, clock)
     departures = Departures()
-    probing = ProbeService(local, view, departures, device, changes, ledger_changed)
+    probing = ProbeService(local, view, departures, device, changes, ledger_changed, clock, Random())  # noqa: S311
     tracker = MembershipTracker(
-        ledger, rejections, view, admissions, departures, probing, policies.membership, ledger_changed
+        ledger, rejections, view, admissions, departures, probing, policies.membership, ledger_changed, clock
     )
     fetcher = AdmissionFetcher(missing, missing_news, view, ledger, tracker, rejections, changes, clock)
 
     addresses = LocalAddresses(InterfaceAddresses(), endpoint_news)
     forwarding = IPForwarding(store.path, config.interface)
     relay = RelayService(config.relays, forwarding, view, ledger, probing, rejections, changes, device)
+    indirect = IndirectPaths((relay,))
     discovery = EndpointDiscovery(
-        view, ledger, probing, rejections, device, local, addresses, suspect, changes, relay.untaken
+        view,
+        ledger,
+        probing,
+        rejections,
+        device,
+        local,
+        addresses,
+        suspect,
+        changes,
+        indirect,
+        Random(),  # noqa: S311
     )
+    own_endpoint = OwnEndpoint(start.lookup, directory, role.service_port)
     monitor = EndpointMonitor(
-        local, addresses, discovery, ledger, start.locate, clock, news=endpoint_news, suspect=suspect
+        local, addresses, discovery, ledger, own_endpoint.locate, clock, news=endpoint_news, suspect=suspect
     )
-    psk = PSKManager(start.secrets, local, ledger)
+    psk = PSKManager(secrets, local, ledger)
     routes = SubnetRoutes(config.interface, ledger, rejections, local, forwarding, ledger_changed.notify)
     plan = NodeInterfacePlan(local, routes, probing)
     repairs, calls, flaps = Repairs(config.interface), Calls(clock), EndpointFlapDetector()
     reconciler = Reconciler(
-        backend, device, local, ledger, plan,
+        backend,
+        device,
+        local,
+        ledger,
+        plan,
+        clock,
         ages=HandshakeAges(ClockSteps(store.clock_steps(), store.save_clock_steps)),
-        transforms=(discovery, relay, psk), observers=(psk, calls), repairs=repairs,
-    )  # fmt: skip
+        transforms=(discovery, relay, psk),
+        observers=(psk, calls),
+        repairs=repairs,
+    )
     watch = InterfaceWatch(config.interface, reconciler, device, repairs, forwarding.again)
     clamping = MSSClamp(config.interface, plan, changes)
     host = AddressWatch(addresses, reconciler)
 
     joiner = GossipJoiner(gossip, record.gossip_port, ledger, tracker.unknown_to_gossip, device)
-    proxy = AnnouncementProxy(admissions, rejections, tracker, gossip, tasks)
+    proxy = AnnouncementProxy(admissions, rejections, tracker, announcer, tasks)
+    snapshot = member_snapshot(changes, tracker, local, ledger, store)
+
+    switch = KeySwitch(local, ledger, reconciler, store, clock)
+    rotations = RotationService(
+        WireGuardKeyRotation(
+            switch,
+            local,
+            admissions,
+            view,
+            gossip,
+            device,
+            policies.keys,
+            KeyReplacementJoin(role, local, start.lookup, directory),
+        ),
+        GossipKeyRotation(gossip, keyring, tracker.failed_bootstraps) if keyring is not None else None,
+        tracker,
+        policies.keys,
+    )
+    disputes = DisputeResolver(
+        ledger, tracker, missing, directory, BootstrapPeers(local, role.client_tls), changes
+    )
+    rejoin = (
+        Rejoin(
+            role,
+            policies,
+            Isolation(view, tracker, gossip_keys),
+            Readmitter(role.join_target, directory, start.lookup, local, store),
+            Adoption(local, gossip_keys, tracker, reconciler, joiner),
+            view,
+            end,
+        )
+        if role.join_target is not None
+        else None
+    )
+
+    links = LinkSources(
+        local=local,
+        ledger=ledger,
+        members=view,
+        gossip=gossip,
+        device=device,
+        probing=probing,
+        psk=psk,
+        flaps=MemberFlaps(ledger, flaps, calls, clock),
+        rejections=rejections,
+    )
     rtts = RTTCollector(gossip, record.node)
-    for query, handler in (
-        (WHERE_QUERY, discovery.answer_query),
-        (RELAY_QUERY, relay.answer_query),
-        (ADMISSION_QUERY, admissions.answer_query),
-        (HERALD_QUERY, proxy.answer_query),
-    ):
+    peer_query = PeerQuery(links, role.client_tls, clock)
+    own_facts = OwnFactsCollector(
+        links, repairs, indirect, tasks, policies.membership, role.client_tls, clock
+    )
+    handlers: dict[str, QueryHandler] = {
+        WHERE_QUERY: discovery.answer_query,
+        RELAY_QUERY: relay.answer_query,
+        ADMISSION_QUERY: admissions.answer_query,
+        HERALD_QUERY: proxy.answer_query,
+        DOCTOR_QUERY: peer_query.answer_query,
+    }
+    registrar, join_service, upkeep = None, None, None
+    if role.bind is not None:
+        registrar = Registrar(
+            record.mesh,
+            ledger,
+            AddressAllocator(record.ipam_ranges or record.ranges),
+            RunningMesh(
+                ledger=ledger,
+                members=view,
+                device=device,
+                policy=policies.membership,
+                admissions=admissions,
+                rejections=rejections,
+                address_claims=AddressClaimQuery(view, admissions),
+                announcer=announcer,
+                reconciler=reconciler,
+                snapshot=snapshot,
+                changes=changes,
+            ),
+        )
+        handlers[CLAIM_QUERY] = AddressClaimResponder(admissions, rejections, registrar).answer
+        upkeep = JoinUpkeep(registrar, ledger, admissions, policies.membership, announcer, clock)
+        join_service = JoinServing(
+            BootstrapServer(
+                MeshService(local, registrar, TokenStore(new_token), admissions, rejections),
+                role.server_tls,
+            ),
+            ServiceAddress(role.bind, addresses, start.lookup, follows_address=role.follows_address),
+        )
+    for query, handler in handlers.items():
         gossip.on_query(query, handler)
     events = GossipEventDispatcher(
-        record.node, gossip, tracker, probing, flaps, rejections, changes,
+        record.node,
+        gossip,
+        tracker,
+        probing,
+        flaps,
+        rejections,
+        changes,
         {
             ANNOUNCEMENT_EVENT: tracker.on_announcement,
             RTT_REQUEST_EVENT: lambda payload: tasks.start(rtts.answer_request(payload), "rtt"),
             RTT_RESPONSE_EVENT: rtts.on_response,
         },
-    )  # fmt: skip
+    )
     refresh = MemberRefresh(tracker, changes)
-    snapshot = member_snapshot(changes, tracker, local, ledger, store)
     return MeshNode(
-        store=store, policies=policies, changes=changes, tasks=tasks, rejections=rejections, local=local,
-        ledger=ledger, admissions=admissions, keyring=keyring, gossip=gossip, view=view, backend=backend,
-        device=device, probing=probing, tracker=tracker, addresses=addresses, forwarding=forwarding,
-        relay=relay, discovery=discovery, psk=psk, routes=routes, repairs=repairs, calls=calls, flaps=flaps,
-        reconciler=reconciler, clamping=clamping, joiner=joiner, rtts=rtts, snapshot=snapshot,
+        store=store,
+        policies=policies,
+        changes=changes,
+        tasks=tasks,
+        rejections=rejections,
+        local=local,
+        ledger=ledger,
+        admissions=admissions,
+        gossip_keys=gossip_keys,
+        gossip=gossip,
+        view=view,
+        backend=backend,
+        device=device,
+        probing=probing,
+        tracker=tracker,
+        addresses=addresses,
+        forwarding=forwarding,
+        indirect=indirect,
+        discovery=discovery,
+        psk=psk,
+        routes=routes,
+        repairs=repairs,
+        reconciler=reconciler,
+        clamping=clamping,
+        joiner=joiner,
+        snapshot=snapshot,
+        rotations=rotations,
+        disputes=disputes,
+        rejoin=rejoin,
+        registrar=registrar,
+        join_service=join_service,
+        links=links,
+        mesh_report=MeshReport(links, selected.kind, tls=role.tls),
+        member_report=MemberReport(links, routes, indirect),
+        rtts=rtts,
+        facts=FactCollector(links, own_facts, peer_query, clock),
         components=(
             Component("reconcile", reconciler.run),
             Component("interface", watch.run),
@@ -216,9 +364,10 @@ def compose(start: NodeStart, store: StateStore, selected: SelectedBackend, poli
             Component("pre-shared secrets", psk.run),
             Component("tags", tags.run),
             Component("admissions", fetcher.run),
+            *((Component("sweep", upkeep.run),) if upkeep is not None else ()),
         ),
-    )  # fmt: skip
+    )
 
 
 def _log_backend_trouble(error: BackEndError) -> None:
-    log.error("WireGuard in trouble", why=str(error))
+    log.error("WireGuard backend failed", error=str(error))

@@ -16,6 +16,7 @@ from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.clock import Pause
 from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.model import IPAddress
 
@@ -39,6 +40,7 @@ class GossipJoiner:
         ledger: Ledger,
         absent: Callable[[], list[Binding]],
         device: DeviceCache,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         """
         Args:
@@ -50,6 +52,7 @@ class GossipJoiner:
         self._ledger = ledger
         self._absent = absent
         self._device = device
+        self._pause = pause
 
     async def join_any(self) -> bool:
         """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
@@ -62,6 +65,11 @@ class GossipJoiner:
                 return True
         return False
 
+    async def join_known(self) -> None:
+        """As `join_any`, where members are known; says so if none answers."""
+        if len(self._ledger) and not await self.join_any():
+            log.warning("no member answers yet", known=len(self._ledger), next="retrying")
+
     async def reconnect(self) -> None:
         """Tries members that gossip does not know: serf itself retries only those it has seen fail.
 
@@ -72,7 +80,7 @@ class GossipJoiner:
             before = self._absent()
             known = len(self._ledger) - len(before)
             pause = RECONNECT_SECONDS * interval_scale(known, SCALE_ABOVE_MEMBERS)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            await self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311
             names = {binding.claim.node for binding in before}
             absent = [binding for binding in self._absent() if not known or binding.claim.node in names]
             if absent:
@@ -83,12 +91,12 @@ class GossipJoiner:
         pause = HANDSHAKE_POLL.first_seconds
         while asyncio.get_running_loop().time() < deadline:
             trigger_handshakes(addresses)
-            await asyncio.sleep(pause)
+            await self._pause(pause)
             device = await self._device.read()
             if any(peer.last_handshake for peer in device.peers.values()):
                 return
             pause = HANDSHAKE_POLL.longer(pause)
-        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip tries on")
+        log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip keeps retrying")
 
     async def _join(self, bindings: Sequence[Binding]) -> bool:
         """Asks all at once; True as soon as one answers, while the others may still."""
@@ -103,5 +111,5 @@ class GossipJoiner:
             try:
                 return await self._gossip.join([(address, self._port)]) > 0
             except GossipError as error:
-                log.debug("gossip join failed", why=str(error))
+                log.debug("gossip join failed", error=str(error))
         return False

@@ -14,7 +14,7 @@ import structlog
 
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import ConfigConflict, Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import SessionConfig, SessionStart
+from wgmesh_agent.agent.session_start import SessionConfig, SessionStart
 from wgmesh_agent.linux.interface_addresses import has_addresses
 from wgmesh_agent.mesh.credentials import Credentials, load_tls_files
 from wgmesh_agent.mesh.discovery.advertised_endpoint import NoUsableEndpoint
@@ -42,6 +42,7 @@ from wgmesh_agent.mesh.psk.derivation import parse_secrets
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_file
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
+from wgmesh_agent.runtime.supervisor import Component
 from wgmesh_agent.settings.errors import SettingsError
 from wgmesh_agent.settings.model import (
     BootstrapSettings,
@@ -93,7 +94,9 @@ def run_join(settings: JoinSettings) -> int:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
     watch = BundleReloader(settings.bundle)
     return run_agent(
-        settings.node, lambda: _entry(_join_plan(settings, watch.credentials, watch)), watch.beside
+        settings.node,
+        lambda: _entry(_join_plan(settings, watch.credentials, watch)),
+        lambda _session: (Component("bundle", watch.run),),
     )
 
 
@@ -131,7 +134,7 @@ async def _start(plan: LaunchPlan, folder: StateStore, key: PrivateKey, is_new_k
             try:
                 return await _joined(plan, role, door, folder, remembered, 0.0)
             except (JoinFailed, NoUsableEndpoint) as error:
-                log.warning("not admitted anew yet", why=str(error), next="trying on")
+                log.warning("rejoin failed", error=str(error), next="retrying")
                 role = replace(role, join_target=door)
         return SessionStart(role, plan.policies, remembered)
     if plan.creates is not None:
@@ -216,7 +219,7 @@ def _remembered(plan: LaunchPlan, folder: StateStore) -> MeshRecord | None:
     except CorruptFile as error:
         if plan.creates is not None:
             raise
-        log.error("mesh forgotten", why=str(error), next="entering again by a bootstrap node")
+        log.error("mesh record is corrupt", error=str(error), next="joining again via a bootstrap node")
         return None
     if record is None:
         return None
@@ -228,9 +231,11 @@ def _remembered(plan: LaunchPlan, folder: StateStore) -> MeshRecord | None:
         )
     founds = plan.creates
     if founds is not None and founds.ranges != record.ranges:
-        log.warning("the mesh keeps its ranges", ranges=[str(n) for n in record.ranges])
+        log.warning(
+            "range setting ignored: ranges of a mesh are fixed", ranges=[str(n) for n in record.ranges]
+        )
     if founds is not None and founds.gossip_keys and not set(founds.gossip_keys) <= set(record.gossip_keys):
-        log.warning("the mesh keeps its gossip key: the one given is not on its ring")
+        log.warning("gossip key setting ignored: it is not in the keyring")
     return record
 
 
@@ -241,7 +246,7 @@ def _bootstrap_plan(
     client: Credentials | None,
     secrets: SecretFile,
 ) -> LaunchPlan:
-    bind = str(HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port))
+    bind = HostPort(str(settings.grpc_bind_addr), settings.grpc_bind_port)
     founds = None if others else _created(settings)
     return LaunchPlan(
         node=settings.node,

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
 from wgmesh_agent.agent.gossip_joiner import GossipJoiner
+from wgmesh_agent.agent.gossip_keys import GossipKeys
 from wgmesh_agent.agent.policies import Policies
+from wgmesh_agent.agent.rejoin import Rejoin
+from wgmesh_agent.control.member_report import MemberReport
+from wgmesh_agent.control.mesh_report import MeshReport
 from wgmesh_agent.control.rtt_collector import RTTCollector
+from wgmesh_agent.diagnosis.collector import FactCollector
+from wgmesh_agent.diagnosis.link_sources import LinkSources
 from wgmesh_agent.gossip.aio.node import GossipNode
-from wgmesh_agent.gossip.errors import GossipError, KeyringError
-from wgmesh_agent.gossip.serf.events import Member
-from wgmesh_agent.gossip.wire.keyring import Keyring
+from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.linux.ip_forwarding import IPForwarding
 from wgmesh_agent.linux.port_owner import needing
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
+from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver
+from wgmesh_agent.mesh.join.port_binding import JoinServing
+from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
-from wgmesh_agent.mesh.membership.announcements import announce
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
-from wgmesh_agent.mesh.membership.endpoint_flaps import Calls, EndpointFlapDetector
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.member_view import MemberView
@@ -35,7 +40,7 @@ from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.psk.service import PSKManager
-from wgmesh_agent.mesh.relay.service import RelayService
+from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
 from wgmesh_agent.runtime.change_signal import Signal
@@ -44,7 +49,6 @@ from wgmesh_agent.runtime.supervisor import Component, Supervisor
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.backend import Backend
 from wgmesh_agent.wireguard.errors import BackEndError
-from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
 
@@ -61,7 +65,7 @@ class MeshNode:
     local: LocalNode
     ledger: Ledger
     admissions: AdmissionService
-    keyring: Keyring | None
+    gossip_keys: GossipKeys
     gossip: GossipNode
     view: MemberView
     backend: Backend
@@ -70,34 +74,31 @@ class MeshNode:
     tracker: MembershipTracker
     addresses: LocalAddresses
     forwarding: IPForwarding
-    relay: RelayService
+    indirect: IndirectPaths
     discovery: EndpointDiscovery
     psk: PSKManager
     routes: SubnetRoutes
     repairs: Repairs
-    calls: Calls
-    flaps: EndpointFlapDetector
     reconciler: Reconciler
     clamping: MSSClamp
     joiner: GossipJoiner
-    rtts: RTTCollector
     snapshot: DebouncedWriter
+    rotations: RotationService
+    disputes: DisputeResolver
+    rejoin: Rejoin | None
+    registrar: Registrar | None
+    join_service: JoinServing | None
+    links: LinkSources
+    mesh_report: MeshReport
+    member_report: MemberReport
+    rtts: RTTCollector
+    facts: FactCollector
     components: tuple[Component, ...]
 
     @property
     def record(self) -> MeshRecord:
         """The mesh as this node is part of it now."""
         return self.local.record
-
-    def members(self) -> list[Member]:
-        """All members by name; those that left are none, though gossip remembers them for a day."""
-        return self.view.present()
-
-    def flap_count(self, node: str) -> int:
-        """How often within ten minutes the member told or called from another endpoint, and the former one again."""
-        binding = self.ledger.by_name(node)
-        called = self.calls.flap_count(binding.claim.public_key) if binding is not None else 0
-        return max(self.flaps.flap_count(node, time.monotonic()), called)
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
         """Programs WireGuard with all peers known, then gossips with them.
@@ -123,23 +124,6 @@ class MeshNode:
         for component in self.components:
             self.tasks.keep(component.run, component.name)
 
-    def replace_gossip_keys(self, keys: tuple[bytes, ...], since: int) -> None:
-        """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.
-
-        Raises:
-            KeyringError: this mesh gossips in plaintext, or the ring is none.
-            OSError: the state folder cannot be written; nothing has changed.
-        """
-        if self.keyring is None:
-            raise KeyringError("gossip of this mesh is not encrypted")
-        self.local.replace_record(replace(self.record, gossip_keys=keys, gossip_keys_since=since))
-        self.keyring.replace(keys)
-        log.info("gossip keys changed", on_the_ring=len(keys))
-
-    def announce(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
-        """Sends a `_j`. It is news, not the truth: who misses it learns the same from tags."""
-        announce(self.gossip, claim, kind)
-
     async def stop(self) -> None:
         """Ends the agent and nothing else: the interface stays, the others keep this member."""
         await self.tasks.stop()
@@ -154,7 +138,7 @@ class MeshNode:
         try:
             await self.gossip.leave()
         except GossipError as error:
-            log.warning("left without telling everybody", why=str(error))
+            log.warning("leave not fully propagated", error=str(error))
         await self.tasks.stop()
         self.probing.close()
         await self.gossip.close()
@@ -177,9 +161,9 @@ class MeshNode:
         try:
             await asyncio.to_thread(self.forwarding.withdraw)
         except (BackEndError, OSError) as error:
-            log.error("forwarding not withdrawn", why=str(error))
+            log.error("cannot restore forwarding", error=str(error))
         try:
             await self.backend.destroy()
         except BackEndError as error:
             interface = self.local.config.interface
-            log.error("interface not removed", interface=interface, why=str(error))
+            log.error("interface not removed", interface=interface, error=str(error))

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import structlog
 
 from wgmesh_agent.agent.gossip_events import NameConflictLost
-from wgmesh_agent.agent.session import ComponentFactory, Session, SessionOutcome, SessionStart
+from wgmesh_agent.agent.session import ComponentFactory, Session
+from wgmesh_agent.agent.session_end import SessionOutcome
+from wgmesh_agent.agent.session_start import NodeStart, SessionStart
 from wgmesh_agent.control import server
 from wgmesh_agent.control.server import SocketInUse
 from wgmesh_agent.gossip.errors import GossipError
@@ -165,7 +167,7 @@ async def _agent(
             key = run.node.local.private_key
             if end is SessionOutcome.LEFT:
                 await _until_stopped(after_leaving(), stop, leave)
-            start = run.next_start if end is SessionOutcome.RESTARTED else None
+            start = run.end.next_start if end is SessionOutcome.RESTARTED else None
         return 0
     finally:
         stopping.cancel()
@@ -195,10 +197,10 @@ def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
         other = _other_member(folder, name) if name is not None else ""
         if other:
             log.error(
-                "state of another node set aside",
-                why=f"it is that of the member {other}, and this node is {name}",
+                "state of another node quarantined",
+                reason=f"it is that of the member {other}, and this node is {name}",
                 kept=str(folder.set_aside()),
-                next="entering as itself",
+                next="joining as itself",
             )
             folder.is_of_another(machine)
         return True
@@ -212,7 +214,7 @@ def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
     aside = folder.set_aside()
     folder.is_of_another(machine)
     log.error(
-        "state of another machine set aside", why=why, kept=str(aside), next=f"entering as itself; {keep}"
+        "state of another machine quarantined", reason=why, kept=str(aside), next=f"joining as itself; {keep}"
     )
     return True
 
@@ -222,7 +224,7 @@ def _other_member(folder: StateStore, name: str) -> str:
     try:
         record = folder.mesh()
     except CorruptFile as error:
-        log.error("mesh forgotten", why=str(error), next="entering again")
+        log.error("mesh record is corrupt", error=str(error), next="joining again")
         return ""
     return record.node if record is not None and record.node != name else ""
 
@@ -267,9 +269,9 @@ async def _clear_up(settings: NodeSettings, folder: StateStore, *, held_tunnel: 
         )
         await choice.backend(interface).destroy()
     except BackEndError as error:
-        log.error("interface not removed", interface=interface, why=str(error))
+        log.error("interface not removed", interface=interface, error=str(error))
     if why := await remove_clamp(interface):
-        log.warning("clamp of TCP segments not removed", why=why)
+        log.warning("cannot remove the TCP MSS clamp", error=why)
     folder.clear()
 
 
@@ -281,7 +283,9 @@ def _private_key(folder: StateStore) -> tuple[PrivateKey, bool]:
         return folder.private_key(), is_new or folder.earlier_private_key() is not None
     except CorruptFile as error:
         log.error(
-            "WireGuard key lost", why=str(error), next="a new one is made; the mesh must admit this node anew"
+            "WireGuard key lost",
+            error=str(error),
+            next="generating a new key; the mesh must admit this node again",
         )
         return folder.private_key(), True
 
@@ -305,7 +309,7 @@ async def _session(
     choice = replace(
         await select_backend(settings.backend.value, f"wg{record.mesh}"), external_process=held_tunnel
     )
-    log.info("WireGuard back end", kind=choice.kind.value, why=choice.reason)
+    log.info("WireGuard backend selected", kind=choice.kind.value, reason=choice.reason)
     config = NodeConfig(
         interface=f"wg{record.mesh}",
         listen_port=settings.listen_port,
@@ -319,9 +323,8 @@ async def _session(
     async def locate(towards: Sequence[IPAddress]) -> Endpoint:
         return await endpoint_of(settings, towards, record.ranges)
 
-    return Session(
-        settings, role, start.policies, folder, config, record, key, own, choice, locate, companions
-    )
+    node_start = NodeStart(config, record, key, own, locate, role)
+    return Session(settings, node_start, start.policies, folder, choice, companions)
 
 
 async def endpoint_of(
@@ -340,7 +343,7 @@ async def _has_address(address: IPAddress) -> bool:
     try:
         return address in {found for _, found in await reachable_addresses()}
     except KernelError as error:
-        log.debug("addresses not read", why=str(error))
+        log.debug("cannot read addresses", error=str(error))
         return True
 
 
@@ -358,7 +361,7 @@ def _signals(
         try:
             await before_stopping()
         except Exception as error:
-            log.error("not all was done before stopping", why=repr(error), exc_info=error)
+            log.error("shutdown incomplete", error=repr(error), exc_info=error)
         finally:
             stop.set()
 

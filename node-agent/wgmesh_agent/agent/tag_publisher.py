@@ -35,6 +35,6 @@ class TagPublisher:
         try:
             self._gossip.set_tags(tags)
         except GossipError as error:
-            log.error("not told to others", why=str(error), next="tried again with the next change")
+            log.error("tags not published", error=str(error), next="retrying with the next change")
         else:
             self._published = tags

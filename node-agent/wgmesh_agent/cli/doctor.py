@@ -81,6 +81,9 @@ def _as_json(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
             {
                 "code": one.code.value,
                 "about": one.about,
+                "problem": one.problem,
+                "evidence": one.evidence,
+                "remedy": one.remedy,
                 "what": one.problem,
                 "seen": one.evidence,
                 "do": one.remedy,
@@ -95,16 +98,16 @@ def _as_text(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
     for one in found:
         lines += [
             *_folded("", one.problem),
-            *_folded("  seen: ", one.evidence),
-            *_folded("  do:   ", one.remedy),
+            *_folded("  evidence: ", one.evidence),
+            *_folded("  fix:      ", one.remedy),
             "",
         ]
     if info is None or result is None:
-        return [*lines, "Links were not looked at, as the agent does not say how they are."]
+        return [*lines, "Links were not checked: the agent did not report their state."]
     looked = [link.nodeName for link in result.links]
     count = f"{result.linkCount - result.badCount} of {result.linkCount} links of {info.nodeName} are up"
-    closely = f"; looked at closely: {shortened(looked)}" if looked else ""
-    return [*lines, f"{'' if found else 'All is well: '}{count}{closely}."]
+    closely = f"; inspected: {shortened(looked)}" if looked else ""
+    return [*lines, f"{'' if found else 'No problems found: '}{count}{closely}."]
 
 
 def _folded(head: str, text: str) -> list[str]:

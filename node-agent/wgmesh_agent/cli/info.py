@@ -92,7 +92,7 @@ def print_info(view: MeshView, now_unix: float, stream: TextIO) -> None:
         Column("RTT", right=True),
         Column("Tags", folds=True),
         Column("Endpoint"),
-        Column("Heard"),
+        Column("Last probe"),
         Column("Last handshake"),
         Column("Received", right=True),
         Column("Sent", right=True),
@@ -110,29 +110,29 @@ def _header(view: MeshView) -> list[str]:
         role = "a bootstrap node, " if info.bootstrap else ""
         lines.append(
             f"It is {role}on {info.interface} ({info.backend} WireGuard), reached at {info.endpoint or '?'}"
-            f"{', behind an address translator' if info.behindNat else ''}"
+            f"{', behind NAT' if info.behindNat else ''}"
         )
         if not info.gossipEncrypted:
             lines.append(
-                "DEVELOPMENT MODE: gossip is not encrypted, anybody who reaches a bootstrap node may join"
+                "DEVELOPMENT MODE: gossip is not encrypted, anyone who can reach a bootstrap node can join"
             )
     for member in view.members:
         if member.routes:
-            lines.append(f"Through {member.name}: {', '.join(member.routes)}")
+            lines.append(f"Routes via {member.name}: {', '.join(member.routes)}")
     reduced = with_reduced_mtu(view)
     if reduced:
         paths = shortened([f"{member.name} {member.path_mtu}" for member in reduced])
-        lines.append(f"MTUMismatch: paths carry less than the interface's {info.mtu} bytes: {paths}")
+        lines.append(f"MTUMismatch: the path MTU is below the interface's {info.mtu} bytes: {paths}")
     lines += _preshared(view)
     probed = [member.hearing for member in view.members if member.hearing is not None]
     if probed:
         lines.append(
-            f"It hears {sum(one.receiving for one in probed)} of {len(probed)} members through the tunnel; "
-            f"{sum(one.peer_receiving for one in probed)} hear it"
+            f"Peers: {sum(one.receiving for one in probed)} of {len(probed)} reachable, "
+            f"{sum(one.peer_receiving for one in probed)} confirm receiving from this node"
         )
     if info.refusals:
         refused = ", ".join(f"{reason} {count}" for reason, count in sorted(info.refusals.items()))
-        lines.append(f"Claims of other members refused: {refused}")
+        lines.append(f"Rejected claims of other members: {refused}")
     return lines
 
 
@@ -158,7 +158,7 @@ def _row(member: MemberRow, now_unix: float) -> tuple[str, ...]:
         member.status,
         rtt(member.rtt_usec),
         ", ".join(f"{key}={value}" for key, value in sorted(member.tags.items())),
-        f"through {member.relay}" if member.relay else member.endpoint or UNKNOWN,
+        f"via {member.relay}" if member.relay else member.endpoint or UNKNOWN,
         last_probe_text(member.hearing),
         handshake,
         received,
@@ -173,7 +173,7 @@ def last_probe_text(hearing: Liveness | None) -> str:
     when = "never" if hearing.seconds_ago is None else seconds_ago(hearing.seconds_ago)
     if not hearing.receiving:
         return "never" if hearing.seconds_ago is None else f"no, {when}"
-    return when if hearing.peer_receiving else f"{when}, one way"
+    return when if hearing.peer_receiving else f"{when}, inbound only"
 
 
 info = GoCommand(

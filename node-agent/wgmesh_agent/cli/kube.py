@@ -10,9 +10,13 @@ from wgmesh_agent.cli.commands import GoCommand
 from wgmesh_agent.cli.library_parts import leave_out
 
 
-def _kube() -> int:
-    # The first process of a container is not ended by SIGTERM unless it says so; what follows takes seconds to load.
+def _end_when_terminated() -> None:
+    """The first process of a container is not ended by SIGTERM unless it says so; what follows takes time to load."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def _kube() -> int:
+    _end_when_terminated()
     leave_out()
     from wgmesh_agent.kube.agent import run_kube
 
@@ -20,6 +24,7 @@ def _kube() -> int:
 
 
 def _tunnel() -> int:
+    _end_when_terminated()
     from wgmesh_agent.kube.tunnel_holder import run_tunnel
 
     return run_tunnel(os.environ)

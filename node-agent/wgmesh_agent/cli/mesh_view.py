@@ -99,8 +99,8 @@ def _member(member: MemberInfo) -> MemberRow:
 
 
 def _hearing(member: MemberInfo) -> Liveness:
-    ago = member.heardMsecAgo / 1000 if member.heardMsecAgo > 0 else None
-    return Liveness(member.heard, member.hearsUs, ago)
+    ago = member.lastProbeMsecAgo / 1000 if member.lastProbeMsecAgo > 0 else None
+    return Liveness(member.receiving, member.peerReceiving, ago)
 
 
 def as_json(view: MeshView) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def _member_json(member: MemberRow) -> dict[str, Any]:
         "presharedKey": None if member.is_local else member.preshared_key,
         "pathMtu": member.path_mtu,
         "routes": list(member.routes),
-        "heard": hearing.receiving if (hearing := member.hearing) else None,
+        "reachable": hearing.receiving if (hearing := member.hearing) else None,
+        "peerReceiving": hearing.peer_receiving if hearing else None,
+        "heard": hearing.receiving if hearing else None,
         "hearsUs": hearing.peer_receiving if hearing else None,
         "heardSecondsAgo": hearing.seconds_ago if hearing else None,
     }

@@ -59,7 +59,7 @@ class RTTCollector:
             for response in split(self._own, self._measured()):
                 self._gossip.user_event(RTT_RESPONSE_EVENT, response.SerializeToString(), coalesce=False)
         except GossipError as error:
-            log.warning("rtt answer not sent", why=str(error))
+            log.warning("rtt answer not sent", error=str(error))
         finally:
             self._answering = False
 

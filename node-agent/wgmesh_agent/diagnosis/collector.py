@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.diagnosis.connectivity import check_route, check_tcp, check_udp_port
-from wgmesh_agent.diagnosis.peer_query import PeerAnswer, PeerQuery, handshake_age, msec, read_device
+from wgmesh_agent.diagnosis.link_sources import LinkSources
+from wgmesh_agent.diagnosis.own_facts import OwnFactsCollector
+from wgmesh_agent.diagnosis.peer_query import PeerAnswer, PeerQuery, handshake_age, msec
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.mesh.probing.padded_probe import SMALL_BYTES
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.model import Device, Peer
-from wgmesh_api.agent_pb2 import ComponentDown, ExamineResult, LinkFacts, OwnFacts, Refused
+from wgmesh_api.agent_pb2 import ExamineResult, LinkFacts
 
 MAX_BAD_LINKS = 8
 MAX_LINKS = 16
 WITNESSES_PER_PEER = 3
 WATCH_SECONDS = 6.0
 """WireGuard begins a handshake anew every five seconds: in so long a packet of each end has been seen, or is lost."""
-RECENT_SECONDS = 600.0
 T = TypeVar("T")
 
 
 class FactCollector:
-    """One instance a session; looks are one at a time."""
+    """One look at a time."""
 
-    def __init__(self, node: MeshNode, credentials: Credentials | None) -> None:
-        self._node = node
-        self._credentials = credentials
-        self._views = PeerQuery(node, credentials)
+    def __init__(self, sources: LinkSources, own: OwnFactsCollector, views: PeerQuery, clock: Clock) -> None:
+        self._sources = sources
+        self._own = own
+        self._views = views
+        self._clock = clock
         self._looking = asyncio.Lock()
 
     async def collect(self, name: str) -> ExamineResult:
@@ -48,11 +47,13 @@ class FactCollector:
             return await self._examine(name)
 
     async def _examine(self, name: str) -> ExamineResult:
-        node = self._node
-        device, trouble = await read_device(node)
-        members = {member.name: member for member in node.members() if member.name != node.record.node}
+        node = self._sources
+        device, trouble = await node.read_device()
+        members = {
+            member.name: member for member in node.members.present() if member.name != node.local.record.node
+        }
         names = sorted({*members, *(b.claim.node for b in node.ledger if b.claim.node)})
-        if name == node.record.node:
+        if name == node.local.record.node:
             return ExamineResult(message=f"{name} is this node itself")
         if name and name not in names:
             return ExamineResult(message=f"this mesh has no member {name!r:.80}")
@@ -60,7 +61,7 @@ class FactCollector:
         bad = [one for one in names if self._is_bad(one, members.get(one), device, links.get(one))]
         chosen = [name] if name else self._links_to_inspect(names, bad)
         result = ExamineResult(
-            ok=True, own=self._own(device, trouble), linkCount=len(names), badCount=len(bad)
+            ok=True, own=self._own.collect(device, trouble), linkCount=len(names), badCount=len(bad)
         )
         result.links.extend(await self._collect_links(chosen, set(bad) & set(chosen), device))
         flips = [link.view.addressChanges for link in result.links if link.HasField("view")]
@@ -73,17 +74,17 @@ class FactCollector:
         return [*few, *random.sample(good, min(len(good), MAX_LINKS - max(len(few), MAX_BAD_LINKS)))]
 
     def _is_bad(self, name: str, member: Member | None, device: Device, link: LinkState | None) -> bool:
-        binding = self._node.ledger.by_name(name)
+        binding = self._sources.ledger.by_name(name)
         peer = device.peers.get(binding.claim.public_key) if binding is not None else None
         if member is None or member.status is not MemberStatus.ALIVE or peer is None:
             return True
         if link is not None:
             return not (link.receiving and link.peer_receiving)
-        return not _is_fresh(peer)
+        return not _is_fresh(peer, self._clock.unix())
 
     async def _collect_links(self, chosen: Sequence[str], bad: set[str], device: Device) -> list[LinkFacts]:
-        node = self._node
-        own = node.record.node
+        node = self._sources
+        own = node.local.record.node
         bindings = {name: b for name in chosen if (b := node.ledger.by_name(name)) is not None}
         healthy = [n for n in self._views.alive() if n not in bad]
         views, others, passing, gossip = await asyncio.gather(
@@ -102,7 +103,7 @@ class FactCollector:
                 asyncio.sleep(WATCH_SECONDS),
                 self._by_name(reach, lambda name: self._port_answer(bindings[name], device)),
             )
-            later, _ = await read_device(node)
+            later, _ = await node.read_device()
             answers = await self._views.ask(own, sorted(bad))
         links = node.probing.links()
         members = node.gossip.members()
@@ -120,7 +121,7 @@ class FactCollector:
                 facts.view.CopyFrom(first.view)
                 facts.clockAheadMsec, facts.clockDoubtMsec = first.clock_offset_msec, first.clock_error_msec
             if name in bad:
-                _take_growth(facts, bindings.get(name), device, later)
+                _take_growth(facts, bindings.get(name), device, later, self._clock.unix())
                 _take_other_end(facts, views.get(name), answers.get(name))
             facts.others.extend(answer.view for answer in others.get(name, {}).values())
             found.append(facts)
@@ -143,7 +144,7 @@ class FactCollector:
             heard=link is not None and link.receiving,
             heardMsecAgo=msec(link.last_received_seconds_ago if link is not None else None),
             hearsUs=link is not None and bool(link.peer_receiving),
-            addressChanges=self._node.flap_count(name),
+            addressChanges=self._sources.flaps.count(name),
         )
         if binding is None:
             return facts
@@ -155,60 +156,30 @@ class FactCollector:
             return facts
         facts.programmed = True
         facts.allowed = {str(network.network_address) for network in peer.allowed_ips} >= set(facts.meshIPs)
-        facts.handshakeMsecAgo = msec(handshake_age(peer))
+        facts.handshakeMsecAgo = msec(handshake_age(peer, self._clock.unix()))
         facts.toldSecretCount = len(claim.secret_ids or ())
-        facts.secretInCommon = self._node.psk.has_common_secret(claim.public_key)
-        facts.presharedKey = self._node.psk.is_protected(device, claim.public_key)
+        facts.secretInCommon = self._sources.psk.has_common_secret(claim.public_key)
+        facts.presharedKey = self._sources.psk.is_protected(device, claim.public_key)
         facts.keepaliveSeconds = peer.keepalive_seconds
         if peer.endpoint is not None:
             facts.endpoint = str(peer.endpoint)
-            facts.routeTrouble = check_route(peer.endpoint.address, self._node.record.ranges)
+            facts.routeTrouble = check_route(peer.endpoint.address, self._sources.local.record.ranges)
         return facts
-
-    def _own(self, device: Device, trouble: str) -> OwnFacts:
-        node = self._node
-        own = OwnFacts(
-            pubkey=str(node.local.public_key),
-            interfacePubkey=str(device.public_key or ""),
-            interfaceTrouble=trouble,
-            listenPort=device.listen_port,
-            gossipPort=node.record.gossip_port,
-            probePort=node.local.probe_port,
-            secretCount=len(node.local.secret_ids),
-            undone=node.repairs.undone(time.monotonic()),
-            forwards=bool(node.local.routes) or node.relay.is_open,
-            clockMsec=round(time.time() * 1000),
-            down=[ComponentDown(name=name, why=why) for name, why in sorted(node.tasks.down().items())],
-            refused=[
-                Refused(reason=reason, message=message, secondsAgo=round(ago))
-                for reason, message, ago in node.rejections.recent(RECENT_SECONDS)
-            ],
-        )
-        roster_age = node.policies.membership.roster_age_seconds()
-        if roster_age is not None:
-            own.rosterMsecAgo = msec(roster_age if math.isfinite(roster_age) else None)
-        if self._credentials is not None:
-            leaf = self._credentials.files.leaf()
-            own.tls = True
-            own.certificateNotBefore = round(leaf.not_valid_before_utc.timestamp())
-            own.certificateNotAfter = round(leaf.not_valid_after_utc.timestamp())
-            own.certificateSubject = leaf.subject.rfc4514_string()
-        return own
 
     async def _packet_sizes(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
         """Of each probed member whether a small packet passes, the size that should pass, and whether that does."""
-        paths, full = self._node.probing.path_mtus(), self._node.local.config.mtu
+        paths, full = self._sources.probing.path_mtus(), self._sources.local.config.mtu
         sizes = {name: paths[name].mtu or full for name in bindings if name in paths}
         address = {name: bindings[name].claim.addresses[0] for name in sizes}
         wanted = [(address[name], size) for name in sizes for size in (SMALL_BYTES, sizes[name])]
-        passed = await self._node.probing.padded.reachable_with_size(wanted)
+        passed = await self._sources.probing.padded.reachable_with_size(wanted)
         return {
             name: ((address[name], SMALL_BYTES) in passed, size, (address[name], size) in passed)
             for name, size in sizes.items()
         }
 
     async def _gossip_trouble(self, binding: Binding) -> str:
-        record = self._node.record
+        record = self._sources.local.record
         return await check_tcp(binding.claim.addresses[0], record.gossip_port, record.addresses[0])
 
     async def _port_answer(self, binding: Binding, device: Device) -> str:
@@ -221,13 +192,15 @@ class FactCollector:
         return dict(zip(order, await asyncio.gather(*(ask(name) for name in order)), strict=True))
 
 
-def _take_growth(facts: LinkFacts, binding: Binding | None, device: Device, later: Device) -> None:
+def _take_growth(
+    facts: LinkFacts, binding: Binding | None, device: Device, later: Device, now_unix: float
+) -> None:
     """What went and came while it was watched, and the handshakes made meanwhile."""
     key = binding.claim.public_key if binding is not None else None
     old, new = (d.peers.get(key) if key is not None else None for d in (device, later))
     if old is not None and new is not None:
         facts.rxGrowth, facts.txGrowth = new.rx_bytes - old.rx_bytes, new.tx_bytes - old.tx_bytes
-        facts.handshakeMsecAgo = msec(handshake_age(new))
+        facts.handshakeMsecAgo = msec(handshake_age(new, now_unix))
 
 
 def _take_other_end(facts: LinkFacts, before: PeerAnswer | None, after: PeerAnswer | None) -> None:
@@ -244,6 +217,6 @@ def _some(names: Sequence[str], but: str) -> list[str]:
     return random.sample(others, min(len(others), WITNESSES_PER_PEER))
 
 
-def _is_fresh(peer: Peer) -> bool:
-    since = handshake_age(peer)
+def _is_fresh(peer: Peer, now_unix: float) -> bool:
+    since = handshake_age(peer, now_unix)
     return since is not None and since <= STALE_AFTER_SECONDS

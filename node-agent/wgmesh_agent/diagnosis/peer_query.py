@@ -7,20 +7,19 @@ the link to it is broken. What it says is a member's word, taken for no more tha
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.diagnosis.link_sources import LinkSources
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.membership.query_rate_limit import AnswerLimit
-from wgmesh_agent.wireguard.errors import BackEndError
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint, Peer
 from wgmesh_api.agent_pb2 import LinkView
@@ -50,17 +49,17 @@ class PeerAnswer:
 class PeerQuery:
     """Queries for and answers about single links, of one session; answers each asker at most ten times a second."""
 
-    def __init__(self, node: MeshNode, credentials: Credentials | None) -> None:
-        self._node = node
+    def __init__(self, sources: LinkSources, credentials: Credentials | None, clock: Clock) -> None:
+        self._sources = sources
         self._credentials = credentials
+        self._clock = clock
         self._limit = AnswerLimit(MAX_ANSWERS_PER_SECOND)
-        node.gossip.on_query(DOCTOR_QUERY, self.answer)
 
-    async def answer(self, request: QueryReceived) -> bytes | None:
+    async def answer_query(self, request: QueryReceived) -> bytes | None:
         """To the query `_doctor`: what this node sees of the member named."""
-        if not self._limit.allows(request, time.monotonic()):
+        if not self._limit.allows(request, self._clock.monotonic()):
             return None
-        view = self._own(request.payload.decode("ascii", "replace"), (await read_device(self._node))[0])
+        view = self._own(request.payload.decode("ascii", "replace"), (await self._sources.read_device())[0])
         return view.SerializeToString()
 
     async def ask(self, about: str, nodes: Sequence[str]) -> dict[str, PeerAnswer]:
@@ -69,12 +68,12 @@ class PeerQuery:
         return {name: answer for some in answers for name, answer in some.items()}
 
     async def _ask(self, about: str, nodes: Sequence[str]) -> dict[str, PeerAnswer]:
-        begun, clock = time.monotonic(), time.time()
+        begun, clock = self._clock.monotonic(), self._clock.unix()
         alive = len(self.alive())
-        patience = self._node.gossip.config.profile.query_timeout_seconds(alive) / 3
+        patience = self._sources.gossip.config.profile.query_timeout_seconds(alive) / 3
         seconds = min(MAX_TIMEOUT_SECONDS, max(MIN_TIMEOUT_SECONDS, patience))
         try:
-            result = await self._node.gossip.query(
+            result = await self._sources.gossip.query(
                 DOCTOR_QUERY,
                 about.encode(),
                 nodes=list(nodes),
@@ -82,9 +81,9 @@ class PeerQuery:
                 timeout=seconds,
             )
         except GossipError as error:
-            log.warning("members not asked", about=about, why=str(error))
+            log.warning("peer query failed", about=about, error=str(error))
             return {}
-        took = time.monotonic() - begun
+        took = self._clock.monotonic() - begun
         found = {}
         for name, answer in result.responses.items():
             if name not in nodes:
@@ -92,7 +91,9 @@ class PeerQuery:
             try:
                 view = validated(LinkView.FromString(answer))
             except DecodeError as error:
-                self._node.rejections.record("malformed_doctor_answer", f"{name} answers nonsense: {error}")
+                self._sources.rejections.record(
+                    "malformed_doctor_answer", f"{name} answers nonsense: {error}"
+                )
                 continue
             view.nodeName = name
             middle = round((clock + took / 2) * 1000)
@@ -101,27 +102,27 @@ class PeerQuery:
 
     def alive(self) -> list[str]:
         """All other members that gossip has alive."""
-        return sorted(set(self._node.view.alive()) - {self._node.record.node})
+        return sorted(set(self._sources.members.alive()) - {self._sources.local.node})
 
     def _own(self, about: str, device: Device) -> LinkView:
-        node = self._node
+        node = self._sources
         binding, link = node.ledger.by_name(about), node.probing.links().get(about)
         member = node.gossip.member(about)
         peer = device.peers.get(binding.claim.public_key) if binding is not None else None
         certificate = self._credentials.files.leaf() if self._credentials is not None else None
         return LinkView(
-            clockMsec=round(time.time() * 1000),
+            clockMsec=round(self._clock.unix() * 1000),
             interfacePubkey=str(device.public_key or ""),
             peerKey=str(peer.public_key) if peer is not None else "",
             endpoint=str(peer.endpoint or "") if peer is not None else "",
-            handshakeMsecAgo=msec(handshake_age(peer) if peer is not None else None),
+            handshakeMsecAgo=msec(handshake_age(peer, self._clock.unix()) if peer is not None else None),
             rxBytes=peer.rx_bytes if peer is not None else 0,
             txBytes=peer.tx_bytes if peer is not None else 0,
             heard=link is not None and link.receiving,
             heardMsecAgo=msec(link.last_received_seconds_ago if link is not None else None),
             status=member.status.name.lower() if member is not None else "",
             certificateNotAfter=round(certificate.not_valid_after_utc.timestamp()) if certificate else 0,
-            addressChanges=node.flap_count(about),
+            addressChanges=node.flaps.count(about),
         )
 
 
@@ -137,14 +138,6 @@ def batches(names: Iterable[str]) -> list[list[str]]:
         found[-1].append(name)
         room -= size
     return found
-
-
-async def read_device(node: MeshNode) -> tuple[Device, str]:
-    """What WireGuard holds, or an empty device and why it cannot be read."""
-    try:
-        return await node.device.read(), ""
-    except BackEndError as error:
-        return Device(node.local.config.interface), str(error)
 
 
 def validated(view: LinkView) -> LinkView:
@@ -165,9 +158,9 @@ def validated(view: LinkView) -> LinkView:
     return found
 
 
-def handshake_age(peer: Peer) -> float | None:
+def handshake_age(peer: Peer, now_unix: float) -> float | None:
     """Seconds since the last handshake; None for never."""
-    return time.time() - peer.last_handshake if peer.last_handshake else None
+    return now_unix - peer.last_handshake if peer.last_handshake else None
 
 
 def msec(seconds: float | None) -> int:

@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import structlog
 
+from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.run import Entry, endpoint_of, run_agent
-from wgmesh_agent.agent.session import Session, SessionConfig, SessionStart
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_start import SessionConfig, SessionStart
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi
 from wgmesh_agent.kube.certificate import (
     CertificateStore,
@@ -40,7 +42,7 @@ from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_mount
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
-from wgmesh_agent.runtime.supervisor import Run
+from wgmesh_agent.runtime.supervisor import Component
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -91,14 +93,14 @@ class KubeAgent:
     def entry(self) -> Entry:
         return self._join_mesh_unless_deleted
 
-    def companions(self, session: Session) -> Iterable[tuple[str, Run]]:
+    def companions(self, session: Session) -> Iterable[Component]:
         self._session = session
         self._health.joined(session.node.tasks.down)
         assert self._companions is not None
         return (
             *self._companions.for_session(session),
-            ("health", self._health.heartbeat),
-            ("metrics", self._health.serve),
+            Component("health", self._health.heartbeat),
+            Component("metrics", self._health.serve),
         )
 
     async def after_leaving(self) -> None:
@@ -110,7 +112,7 @@ class KubeAgent:
         elif self._identity is not None:
             await report_left(self._api, self._identity, node_object_name(mesh, node))
         self._has_left.set()
-        log.info("left for good", next="waiting in case this node becomes a member again")
+        log.info("left permanently", next="waiting in case this node becomes a member again")
         await wait_until(self._view, lambda: self._view.synced and self._should_rejoin())
 
     async def before_stopping(self) -> None:
@@ -124,7 +126,7 @@ class KubeAgent:
             async with asyncio.timeout(PRE_STOP_GRACE_SECONDS):
                 await wait_until(self._view, self._should_leave)
         if self._should_leave():
-            log.info("leaving before it stops")
+            log.info("leaving before shutdown")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self._has_left.wait()
@@ -138,7 +140,7 @@ class KubeAgent:
     async def _collect_snapshot(self) -> MetricsSnapshot | None:
         if not self._health.is_member or self._session is None or self._credentials is None:
             return None
-        return await collect_snapshot(self._session, self._view, self._credentials)
+        return await collect_snapshot(self._session.node, self._view, self._credentials)
 
     def _should_rejoin(self) -> bool:
         own, uid = self._view.own, self._identity.uid() if self._identity is not None else ""
@@ -161,7 +163,7 @@ class KubeAgent:
             entering.cancel()
             deleted.cancel()
             await asyncio.gather(entering, deleted, return_exceptions=True)
-        log.warning("this node is to be no member", why="its WgMeshNode is deleted")
+        log.warning("this node must not become a member", reason="its WgMeshNode is deleted")
         # What is remembered of an earlier life goes too.
         self._companions, self._identity = None, CertificateStore(folder.path)
         return None
@@ -180,7 +182,7 @@ class KubeAgent:
         files = identity.load()
         if record is not None and files is not None and not is_new_key:
             # Also with a certificate that has ended: traffic needs none, and the next is asked for in time.
-            log.info("member already", node=record.node, addresses=[str(a) for a in record.addresses])
+            log.info("already a member", node=record.node, addresses=[str(a) for a in record.addresses])
             self._build_components(identity, files)
             return self._start(record, ())
         own = await self._own_entry()
@@ -197,7 +199,7 @@ class KubeAgent:
                 await self._api.connect()
                 break
             except ApiError as error:
-                log.warning("no API access yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("cannot reach the API server", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
         self._view.start(self._api)
 
@@ -213,7 +215,7 @@ class KubeAgent:
             )  # fmt: skip
 
         if not ready():
-            log.info("waiting for this node's WgMeshNode, its addresses and the mesh's authority")
+            log.info("waiting for this node's WgMeshNode, its addresses and the mesh's CA")
         await wait_until(view, ready)
         assert view.own is not None
         return view.own
@@ -233,7 +235,7 @@ class KubeAgent:
             try:
                 return await request_certificate(self._api, identity, wanted, authorities)
             except (ApiError, RequestDenied, ValueError, OSError) as error:
-                log.warning("no certificate yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("certificate request failed", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
                 own = await self._own_entry()
 
@@ -292,7 +294,7 @@ class KubeAgent:
                         door, bootstrap, lambda towards: endpoint_of(self.settings.node, towards, ())
                     )
                 except (JoinRefused, JoinUnreachable, JoinFailed) as error:
-                    log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=str(error))
+                    log.warning("join via bootstrap node failed", bootstrap=str(bootstrap), error=str(error))
                     continue
                 record = mesh_record_from(admitted, door.mesh, earlier, bootstrap=False)
                 identity.save_uid(own.uid)
@@ -308,7 +310,7 @@ class KubeAgent:
 
     def _start(self, record: MeshRecord, peers: tuple[Claim, ...], *, fresh: bool = False) -> SessionStart:
         port = self.settings.bootstrap_port
-        bind = str(HostPort(self.settings.host_ip, port)) if record.bootstrap else None
+        bind = HostPort(self.settings.host_ip, port) if record.bootstrap else None
         credentials = self._credentials if bind else None
         role = SessionConfig(
             bind, credentials, self._join_target(record.node), port, self._secrets, follows_address=True
@@ -316,13 +318,13 @@ class KubeAgent:
         assert self._policies is not None
         return SessionStart(role, self._policies, record, peers, fresh)
 
-    def _next_start(self, session: Session) -> SessionStart:
+    def _next_start(self, node: MeshNode) -> SessionStart:
         """The role changed: the same member, with or without the Mesh service; or it was away and another has its
         address now."""
         own = self._view.own
         assert own is not None
-        self._key = session.node.local.private_key
-        record = replace(session.node.record, bootstrap=own.bootstrap, addresses=own.addresses)
+        self._key = node.local.private_key
+        record = replace(node.record, bootstrap=own.bootstrap, addresses=own.addresses)
         return self._start(record, ())
 
     def _join_target(self, node: str) -> JoinTarget:
@@ -345,7 +347,7 @@ class KubeAgent:
             try:
                 return await asyncio.to_thread(read_keyring, self.settings.keyring)
             except (OSError, ValueError) as error:
-                log.warning("no gossip key yet", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("cannot read the gossip keyring", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -353,5 +355,5 @@ def _remembered(folder: StateStore) -> MeshRecord | None:
     try:
         return folder.mesh()
     except CorruptFile as error:
-        log.error("mesh forgotten", why=str(error), next="entering again")
+        log.error("mesh record is corrupt", error=str(error), next="joining again")
         return None

@@ -23,7 +23,7 @@ class AvailabilityLog:
         with self._lock:
             is_back = self._fault.is_over()
         if is_back:
-            log.warning("the API server answers again")
+            log.warning("API server reachable again")
 
     def down(self, why: str) -> None:
         """A call was not."""
@@ -31,4 +31,4 @@ class AvailabilityLog:
             # Which call it was, and how it failed, is no news.
             is_new = self._fault.is_new("the API server does not answer")
         if is_new:
-            log.warning("the API server does not answer", why=why, next="going on with what is known")
+            log.warning("API server unreachable", error=why, next="continuing with the cached roster")

@@ -68,7 +68,11 @@ class CertificateStore:
             except FileNotFoundError:
                 self._uid = ""
             except OSError as error:
-                log.error("uid of the WgMeshNode unreadable", why=str(error), next="the present one is noted")
+                log.error(
+                    "cannot read the uid of the WgMeshNode",
+                    error=str(error),
+                    next="recording the current one",
+                )
                 self._uid = ""
         return self._uid
 
@@ -91,7 +95,9 @@ class CertificateStore:
             # Unreadable, a directory, or of a kind that the library does not know: with it nobody could go on.
             why = repr(error)
         if why:
-            log.error("identity key damaged", why=why, next="a new one is made and a certificate requested")
+            log.error(
+                "identity key is corrupt", error=why, next="generating a new key and requesting a certificate"
+            )
             path.rename(path.with_name(f"{KEY}.damaged-{time.time_ns()}"))
         made = generate_key()
         write_atomically(path, key_to_pem(made))
@@ -107,7 +113,7 @@ class CertificateStore:
         except FileNotFoundError:
             return None
         except (OSError, UnusableCertificate) as error:
-            log.error("certificate unusable", why=str(error), next="another is requested")
+            log.error("certificate is not usable", error=str(error), next="requesting another")
             return None
         return TLSFiles(key_to_pem(key), certificate, authorities)
 

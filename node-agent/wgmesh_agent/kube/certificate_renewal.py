@@ -46,7 +46,7 @@ class CertificateRenewer:
             try:
                 await self.reconcile()
             except (ApiError, RequestDenied, OSError, ValueError) as error:
-                log.warning("certificate not renewed", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("certificate not renewed", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
             await self._view.changes.wait_after(generation, RESYNC_SECONDS)
 
@@ -87,9 +87,9 @@ class CertificateRenewer:
         except UnusableCertificate as error:
             if authorities != self._unusable:
                 self._unusable = authorities
-                log.error("authorities not taken over", why=str(error), next="those in use stay")
+                log.error("cannot adopt the CA certificates", error=str(error), next="keeping those in use")
             return files.authorities
-        log.info("authorities renewed")
+        log.info("CA certificates renewed")
         return authorities
 
     def is_current(self, own: RosterNode) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from wgmesh_agent.agent.session import Session, SessionStart
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_start import SessionStart
 from wgmesh_agent.kube.api_client import KubernetesApi
 from wgmesh_agent.kube.certificate import CertificateStore
 from wgmesh_agent.kube.certificate_renewal import CertificateRenewer
@@ -15,7 +17,7 @@ from wgmesh_agent.kube.roster_policy import RosterPolicy
 from wgmesh_agent.kube.roster_sync import RosterSync
 from wgmesh_agent.kube.status_writer import StatusWriter
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.runtime.supervisor import Run
+from wgmesh_agent.runtime.supervisor import Component
 
 
 class KubeComponents:
@@ -30,7 +32,7 @@ class KubeComponents:
         credentials: Credentials,
         ring: KeyringSync,
         unserved: Callable[[], str],
-        next_start: Callable[[Session], SessionStart],
+        next_start: Callable[[MeshNode], SessionStart],
     ) -> None:
         """
         Args:
@@ -46,17 +48,18 @@ class KubeComponents:
             identity,
             policy,
             self._renewal.is_current,
-            lambda session: session.restart_with(next_start(session)),
+            next_start,
         )
         self.status = StatusWriter(api, view, identity, credentials, self._following.member_uid, unserved)
 
-    def for_session(self, session: Session) -> Iterable[tuple[str, Run]]:
+    def for_session(self, session: Session) -> Iterable[Component]:
+        node = session.node
         return (
-            ("roster", lambda: self._following.run(session)),
-            ("status", lambda: self.status.run(session)),
-            ("certificate", self._renewal.run),
-            ("gossip keys", lambda: self._ring.run(session)),
-            ("WireGuard key", lambda: self._rekeying.run(session)),
+            Component("roster", lambda: self._following.run(node, session.end)),
+            Component("status", lambda: self.status.run(node)),
+            Component("certificate", self._renewal.run),
+            Component("gossip keys", lambda: self._ring.run(node)),
+            Component("WireGuard key", lambda: self._rekeying.run(node)),
         )
 
     async def report_left(self, mesh: str, node: str) -> None:

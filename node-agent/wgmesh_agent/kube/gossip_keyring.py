@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 
 from wgmesh_agent.agent.node import MeshNode
-from wgmesh_agent.agent.session import Session
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation
 from wgmesh_agent.gossip.wire.keyring import KEY_LENGTHS, MAX_KEYS
@@ -70,10 +69,10 @@ class KeyringSync:
         self._path = path
         self._externals = externals
 
-    async def run(self, session: Session) -> None:
+    async def run(self, node: MeshNode) -> None:
         """Looks again and again, until it is cancelled: a kubelet replaces the files some time after the Secret."""
         while True:
-            await self.reconcile(session.node)
+            await self.reconcile(node)
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def reconcile(self, node: MeshNode) -> None:
@@ -81,15 +80,15 @@ class KeyringSync:
         try:
             ring = await asyncio.to_thread(read_keyring, self._path)
         except (OSError, ValueError) as error:
-            log.debug("gossip keys unreadable", why=str(error))
+            log.debug("cannot read gossip keys", error=str(error))
             return
         before = node.record.gossip_keys
         if ring.since <= node.record.gossip_keys_since:
             return
         try:
-            node.replace_gossip_keys(ring.keys, ring.since)
+            node.gossip_keys.replace(ring.keys, ring.since)
         except (KeyringError, OSError) as error:
-            log.error("gossip keys not taken over", why=str(error), retry_seconds=POLL_INTERVAL_SECONDS)
+            log.error("cannot adopt gossip keys", error=str(error), retry_seconds=POLL_INTERVAL_SECONDS)
             return
         if node.record.bootstrap and ring.keys != before:
             await self._push_to_external_members(node, before, ring.keys)
@@ -108,10 +107,12 @@ class KeyringSync:
             try:
                 told = await node.gossip.change_keys(operation, key, nodes)
             except GossipError as error:
-                log.warning("machines outside not told of gossip keys", why=str(error))
+                log.warning("cannot push gossip keys to external members", error=str(error))
                 return
             missed = sorted(told.silent | told.errors.keys())
             if missed:
                 log.warning(
-                    "machines outside missed gossip keys", nodes=missed[:5], next="they ask a bootstrap node"
+                    "external members missed the gossip key change",
+                    nodes=missed[:5],
+                    next="they fetch the keys from a bootstrap node",
                 )

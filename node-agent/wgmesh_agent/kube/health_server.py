@@ -94,7 +94,7 @@ class HealthServer:
             self._say(await asyncio.to_thread(_sentence, self._wanted_port, error))
             return False
         if self._fault.is_over():
-            log.warning("health and metrics are served again", port=self._wanted_port)
+            log.warning("health and metrics available again", port=self._wanted_port)
         self._server = server
         self._last_beat = time.monotonic()
         return True
@@ -102,8 +102,8 @@ class HealthServer:
     def _say(self, why: str) -> None:
         if self._fault.is_new(why):
             log.error(
-                "health and metrics are not served", port=self._wanted_port, why=why,
-                retry_seconds=self._retry_seconds, next="tunnels are kept",
+                "health and metrics unavailable", port=self._wanted_port, error=why,
+                retry_seconds=self._retry_seconds, next="keeping tunnels",
             )  # fmt: skip
 
     async def serve(self) -> None:
@@ -193,7 +193,7 @@ class HealthServer:
             return Answer(503, b"the event loop does not answer\n")
         except Exception as error:
             # A session that ends while it is looked at has many ways to say so.
-            log.warning("metrics not read", why=repr(error))
+            log.warning("cannot collect metrics", error=repr(error))
             return Answer(503, b"no metrics now: see the agent's log\n")
         # Thousands of peers take a while to write; probes are answered meanwhile.
         return await asyncio.to_thread(self._written, look)

@@ -57,6 +57,7 @@ class HTTPServer:
         self._answer = answer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopping = asyncio.Event()
         self._sources: dict[asyncio.Task[None], str] = {}
         self.port = 0
 
@@ -75,24 +76,25 @@ class HTTPServer:
         """Listens no more; waits for that."""
         loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            loop.call_soon_threadsafe(self._stopping.set)
             thread.join()
 
     def _run(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         asyncio.set_event_loop(loop)
-        server = loop.run_until_complete(
-            asyncio.start_server(self._accept, sock=listening, limit=MOST_REQUEST_BYTES)
-        )
         try:
-            loop.run_forever()
+            loop.run_until_complete(self._until_stopped(listening))
         finally:
-            server.close()
-            for task in list(self._sources):
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*self._sources, return_exceptions=True))
-            loop.run_until_complete(server.wait_closed())
-            loop.run_until_complete(asyncio.sleep(0))
             loop.close()
+
+    async def _until_stopped(self, listening: socket.socket) -> None:
+        server = await asyncio.start_server(self._accept, sock=listening, limit=MOST_REQUEST_BYTES)
+        await self._stopping.wait()
+        server.close()
+        for task in list(self._sources):
+            task.cancel()
+        await asyncio.gather(*self._sources, return_exceptions=True)
+        await server.wait_closed()
+        await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         source = _source(writer)
@@ -185,4 +187,6 @@ def _source(writer: asyncio.StreamWriter) -> str:
 
 def _quietly(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     """What the loop has to say of broken connections is no traceback in the log."""
-    log.debug("health server", what=str(context.get("message", "")), why=repr(context.get("exception")))
+    log.debug(
+        "health server error", what=str(context.get("message", "")), error=repr(context.get("exception"))
+    )

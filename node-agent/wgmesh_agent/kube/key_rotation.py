@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.kube.key_rotation_schedule import RotationPolicy, next_rotation
 from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
@@ -28,22 +28,22 @@ class KeyRotationController:
         self._asked: tuple[str, float] = ("", 0.0)
         self._not_before = 0.0
 
-    async def run(self, session: Session) -> None:
+    async def run(self, node: MeshNode) -> None:
         """Until it is cancelled."""
         while True:
             generation = self._view.changes.generation
-            pause = await self.reconcile(session)
+            pause = await self.reconcile(node)
             await self._view.changes.wait_after(generation, pause)
 
-    async def reconcile(self, session: Session) -> float:
+    async def reconcile(self, node: MeshNode) -> float:
         """Makes another key if it is time; for how many seconds there is nothing to do but to see what is new."""
-        mesh, node, now = self._view.mesh, session.node, self._now_unix()
+        mesh, now = self._view.mesh, self._now_unix()
         if mesh is None:
             return RESYNC_SECONDS
         token = token_id(mesh.wireguard_key_token)
         if not node.record.wireguard_key_since:
             # What was asked for before this node had its key is not asked of it.
-            await self._persist(session, node.record.joined_unix or int(now), token)
+            await self._persist(node, node.record.joined_unix or int(now), token)
         if token != self._asked[0]:
             self._asked = (token, now)
         at = next_rotation(
@@ -56,19 +56,23 @@ class KeyRotationController:
         if at > now:
             return min(at - now, RESYNC_SECONDS)
         try:
-            said = await session.rotations.rotate_wireguard_key()
+            said = await node.rotations.rotate_wireguard_key()
         except RotationFailed as error:
             self._not_before = self._now_unix() + RETRY_SECONDS
-            log.warning("WireGuard key not rotated", why=str(error), retry_seconds=RETRY_SECONDS)
+            log.warning("WireGuard key not rotated", error=str(error), retry_seconds=RETRY_SECONDS)
             return RESYNC_SECONDS
-        log.info("WireGuard key rotated in time", outcome=said)
-        await self._persist(session, int(self._now_unix()), token)
+        log.info("WireGuard key rotated as scheduled", outcome=said)
+        await self._persist(node, int(self._now_unix()), token)
         return RESYNC_SECONDS
 
-    async def _persist(self, session: Session, since: int, token: str) -> None:
-        local = session.node.local
+    async def _persist(self, node: MeshNode, since: int, token: str) -> None:
+        local = node.local
         local.update_record(wireguard_key_since=since, wireguard_key_token=token)
         try:
             await asyncio.to_thread(local.persist)
         except OSError as error:
-            log.error("key's age not kept", why=str(error), next="tried again with the next snapshot")
+            log.error(
+                "cannot persist the key rotation time",
+                error=str(error),
+                next="retrying with the next snapshot",
+            )

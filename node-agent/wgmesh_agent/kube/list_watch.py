@@ -133,7 +133,10 @@ class ListWatch(Generic[T]):
         # Why a server does not answer is logged by whoever asked it.
         tell = log.warning if self._failures == 1 else log.debug
         tell(
-            "watch interrupted", path=self._path, why=_sentence(error), next=f"listing again in {pause:.1f} s"
+            "watch interrupted",
+            path=self._path,
+            error=_sentence(error),
+            next=f"listing again in {pause:.1f} s",
         )
         self._stopped.wait(pause)
 
@@ -203,7 +206,9 @@ class ListWatch(Generic[T]):
         except Exception as error:
             # Whatever it is, the next list makes it good.
             self._is_undelivered.set()
-            log.exception("roster not applied", path=self._path, why=_sentence(error), next="listing again")
+            log.exception(
+                "cannot apply the roster", path=self._path, error=_sentence(error), next="listing again"
+            )
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -14,6 +14,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from wgmesh_agent.kube.node_report import HANDSHAKE_FRESH_SECONDS, PeerObservation
 
+PREVIOUS_NAMES = {
+    "wgmesh_peers_reachable": "wgmesh_peers_heard",
+    "wgmesh_peers_bidirectional": "wgmesh_peers_hearing_us",
+    "wgmesh_peers_mtu_reduced": "wgmesh_paths_narrow",
+    "wgmesh_path_mtu_min_bytes": "wgmesh_path_mtu_least_bytes",
+    "wgmesh_probe_age_max_seconds": "wgmesh_oldest_probe_age_seconds",
+    "wgmesh_handshake_age_max_seconds": "wgmesh_oldest_handshake_age_seconds",
+    "wgmesh_claims_rejected": "wgmesh_refused_claims",
+}
+"""Metrics that are exported by their former name as well, for one release."""
+PREVIOUS_REASONS = {
+    "admission_expired": "admission_past_its_time",
+    "admission_not_yet_valid": "admission_before_its_time",
+    "gossip_implausible_time": "gossip_impossible",
+    "malformed_endpoint_answer": "malformed_whereabouts",
+}
+"""Values of the label `reason` that metrics by their former name have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -75,7 +93,14 @@ def build(version: str, lost_lines: int) -> Iterator[Metric]:
 
 
 def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
-    """Everything about a running session."""
+    """Everything about a running session; what was renamed also by the name of the previous release."""
+    for family in _metrics(look):
+        yield family
+        if family.name in PREVIOUS_NAMES:
+            yield _by_previous_name(family)
+
+
+def _metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     yield InfoMetricFamily(
         "wgmesh_interface",
         "The mesh's network interface and whose WireGuard it is.",
@@ -83,7 +108,7 @@ def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     )
     yield _gauge("wgmesh_peers_expected", "Other members there should be.", look.expected)
     yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
-    yield _gauge("wgmesh_peers_heard", "Peers heard through the tunnel lately.", look.reachable)
+    yield _gauge("wgmesh_peers_reachable", "Peers whose probes arrive through the tunnel.", look.reachable)
     yield from _liveness(look)
     relayed = sum(1 for peer in look.peers if peer.relay)
     yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
@@ -93,7 +118,7 @@ def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     )
     yield from _handshakes(look.peers)
     yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
-    refused = CounterMetricFamily("wgmesh_refused_claims", "Claims refused, by reason.", labels=["reason"])
+    refused = CounterMetricFamily("wgmesh_claims_rejected", "Claims rejected, by reason.", labels=["reason"])
     for reason, count in sorted(look.refused.items()):
         refused.add_metric([reason], count)
     yield refused
@@ -114,10 +139,8 @@ def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
     paths = [peer.path for peer in look.peers if peer.path is not None]
     narrow = [path.mtu for path in paths if path.mtu is not None and path.is_reduced]
-    yield _gauge("wgmesh_paths_narrow", "Peers to whom less than wgmesh_mtu_bytes passes.", len(narrow))
-    yield _gauge(
-        "wgmesh_path_mtu_least_bytes", "Bytes that pass to every peer.", min(narrow, default=look.mtu)
-    )
+    yield _gauge("wgmesh_peers_mtu_reduced", "Peers to whom less than wgmesh_mtu_bytes passes.", len(narrow))
+    yield _gauge("wgmesh_path_mtu_min_bytes", "Bytes that pass to every peer.", min(narrow, default=look.mtu))
     if look.certificate_not_after is not None:
         yield _gauge(
             "wgmesh_certificate_expiry_timestamp_seconds",
@@ -157,15 +180,15 @@ def _liveness(look: MetricsSnapshot) -> Iterator[Metric]:
     )
     links = [peer.link for peer in look.peers if peer.link is not None]
     yield _gauge(
-        "wgmesh_peers_hearing_us",
-        "Peers heard that say that they hear this node.",
+        "wgmesh_peers_bidirectional",
+        "Reachable peers that confirm receiving from this node.",
         sum(bool(link.peer_receiving) for link in links),
     )
     ages = [link.last_received_seconds_ago for link in links if link.last_received_seconds_ago is not None]
     if ages:
         yield _gauge(
-            "wgmesh_oldest_probe_age_seconds",
-            "How long ago the peer was heard that was heard longest ago; those never heard left out.",
+            "wgmesh_probe_age_max_seconds",
+            "Age of the oldest last probe of a peer; peers that never sent one are left out.",
             max(ages),
         )
 
@@ -201,8 +224,8 @@ def _handshakes(peers: Iterable[PeerObservation]) -> Iterator[Metric]:
     known = [age for age in ages if age is not None]
     if known:
         yield _gauge(
-            "wgmesh_oldest_handshake_age_seconds",
-            "How long ago the last handshake was with the peer where it was longest ago.",
+            "wgmesh_handshake_age_max_seconds",
+            "Age of the oldest last handshake with a peer.",
             max(known),
         )
 
@@ -219,6 +242,19 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
         family.add_metric(["receive"], received)
         family.add_metric(["send"], sent)
         yield family
+
+
+def _by_previous_name(family: Metric) -> Metric:
+    """The same values by the names that metric and reasons had in the previous release."""
+    suffix = "_total" if family.type == "counter" else ""
+    name = PREVIOUS_NAMES[family.name]
+    copy = Metric(name, f"deprecated: use {family.name}{suffix}", family.type)
+    for sample in family.samples:
+        labels = dict(sample.labels)
+        if "reason" in labels:
+            labels["reason"] = PREVIOUS_REASONS.get(labels["reason"], labels["reason"])
+        copy.add_sample(name + suffix, labels, sample.value)
+    return copy
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

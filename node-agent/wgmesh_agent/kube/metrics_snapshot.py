@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.diagnosis.rejected_input import rejected_input
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.metrics import MetricsSnapshot, Traffic, read_traffic
@@ -28,26 +28,25 @@ ZERO_BY_STATUS = {
 """A status that nobody has is told as 0: a series that is not there reads as one that is not known."""
 
 
-async def collect_snapshot(session: Session, view: RosterCache, credentials: Credentials) -> MetricsSnapshot:
+async def collect_snapshot(node: MeshNode, view: RosterCache, credentials: Credentials) -> MetricsSnapshot:
     """What is so now. A WireGuard that cannot be read has no handshakes."""
-    node = session.node
     try:
         device = await node.device.read()
     except BackEndError as error:
-        log.warning("WireGuard not read for metrics", why=str(error))
+        log.warning("cannot read WireGuard for metrics", error=str(error))
         device = Device(node.local.config.interface)
-    peers = await asyncio.to_thread(tuple, observe_peers(session, device))
-    expected, _ = expected_members(session, view)
+    peers = await asyncio.to_thread(tuple, observe_peers(node, device))
+    expected, _ = expected_members(node, view)
     counted = await asyncio.to_thread(build_report, NodeReport(), peers, expected, {})
     return MetricsSnapshot(
         backend=node.backend.kind.value,
         interface=node.local.config.interface,
         mtu=node.local.config.mtu,
-        bootstrap=session.joins is not None and session.joins.state.is_serving,
+        bootstrap=node.join_service is not None and node.join_service.state.is_serving,
         peers=peers,
         expected=counted.expected,
         reachable=counted.heard,
-        members={**ZERO_BY_STATUS, **Counter(member.status.name.lower() for member in node.members())},
+        members={**ZERO_BY_STATUS, **Counter(member.status.name.lower() for member in node.view.present())},
         refused=dict(node.rejections.counts),
         certificate_not_after=credentials.files.leaf().not_valid_after_utc,
         traffic=await asyncio.to_thread(_traffic, node.local.config.interface),

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session_end import SessionEnd
+from wgmesh_agent.agent.session_start import SessionStart
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, nodes_path
 from wgmesh_agent.kube.certificate import CertificateStore
@@ -43,7 +45,7 @@ class RosterSync:
         identity: CertificateStore,
         policy: RosterPolicy,
         is_certified: Callable[[RosterNode], bool],
-        move: Callable[[Session], None],
+        next_start: Callable[[MeshNode], SessionStart],
         *,
         clock: Callable[[], float] = time.monotonic,
         now_unix: Callable[[], float] = time.time,
@@ -51,14 +53,14 @@ class RosterSync:
         """
         Args:
             is_certified: whether this node's certificate says what its WgMeshNode does.
-            move: ends a session, so that the next has the role and addresses of the WgMeshNode.
+            next_start: what the session is followed by, with the role and addresses of the WgMeshNode.
         """
         self._api = api
         self._view = view
         self._identity = identity
         self._policy = policy
         self._is_certified = is_certified
-        self._move = move
+        self._next_start = next_start
         self._clock = clock
         self._now_unix = now_unix
         self._standing = RosterStatus.UNKNOWN
@@ -71,42 +73,44 @@ class RosterSync:
         """The uid of the WgMeshNode by which there is a member of this name here; empty: by none yet."""
         return self._entered_by.get(node, "")
 
-    async def run(self, session: Session) -> None:
+    async def run(self, node: MeshNode, end: SessionEnd) -> None:
         """Until this node is to leave, or to go on as something else; tells the session which."""
         self._compare_whole_at = -math.inf
         while True:
             generation = self._view.changes.generation
-            if await self.reconcile(session):
+            if await self.reconcile(node, end):
                 return
             await self._view.changes.wait_after(generation, self._wait_seconds())
 
-    async def reconcile(self, session: Session) -> bool:
+    async def reconcile(self, node: MeshNode, end: SessionEnd) -> bool:
         """One look at the roster; whether the session is to end."""
         found = self._view.status_of_node(self._identity.uid())
-        if found is RosterStatus.UNLISTED and not await self._is_deleted(session.node.record.mesh):
+        if found is RosterStatus.UNLISTED and not await self._is_deleted(node.record.mesh):
             found = RosterStatus.UNCERTAIN
         if found is not self._standing:
             self._standing = found
             self._compare_whole_at = -math.inf
             if found is RosterStatus.UNCERTAIN:
                 log.error(
-                    "the roster cannot be right", why="this node is not in it", next="all stays as it is"
+                    "roster is inconsistent: this node is missing from it",
+                    reason="this node is not in it",
+                    next="keeping the current state",
                 )
         if found in (RosterStatus.DELETED, RosterStatus.REPLACED, RosterStatus.UNLISTED):
-            log.warning("this node is no member any more", why=found.value)
-            session.leave_requested.set()
+            log.warning("this node is no longer a member", reason=found.value)
+            end.leave_requested.set()
             return True
         own = self._view.own
         if found is not RosterStatus.MEMBER or own is None:
             return False
         if not self._identity.uid():
             await asyncio.to_thread(self._identity.save_uid, own.uid)
-        record = session.node.record
+        record = node.record
         changed = (own.bootstrap, own.addresses) != (record.bootstrap, record.addresses)
         if changed and own.addresses and self._is_certified(own):
-            self._move(session)
+            end.restart_with(self._next_start(node))
             return True
-        await self._reconcile_members(session)
+        await self._reconcile_members(node)
         return False
 
     async def _is_deleted(self, mesh: str) -> bool:
@@ -117,10 +121,10 @@ class RosterSync:
         except ApiError as error:
             if error.status == 404:
                 return True
-            log.warning("cannot ask for this node's WgMeshNode", why=str(error))
+            log.warning("cannot read own WgMeshNode", error=str(error))
         return False
 
-    async def _reconcile_members(self, session: Session) -> None:
+    async def _reconcile_members(self, node: MeshNode) -> None:
         """Compares members of whom there was news with what is bound here, and now and then all of them.
 
         In a mesh of thousands some status is written all the time.
@@ -129,23 +133,23 @@ class RosterSync:
         names: Iterable[str] = self._view.drain_changed() | {node for _, node in self._deleted_at.values()}
         if not names or now >= self._compare_whole_at:
             self._compare_whole_at = now + RESYNC_SECONDS
-            names = self._resync(session)
+            names = self._resync(node)
         members = list(names)
-        await in_chunks(members, lambda name: self._remove(session, name))
-        await in_chunks(members, lambda name: self._upsert(session, name))
+        await in_chunks(members, lambda name: self._remove(node, name))
+        await in_chunks(members, lambda name: self._upsert(node, name))
 
-    def _resync(self, session: Session) -> set[str]:
+    def _resync(self, node: MeshNode) -> set[str]:
         there = {entry.uid for entry in self._view.nodes.values()}
         self._policy.keep_expired(there)
         self._deleted_at = {uid: since for uid, since in self._deleted_at.items() if uid in there}
-        bound = {binding.claim.node for binding in session.node.ledger if binding.claim.node}
-        return {*self._view.nodes, *bound, *session.node.gossip.members()}
+        bound = {binding.claim.node for binding in node.ledger if binding.claim.node}
+        return {*self._view.nodes, *bound, *node.gossip.members()}
 
-    def _remove(self, session: Session, name: str) -> None:
-        entry, membership = self._view.nodes.get(name), session.node.tracker
-        bound = session.node.ledger.by_name(name)
+    def _remove(self, node: MeshNode, name: str) -> None:
+        entry, membership = self._view.nodes.get(name), node.tracker
+        bound = node.ledger.by_name(name)
         if entry is not None:
-            self._track_deletion(session, entry)
+            self._track_deletion(node, entry)
         if bound is not None and not self._policy.admits(name):
             membership.remove(name, "removed from the roster")
         elif bound is not None and entry is not None and not self._is_of(bound, entry):
@@ -167,41 +171,41 @@ class RosterSync:
             return record.is_since(entry.created)
         return earlier in (None, entry.uid)
 
-    def _upsert(self, session: Session, name: str) -> None:
-        membership, ledger = session.node.tracker, session.node.ledger
+    def _upsert(self, node: MeshNode, name: str) -> None:
+        membership, ledger = node.tracker, node.ledger
         entry = self._view.nodes.get(name)
-        if name == session.node.record.node:
+        if name == node.record.node:
             if entry is not None:
-                session.node.local.advertise_routes(entry.routes)
+                node.local.advertise_routes(entry.routes)
             return
         if entry is not None and not entry.deleting and self._policy.admits(name):
             claim = None if _is_unchanged(entry, ledger.by_name(name)) else claim_of(entry)
             # the key of an external member is its record's: the roster has it from other agents' statuses
-            is_proven = not entry.external or not session.node.record.requires_admission
+            is_proven = not entry.external or not node.record.requires_admission
             if claim is not None and is_proven and self._is_authoritative(entry, claim, ledger):
                 membership.accept(claim, Origin.ROSTER)
         if entry is not None:
             membership.set_routes(name, entry.routes)
-            self._follow_hint(session, entry)
+            self._follow_hint(node, entry)
         if ledger.by_name(name) is None and self._policy.admits(name):
-            member = session.node.gossip.member(name)
+            member = node.gossip.member(name)
             if member is not None and member.status is not MemberStatus.LEFT:
                 membership.on_member_update(member)
 
-    def _follow_hint(self, session: Session, entry: RosterNode) -> None:
+    def _follow_hint(self, node: MeshNode, entry: RosterNode) -> None:
         """A member that is reached at another address from beyond its network is tried there, if it is not heard."""
-        if session.node.ledger.by_name(entry.node) is None:
+        if node.ledger.by_name(entry.node) is None:
             return
         before = self._hints.get(entry.node)
         hint = self._hints[entry.node] = entry.endpoint_hint
         if hint is None or hint == before:
             return
-        member = session.node.tracker.hint(entry.node, hint)
+        member = node.tracker.hint(entry.node, hint)
         if member is not None:
-            log.info("member is reached elsewhere from outside", node=entry.node, address=str(hint))
-            session.node.discovery.hinted(member.claim.public_key, member.claim.endpoints[1])
+            log.info("public endpoint of member changed", node=entry.node, address=str(hint))
+            node.discovery.hinted(member.claim.public_key, member.claim.endpoints[1])
 
-    def _track_deletion(self, session: Session, entry: RosterNode) -> None:
+    def _track_deletion(self, node: MeshNode, entry: RosterNode) -> None:
         if entry.report.phase == "Left":
             self._policy.expire(entry.uid)
         if not entry.deleting:
@@ -209,7 +213,7 @@ class RosterSync:
         if not self._policy.is_expired(entry.uid):
             now = self._clock()
             since, _ = self._deleted_at.setdefault(entry.uid, (now, entry.node))
-            member = session.node.gossip.member(entry.node)
+            member = node.gossip.member(entry.node)
             # A machine outside does not see the roster, so it has no goodbye to say.
             may_speak = not entry.external and member is not None and member.status in LIVING
             if not may_speak or now >= since + LEAVE_GRACE_SECONDS:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, nodes_path
 from wgmesh_agent.kube.certificate import CertificateStore
@@ -77,27 +77,25 @@ class StatusWriter:
         self._next_key = ""
         self._bootstrap: BootstrapReport | None = None
 
-    async def run(self, session: Session) -> None:
+    async def run(self, node: MeshNode) -> None:
         """Writes on news until it is cancelled."""
         while True:
-            generation = session.node.changes.generation
-            await self.reconcile(session)
-            pause = max(
-                self._calm.wait_seconds(self._clock()), PAUSE_SECONDS_PER_PEER * len(session.node.ledger)
-            )
+            generation = node.changes.generation
+            await self.reconcile(node)
+            pause = max(self._calm.wait_seconds(self._clock()), PAUSE_SECONDS_PER_PEER * len(node.ledger))
             await asyncio.sleep(pause)
             if not self._calm.wait_seconds(self._clock()):
-                await session.node.changes.wait_after(generation, RESYNC_SECONDS)
+                await node.changes.wait_after(generation, RESYNC_SECONDS)
 
-    async def reconcile(self, session: Session) -> None:
+    async def reconcile(self, node: MeshNode) -> None:
         """Writes what is so now, if it is news, time for it, and its WgMeshNode the one this node is a member by."""
         own, uid = self._view.own, self._identity.uid()
         if own is None or (uid and own.uid != uid):
             return
         try:
-            current = await self._report(session)
+            current = await self._report(node)
         except BackEndError as error:
-            log.error("cannot read WireGuard", why=str(error))
+            log.error("cannot read WireGuard", error=str(error))
             return
         if not self._calm.is_due(current, self._clock()):
             return
@@ -106,7 +104,7 @@ class StatusWriter:
         try:
             await _apply(self._api, own.name, stamp)
         except ApiError as error:
-            log.debug("status not written", why=str(error))
+            log.debug("status not written", error=str(error))
         else:
             self._calm.record_written(stamp, self._clock())
 
@@ -135,15 +133,15 @@ class StatusWriter:
         """As the function `report_left`, with what was said last."""
         await report_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
 
-    def _bootstrap_report(self, session: Session) -> BootstrapReport | None:
-        serving = session.joins.state if session.joins is not None else None
+    def _bootstrap_report(self, node: MeshNode) -> BootstrapReport | None:
+        service = node.join_service
+        serving = service.state if service is not None else None
         self._bootstrap = bootstrap_report(serving, self._bootstrap)
         return self._bootstrap
 
-    async def _report(self, session: Session) -> NodeReport:
-        node = session.node
+    async def _report(self, node: MeshNode) -> NodeReport:
         record, local = node.record, node.local
-        expected, externals = expected_members(session, self._view)
+        expected, externals = expected_members(node, self._view)
         joined = not node.view.is_isolated() or not expected
         base = NodeReport(
             phase="Joined",
@@ -163,14 +161,16 @@ class StatusWriter:
             secret_ids=tuple(id_.hex() for id_ in local.secret_ids),
             metrics_problem=self._unserved(),
             ready=joined,
-            ready_reason="Joined" if joined else "Alone",
-            ready_message="" if joined else "no other member is alive in gossip",
+            ready_reason="Joined" if joined else "Isolated",
+            ready_message="this node is a member of the mesh"
+            if joined
+            else "no other member is alive in gossip",
         )
-        base = replace(base, bootstrap=self._bootstrap_report(session))
+        base = replace(base, bootstrap=self._bootstrap_report(node))
         base = with_certificate(base, self._credentials.files.leaf(), self._credentials.files.authorities)
         device = await node.device.read()
         told_of = {name: self._entered_by(name) for name in externals} if record.bootstrap else {}
-        return await asyncio.to_thread(build_report, base, observe_peers(session, device), expected, told_of)
+        return await asyncio.to_thread(build_report, base, observe_peers(node, device), expected, told_of)
 
 
 def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) -> BootstrapReport | None:
@@ -188,9 +188,8 @@ def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) ->
     return BootstrapReport(serving=False, message=serving.problem) if serving.is_lasting else before
 
 
-def expected_members(session: Session, view: RosterCache) -> tuple[frozenset[str], frozenset[str]]:
+def expected_members(node: MeshNode, view: RosterCache) -> tuple[frozenset[str], frozenset[str]]:
     """The names of all other members there should be, and of those of them outside the cluster."""
-    node = session.node
     names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
     if view.own is None:
         # Not listed yet, or a roster that nobody goes by.
@@ -198,11 +197,10 @@ def expected_members(session: Session, view: RosterCache) -> tuple[frozenset[str
     return expected_peers(names, node.record.node)
 
 
-def observe_peers(session: Session, device: Device) -> Iterator[PeerObservation]:
+def observe_peers(node: MeshNode, device: Device) -> Iterator[PeerObservation]:
     """All bound peers as this node sees them now; may be walked in a thread."""
-    node = session.node
     links, paths = node.probing.links(), node.probing.path_mtus()
-    members, relays = node.gossip.members(), node.relay.relays_in_use()
+    members, relays = node.gossip.members(), node.indirect.relays_in_use()
     bindings, now_unix = list(node.ledger), time.time()
 
     def seen(binding: Binding) -> PeerObservation:
@@ -237,7 +235,13 @@ async def report_left(
         name: the WgMeshNode's.
         written: what was said last, if anything was.
     """
-    base = replace(written or NodeReport(), phase="Left", ready=False, ready_reason="Left", ready_message="")
+    base = replace(
+        written or NodeReport(),
+        phase="Left",
+        ready=False,
+        ready_reason="Left",
+        ready_message="this node has left, and nothing of the mesh is on it",
+    )
     stamp = with_time(base, written, datetime.now(UTC))
     while True:
         try:
@@ -250,7 +254,7 @@ async def report_left(
             if error.status == GONE:
                 return
             if error.status != CONFLICT:
-                log.warning("leaving not told", why=str(error), retry_seconds=RETRY_SECONDS)
+                log.warning("leave not reported", error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
 

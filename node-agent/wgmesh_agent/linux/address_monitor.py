@@ -56,7 +56,7 @@ async def host_changes() -> AsyncIterator[HostChange]:
                     if change:
                         yield change
         except OSError as error:
-            log.debug("cannot listen to the kernel's news of this machine", why=str(error))
+            log.debug("cannot subscribe to address changes", error=str(error))
         await asyncio.sleep(REOPEN_SECONDS)
         yield ANYTHING
 

@@ -81,7 +81,7 @@ async def interface_news(interface: str) -> AsyncIterator[None]:
                     if concerns:
                         yield
         except OSError as error:
-            log.debug("cannot listen to the kernel's news of the interface", why=str(error))
+            log.debug("cannot subscribe to interface changes", error=str(error))
         await asyncio.sleep(REOPEN_SECONDS)
         yield
 

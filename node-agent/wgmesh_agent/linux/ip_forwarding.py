@@ -97,7 +97,7 @@ class IPForwarding:
                 if self._needs and not self._withdrawn:
                     self._settle(all_known=len(self._needs) == len(ForwardingPurpose))
             except (KernelError, OSError) as error:
-                log.warning("forwarding not put right", why=str(error))
+                log.warning("cannot restore forwarding", error=str(error))
 
     def why_not(self, networks: Iterable[Network]) -> str | None:
         """Why some of the networks cannot be forwarded to, in a sentence; None: they can."""
@@ -122,7 +122,7 @@ class IPForwarding:
         }
         for name in sorted(self._ours.keys() - ours.keys()):
             if machine == "1" and self._ours[name] == "0":
-                log.info("forwarding stays on: somebody switched it on for the whole machine", interface=name)
+                log.info("forwarding stays enabled: it is enabled for the whole machine", interface=name)
             else:
                 self._write(name, "0")
             if name == self._tunnel:
@@ -157,7 +157,7 @@ class IPForwarding:
             raise KernelError(
                 f"forwarding of {name} cannot be set to {value} from here: {error.strerror}"
             ) from error
-        log.info("forwarding switched", interface=name, on=value == "1")
+        log.info("forwarding changed", interface=name, on=value == "1")
 
     def _load(self) -> dict[str, str]:
         """What was switched on, and whether the whole machine forwarded then; earlier releases noted names alone."""
@@ -167,5 +167,5 @@ class IPForwarding:
                 return {str(name): "0" for name in noted}
             return {str(name): str(machine) for name, machine in noted.items()}
         except (CorruptFile, TypeError, AttributeError) as error:
-            log.error("what was set for forwarding is forgotten", why=str(error))
+            log.error("record of forwarding changes is corrupt", error=str(error))
             return {}

@@ -57,7 +57,7 @@ async def resolve(host: str, port: int) -> list[IPAddress]:
     try:
         return await addresses_of(host, port)
     except NameServiceAway as error:
-        log.debug("name does not resolve", host=host, why=str(error))
+        log.debug("name does not resolve", host=host, error=str(error))
         return []
 
 

@@ -66,11 +66,11 @@ class Border:
         permission = _limit.ask(f"{self.name}: {reason}", who)
         if permission.suppressed:
             log.warning(
-                "rejected input not shown", border=self.name, reason=reason, how_many=permission.suppressed
+                "rejected input suppressed", border=self.name, reason=reason, how_many=permission.suppressed
             )
         if permission.granted:
             log.warning(
-                "input rejected", border=self.name, reason=reason, sender=who, why=why, exc_info=error
+                "input rejected", border=self.name, reason=reason, sender=who, error=why, exc_info=error
             )
 
 

@@ -54,7 +54,7 @@ class DebouncedWriter:
         try:
             await self._flight.run(self._write)
         except OSError as error:
-            log.error(f"cannot write the {self._what}", why=str(error), retry_seconds=RETRY_SECONDS)
+            log.error(f"cannot write the {self._what}", error=str(error), retry_seconds=RETRY_SECONDS)
             return False
         return True
 

@@ -100,7 +100,7 @@ class Supervisor:
             self._fail(error, name)
         except Exception as error:
             self.failures[name] += 1
-            log.error("a task of the agent failed", part=name, why=repr(error), exc_info=error)
+            log.error("task failed", part=name, error=repr(error), exc_info=error)
 
     async def _keep(self, run: Run, name: str) -> None:
         loop = asyncio.get_running_loop()
@@ -119,9 +119,9 @@ class Supervisor:
                 self._down[name] = repr(error)
                 self.restarts[name] += 1
                 log.error(
-                    "a component of the agent failed",
+                    "component failed",
                     part=name,
-                    why=repr(error),
+                    error=repr(error),
                     next=f"starting it again within {pause:g} s",
                     exc_info=error,
                 )
@@ -136,6 +136,6 @@ class Supervisor:
     def _fail(self, error: FatalError, name: str) -> None:
         # The agent's final message is one sentence about a foreseen fault: this adds the location, in case it was
         # not foreseen.
-        log.error("a component of the agent failed for good", part=name, why=repr(error), exc_info=error)
+        log.error("component failed permanently", part=name, error=repr(error), exc_info=error)
         if not self.failed.done():
             self.failed.set_exception(error)

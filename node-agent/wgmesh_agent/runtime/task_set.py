@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def log_failure(name: str, error: Exception) -> None:
     """Logs the exception of a task of this name."""
-    log.error("a task of the agent failed", part=name, why=repr(error), exc_info=error)
+    log.error("task failed", part=name, error=repr(error), exc_info=error)
 
 
 class TaskSet:

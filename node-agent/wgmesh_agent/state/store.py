@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from os import urandom
 from pathlib import Path
 
 import structlog
@@ -75,7 +76,7 @@ class StateStore:
         try:
             text = path.read_text("ascii").strip()
         except FileNotFoundError:
-            key = PrivateKey.generate(os.urandom)
+            key = PrivateKey.generate(urandom)
             write_atomically(path, key.to_base64().encode() + b"\n")
             return key
         except UnicodeDecodeError as error:
@@ -135,7 +136,9 @@ class StateStore:
             if self.is_empty():
                 raise
             log.error(
-                "cannot write the mesh", why=str(error), next="the one remembered is kept, and written later"
+                "cannot write the mesh record",
+                error=str(error),
+                next="keeping the previous record, retrying later",
             )
 
     def members(self) -> list[Binding]:
@@ -148,9 +151,9 @@ class StateStore:
                     return self._parse_members(path, content)
             except CorruptFile as error:
                 log.error(
-                    "members forgotten",
-                    why=str(error),
-                    next="those known before are used, others learnt anew",
+                    "member snapshot is corrupt",
+                    error=str(error),
+                    next="using the previous snapshot; other members are learned from gossip",
                 )
         return []
 
@@ -177,7 +180,7 @@ class StateStore:
                 for since, ahead in checksummed_file.load(self.path / CLOCK) or []
             ]
         except (CorruptFile, TypeError, ValueError) as error:
-            log.warning("steps of the clock forgotten", why=str(error))
+            log.warning("clock steps lost", error=str(error))
             return []
 
     def save_clock_steps(self, spans: Sequence[Span]) -> bool:
@@ -185,7 +188,7 @@ class StateStore:
         try:
             checksummed_file.save(self.path / CLOCK, [list(span) for span in spans])
         except OSError as error:
-            log.debug("steps of the clock not saved", why=str(error))
+            log.debug("cannot save clock steps", error=str(error))
             return False
         return True
 
@@ -198,7 +201,9 @@ class StateStore:
             before = from_json(content) if content is not None else Machine()
         except (CorruptFile, KeyError, TypeError, ValueError) as error:
             log.warning(
-                "not known whose state this is", why=str(error), next="it is taken for this machine's"
+                "cannot read the machine id of the state",
+                error=str(error),
+                next="treating it as this machine's",
             )
             before = Machine()
         if before.is_other(machine):
@@ -208,7 +213,7 @@ class StateStore:
             try:
                 checksummed_file.save(path, now.to_json())
             except OSError as error:
-                log.debug("machine not remembered", why=str(error))
+                log.debug("cannot save the machine id of the state", error=str(error))
         return False
 
     def set_aside(self) -> Path:

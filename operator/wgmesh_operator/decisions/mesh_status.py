@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from wgmesh_api.fields import IPAddress, write_time
+from wgmesh_api.fields import IPAddress, read_time, read_unix_time, write_time
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Json
 from wgmesh_operator.decisions.membership.live_members import live_members
@@ -60,9 +60,7 @@ def plan_status(mesh: AnyMesh, state: ClusterState, findings: MeshFindings, now:
     counted = summarize(findings.selected, members, state.nodes, findings.bootstraps, now)
     daemon_set = state.daemon_sets.get(names.agent_daemon_set(mesh.name)) or {}
     live_status: Mapping[str, Any] = daemon_set.get("status") or {}
-    first_meshed = mesh.status.get("firstMeshedAt") or (
-        int(now.timestamp()) if counted.fully_meshed else None
-    )
+    first_meshed = first_meshed_at(mesh.status) or (now if counted.fully_meshed else None)
     starting = first_meshed is None and now < created + STARTUP_GRACE
     inputs = StatusInputs(
         summary=counted,
@@ -89,16 +87,23 @@ def plan_status(mesh: AnyMesh, state: ClusterState, findings: MeshFindings, now:
             bootstrap_statuses(mesh, state, findings.bootstraps) if isinstance(mesh, Mesh) else []
         ),
         **({"trustBundle": bundle} if bundle else {}),
+        "creationTime": write_time(created),
+        # agents of the previous release read it
         "createdAt": int(created.timestamp()),
-        **({"firstMeshedAt": first_meshed} if first_meshed else {}),
-        **({"gossipKeyMade": write_time(made)} if made is not None else {}),
+        **({"firstMeshedTime": write_time(first_meshed)} if first_meshed is not None else {}),
+        **({"gossipKeyCreatedAt": write_time(made)} if made is not None else {}),
         **({"oldestWireguardKey": write_time(keys.oldest)} if keys.oldest is not None else {}),
-        **({"wireguardKeysRotatedFor": keys.rotated_for} if keys.rotated_for else {}),
-        "worstLinks": list(counted.links_down.names),
+        **({"lastHandledRotation": keys.rotated_for} if keys.rotated_for else {}),
+        "downLinks": list(counted.links_down.names),
         "conditions": conditions,
     }
     events = [*transition_events(mesh, conditions), *member_news(mesh, findings.conflicts), *keys.news]
     return StatusPlan(status, list(events), created + STARTUP_GRACE if starting else None)
+
+
+def first_meshed_at(status: Mapping[str, Any]) -> datetime | None:
+    """When all links were up for the first time, as this operator or the previous release's wrote it."""
+    return read_time(status.get("firstMeshedTime")) or read_unix_time(status.get("firstMeshedAt"))
 
 
 def bootstrap_statuses(mesh: Mesh, state: ClusterState, bootstraps: AbstractSet[str]) -> list[Json]:

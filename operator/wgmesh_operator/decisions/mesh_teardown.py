@@ -54,7 +54,7 @@ def plan_teardown(mesh: AnyMesh, state: ClusterState, now: datetime) -> Teardown
             if not d["metadata"].get("deletionTimestamp")
         ]
         return TeardownPlan(
-            actions, _status(mesh, "PodsEnding", "the agents' pods are ending", now), give_up_at
+            actions, _status(mesh, "PodsTerminating", "the agents' pods are ending", now), give_up_at
         )
     rest = tuple(name for name in mesh.metadata.finalizers if name != names.MESH_FINALIZER)
     return TeardownPlan(
@@ -82,7 +82,7 @@ def plan_orphans(
         if (
             member.roster.external
             and not member.roster.deleting
-            and member.roster.report.ready_reason != "NoSuchMesh"
+            and member.roster.report.ready_reason != "MeshNotFound"
         ):
             actions.append(
                 Apply(
@@ -94,7 +94,7 @@ def plan_orphans(
                         "status": {
                             "phase": "Pending",
                             "conditions": with_transition_times(
-                                [Condition("Ready", False, "NoSuchMesh", f"there is no WgMesh {mesh}")],
+                                [Condition("Ready", False, "MeshNotFound", f"there is no WgMesh {mesh}")],
                                 {},
                                 0,
                                 now,

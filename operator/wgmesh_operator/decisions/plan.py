@@ -73,13 +73,13 @@ def plan_mesh(
         return Plan()
     if mesh is None:
         orphans = plan_orphans(name, state.members.get(name, {}), state, now)
-        denial = signing_requests.Denial("NoSuchMesh", _mesh_not_found(name))
+        denial = signing_requests.Denial("MeshNotFound", _mesh_not_found(name))
         return Plan(
             [*orphans.actions, *_deny_all(name, None, denial, state, now)], requeue_at=orphans.requeue_at
         )
     if mesh.metadata.deleting_since is not None:
         removal = plan_teardown(mesh, state, now)
-        denial = signing_requests.Denial("MeshGoes", f"mesh {name} is being deleted")
+        denial = signing_requests.Denial("MeshTerminating", f"mesh {name} is being deleted")
         denied = _deny_all(name, mesh, denial, state, now)
         return Plan([*removal.actions, *denied], removal.status, requeue_at=removal.requeue_at)
     if names.MESH_FINALIZER not in mesh.metadata.finalizers:

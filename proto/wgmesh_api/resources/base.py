@@ -41,6 +41,11 @@ class Condition(ResourceModel):
     )
 
 
+def deprecated(use: str) -> str:
+    """Description of a field that the previous release writes and the next one removes."""
+    return f"Deprecated: use `{use}`."
+
+
 def conditions_field(description: str) -> Any:
     """A list of conditions that several writers may share, one of each type."""
     return Field(

@@ -77,8 +77,8 @@ KINDS: tuple[Kind, ...] = (
             ),
             # A column shows only the first match of its path, so there is none for the list of bootstrap nodes.
             Column(
-                "WORST LINK",
-                ".status.worstLinks[0]",
+                "DOWN LINK",
+                ".status.downLinks[0]",
                 description="One of the links that are down.",
                 wide=True,
             ),

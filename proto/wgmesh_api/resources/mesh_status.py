@@ -6,7 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from wgmesh_api.resources.base import Condition, Count, ResourceModel, conditions_field
+from wgmesh_api.resources.base import Condition, Count, ResourceModel, conditions_field, deprecated
+
+Links = Annotated[
+    list[Annotated[str, Field(max_length=600)]],
+    Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
 
 
 class BootstrapStatus(ResourceModel):
@@ -55,16 +60,28 @@ class WgMeshStatus(ResourceModel):
         max_length=32768,
         description="CA certificates to trust (PEM), the signing one first.",
     )
+    creation_time: str | None = Field(
+        default=None, description="When the mesh was created.", json_schema_extra={"format": "date-time"}
+    )
     created_at: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="When the mesh was created, in seconds since 1970."
+        default=None, description=f"{deprecated('creationTime')} In seconds since 1970."
+    )
+    first_meshed_time: str | None = Field(
+        default=None,
+        description="When all links were up for the first time.",
+        json_schema_extra={"format": "date-time"},
     )
     first_meshed_at: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description=f"{deprecated('firstMeshedTime')} In seconds since 1970."
+    )
+    gossip_key_created_at: str | None = Field(
         default=None,
-        description="When all links were up for the first time, in seconds since 1970.",
+        description="When the gossip key in use was created.",
+        json_schema_extra={"format": "date-time"},
     )
     gossip_key_made: str | None = Field(
         default=None,
-        description="When the gossip key in use was created.",
+        description=deprecated("gossipKeyCreatedAt"),
         json_schema_extra={"format": "date-time"},
     )
     oldest_wireguard_key: str | None = Field(
@@ -72,16 +89,19 @@ class WgMeshStatus(ResourceModel):
         description="When the node with the oldest WireGuard key got it.",
         json_schema_extra={"format": "date-time"},
     )
-    wireguard_keys_rotated_for: str | None = Field(
+    last_handled_rotation: str | None = Field(
         default=None,
         max_length=16,
         description="Id of the last value of the annotation for WireGuard key rotation that all live nodes "
         "have completed.",
     )
-    worst_links: Annotated[
-        list[Annotated[str, Field(max_length=600)]],
-        Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(default=[], description="A few of the links that are down, such as `a -> b: no probe for 12s`.")
+    wireguard_keys_rotated_for: str | None = Field(
+        default=None, max_length=16, description=deprecated("lastHandledRotation")
+    )
+    down_links: Links = Field(
+        default=[], description="A few of the links that are down, such as `a -> b: no probe for 12s`."
+    )
+    worst_links: Links = Field(default=[], description=deprecated("downLinks"))
     conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
         "Ready: every live node has joined. CertificatesReady: every member has a valid "
         "certificate. FullyMeshed: all links are up. Degraded: intervention is required. "

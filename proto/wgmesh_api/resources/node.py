@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wgmesh_api.names import MESH_NAME, NODE_NAME
-from wgmesh_api.resources.base import Condition, Count, ResourceModel, conditions_field, rule, validations
+from wgmesh_api.resources.base import (
+    Condition,
+    Count,
+    ResourceModel,
+    conditions_field,
+    deprecated,
+    rule,
+    validations,
+)
 
 Address = Annotated[
     str,
@@ -88,6 +96,20 @@ class NarrowPath(ResourceModel):
     mtu: Count = Field(description="Path MTU to it, in bytes.")
 
 
+PeerProblems = Annotated[
+    list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
+NarrowPaths = Annotated[
+    list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
+RouteRejections = Annotated[
+    list[Annotated[str, Field(max_length=256)]],
+    Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
+Fingerprints = Annotated[
+    list[Annotated[str, Field(max_length=64)]],
+    Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
 SecretIds = Annotated[
     list[Annotated[str, Field(max_length=8)]],
     Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
@@ -101,7 +123,9 @@ class ExternalPeer(ResourceModel):
     uid: str = Field(default="", description="Uid of the WgMeshNode that it joined with.", max_length=64)
     public_key: Key = Field(default="", description="Its WireGuard public key.")
     endpoint: str = Field(default="", description="Its WireGuard endpoint.", max_length=64)
-    heard: bool = Field(default=False, description="Whether it is reachable.")
+    # No default: the API server would add it to what agents of the previous release write.
+    reachable: bool | None = Field(default=None, description="Whether it is reachable.")
+    heard: bool | None = Field(default=None, description=deprecated("reachable"))
     secret_ids: SecretIds = Field(
         default=[], description="Ids of the secrets for pre-shared keys that it holds."
     )
@@ -130,10 +154,13 @@ class WgMeshNodeStatus(ResourceModel):
         description="Since when it has this public key.",
         json_schema_extra={"format": "date-time"},
     )
-    rotated_for: str | None = Field(
+    last_handled_rotation: str | None = Field(
         default=None,
         max_length=16,
         description="Id of the value of the annotation for WireGuard key rotation that it has completed.",
+    )
+    rotated_for: str | None = Field(
+        default=None, max_length=16, description=deprecated("lastHandledRotation")
     )
     next_public_key: Key | None = Field(
         default=None, description="Its next WireGuard public key, during a rotation."
@@ -149,26 +176,39 @@ class WgMeshNodeStatus(ResourceModel):
     peers: str | None = Field(
         default=None, max_length=32, description="Peers with a link up, of all, such as 2/2."
     )
-    heard: Count | None = Field(default=None, description="Number of peers with a link up.")
-    relayed: Count | None = Field(default=None, description="Number of those that are reached via a relay.")
-    preshared: Count | None = Field(
-        default=None, description="Number of peers with a link up whose last handshake used a pre-shared key."
+    reachable_peers: Count | None = Field(default=None, description="Number of peers with a link up.")
+    relayed_peers: Count | None = Field(
+        default=None, description="Number of those that are reached via a relay."
     )
-    expected: Count | None = Field(default=None, description="Number of expected peers.")
-    failed: Count | None = Field(default=None, description="Number of peers that gossip reports as failed.")
-    worst: Annotated[
-        list[PeerProblem], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default=[], description="A few of the peers whose link is down.")
-    refused_routes: Annotated[
-        list[Annotated[str, Field(max_length=256)]],
-        Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(default=[], description="A few of the rejected routes of other members, and why.")
-    narrow_paths: Count | None = Field(
-        default=None, description="Number of peers whose path MTU, as probed, is below `mtu`."
+    preshared_key_peers: Count | None = Field(
+        default=None,
+        description="Number of peers with a link up whose last handshake used a pre-shared key.",
     )
-    narrowest: Annotated[
-        list[NarrowPath], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = Field(default=[], description="A few of those peers, the lowest path MTU first.")
+    expected_peers: Count | None = Field(default=None, description="Number of expected peers.")
+    failed_peers: Count | None = Field(
+        default=None, description="Number of peers that gossip reports as failed."
+    )
+    unreachable_peers: PeerProblems = Field(default=[], description="A few of the peers whose link is down.")
+    rejected_routes: RouteRejections = Field(
+        default=[], description="A few of the rejected routes of other members, and why."
+    )
+    reduced_mtu_paths: Count | None = Field(
+        default=None,
+        alias="reducedMTUPaths",
+        description="Number of peers whose path MTU, as probed, is below `mtu`.",
+    )
+    lowest_mtu_paths: NarrowPaths = Field(
+        default=[], alias="lowestMTUPaths", description="A few of those peers, the lowest path MTU first."
+    )
+    heard: Count | None = Field(default=None, description=deprecated("reachablePeers"))
+    relayed: Count | None = Field(default=None, description=deprecated("relayedPeers"))
+    preshared: Count | None = Field(default=None, description=deprecated("presharedKeyPeers"))
+    expected: Count | None = Field(default=None, description=deprecated("expectedPeers"))
+    failed: Count | None = Field(default=None, description=deprecated("failedPeers"))
+    worst: PeerProblems = Field(default=[], description=deprecated("unreachablePeers"))
+    refused_routes: RouteRejections = Field(default=[], description=deprecated("rejectedRoutes"))
+    narrow_paths: Count | None = Field(default=None, description=deprecated("reducedMTUPaths"))
+    narrowest: NarrowPaths = Field(default=[], description=deprecated("lowestMTUPaths"))
     certificate_not_after: str | None = Field(
         default=None,
         description="Expiry time of its certificate.",
@@ -182,13 +222,12 @@ class WgMeshNodeStatus(ResourceModel):
         max_length=64,
         description="SHA-256 fingerprint, in hexadecimal, of the CA that signed its certificate.",
     )
-    trusted: Annotated[
-        list[Annotated[str, Field(max_length=64)]],
-        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(
+    trusted_cas: Fingerprints = Field(
         default=[],
+        alias="trustedCAs",
         description="SHA-256 fingerprints, in hexadecimal, of its trusted CAs. Used for CA rotation.",
     )
+    trusted: Fingerprints = Field(default=[], description=deprecated("trustedCAs"))
     gossip_keys: Annotated[
         list[Annotated[str, Field(max_length=16)]],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.members import PlayedProbing
 
 from wgmesh_agent.agent.gossip_events import STRANGERS_A_MINUTE, GossipEventDispatcher, NameConflictLost
 from wgmesh_agent.gossip.aio.node import GossipNode
@@ -24,8 +25,8 @@ from wgmesh_agent.gossip.wire.endpoint import Endpoint
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.mesh.membership.endpoint_flaps import EndpointFlapDetector
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.runtime.change_signal import Signal
-from wgmesh_agent.wireguard.model import IPAddress
 
 
 class Odd(Exception):
@@ -37,16 +38,35 @@ def gossip() -> GossipNode:
     return GossipNode(SerfConfig("own", ip_address("127.0.0.1"), 0), keyring=None)
 
 
-def listening(gossip: GossipNode, **user_events: Any) -> GossipEventDispatcher:
-    nobody = cast(Any, None)
+class Bindings(MembershipTracker):
+    """Has n2 bound, and nothing else of a membership."""
+
+    def __init__(self) -> None: ...
+
+    def is_bound(self, name: str) -> bool:
+        return name == "n2"
+
+    def on_member_update(self, member: Member) -> None:
+        """Nothing is bound by it."""
+
+
+def listening(gossip: GossipNode, **user_events: Callable[[bytes], object]) -> GossipEventDispatcher:
     return GossipEventDispatcher(
-        "own", gossip, nobody, nobody, EndpointFlapDetector(), RejectionLog(), Signal(), user_events
+        "own",
+        gossip,
+        Bindings(),
+        PlayedProbing(),
+        EndpointFlapDetector(),
+        RejectionLog(),
+        Signal(),
+        user_events,
     )
 
 
 def of_bound_members(gossip: GossipNode, wandering: EndpointFlapDetector) -> GossipEventDispatcher:
-    bindings, probes = cast(Any, Bindings()), cast(Any, Probes())
-    return GossipEventDispatcher("own", gossip, bindings, probes, wandering, RejectionLog(), Signal(), {})
+    return GossipEventDispatcher(
+        "own", gossip, Bindings(), PlayedProbing(), wandering, RejectionLog(), Signal(), {}
+    )
 
 
 def event(name: str) -> UserEventReceived:
@@ -71,23 +91,6 @@ async def test_a_lost_name_ends_the_agent(gossip: GossipNode) -> None:
     gossip.events.put(NameConflict("own", here, there, True))
     with pytest.raises(NameConflictLost):
         await listening(gossip).run()
-
-
-class Bindings:
-    """Who is bound, and nothing else of a membership."""
-
-    def is_bound(self, name: str) -> bool:
-        return name == "n2"
-
-    def on_member_update(self, member: Member) -> None:
-        """Nothing is bound by it."""
-
-
-class Probes:
-    """What a prober is told."""
-
-    def on_member_change(self, address: IPAddress, *, failed: bool) -> None:
-        """Nobody is probed."""
 
 
 async def test_invented_members_make_few_lines_of_log_and_bound_ones_one_for_each_change(

@@ -33,8 +33,8 @@ def folder(tmp_path: Path) -> Iterator[StateStore]:
 def test_the_state_of_another_node_is_set_aside_with_its_keys(folder: StateStore) -> None:
     with capture_logs() as logs:
         assert _own_state(folder, founds=False, name="copy")
-    (said,) = [line for line in logs if line["event"] == "state of another node set aside"]
-    assert said["why"] == "it is that of the member original, and this node is copy"
+    (said,) = [line for line in logs if line["event"] == "state of another node quarantined"]
+    assert said["reason"] == "it is that of the member original, and this node is copy"
     assert folder.mesh() is None
     assert not folder.has_private_key()
     assert (Path(said["kept"]) / "mesh.json").exists()

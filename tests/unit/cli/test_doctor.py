@@ -24,7 +24,7 @@ def well(agent: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_all_is_well_in_a_line_and_exit_0(cli: Any, well: Any) -> None:
     outcome = cli("doctor")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "All is well: 2 of 2 links of n1 are up; looked at closely: n2, n3.\n"
+    assert outcome.out == "No problems found: 2 of 2 links of n1 are up; inspected: n2, n3.\n"
 
 
 def test_a_finding_is_told_with_how_it_was_seen_and_what_to_do_and_exit_1(cli: Any, well: Any) -> None:
@@ -36,10 +36,10 @@ def test_a_finding_is_told_with_how_it_was_seen_and_what_to_do_and_exit_1(cli: A
     lines = outcome.out.splitlines()
     assert lines[0] == "The WireGuard port of n2 is closed."
     assert lines[1].startswith(
-        "  seen: a packet to 192.0.2.2:54540 over UDP was answered with: Connection refused"
+        "  evidence: a packet to 192.0.2.2:54540 over UDP was answered with: Connection refused"
     )
-    assert lines[2].startswith("  do:   See that its interface is up")
-    assert lines[-1] == "1 of 2 links of n1 are up; looked at closely: n2."
+    assert lines[2].startswith("  fix:      See that its interface is up")
+    assert lines[-1] == "1 of 2 links of n1 are up; inspected: n2."
 
 
 @pytest.mark.parametrize("flags", [["-json"], ["--json"], ["-o", "json"]])
@@ -55,7 +55,10 @@ def test_json_is_for_machines(cli: Any, well: Any, flags: list[str]) -> None:
         "well": False, "mesh": "blue", "node": "n1", "links": {"all": 2, "bad": 0, "lookedAt": ["n2"]},
     }  # fmt: skip
     assert (finding["code"], finding["about"]) == ("mtu", "n2")
-    assert set(finding) == {"code", "about", "what", "seen", "do"}
+    assert set(finding) == {"code", "about", "problem", "evidence", "remedy", "what", "seen", "do"}
+    assert [finding[name] for name in ("what", "seen", "do")] == [
+        finding[name] for name in ("problem", "evidence", "remedy")
+    ]
 
 
 def test_a_name_from_elsewhere_cannot_paint_the_terminal(cli: Any, well: Any) -> None:

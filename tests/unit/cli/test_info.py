@@ -59,7 +59,7 @@ def mesh(agent: Any) -> Any:
             rttUsec=-1,
             meshIPs=["10.232.1.3", "fd00::3"],
             probed=True,
-            heardMsecAgo=-1,
+            lastProbeMsecAgo=-1,
         ),
         MemberInfo(
             nodeName="beta",
@@ -75,8 +75,8 @@ def mesh(agent: Any) -> Any:
             meshIPs=["10.232.1.2"],
             pubkey="beta=",
             probed=True,
-            heard=True,
-            heardMsecAgo=1500,
+            receiving=True,
+            lastProbeMsecAgo=1500,
         ),
         MemberInfo(
             nodeName="alpha",
@@ -100,19 +100,19 @@ def test_the_header_reads_as_in_the_original(cli: Any, mesh: Any) -> None:
     assert re.fullmatch(r"Mesh 'blue' has 3 nodes, started 2021-02-\d\d \d\d:\d\d:31 [+-]\d{4} \w+", first)
     assert second.startswith("This node 'alpha' joined 2021-02-")
     assert third == "It is a bootstrap node, on wgblue (kernel WireGuard), reached at 192.0.2.1:54540"
-    assert hearing == "It hears 1 of 2 members through the tunnel; 0 hear it"
-    assert fourth == "Claims of other members refused: key_taken 2"
+    assert hearing == "Peers: 1 of 2 reachable, 0 confirm receiving from this node"
+    assert fourth == "Rejected claims of other members: key_taken 2"
 
 
 def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> None:
     lines = cli("info").out.splitlines()[6:]
     assert cells(lines[0]) == [
-        "Name", "Address", "Status", "RTT", "Tags", "Endpoint", "Heard", "Last handshake", "Received", "Sent",
+        "Name", "Address", "Status", "RTT", "Tags", "Endpoint", "Last probe", "Last handshake", "Received", "Sent",
     ]  # fmt: skip
     assert cells(lines[1]) == ["alpha", "10.232.1.1", "alive", "-", "192.0.2.1:54540", "-", "-", "-", "-"]
     assert cells(lines[2]) == [
-        "beta", "10.232.1.2", "alive", "0.42ms", "az=1, role=db", "192.0.2.2:54540", "1s ago, one way", "1h 1m ago",
-        "1.5 KiB", "20.0 MiB",
+        "beta", "10.232.1.2", "alive", "0.42ms", "az=1, role=db", "192.0.2.2:54540", "1s ago, inbound only",
+        "1h 1m ago", "1.5 KiB", "20.0 MiB",
     ]  # fmt: skip
     assert cells(lines[3]) == [
         "gamma",
@@ -128,17 +128,17 @@ def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> No
 
 
 def test_a_member_that_fell_silent_is_told_with_how_long_ago(cli: Any, mesh: Any) -> None:
-    mesh.members[0].heardMsecAgo = 90_000
-    mesh.members[1].hearsUs = True
+    mesh.members[0].lastProbeMsecAgo = 90_000
+    mesh.members[1].peerReceiving = True
     out = cli("info").out
     assert "no, 1m ago" in out
     assert "192.0.2.2:54540  1s ago " in out
-    assert "It hears 1 of 2 members through the tunnel; 1 hear it" in out
+    assert "Peers: 1 of 2 reachable, 1 confirm receiving from this node" in out
 
 
 def test_networks_behind_members_are_named(cli: Any, mesh: Any) -> None:
     mesh.members[1].routes.extend(["192.168.7.0/24", "fd07::/64"])
-    assert "Through beta: 192.168.7.0/24, fd07::/64" in cli("info").out.splitlines()
+    assert "Routes via beta: 192.168.7.0/24, fd07::/64" in cli("info").out.splitlines()
     assert json.loads(cli("info", "-o", "json").out)["members"][1]["routes"] == [
         "192.168.7.0/24",
         "fd07::/64",
@@ -149,7 +149,7 @@ def test_paths_that_carry_less_than_the_interface_sends_are_named(cli: Any, mesh
     mesh.members[1].pathMTU = 1408
     assert "MTUMismatch" not in cli("info").out
     mesh.members[1].pathMTU = 1216
-    line = "MTUMismatch: paths carry less than the interface's 1420 bytes: beta 1216"
+    line = "MTUMismatch: the path MTU is below the interface's 1420 bytes: beta 1216"
     assert line in cli("info").out.splitlines()
     assert json.loads(cli("info", "-o", "json").out)["members"][1]["pathMtu"] == 1216
 
@@ -158,7 +158,7 @@ def test_who_is_reached_through_a_relay_is_shown_so(cli: Any, mesh: Any) -> None
     beta = next(member for member in mesh.members if member.nodeName == "beta")
     beta.relay = "alpha"
     (line,) = [line for line in cli("info").out.splitlines() if line.strip().startswith("beta")]
-    assert "through alpha" in line
+    assert "via alpha" in line
     assert beta.endpoint not in line
     assert json.loads(cli("info", "-o", "json").out)["members"][1]["relay"] == "alpha"
 
@@ -177,14 +177,15 @@ def test_which_tunnels_go_without_a_pre_shared_key_is_said_where_some_are_to_hav
 
 
 def test_a_node_behind_a_translator_says_so(cli: Any, mesh: Any) -> None:
-    assert "address translator" not in cli("info").out
+    assert "behind NAT" not in cli("info").out
     mesh.info.behindNat = True
-    assert "behind an address translator" in cli("info").out
+    assert ", behind NAT" in cli("info").out
 
 
 def test_a_mesh_without_encryption_says_so_loudly(cli: Any, mesh: Any) -> None:
     assert "DEVELOPMENT MODE" not in cli("info").out
     mesh.info.gossipEncrypted = False
+    assert "anyone who can reach a bootstrap node can join" in cli("info").out
     assert "DEVELOPMENT MODE" in cli("info").out
 
 
@@ -242,11 +243,14 @@ def test_json_is_as_documented(cli: Any, mesh: Any) -> None:
         "presharedKey": False,
         "pathMtu": None,
         "routes": [],
+        "reachable": True,
+        "peerReceiving": False,
         "heard": True,
         "hearsUs": False,
         "heardSecondsAgo": 1.5,
     }
     assert (alpha["heard"], gamma["heard"], gamma["heardSecondsAgo"]) == (None, False, None)
+    assert (alpha["reachable"], gamma["reachable"], alpha["peerReceiving"]) == (None, False, None)
     assert (gamma["rttMs"], gamma["endpoint"], gamma["lastHandshake"]) == (None, None, None)
 
 

@@ -1,15 +1,13 @@
 """Round-trip times in user events: every part fits one, and nothing is lost between them."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from tests.unit.members import PlayedGossip
 
 from wgmesh_agent.control.rtt_collector import RTT_RESPONSE_EVENT, NodeRTTs, RTTCollector, split
-from wgmesh_agent.gossip.wire.serf_messages import MemberStatus, UserEvent, encode_serf
+from wgmesh_agent.gossip.wire.serf_messages import UserEvent, encode_serf
 from wgmesh_agent.runtime import borders
 
 MOST_EVENT_BYTES = 512
@@ -58,7 +56,7 @@ def test_a_member_whose_round_trip_cannot_be_told_is_left_out_alone(odd: float, 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 async def test_this_node_s_own_view_leaves_it_out_too(odd: float) -> None:
     seconds = {"n2": 0.001, "odd": odd, "n3": 0.002}
-    members = {name: SimpleNamespace(name=name, status=MemberStatus.ALIVE) for name in seconds}
-    gossip: Any = SimpleNamespace(members=lambda: members, rtt=seconds.get)
+    gossip = PlayedGossip(*seconds)
+    gossip.rtts = seconds
     with capture_logs():
         assert await anext(RTTCollector(gossip, "n1").collect_all()) == NodeRTTs("n1", {"n2": 1, "n3": 2})

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.device import PlayedDevice
+from tests.unit.node import composed
 
 from wgmesh_agent.diagnosis.peer_query import DOCTOR_QUERY, NAMES_BYTES, PeerQuery, batches, msec, validated
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.keys import PublicKey
-from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.agent_pb2 import LinkView
 
 KEY = str(PublicKey(bytes(range(32))))
@@ -53,17 +52,10 @@ def test_whom_to_ask_is_split_so_that_each_query_has_room(names: list[str]) -> N
     assert all(group and sum(len(name.encode()) for name in group) <= NAMES_BYTES for group in found)
 
 
-async def test_whoever_asks_gets_no_more_than_ten_answers_a_second() -> None:
-    node: Any = SimpleNamespace(
-        gossip=SimpleNamespace(on_query=lambda *_: None, member=lambda _: None),
-        ledger=SimpleNamespace(by_name=lambda _: None),
-        probing=SimpleNamespace(links=dict),
-        flap_count=lambda _: 0,
-        device=PlayedDevice(Device("wgblue")),
-    )
-    views = PeerQuery(node, None)
+async def test_whoever_asks_gets_no_more_than_ten_answers_a_second(tmp_path: Path) -> None:
+    views = PeerQuery(composed(tmp_path).links, None, SystemClock())
     asked = QueryReceived(1, 2, "n9", DOCTOR_QUERY, b"\xffnobody", 5.0)
-    answers = [await views.answer(asked) for _ in range(50)]
+    answers = [await views.answer_query(asked) for _ in range(50)]
     given = [answer for answer in answers if answer is not None]
     assert 10 <= len(given) < 20
     assert LinkView.FromString(given[0]).handshakeMsecAgo == -1

@@ -83,7 +83,7 @@ def column(text: str, heading: str, number: int) -> set[str]:
 @pytest.mark.heavy
 def test_conditions_are_explained_with_every_reason_there_is() -> None:
     found = conditions_of_code()
-    assert {"NodesJoining", "CIDROverlap", "PodsEnding", "NotHeard", "Alone"} <= found
+    assert {"NodesJoining", "CIDROverlap", "PodsTerminating", "Unreachable", "Isolated"} <= found
     assert column(TEXT, "condition | status | reason", 2) - {"Degraded"} == found
 
 
@@ -92,18 +92,18 @@ def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> N
     good = {
         "NodesJoined",
         "CertificatesIssued",
-        "CARollingOver",
-        "AllLinksHeard",
-        "AsWanted",
+        "CARotating",
+        "AllLinksUp",
+        "AsExpected",
         "Joined",
-        "PathsWhole",
+        "PathMTUSufficient",
     }
     assert column(TROUBLESHOOTING, "reason | next step", 0) == conditions_of_code() - good
 
 
 def test_events_are_explained() -> None:
     found = events_of_code()
-    assert {"BootstrapMoved", "CASwitched", "BundleMade"} <= found
+    assert {"BootstrapsChanged", "CASwitched", "BundleCreated"} <= found
     told = column(TEXT, "reason | event", 0)
     assert told == found | {"Recovered", "Ready", "CertificatesReady", "FullyMeshed"}
 
@@ -138,7 +138,7 @@ def test_a_row_says_type_default_bounds_and_meaning() -> None:
     assert "| `spec.bootstrap.replicas` | integer | `2` | 1 to 9 | Number of bootstrap nodes." in mesh
     assert '| `spec.tolerations` | list of objects | `[{"operator": "Exists"}]` |' in mesh
     assert "| `spec.cidrs` | a mesh keeps its ranges: create another mesh with the new ones |" in mesh
-    assert "| WORST LINK (with `-o wide`) | `status.worstLinks[0]` |" in mesh
+    assert "| DOWN LINK (with `-o wide`) | `status.downLinks[0]` |" in mesh
 
 
 def test_a_text_without_marks_is_refused() -> None:

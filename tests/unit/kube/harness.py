@@ -1,41 +1,39 @@
-"""An API server in memory, and a session that is only what the agent's Kubernetes side sees of one."""
+"""An API server in memory, and a node whose gossip, probes and WireGuard are the test's."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tests.unit import factories
-from tests.unit.admissions import admission_service
+from tests.unit.clock import TestClock
 from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
-from tests.unit.local import local_node
+from tests.unit.members import PlayedGossip, PlayedProbing
+from tests.unit.node import composed
+from tests.unit.policies import standalone
 from tests.unit.tunnels import PlayedTunnels
 
-from wgmesh_agent.agent.session import Session, SessionStart
-from wgmesh_agent.gossip.memberlist.counters import Counters
-from wgmesh_agent.gossip.serf.events import Member, QueryResult
+from wgmesh_agent.agent.session_end import SessionEnd
+from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, KubernetesApi, meshes_path, nodes_path
 from wgmesh_agent.kube.list_watch import Freshness, Object
 from wgmesh_agent.mesh.credentials import TLSFiles
-from wgmesh_agent.mesh.join.port_binding import Serving
+from wgmesh_agent.mesh.discovery.service import EndpointDiscovery
+from wgmesh_agent.mesh.join.port_binding import JoinServing, Serving
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.departures import Departures
-from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.policy import MembershipPolicy, StandalonePolicy
-from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.membership.tags import own_tags
 from wgmesh_agent.mesh.membership.tracker import MembershipTracker
-from wgmesh_agent.mesh.probing.liveness import LinkState
-from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, Endpoint
@@ -193,8 +191,8 @@ class MemoryApi(KubernetesApi):
     def back(self) -> None:
         """It answers again, and watches begin with a list."""
         self.away = False
-        for path, replace, _ in self._watches:
-            replace(self._all(path))
+        for path, relisted, _ in self._watches:
+            relisted(self._all(path))
         self.freshness.confirm()
 
     def _tell(self, path: str, kind: str, body: Object) -> None:
@@ -221,28 +219,33 @@ def node_path(node: str = OWN) -> str:
     return nodes_path(f"blue.{node}")
 
 
-@dataclass
-class Gossip:
-    """Who gossip has, and what it was told to do."""
+class PlayedDiscovery(EndpointDiscovery):
+    """Notes what it is told of other endpoints."""
 
-    table: dict[str, Member] = field(default_factory=dict)
-    counters: Counters = field(default_factory=Counters)
+    def __init__(self) -> None:
+        self.hints: list[tuple[PublicKey, Endpoint]] = []
 
-    def members(self) -> dict[str, Member]:
-        return self.table
+    def hinted(self, key: PublicKey, endpoint: Endpoint) -> None:
+        self.hints.append((key, endpoint))
 
-    async def query(self, *_: Any, **__: Any) -> QueryResult:
-        return QueryResult(frozenset(), frozenset(), {})
 
-    def member(self, name: str) -> Member | None:
-        return self.table.get(name)
+class PlayedService(JoinServing):
+    """Serves joiners, or not, as the test says."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    @property
+    def state(self) -> Serving:
+        return self._serving
 
 
 class SessionGround:
-    """Stands for a session of the node alpha."""
+    """The node alpha, with gossip, probes and WireGuard as the test says; everything else is real."""
 
     def __init__(
         self,
+        folder: Path,
         policy: MembershipPolicy | None = None,
         *,
         bootstrap: bool = False,
@@ -256,53 +259,35 @@ class SessionGround:
             bootstrap=bootstrap,
             requires_admission=requires_admission,
         )
-        self.changes = Signal()
-        self.local = local_node(record, OWN_KEY, changed=self.changes, secret_ids=(b"aaaa",))
-        self.ledger = Ledger(self.local)
-        self.gossip = Gossip()
-        self.links: dict[str, LinkState] = {}
-        self.moved: list[SessionStart] = []
-        self.hinted: list[tuple[PublicKey, Endpoint]] = []
-        refusals = RejectionLog()
-        admissions = admission_service(self.ledger, refusals, policy, record)
-        self.membership = MembershipTracker(
-            self.ledger,
-            refusals,
-            MemberView(self.gossip, self.ledger),
-            admissions,
-            Departures(),
-            PlayedTunnels(),
-            policy,
-            self.changes,
-        )
-        self.leave_requested = asyncio.Event()
-        node = SimpleNamespace(
-            record=record,
-            local=self.local,
-            ledger=self.ledger,
+        self.end = SessionEnd()
+        made = composed(folder, record, policies=replace(standalone(), membership=policy))
+        # Without certificates a node requires no records by itself.
+        made.local.update_record(requires_admission=requires_admission)
+        self.gossip, self.probing, self.discovery = PlayedGossip(), PlayedProbing(), PlayedDiscovery()
+        members = MemberView(self.gossip, made.ledger)
+        self.node = replace(
+            made,
             gossip=self.gossip,
-            tracker=self.membership,
-            changes=self.changes,
-            probing=SimpleNamespace(links=lambda: self.links, path_mtus=dict, period_seconds=2.0),
-            rejections=refusals,
-            repairs=SimpleNamespace(made=0),
-            tasks=SimpleNamespace(components=frozenset, down=dict, restarts={}),
-            discovery=SimpleNamespace(hinted=lambda *hint: self.hinted.append(hint)),
-            relay=SimpleNamespace(relays_in_use=dict),
-            psk=SimpleNamespace(is_protected=lambda device, key: False),
-            backend=SimpleNamespace(kind=SimpleNamespace(value="userspace")),
-            members=lambda: [m for m in self.gossip.table.values() if m.status is not MemberStatus.LEFT],
-            view=SimpleNamespace(is_isolated=lambda: not self.gossip.table),
+            view=members,
+            probing=self.probing,
+            discovery=self.discovery,
             device=PlayedDevice(Device("wgblue")),
-            routes=SimpleNamespace(rejected=()),
+            join_service=PlayedService(serving) if serving is not None else None,
+            tracker=MembershipTracker(
+                made.ledger,
+                made.rejections,
+                members,
+                made.admissions,
+                Departures(),
+                PlayedTunnels(),
+                policy,
+                made.changes,
+                TestClock(),
+            ),
         )
-        session = SimpleNamespace(
-            node=node,
-            leave_requested=self.leave_requested,
-            restart_with=self.moved.append,
-            joins=SimpleNamespace(state=serving) if serving is not None else None,
-        )
-        self.session = cast(Session, session)
+        self.local, self.ledger, self.changes = made.local, made.ledger, made.changes
+        self.membership, self.links = self.node.tracker, self.probing.heard
+        self.leave_requested, self.hinted = self.end.leave_requested, self.discovery.hints
 
     def bind(self, claim: Claim, origin: Origin = Origin.GOSSIP, since: float = 1.0) -> None:
         assert self.ledger.accept(claim, origin, since) is None

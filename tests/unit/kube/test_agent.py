@@ -28,7 +28,7 @@ from tests.unit.kube.harness import (
     public_key,
 )
 
-from wgmesh_agent.agent.session import SessionStart
+from wgmesh_agent.agent.session_start import SessionStart
 from wgmesh_agent.kube import agent as module
 from wgmesh_agent.kube.agent import KubeAgent
 from wgmesh_agent.kube.certificate import CertificateStore
@@ -160,7 +160,7 @@ async def test_a_bootstrap_node_needs_nobody(ground: Ground) -> None:
     ground.api.put(node_body(bootstrap=True))
     start = await within(ground.entry())
     assert ground.asked == []
-    assert start.role.bind == "192.0.2.1:5000"
+    assert start.role.bind == HostPort("192.0.2.1", 5000)
     assert start.record.gossip_keys == (GOSSIP_KEY,)
     assert CertificateStore(ground.folder.path).uid() == "uid-alpha"
 

@@ -60,7 +60,7 @@ async def test_an_api_server_that_is_away_is_told_once_and_so_is_its_return(
             for _ in range(3):
                 await fails_with(api, 404)
         await fails_with(api, 0)
-    away, back = "the API server does not answer", "the API server answers again"
+    away, back = "API server unreachable", "API server reachable again"
     assert [one["event"] for one in logs if one["log_level"] == "warning"] == [away, back, away]
     # Of its libraries neither.
     assert caplog.messages == []

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from cryptography import x509
@@ -28,6 +27,7 @@ from wgmesh_agent.kube.certificate import (
     renewal_time,
     request_certificate,
 )
+from wgmesh_agent.kube.list_watch import Object
 from wgmesh_agent.mesh.credentials import TLSFiles
 from wgmesh_api.certificates import (
     CertificateAuthority,
@@ -136,18 +136,19 @@ def test_a_damaged_identity_key_is_set_aside_and_its_certificate_unused(
     assert any("damaged" in file.name for file in tmp_path.iterdir())
 
 
-class Signer:
+class Signer(KubernetesApi):
     """An API server beside an operator that signs at once."""
 
     def __init__(self, answer: bytes) -> None:
-        self.created: dict[str, Any] = {}
+        super().__init__()
+        self.created: Object = {}
         self._answer = answer
 
-    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, path: str, body: Object) -> Object:
         self.created = body
         return body
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def get(self, path: str) -> Object:
         assert path.endswith(self.created["metadata"]["name"])
         return {"status": {"certificate": base64.b64encode(self._answer).decode()}}
 
@@ -156,9 +157,7 @@ async def test_a_request_goes_when_its_member_goes_and_its_answer_is_kept(tmp_pa
     expected = files(authority())
     (tmp_path / KEY).write_bytes(expected.key)
     api = Signer(expected.certificate)
-    found = await request_certificate(
-        cast(KubernetesApi, api), CertificateStore(tmp_path), WANTED, expected.authorities
-    )
+    found = await request_certificate(api, CertificateStore(tmp_path), WANTED, expected.authorities)
     assert (found.certificate, found.authorities) == (expected.certificate, expected.authorities)
     metadata = api.created["metadata"]
     assert metadata["name"].startswith("wgmesh-blue-alpha-")

@@ -174,7 +174,7 @@ async def test_authorities_that_cannot_be_read_leave_those_in_use(ground: Ground
         await ground.renewal.reconcile()
         await ground.renewal.reconcile()
     assert ground.credentials.files is before
-    assert [line["event"] for line in logs] == ["authorities not taken over"]
+    assert [line["event"] for line in logs] == ["cannot adopt the CA certificates"]
 
 
 async def test_a_certificate_for_another_key_is_not_used(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 from tests.unit.factories import mesh_record
+from tests.unit.node import composed
 from tests.unit.policies import ScriptedKeyPolicy
 
-from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.gossip_keys import GossipKeys
+from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError, KeyringError
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, KeyResult
+from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.kube.gossip_keyring import GossipKeyring, KeyringSync, read_keyring
+from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
 from wgmesh_agent.state.mesh_record_store import MeshRecordStore
 from wgmesh_agent.state.store import StateStore
@@ -55,62 +58,79 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
         read_keyring(path)
 
 
-class Node:
-    """What following sees of a node."""
+class PlayedGossip(GossipNode):
+    """Notes which keys it was told to change, and at whom."""
 
-    def __init__(self, *, bootstrap: bool = False, since: int = 100) -> None:
-        self.record = replace(mesh_record(bootstrap=bootstrap), gossip_keys=(OLD,), gossip_keys_since=since)
-        self.taken: list[tuple[bytes, ...]] = []
+    def __init__(self) -> None:
         self.asked: list[tuple[KeyOperation, bytes, tuple[str, ...]]] = []
-        self.gossip = self
+
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
+    ) -> KeyResult:
+        self.asked.append((operation, key, tuple(nodes or ())))
+        return KeyResult(1, 0, frozenset(nodes or ()), {}, {}, {}, {})
+
+
+class PlayedKeys(GossipKeys):
+    """Notes the rings that it was given, or raises `fault`."""
+
+    def __init__(self, local: LocalNode, keyring: Keyring | None) -> None:
+        super().__init__(local, keyring)
+        self.taken: list[tuple[bytes, ...]] = []
         self.fault: Exception | None = None
 
-    def replace_gossip_keys(self, keys: tuple[bytes, ...], since: int) -> None:
+    def replace(self, keys: tuple[bytes, ...], since: int) -> None:
         if self.fault is not None:
             raise self.fault
         self.taken.append(keys)
-        self.record = replace(self.record, gossip_keys=keys, gossip_keys_since=since)
+        super().replace(keys, since)
 
-    async def change_keys(self, operation: KeyOperation, key: bytes, nodes: Sequence[str]) -> KeyResult:
-        self.asked.append((operation, key, tuple(nodes)))
-        return KeyResult(1, 0, frozenset(nodes), {}, {}, {}, {})
+
+class Node:
+    """A node with these gossip keys, on a machine of its own."""
+
+    def __init__(self, folder: Path, *, bootstrap: bool = False, since: int = 100) -> None:
+        record = mesh_record(bootstrap=bootstrap, gossip_keys=(OLD,), gossip_keys_since=since)
+        made = composed(folder / f"state-{bootstrap}", record)
+        self.gossip, self.keys = PlayedGossip(), PlayedKeys(made.local, made.gossip_keys.keyring)
+        self.node = replace(made, gossip=self.gossip, gossip_keys=self.keys)
 
 
 async def follow(node: Node, path: Path, *externals: str) -> None:
-    await KeyringSync(path, lambda: externals).reconcile(cast(MeshNode, node))
+    await KeyringSync(path, lambda: externals).reconcile(node.node)
 
 
 async def test_what_was_decided_later_is_taken_over_once(tmp_path: Path) -> None:
-    node, path = Node(), write(tmp_path, OLD, NEW, since=101)
+    node, path = Node(tmp_path), write(tmp_path, OLD, NEW, since=101)
     await follow(node, path)
     await follow(node, path)
-    assert node.taken == [(OLD, NEW)]
+    assert node.keys.taken == [(OLD, NEW)]
 
 
 @pytest.mark.parametrize("since", [None, 0, 99, 100])
 async def test_what_was_not_decided_later_changes_nothing(tmp_path: Path, since: int | None) -> None:
-    node = Node()
+    node = Node(tmp_path)
     await follow(node, write(tmp_path, NEW, since=since))
-    assert node.taken == []
+    assert node.keys.taken == []
 
 
 @pytest.mark.parametrize("fault", [OSError("full"), KeyringError("plaintext")])
 async def test_what_cannot_be_kept_is_tried_again(tmp_path: Path, fault: Exception) -> None:
-    node, path = Node(bootstrap=True), write(tmp_path, NEW, since=101)
-    node.fault = fault
+    node, path = Node(tmp_path, bootstrap=True), write(tmp_path, NEW, since=101)
+    node.keys.fault = fault
     await follow(node, path, "laptop")
-    assert node.asked == []
-    node.fault = None
+    assert node.gossip.asked == []
+    node.keys.fault = None
     await follow(node, path, "laptop")
-    assert node.taken == [(NEW,)]
+    assert node.keys.taken == [(NEW,)]
 
 
 async def test_a_bootstrap_node_tells_machines_outside_each_step(tmp_path: Path) -> None:
-    node = Node(bootstrap=True)
+    node = Node(tmp_path, bootstrap=True)
     for since, ring in enumerate([(OLD, NEW), (NEW, OLD), (NEW,)], start=101):
         await follow(node, write(tmp_path, *ring, since=since), "laptop")
     install, use, remove, _ = KeyOperation
-    assert node.asked == [
+    assert node.gossip.asked == [
         (install, NEW, ("laptop",)),
         (use, OLD, ("laptop",)),
         (use, NEW, ("laptop",)),
@@ -120,10 +140,10 @@ async def test_a_bootstrap_node_tells_machines_outside_each_step(tmp_path: Path)
 
 
 async def test_others_tell_nobody_and_none_is_told_where_there_is_none(tmp_path: Path) -> None:
-    plain, bootstrap = Node(), Node(bootstrap=True)
+    plain, bootstrap = Node(tmp_path), Node(tmp_path, bootstrap=True)
     await follow(plain, write(tmp_path, NEW, since=101), "laptop")
     await follow(bootstrap, write(tmp_path, NEW, since=101))
-    assert plain.asked == bootstrap.asked == []
+    assert plain.gossip.asked == bootstrap.gossip.asked == []
 
 
 def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None:

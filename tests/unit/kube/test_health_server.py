@@ -210,12 +210,10 @@ async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(look
             assert not await health.start()
             serving = asyncio.create_task(health.serve())
             await asyncio.sleep(0)
-        assert [(line["event"], line["port"]) for line in logs] == [
-            ("health and metrics are not served", port)
-        ]
-        assert f"(process {os.getpid()})" in logs[0]["why"]
-        assert "agent.metricsPort" in logs[0]["why"]
-        assert health.problem() == logs[0]["why"]
+        assert [(line["event"], line["port"]) for line in logs] == [("health and metrics unavailable", port)]
+        assert f"(process {os.getpid()})" in logs[0]["error"]
+        assert "agent.metricsPort" in logs[0]["error"]
+        assert health.problem() == logs[0]["error"]
     async with asyncio.timeout(10):
         await serving
     assert await ask(health, "/healthz") == (200, "ok\n")

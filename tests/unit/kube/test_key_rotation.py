@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
-from typing import cast
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.factories import mesh_record
-from tests.unit.local import CONFIG, ENDPOINT, MemoryRecords
+from tests.unit.kube.harness import MemoryApi, mesh_body, node_body
+from tests.unit.node import composed
 
-from wgmesh_agent.agent.session import Session
 from wgmesh_agent.kube.key_rotation import RETRY_SECONDS, KeyRotationController
 from wgmesh_agent.kube.key_rotation_schedule import (
     JITTER_SHARE,
@@ -24,12 +23,10 @@ from wgmesh_agent.kube.key_rotation_schedule import (
     next_rotation,
 )
 from wgmesh_agent.kube.roster_cache import RosterCache
-from wgmesh_agent.mesh.membership.local_node import LocalNode
-from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
-from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.wireguard.keys import PrivateKey
-from wgmesh_api.roster import token_id
+from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS, token_id
 
 HOUR = 3600.0
 KEY = PrivateKey.generate(os.urandom)
@@ -87,31 +84,32 @@ def test_the_sooner_of_the_two_counts(interval: float, asked: float, count: int)
     assert both == min(time for time in alone if time is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    local: LocalNode
+class Ground(RotationService):
+    """One node that rotates when it is told to, its roster, and a clock."""
 
-    @property
-    def record(self) -> MeshRecord:
-        return self.local.record
-
-
-class Ground:
-    """One node, its roster, and a clock."""
-
-    def __init__(self, *, since: int = 1000, interval: float | None = None) -> None:
+    def __init__(self, folder: Path, *, since: int = 1000, interval: float | None = None) -> None:
         self.now, self.rotated = 2000.0, list[float]()
         self.fault: RotationFailed | None = None
-        self.mesh = SimpleNamespace(wireguard_key_seconds=interval, wireguard_key_token="")
-        view = SimpleNamespace(mesh=self.mesh, nodes={"a": 1, "b": 2, "c": 3}, changes=Signal())
-        record = replace(mesh_record(node="n1"), joined_unix=700, wireguard_key_since=since)
-        self.records = MemoryRecords(record)
-        self.local = LocalNode(CONFIG, self.records, KEY, ENDPOINT, Signal())
-        rotations = SimpleNamespace(rotate_wireguard_key=self._rotate)
-        self.session = cast(Session, SimpleNamespace(node=Node(self.local), rotations=rotations))
-        self.rekeying = KeyRotationController(cast(RosterCache, view), now_unix=lambda: self.now)
+        self.api = MemoryApi()
+        self.view = RosterCache("blue", "n1")
+        self.view.start(self.api)
+        for number, node in enumerate(("n1", "n2", "n3"), 1):
+            self.api.put(node_body(node, number))
+        self.interval = interval
+        self.annotate("")
+        record = mesh_record(node="n1", joined_unix=700, wireguard_key_since=since)
+        self.node = replace(composed(folder, record), rotations=self)
+        self.rekeying = KeyRotationController(self.view, now_unix=lambda: self.now)
 
-    async def _rotate(self) -> str:
+    def annotate(self, token: str) -> None:
+        """Puts the annotation on the mesh that asks for a new key."""
+        body = mesh_body()
+        body["metadata"]["annotations"] = {ROTATE_WIREGUARD_KEYS: token} if token else {}
+        if self.interval is not None:
+            body["spec"]["rotation"] = {"wireguardKeys": f"{self.interval:g}s"}
+        self.api.put(body)
+
+    async def rotate_wireguard_key(self) -> str:
         if self.fault is not None:
             raise self.fault
         self.rotated.append(self.now)
@@ -119,39 +117,39 @@ class Ground:
 
     async def look(self, seconds: float = 0.0) -> float:
         self.now += seconds
-        return await self.rekeying.reconcile(self.session)
+        return await self.rekeying.reconcile(self.node)
 
 
-async def test_a_new_value_of_the_annotation_is_one_new_key() -> None:
-    ground = Ground()
+async def test_a_new_value_of_the_annotation_is_one_new_key(tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
     await ground.look()
-    ground.mesh.wireguard_key_token = "1"
+    ground.annotate("1")
     await ground.look()
     await ground.look(3 * SPREAD_SECONDS_PER_MEMBER)
     await ground.look(HOUR)
     assert len(ground.rotated) == 1
-    assert ground.local.record.wireguard_key_token == token_id("1")
-    ground.mesh.wireguard_key_token = "2"
+    assert ground.node.record.wireguard_key_token == token_id("1")
+    ground.annotate("2")
     await ground.look()
     await ground.look(3 * SPREAD_SECONDS_PER_MEMBER)
     assert len(ground.rotated) == 2
 
 
-async def test_what_was_asked_for_before_a_node_came_is_not_asked_of_it() -> None:
-    ground = Ground(since=0)
-    ground.mesh.wireguard_key_token = "1"
+async def test_what_was_asked_for_before_a_node_came_is_not_asked_of_it(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, since=0)
+    ground.annotate("1")
     for _ in range(3):
         await ground.look(HOUR)
     assert ground.rotated == []
-    assert (ground.local.record.wireguard_key_since, ground.local.record.wireguard_key_token) == (
+    assert (ground.node.record.wireguard_key_since, ground.node.record.wireguard_key_token) == (
         700,
         token_id("1"),
     )
-    assert ground.records.kept == ground.local.record
+    assert ground.node.store.mesh() == ground.node.record
 
 
-async def test_a_schedule_goes_on_from_the_last_key() -> None:
-    ground = Ground(since=2000, interval=HOUR)
+async def test_a_schedule_goes_on_from_the_last_key(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, since=2000, interval=HOUR)
     for _ in range(4 * 60):
         await ground.look(60)
     assert 4 <= len(ground.rotated) <= 5
@@ -160,9 +158,9 @@ async def test_a_schedule_goes_on_from_the_last_key() -> None:
     )
 
 
-async def test_one_that_failed_is_tried_again_after_a_while() -> None:
-    ground = Ground()
-    ground.mesh.wireguard_key_token = "1"
+async def test_one_that_failed_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
+    ground.annotate("1")
     ground.fault = RotationFailed("no bootstrap node is known")
     await ground.look()
     await ground.look(60)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.unit.kube.harness import MemoryApi, SessionGround, make_authority, mesh_body, node_body, tls_files
 
@@ -15,11 +17,13 @@ from wgmesh_agent.mesh.join.port_binding import Serving
     ("serving", "admits"),
     [(None, False), (Serving(True), True), (Serving(False, "port 5000 is in use"), False)],
 )
-async def test_a_node_admits_others_where_its_service_runs(serving: Serving | None, admits: bool) -> None:
+async def test_a_node_admits_others_where_its_service_runs(
+    serving: Serving | None, admits: bool, tmp_path: Path
+) -> None:
     api, view = MemoryApi(), RosterCache("blue", "alpha")
     api.put(mesh_body())
     api.put(node_body())
     view.start(api)
-    ground = SessionGround(bootstrap=serving is not None, serving=serving)
-    look = await collect_snapshot(ground.session, view, Credentials(tls_files(make_authority())))
+    ground = SessionGround(tmp_path, bootstrap=serving is not None, serving=serving)
+    look = await collect_snapshot(ground.node, view, Credentials(tls_files(make_authority())))
     assert look.bootstrap is admits

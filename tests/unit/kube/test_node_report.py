@@ -97,7 +97,10 @@ def test_the_time_of_writing_is_no_news() -> None:
 def test_what_is_written_reads_back_the_same() -> None:
     written = with_time(
         build_report(
-            NodeReport(phase="Joined", ready=True, ready_reason="Joined"), [peer("b")], {"b"}, {"b": "u"}
+            NodeReport(phase="Joined", ready=True, ready_reason="Joined", ready_message="a member"),
+            [peer("b")],
+            {"b"},
+            {"b": "u"},
         ),
         None,
         NOW,

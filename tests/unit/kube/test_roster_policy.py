@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -28,11 +28,12 @@ from tests.unit.kube.harness import (
 )
 from tests.unit.policies import ScriptedKeyPolicy, standalone
 
-from wgmesh_agent.agent.composition import NodeStart, compose
+from wgmesh_agent.agent.composition import compose
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.policies import Policies
-from wgmesh_agent.agent.session import Session, SessionStart
-from wgmesh_agent.diagnosis.collector import FactCollector
+from wgmesh_agent.agent.session import Session
+from wgmesh_agent.agent.session_end import SessionEnd
+from wgmesh_agent.agent.session_start import NodeStart, SessionConfig, SessionStart
 from wgmesh_agent.gossip.serf.key_manager import KeyOperation, answer_key_query
 from wgmesh_agent.gossip.wire.keyring import encode_key
 from wgmesh_agent.gossip.wire.serf_messages import KeyRequest, KeyResponse, decode_serf, encode_serf
@@ -43,9 +44,9 @@ from wgmesh_agent.kube.roster_sync import RosterSync
 from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
-from wgmesh_agent.mesh.join.bootstrap import BootstrapServer
 from wgmesh_agent.mesh.join.bootstrap_directory import BootstrapDirectory
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
+from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.membership.admission_record import Signer
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
@@ -59,10 +60,11 @@ from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
 from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
+from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.mesh_record_store import MeshRecordStore
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.backend import BackendKind
-from wgmesh_agent.wireguard.model import Endpoint
+from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.certificates import cert_to_pem, generate_key, issue, key_to_pem
 from wgmesh_api.identity import NodeIdentity, Role
 from wgmesh_api.meshservice_pb2 import JoinRequest
@@ -105,7 +107,7 @@ class Ground:
         )  # fmt: skip
         endpoint = Endpoint(ip_address("192.0.2.1"), 54540)
 
-        async def locate() -> Endpoint:
+        async def lookup(towards: Sequence[IPAddress]) -> Endpoint:
             return endpoint
 
         start = NodeStart(
@@ -113,15 +115,15 @@ class Ground:
             record,
             OWN_KEY,
             endpoint,
-            locate,
-            trust=self.credentials,
-            signer=self.credentials,
+            lookup,
+            SessionConfig(HostPort("192.0.2.1", 5000), self.credentials, None),
         )
         return compose(
             start,
             StateStore(self._folder, "blue"),
             SelectedBackend(BackendKind.KERNEL, "a test"),
             replace(standalone(), membership=membership, keys=keys or standalone().keys),
+            SessionEnd(),
         )
 
     def recorded(self, member: Claim, moment: datetime) -> Claim:
@@ -133,6 +135,11 @@ class Ground:
 @pytest.fixture
 async def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
+
+
+def registrar_of(node: MeshNode) -> Registrar:
+    assert node.registrar is not None
+    return node.registrar
 
 
 def certified(node: str) -> Caller:
@@ -148,7 +155,7 @@ def request(member: Claim) -> JoinRequest:
 
 async def test_whoever_is_not_listed_may_neither_begin_nor_join_when_the_port_opens(ground: Ground) -> None:
     ground.sync()
-    registrar = BootstrapServer(ground.node(ground.policy), (ip_network("10.232.0.0/16"),)).registrar
+    registrar = registrar_of(ground.node(ground.policy))
     with pytest.raises(Denied) as begun:
         registrar.require_listed(certified("stranger"))
     with pytest.raises(Denied) as joined:
@@ -158,7 +165,7 @@ async def test_whoever_is_not_listed_may_neither_begin_nor_join_when_the_port_op
 
 async def test_a_standalone_policy_lets_it_begin(ground: Ground) -> None:
     node = ground.node(StandalonePolicy(()))
-    BootstrapServer(node, (ip_network("10.232.0.0/16"),)).registrar.require_listed(certified("stranger"))
+    registrar_of(node).require_listed(certified("stranger"))
 
 
 async def test_a_record_older_than_its_member_binds_nobody(ground: Ground) -> None:
@@ -178,7 +185,7 @@ def installed(node: MeshNode) -> KeyResponse:
     """The answer to another member's query to install a gossip key."""
     payload = encode_serf(KeyRequest(ANOTHER_KEY))
     answer = answer_key_query(
-        KeyOperation.INSTALL, payload, node.keyring, lambda answer: True, changed=lambda: None
+        KeyOperation.INSTALL, payload, node.gossip_keys.keyring, lambda answer: True, changed=lambda: None
     )
     response = decode_serf(answer)
     assert isinstance(response, KeyResponse)
@@ -190,8 +197,8 @@ async def test_no_member_installs_a_gossip_key_before_the_keys_are_first_read(gr
     response = installed(node)
     assert not response.result
     assert "kubectl annotate wgmesh blue wgmesh.dev/rotate-gossip-key" in response.message
-    assert node.keyring is not None
-    assert encode_key(ANOTHER_KEY) not in node.keyring.list()
+    assert node.gossip_keys.keyring is not None
+    assert encode_key(ANOTHER_KEY) not in node.gossip_keys.keyring.list()
 
 
 async def test_with_the_members_own_policy_it_is_installed(ground: Ground) -> None:
@@ -213,7 +220,7 @@ async def test_a_key_is_announced_to_the_roster_before_it_is_used() -> None:
 
 async def test_while_the_roster_is_not_known_nobody_joins_and_records_bind(ground: Ground) -> None:
     node = ground.node(ground.policy)
-    registrar = BootstrapServer(node, (ip_network("10.232.0.0/16"),)).registrar
+    registrar = registrar_of(node)
     with pytest.raises(Denied, match="try again later") as denied:
         await registrar.admit(request(BETA), certified("beta"), now=0.0, now_unix=1000.0)
     assert denied.value.reason is DenialReason.NOT_LISTED
@@ -274,7 +281,7 @@ async def test_doctor_is_told_of_components_that_are_down_and_of_a_roster_that_n
     node = ground.node(ground.policy)
     node.tasks.keep(fails, "probe")
     await failed.wait()
-    examiner = FactCollector(node, None)
+    examiner = node.facts
     before = (await examiner.collect("")).own
     assert [(one.name, one.why) for one in before.down] == [("probe", "OSError('no room')")]
     assert before.rosterMsecAgo == -1
@@ -284,5 +291,5 @@ async def test_doctor_is_told_of_components_that_are_down_and_of_a_roster_that_n
 
 
 async def test_a_mesh_without_a_roster_has_none_that_could_be_old(ground: Ground) -> None:
-    examiner = FactCollector(ground.node(StandalonePolicy(())), None)
+    examiner = ground.node(StandalonePolicy(())).facts
     assert not (await examiner.collect("")).own.HasField("rosterMsecAgo")

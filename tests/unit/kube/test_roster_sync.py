@@ -22,6 +22,8 @@ from tests.unit.kube.harness import (
     public_key,
 )
 
+from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.session_start import SessionConfig, SessionStart
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.kube.api_client import ApiError, meshes_path
 from wgmesh_agent.kube.certificate import CertificateStore
@@ -72,19 +74,20 @@ class Ground:
         self.certified = True
         self.moved = 0
         self.following = RosterSync(
-            self.api, self.view, self.identity, self.policy, lambda own: self.certified, self._move,
+            self.api, self.view, self.identity, self.policy, lambda own: self.certified, self._next_start,
             clock=lambda: self.clock, now_unix=lambda: self.now,
         )  # fmt: skip
-        self.session = SessionGround(self.policy)
+        self.session = SessionGround(folder, self.policy)
         for member in (BETA, GAMMA, LAPTOP):
             self.session.bind(member)
             self.session.gossips(member)
 
-    def _move(self, session: object) -> None:
+    def _next_start(self, node: MeshNode) -> SessionStart:
         self.moved += 1
+        return SessionStart(SessionConfig(None, None, None), node.policies, node.record)
 
     async def look(self) -> bool:
-        return await self.following.reconcile(self.session.session)
+        return await self.following.reconcile(self.session.node, self.session.end)
 
     def bound(self) -> set[str]:
         return set(self.session.bound())
@@ -95,7 +98,7 @@ class Ground:
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
+async def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
 
 
@@ -126,9 +129,9 @@ async def test_who_comes_later_with_a_members_address_does_not_take_it(ground: G
 
 
 async def test_the_key_of_an_external_member_is_its_records_where_records_are_required(
-    ground: Ground,
+    ground: Ground, tmp_path: Path
 ) -> None:
-    ground.session = SessionGround(ground.policy, requires_admission=True)
+    ground.session = SessionGround(tmp_path / "another", ground.policy, requires_admission=True)
     assert not await ground.look()
     assert ground.bound() == {"beta", "gamma"}
 
@@ -327,7 +330,7 @@ class TestThisNode:
                 assert not await ground.look()
         assert not ground.leaves
         assert ground.bound() == {"beta", "gamma", "laptop"}
-        assert [line["event"] for line in logs] == ["the roster cannot be right"]
+        assert [line["event"] for line in logs] == ["roster is inconsistent: this node is missing from it"]
         assert ground.session.membership.accept(claim("delta", 4), Origin.ANNOUNCED)
         ground.api.put(node_body())
         assert not await ground.look()
@@ -427,11 +430,11 @@ class TestLargeRosters:
 
         monkeypatch.setattr(RosterSync, "_upsert", counted)
         for _ in range(5):
-            ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 1}))
+            ground.api.put(node_body("beta", 2, key=public_key(2), status={"reachablePeers": 1}))
             await ground.look()
         assert set(looked) == {"beta"}
         ground.clock += RESYNC_SECONDS
-        ground.api.put(node_body("beta", 2, key=public_key(2), status={"heard": 2}))
+        ground.api.put(node_body("beta", 2, key=public_key(2), status={"reachablePeers": 2}))
         await ground.look()
         assert set(looked) == {"alpha", "beta", "gamma", "laptop"}
 

@@ -66,7 +66,7 @@ class Ground:
             lambda: self.unserved,
             clock=lambda: self.clock,
         )
-        self.session = SessionGround()
+        self.session = SessionGround(folder)
         self.session.bind(claim("beta", 2))
         self.session.gossips(claim("beta", 2))
         self.session.links["beta"] = HEARD
@@ -74,7 +74,7 @@ class Ground:
     async def look(self) -> int:
         """How many writes one look makes."""
         before = len(self.api.applied)
-        await self.writer.reconcile(self.session.session)
+        await self.writer.reconcile(self.session.node)
         return len(self.api.applied) - before
 
     def status(self, node: str = "alpha") -> dict[str, object]:
@@ -83,7 +83,7 @@ class Ground:
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
+async def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
 
 
@@ -208,14 +208,14 @@ class TestLeft:
 
 
 async def test_it_writes_by_itself_when_something_changes(ground: Ground) -> None:
-    task = asyncio.create_task(ground.writer.run(ground.session.session))
+    task = asyncio.create_task(ground.writer.run(ground.session.node))
     await eventually(lambda: ground.api.applied)
     task.cancel()
 
 
 def test_failed_members_count_as_such(ground: Ground) -> None:
     ground.session.gossips(claim("beta", 2), MemberStatus.FAILED)
-    (seen,) = module.observe_peers(ground.session.session, Device("wgblue"))
+    (seen,) = module.observe_peers(ground.session.node, Device("wgblue"))
     assert seen.failed
     assert not seen.alive
 

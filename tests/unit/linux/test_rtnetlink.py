@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,18 +13,24 @@ from wgmesh_agent.runtime import borders
 from wgmesh_agent.wireguard.errors import ForeignInterfaceError, KernelError
 
 
-def answering(answer: Any) -> Any:
+class Answering:
     """An rtnetlink socket whose every answer is this."""
 
-    def answered(*_: object, **__: object) -> Any:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.addr = self.route = self.rule = self.link
 
-    return SimpleNamespace(link=answered, addr=answered, route=answered, rule=answered)
+    def link(self, *_: object, **__: object) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
 
 
-NO_ATTRIBUTES: Any = SimpleNamespace(get_attr=lambda _: None)
+class NoAttributes:
+    """A message without any."""
+
+    def get_attr(self, name: str) -> None:
+        """None."""
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ NO_ATTRIBUTES: Any = SimpleNamespace(get_attr=lambda _: None)
         [{}, {}],
         [None],
         [{"index": 1}],
-        [NO_ATTRIBUTES],
+        [NoAttributes()],
         None,
         struct.error("odd"),
         RecursionError(),
@@ -50,7 +55,7 @@ def test_an_odd_answer_is_an_error_of_the_kernel_and_is_counted(answer: Any) -> 
         pytest.raises(KernelError, match="looking for wg0: the kernel's answer was not understood"),
         rtnetlink.open_rtnetlink("looking for wg0"),
     ):
-        wireguard_interface.find_interface(answering(answer), "wg0")
+        wireguard_interface.find_interface(Answering(answer), "wg0")
     assert sum(borders.rejected().values()) == before + 1
 
 

@@ -229,7 +229,12 @@ class MemoryApi:
     def report_ready(self, name: str, heard: int, **more: Any) -> None:
         ready = {"type": "Ready", "status": "True", "reason": "Joined", "lastTransitionTime": write_time(NOW)}
         not_after = write_time(self.now + timedelta(days=30))
-        status = {"phase": "Joined", "heard": heard, "certificateNotAfter": not_after, "conditions": [ready]}
+        status = {
+            "phase": "Joined",
+            "reachablePeers": heard,
+            "certificateNotAfter": not_after,
+            "conditions": [ready],
+        }
         for outside in more.get("externals", ()):
             about = self.get("WgMeshNode", f"{name.split('.')[0]}.{outside['node']}")
             outside.setdefault("uid", about["metadata"]["uid"] if about else "")

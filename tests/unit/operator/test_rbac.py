@@ -55,7 +55,7 @@ def eventful_life() -> MemoryApi:
     settle(api)
     for number in range(4):
         api.report_ready(
-            f"blue.n{number}", 3, externals=[{"node": "laptop", "publicKey": "k", "heard": True}]
+            f"blue.n{number}", 3, externals=[{"node": "laptop", "publicKey": "k", "reachable": True}]
         )
     for number, pem in enumerate([csr_pem("n0", None), csr_pem("n1", None)]):
         api.put(csr_body(f"r{number}", pem, nodes=["n0"]))

@@ -51,7 +51,7 @@ def test_a_mesh_of_the_models_is_read_whole() -> None:
             BootstrapStatus(node="b", address="[2001:db8::1]:6000"),
         ],
         trust_bundle="PEM",
-        created_at=5,
+        creation_time="1970-01-01T00:00:05Z",
     )
     assert roster.read_mesh(dumped(WgMesh(spec=spec, status=status))) == roster.RosterMesh(
         name="blue",
@@ -84,6 +84,73 @@ def test_defaults_are_those_of_the_models() -> None:
     assert bare.created_at == int(MOMENT.timestamp())
 
 
+@pytest.mark.parametrize(
+    ("status", "created"),
+    [
+        ({"creationTime": "1970-01-01T00:00:07Z", "createdAt": 5}, 7),
+        ({"createdAt": 5}, 5),
+        ({"createdAt": -5}, int(MOMENT.timestamp())),
+        ({"createdAt": 2**62}, int(MOMENT.timestamp())),
+        ({"createdAt": True}, int(MOMENT.timestamp())),
+        ({"creationTime": "soon", "createdAt": "5"}, int(MOMENT.timestamp())),
+        ({}, int(MOMENT.timestamp())),
+    ],
+)
+def test_a_mesh_was_created_when_its_status_says_whichever_release_wrote_it(
+    status: dict[str, Any], created: int
+) -> None:
+    body = {"metadata": METADATA, "spec": {"cidrs": ["10.232.0.0/16"]}, "status": status}
+    assert roster.read_mesh(body).created_at == created
+
+
+PREVIOUS: dict[str, Any] = {
+    "rotatedFor": "ee",
+    "heard": 4,
+    "relayed": 1,
+    "preshared": 2,
+    "expected": 5,
+    "failed": 3,
+    "worst": [{"node": "b", "problem": "no probe for 12s"}],
+    "refusedRoutes": ["the route 10.9.0.0/16 of b overlaps"],
+    "narrowPaths": 1,
+    "narrowest": [{"node": "b", "mtu": 1216}],
+    "trusted": ["aa"],
+    "externals": [{"node": "laptop", "heard": True}],
+}
+READ_OF_PREVIOUS = report.NodeReport(
+    rotated_for="ee",
+    heard=4,
+    relayed=1,
+    preshared=2,
+    expected=5,
+    failed=3,
+    worst=(("b", "no probe for 12s"),),
+    refused_routes=("the route 10.9.0.0/16 of b overlaps",),
+    narrow_count=1,
+    narrow=(("b", 1216),),
+    trusted=("aa",),
+    externals=(report.ExternalReport("laptop", "", "", "", heard=True),),
+)
+
+
+def test_a_status_of_the_previous_release_is_read_whole() -> None:
+    assert report.read_report(PREVIOUS) == READ_OF_PREVIOUS
+
+
+def test_of_a_field_under_both_names_the_new_one_counts() -> None:
+    outside = report.ExternalReport("laptop", "", "", "", heard=False)
+    other = report.NodeReport(rotated_for="ff", heard=9, externals=(outside,))
+    status = PREVIOUS | other.to_status()
+    status["externals"] = [{"node": "laptop", "heard": True, "reachable": False}]
+    assert report.read_report(status) == other
+
+
+def test_an_agent_writes_no_name_of_the_previous_release() -> None:
+    written = READ_OF_PREVIOUS.to_status()
+    assert not set(written) & set(PREVIOUS) - {"externals"}
+    assert "heard" not in written["externals"][0]
+
+
 def test_a_member_of_the_models_is_read_whole() -> None:
     node = WgMeshNode(
         spec=WgMeshNodeSpec(
@@ -102,28 +169,28 @@ def test_a_member_of_the_models_is_read_whole() -> None:
             interface="wgblue",
             mtu=1420,
             peers="1/2",
-            heard=1,
-            expected=2,
-            failed=1,
-            worst=[PeerProblem(node="b", problem="no probe for 12s")],
-            refused_routes=["the route 10.9.0.0/16 of b overlaps"],
-            narrow_paths=1,
-            narrowest=[NarrowPath(node="b", mtu=1216)],
+            reachable_peers=1,
+            expected_peers=2,
+            failed_peers=1,
+            unreachable_peers=[PeerProblem(node="b", problem="no probe for 12s")],
+            rejected_routes=["the route 10.9.0.0/16 of b overlaps"],
+            reduced_mtu_paths=1,
+            lowest_mtu_paths=[NarrowPath(node="b", mtu=1216)],
             certificate_not_after="2030-01-01T00:00:00Z",
             certificate_serial="ff",
             certificate_issuer="aa",
-            trusted=["aa", "bb"],
+            trusted_cas=["aa", "bb"],
             gossip_keys=["cc", "dd"],
-            preshared=1,
+            preshared_key_peers=1,
             secret_ids=["01020304"],
             public_key_since="2030-01-01T00:00:00Z",
-            rotated_for="ee",
+            last_handled_rotation="ee",
             next_public_key="n",
             agent_version="1",
             last_change="2030-01-01T00:00:00Z",
             externals=[
                 ExternalPeer(
-                    node="laptop", uid="u", public_key="l", endpoint="x:1", heard=True, secret_ids=["0a"]
+                    node="laptop", uid="u", public_key="l", endpoint="x:1", reachable=True, secret_ids=["0a"]
                 )
             ],
             bootstrap=BootstrapService(serving=False, message="port 5000 is in use"),
@@ -247,7 +314,7 @@ REPORTS = st.builds(
     metrics_problem=TEXT,
     ready=st.booleans(),
     ready_reason=st.sampled_from(["Joined", "Leaving"]),
-    ready_message=TEXT,
+    ready_message=st.text(min_size=1, max_size=10),
     ready_since=TIMES.filter(lambda t: t is not None),
 )
 
@@ -274,6 +341,10 @@ FIELDS = [
     "addresses",
     "worst",
     "narrowest",
+    "unreachablePeers",
+    "lowestMTUPaths",
+    "creationTime",
+    "createdAt",
     "externals",
     "conditions",
 ]

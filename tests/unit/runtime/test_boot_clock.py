@@ -28,6 +28,7 @@ from wgmesh_agent.mesh.probing.liveness import MAX_PROBES_PER_SECOND, LivenessPr
 from wgmesh_agent.mesh.probing.service import MAX_PROBE_BYTES, ProbeService
 from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock, SystemClock
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
@@ -59,21 +60,19 @@ def test_ages_are_counted_by_a_clock_that_goes_on_in_suspend() -> None:
     assert before <= boot_clock.seconds() <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Suspended:
+class Suspended(SystemClock):
     """Time since boot: `time.monotonic`, and what this machine was suspended, which it has been for long before."""
 
     def __init__(self) -> None:
         self.seconds = 1000 * HOUR
 
-    def __call__(self) -> float:
+    def boot(self) -> float:
         return time.monotonic() + self.seconds
 
 
 @pytest.fixture
-def suspended(monkeypatch: pytest.MonkeyPatch) -> Suspended:
-    clock = Suspended()
-    monkeypatch.setattr(boot_clock, "seconds", clock)
-    return clock
+def suspended() -> Suspended:
+    return Suspended()
 
 
 class Told:
@@ -92,7 +91,7 @@ class Told:
 class Noted(ProbeService):
     """Sends nothing, and notes to whom it would have."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         local = local_node(mesh_record(node="own", addresses=(OWN,)), PrivateKey(bytes(32)))
         ledger = Ledger(local)
         members, keys = {}, {}
@@ -104,7 +103,14 @@ class Noted(ProbeService):
         endpoint = Endpoint(ip_address("127.0.0.1"), 54540)
         device = Device("wg0", peers={key: Peer(key, endpoint) for key in keys.values()})
         super().__init__(
-            local, MemberView(Told(members), ledger), (), PlayedDevice(device), Signal(), Signal()
+            local,
+            MemberView(Told(members), ledger),
+            (),
+            PlayedDevice(device),
+            Signal(),
+            Signal(),
+            clock,
+            random.Random(1),
         )
         self.sent: list[tuple[IPAddress, bytes]] = []
 
@@ -141,7 +147,7 @@ class Noted(ProbeService):
 @pytest.fixture
 async def noted(suspended: Suspended, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Noted]:
     """At work; each peer's next probe, and all else that would wake it but for a resume, is hours away."""
-    made = Noted()
+    made = Noted(suspended)
     monkeypatch.setattr(liveness, "PROBES_PER_SECOND", len(PEERS) / (100 * HOUR))
     monkeypatch.setattr(path_mtu, "NOT_READY_SECONDS", HOUR)
     monkeypatch.setattr(service, "RESUME_SECONDS", 0.2)
@@ -201,7 +207,7 @@ KEY = PublicKey(bytes([255]) * 32)
 class Ground:
     """A reconciler on a back end in memory, and one peer; `ages` is what it takes for the handshake's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         ranges = (ip_network("10.232.0.0/16"),)
         own_key = PrivateKey(bytes(32))
         ledger = Ledger(LocalClaim("me", own_key.public(), (OWN,), ranges))
@@ -212,6 +218,7 @@ class Ground:
         self.ages: list[float] = []
         self.reconciler = Reconciler(
             self.backend, device_cache(self.backend), Tunnels(own_key), ledger, FixedPlan(spec),
+            clock,
             transforms=(self,),
         )  # fmt: skip
 
@@ -235,7 +242,7 @@ class Ground:
 async def test_a_session_is_as_old_as_the_suspend_though_the_wall_clock_stood_still(
     suspended: Suspended,
 ) -> None:
-    ground = Ground()
+    ground = Ground(suspended)
     await ground.shake_hands(time.time() - 10)
     suspended.seconds += 8 * HOUR
     await ground.reconciler.reconcile()
@@ -245,7 +252,7 @@ async def test_a_session_is_as_old_as_the_suspend_though_the_wall_clock_stood_st
 async def test_a_session_that_ended_in_a_suspend_is_made_anew_where_the_clock_was_set_back(
     suspended: Suspended,
 ) -> None:
-    ground = Ground()
+    ground = Ground(suspended)
     await ground.shake_hands(time.time() + HOUR)
     await ground.reconciler.reconcile()
     assert not ground.is_made_anew()
@@ -255,7 +262,7 @@ async def test_a_session_that_ended_in_a_suspend_is_made_anew_where_the_clock_wa
 
 
 async def test_it_is_made_anew_when_it_ends_and_not_only_at_the_next_look(suspended: Suspended) -> None:
-    ground = Ground()
+    ground = Ground(suspended)
     assert DEADLINE_SECONDS < INTERVAL_SECONDS
     await ground.shake_hands(time.time() + HOUR)
     suspended.seconds += STALE_AFTER_SECONDS - 1.0

@@ -47,4 +47,4 @@ async def test_a_knock_that_finds_no_descriptor_is_nothing() -> None:
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         trigger_handshakes([ip_address("127.0.0.1"), ip_address("::1")])
         await trigger_handshakes_in_chunks([ip_address("127.0.0.1")])
-    assert [line["event"] for line in logs] == ["knock not sent"] * 3
+    assert [line["event"] for line in logs] == ["handshake trigger not sent"] * 3

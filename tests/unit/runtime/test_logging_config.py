@@ -61,10 +61,10 @@ def test_a_text_line_says_when_how_grave_what_and_about_what() -> None:
 
 def test_a_json_line_is_a_document_with_utc_time() -> None:
     stream = json_log()
-    structlog.get_logger().warning("claim refused", reason="key taken", count=3)
+    structlog.get_logger().warning("claim rejected", reason="key taken", count=3)
     record = only(stream)
     assert record.pop("timestamp").endswith("Z")
-    assert record == {"level": "warning", "event": "claim refused", "reason": "key taken", "count": 3}
+    assert record == {"level": "warning", "event": "claim rejected", "reason": "key taken", "count": 3}
 
 
 @pytest.mark.parametrize(

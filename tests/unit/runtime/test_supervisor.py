@@ -79,7 +79,7 @@ async def test_one_off_work_that_fails_is_named_even_where_its_error_has_no_word
     with capture_logs() as logs:
         await tasks.start(fail(), "herald")
     (line,) = logs
-    assert (line["part"], line["why"]) == ("herald", "ProcessLookupError()")
+    assert (line["part"], line["error"]) == ("herald", "ProcessLookupError()")
     assert isinstance(line["exc_info"], ProcessLookupError)
     assert tasks.failures == {"herald": 1}
     assert not tasks.failed.done()

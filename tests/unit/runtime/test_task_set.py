@@ -49,7 +49,7 @@ async def test_failure_is_logged_unless_the_owner_handles_it() -> None:
         with capture_logs() as logs:
             await asyncio.wait([tasks.start(fail(), "failing")])
             await asyncio.sleep(0)
-    assert [(line["part"], line["why"]) for line in logs] == [("failing", "UnforeseenError('odd')")]
+    assert [(line["part"], line["error"]) for line in logs] == [("failing", "UnforeseenError('odd')")]
 
 
 async def test_task_is_held_until_it_ends(tasks: TaskSet) -> None:

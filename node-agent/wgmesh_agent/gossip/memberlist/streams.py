@@ -34,7 +34,7 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Connect to `endpoint`, write `payload`, feed back received bytes until instructed to close, or until `deadline`."""
+    """Connect to `endpoint`, write `payload`, feed back received bytes until a close action or `deadline`."""
 
     stream_id: int
     endpoint: Endpoint

@@ -7,19 +7,13 @@ there. So it ends with neither the agent's process nor its container, and does n
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import time
 from pathlib import Path
 
-from wgmesh_agent.linux.backends.priority import come_first
 from wgmesh_agent.linux.backends.wireguard_go import SOCKETS, WireGuardGo, writing
 from wgmesh_agent.wireguard.errors import UapiError
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
-POLL_INTERVAL_SECONDS = 0.5
-END_SECONDS = 2.0
 
 
 def request_file_of(name: str, directory: Path = SOCKETS) -> Path:
@@ -62,33 +56,3 @@ class ExternalProcess(WireGuardGo):
         self.withdraw_request()
         with writing(self.socket_path.parent):
             self.socket_path.unlink(missing_ok=True)
-
-
-def run_while_requested(name: str, program: str, directory: Path = SOCKETS) -> None:
-    """Runs the program for `name` whenever it is wanted and not there; returns only if it cannot be run.
-
-    Raises:
-        OSError: the program cannot be started.
-    """
-    request = request_file_of(name, directory)
-    come_first(os.getpid())
-    while True:
-        if request.exists():
-            _run(program, name)
-        time.sleep(POLL_INTERVAL_SECONDS)
-
-
-def _run(program: str, name: str) -> None:
-    """In the foreground, so that it ends with its holder's container and with nothing else."""
-    process = subprocess.Popen([program, "-f", name], stdin=subprocess.DEVNULL)  # noqa: S603
-    try:
-        process.wait()
-    except BaseException:
-        # Told to end, it takes its socket along; killed, it would not.
-        process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise

@@ -43,4 +43,4 @@ def trigger_handshakes(addresses: Iterable[IPAddress]) -> None:
                     sockets[family].setblocking(False)
                 sockets[family].sendto(b"\0", (str(address), DISCARD_PORT))
             except OSError as error:
-                log.debug("knock not sent", address=str(address), why=error.strerror)
+                log.debug("handshake trigger not sent", address=str(address), error=error.strerror)

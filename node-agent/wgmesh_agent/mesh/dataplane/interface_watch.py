@@ -62,7 +62,7 @@ class InterfaceWatch:
             try:
                 changed = await self._reconciler.is_changed()
             except BackEndError as error:
-                log.debug("WireGuard cannot be read", why=str(error))
+                log.debug("cannot read WireGuard", error=str(error))
                 changed = True
             if changed:
                 self._heard.set()

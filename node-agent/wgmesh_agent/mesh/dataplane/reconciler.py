@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -21,7 +20,7 @@ from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs, changed_by_ot
 from wgmesh_agent.mesh.dataplane.transform import DeviceObserver, DeviceTransform, InterfacePlan
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.runtime import boot_clock
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.reminders import Reminders
 from wgmesh_agent.runtime.single_flight import SingleFlight
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
@@ -67,6 +66,7 @@ class Reconciler:
         local: TunnelSettings,
         ledger: Ledger,
         plan: InterfacePlan,
+        clock: Clock,
         *,
         ages: HandshakeAges | None = None,
         transforms: Sequence[DeviceTransform] = (),
@@ -85,6 +85,7 @@ class Reconciler:
         self._public = local.private_key.public()
         self._ledger = ledger
         self._plan = plan
+        self._clock = clock
         self._transforms = tuple(transforms)
         self._observers = tuple(observers)
         self._passes = SingleFlight[Device](device.lock)
@@ -98,7 +99,7 @@ class Reconciler:
         """Of `_left`, once the device was found to be so."""
         self._check_wanted = self._checked = False
         self._repairs = repairs or Repairs(backend.name)
-        self._started = time.monotonic()
+        self._started = self._clock.monotonic()
         self._bound: set[PublicKey] = set()
         self.first_handshakes = HandshakeRetry(self._public)
         self._ages = ages or HandshakeAges()
@@ -133,7 +134,7 @@ class Reconciler:
     async def network_changed(self) -> None:
         """This machine's addresses or routes are others: what went to peers before may be lost."""
         silent = self.first_handshakes.silent()
-        if silent and self.first_handshakes.rerouted(await self._sources(silent), time.monotonic()):
+        if silent and self.first_handshakes.rerouted(await self._sources(silent), self._clock.monotonic()):
             self._device.request()
 
     async def _sources(self, keys: Iterable[PublicKey]) -> dict[PublicKey, IPAddress | None]:
@@ -151,36 +152,36 @@ class Reconciler:
     async def run(self) -> None:
         """Reconciles on every poke, and every 15 s whatever others did to the interface."""
         seen = self._device.requested.generation
-        checked = time.monotonic()
+        checked = self._clock.monotonic()
         while True:
             check_due = checked + INTERVAL_SECONDS
-            ages_due = self._ages.next_deadline(time.time())
+            ages_due = self._ages.next_deadline(self._clock.unix())
             if ages_due is not None:
-                ages_due += time.monotonic() - boot_clock.seconds()
+                ages_due += self._clock.monotonic() - self._clock.boot()
             deadlines = (self.first_handshakes.next_deadline(), ages_due)
             due = min([check_due, *(deadline for deadline in deadlines if deadline is not None)])
-            await self._device.requested.wait_after(seen, max(0.0, due - time.monotonic()))
+            await self._device.requested.wait_after(seen, max(0.0, due - self._clock.monotonic()))
             seen, urgent = self._device.requested.generation, self._device.urgent.generation
-            check = time.monotonic() >= check_due
+            check = self._clock.monotonic() >= check_due
             if check:
-                checked = time.monotonic()
+                checked = self._clock.monotonic()
             try:
                 await self.reconcile(check_interface=check)
             except BackEndError as error:
                 if not self._checked:
                     # Somebody may have taken the interface away, or is just about to: that is mended by a look at it.
                     log.debug(
-                        "cannot program WireGuard", why=str(error), next="looking at the whole interface"
+                        "cannot program WireGuard", error=str(error), next="reconciling the whole interface"
                     )
                     self._check_wanted = True
                 else:
-                    if self._reminders.is_due(str(error), time.monotonic()):
-                        log.error("cannot program WireGuard", why=str(error), retry_seconds=RETRY_SECONDS)
+                    if self._reminders.is_due(str(error), self._clock.monotonic()):
+                        log.error("cannot program WireGuard", error=str(error), retry_seconds=RETRY_SECONDS)
                     await asyncio.sleep(RETRY_SECONDS)
                 self.check_soon()
             else:
                 if self._reminders.over():
-                    log.info("WireGuard is programmed again")
+                    log.info("WireGuard programmed again")
             # What changes together, like all that is told of a newcomer, is programmed together.
             pause = min(MAX_BATCH_PAUSE_SECONDS, BATCH_PAUSE_SECONDS_PER_PEER * len(self._ledger))
             await self._device.urgent.wait_after(urgent, pause)
@@ -228,16 +229,16 @@ class Reconciler:
             found_changed += changed_by_others(self._left, held)
         # What an error leaves half done is nobody else's doing.
         self._left = self._left_fingerprint = None
-        self._repairs.note(found_changed, time.monotonic())
+        self._repairs.note(found_changed, self._clock.monotonic())
         for observer in self._observers:
             observer.observe(held)
-        found = self._ages.update(held, time.time(), boot_clock.seconds())
+        found = self._ages.update(held, self._clock.unix(), self._clock.boot())
         # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
         desired = await asyncio.to_thread(self._desired, list(self._ledger), self._plan.allowed_ips())
         for transform in self._transforms:
-            desired = transform.refine(desired, found, time.time())
+            desired = transform.refine(desired, found, self._clock.unix())
         actual = await self._recreate_silent_peers(found, desired)
-        changes = await asyncio.to_thread(self._diff, desired, actual, time.time())
+        changes = await asyncio.to_thread(self._diff, desired, actual, self._clock.unix())
         changes = tuple(_keep_working_endpoint(change, found) for change in changes)
         changes = self._defer_removals(changes, actual)
         rewrites = self._source_lost
@@ -255,9 +256,9 @@ class Reconciler:
         self._to_trigger, self._to_trigger_all = created, rewrites
         if rewrites:
             self._source_lost = False
-        self.first_handshakes.peer_created(created, time.monotonic())
+        self.first_handshakes.peer_created(created, self._clock.monotonic())
         if changes:
-            log.debug("programmed", changes=len(changes), new_peers=len(created))
+            log.debug("device updated", changes=len(changes), new_peers=len(created))
         return device
 
     async def _trigger_due(self) -> None:
@@ -292,7 +293,7 @@ class Reconciler:
 
     async def _recreate_silent_peers(self, device: Device, desired: DesiredDevice) -> Device:
         """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
-        due = self.first_handshakes.due(device, time.monotonic())
+        due = self.first_handshakes.due(device, self._clock.monotonic())
         # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
         silent = {key for key in due if self._is_at_advertised_endpoint(device.peers[key])}
         # What was tried in vain would hold up the next try for five seconds.
@@ -304,14 +305,14 @@ class Reconciler:
             and not held.last_handshake
         )
         if silent:
-            log.debug("no first handshake, beginning anew", peers=[str(key) for key in sorted(silent)])
+            log.debug("no handshake, recreating peers", peers=[str(key) for key in sorted(silent)])
         lost = {
             key
-            for key in self._ages.blocked_by_clock_step(time.time(), boot_clock.seconds())
+            for key in self._ages.blocked_by_clock_step(self._clock.unix(), self._clock.boot())
             if key in device.peers
         }
         if lost:
-            log.warning("this clock was set back, and WireGuard's sessions are over: peers are made anew",
+            log.warning("clock was set back, recreating peers with expired sessions",
                         peers=[str(key) for key in sorted(lost)])  # fmt: skip
         silent |= lost
         if not silent:
@@ -328,7 +329,7 @@ class Reconciler:
         its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once, and so does
         whose addresses are another's now: the former key of a member that has a new one.
         """
-        if time.monotonic() - self._started > DEFER_REMOVALS_SECONDS:
+        if self._clock.monotonic() - self._started > DEFER_REMOVALS_SECONDS:
             return tuple(changes)
         self._bound.update(binding.claim.public_key for binding in self._ledger)
         taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}

@@ -58,16 +58,16 @@ class Repairs:
         self._last = now
         if most < MANY:
             log.warning(
-                "others changed the mesh's interface; put right",
+                "interface changed by another program, repaired",
                 interface=self._interface,
                 found=_words(what),
             )
         elif most == MANY:
             log.error(
-                "what is put right at the mesh's interface is undone again and again",
+                "interface repairs are undone repeatedly",
                 interface=self._interface,
                 found=_words(what),
-                next="find out who does it (a network manager, most often); it is put right ever more seldom",
+                next="find the program that does it, usually a network manager; repairing less often",
             )
 
     def _forget(self, now: float) -> None:

@@ -120,7 +120,7 @@ class EndpointMonitor:
         try:
             return await self._locate() != self._base
         except NoUsableEndpoint as error:
-            log.debug("where this node is cannot be told", why=str(error))
+            log.debug("cannot determine own endpoint", error=str(error))
             return False
 
     def _pause(self, behind_nat: bool | None, unanswered: int) -> float:
@@ -139,7 +139,9 @@ class EndpointMonitor:
             addresses = await self._addresses.reachable()
         except (NoUsableEndpoint, BackEndError) as error:
             log.warning(
-                "where this node is cannot be told", why=str(error), next="others learn it from its packets"
+                "cannot determine own endpoint",
+                error=str(error),
+                next="peers learn it from this node's packets",
             )
             return None
         if base != self._base:
@@ -173,14 +175,16 @@ class EndpointMonitor:
         self._told = found.endpoint
         local = self._local
         if found.behind_nat is not None and found.behind_nat != local.behind_nat:
-            log.info("behind an address translator" if found.behind_nat else "behind no address translator",
+            log.info("behind NAT" if found.behind_nat else "not behind NAT",
                      seen_at=str(found.endpoint))  # fmt: skip
             local.set_behind_nat(found.behind_nat)
         if found.endpoint != local.endpoint:
-            log.info("reached elsewhere now", endpoint=str(found.endpoint))
+            log.info("own endpoint changed", endpoint=str(found.endpoint))
             try:
                 local.move(found.endpoint)
             except TagsTooLarge as error:
                 log.error(
-                    "not told to others", why=str(error), next="they learn it from packets; set fewer tags"
+                    "own endpoint not published",
+                    error=str(error),
+                    next="peers learn it from packets; set fewer tags",
                 )

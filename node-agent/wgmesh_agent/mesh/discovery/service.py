@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.discovery.candidate_selector import MOVE_GRACE_SECONDS, CandidateSelector
 from wgmesh_agent.mesh.discovery.endpoint_query import (
     WHERE_QUERY,
@@ -64,13 +65,14 @@ class EndpointDiscovery:
         addresses: LocalAddresses,
         suspect: Signal,
         changes: Signal,
-        untaken: Callable[[], Mapping[PublicKey, float | None]] = dict,
+        indirect: IndirectPaths,
+        rng: random.Random,
     ) -> None:
         """
         Args:
             addresses: of this machine's interfaces, where no other member is.
             suspect: notified when a peer that was heard is heard no more.
-            untaken: members heard through a relay alone, and for how many seconds their own tunnel has been silent.
+            indirect: of the peers that are reached through others alone, whose direct paths are looked for.
         """
         self._members = members
         self._ledger = ledger
@@ -79,16 +81,16 @@ class EndpointDiscovery:
         self._device = device
         self._local = local
         self._addresses = addresses
-        self._seeking = CandidateSelector(random.Random())  # noqa: S311
+        self._seeking = CandidateSelector(rng)
         self._troubled: dict[PublicKey, float] = {}
         self._suspect = suspect
         self._changes = changes
-        self._untaken = untaken
+        self._indirect = indirect
         self._hinted = False
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with every peer's candidates in the order to try."""
-        links, untaken = self._prober.links(), self._untaken()
+        links, untaken = self._prober.links(), self._indirect.untaken()
         changed: dict[PublicKey, DesiredPeer] = {}
         for peer in desired.peers:
             key = peer.public_key
@@ -121,7 +123,7 @@ class EndpointDiscovery:
         try:
             return encode_endpoints(await self._endpoints_of(node))
         except BackEndError as error:
-            log.warning("whereabouts not told", node=node, why=str(error))
+            log.warning("endpoint query not answered", node=node, error=str(error))
             return encode_endpoints(())
 
     async def _endpoints_of(self, node: str) -> Sequence[Endpoint]:
@@ -132,7 +134,7 @@ class EndpointDiscovery:
         if (
             binding is None
             or (link is not None and not link.receiving)
-            or binding.claim.public_key in self._untaken()
+            or binding.claim.public_key in self._indirect.untaken()
         ):
             return ()
         peer = (await self._device.read(SHARED_SECONDS)).peers.get(binding.claim.public_key)
@@ -170,7 +172,7 @@ class EndpointDiscovery:
                 relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
             )  # fmt: skip
         except GossipError as error:
-            log.warning("whereabouts not asked for", node=node, why=str(error))
+            log.warning("endpoint query failed", node=node, error=str(error))
             return [], []
         learned: list[Endpoint] = []
         said: list[Endpoint] = []
@@ -178,7 +180,7 @@ class EndpointDiscovery:
             try:
                 found = decode_endpoints(answer, self._ledger.local.ranges)
             except EndpointAnswerError as error:
-                self._refusals.record("malformed_whereabouts", f"{name} answers {error}")
+                self._refusals.record("malformed_endpoint_answer", f"{name} answers {error}")
                 continue
             if name in also:
                 said += found
@@ -219,7 +221,7 @@ class EndpointDiscovery:
         moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())
         claims = self._probe(moved)
         if claims:
-            log.info("members have moved", nodes=[claim.node for claim in claims])
+            log.info("peer endpoints changed", nodes=[claim.node for claim in claims])
         return bool(claims)
 
     def _probe(self, keys: Sequence[PublicKey]) -> list[Claim]:
@@ -239,7 +241,7 @@ class EndpointDiscovery:
     def _unreachable_peers(self, now: float) -> dict[PublicKey, float]:
         """Whoever lives as gossip says, and is not heard on a direct path: since when."""
         troubled: dict[PublicKey, float] = {}
-        untaken = self._untaken()
+        untaken = self._indirect.untaken()
         for claim, link in alive_links(self._ledger, self._members.all(), self._prober.links()):
             key = claim.public_key
             if link.receiving and key not in untaken:
@@ -263,6 +265,6 @@ class EndpointDiscovery:
             learned, said = await self.observed_endpoints(claim.node, *((claim.node,) if widely else ()))
             if self._seeking.add_observed(key, (*learned, *said)):
                 log.info(
-                    "other paths to a member", node=claim.node, seen=[str(one) for one in (*learned, *said)]
+                    "endpoint candidates found", node=claim.node, seen=[str(one) for one in (*learned, *said)]
                 )
                 self._device.request()

@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer, peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.borders import border
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
-QUERY = "_claim"
+CLAIM_QUERY = "_claim"
 ADDRESS_FREE, ADDRESS_TAKEN = b"\x01", b"\x00"
 SECONDS = 0.5
 TRIES = 2
 CLAIMS = border("address claim", "`_claim` queries of other bootstrap nodes, and their answers")
 
 
-class AddressClaims:
-    """What a bootstrap node asks the others before it gives an address, and answers them."""
+class Promises(Protocol):
+    """Keeps addresses for other bootstrap nodes; `Registrar` does."""
 
-    def __init__(
-        self,
-        gossip: GossipNode,
-        admissions: AdmissionService,
-        refusals: RejectionLog,
-        promise: Callable[[Claim, float, str], bool],
-    ) -> None:
+    def reserve(self, claim: Claim, now: float, asker: str) -> bool:
+        """Keeps the claim's addresses for it for a while from `now` (monotonic seconds), on behalf of the bootstrap
+        node `asker`; False if they are not free.
         """
-        Args:
-            promise: keeps the claim's addresses for it until a time in monotonic seconds has passed, on behalf of the
-                bootstrap node named; False if they are not free.
-        """
-        self._gossip = gossip
+
+
+class AddressClaimResponder:
+    """Answers other bootstrap nodes before they give an address."""
+
+    def __init__(self, admissions: AdmissionService, rejections: RejectionLog, promises: Promises) -> None:
         self._admissions = admissions
-        self._refusals = refusals
-        self._promise = promise
+        self._rejections = rejections
+        self._promises = promises
 
     def answer(self, request: QueryReceived) -> bytes | None:
         """Only to bootstrap nodes, by the address that the query came from: any member could reserve all addresses."""
@@ -60,9 +58,17 @@ class AddressClaims:
         try:
             claim = claim_from_peer(Peer.FromString(request.payload))
         except (DecodeError, PeerMessageError) as error:
-            self._refusals.record("malformed_claim", str(error))
+            self._rejections.record("malformed_claim", str(error))
             return None
-        return ADDRESS_FREE if self._promise(claim, time.monotonic(), asker) else ADDRESS_TAKEN
+        return ADDRESS_FREE if self._promises.reserve(claim, time.monotonic(), asker) else ADDRESS_TAKEN
+
+
+class AddressClaimQuery:
+    """Asks the other bootstrap nodes before this one gives an address."""
+
+    def __init__(self, members: MemberView, admissions: AdmissionService) -> None:
+        self._members = members
+        self._admissions = admissions
 
     async def ask(self, claim: Claim, others: Sequence[str]) -> bool:
         """Whether none of the other bootstrap nodes has promised an address of the claim to another key.
@@ -74,11 +80,11 @@ class AddressClaims:
             if not silent:
                 return True
             try:
-                result = await self._gossip.query(
-                    QUERY, payload, nodes=sorted(silent), direct=True, timeout=SECONDS
+                result = await self._members.query(
+                    CLAIM_QUERY, payload, nodes=sorted(silent), direct=True, timeout=SECONDS
                 )
             except GossipError as error:
-                log.warning("other bootstrap nodes could not be asked", why=str(error))
+                log.warning("address query to bootstrap nodes failed", error=str(error))
                 return True
             for name, answer in result.responses.items():
                 if answer != ADDRESS_TAKEN or name not in silent:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.settings.model import HostPort
 
 
@@ -36,3 +37,22 @@ class CombinedBootstraps:
         return tuple(
             dict.fromkeys(address for directory in self.directories for address in directory.bootstraps())
         )
+
+
+class KnownBootstraps:
+    """Those of a directory, then the members that are bootstrap nodes, where they report to be."""
+
+    def __init__(self, directory: BootstrapDirectory, ledger: Ledger, service_port: int) -> None:
+        self._directory = directory
+        self._ledger = ledger
+        self._service_port = service_port
+
+    def bootstraps(self) -> Sequence[HostPort]:
+        """Each address once."""
+        members = (
+            HostPort(str(endpoint.address), self._service_port)
+            for binding in self._ledger
+            if binding.claim.bootstrap
+            for endpoint in binding.claim.endpoints[:1]
+        )
+        return list(dict.fromkeys((*self._directory.bootstraps(), *members)))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
 
-from wgmesh_agent.agent.session import Session
 from wgmesh_agent.mesh.join.bundle import (
     FETCH,
     BundleError,
@@ -19,7 +18,6 @@ from wgmesh_agent.mesh.join.bundle import (
     tls_files_of,
 )
 from wgmesh_agent.runtime.file_watch import FileWatch, is_accessible_to_others
-from wgmesh_agent.runtime.supervisor import Run
 from wgmesh_agent.settings.model import Bundle, HostPort
 
 log = structlog.get_logger()
@@ -44,10 +42,6 @@ class BundleReloader:
         self._file = FileWatch(bundle.path)
         self._reminded_at: float | None = None
 
-    def beside(self, session: Session) -> Iterable[tuple[str, Run]]:
-        """What runs beside each session."""
-        return (("bundle", self.run),)
-
     def bootstraps(self) -> tuple[HostPort, ...]:
         return self.bundle.bootstraps
 
@@ -55,7 +49,7 @@ class BundleReloader:
         """Looks every few seconds until it is cancelled."""
         if is_accessible_to_others(self.bundle.path):
             log.warning(
-                "others may read the bundle, and the private key in it",
+                "bundle file is readable by group or others",
                 file=str(self.bundle.path),
                 next="chmod 600",
             )
@@ -75,16 +69,16 @@ class BundleReloader:
         try:
             found = await asyncio.to_thread(read_bundle, old.path)
         except BundleError as error:
-            log.warning("bundle not taken up, the one before stays", why=str(error))
+            log.warning("bundle rejected, keeping the previous one", error=str(error))
             return
         if (found.mesh, found.node) != (old.mesh, old.node):
             why = f"it is for {found.node} in the mesh {found.mesh}, and this is {old.node} in {old.mesh}"
-            log.warning("bundle not taken up, the one before stays", why=why)
+            log.warning("bundle rejected, keeping the previous one", error=why)
             return
         self.bundle, self.credentials.files = found, tls_files_of(found)
         self._reminded_at = None
         until = self.credentials.files.leaf().not_valid_after_utc.isoformat()
-        log.info("bundle taken up", file=str(found.path), certificate_until=until)
+        log.info("bundle reloaded", file=str(found.path), certificate_until=until)
 
     def _warn_before_expiry(self) -> None:
         leaf, now = self.credentials.files.leaf(), self._clock()
@@ -95,5 +89,5 @@ class BundleReloader:
             return
         self._reminded_at = now
         days = round((end - moment).total_seconds() / 86400, 1)
-        what = "certificate ends soon" if moment < end else "certificate has ended"
+        what = "certificate expires soon" if moment < end else "certificate has expired"
         log.warning(what, file=str(self.bundle.path), end=end.isoformat(), days=days, next=FETCH)

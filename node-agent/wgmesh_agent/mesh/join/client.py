@@ -230,7 +230,7 @@ async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
         except PeerMessageError as error:
             left_out, why = left_out + 1, why or str(error)
     if left_out:
-        log.warning("peers from bootstrap node left out", how_many=left_out, why=why)
+        log.warning("malformed peers ignored", how_many=left_out, error=why)
     return tuple(claims)
 
 

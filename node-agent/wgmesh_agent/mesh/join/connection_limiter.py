@@ -134,7 +134,7 @@ class ConnectionFront:
                 return
             except OSError as error:
                 # No descriptor or memory: what waits would wake this loop again at once.
-                log.warning("no connection to the join port accepted for a while", why=error.strerror)
+                log.warning("cannot accept connections to the join port", error=error.strerror)
                 loop.remove_reader(listener)
                 self._again = loop.call_later(AGAIN_SECONDS, self._listen)
                 return
@@ -162,7 +162,7 @@ class ConnectionFront:
             with CONNECTIONS.fence(caller, passing=(OSError,)):
                 await self._pass_on(connection, caller, port)
         except OSError as error:
-            log.debug("join connection ended", peer=str(caller), why=error.strerror)
+            log.debug("join connection ended", peer=str(caller), error=error.strerror)
         except asyncio.CancelledError:
             # To make room, or since this node stops: the task ends here, and asyncio would log it as a fault.
             log.debug("join connection closed", peer=str(caller))
@@ -206,7 +206,7 @@ class ConnectionFront:
         if why is None:
             CONNECTIONS.reject("too_slow", caller, "nothing passed for long, or it took too long in all")
         else:
-            log.debug("join connection ended", peer=str(caller), why=why)
+            log.debug("join connection ended", peer=str(caller), reason=why)
 
 
 async def _pump(connection: _Connection, source: socket.socket, target: socket.socket) -> str:

@@ -10,16 +10,19 @@ whose admission record nobody has, or is not believed here since this clock is b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
+from wgmesh_agent.mesh.join.bootstrap_directory import BootstrapDirectory
 from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import Backoff, jittered
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Pause
 from wgmesh_agent.settings.model import HostPort
 
 log = structlog.get_logger()
@@ -31,48 +34,68 @@ CROWDED_PAUSE_SECONDS_A_MEMBER = 0.02
 """Whoever invents members has all others ask the bootstrap nodes: together they ask them 50 times a second at most."""
 
 
+class Disputes(Protocol):
+    """What gossip and the ledger disagree on; `MembershipTracker` knows."""
+
+    def accept(self, claim: Claim, origin: Origin) -> bool:
+        """Binds a claim; False if the ledger rejects it."""
+
+    async def disputed_claims(self) -> list[Claim]:
+        """What living members say of themselves and the ledger rejects."""
+
+    def has_failed_bootstrap(self) -> bool:
+        """Whether a bootstrap node is bound that gossip does not have alive."""
+
+
+class Crowd(Protocol):
+    """Members without an admission record; `MissingRecords` knows them."""
+
+    def is_crowded(self) -> bool:
+        """Whether gossip names more of them than can be asked about at once."""
+
+
+class PeersClient(Protocol):
+    """The Mesh service of other nodes, asked for their members."""
+
+    async def peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
+        """A bootstrap node's Peers(), itself first. Raises JoinUnreachable."""
+
+
 class DisputeResolver:
     """Asks bootstrap nodes while something is in dispute, ever more seldom as long as they do not settle it."""
 
     def __init__(
         self,
         ledger: Ledger,
-        accept: Callable[[Claim, Origin], bool],
-        disputed: Callable[[], Awaitable[list[Claim]]],
-        has_lost_bootstrap: Callable[[], bool],
-        is_crowded: Callable[[], bool],
-        bootstraps: Callable[[], Sequence[HostPort]],
-        ask: Callable[[HostPort], Awaitable[Sequence[Claim]]],
+        tracker: Disputes,
+        missing: Crowd,
+        directory: BootstrapDirectory,
+        peers: PeersClient,
+        changes: Signal,
+        pause: Pause = asyncio.sleep,
     ) -> None:
-        """
-        Args:
-            disputed: what living members say of themselves and the ledger refuses.
-            has_lost_bootstrap: whether a bootstrap node is bound that gossip does not have alive.
-            is_crowded: whether gossip names more members without an admission record than can be asked about at once.
-            ask: a bootstrap node's Peers(), itself first; raises JoinUnreachable.
-        """
         self._ledger = ledger
-        self._accept = accept
-        self._disputed = disputed
-        self._has_lost_bootstrap = has_lost_bootstrap
-        self._is_crowded = is_crowded
-        self._bootstraps = bootstraps
-        self._ask = ask
+        self._tracker = tracker
+        self._missing = missing
+        self._directory = directory
+        self._peers = peers
+        self._changes = changes
+        self._pause = pause
 
-    async def run(self, changes: Signal) -> None:
+    async def run(self) -> None:
         """Looks after every change, and every 15 s."""
         pause = BACKOFF.first_seconds
         while True:
-            generation = changes.generation
-            crowded = self._is_crowded()
-            disputed = [] if crowded else await self._disputed()
-            if crowded or disputed or self._has_lost_bootstrap():
+            generation = self._changes.generation
+            crowded = self._missing.is_crowded()
+            disputed = [] if crowded else await self._tracker.disputed_claims()
+            if crowded or disputed or self._tracker.has_failed_bootstrap():
                 pause = BACKOFF.first_seconds if await self.resolve() else BACKOFF.longer(pause)
-                if self._is_crowded():
+                if self._missing.is_crowded():
                     pause = crowded_pause_seconds(len(self._ledger))
             else:
                 pause = BACKOFF.first_seconds
-            await changes.wait_after(generation, INTERVAL_SECONDS)
+            await self._changes.wait_after(generation, INTERVAL_SECONDS)
             if await self._rest(pause, disputed):
                 pause = BACKOFF.first_seconds
 
@@ -83,29 +106,32 @@ class DisputeResolver:
         left, known = jittered(seconds), {(claim.node, claim.public_key) for claim in asked}
         least = crowded_pause_seconds(len(self._ledger))
         while left >= 2 * least:
-            await asyncio.sleep(least)
+            await self._pause(least)
             left -= least
-            if self._is_crowded() or {(one.node, one.public_key) for one in await self._disputed()} - known:
+            if self._missing.is_crowded():
                 return True
-        await asyncio.sleep(left)
+            disputed = await self._tracker.disputed_claims()
+            if {(one.node, one.public_key) for one in disputed} - known:
+                return True
+        await self._pause(left)
         return False
 
     async def resolve(self) -> bool:
         """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""
         settled = False
-        for bootstrap in self._bootstraps():
+        for bootstrap in self._directory.bootstraps():
             try:
-                told = await self._ask(bootstrap)
+                told = await self._peers.peers_of(bootstrap)
             except JoinUnreachable as error:
-                log.debug("bootstrap node could not be asked", bootstrap=str(bootstrap), why=str(error))
+                log.debug("bootstrap node unreachable", bootstrap=str(bootstrap), error=str(error))
                 continue
             # Their announcement may have been lost, and among so many strangers their turn to be asked about is far.
-            for claim in told if self._is_crowded() else ():
+            for claim in told if self._missing.is_crowded() else ():
                 if self._is_new(claim):
                     settled |= self._bind(claim, bootstrap)
                     await asyncio.sleep(0)
             # Among a thousand strangers finding out takes long: once, unless somebody was bound.
-            disputed, is_bound = await self._disputed(), False
+            disputed, is_bound = await self._tracker.disputed_claims(), False
             for claim in confirmed_claims(disputed, told):
                 if self._ledger.by_key(claim.public_key) is None or self._ledger.is_conflicting(claim):
                     is_bound |= self._bind(claim, bootstrap)
@@ -115,8 +141,8 @@ class DisputeResolver:
                     is_bound |= self._bind(claim, bootstrap)
             settled |= is_bound
             if is_bound:
-                disputed = await self._disputed()
-            if not disputed and not self._has_lost_bootstrap():
+                disputed = await self._tracker.disputed_claims()
+            if not disputed and not self._tracker.has_failed_bootstrap():
                 break
         return settled
 
@@ -125,9 +151,9 @@ class DisputeResolver:
         return claim.node != "" and known is None and not self._ledger.is_conflicting(claim)
 
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
-        if not self._accept(claim, Origin.PEERS):
+        if not self._tracker.accept(claim, Origin.PEERS):
             return False
-        log.warning("member is bound as a bootstrap node has it", node=claim.node, pubkey=str(claim.public_key),
+        log.warning("claim confirmed by bootstrap node", node=claim.node, pubkey=str(claim.public_key),
                     confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
         return True
 

@@ -87,7 +87,7 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
             began, could_try = time.monotonic(), False
             for bootstrap in list(waiting):
                 if bootstrap not in answers:
-                    log.info("asking to be admitted", bootstrap=str(bootstrap))
+                    log.info("requesting admission", bootstrap=str(bootstrap))
                 try:
                     return await join_via(door, bootstrap, endpoint)
                 except JoinRefused as error:
@@ -96,7 +96,7 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
                 except JoinUnreachable as error:
                     said, could_try = str(error), could_try or not isinstance(error, CannotTryYet)
                 if answers.get(bootstrap) != said:
-                    log.warning("bootstrap node did not let us in", bootstrap=str(bootstrap), why=said)
+                    log.warning("join via bootstrap node failed", bootstrap=str(bootstrap), error=said)
                 answers[bootstrap] = said
             if not could_try:
                 # An address or a route that was there for a moment: machines boot so.
@@ -178,7 +178,7 @@ async def join_via(
     for route in door.routes:
         if route not in given:
             log.error(
-                "route not announced", route=str(route), why="the bootstrap node does not allow it to this node",
+                "route not advertised", route=str(route), reason="the bootstrap node does not allow it to this node",
                 next="set -allow-routes on the bootstrap nodes, restart them, then this agent",
             )  # fmt: skip
     return admitted

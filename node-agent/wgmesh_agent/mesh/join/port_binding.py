@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.start_conditions import sentence
 from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.settings.model import HostPort
@@ -34,11 +33,18 @@ class Serving:
 class Service(Protocol):
     """What is bound: `join.bootstrap.BootstrapServer`."""
 
-    async def start(self, bind: str, tls: Credentials | None) -> None:
+    async def start(self, bind: HostPort) -> None:
         """Raises OSError: it cannot be bound, and why."""
 
     async def stop(self) -> None:
         """Is served no more."""
+
+
+class CurrentAddress(Protocol):
+    """Where to listen: `join.service_address.ServiceAddress`."""
+
+    async def current(self) -> HostPort:
+        """Now; it may change, as a machine's address does."""
 
 
 class JoinServing:
@@ -47,18 +53,12 @@ class JoinServing:
     def __init__(
         self,
         service: Service,
-        bind: Callable[[], Awaitable[HostPort]],
-        tls: Credentials | None,
+        address: CurrentAddress,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            bind: where to listen now; asked again and again, as a machine's address may change.
-        """
         self._service = service
-        self._bind = bind
-        self._tls = tls
+        self._address = address
         self._clock = clock
         self._bound: HostPort | None = None
         self._fault = LogOnChange()
@@ -73,20 +73,20 @@ class JoinServing:
 
     async def attempt(self) -> bool:
         """Binds where it is to listen now, if it does not yet; whether it is served."""
-        wanted = await self._bind()
+        wanted = await self._address.current()
         if self._bound == wanted:
             return True
         if self._bound is not None:
-            log.warning("joiners are served elsewhere", before=str(self._bound), now=str(wanted))
+            log.warning("join service moved to another address", before=str(self._bound), now=str(wanted))
             await self._service.stop()
             self._bound = None
         try:
-            await self._service.start(str(wanted), self._tls)
+            await self._service.start(wanted)
         except OSError as error:
             self._failed(sentence(error))
             return False
         if self._fault.is_over():
-            log.warning("joiners are served again", bind=str(wanted))
+            log.warning("join service available again", bind=str(wanted))
         self._bound = wanted
         return True
 
@@ -103,4 +103,4 @@ class JoinServing:
         if not self._fault.why:
             self._failing_since = self._clock()
         if self._fault.is_new(problem):
-            log.error("joiners are not served", why=problem, retry_seconds=RETRY_SECONDS)
+            log.error("join service unavailable", error=problem, retry_seconds=RETRY_SECONDS)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import errno
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -22,9 +20,11 @@ from wgmesh_agent.mesh.join.key_replacement_proof import verify_proof
 from wgmesh_agent.mesh.join.registrar import Registrar
 from wgmesh_agent.mesh.join.tokens import TokenError, TokenStore
 from wgmesh_agent.mesh.membership.claims import Claim
+from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.task_set import TaskSet
-from wgmesh_agent.wireguard.keys import InvalidKeyError, PrivateKey, PublicKey
+from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_api.identity import IdentityError
 from wgmesh_api.meshservice_pb2 import (
     Empty,
@@ -46,56 +46,41 @@ HANDSHAKE_SECONDS = 10.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class MeshFacts:
-    """What every joiner is told."""
+class Vouching(Protocol):
+    """Makes admission records for what this node tells of members; `AdmissionService` does."""
 
-    name: str
-    ranges: tuple[IPv4Network | IPv6Network, ...]
-    created_unix: int
-    gossip_port: int
-    profile: str
+    required: bool
+    """Whether members are bound with records only."""
 
+    def local_record(self) -> Claim:
+        """This node's own claim, with its record."""
 
-@dataclass(frozen=True, slots=True)
-class GossipKeys:
-    """The key ring as joiners are told it: that which encrypts first; `since` in unix seconds."""
-
-    ring: tuple[bytes, ...] = field(repr=False)
-    since: int
+    def record_for_peer(self, claim: Claim) -> Claim:
+        """A member's claim with a record to pass on."""
 
 
 class MeshService(MeshServicer):
-    """Begin, Join, Peers. Every refusal goes to the joiner as a sentence and to the log as a line."""
+    """Begin, Join, Peers. Every denial goes to the joiner as a sentence and to the log as a line."""
 
     def __init__(
         self,
-        facts: MeshFacts,
+        local: LocalNode,
         registrar: Registrar,
         tokens: TokenStore,
-        *,
-        own: Callable[[], Claim],
-        vouch: Callable[[Claim], Claim],
-        requires_admission: bool,
-        gossip_keys: Callable[[], GossipKeys],
-        denied: Callable[[DenialReason], None],
-        own_key: Callable[[], PrivateKey],
+        admissions: Vouching,
+        rejections: RejectionLog,
     ) -> None:
-        self._facts = facts
+        self._local = local
         self._registrar = registrar
         self._tokens = tokens
-        self._own = own
-        self._vouch = vouch
-        self._requires_admission = requires_admission
-        self._gossip_keys = gossip_keys
-        self._denied = denied
-        self._own_key = own_key
-        self._admissions = TaskSet(_admission_failed)
+        self._admissions = admissions
+        self._rejections = rejections
+        self._joining = TaskSet(_admission_failed)
 
     async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
         try:
             caller = _caller(context)
-            if request.meshName != self._facts.name:
+            if request.meshName != self._local.record.mesh:
                 text = f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
                 raise Denied(DenialReason.WRONG_MESH, text)
             self._registrar.require_listed(caller)
@@ -111,7 +96,7 @@ class MeshService(MeshServicer):
             self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
             proven = self._proven(request, _authorization(context) or "")
             # An admission that was begun is ended, whether or not the caller waits: it binds, programs and announces.
-            binding = await self._admissions.outlive(
+            binding = await self._joining.outlive(
                 self._registrar.admit(
                     request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
                 ),
@@ -120,31 +105,31 @@ class MeshService(MeshServicer):
         except (Denied, TokenError) as error:
             self._refuse(error, _peer(context), request.nodeName)
             return JoinResponse(result=JoinResponse.ERROR, errorMessage=str(error))
-        claim = self._vouch(binding.claim)
+        claim = self._admissions.record_for_peer(binding.claim)
         log.info(
             "admitted",
             node=claim.node,
             addresses=[str(a) for a in claim.addresses],
             pubkey=str(claim.public_key),
         )
-        facts, keys = self._facts, self._gossip_keys()
-        ring = [base64.b64encode(key).decode() for key in keys.ring]
+        record = self._local.record
+        ring = [base64.b64encode(key).decode() for key in record.gossip_keys]
         return JoinResponse(
             result=JoinResponse.OK,
             joiningNodeMeshIP=str(claim.addresses[0]),
-            meshCidr=str(facts.ranges[0]),
-            creationTS=facts.created_unix,
+            meshCidr=str(record.ranges[0]),
+            creationTS=record.created_unix,
             serfEncryptionKey=ring[0] if ring else "",
-            serfModeLAN=facts.profile != "wan",
+            serfModeLAN=record.profile != "wan",
             meshIPs=[str(address) for address in claim.addresses],
-            meshCidrs=[str(network) for network in facts.ranges],
-            gossipPort=facts.gossip_port,
-            gossipProfile=facts.profile,
+            meshCidrs=[str(network) for network in record.ranges],
+            gossipPort=record.gossip_port,
+            gossipProfile=record.profile,
             nodeName=claim.node,
             admission=claim.admission.message() if claim.admission else None,
-            requiresAdmission=self._requires_admission,
+            requiresAdmission=self._admissions.required,
             gossipKeys=ring,
-            gossipKeysSince=keys.since,
+            gossipKeysSince=record.gossip_keys_since,
         )
 
     async def Peers(self, request: Empty, context: Context) -> AsyncIterator[Peer]:
@@ -153,9 +138,9 @@ class MeshService(MeshServicer):
         except Denied as error:
             self._refuse(error, _peer(context), "")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-        yield peer_message(self._own())
+        yield peer_message(self._admissions.local_record())
         for binding in list(self._registrar.members()):
-            yield peer_message(self._vouch(binding.claim))
+            yield peer_message(self._admissions.record_for_peer(binding.claim))
 
     def _proven(self, request: JoinRequest, authorization: str) -> PublicKey | None:
         """The key that the caller shows to have been a member with; None if it shows none. Raises Denied."""
@@ -166,7 +151,7 @@ class MeshService(MeshServicer):
         except InvalidKeyError as error:
             raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
         if verify_proof(
-            request.replacesProof, self._own_key(), old, new,
+            request.replacesProof, self._local.private_key, old, new,
             mesh=request.meshName, node=request.nodeName, authorization=authorization,
         ):  # fmt: skip
             return old
@@ -176,8 +161,8 @@ class MeshService(MeshServicer):
 
     def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
         reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN
-        self._denied(reason)
-        log.warning("join refused", reason=reason.value, why=str(error), peer=peer, node=node[:80])
+        self._rejections.counts.update([f"join_{reason.value}"])
+        log.warning("join denied", reason=reason.value, error=str(error), peer=peer, node=node[:80])
 
 
 def _admission_failed(_name: str, error: Exception) -> None:

@@ -80,9 +80,7 @@ class Waiting:
     def say(self, why: str) -> None:
         """Logs what is waited for, if that is not what was said last or long ago: ever more seldom."""
         if self._reminders.is_due(why, self._clock()):
-            log.warning(
-                "waiting", why=why, next="tried again as soon as this machine changes, and each second"
-            )
+            log.warning("waiting", reason=why, next="retrying when this machine changes, and every second")
 
     async def _follow(self) -> None:
         async for _ in host_changes():

@@ -12,6 +12,7 @@ import binascii
 import enum
 import hashlib
 import hmac
+import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class _Token:
     holder: str
     expires: float
     used: bool = False
+
+
+def new_token() -> str:
+    """Random, of the operating system."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 class TokenStore:

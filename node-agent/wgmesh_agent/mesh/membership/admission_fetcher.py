@@ -96,7 +96,7 @@ class AdmissionFetcher:
                 relay_factor=RELAY_FACTOR, enough=settled, direct=direct,
             )  # fmt: skip
         except GossipError as error:
-            log.warning("admission record not asked for", node=claim.node, why=str(error))
+            log.warning("admission record query failed", node=claim.node, error=str(error))
             return False
         return claim.node not in self._missing
 

@@ -51,6 +51,7 @@ _CONTEXT = b"wgmesh admission 1\0"
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_ECDSA = ec.ECDSA(hashes.SHA256())
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -62,8 +63,8 @@ class AdmissionFaultReason(enum.StrEnum):
     UNKNOWN_SIGNER = "admission_unknown_signer"
     MAY_NOT_ADMIT = "admission_signer_may_not_admit"
     BAD_SIGNATURE = "admission_bad_signature"
-    EXPIRED = "admission_past_its_time"
-    NOT_YET_VALID = "admission_before_its_time"
+    EXPIRED = "admission_expired"
+    NOT_YET_VALID = "admission_not_yet_valid"
     MISMATCH = "admission_mismatch"
     REPLAYED = "admission_replayed"
 
@@ -201,7 +202,7 @@ class Signer:
         if isinstance(self._key, rsa.RSAPrivateKey):
             signature = self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         else:
-            signature = self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+            signature = self._key.sign(data, _ECDSA)
         return AdmissionRecord(
             mesh, node, public_key, tuple(addresses), not_before, not_after, blob, signature,
             leaf.fingerprint,
@@ -331,7 +332,7 @@ def _check_signature(certificate: ParsedCertificate, record: AdmissionRecord) ->
     key, data = certificate.public_key, _CONTEXT + record.blob
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(record.signature, data, ec.ECDSA(hashes.SHA256()))
+            key.verify(record.signature, data, _ECDSA)
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(record.signature, data, padding.PKCS1v15(), hashes.SHA256())
         else:

@@ -114,7 +114,7 @@ class AdmissionService:
         try:
             self._verify(record)
         except InvalidAdmission as error:
-            log.debug("admission record left out", node=claim.node, why=str(error))
+            log.debug("admission record ignored", node=claim.node, error=str(error))
             return replace(claim, admission=None, routes=None)
         return claim
 
@@ -224,8 +224,8 @@ class AdmissionService:
             signer = Signer(files.key, files.certificate)
             Verifier(self._mesh, files.authorities).check_signer(signer.chain, self._clock.now())
         except (ValueError, InvalidAdmission) as error:
-            log.warning("admission records cannot be made", why=str(error),
-                        next="members are bound by whoever names them first")  # fmt: skip
+            log.warning("cannot issue admission records", error=str(error),
+                        next="members are bound by their first claim")  # fmt: skip
             return None
         return signer
 

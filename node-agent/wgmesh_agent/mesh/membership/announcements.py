@@ -23,15 +23,21 @@ class Announcing(Protocol):
         """To all members. Raises GossipError: too large."""
 
 
-def announce(gossip: Announcing, claim: Claim, kind: Peer.AnnouncementType) -> None:
-    """Sends it, without certificates or without the record where it would be too large with them."""
-    record = claim.admission
-    shorter = (record.without_certificates(), None) if record else (None,)
-    for short in shorter:
-        try:
-            message = peer_message(replace(claim, admission=short), kind)
-            gossip.user_event(ANNOUNCEMENT_EVENT, message.SerializeToString(), coalesce=False)
-            return
-        except GossipError as error:
-            log.debug("announcement too large", why=str(error))
-    log.warning("announcement not sent", node=claim.node, next="members learn of it by its tags")
+class Announcer:
+    """Sends announcements: news, not the truth. A member that misses one learns the same from tags."""
+
+    def __init__(self, gossip: Announcing) -> None:
+        self._gossip = gossip
+
+    def send(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
+        """Without certificates, or without the record, where it would be too large with them."""
+        record = claim.admission
+        shorter = (record.without_certificates(), None) if record else (None,)
+        for short in shorter:
+            try:
+                message = peer_message(replace(claim, admission=short), kind)
+                self._gossip.user_event(ANNOUNCEMENT_EVENT, message.SerializeToString(), coalesce=False)
+                return
+            except GossipError as error:
+                log.debug("announcement too large", error=str(error))
+        log.warning("announcement not sent", node=claim.node, next="members learn it from gossip tags")

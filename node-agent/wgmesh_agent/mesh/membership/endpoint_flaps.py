@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
@@ -61,3 +62,19 @@ class Calls:
     def flap_count(self, key: PublicKey) -> int:
         """As that of `EndpointFlapDetector`, now."""
         return self._wandering.flap_count(str(key), self._clock.monotonic())
+
+
+class MemberFlaps:
+    """Both of a member: the endpoints that it reports, and those that it calls from."""
+
+    def __init__(self, ledger: Ledger, reported: EndpointFlapDetector, calls: Calls, clock: Clock) -> None:
+        self._ledger = ledger
+        self._reported = reported
+        self._calls = calls
+        self._clock = clock
+
+    def count(self, node: str) -> int:
+        """How often within ten minutes the member returned to the endpoint it had before, as it reports or calls."""
+        binding = self._ledger.by_name(node)
+        called = self._calls.flap_count(binding.claim.public_key) if binding is not None else 0
+        return max(self._reported.flap_count(node, self._clock.monotonic()), called)

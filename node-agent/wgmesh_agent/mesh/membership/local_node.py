@@ -95,8 +95,8 @@ class LocalNode:
         self._routes = record.admission.routes if record.admission is not None else record.routes
         self._secret_ids = secret_ids
         if secret_ids and not self._fits():
-            log.error("secrets cannot be told to others", why="the tags are too large",
-                      next="none is used; set fewer tags")  # fmt: skip
+            log.error("secret ids do not fit into gossip tags", reason="the tags are too large",
+                      next="no pre-shared key is used; set fewer tags")  # fmt: skip
             self._secret_ids = ()
 
     @property
@@ -209,7 +209,7 @@ class LocalNode:
     def advertise_routes(self, routes: tuple[Network, ...]) -> None:
         """The mesh gives it these networks instead of those before."""
         if routes != self._routes:
-            log.info("routes of this node", routes=[str(route) for route in routes])
+            log.info("advertised routes changed", routes=[str(route) for route in routes])
             self._routes = routes
             self._changed.notify()
 

@@ -27,6 +27,7 @@ class Gossip(Protocol):
         payload: bytes = b"",
         *,
         nodes: Sequence[str] | None = None,
+        ack: bool = False,
         relay_factor: int = 0,
         timeout: float | None = None,
         enough: Callable[[bytes], bool] | None = None,
@@ -61,6 +62,10 @@ class MemberView:
         """Of the bound members that gossip has alive, or leaving."""
         living = {one.name for one in self.all().values() if one.status in LIVING}
         return [one.claim for one in self._ledger if one.claim.node in living]
+
+    def has_bound_members(self) -> bool:
+        """Whether the ledger has another member, alive or not."""
+        return len(self._ledger) > 0
 
     def is_isolated(self) -> bool:
         """Whether no other member is alive."""

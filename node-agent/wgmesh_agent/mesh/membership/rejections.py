@@ -36,7 +36,7 @@ class RejectionLog:
             times = refused.get(what, 0) - self._overtaken[what]
             if times > 0:
                 self._overtaken[what] += times
-                self.record("gossip_impossible", f"gossip told the impossible: {what}", times)
+                self.record("gossip_implausible_time", f"gossip claimed an implausible time: {what}", times)
 
     def recent(self, seconds: float) -> list[tuple[str, str, float]]:
         """Reason, last message and how many seconds ago, of each reason that was counted within so many."""
@@ -50,6 +50,6 @@ class RejectionLog:
         self._last[reason] = (message, self._clock())
         permission = self._limit.ask(reason, message)
         if permission.suppressed:
-            log.warning("claims refused, not shown", reason=reason, how_many=permission.suppressed)
+            log.warning("rejected claims suppressed", reason=reason, how_many=permission.suppressed)
         if permission.granted:
-            log.warning("claim refused", reason=reason, why=message)
+            log.warning("claim rejected", reason=reason, error=message)

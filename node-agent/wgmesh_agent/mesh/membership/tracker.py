@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import replace
 
 import structlog
@@ -24,6 +23,7 @@ from wgmesh_agent.mesh.membership.secret_ids import decode_ids
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY, SECRETS, TagsError, claim_from_tags
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.chunks import in_chunks
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.model import IPAddress, Network
 from wgmesh_api.meshservice_pb2 import Peer
 
@@ -46,6 +46,7 @@ class MembershipTracker:
         tunnels: Tunnels,
         policy: MembershipPolicy,
         changed: Signal,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._refusals = refusals
@@ -53,6 +54,7 @@ class MembershipTracker:
         self._members = members
         self._policy = policy
         self._changed = changed
+        self._clock = clock
         self._tunnels = tunnels
         self._departures = departures
         self._departing = asyncio.Event()
@@ -85,7 +87,7 @@ class MembershipTracker:
                 await asyncio.sleep(DEPARTING_LOOK_SECONDS)
 
     def _look_at_departing(self) -> None:
-        for departed in self._departures.look(time.monotonic(), self._tunnels):
+        for departed in self._departures.look(self._clock.monotonic(), self._tunnels):
             name = departed.member.name
             if departed.lives:
                 self._refusals.record(
@@ -130,7 +132,7 @@ class MembershipTracker:
             claim = self._with_advertised_secrets(claim)
         before = self._ledger.by_key(claim.public_key)
         take = self._ledger.bind if overrides else self._ledger.accept
-        refusal = take(claim, origin, time.time())
+        refusal = take(claim, origin, self._clock.unix())
         if refusal is not None:
             self._refusals.record(refusal.reason.value, refusal.message)
             return False
@@ -162,7 +164,7 @@ class MembershipTracker:
         binding = self._ledger.by_name(node)
         if binding is not None and (binding.claim.routes or ()) != routes:
             self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
-            log.info("routes of member", node=node, routes=[str(route) for route in routes])
+            log.info("member routes changed", node=node, routes=[str(route) for route in routes])
             self._changed.notify()
 
     def hint(self, node: str, address: IPAddress) -> Binding | None:
@@ -192,13 +194,13 @@ class MembershipTracker:
         binding = self._ledger.by_name(node)
         if binding is not None:
             self._ledger.remove(binding.claim.public_key)
-            log.info("member gone", node=node, how=why)
+            log.info("member removed", node=node, how=why)
             self._changed.notify()
 
     async def refresh(self) -> None:
         """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
         await self.mark_alive_members()
-        now = time.time()
+        now = self._clock.unix()
         members = self._members.all()
         for member in members.values():
             if member.status in LIVING and self._ledger.by_name(member.name) is None:
@@ -210,14 +212,14 @@ class MembershipTracker:
                 and self._is_stale(binding, now)
                 and not self._tunnels.has_session(binding.claim.public_key)
             ):
-                log.info("member forgotten", node=binding.claim.node, pubkey=str(binding.claim.public_key),
+                log.info("member expired", node=binding.claim.node, pubkey=str(binding.claim.public_key),
                          last_seen=int(binding.last_seen))  # fmt: skip
                 self._ledger.remove(binding.claim.public_key)
                 self._changed.notify()
 
     async def mark_alive_members(self) -> None:
         """Notes who is alive now."""
-        now = time.time()
+        now = self._clock.unix()
         members = self._members.all()
 
         def note(binding: Binding) -> None:
@@ -302,7 +304,7 @@ class MembershipTracker:
             )
             return
         if self.accept(claim, Origin.GOSSIP):
-            self._ledger.mark_alive(claim.public_key, time.time())
+            self._ledger.mark_alive(claim.public_key, self._clock.unix())
             if claim.bootstrap:
                 self._admissions.missing.retry_now()
 

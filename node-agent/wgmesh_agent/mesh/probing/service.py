@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
@@ -19,9 +18,9 @@ from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.probing.liveness import LinkState, LivenessProber
 from wgmesh_agent.mesh.probing.padded_prober import PaddedProber
 from wgmesh_agent.mesh.probing.path_mtu import PathMTU, PathMTUDiscovery
-from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -47,6 +46,8 @@ class ProbeService(asyncio.DatagramProtocol):
         device: DeviceCache,
         changes: Signal,
         paths_changed: Signal,
+        clock: Clock,
+        rng: random.Random,
     ) -> None:
         """
         Args:
@@ -60,8 +61,9 @@ class ProbeService(asyncio.DatagramProtocol):
         self._device = device
         self._changes = changes
         self._paths_changed = paths_changed
-        self._hearing = LivenessProber(random.Random())  # noqa: S311
-        self._mtus = PathMTUDiscovery(local.config.mtu, random.Random())  # noqa: S311
+        self._clock = clock
+        self._hearing = LivenessProber(rng)
+        self._mtus = PathMTUDiscovery(local.config.mtu, rng)
         self._read: Device | None = None
         self._ways: dict[IPAddress, Endpoint] = {}
         self._reduced: Mapping[IPAddress, int] = {}
@@ -89,7 +91,7 @@ class ProbeService(asyncio.DatagramProtocol):
         """Probes until it is cancelled."""
         seen = -1
         while True:
-            now = boot_clock.seconds()
+            now = self._clock.boot()
             if seen != self._changes.generation:
                 seen = self._changes.generation
                 peers = self._members.probe_targets(self._local.probe_port, self._departing)
@@ -106,20 +108,20 @@ class ProbeService(asyncio.DatagramProtocol):
 
     def probe_now(self, addresses: Iterable[IPAddress]) -> None:
         """Probes these peers at once, and has them answer at once."""
-        now = boot_clock.seconds()
+        now = self._clock.boot()
         for address in addresses:
             self._hearing.probe_now(address, now)
         self._send_due(now)
 
     def leave(self) -> None:
         """Tells the peers that this node leaves the mesh: 20 now, the others when they are probed or ask."""
-        now = boot_clock.seconds()
+        now = self._clock.boot()
         self._hearing.leave(now)
         self._send_due(now)
 
     def links(self) -> dict[str, LinkState]:
         """Every probed peer by name."""
-        return self._hearing.links(boot_clock.seconds())
+        return self._hearing.links(self._clock.boot())
 
     def path_mtus(self) -> dict[str, PathMTU]:
         """What passes to every probed peer, by name."""
@@ -131,11 +133,11 @@ class ProbeService(asyncio.DatagramProtocol):
 
     def on_member_change(self, address: IPAddress, *, failed: bool) -> None:
         """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
-        self._hearing.on_change(address, boot_clock.seconds(), failed=failed)
+        self._hearing.on_change(address, self._clock.boot(), failed=failed)
 
     def hears(self, address: IPAddress) -> bool:
         """Whether the member of this mesh address is heard now."""
-        return self._hearing.is_receiving_from(address, boot_clock.seconds())
+        return self._hearing.is_receiving_from(address, self._clock.boot())
 
     def leaves(self, address: IPAddress) -> bool:
         """Whether the member of this mesh address said last, through its tunnel, that it leaves the mesh."""
@@ -150,7 +152,7 @@ class ProbeService(asyncio.DatagramProtocol):
         """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
         device = self._device.latest
         peer = device.peers.get(key) if device is not None else None
-        return peer is not None and time.time() - peer.last_handshake < STALE_AFTER_SECONDS
+        return peer is not None and self._clock.unix() - peer.last_handshake < STALE_AFTER_SECONDS
 
     @property
     def period_seconds(self) -> float:
@@ -166,7 +168,7 @@ class ProbeService(asyncio.DatagramProtocol):
             self._received(data, addr)
 
     def _received(self, data: bytes, addr: tuple[str, int]) -> None:
-        source, now = ip_address(addr[0].partition("%")[0]), boot_clock.seconds()
+        source, now = ip_address(addr[0].partition("%")[0]), self._clock.boot()
         probe = data[:MAX_PROBE_BYTES]
         if self._hearing.received(source, probe, now):
             answer = self._hearing.answer(source, probe, now)
@@ -180,7 +182,7 @@ class ProbeService(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.
         self.unsent += 1
-        log.debug("probe not sent", why=str(exc))
+        log.debug("probe not sent", error=str(exc))
 
     def _send_due(self, now: float) -> None:
         for address, payload in self._hearing.due(now):

@@ -67,7 +67,7 @@ class SecretFile:
 
     def _say(self, error: Exception) -> None:
         if self._fault.is_new(str(error)):
-            log.warning("pre-shared secrets unreadable, those before stay in use", why=str(error))
+            log.warning("cannot read pre-shared secrets, keeping the previous ones", error=str(error))
 
 
 def from_file(path: Path, mesh: str) -> SecretFile:

@@ -44,7 +44,7 @@ class PSKManager:
             self._local.set_secret_ids(held.ids)
         except TagsTooLarge as error:
             self._held = before
-            log.error("secrets cannot be told to others", why=str(error), next="set fewer tags")
+            log.error("secret ids do not fit into gossip tags", error=str(error), next="set fewer tags")
             return False
         return True
 
@@ -102,7 +102,7 @@ class PSKManager:
         if preshared is None:
             target, preshared = wanted, self._key(wanted, own, key)
         if target != wanted:
-            log.debug("trying what worked before", pubkey=str(key), id=target.hex())
+            log.debug("falling back to the previous secret", pubkey=str(key), id=target.hex())
         if held is not None and held.preshared_key != preshared:
             self._standings[key] = standing.psk_changed()
         return replace(peer, preshared_key=preshared)

@@ -152,7 +152,7 @@ class RelayService:
         try:
             await asyncio.to_thread(self._forwarding.require, ForwardingPurpose.RELAY)
         except (BackEndError, OSError) as error:
-            log.error("forwarding not withdrawn", why=str(error))
+            log.error("cannot disable relay forwarding", error=str(error))
 
     async def enable_forwarding(self) -> None:
         ranges = self._ledger.local.ranges
@@ -163,7 +163,7 @@ class RelayService:
         except (BackEndError, OSError) as error:
             self._is_forwarding = False
             if self._fault.is_new(str(error)):
-                log.error("this node cannot relay", why=str(error))
+                log.error("this node cannot relay", error=str(error))
         else:
             self._is_forwarding = True
             self._fault.is_over()
@@ -175,7 +175,7 @@ class RelayService:
             try:
                 device = await self._device.read()
             except BackEndError as error:
-                log.debug("relays not looked at", why=str(error))
+                log.debug("relay update skipped", error=str(error))
                 return []
         questions = self._relays.update(self._links(), self._relay_keys(), device, now)
         await self._changed(before)
@@ -201,10 +201,10 @@ class RelayService:
                 timeout=QUERY_SECONDS,
             )
         except GossipError as error:
-            log.warning("relay not asked for", node=peer, why=str(error))
+            log.warning("relay query failed", node=peer, error=str(error))
             return
         if any(result.responses.get(node) != YES for node in nodes):
-            log.debug("no agreement on a path", node=peer, relay=relay, answers=sorted(result.responses))
+            log.debug("relay proposal rejected", node=peer, relay=relay, answers=sorted(result.responses))
             return
         before = self._relays.relays_in_use()
         self._relays.confirm(question, time.monotonic())
@@ -220,13 +220,13 @@ class RelayService:
                     self._ledger.by_key(peer),
                     self._ledger.by_key(after[peer]) if peer in after else None,
                 )
-                log.info("path to a member", node=binding.claim.node if binding else str(peer),
+                log.info("path changed", node=binding.claim.node if binding else str(peer),
                          through=relay.claim.node if relay else "no relay")  # fmt: skip
         self._changes.notify()
         try:
             await self._device.converged()
         except BackEndError as error:
-            log.error("cannot program WireGuard", why=str(error), next="the next pass does")
+            log.error("cannot program WireGuard", error=str(error), next="retrying with the next pass")
 
     def _links(self) -> dict[PublicKey, bool]:
         """The members alive, and whether the path to each works in both directions."""

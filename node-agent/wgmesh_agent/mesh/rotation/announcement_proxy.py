@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
-from wgmesh_agent.mesh.membership.announcements import Announcing, announce
+from wgmesh_agent.mesh.membership.announcements import Announcer
 from wgmesh_agent.mesh.membership.claims import Accepting, Claim, Origin
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
@@ -38,13 +38,13 @@ class AnnouncementProxy:
         admissions: AdmissionService,
         refusals: RejectionLog,
         tracker: Accepting,
-        gossip: Announcing,
+        announcer: Announcer,
         tasks: Supervisor,
     ) -> None:
         self._admissions = admissions
         self._refusals = refusals
         self._tracker = tracker
-        self._gossip = gossip
+        self._announcer = announcer
         self._tasks = tasks
         self._open: dict[str, Claim] = {}
 
@@ -72,4 +72,4 @@ class AnnouncementProxy:
         await asyncio.sleep(ANNOUNCE_DELAY_SECONDS)
         claim = self._open.pop(node)
         if self._tracker.accept(claim, Origin.ANNOUNCED):
-            announce(self._gossip, self._admissions.record_for_peer(claim), Peer.JOIN)
+            self._announcer.send(self._admissions.record_for_peer(claim))

@@ -211,11 +211,11 @@ class WireGuardKeyRotation:
     async def _roll_back(self, old: PrivateKey, why: str) -> None:
         if self._local.private_key == old:
             return
-        log.error("WireGuard key not rotated", why=why, next="the old one is used again")
+        log.error("WireGuard key not rotated", error=why, next="restoring the previous key")
         try:
             await self._switch.use(old, None)
         except (BackEndError, OSError) as error:
-            log.error("the old WireGuard key could not be set", why=str(error), next="trying on")
+            log.error("cannot restore the previous WireGuard key", error=str(error), next="retrying")
             self._device.request()
 
     async def _has_handshake(self, begun: float) -> bool:

@@ -79,7 +79,7 @@ class MSSClamp:
 
     def _is_done(self, error: str) -> bool:
         if self._fault.is_new(error):
-            log.warning("TCP segments of what is routed through here are not clamped", why=error)
+            log.warning("cannot clamp the TCP MSS of forwarded traffic", error=error)
         return not error
 
 
@@ -96,5 +96,5 @@ def is_forwarding(interface: str) -> bool:
                 return True
         except OSError as error:
             # A kernel without IPv6, or an interface that is not there yet.
-            log.debug("forwarding not known", switch=switch, why=str(error))
+            log.debug("cannot read forwarding sysctl", switch=switch, error=str(error))
     return False

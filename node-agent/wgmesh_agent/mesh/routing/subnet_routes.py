@@ -102,7 +102,7 @@ class SubnetRoutes:
         try:
             return await connected_networks(without=self._interface)
         except KernelError as error:
-            log.warning("connected networks not known", why=str(error))
+            log.warning("cannot read connected networks", error=str(error))
             return self._connected
 
     def _update_forwarding(self) -> None:
@@ -111,7 +111,9 @@ class SubnetRoutes:
             try:
                 interface = egress_interface(network)
             except KernelError as error:
-                log.warning("announced, and not reached from here", route=str(network), why=str(error))
+                log.warning(
+                    "advertised route is unreachable from this node", route=str(network), error=str(error)
+                )
             else:
                 if network.version == 4:
                     interfaces.add(interface)
@@ -128,4 +130,4 @@ class SubnetRoutes:
 
     def _log(self, fault: LogOnChange, why: str) -> None:
         if fault.is_new(why):
-            log.warning("not all that this node announces is forwarded", why=why)
+            log.warning("advertised routes are not fully forwarded", error=why)

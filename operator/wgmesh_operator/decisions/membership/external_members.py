@@ -85,9 +85,9 @@ def _report(
     # hearing goes both ways through a tunnel, so what the others hear of it is what it hears of them
     others = joined - (before.phase == "Joined")
     if heard:
-        reason, message = "Joined", ""
+        reason, message = "Joined", "at least one bootstrap node reaches it"
     elif has_joined:
-        reason, message = "NotHeard", "no bootstrap node hears it"
+        reason, message = "Unreachable", "no bootstrap node hears it"
     else:
         reason, message = "NotJoined", "it has not entered yet: hand its join bundle to it"
     return NodeReport(

@@ -188,7 +188,12 @@ def _plan_member(plan: MembersPlan, mesh: Mesh, member: Member | None, desired: 
         why = f": {reason}" if reason and not desired.bootstrap else ""
         plan.actions.append(
             Emit(
-                Kind.MESH, mesh.name, mesh.uid, "BootstrapMoved", f"{desired.node} {verb}{why}", warning=False
+                Kind.MESH,
+                mesh.name,
+                mesh.uid,
+                "BootstrapsChanged",
+                f"{desired.node} {verb}{why}",
+                warning=False,
             )
         )
 

@@ -29,12 +29,12 @@ STARTUP_GRACE = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition before it has a time."""
+    """One condition before it has a time; its message is never empty."""
 
     type: str
     is_true: bool
     reason: str
-    message: str = ""
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _certificates_ready(inputs: StatusInputs) -> Condition:
     if summary.certificates_missing:
         return Condition(kind, False, "CertificatesPending", f"{summary.certificates_missing} have none yet")
     if inputs.ca_rotating:
-        return Condition(kind, True, "CARollingOver", "all have one; a new CA is taking over")
+        return Condition(kind, True, "CARotating", "all have one; a new CA is taking over")
     return Condition(kind, True, "CertificatesIssued", "all have one")
 
 
@@ -109,18 +109,16 @@ def _fully_meshed(inputs: StatusInputs) -> Condition:
         return Condition(kind, False, "NoNodes", "there are no members")
     if summary.fully_meshed:
         relayed = f", {summary.relayed} of them through a relay" if summary.relayed else ""
-        return Condition(kind, True, "AllLinksHeard", f"{summary.links_up} of {summary.links} links{relayed}")
+        return Condition(kind, True, "AllLinksUp", f"{summary.links_up} of {summary.links} links{relayed}")
     missing = summary.links - summary.links_up
     if summary.not_joined:
         return Condition(kind, False, "NodesJoining", f"waiting for {summary.not_joined}")
     if summary.down:
-        return Condition(kind, False, "NodesDown", f"{summary.down} down; {missing} links are not heard")
+        return Condition(kind, False, "NodesDown", f"{summary.down} down; {missing} links are down")
     if inputs.starting:
-        return Condition(
-            kind, False, "LinksComingUp", f"{missing} of {summary.links} links are not heard yet"
-        )
+        return Condition(kind, False, "LinksPending", f"{missing} of {summary.links} links are not up yet")
     named = f": {summary.links_down}" if summary.links_down else ""
-    return Condition(kind, False, "LinksDown", f"{missing} links are not heard{named}")
+    return Condition(kind, False, "LinksDown", f"{missing} links are down{named}")
 
 
 def _degraded(inputs: StatusInputs) -> Condition:
@@ -138,7 +136,7 @@ def _degraded(inputs: StatusInputs) -> Condition:
     if summary.down:
         return Condition(kind, True, "NodesDown", f"{summary.down} down")
     if inputs.starting:
-        return Condition(kind, False, "AsWanted")
+        return Condition(kind, False, "AsExpected", "nothing needs attention")
     ready, wanted = inputs.agents
     if ready < wanted:
         return Condition(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
@@ -146,17 +144,17 @@ def _degraded(inputs: StatusInputs) -> Condition:
         return Condition(
             kind,
             True,
-            "FewBootstraps",
+            "BootstrapsBelowDesired",
             f"{summary.ready_bootstraps} of {inputs.bootstraps_wanted} bootstrap nodes are ready",
         )
-    return Condition(kind, False, "AsWanted")
+    return Condition(kind, False, "AsExpected", "nothing needs attention")
 
 
 def _mtu_mismatch(inputs: StatusInputs) -> Condition:
     narrow, kind = inputs.summary.reduced_mtu, "MTUMismatch"
     if narrow:
-        return Condition(kind, True, "PathsNarrow", f"{narrow.count} paths carry less: {narrow}")
-    return Condition(kind, False, "PathsWhole")
+        return Condition(kind, True, "PathMTUReduced", f"{narrow.count} paths carry less: {narrow}")
+    return Condition(kind, False, "PathMTUSufficient", "every path carries what the interfaces send")
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -232,7 +230,7 @@ def member_news(mesh: AnyMesh, conflicts: Sequence[SpecConflict]) -> list[Emit]:
 
 
 _NEGATIVE_POLARITY = frozenset({"Degraded", "MTUMismatch"})
-_TRANSIENT_REASONS = frozenset({"NodesJoining", "CertificatesPending", "LinksComingUp", "PathsNarrow"})
+_TRANSIENT_REASONS = frozenset({"NodesJoining", "CertificatesPending", "LinksPending", "PathMTUReduced"})
 
 
 def _event_reason(condition: Json) -> str:

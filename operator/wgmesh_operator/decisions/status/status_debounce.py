@@ -11,7 +11,7 @@ from typing import Any
 from wgmesh_api.fields import read_list, read_text
 
 MIN_WRITE_INTERVAL = timedelta(seconds=3)
-_URGENT_FIELDS = ("observedGeneration", "bootstraps", "trustBundle", "createdAt")
+_URGENT_FIELDS = ("observedGeneration", "bootstraps", "trustBundle", "creationTime")
 
 
 def next_write_at(

@@ -157,7 +157,7 @@ class _RotationStep:
         data = {**self.secret.current.data, "next.crt": made[0], "next.key": made[1]}
         why = "as asked" if asked else "as the old one grows old"
         return self._write(
-            data, {ROTATED: token}, "CARollOverStarted", f"a new CA was made, {why}, and is told to members"
+            data, {ROTATED: token}, "CARotationStarted", f"a new CA was made, {why}, and is told to members"
         )
 
     def switch(self, authority: Authority, deaf: list[str]) -> AuthorityPlan:
@@ -171,7 +171,7 @@ class _RotationStep:
 
     def finish(self) -> AuthorityPlan:
         data = {key: value for key, value in self.secret.current.data.items() if key != "previous.crt"}
-        return self._write(data, {}, "CARolledOver", "the old CA is trusted no more")
+        return self._write(data, {}, "CARotated", "the old CA is trusted no more")
 
     def _write(
         self, data: Mapping[str, bytes], annotations: Mapping[str, str], reason: str, message: str

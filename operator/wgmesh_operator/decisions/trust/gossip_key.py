@@ -139,7 +139,7 @@ class _RotationStep:
     def roll_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
         some = shortened(sorted(lacking), MAX_NAMED)
         message = f"the old gossip key stays in use: the new one was not taken by {some}"
-        return self._write(ring, {PHASE: ""}, "GossipKeyNotRotated", message, warning=True)
+        return self._write(ring, {PHASE: ""}, "GossipKeyRotationFailed", message, warning=True)
 
     def _write(
         self,

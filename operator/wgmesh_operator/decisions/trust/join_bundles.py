@@ -74,7 +74,7 @@ def plan_bundle(
     data = {BUNDLE: json.dumps(outer | identity, indent=2).encode()}
     message = f"join bundle in Secret {place.name} of {namespace}"
     if secret is None:
-        return [create_secret(place, data, annotations), _event(member, "BundleMade", message)]
+        return [create_secret(place, data, annotations), _event(member, "BundleCreated", message)]
     renewed = [_event(member, "BundleRenewed", message)] if held is None else []
     return [replace_secret(place, secret, data, annotations), *renewed]
 

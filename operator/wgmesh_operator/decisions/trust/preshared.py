@@ -42,10 +42,10 @@ def plan_preshared(
     if secret is None:
         made = create_secret(identity, _content([entropy.random_bytes(SECRET_BYTES)]), {ROTATED: token})
         message = "a secret for pre-shared keys was made: tunnels use such keys from their next handshake on"
-        return [made, Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOn", message)]
+        return [made, Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysEnabled", message)]
     if not wanted:
         message = "the secret for pre-shared keys is gone: tunnels go without from their next handshake on"
-        event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysOff", message)
+        event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysDisabled", message)
         return [Delete(Kind.SECRET, secret.name, secret.uid), event]
     return _plan_rotation(MeshSecret(mesh, identity, secret), holders, token, entropy)
 
@@ -61,7 +61,7 @@ def _plan_rotation(
     if token and token != rotated:
         message = "another secret for pre-shared keys was made, as asked, beside the one before"
         data = _content([entropy.random_bytes(SECRET_BYTES), held[0]])
-        return own.write(data, {ROTATED: token}, "PresharedSecretMade", message)
+        return own.write(data, {ROTATED: token}, "PresharedSecretCreated", message)
     newest, told = secret_id(held[0], own.mesh.name).hex(), [set(ids) for ids in holders]
     if len(held) > 1 and told and all(newest in ids for ids in told):
         message = "all live members hold the new secret for pre-shared keys; the old one is gone"

@@ -84,7 +84,7 @@ def evaluate(
     if member is None or member.roster.external:
         return Denial("NotAMember", f"node {name} is no member of mesh {mesh.name}: it has no WgMeshNode")
     if member.roster.deleting:
-        return Denial("MemberLeaves", f"WgMeshNode {member.roster.name} is being deleted")
+        return Denial("MemberTerminating", f"WgMeshNode {member.roster.name} is being deleted")
     if refused and name in refused:
         return Denial(refused[name].reason, refused[name].message)
     odd = [usage for usage in request.usages if usage not in _USAGES]
@@ -108,7 +108,7 @@ def _evaluate_content(
         # name, DuplicateExtension, UnsupportedAlgorithm, ValueError for a NULL in the subject
         return unreadable(error)
     if not signed:
-        return Denial("Unreadable", "the request is not signed with the key it names")
+        return Denial("InvalidRequest", "the request is not signed with the key it names")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return Denial("WrongKey", "the key is not an elliptic curve key of P-256")
     roster = member.roster
@@ -143,7 +143,7 @@ def _evaluate_content(
 def unreadable(error: Exception) -> Denial:
     """The denial of a request that handling fails on."""
     return Denial(
-        "Unreadable", f"the request cannot be read: {explained(error)}: create it again without that"
+        "InvalidRequest", f"the request cannot be read: {explained(error)}: create it again without that"
     )
 
 

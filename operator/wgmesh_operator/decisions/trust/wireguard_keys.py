@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from wgmesh_api.fields import read_text
 from wgmesh_api.report import NodeReport
 from wgmesh_api.roster import ROTATE_WIREGUARD_KEYS, token_id
 from wgmesh_operator.decisions.actions import Emit, Kind
@@ -24,7 +25,9 @@ class WireGuardKeys:
 def summarize_keys(mesh: AnyMesh, reports: Sequence[NodeReport]) -> WireGuardKeys:
     """`reports` are those of live nodes."""
     oldest = min((r.public_key_since for r in reports if r.public_key_since is not None), default=None)
-    before = str(mesh.status.get("wireguardKeysRotatedFor") or "")
+    before = read_text(mesh.status, "lastHandledRotation") or read_text(
+        mesh.status, "wireguardKeysRotatedFor"
+    )
     wanted = token_id(mesh.metadata.annotations.get(ROTATE_WIREGUARD_KEYS, ""))
     if not wanted or wanted == before or not reports or any(r.rotated_for != wanted for r in reports):
         return WireGuardKeys(oldest, before)

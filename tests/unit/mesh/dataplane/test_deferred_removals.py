@@ -14,6 +14,7 @@ from wgmesh_agent.mesh.dataplane import reconciler
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.diff import Change, SetPeer, diff
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
@@ -33,7 +34,9 @@ async def adopted() -> tuple[Reconciler, Ledger]:
         LocalClaim("me", KEY.public(), (ip_address("10.232.1.1"),), (ip_network("10.232.0.0/16"),))
     )
     ledger.accept(Claim("known", KNOWN, (ip_address("10.232.0.8"),), ()), Origin.GOSSIP, 0.0)
-    return Reconciler(backend, device_cache(backend), Tunnels(KEY), ledger, FixedPlan(SPEC)), ledger
+    return Reconciler(
+        backend, device_cache(backend), Tunnels(KEY), ledger, FixedPlan(SPEC), SystemClock()
+    ), ledger
 
 
 async def test_a_peer_found_there_is_kept_at_first() -> None:

@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
-from types import SimpleNamespace
 
 import pytest
+from tests.unit.clock import TestClock
 from tests.unit.device import FixedPlan, device_cache
 from tests.unit.local import LocalClaim, Tunnels
 
@@ -19,8 +19,8 @@ from wgmesh_agent.mesh.dataplane.handshake_retry import BACKOFF, MAX_ATTEMPTS, H
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
-from wgmesh_agent.runtime import boot_clock
 from wgmesh_agent.runtime.backoff import Backoff
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.diff import RemovePeer, SetPeer
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
@@ -122,7 +122,12 @@ class Ground:
         assert ledger.accept(claim, Origin.PEERS, time.time()) is None
         spec = InterfaceSpec("wg0", (ip_interface("10.232.1.1"),), own.ranges, 1420)
         self.reconciler = Reconciler(
-            self.backend, device_cache(self.backend), Tunnels(self.key), ledger, FixedPlan(spec)
+            self.backend,
+            device_cache(self.backend),
+            Tunnels(self.key),
+            ledger,
+            FixedPlan(spec),
+            SystemClock(),
         )
 
     def told(self) -> list[str]:
@@ -190,27 +195,25 @@ async def test_a_route_that_comes_has_silent_peers_made_anew(
         await ground.until(lambda: ground.told() == ["make", "remove", "make"])
 
 
-async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_was(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_was() -> None:
     own_key = PrivateKey(bytes(32))
     spec = InterfaceSpec("wgtest", (ip_interface("10.232.1.1"),), (ip_network("10.232.0.0/16"),), 1420)
-    clock = SimpleNamespace(now=1000.0, unix=5000.0)
-    clock.monotonic, clock.time = lambda: clock.now, lambda: clock.unix
-    monkeypatch.setattr(reconciler, "time", clock)
-    monkeypatch.setattr(boot_clock, "seconds", lambda: clock.now)
-    backend = MemoryBackend("wgtest", lambda: clock.unix)
+    clock = TestClock(1000.0, 5000.0, 1000.0)
+    backend = MemoryBackend("wgtest", clock.unix)
     ledger = Ledger(LocalClaim("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
     ledger.accept(Claim("high", HIGH, (ip_address("10.232.0.7"),), (WHERE,)), Origin.GOSSIP, 0.0)
-    own = Reconciler(backend, device_cache(backend), Tunnels(own_key), ledger, FixedPlan(spec))
+    own = Reconciler(backend, device_cache(backend), Tunnels(own_key), ledger, FixedPlan(spec), clock)
     await own.reconcile()
     elsewhere = Endpoint(ip_address("192.0.2.99"), 1024)
     assert backend.device is not None
-    backend.handshake(replace(backend.device.peers[HIGH], last_handshake=clock.unix, endpoint=elsewhere))
+    backend.handshake(
+        replace(backend.device.peers[HIGH], last_handshake=clock.unix_seconds, endpoint=elsewhere)
+    )
     await own.reconcile()
-    clock.unix -= 3600
+    clock.unix_seconds -= 3600
     for passed in (170, 185):
-        clock.now, clock.unix = 1000.0 + passed, 1400.0 + passed
+        clock.seconds = clock.boot_seconds = 1000.0 + passed
+        clock.unix_seconds = 1400.0 + passed
         backend.changes.clear()
         await own.reconcile()
         assert (RemovePeer(HIGH) in backend.changes) == (passed > 180)

@@ -228,5 +228,5 @@ async def test_an_endpoint_that_has_no_room_in_the_tags_is_logged_and_the_former
     with capture_logs() as logs:
         ground.base = FAR
         ground.addresses.invalidate()
-        await ground.until(lambda: any("no room" in line.get("why", "") for line in logs))
+        await ground.until(lambda: any("no room" in line.get("error", "") for line in logs))
     assert ground.local.endpoint == HOME

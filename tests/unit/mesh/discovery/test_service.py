@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
-from types import SimpleNamespace
-from typing import Any
 
 from structlog.testing import capture_logs
 from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
 from tests.unit.local import local_node
+from tests.unit.members import PlayedGossip, PlayedProbing
 
-from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
+from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
 from wgmesh_agent.mesh.discovery.endpoint_query import decode_endpoints, encode_endpoints
 from wgmesh_agent.mesh.discovery.local_addresses import LocalAddresses
 from wgmesh_agent.mesh.discovery.service import QUERIED_MEMBERS, RELAY_FACTOR, EndpointDiscovery
@@ -48,45 +48,47 @@ class Cards:
 
 
 class Ground:
+    is_open = False
+
     def __init__(self) -> None:
         self.device = PlayedDevice(Device("wgtest"))
         self.holds(Peer(KEY, SEEN, last_handshake=time.time() - 10))
-        self.answers: dict[str, bytes] = {}
-        self.queries: list[dict[str, Any]] = []
         self.refusals = RejectionLog()
         record = mesh_record(node="me", addresses=(ip_address("10.232.0.1"),), ranges=RANGES)
         self.local = local_node(record, OWN, endpoint=HOME)
         ledger = Ledger(self.local)
         ledger.accept(Claim("b", KEY, (ip_address("10.232.0.2"),), (TOLD,)), Origin.PEERS, 0.0)
         names = ["me", "b", *(f"n{number}" for number in range(20))]
-        members = {n: SimpleNamespace(name=n, status=MemberStatus.ALIVE) for n in names}
-        gossip: Any = SimpleNamespace(members=lambda: members, query=self.query)
-        self.links: dict[str, LinkState] = {}
-        self.untaken: dict[PublicKey, float | None] = {}
+        self.gossip, self.prober = PlayedGossip(*names), PlayedProbing()
+        self.relayed: dict[PublicKey, float | None] = {}
         self.ledger = ledger
-        prober: Any = SimpleNamespace(links=lambda: self.links, probe_now=lambda addresses: None)
         self.paths = EndpointDiscovery(
-            MemberView(gossip, ledger),
+            MemberView(self.gossip, ledger),
             ledger,
-            prober,
+            self.prober,
             self.refusals,
             self.device,
             self.local,
             LocalAddresses(Cards(), Signal()),
             Signal(),
             Signal(),
-            untaken=lambda: self.untaken,
+            IndirectPaths((self,)),
+            random.Random(1),
         )
+
+    def relays_in_use(self) -> dict[PublicKey, str]:
+        return dict.fromkeys(self.relayed, "relay")
+
+    def untaken(self) -> dict[PublicKey, float | None]:
+        return self.relayed
 
     def holds(self, peer: Peer) -> None:
         """WireGuard has this peer."""
         self.device.device = Device("wgtest", peers={KEY: peer})
 
-    async def query(self, name: str, payload: bytes, **options: Any) -> Any:
-        self.queries.append({"name": name, "payload": payload, **options})
-        if not self.answers:
-            raise GossipError("no")
-        return SimpleNamespace(responses=self.answers)
+    def answers(self, answers: Mapping[str, bytes]) -> None:
+        """From now on these members answer so."""
+        self.gossip.answers = [answers]
 
     async def asked(self, payload: bytes) -> tuple[Endpoint, ...]:
         return decode_endpoints(
@@ -112,17 +114,17 @@ async def test_of_another_it_tells_what_wireguard_learned_while_that_is_fresh() 
 async def test_of_who_is_not_heard_it_tells_nothing() -> None:
     """It may be there no more."""
     ground = Ground()
-    ground.links = {"b": LinkState(30.0, False, None)}
+    ground.prober.heard = {"b": LinkState(30.0, False, None)}
     assert await ground.asked(b"b") == ()
-    ground.links = {"b": LinkState(1.0, True, True)}
+    ground.prober.heard = {"b": LinkState(1.0, True, True)}
     assert await ground.asked(b"b") == (SEEN,)
 
 
 async def test_of_who_is_heard_through_a_relay_alone_it_tells_nothing() -> None:
     """Its own tunnel may lead to where it was before it moved."""
     ground = Ground()
-    ground.links = {"b": LinkState(1.0, True, True)}
-    ground.untaken = {KEY: None}
+    ground.prober.heard = {"b": LinkState(1.0, True, True)}
+    ground.relayed = {KEY: None}
     assert await ground.asked(b"b") == ()
 
 
@@ -130,7 +132,7 @@ def test_who_moved_and_is_heard_through_a_relay_is_looked_for_as_one_that_is_not
     ground = Ground()
     ground.paths._update()
     links = {"b": LinkState(0.1, True, True)}
-    ground.links = links
+    ground.prober.heard = links
     moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
     ground.ledger.accept(moved, Origin.RECORD, 1.0)
     ground.paths._update()
@@ -145,7 +147,7 @@ def test_who_moved_and_is_heard_through_a_relay_is_looked_for_as_one_that_is_not
     assert tried() is None
     assert ground.paths._unreachable_peers(0.0) == {}
     for silent in (None, 15.5):
-        ground.untaken = {KEY: silent}
+        ground.relayed = {KEY: silent}
         assert tried() == HOME
         assert ground.paths._unreachable_peers(7.0) == {KEY: 7.0}
 
@@ -154,8 +156,8 @@ def test_it_is_looked_for_as_long_as_the_relay_carries() -> None:
     """However long ago it moved, and whatever WireGuard counted: what it had was heard on the old path."""
     ground = Ground()
     ground.paths._update()
-    ground.links = {"b": LinkState(0.1, True, True)}
-    ground.untaken = {KEY: None}
+    ground.prober.heard = {"b": LinkState(0.1, True, True)}
+    ground.relayed = {KEY: None}
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
     moved = Claim("b", KEY, (ip_address("10.232.0.2"),), (HOME,))
     ground.ledger.accept(moved, Origin.RECORD, 1.0)
@@ -176,33 +178,34 @@ async def test_of_nobody_it_tells_nothing() -> None:
 
 async def test_a_few_members_are_asked_and_answers_come_through_others() -> None:
     ground = Ground()
-    ground.answers = {"b": encode_endpoints([TOLD, HOME]), "n1": encode_endpoints([SEEN, HOME, TOLD])}
+    ground.answers({"b": encode_endpoints([TOLD, HOME]), "n1": encode_endpoints([SEEN, HOME, TOLD])})
     assert await ground.paths.observed_endpoints("b", "b") == ([SEEN], [TOLD, HOME])
-    (query,) = ground.queries
-    assert len(query["nodes"]) == QUERIED_MEMBERS + 1
-    assert query["nodes"].count("b") == 1
-    assert "me" not in query["nodes"]
-    assert (query["relay_factor"], query["direct"]) == (RELAY_FACTOR, False)
+    (query,) = ground.gossip.asked
+    asked = list(query.nodes or ())
+    assert len(asked) == QUERIED_MEMBERS + 1
+    assert asked.count("b") == 1
+    assert "me" not in asked
+    assert (query.relay_factor, query.direct) == (RELAY_FACTOR, False)
 
 
 async def test_who_is_heard_both_ways_is_asked_straight() -> None:
     ground = Ground()
-    ground.answers = {"n1": encode_endpoints([SEEN])}
-    ground.links = {
+    ground.answers({"n1": encode_endpoints([SEEN])})
+    ground.prober.heard = {
         "n1": LinkState(1.0, True, True),
         "n2": LinkState(1.0, True, False),
         "n3": LinkState(9.0, False, None),
     }
     assert await ground.paths.observed_endpoints("b") == ([SEEN], [])
-    (query,) = ground.queries
-    assert (query["nodes"], query["relay_factor"], query["direct"]) == (["n1"], 0, True)
+    (query,) = ground.gossip.asked
+    assert (query.nodes, query.relay_factor, query.direct) == (["n1"], 0, True)
 
 
 async def test_a_liar_names_nothing_inside_the_mesh_and_nonsense_is_counted() -> None:
     ground = Ground()
-    ground.answers = {"n1": encode_endpoints([INSIDE]), "n2": b"\xff", "n3": encode_endpoints([SEEN])}
+    ground.answers({"n1": encode_endpoints([INSIDE]), "n2": b"\xff", "n3": encode_endpoints([SEEN])})
     assert await ground.paths.observed_endpoints("b") == ([SEEN], [])
-    assert ground.refusals.counts["malformed_whereabouts"] == 1
+    assert ground.refusals.counts["malformed_endpoint_answer"] == 1
 
 
 async def test_a_query_that_cannot_be_sent_finds_nothing() -> None:
@@ -212,7 +215,7 @@ async def test_a_query_that_cannot_be_sent_finds_nothing() -> None:
 async def test_what_others_saw_becomes_a_candidate_and_no_more() -> None:
     ground = Ground()
     ground.paths._update()
-    ground.answers = {"n1": encode_endpoints([SEEN])}
+    ground.answers({"n1": encode_endpoints([SEEN])})
     await ground.paths._query(KEY, widely=False)
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
 
@@ -229,22 +232,15 @@ class UnforeseenError(Exception):
     """An exception that no module of the agent names."""
 
 
-class Odd(dict[str, bytes]):
-    """Answers that cannot be looked at."""
-
-    def __bool__(self) -> bool:
-        raise UnforeseenError("odd")
-
-
 async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
     ground = Ground()
     ground.paths._update()
     before = borders.rejected().get(("endpoint answers", "UnforeseenError"), 0)
-    ground.answers = Odd()
+    ground.gossip.answers = [UnforeseenError("odd")]
     with capture_logs():
         await ground.paths._query(KEY, widely=False)
     assert borders.rejected()[("endpoint answers", "UnforeseenError")] == before + 1
-    ground.answers = {"n1": encode_endpoints([SEEN])}
+    ground.answers({"n1": encode_endpoints([SEEN])})
     await ground.paths._query(KEY, widely=False)
     desired = DesiredDevice(OWN, 0, (DesiredPeer(KEY, frozenset(), (TOLD,)),))
     shaped = ground.paths.refine(desired, Device("wgtest", peers={KEY: Peer(KEY, TOLD)}), time.time())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections import Counter
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from tests.unit.factories import make_authority
+from tests.unit.factories import make_authority, mesh_record
 
 from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.credentials import Credentials, TLSFiles
@@ -16,6 +15,7 @@ from wgmesh_agent.mesh.join.client import join
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.membership.claims import Binding, Claim
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 from wgmesh_api.certificates import (
@@ -38,6 +38,14 @@ OWN = Claim(
 DELETED = "deleted"
 GOSSIP_KEY = bytes(range(32))
 OLD_KEY = bytes([9]) * 32
+BOOT_RECORD = mesh_record(
+    node="boot",
+    addresses=OWN.addresses,
+    created_unix=1234,
+    gossip_keys=(GOSSIP_KEY, OLD_KEY),
+    gossip_keys_since=17,
+    bootstrap=True,
+)
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
@@ -74,9 +82,26 @@ class QuietMesh:
 class Bench:
     address: str
     tls: bool
-    denials: Counter[DenialReason]
+    rejections: RejectionLog
     ledger: Ledger
     credentials: Credentials | None = None
+
+    def denials(self) -> dict[DenialReason, int]:
+        """How many joins were denied for each reason."""
+        counts = self.rejections.counts
+        return {one: counts[f"join_{one.value}"] for one in DenialReason if counts[f"join_{one.value}"]}
+
+
+class Unsigned:
+    """A mesh without admission records."""
+
+    required = False
+
+    def local_record(self) -> Claim:
+        return OWN
+
+    def record_for_peer(self, claim: Claim) -> Claim:
+        return claim
 
 
 class Authority:

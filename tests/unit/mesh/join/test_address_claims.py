@@ -12,11 +12,17 @@ from tests.unit.local import LocalClaim
 from tests.unit.mesh.membership.test_admissions import Authority, Node, claim
 from tests.unit.policies import ScriptedPolicy
 
-from wgmesh_agent.gossip.serf.events import QueryReceived, QueryResult
-from wgmesh_agent.mesh.join.address_claims import ADDRESS_FREE, ADDRESS_TAKEN, AddressClaims
+from wgmesh_agent.gossip.serf.events import Member, QueryReceived, QueryResult
+from wgmesh_agent.mesh.join.address_claims import (
+    ADDRESS_FREE,
+    ADDRESS_TAKEN,
+    AddressClaimQuery,
+    AddressClaimResponder,
+)
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_api.identity import Role
@@ -31,12 +37,21 @@ class Gossip:
         self.answers = answers
         self.asked: list[tuple[str, ...]] = []
 
+    def members(self) -> Mapping[str, Member]:
+        return {}
+
     async def query(
-        self, name: str, payload: bytes, *, nodes: Sequence[str], direct: bool, timeout: float
-    ) -> Any:
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        nodes: Sequence[str] | None = None,
+        direct: bool = False,
+        **other: Any,
+    ) -> QueryResult:
         assert direct
-        self.asked.append(tuple(nodes))
-        return QueryResult(frozenset(nodes), frozenset(), dict(self.answers))
+        self.asked.append(tuple(nodes or ()))
+        return QueryResult(frozenset(nodes or ()), frozenset(), dict(self.answers))
 
 
 class Ground:
@@ -52,14 +67,11 @@ class Ground:
         self.gossip = Gossip(answers or {})
         self.promised: list[str] = []
         made = admission_service(self.ledger, RejectionLog(), ScriptedPolicy())
-        self.claims = AddressClaims(
-            self.gossip,  # type: ignore[arg-type]
-            admissions or made,
-            RejectionLog(),
-            self._promise,
-        )
+        members = MemberView(self.gossip, self.ledger)
+        self.asking = AddressClaimQuery(members, admissions or made)
+        self.claims = AddressClaimResponder(admissions or made, RejectionLog(), self)
 
-    def _promise(self, wanted: Claim, now: float, asker: str) -> bool:
+    def reserve(self, wanted: Claim, now: float, asker: str) -> bool:
         self.promised.append(asker)
         return wanted.addresses != (ip_address("10.232.0.66"),)
 
@@ -97,19 +109,19 @@ def test_nobody_else_is_promised_an_address(by: str, brought_by: str | None) -> 
 async def test_an_address_that_another_bootstrap_node_has_promised_is_not_given() -> None:
     ground = Ground({"boot2": ADDRESS_TAKEN})
     ground.bind("boot2", 2, bootstrap=True)
-    assert not await ground.claims.ask(WANTED, ["boot2"])
+    assert not await ground.asking.ask(WANTED, ["boot2"])
 
 
 async def test_a_plain_member_cannot_say_that_an_address_is_taken() -> None:
     ground = Ground({"plain": ADDRESS_TAKEN, "boot2": ADDRESS_FREE})
     ground.bind("boot2", 2, bootstrap=True)
     ground.bind("plain", 3, bootstrap=False)
-    assert await ground.claims.ask(WANTED, ["boot2", "plain"])
+    assert await ground.asking.ask(WANTED, ["boot2", "plain"])
 
 
 async def test_a_silent_bootstrap_node_is_asked_once_more() -> None:
     ground = Ground({"boot2": ADDRESS_FREE})
-    assert await ground.claims.ask(WANTED, ["boot2", "boot3"])
+    assert await ground.asking.ask(WANTED, ["boot2", "boot3"])
     assert ground.gossip.asked == [("boot2", "boot3"), ("boot3",)]
 
 

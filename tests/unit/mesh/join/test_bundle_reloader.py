@@ -80,7 +80,7 @@ async def test_a_bad_or_foreign_one_is_logged_once_and_the_one_before_stays(
     before = ground.serial()
     ground.file.write_bytes(data)
     (line,) = await ground.look()
-    assert "the one before stays" in line["event"]
+    assert "keeping the previous one" in line["event"]
     assert await ground.look() == []
     assert ground.serial() == before
 
@@ -105,14 +105,14 @@ async def test_the_end_of_the_certificate_is_told_of_days_before_once_a_day(grou
     assert await ground.look() == []
     ground.now += timedelta(days=350)
     (line,) = await ground.look()
-    assert line["event"] == "certificate ends soon"
+    assert line["event"] == "certificate expires soon"
     assert line["days"] == 15.0
     ground.clock += REMIND_SECONDS - 1
     assert await ground.look() == []
     ground.clock += 1
     ground.now += timedelta(days=20)
     (line,) = await ground.look()
-    assert line["event"] == "certificate has ended"
+    assert line["event"] == "certificate has expired"
 
 
 async def test_whoever_fetches_another_hears_no_more_of_it(ground: Ground) -> None:

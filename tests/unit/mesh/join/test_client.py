@@ -68,6 +68,4 @@ async def test_peers_that_make_no_sense_are_left_out_and_that_is_said_once() -> 
     with capture_logs() as logs:
         claims = await asked(Bad(peer, 20))
     assert len(claims) == 10
-    assert [(line["event"], line["how_many"]) for line in logs] == [
-        ("peers from bootstrap node left out", 10)
-    ]
+    assert [(line["event"], line["how_many"]) for line in logs] == [("malformed peers ignored", 10)]

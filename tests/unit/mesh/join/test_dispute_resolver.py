@@ -8,6 +8,7 @@ import pytest
 from tests.unit.local import LocalClaim
 
 from wgmesh_agent.mesh.join import dispute_resolver
+from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver, crowded_pause_seconds
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
@@ -41,29 +42,38 @@ class Ground:
         self.asked: list[HostPort] = []
         self.heard: list[Claim] = [ANEW]
         self.lost = False
+        self.looked = 0
         self.crowded = False
+        self.changes = Signal()
+        self.slept: list[float] = []
+        """How long each pause was meant to be; they take no time."""
         self.confirming = DisputeResolver(
-            self.ledger,
-            self._accept,
-            self._disputed,
-            lambda: self.lost,
-            lambda: self.crowded,
-            lambda: list(answers),
-            self._ask,
+            self.ledger, self, self, StaticBootstraps(tuple(answers)), self, self.changes, self._pause
         )
 
-    def _accept(self, accepted: Claim, origin: Origin) -> bool:
+    def accept(self, accepted: Claim, origin: Origin) -> bool:
         assert origin is Origin.PEERS
         return self.ledger.bind(accepted, origin, 2.0) is None
 
-    async def _disputed(self) -> list[Claim]:
+    async def _pause(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    def is_crowded(self) -> bool:
+        return self.crowded
+
+    def has_failed_bootstrap(self) -> bool:
+        return self.lost
+
+    async def disputed_claims(self) -> list[Claim]:
+        self.looked += 1
         return [
             one
             for one in self.heard
             if self.ledger.is_conflicting(one) or self.ledger.by_key(one.public_key) is None
         ]
 
-    async def _ask(self, bootstrap: HostPort) -> Sequence[Claim]:
+    async def peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
         self.asked.append(bootstrap)
         answer = self.answers[bootstrap]
         if isinstance(answer, JoinUnreachable):
@@ -135,81 +145,65 @@ async def test_a_bootstrap_node_with_a_new_key_of_its_own_is_bound_anew() -> Non
     assert ground.bound() == {again, FORMER}
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Sleeps take no time; how long each was meant to be."""
-    slept: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await real(0)
-
-    monkeypatch.setattr(dispute_resolver.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
-    return slept
-
-
-async def asks(ground: Ground, hasty: list[float], until: Callable[[], bool]) -> list[float]:
+async def asks(ground: Ground, until: Callable[[], bool]) -> list[float]:
     """Runs until then; the seconds that were slept before each time that a bootstrap node was asked."""
-    changes, pauses, seen = Signal(), list[float](), 0
-    task = asyncio.create_task(ground.confirming.run(changes))
+    pauses, seen = list[float](), 0
+    task = asyncio.create_task(ground.confirming.run())
     async with asyncio.timeout(10):
         while not until():
             if len(ground.asked) > seen:
-                pauses.append(sum(hasty))
-                hasty.clear()
+                pauses.append(sum(ground.slept))
+                ground.slept.clear()
                 seen = len(ground.asked)
-            changes.notify()
+            ground.changes.notify()
             await asyncio.wait([task], timeout=0.0)
     task.cancel()
     return pauses
 
 
-async def test_bootstrap_nodes_are_asked_ever_more_seldom_while_they_settle_nothing(
-    hasty: list[float],
-) -> None:
+async def test_bootstrap_nodes_are_asked_ever_more_seldom_while_they_settle_nothing() -> None:
     ground = Ground({FIRST: [BOOT]})
-    pauses = await asks(ground, hasty, lambda: len(ground.asked) >= 12)
+    pauses = await asks(ground, lambda: len(ground.asked) >= 12)
     assert pauses[1] < 4
     assert all(45 <= seconds <= 80 for seconds in pauses[8:])
     assert ground.bound() == {BOOT, FORMER}
 
 
-async def test_a_newcomer_does_not_wait_for_a_dispute_that_nobody_settles(hasty: list[float]) -> None:
+async def test_a_newcomer_does_not_wait_for_a_dispute_that_nobody_settles() -> None:
     """An attacker has long said what no bootstrap node confirms; then somebody comes whose announcement was lost."""
     newcomer = claim(5, "n5", "10.232.0.5")
     ground = Ground({FIRST: [BOOT, newcomer]})
-    await asks(ground, hasty, lambda: len(ground.asked) >= 10)
+    await asks(ground, lambda: len(ground.asked) >= 10)
     asked = len(ground.asked)
     ground.heard.append(newcomer)
-    hasty.clear()
-    await asks(ground, hasty, lambda: newcomer in ground.bound())
+    ground.slept.clear()
+    await asks(ground, lambda: newcomer in ground.bound())
     assert len(ground.asked) <= asked + 2
     ground.heard.append(claim(6, "n6", "10.232.0.6"))
     asked = len(ground.asked)
-    pauses = await asks(ground, hasty, lambda: len(ground.asked) >= asked + 8)
+    pauses = await asks(ground, lambda: len(ground.asked) >= asked + 8)
     assert all(45 <= seconds <= 80 for seconds in pauses[7:])
 
 
-async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_seconds(
-    hasty: list[float],
-) -> None:
-    ground = Ground({FIRST: [BOOT]})
+async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_seconds() -> None:
     newcomer = claim(5, "n5", "10.232.0.5")
 
-    async def disputed() -> list[Claim]:
-        return [ANEW, newcomer] if len(hasty) > 5 else [ANEW]
+    class Later(Ground):
+        """The newcomer is heard after some time."""
 
-    ground.confirming._disputed = disputed
+        async def disputed_claims(self) -> list[Claim]:
+            return [ANEW, newcomer] if len(self.slept) > 5 else [ANEW]
+
+    ground = Later({FIRST: [BOOT]})
     assert await ground.confirming._rest(60.0, [ANEW])
-    assert sum(hasty) <= 7 * crowded_pause_seconds(len(ground.ledger))
-    hasty.clear()
+    assert sum(ground.slept) <= 7 * crowded_pause_seconds(len(ground.ledger))
+    ground.slept.clear()
     assert not await ground.confirming._rest(60.0, [ANEW, newcomer])
-    assert sum(hasty) >= 45
+    assert sum(ground.slept) >= 45
 
 
 async def test_in_a_crowd_a_rest_is_as_long_as_its_jitter_says(
-    hasty: list[float], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or all members together would ask more often than they may."""
     monkeypatch.setattr(dispute_resolver, "jittered", lambda seconds: 1.25 * seconds)
@@ -217,17 +211,16 @@ async def test_in_a_crowd_a_rest_is_as_long_as_its_jitter_says(
     ground.crowded = True
     pause = crowded_pause_seconds(len(ground.ledger))
     assert not await ground.confirming._rest(pause, [])
-    assert hasty == [1.25 * pause]
+    assert ground.slept == [1.25 * pause]
 
 
-async def test_nobody_is_asked_while_nothing_is_in_dispute(hasty: list[float]) -> None:
+async def test_nobody_is_asked_while_nothing_is_in_dispute() -> None:
     ground = Ground({FIRST: [BOOT, ANEW]})
     ground.heard = []
-    changes = Signal()
-    task = asyncio.create_task(ground.confirming.run(changes))
+    task = asyncio.create_task(ground.confirming.run())
     async with asyncio.timeout(10):
-        while len(hasty) < 5:
-            changes.notify()
+        while len(ground.slept) < 5:
+            ground.changes.notify()
             await asyncio.wait([task], timeout=0.001)
     task.cancel()
     assert ground.asked == []
@@ -256,14 +249,5 @@ async def test_among_many_strangers_a_newcomer_is_bound_that_only_the_bootstrap_
 async def test_what_is_in_dispute_is_found_out_once_where_nobody_is_bound() -> None:
     ground = Ground({FIRST: [BOOT]})
     ground.crowded = True
-    looked = 0
-    disputed = ground.confirming._disputed
-
-    async def counted() -> list[Claim]:
-        nonlocal looked
-        looked += 1
-        return await disputed()
-
-    ground.confirming._disputed = counted
     await ground.confirming.resolve()
-    assert looked == 1
+    assert ground.looked == 1

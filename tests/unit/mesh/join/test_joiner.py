@@ -176,7 +176,7 @@ async def test_a_machine_that_cannot_ask_says_so_once(
         {A: [*[CannotTryYet("no route")] * 5, *[CannotTryYet("no name server")] * 5, ADMITTED]}
     )
     await enter(monkeypatch, bootstraps)
-    said = [line for line in capsys.readouterr().out.splitlines() if "did not let us in" in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "join via bootstrap node failed" in line]
     assert len(said) == 2
 
 

@@ -7,7 +7,6 @@ import errno
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.mesh.credentials import Credentials
 from wgmesh_agent.mesh.join.port_binding import TRIED_SECONDS, JoinServing, Serving
 from wgmesh_agent.settings.model import HostPort
 
@@ -22,10 +21,10 @@ class Service:
         self.taken: set[str] = set()
         self.bound: list[str] = []
 
-    async def start(self, bind: str, tls: Credentials | None) -> None:
-        if bind in self.taken:
+    async def start(self, bind: HostPort) -> None:
+        if str(bind) in self.taken:
             raise OSError(errno.EADDRINUSE, PROBLEM)
-        self.bound.append(bind)
+        self.bound.append(str(bind))
 
     async def stop(self) -> None:
         self.bound.append("stopped")
@@ -35,9 +34,9 @@ class Ground:
     def __init__(self) -> None:
         self.now, self.where = 0.0, HERE
         self.service = Service()
-        self.serving = JoinServing(self.service, self._bind, None, clock=lambda: self.now)
+        self.serving = JoinServing(self.service, self, clock=lambda: self.now)
 
-    async def _bind(self) -> HostPort:
+    async def current(self) -> HostPort:
         return self.where
 
 
@@ -51,7 +50,7 @@ async def test_a_port_that_is_taken_is_reported_with_its_holder_after_some_secon
     with capture_logs() as logs:
         assert not await ground.serving.attempt()
         assert not await ground.serving.attempt()
-    assert [(line["event"], line["why"]) for line in logs] == [("joiners are not served", PROBLEM)]
+    assert [(line["event"], line["error"]) for line in logs] == [("join service unavailable", PROBLEM)]
     assert ground.serving.state == Serving(False, PROBLEM, is_lasting=False)
     ground.now = TRIED_SECONDS
     assert ground.serving.state == Serving(False, PROBLEM, is_lasting=True)

@@ -7,15 +7,15 @@ import contextlib
 import itertools
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.unit.local import LocalClaim
+from tests.unit.local import LocalClaim, local_node
 from tests.unit.mesh.join.server_harness import (
+    BOOT_RECORD,
     BOOTSTRAP_KEY,
     DELETED,
     GOSSIP_KEY,
@@ -24,6 +24,7 @@ from tests.unit.mesh.join.server_harness import (
     Authority,
     Bench,
     QuietMesh,
+    Unsigned,
     files,
     request_join,
 )
@@ -33,10 +34,11 @@ from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.client import JoinRefused, JoinResult, JoinUnreachable, join, peers_of
 from wgmesh_agent.mesh.join.decision import DenialReason
 from wgmesh_agent.mesh.join.registrar import Registrar
-from wgmesh_agent.mesh.join.server import GossipKeys, MeshFacts, MeshService, serve
+from wgmesh_agent.mesh.join.server import MeshService, serve
 from wgmesh_agent.mesh.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role
@@ -54,18 +56,14 @@ async def serving(authority: Authority, *, tls: bool, mesh: QuietMesh) -> AsyncI
     """A Mesh service at work."""
     ranges = (ip_network("10.232.0.0/16"),)
     ledger = Ledger(LocalClaim(OWN.node, OWN.public_key, OWN.addresses, ranges))
-    denials: Counter[DenialReason] = Counter()
+    rejections = RejectionLog()
     numbers = itertools.count()
     service = MeshService(
-        MeshFacts("blue", ranges, 1234, 7946, "lan"),
+        local_node(BOOT_RECORD, BOOTSTRAP_KEY),
         Registrar("blue", ledger, AddressAllocator(ranges), mesh),
         TokenStore(lambda: f"{next(numbers):043}"),
-        own=lambda: OWN,
-        vouch=lambda claim: claim,
-        requires_admission=False,
-        gossip_keys=lambda: GossipKeys((GOSSIP_KEY, OLD_KEY), 17),
-        denied=lambda reason: denials.update([reason]),
-        own_key=lambda: BOOTSTRAP_KEY,
+        Unsigned(),
+        rejections,
     )
     # gRPC does not say which port it got here, so a free one is found first
     with socket.socket() as probe:
@@ -73,7 +71,7 @@ async def serving(authority: Authority, *, tls: bool, mesh: QuietMesh) -> AsyncI
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     credentials = authority.credentials("boot", Role.BOOTSTRAP)
     server = await serve(service, address, credentials if tls else None)
-    yield Bench(address, tls, denials, ledger, credentials)
+    yield Bench(address, tls, rejections, ledger, credentials)
     await server.stop(None)
 
 
@@ -131,7 +129,7 @@ async def test_a_hundred_joins_at_once_get_a_hundred_addresses(bench: Bench, aut
 async def test_another_mesh_is_refused_in_words(bench: Bench, authority: Authority) -> None:
     with pytest.raises(JoinRefused, match="another mesh"):
         await request_join(bench, files(bench, authority, "alpha"), mesh="green")
-    assert bench.denials == {DenialReason.WRONG_MESH: 1}
+    assert bench.denials() == {DenialReason.WRONG_MESH: 1}
 
 
 async def test_a_join_without_a_token_is_refused(bench: Bench, authority: Authority) -> None:
@@ -148,7 +146,7 @@ async def test_a_join_without_a_token_is_refused(bench: Bench, authority: Author
         metadata = (("authorization", sign(token, time.time())),)
         assert (await stub.Join(asked, metadata=metadata)).result == JoinResponse.OK
         assert (await stub.Join(asked, metadata=metadata)).errorMessage == TokenFault.REUSED.value
-    assert bench.denials == {DenialReason.TOKEN: 2}
+    assert bench.denials() == {DenialReason.TOKEN: 2}
 
 
 async def test_a_joiner_of_the_original_reads_what_it_knows(bench: Bench, authority: Authority) -> None:
@@ -321,7 +319,7 @@ def test_the_server_is_given_credentials_anew_only_when_they_changed(
 
 
 async def test_a_bootstrap_node_that_is_not_there_is_unreachable(authority: Authority) -> None:
-    nobody = Bench("127.0.0.1:1", False, Counter(), Ledger(LocalClaim("x", OWN.public_key, (), ())))
+    nobody = Bench("127.0.0.1:1", False, RejectionLog(), Ledger(LocalClaim("x", OWN.public_key, (), ())))
     with pytest.raises(JoinUnreachable, match="no connection"):
         await request_join(nobody, None)
 
@@ -403,7 +401,7 @@ async def test_a_proof_that_is_none_is_refused(bench: Bench, authority: Authorit
         )  # fmt: skip
         answer = await stub.Join(asked, metadata=(("authorization", sign(token, time.time())),))
     assert "nothing shows that this machine has the key" in answer.errorMessage
-    assert bench.denials[DenialReason.PROOF] == 1
+    assert bench.denials()[DenialReason.PROOF] == 1
     assert bench.ledger.by_key(machine(1).public()) is not None
 
 

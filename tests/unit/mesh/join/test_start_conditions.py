@@ -58,7 +58,7 @@ async def test_it_is_tried_until_it_succeeds_and_said_once_for_each_reason() -> 
     with structlog.testing.capture_logs() as lines:
         async with Waiting(try_seconds=0.001) as host:
             assert await host.until(attempt) == "done"
-    assert [line["why"] for line in lines] == ["no address", "cannot use /state: no space left"]
+    assert [line["reason"] for line in lines] == ["no address", "cannot use /state: no space left"]
 
 
 async def test_what_will_not_pass_is_raised_at_once() -> None:

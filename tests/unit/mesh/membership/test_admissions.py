@@ -102,6 +102,7 @@ class Node:
             PlayedTunnels(),
             self.policy,
             Signal(),
+            self.clock,
         )
 
     def members(self) -> dict[str, Member]:
@@ -306,7 +307,7 @@ def test_a_record_past_its_time_binds_nobody(boot: Node, node: Node) -> None:
     node.now += timedelta(days=1, seconds=1)
     node.announced(beta)
     assert node.key_of("beta") is None
-    assert node.refusals.counts["admission_past_its_time"] == 1
+    assert node.refusals.counts["admission_expired"] == 1
 
 
 def test_a_bound_member_stays_when_its_record_is_past_its_time(boot: Node, node: Node) -> None:

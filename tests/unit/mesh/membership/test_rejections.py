@@ -42,7 +42,7 @@ def test_every_refusal_counts_and_one_that_repeats_is_logged_once_an_hour(
     for _ in range(50):
         refusals.record("name_bound", "n2 is n2's")
     assert refusals.counts == {"name_bound": 50}
-    assert [line["why"] for line in lines] == ["n2 is n2's"]
+    assert [line["error"] for line in lines] == ["n2 is n2's"]
     clock.now += REPEAT_SECONDS
     refusals.record("name_bound", "n2 is n2's")
     assert len(lines) == 2
@@ -58,8 +58,8 @@ def test_a_flood_of_ever_new_claims_makes_a_few_lines_a_minute_and_says_how_many
     clock.now += WINDOW_SECONDS
     refusals.record("address_bound", "one more")
     assert [line["event"] for line in lines[MAX_LINES_PER_WINDOW:]] == [
-        "claims refused, not shown",
-        "claim refused",
+        "rejected claims suppressed",
+        "claim rejected",
     ]
     assert lines[MAX_LINES_PER_WINDOW]["how_many"] == 100_000 - MAX_LINES_PER_WINDOW
 

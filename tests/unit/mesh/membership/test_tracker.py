@@ -1,14 +1,13 @@
 """From gossip and announcements to the ledger: who is bound, who is let go, and what is refused."""
 
 import asyncio
-import itertools
-import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 from tests.unit.admissions import admission_service
+from tests.unit.clock import TestClock
 from tests.unit.local import LocalClaim
 from tests.unit.policies import ScriptedPolicy
 from tests.unit.tunnels import PlayedTunnels
@@ -57,6 +56,14 @@ def announcement(claimed: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> byt
     return peer_message(claimed, kind).SerializeToString()
 
 
+class Looks(TestClock):
+    """A second passes with each look."""
+
+    def monotonic(self) -> float:
+        self.seconds += 1.0
+        return self.seconds
+
+
 class Ground:
     """Membership of node n9, and what gossip has."""
 
@@ -68,6 +75,7 @@ class Ground:
         self.tunnels = PlayedTunnels()
         self.gossip: dict[str, Member] = {}
         self.changed, self.departures = Signal(), Departures()
+        self.clock = Looks()
         admissions = admission_service(self.ledger, self.refusals, self.policy)
         self.membership = MembershipTracker(
             self.ledger,
@@ -78,6 +86,7 @@ class Ground:
             self.tunnels,
             self.policy,
             self.changed,
+            self.clock,
         )
 
     @property
@@ -158,9 +167,6 @@ def test_a_reaped_member_is_let_go(ground: Ground) -> None:
 async def until_decided(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many looks as whoever is waited for may take, in no time."""
     monkeypatch.setattr("wgmesh_agent.mesh.membership.tracker.DEPARTING_LOOK_SECONDS", 0.0)
-    began = time.monotonic()
-    looks = itertools.count()
-    monkeypatch.setattr("wgmesh_agent.mesh.membership.tracker.time.monotonic", lambda: began + next(looks))
     watching = asyncio.create_task(ground.membership.watch_departing())
     for _ in range(30):
         await asyncio.sleep(0)
@@ -354,7 +360,7 @@ async def test_refreshing_takes_up_a_member_whose_news_was_lost(ground: Ground) 
 
 
 async def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other() -> None:
-    now = time.time()
+    now = TestClock().unix()
     ground = Ground(
         [
             Binding(claim(1), Origin.PEERS, since=1.0, last_seen=now - FORGET_AFTER_SECONDS - 10),
@@ -372,7 +378,9 @@ async def test_refreshing_lets_go_of_who_was_absent_for_too_long_and_of_no_other
 async def test_whoever_wireguard_has_a_session_with_is_forgotten_neither_for_absence_nor_on_an_announcement() -> (
     None
 ):
-    ground = Ground([Binding(claim(1), Origin.PEERS, time.time() - FORGET_UNSEEN_AFTER_SECONDS - 1, 0.0)])
+    ground = Ground(
+        [Binding(claim(1), Origin.PEERS, TestClock().unix() - FORGET_UNSEEN_AFTER_SECONDS - 1, 0.0)]
+    )
     ground.tunnels.sessions.add(key(1))
     await ground.membership.refresh()
     ground.membership.on_announcement(announcement(claim(1), Peer.LEAVE))

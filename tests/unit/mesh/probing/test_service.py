@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from wgmesh_agent.mesh.membership.tags import PROBE_PORT
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Device, IPAddress
 
@@ -53,7 +55,9 @@ def probing(made: type[S], peers: Sequence[IPAddress] = ()) -> S:
         ledger.accept(Claim(name, PublicKey(bytes([number]) * 32), (address,), ()), Origin.PEERS, 0.0)
         members[name] = Member(name, address, 7946, tags, MemberStatus.ALIVE, 1, b"", 0.0)
     view = MemberView(Told(members), ledger)
-    return made(local, view, (), PlayedDevice(Device("wg0")), Signal(), Signal())
+    return made(
+        local, view, (), PlayedDevice(Device("wg0")), Signal(), Signal(), SystemClock(), random.Random(1)
+    )
 
 
 class Odd(ProbeService):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 from tests.unit.device import PlayedDevice
 from tests.unit.local import LocalClaim
+from tests.unit.members import PlayedGossip, PlayedProbing
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
-from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose
+from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
@@ -25,7 +23,7 @@ from wgmesh_agent.mesh.relay.service import NO, YES, RelayService
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.wireguard.errors import KernelError
-from wgmesh_agent.wireguard.keys import PublicKey
+from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Network
 from wgmesh_api.meshservice_pb2 import RelayRequest
 
@@ -34,19 +32,33 @@ NAMES = ("me", "a", "r")
 KEYS = {name: PublicKey(bytes([number]) * 32) for number, name in enumerate(NAMES, 1)}
 
 
-class Forwarding:
-    """In place of the real one."""
+class Forwarding(IPForwarding):
+    """Forwards, or refuses to."""
 
-    refuses = False
+    def __init__(self) -> None:
+        self.refuses = False
 
-    def require(self, role: ForwardingPurpose, networks: Sequence[Network] = ()) -> None:
+    def require(
+        self, role: ForwardingPurpose, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()
+    ) -> None:
         assert role is ForwardingPurpose.RELAY
         if self.refuses:
             raise KernelError("no")
 
-    def why_not(self, networks: Sequence[Network]) -> str | None:
+    def why_not(self, networks: Iterable[Network]) -> str | None:
         assert tuple(networks) == (RANGE,)
         return None
+
+
+class Heard(PlayedProbing):
+    """Whether each member is heard, both ways."""
+
+    def __init__(self, heard: dict[str, bool]) -> None:
+        super().__init__()
+        self._both_ways = heard
+
+    def links(self) -> dict[str, LinkState]:
+        return {name: LinkState(1.0, heard, heard or None) for name, heard in self._both_ways.items()}
 
 
 class Ground:
@@ -54,27 +66,22 @@ class Ground:
         self.forwarding = Forwarding()
         self.heard = {"a": False, "r": True}
         self.device = PlayedDevice(Device("wgtest"))
-        self.answers: list[dict[str, bytes] | Exception] = []
         self.refusals = RejectionLog()
         ledger = Ledger(LocalClaim("me", KEYS["me"], (ip_address("10.232.0.1"),), (RANGE,)))
         for number, name in enumerate(NAMES[1:], 2):
             claim = Claim(name, KEYS[name], (ip_address(f"10.232.0.{number}"),), ())
             assert ledger.accept(claim, Origin.PEERS, 0.0) is None
-        member = SimpleNamespace(status=MemberStatus.ALIVE)
-        gossip: Any = SimpleNamespace(members=lambda: dict.fromkeys(NAMES, member), query=self.query)
-        prober: Any = SimpleNamespace(
-            links=lambda: {name: LinkState(1.0, heard, heard or None) for name, heard in self.heard.items()}
-        )
+        self.gossip = PlayedGossip(*NAMES)
         self.relaying = RelayService(
-            names, self.forwarding, MemberView(gossip, ledger), ledger, prober, self.refusals, Signal(),  # type: ignore[arg-type]
+            names,
+            self.forwarding,
+            MemberView(self.gossip, ledger),
+            ledger,
+            Heard(self.heard),
+            self.refusals,
+            Signal(),
             self.device,
-        )  # fmt: skip
-
-    async def query(self, name: str, payload: bytes, **options: Any) -> Any:
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return SimpleNamespace(responses=answer)
+        )
 
     async def ask(self, payload: bytes, source: str = "a") -> bytes:
         return await self.relaying.answer_query(QueryReceived(1, 1, source, "_relay", payload, 0.0))
@@ -109,7 +116,7 @@ async def test_whatever_else_is_asked_is_refused(
     names: tuple[str, ...], heard: dict[str, bool], payload: bytes, source: str
 ) -> None:
     ground = Ground(*names)
-    ground.heard = heard
+    ground.heard.update(heard)
     assert await ground.ask(payload, source) == NO
     assert ground.relaying.relays_in_use() == {}
 
@@ -137,7 +144,7 @@ async def test_a_relay_says_yes_only_if_it_forwards_and_hears_both() -> None:
 
 
 def test_without_names_nothing_is_taken_up() -> None:
-    desired = DesiredDevice(SimpleNamespace(), 0, (DesiredPeer(KEYS["a"], frozenset()),))  # type: ignore[arg-type]
+    desired = DesiredDevice(PrivateKey(bytes(32)), 0, (DesiredPeer(KEYS["a"], frozenset()),))
     assert Ground().relaying.refine(desired, Device("wgtest"), 0.0) is desired
 
 
@@ -147,7 +154,7 @@ class UnforeseenError(Exception):
 
 async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
     ground = Ground("r")
-    ground.answers = [UnforeseenError("odd"), {"a": YES, "r": YES}]
+    ground.gossip.answers = [UnforeseenError("odd"), {"a": YES, "r": YES}]
     question = RelayProposal(KEYS["a"], KEYS["r"])
     before = borders.rejected().get(("relay answers", "UnforeseenError"), 0)
     with capture_logs():

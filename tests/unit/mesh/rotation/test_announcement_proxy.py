@@ -6,8 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from tests.unit.kube.harness import claim
@@ -15,6 +13,7 @@ from tests.unit.kube.harness import claim
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.admissions import AdmissionService
+from wgmesh_agent.mesh.membership.announcements import Announcer
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
@@ -42,21 +41,27 @@ def event(said: Claim) -> bytes:
     return peer_message(replace(said, admission=said.admission.without_certificates())).SerializeToString()
 
 
+class Believing(AdmissionService):
+    """Believes every record, or none."""
+
+    def __init__(self) -> None:
+        self.believes = True
+
+    def verify(self, claim: Claim) -> tuple[Claim, bool] | None:
+        return (claim, True) if self.believes else None
+
+    def record_for_peer(self, claim: Claim) -> Claim:
+        return claim
+
+
 class Ground:
     def __init__(self) -> None:
-        self.judged: tuple[Claim, bool] | None = None
-        self.believes = True
         self.accepted: list[Claim] = []
         self.announced: list[bytes] = []
         self.tasks = Supervisor()
         self.refusals = RejectionLog()
-        admissions = SimpleNamespace(verify=self._verify, record_for_peer=lambda said: said)
-        self.heralding = AnnouncementProxy(
-            cast(AdmissionService, admissions), self.refusals, self, self, self.tasks
-        )
-
-    def _verify(self, said: Claim) -> tuple[Claim, bool] | None:
-        return (said, True) if self.believes else None
+        self.admissions = Believing()
+        self.heralding = AnnouncementProxy(self.admissions, self.refusals, self, Announcer(self), self.tasks)
 
     def user_event(self, name: str, payload: bytes, *, coalesce: bool = True) -> None:
         self.announced.append(payload)
@@ -100,7 +105,7 @@ async def test_of_two_questions_the_later_is_announced_once(ground: Ground) -> N
 
 
 async def test_what_is_not_believed_is_not_announced(ground: Ground) -> None:
-    ground.believes = False
+    ground.admissions.believes = False
     assert ground.ask(vouched("n1")) == REJECTED
 
 

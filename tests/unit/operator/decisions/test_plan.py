@@ -125,7 +125,7 @@ def test_killed_after_any_action_the_end_is_the_same(seed: int) -> None:
     assert len([key for key in names(api) if key[0] == "Secret"]) == 3
     all_ready(api)
     for number in range(3):
-        known = [{"node": "laptop", "publicKey": "k", "heard": True}]
+        known = [{"node": "laptop", "publicKey": "k", "reachable": True}]
         api.report_ready(f"blue.n{number}", 4, externals=known)
     api.report_ready("blue.n4", 4)
     settle(api)
@@ -180,7 +180,7 @@ def test_pods_that_do_not_end_hold_a_mesh_for_a_bounded_time() -> None:
     api.now += LEAVE_DEADLINE
     settle(api)
     assert api.get("WgMesh", "blue") is not None
-    assert condition(api, "Ready")["reason"] == "PodsEnding"
+    assert condition(api, "Ready")["reason"] == "PodsTerminating"
     api.now += POD_TERMINATION_DEADLINE
     settle(api)
     assert api.get("WgMesh", "blue") is None
@@ -259,7 +259,7 @@ def test_bootstrap_duty_moves_when_its_node_is_gone_for_good_and_not_before() ->
     settle(api)
     assert lost not in bootstraps(api)
     assert len(bootstraps(api)) == 2
-    assert "BootstrapMoved" in [event.reason for event in api.events]
+    assert "BootstrapsChanged" in [event.reason for event in api.events]
     moved = bootstraps(api)
     set_ready(api, lost, ready=True)
     settle(api)
@@ -276,7 +276,7 @@ def test_bootstrap_duty_moves_from_a_node_whose_port_is_taken_and_says_why() -> 
     settle(api)
     assert failing not in bootstraps(api)
     assert len(bootstraps(api)) == 2
-    told = [event.message for event in api.events if event.reason == "BootstrapMoved"]
+    told = [event.message for event in api.events if event.reason == "BootstrapsChanged"]
     assert f"{failing} admits others no more: port 5000 is in use by registry (process 812)" in told
 
 

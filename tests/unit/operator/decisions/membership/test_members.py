@@ -136,7 +136,7 @@ def test_only_bootstrap_nodes_report_on_external_members(api: MemoryApi) -> None
     settle(api)
     bootstraps = {b["spec"]["node"] for b in api.of_kind("WgMeshNode") if b["spec"].get("bootstrap")}
     (plain,) = {"n0", "n1", "n2"} - bootstraps
-    forged = {"node": "laptop", "publicKey": KEY, "endpoint": "192.0.2.66:1", "heard": True}
+    forged = {"node": "laptop", "publicKey": KEY, "endpoint": "192.0.2.66:1", "reachable": True}
     api.report_ready(f"blue.{plain}", 2, externals=[forged])
     settle(api)
     laptop = api.get("WgMeshNode", "blue.laptop")

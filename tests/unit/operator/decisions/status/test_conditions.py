@@ -46,52 +46,53 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
     assert told(api) == {
         "Ready": ("True", "NodesJoined"),
         "CertificatesReady": ("True", "CertificatesIssued"),
-        "FullyMeshed": ("True", "AllLinksHeard"),
-        "Degraded": ("False", "AsWanted"),
-        "MTUMismatch": ("False", "PathsWhole"),
+        "FullyMeshed": ("True", "AllLinksUp"),
+        "Degraded": ("False", "AsExpected"),
+        "MTUMismatch": ("False", "PathMTUSufficient"),
     }
-    assert status(api)["createdAt"] == status(api)["firstMeshedAt"] == int(NOW.timestamp())
+    assert status(api)["creationTime"] == status(api)["firstMeshedTime"] == write_time(NOW)
+    assert status(api)["createdAt"] == int(NOW.timestamp())
     assert status(api)["observedGeneration"] == 1
 
 
 def test_a_link_not_heard_is_counted_and_named(api: MemoryApi) -> None:
-    api.report_ready("blue.n0", 1, worst=[{"node": "n2", "problem": "no probe for 12s"}])
+    api.report_ready("blue.n0", 1, unreachablePeers=[{"node": "n2", "problem": "no probe for 12s"}])
     settle(api)
     assert status(api)["links"] == "5/6"
-    assert status(api)["worstLinks"] == ["n0 -> n2: no probe for 12s"]
+    assert status(api)["downLinks"] == ["n0 -> n2: no probe for 12s"]
     assert told(api)["FullyMeshed"] == ("False", "LinksDown")
-    assert condition(api, "FullyMeshed")["message"] == "1 links are not heard: n0 -> n2: no probe for 12s"
+    assert condition(api, "FullyMeshed")["message"] == "1 links are down: n0 -> n2: no probe for 12s"
     assert told(api)["Ready"] == ("True", "NodesJoined")
     api.report_ready("blue.n0", 2)
     settle(api)
-    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
 
 
 def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> None:
-    assert told(api)["MTUMismatch"] == ("False", "PathsWhole")
+    assert told(api)["MTUMismatch"] == ("False", "PathMTUSufficient")
     api.events.clear()
-    api.report_ready("blue.n0", 2, mtu=1440, narrowPaths=7, narrowest=[{"node": "n2", "mtu": 1216}])
+    api.report_ready("blue.n0", 2, mtu=1440, reducedMTUPaths=7, lowestMTUPaths=[{"node": "n2", "mtu": 1216}])
     settle(api)
-    assert told(api)["MTUMismatch"] == ("True", "PathsNarrow")
+    assert told(api)["MTUMismatch"] == ("True", "PathMTUReduced")
     message = condition(api, "MTUMismatch")["message"]
     assert message == "7 paths carry less: n0 -> n2: 1216 of 1440 bytes and 6 more"
-    assert told(api)["Degraded"] == ("False", "AsWanted")
-    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    assert told(api)["Degraded"] == ("False", "AsExpected")
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
     api.report_ready("blue.n0", 2)
     settle(api)
-    assert told(api)["MTUMismatch"] == ("False", "PathsWhole")
+    assert told(api)["MTUMismatch"] == ("False", "PathMTUSufficient")
     assert [(event.reason, event.warning) for event in api.events] == [
-        ("PathsNarrow", False),
-        ("PathsWhole", False),
+        ("PathMTUReduced", False),
+        ("PathMTUSufficient", False),
     ]
 
 
 def test_links_through_a_relay_count_and_are_said(api: MemoryApi) -> None:
     for name in ("n0", "n2"):
-        api.report_ready(f"blue.{name}", 2, relayed=1)
+        api.report_ready(f"blue.{name}", 2, relayedPeers=1)
     settle(api)
     assert status(api)["links"] == "6/6"
-    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
     assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 2 of them through a relay"
 
 
@@ -128,7 +129,7 @@ def test_few_bootstraps_are_told(api: MemoryApi) -> None:
     api.report_ready(f"blue.{first}", 2, conditions=ready, phase="Joined")
     settle(api)
     assert told(api)["Ready"] == ("False", "NodesJoining")
-    assert told(api)["Degraded"] == ("True", "FewBootstraps")
+    assert told(api)["Degraded"] == ("True", "BootstrapsBelowDesired")
 
 
 def test_expired_certificates_are_told(api: MemoryApi) -> None:
@@ -160,8 +161,8 @@ def test_a_mesh_of_one_is_whole() -> None:
     api.report_ready("blue.n0", 0)
     settle(api)
     assert (status(api)["nodes"], status(api)["links"]) == ("1/1", "0/0")
-    assert told(api)["FullyMeshed"] == ("True", "AllLinksHeard")
-    assert told(api)["Degraded"] == ("False", "AsWanted")
+    assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
+    assert told(api)["Degraded"] == ("False", "AsExpected")
 
 
 def test_a_condition_keeps_its_time_until_its_status_changes(api: MemoryApi) -> None:
@@ -183,8 +184,8 @@ def test_a_new_mesh_is_given_two_minutes_before_anybody_is_alarmed() -> None:
     assert body is not None
     body["status"] = {"numberReady": 2, "desiredNumberScheduled": 3}
     settle(api)
-    assert told(api)["FullyMeshed"] == ("False", "LinksComingUp")
-    assert told(api)["Degraded"] == ("False", "AsWanted")
+    assert told(api)["FullyMeshed"] == ("False", "LinksPending")
+    assert told(api)["Degraded"] == ("False", "AsExpected")
     assert [event.reason for event in api.events if event.warning] == []
     api.now += STARTUP_GRACE
     settle(api)
@@ -227,7 +228,7 @@ OLD = {"nodes": "3/3", "conditions": [{"type": "Ready", "status": "True", "reaso
         ({"nodes": "2/3"}, None, NOW),
         ({"nodes": "2/3"}, NOW - MIN_WRITE_INTERVAL, NOW),
         ({"nodes": "2/3"}, NOW - timedelta(seconds=1), NOW - timedelta(seconds=1) + MIN_WRITE_INTERVAL),
-        ({"worstLinks": ["a -> b: not heard"]}, NOW, NOW + MIN_WRITE_INTERVAL),
+        ({"downLinks": ["a -> b: no probe"]}, NOW, NOW + MIN_WRITE_INTERVAL),
         ({"bootstraps": [{"node": "n0", "address": "192.0.2.1:5000"}]}, NOW, NOW),
         ({"trustBundle": "x"}, NOW, NOW),
         ({"conditions": []}, NOW, NOW),

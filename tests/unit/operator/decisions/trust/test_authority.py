@@ -39,7 +39,7 @@ def rotate(api: MemoryApi, token: str) -> None:
 
 def say(api: MemoryApi, issuer: str, trusts: list[str]) -> None:
     for number in range(3):
-        api.report_ready(f"blue.n{number}", 2, certificateIssuer=issuer, trusted=trusts)
+        api.report_ready(f"blue.n{number}", 2, certificateIssuer=issuer, trustedCAs=trusts)
     settle(api)
 
 
@@ -71,15 +71,15 @@ def test_both_are_trusted_before_the_new_one_signs_and_until_the_old_one_is_unus
     assert trusted(api) == [new, old]
     assert fingerprint(authority(api).signing.cert) == new
     for number in range(2):
-        api.report_ready(f"blue.n{number}", 2, certificateIssuer=new, trusted=[new, old])
+        api.report_ready(f"blue.n{number}", 2, certificateIssuer=new, trustedCAs=[new, old])
     settle(api)
     assert trusted(api) == [new, old]
     say(api, new, [new, old])
     assert trusted(api) == [new]
     assert [e.reason for e in api.events if e.reason.startswith("CA")] == [
-        "CARollOverStarted",
+        "CARotationStarted",
         "CASwitched",
-        "CARolledOver",
+        "CARotated",
     ]
 
 
@@ -120,7 +120,7 @@ def test_dead_nodes_hold_nothing_up(api: MemoryApi) -> None:
     rotate(api, "1")
     new = trusted(api)[1]
     for number in range(2):
-        api.report_ready(f"blue.n{number}", 2, certificateIssuer=old, trusted=[old, new])
+        api.report_ready(f"blue.n{number}", 2, certificateIssuer=old, trustedCAs=[old, new])
     settle(api)
     assert trusted(api)[0] == new
 

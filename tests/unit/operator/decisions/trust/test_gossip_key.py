@@ -93,7 +93,7 @@ def test_one_that_does_not_take_it_is_named_and_the_old_key_stays(api: MemoryApi
     settle(api)
     assert ring(api) == [old]
     assert since(api) > before
-    assert told(api) == ["GossipKeyRotationStarted", "GossipKeyNotRotated"]
+    assert told(api) == ["GossipKeyRotationStarted", "GossipKeyRotationFailed"]
     assert api.events[-1].warning
     assert api.events[-1].message == "the old gossip key stays in use: the new one was not taken by n2"
     settle(api, seed=4)
@@ -128,7 +128,7 @@ def test_a_schedule_changes_it_when_it_is_old_enough_and_the_status_says_when_it
     say(api, *ring(api))
     body = api.get("WgMesh", "blue")
     assert body is not None
-    assert body["status"]["gossipKeyMade"] == write_time(NOW)
+    assert body["status"]["gossipKeyCreatedAt"] == write_time(NOW)
     api.now += timedelta(hours=24, seconds=-1)
     settle(api, seed=3)
     assert len(ring(api)) == 1
@@ -142,7 +142,7 @@ def test_a_schedule_changes_it_when_it_is_old_enough_and_the_status_says_when_it
     settle(api)
     body = api.get("WgMesh", "blue")
     assert body is not None
-    assert body["status"]["gossipKeyMade"] == write_time(NOW + timedelta(hours=24))
+    assert body["status"]["gossipKeyCreatedAt"] == write_time(NOW + timedelta(hours=24))
 
 
 def test_a_schedule_rests_for_an_hour_after_a_change_that_was_taken_back() -> None:

@@ -121,7 +121,7 @@ def test_status_is_what_bootstrap_nodes_say(api: MemoryApi) -> None:
     assert member(api)["status"]["phase"] == "Pending"
     assert "hand its join bundle" in member(api)["status"]["conditions"][0]["message"]
     for number in range(3):
-        known = [{"node": "laptop", "publicKey": "k", "endpoint": "198.51.100.7:1", "heard": number == 1}]
+        known = [{"node": "laptop", "publicKey": "k", "endpoint": "198.51.100.7:1", "reachable": number == 1}]
         api.report_ready(f"blue.n{number}", 3, externals=known)
     settle(api)
     status = member(api)["status"]
@@ -132,18 +132,18 @@ def test_status_is_what_bootstrap_nodes_say(api: MemoryApi) -> None:
     assert (body["status"]["nodes"], body["status"]["links"]) == ("4/4", "12/12")
     for number in range(3):
         api.report_ready(
-            f"blue.n{number}", 2, externals=[{"node": "laptop", "publicKey": "k", "heard": False}]
+            f"blue.n{number}", 2, externals=[{"node": "laptop", "publicKey": "k", "reachable": False}]
         )
     settle(api)
     status = member(api)["status"]
-    assert (status["phase"], status["conditions"][0]["reason"]) == ("Joined", "NotHeard")
+    assert (status["phase"], status["conditions"][0]["reason"]) == ("Joined", "Unreachable")
     assert condition(api, "FullyMeshed")["reason"] == "NodesDown"
     assert "laptop" in condition(api, "Degraded")["message"]
 
 
 def test_one_made_anew_has_not_joined_though_its_namesake_is_still_told_of(api: MemoryApi) -> None:
     for number in range(3):
-        known = [{"node": "laptop", "publicKey": "k", "endpoint": "198.51.100.7:1", "heard": True}]
+        known = [{"node": "laptop", "publicKey": "k", "endpoint": "198.51.100.7:1", "reachable": True}]
         api.report_ready(f"blue.n{number}", 3, externals=known)
     settle(api)
     assert member(api)["status"]["phase"] == "Joined"
@@ -169,4 +169,4 @@ def test_a_machine_of_no_mesh_is_told() -> None:
     settle(api, "red")
     body = api.get("WgMeshNode", "red.laptop")
     assert body is not None
-    assert body["status"]["conditions"][0]["reason"] == "NoSuchMesh"
+    assert body["status"]["conditions"][0]["reason"] == "MeshNotFound"

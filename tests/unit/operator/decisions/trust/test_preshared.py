@@ -65,7 +65,7 @@ def test_it_is_one_secret_which_stays(api: MemoryApi) -> None:
     assert len(secrets(api)) == 1
     settle(api, seed=3)
     assert api.get("Secret", SECRET) == before
-    assert told(api) == ["PresharedKeysOn"]
+    assert told(api) == ["PresharedKeysEnabled"]
 
 
 def test_it_is_mounted_where_agents_look_for_it_and_needs_no_restart(api: MemoryApi) -> None:
@@ -88,7 +88,7 @@ def test_switched_off_it_goes(api: MemoryApi) -> None:
     mesh(api)["spec"]["wireguard"]["presharedKeys"] = False
     settle(api)
     assert api.get("Secret", SECRET) is None
-    assert told(api) == ["PresharedKeysOn", "PresharedKeysOff"]
+    assert told(api) == ["PresharedKeysEnabled", "PresharedKeysDisabled"]
 
 
 def test_a_new_one_stands_beside_the_old_until_all_live_members_hold_it(api: MemoryApi) -> None:
@@ -104,7 +104,7 @@ def test_a_new_one_stands_beside_the_old_until_all_live_members_hold_it(api: Mem
     assert secrets(api) == [new]
     settle(api, seed=6)
     assert secrets(api) == [new]
-    assert told(api) == ["PresharedKeysOn", "PresharedSecretMade", "PresharedSecretReplaced"]
+    assert told(api) == ["PresharedKeysEnabled", "PresharedSecretCreated", "PresharedSecretReplaced"]
     rotate(api, "2", seed=7)
     assert secrets(api)[1:] == [new]
 
@@ -141,7 +141,7 @@ def test_a_machine_outside_has_it_in_its_bundle_and_is_waited_for_while_it_is_he
     assert bundled() == [new, old]
     bodies = api.of_kind("WgMeshNode")
     duty = next(body["metadata"]["name"] for body in bodies if body["spec"].get("bootstrap"))
-    outside = {"node": "laptop", "heard": True, "secretIds": ids(old)}
+    outside = {"node": "laptop", "reachable": True, "secretIds": ids(old)}
     api.report_ready(duty, 2, secretIds=ids(new, old), externals=[outside])
     for body in bodies:
         if body["metadata"]["name"] != duty and not body["spec"].get("external"):

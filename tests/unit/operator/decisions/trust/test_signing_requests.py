@@ -163,8 +163,8 @@ P384 = ec.generate_private_key(ec.SECP384R1())
         (beta_pem([x509.RFC822Name("root@example.com")]), {}, "WrongName"),
         (beta_pem(key=RSA), {}, "WrongKey"),
         (beta_pem(key=P384), {}, "WrongKey"),
-        (b"nonsense", {}, "Unreadable"),
-        (b"", {}, "Unreadable"),
+        (b"nonsense", {}, "InvalidRequest"),
+        (b"", {}, "InvalidRequest"),
     ],
 )
 def test_nobody_gets_what_is_not_theirs(
@@ -229,7 +229,7 @@ def test_a_tampered_request_is_denied(api: MemoryApi) -> None:
     pem = "\n".join([lines[0], base64.b64encode(raw).decode(), lines[-1]]).encode()
     denial = judged(api, csr_body("r", pem, nodes=["beta"]))
     assert isinstance(denial, Denial)
-    assert denial.reason == "Unreadable"
+    assert denial.reason == "InvalidRequest"
 
 
 def test_own_addresses_may_be_asked_for(api: MemoryApi) -> None:
@@ -241,7 +241,7 @@ def test_a_leaving_member_gets_nothing(api: MemoryApi) -> None:
     api.remove("WgMeshNode", "blue.beta")
     denial = judged(api, csr_body("r", beta_pem(), nodes=["beta"]))
     assert isinstance(denial, Denial)
-    assert denial.reason == "MemberLeaves"
+    assert denial.reason == "MemberTerminating"
 
 
 def test_denials_are_written_with_reason_and_told(api: MemoryApi) -> None:

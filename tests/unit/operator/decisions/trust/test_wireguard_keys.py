@@ -21,7 +21,7 @@ def api() -> MemoryApi:
 def say(api: MemoryApi, *tokens: str) -> None:
     for number, token in enumerate(tokens):
         made = write_time(NOW + timedelta(hours=number))
-        api.report_ready(f"blue.n{number}", 2, publicKeySince=made, rotatedFor=token_id(token))
+        api.report_ready(f"blue.n{number}", 2, publicKeySince=made, lastHandledRotation=token_id(token))
     api.now += timedelta(seconds=30)
     settle(api)
 
