@@ -65,6 +65,7 @@ lint: setup
 	@scripts/check-style
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) scripts/check-words
 	@$(PYTHON) scripts/generate-stubs --check
 	@$(PYTHON) scripts/generate-crds --check
 

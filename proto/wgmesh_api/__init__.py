@@ -1,1 +1,1 @@
-"""The contracts that operator and agent share: generated stubs and certificate identities."""
+"""Contracts shared by operator and agent: generated stubs and certificate identities."""

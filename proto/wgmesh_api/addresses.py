@@ -1,4 +1,4 @@
-"""Which addresses of a range a member may have."""
+"""Usable member addresses within a range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def is_usable_host(address: IPAddress, network: IPNetwork) -> bool:
     """Returns whether a member may have this address: in the range, and neither its first nor its broadcast address.
 
     The first address is the network's own; in IPv6 that is the anycast address of routers (RFC 4291, section 2.6.1).
-    Ranges of one or two addresses have neither. An address with a zone is another one for a dict and the same for
+    Ranges of one or two addresses have neither. An address with a zone is distinct for a dict and the same for
     WireGuard: no member may have one.
     """
     if isinstance(address, IPv6Address) and address.scope_id is not None:

@@ -102,7 +102,7 @@ class AgentServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitForChangeInMesh(self, request, context):
-        """WaitForChangeInMesh answers once: when membership, tags or status change, or when the time is up.
+        """WaitForChangeInMesh responds once: when membership, tags or status change, or on timeout.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,21 +133,21 @@ class AgentServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Leave(self, request, context):
-        """Leave takes this node out of the mesh for good, or removes a failed member by name.
+        """Leave removes this node from the mesh permanently, or a failed member by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RotateKeys(self, request, context):
-        """RotateKeys makes new keys: the gossip key of all members, or this node's own WireGuard key.
+        """RotateKeys rotates the gossip key of all members, or this node's WireGuard key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Examine(self, request, context):
-        """Examine looks closely at links, the bad ones first: what `wgmesh doctor` makes its findings of. Takes seconds.
+        """Examine inspects links, failing ones first, for the findings of `wgmesh doctor`. Takes seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

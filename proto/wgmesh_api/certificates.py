@@ -1,7 +1,7 @@
-"""Making a mesh's certificates: keys, time and serial numbers in, certificates out; nothing is stored.
+"""Issuing a mesh's certificates: keys, time and serial numbers in, certificates out; nothing is stored.
 
-EC keys sign with SHA-256. A CA's organisation (O) is its mesh. Profiles after RFC 5280: leaves are no CAs,
-may only sign, and name their purpose; `identity.py` says what their URI means.
+EC keys sign with SHA-256. A CA's organisation (O) is its mesh. Profiles follow RFC 5280: leaves are not CAs, may
+only sign, and state their purpose; `identity.py` defines their URI.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from wgmesh_api.identity import IdentityError, NodeIdentity, Role, identity_of
 
 BACKDATE = timedelta(minutes=5)
-"""How long before `now` a certificate begins to be valid: clocks of members differ."""
+"""How long before `now` a certificate becomes valid, because clocks of members differ."""
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
@@ -28,7 +28,7 @@ _CA_COMMON_NAME = "wgmesh CA"
 
 
 class CertificateError(ValueError):
-    """What was asked for would make no usable certificate."""
+    """The requested certificate would not be usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class CertificateAuthority:
 
 @dataclass(frozen=True, slots=True)
 class CertificateSummary:
-    """What people want to know of a certificate. Times are UTC; `fingerprint` is SHA-256 in hex."""
+    """The fields of a certificate that users need. Times are UTC; `fingerprint` is SHA-256 in hex."""
 
     subject: str
     issuer: str
@@ -64,14 +64,14 @@ class CertificateSummary:
 
 
 def generate_key() -> ec.EllipticCurvePrivateKey:
-    """A new P-256 key from the operating system's randomness."""
+    """Generates a P-256 key from the operating system's randomness."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def make_ca(
     mesh: str, key: ec.EllipticCurvePrivateKey, *, now: datetime, lifetime: timedelta, serial: int
 ) -> x509.Certificate:
-    """A self-signed CA for `mesh`, valid from `now` less BACKDATE until `now` + `lifetime`.
+    """Issues a self-signed CA for `mesh`, valid from `now` minus BACKDATE until `now` + `lifetime`.
 
     `now` is aware; `serial` is positive and below 2^159. It signs leaves only (path length 0).
     """
@@ -101,7 +101,7 @@ def make_ca(
 
 
 def mesh_of_ca(cert: x509.Certificate) -> str | None:
-    """The mesh a CA made by `make_ca` is for; None for a CA made elsewhere."""
+    """Returns the mesh of a CA issued by `make_ca`; None for a CA issued elsewhere."""
     common_names = [a.value for a in cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     organisations = cert.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     if common_names != [_CA_COMMON_NAME] or len(organisations) != 1:
@@ -121,19 +121,19 @@ def issue(
     dns_names: Sequence[str] = (),
     not_before: datetime | None = None,
 ) -> x509.Certificate:
-    """A node's certificate: `identity` as URI, with `addresses` and `dns_names` it is reached at.
+    """Issues a node's certificate: `identity` as URI, with the `addresses` and `dns_names` at which it is reached.
 
-    A bootstrap's is for serving and for calling other bootstraps, a node's for calling only. It is valid from
-    `not_before`, by default `now` less BACKDATE, and never outside its CA's time: the end is the earlier of
-    `now` + `lifetime` and the CA's. Raises CertificateError if the CA belongs to another mesh or has ended, or
-    a DNS name is malformed.
+    A bootstrap node's is valid for servers and clients, a node's for clients only. It is valid from `not_before`, by
+    default `now` minus BACKDATE, and never outside its CA's validity: the end is the earlier of `now` + `lifetime`
+    and the CA's. Raises CertificateError if the CA belongs to another mesh or has expired, or a DNS name is
+    malformed.
     """
     ca_mesh = mesh_of_ca(authority.cert)
     if ca_mesh is not None and ca_mesh != identity.mesh:
         raise CertificateError(f"this CA is for mesh {ca_mesh!r}, not {identity.mesh!r}")
     not_after = min(now + lifetime, authority.cert.not_valid_after_utc)
     if not_after <= now:
-        raise CertificateError(f"the CA has ended on {authority.cert.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+        raise CertificateError(f"the CA expired on {authority.cert.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if identity.role is Role.BOOTSTRAP:
         purposes.insert(0, ExtendedKeyUsageOID.SERVER_AUTH)
@@ -163,17 +163,17 @@ def issue(
 
 
 def is_issued_by(leaf: x509.Certificate, ca: x509.Certificate) -> bool:
-    """Whether `ca` signed `leaf`; time and purpose are not looked at."""
+    """Returns whether `ca` signed `leaf`; time and purpose are not checked."""
     try:
         leaf.verify_directly_issued_by(ca)
     except Exception:
-        # cryptography raises what the key's kind raises; any of it means no.
+        # cryptography raises an exception that depends on the kind of key; any of them means no
         return False
     return True
 
 
 def key_to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """PKCS#8 PEM, not encrypted: keep it in a file only its owner reads."""
+    """Returns PKCS#8 PEM, not encrypted: store it in a file that only its owner can read."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -184,7 +184,7 @@ def cert_to_pem(cert: x509.Certificate) -> bytes:
 
 
 def load_authority(cert_pem: bytes, key_pem: bytes) -> CertificateAuthority:
-    """The CA kept as these two PEM texts. Raises CertificateError if unreadable or not belonging together."""
+    """Loads the CA from these two PEM texts. Raises CertificateError if unreadable or not belonging together."""
     try:
         cert = x509.load_pem_x509_certificate(cert_pem)
         key = serialization.load_pem_private_key(key_pem, password=None)
@@ -196,7 +196,7 @@ def load_authority(cert_pem: bytes, key_pem: bytes) -> CertificateAuthority:
 
 
 def summary_of(cert: x509.Certificate) -> CertificateSummary:
-    """Raises CertificateError if its extensions or its identity cannot be read."""
+    """Summarises a certificate. Raises CertificateError if its extensions or its identity cannot be read."""
     try:
         identity = identity_of(cert)
         names = _names_of(cert)
@@ -245,7 +245,7 @@ def _names(
 
 
 def _issuer_identifier(authority: CertificateAuthority) -> x509.AuthorityKeyIdentifier:
-    # a CA made elsewhere may name its key by another rule than ours, and verifiers compare the two
+    # a CA issued elsewhere may derive its key identifier by another rule, and verifiers compare the two
     named = _extension(authority.cert, x509.SubjectKeyIdentifier)
     if named is not None:
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)

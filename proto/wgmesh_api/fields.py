@@ -1,4 +1,4 @@
-"""Values in the bodies of custom resources: what is missing or malformed reads as absent, or empty."""
+"""Validation of values in custom resources: missing or malformed values read as absent, or empty."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = [
     "write_time",
 ]
 MAX_DURATION_SECONDS = 100 * 366 * 86400.0
-"""A century: what is longer cannot be added to a moment, and is meant for ever."""
+"""A century: a longer duration cannot be added to a time, and means indefinitely."""
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class UnreadableObject(ValueError):
-    """An object lacks what makes it one: name, uid, or the names in its spec."""
+    """An object lacks a required part: name, uid, or the names in its spec."""
 
 
 def read_required(mapping: Mapping[str, Any], key: str) -> str:
@@ -65,7 +65,7 @@ def read_text(mapping: Mapping[str, Any], key: str) -> str:
 
 
 def read_int(mapping: Mapping[str, Any], key: str) -> int | None:
-    """The integer; None if it is none that 64 bits hold."""
+    """Returns the integer; None if it is not a 64-bit integer."""
     value = mapping.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
@@ -73,7 +73,7 @@ def read_int(mapping: Mapping[str, Any], key: str) -> int | None:
 
 
 def read_network(text: object) -> IPNetwork | None:
-    """The network; None if it is none that routes can be set for."""
+    """Returns the network; None if routes cannot be set for it."""
     try:
         return parse_network(text)
     except UnusableValue:
@@ -81,7 +81,7 @@ def read_network(text: object) -> IPNetwork | None:
 
 
 def read_time(text: object) -> datetime | None:
-    """An RFC 3339 time, aware and in UTC; None if it is no time between 1970 and 9000."""
+    """Returns an RFC 3339 time, aware and in UTC; None if it is not a time between 1970 and 9000."""
     try:
         return parse_moment(text)
     except UnusableValue:
@@ -97,12 +97,12 @@ def read_unix_time(seconds: object) -> datetime | None:
 
 
 def write_time(moment: datetime) -> str:
-    """`moment` (aware) as RFC 3339 in UTC, in whole seconds."""
+    """Formats `moment` (aware) as RFC 3339 in UTC, in whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_address(text: object) -> IPAddress | None:
-    """The address; None if it is none that packets can be sent to."""
+    """Returns the address; None if packets cannot be sent to it."""
     try:
         return parse_address(text)
     except UnusableValue:
@@ -110,7 +110,8 @@ def read_address(text: object) -> IPAddress | None:
 
 
 def read_duration(text: str) -> float:
-    """Seconds of a Go duration such as `720h` or `1h30m`, at most MAX_DURATION_SECONDS. Raises ValueError."""
+    """Returns the seconds of a Go duration such as `720h` or `1h30m`, at most MAX_DURATION_SECONDS. Raises
+    ValueError."""
     total, number, rest = 0.0, "", text
     while rest:
         if rest[0].isdigit() or rest[0] == ".":

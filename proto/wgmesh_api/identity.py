@@ -1,7 +1,7 @@
-"""Who a certificate speaks for: one URI among its subject alternative names.
+"""Identity in a certificate: one URI among its subject alternative names.
 
-`wgmesh://<mesh>/node/<name>` may join the mesh under that name; `wgmesh://<mesh>/bootstrap/<name>` may admit
-others as well. Certificates without such a URI (made by other tools) carry no identity.
+`wgmesh://<mesh>/node/<name>` may join the mesh under that name; `wgmesh://<mesh>/bootstrap/<name>` may also admit
+members. Certificates without such a URI (issued by other tools) have no identity.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _URI = re.compile(rf"{SCHEME}://(?P<mesh>{MESH_NAME})/(?P<role>node|bootstrap)/(
 
 
 class IdentityError(ValueError):
-    """A certificate claims a wgmesh identity that cannot be read, or more than one."""
+    """A certificate contains a malformed wgmesh identity, or more than one."""
 
 
 class Role(StrEnum):
-    """What a certificate's holder may be."""
+    """Role of a certificate's holder."""
 
     NODE = "node"
     BOOTSTRAP = "bootstrap"
@@ -49,7 +49,7 @@ class NodeIdentity:
 
     @property
     def uri(self) -> str:
-        """The subject alternative name, `wgmesh://blue/node/alpha`."""
+        """Returns the subject alternative name, `wgmesh://blue/node/alpha`."""
         return f"{SCHEME}://{self.mesh}/{self.role.value}/{self.node}"
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class NodeIdentity:
 
     @classmethod
     def from_uri(cls, uri: str) -> NodeIdentity:
-        """The identity written as `uri`. Raises IdentityError."""
+        """Parses an identity in the form of `uri`. Raises IdentityError."""
         match = _URI.fullmatch(uri)
         if match is None:
             raise IdentityError(f"{uri!r} is not an identity like wgmesh://mesh/node/name")
@@ -65,7 +65,7 @@ class NodeIdentity:
 
 
 def identity_of(cert: x509.Certificate) -> NodeIdentity | None:
-    """The identity `cert` carries, None if it carries none. The signature is not looked at.
+    """Returns the identity in `cert`, None if there is none. The signature is not verified.
 
     Raises IdentityError if there are several, or one that is malformed.
     """
@@ -81,6 +81,6 @@ def identity_of(cert: x509.Certificate) -> NodeIdentity | None:
         return None
     if len(ours) > 1:
         raise IdentityError(
-            f"the certificate carries {len(ours)} identities instead of one: {', '.join(ours)}"
+            f"the certificate contains {len(ours)} identities instead of one: {', '.join(ours)}"
         )
     return NodeIdentity.from_uri(ours[0])

@@ -55,7 +55,7 @@ class MeshServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Begin(self, request, context):
-        """Begin hands out a random, single-use, short-lived join token.
+        """Begin issues a random, single-use, short-lived join token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

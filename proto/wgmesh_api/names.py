@@ -1,4 +1,4 @@
-"""What meshes and nodes may be called: as certificates, command line and custom resources all have it."""
+"""Valid names of meshes and nodes, for certificates, command line and custom resources."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _NODE_NAME = re.compile(NODE_NAME)
 
 
 def is_mesh_name(name: str) -> bool:
-    """1 to 10 letters and digits: `wg` and the name must fit an interface name of 15 bytes."""
+    """Returns whether it is 1 to 10 letters and digits: `wg` and the name must fit an interface name of 15 bytes."""
     return _MESH_NAME.fullmatch(name) is not None
 
 
 def is_node_name(name: str) -> bool:
-    """1 to 64 letters, digits, dots, underscores and dashes, with a letter or digit at both ends."""
+    """Returns whether it is 1 to 64 letters, digits, dots, underscores and dashes, with a letter or digit at both
+    ends."""
     return _NODE_NAME.fullmatch(name) is not None

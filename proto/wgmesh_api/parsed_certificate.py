@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from wgmesh_api.identity import IdentityError, NodeIdentity, identity_of
 
 MAX_NAME_CHARACTERS = 1024
-"""Of subject and issuer as text: they go into logs, denials and bindings."""
+"""Maximum length of subject and issuer as text: they are used in logs, denials and bindings."""
 
 
 class UnreadableCertificate(ValueError):
@@ -59,7 +59,7 @@ class ParsedCertificate:
 
 
 def parse_certificate(certificate: x509.Certificate) -> ParsedCertificate:
-    """Raises UnreadableCertificate, and nothing else."""
+    """Parses a certificate. Raises UnreadableCertificate, and nothing else."""
     try:
         return _parsed(certificate)
     except Exception as error:
@@ -67,7 +67,7 @@ def parse_certificate(certificate: x509.Certificate) -> ParsedCertificate:
 
 
 def parse_der(der: bytes) -> ParsedCertificate:
-    """Raises UnreadableCertificate, and nothing else."""
+    """Parses a certificate in DER. Raises UnreadableCertificate, and nothing else."""
     try:
         certificate = x509.load_der_x509_certificate(der)
     except Exception as error:
@@ -76,7 +76,8 @@ def parse_der(der: bytes) -> ParsedCertificate:
 
 
 def load_certificates(pem: bytes) -> list[x509.Certificate]:
-    """The certificates of a PEM text, at least one, not yet read. Raises UnreadableCertificate, and nothing else."""
+    """Returns the certificates of a PEM text, at least one, not yet parsed. Raises UnreadableCertificate, and
+    nothing else."""
     try:
         return x509.load_pem_x509_certificates(pem)
     except Exception as error:
@@ -84,7 +85,7 @@ def load_certificates(pem: bytes) -> list[x509.Certificate]:
 
 
 def parse_pem(pem: bytes) -> tuple[ParsedCertificate, ...]:
-    """All certificates of a PEM text, at least one. Raises UnreadableCertificate, and nothing else."""
+    """Parses all certificates of a PEM text, at least one. Raises UnreadableCertificate, and nothing else."""
     return tuple(parse_certificate(one) for one in load_certificates(pem))
 
 
@@ -117,7 +118,7 @@ def _parsed(certificate: x509.Certificate) -> ParsedCertificate:
 
 def _text(name: x509.Name) -> str:
     text = name.rfc4514_string()
-    # Surrogates, control characters and the like stay out of logs, protobuf and JSON.
+    # Surrogates, control characters and the like must not get into logs, protobuf and JSON.
     if len(text) > MAX_NAME_CHARACTERS or not text.isprintable():
         raise ValueError("a name that is too long, or not printable")
     return text

@@ -1,4 +1,4 @@
-"""Secrets that pre-shared keys are derived from: the file they are kept in, and what they are called."""
+"""Secrets for deriving pre-shared keys: file format and ids."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ID_LABEL = b"wgmesh secret id 1\0"
 
 
 class SecretsError(ValueError):
-    """What should be secrets is none; the message never repeats them."""
+    """A malformed secret or secrets file; the message never contains them."""
 
 
 def derived(secret: bytes, mesh: str, info: bytes, length: int) -> bytes:
-    """HKDF-SHA256 (RFC 5869) with the mesh's name as salt."""
-    # Imported here: the command line's help must not pay for it.
+    """Derives key material by HKDF-SHA256 (RFC 5869) with the mesh's name as salt."""
+    # Imported here so that the command line's help stays fast.
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -26,15 +26,16 @@ def derived(secret: bytes, mesh: str, info: bytes, length: int) -> bytes:
 
 
 def secret_id(secret: bytes, mesh: str) -> bytes:
-    """4 bytes that tell this secret from others, where everybody may read, and say nothing about it."""
+    """Returns 4 bytes that identify this secret in public and reveal nothing about it."""
     return derived(secret, mesh, ID_LABEL, ID_BYTES)
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
-    """One secret a line, base64 of 32 bytes, the newest first; empty lines and those with `#` in front say nothing.
+    """Parses one secret per line, base64 of 32 bytes, newest first; empty lines and lines that begin with `#` are
+    ignored.
 
     Raises:
-        SecretsError: a line is no secret, one stands there twice, or there are more than four.
+        SecretsError: a line is not a secret, one is duplicated, or there are more than four.
     """
     found: list[bytes] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -45,16 +46,16 @@ def read_secrets(text: str) -> tuple[bytes, ...]:
         except binascii.Error:
             raw = b""
         if len(raw) != SECRET_BYTES:
-            # Not repeated: it may be a secret with a slip in it.
-            raise SecretsError(f"line {number} is no base64 of {SECRET_BYTES} bytes")
+            # Not quoted: it may be a secret with a typing error.
+            raise SecretsError(f"line {number} is not the base64 of {SECRET_BYTES} bytes")
         found.append(raw)
     if len(found) > MOST_SECRETS:
         raise SecretsError(f"there are {len(found)} secrets, more than {MOST_SECRETS}")
     if len(set(found)) != len(found):
-        raise SecretsError("one secret stands there twice")
+        raise SecretsError("one secret is duplicated")
     return tuple(found)
 
 
 def write_secrets(secrets: Iterable[bytes]) -> str:
-    """What `read_secrets` reads."""
+    """Formats secrets for `read_secrets`."""
     return "".join(f"{base64.b64encode(secret).decode('ascii')}\n" for secret in secrets)

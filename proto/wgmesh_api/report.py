@@ -1,4 +1,4 @@
-"""A WgMeshNode's status: what an agent says of its node, as it writes it and as others read it."""
+"""Status of a WgMeshNode, as its agent writes it and other components read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from wgmesh_api.fields import read_int, read_list, read_mapping, read_text, read_time, write_time
 
 MESSAGE_LIMIT = 512
-"""Characters, as the definition of the resource allows."""
+"""Maximum in characters, as the CRD allows."""
 PREVIOUS_NAMES = {
     "lastHandledRotation": "rotatedFor",
     "reachablePeers": "heard",
@@ -24,14 +24,14 @@ PREVIOUS_NAMES = {
     "lowestMTUPaths": "narrowest",
     "trustedCAs": "trusted",
 }
-"""Names that fields of a status had in the previous release, whose agents run while a new operator replaces them."""
+"""Names of status fields in the previous release, whose agents still run while a new operator upgrades them."""
 PREVIOUS_EXTERNAL_NAMES = {"reachable": "heard"}
-"""The same, of `externals`."""
+"""The same, for entries of `externals`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalReport:
-    """What a bootstrap node knows of a machine outside the cluster; `uid` is that of the WgMeshNode it entered by."""
+    """What a bootstrap node knows of an external member; `uid` is that of the WgMeshNode it joined with."""
 
     node: str
     uid: str
@@ -43,11 +43,11 @@ class ExternalReport:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapReport:
-    """Whether a node's Mesh service accepts joiners, and why not.
+    """Whether a node's Mesh service accepts joiners, and the reason if not.
 
-    An agent reports `serving` False once it has tried for some seconds, and keeps reporting it after the duty has moved
-    to another node, so that the operator does not return the duty to a node that cannot do it. A node that was never
-    chosen, or whose service has not been tried yet, reports nothing.
+    An agent reports `serving` False once it has tried for a few seconds, and keeps reporting it after another node
+    was chosen, so that the operator does not choose again a node that cannot serve. A node that was never chosen, or
+    whose service has not been tried yet, reports nothing.
     """
 
     serving: bool
@@ -56,11 +56,11 @@ class BootstrapReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """A WgMeshNode's status. `phase` is Pending, Joined or Left; absent values are empty, zero or None.
+    """Status of a WgMeshNode. `phase` is Pending, Joined or Left; absent values are empty, zero or None.
 
     `trusted` and `certificate_issuer` are SHA-256 fingerprints of CAs in hexadecimal, `certificate_serial` is
-    hexadecimal; `worst` has at most 5 (peer, problem) pairs, `narrow` at most 5 (peer, bytes its path carries);
-    `gossip_keys` are ids, that which encrypts first; `secret_ids` those of secrets for pre-shared keys.
+    hexadecimal; `worst` has at most 5 (peer, problem) pairs, `narrow` at most 5 (peer, path MTU) pairs;
+    `gossip_keys` are ids, the primary one first; `secret_ids` those of secrets for pre-shared keys.
     """
 
     phase: str = ""
@@ -99,13 +99,13 @@ class NodeReport:
 
     @property
     def not_serving(self) -> str:
-        """Why its service for joiners does not run; empty if it runs, or if nothing is known of it."""
+        """Returns why its join service does not run; empty if it runs, or if nothing is known of it."""
         if self.bootstrap is None or self.bootstrap.serving:
             return ""
-        return self.bootstrap.message or "its service for joiners does not run"
+        return self.bootstrap.message or "its join service does not run"
 
     def to_status(self) -> dict[str, Any]:
-        """The status to apply: every field that has a value."""
+        """Returns the status to apply: every field that has a value."""
         status: dict[str, Any] = {
             "phase": self.phase,
             "publicKey": self.public_key,

@@ -1,6 +1,6 @@
 """The custom resources as agents read and write them: plain dictionaries in, frozen dataclasses out, no pydantic.
 
-Readers are tolerant: what is missing or malformed reads as absent, as an agent must go on with the rest of the
+Readers are tolerant: missing or malformed values read as absent, because an agent must continue with the rest of the
 roster. `wgmesh_api.resources` is the schema; a test feeds its models through these readers.
 """
 
@@ -43,41 +43,41 @@ OPERATOR_MANAGER = "wgmesh-operator"
 AGENT_MANAGER = "wgmesh-agent"
 """Field managers of server-side apply."""
 ROTATE_WIREGUARD_KEYS = f"{GROUP}/rotate-wireguard-keys"
-"""Annotation of a WgMesh: any new value gives all its nodes new WireGuard keys, one after another."""
+"""Annotation of a WgMesh: any new value rotates the WireGuard keys of all its nodes, one after another."""
 ENDPOINT = f"{GROUP}/endpoint"
-"""Annotation of a Kubernetes node: the address at which machines beyond its network reach it."""
+"""Annotation of a Kubernetes node: the address at which machines in other networks reach it."""
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 """Key of a token's bound node in a CertificateSigningRequest's `spec.extra`."""
 
 
 def bootstrap_dns_name(mesh: str) -> str:
-    """The name every bootstrap node's certificate carries, for joiners to ask for."""
+    """Returns the DNS name in every bootstrap node's certificate, which joiners verify."""
     return f"bootstrap.{mesh}.{GROUP}"
 
 
 def agent_service_account(mesh: str) -> str:
-    """The name of the service account of a mesh's agents, in the operator's namespace."""
+    """Returns the name of the service account of a mesh's agents, in the operator's namespace."""
     return f"wgmesh-{mesh}"
 
 
 def node_object_name(mesh: str, node: str) -> str:
-    """The name of a member's WgMeshNode."""
+    """Returns the name of a member's WgMeshNode."""
     return f"{mesh}.{node}"
 
 
 def gossip_key_id(key: bytes) -> str:
-    """What a gossip key is called where everybody may read: 16 hexadecimal digits that say nothing of it."""
+    """Returns the public id of a gossip key: 16 hexadecimal digits that reveal nothing about it."""
     return hashlib.sha256(b"wgmesh gossip key\0" + key).hexdigest()[:16]
 
 
 def token_id(token: str) -> str:
-    """An annotation's value in 16 hexadecimal digits, whatever it is; empty for none."""
+    """Returns an id of any annotation value in 16 hexadecimal digits; empty for none."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:16] if token else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RosterBootstrap:
-    """A node that admits others, and where; one that is reached at two addresses is listed twice."""
+    """A bootstrap node and its address; one with two addresses is listed twice."""
 
     node: str
     address: IPAddress
@@ -86,7 +86,7 @@ class RosterBootstrap:
 
 @dataclass(frozen=True, slots=True)
 class RosterMesh:
-    """A WgMesh as its agents need it. `created_at` in seconds since 1970; `trust_bundle` PEM, maybe empty."""
+    """A WgMesh as its agents need it. `created_at` in seconds since 1970; `trust_bundle` PEM, may be empty."""
 
     name: str
     uid: str
@@ -109,7 +109,7 @@ class RosterMesh:
 
 @dataclass(frozen=True, slots=True)
 class RosterNode:
-    """A WgMeshNode: spec and what its agent says. `created` is when this object, not the machine, was made."""
+    """A WgMeshNode: spec and status. `created` is the creation time of this object, not of the machine."""
 
     name: str
     uid: str
@@ -190,9 +190,10 @@ def read_node(body: Mapping[str, Any]) -> RosterNode:
 
 
 def _routes(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[IPNetwork, ...]:
-    """Routes count once the operator has accepted the member, which its finalizer tells.
+    """Returns the routes if the operator has accepted the member, which its finalizer shows.
 
-    People create external members: until the operator has looked at one, its routes are theirs, and may be anybody's.
+    Users create external members: until the operator has checked one, its routes are unverified, and may belong to
+    others.
     """
     if LEAVE_FINALIZER not in read_list(metadata, "finalizers"):
         return ()
@@ -200,10 +201,10 @@ def _routes(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[IPNet
 
 
 class AddressHolders:
-    """The member that has each address: of several that name it, the one whose object is oldest.
+    """The member that holds each address: of several that name it, the one whose object is oldest.
 
     Objects have a creation time in whole seconds; of two of the same second the first by name counts, so that the
-    operator and all agents conclude the same, in whatever order they learn of them.
+    operator and all agents decide the same, in whatever order they learn of them.
     """
 
     def __init__(self, nodes: Iterable[RosterNode] = ()) -> None:
@@ -223,7 +224,7 @@ class AddressHolders:
                 self._claims.pop(address, None)
 
     def addresses(self) -> set[IPAddress]:
-        """All that are named by some member."""
+        """All addresses that some member names."""
         return set(self._claims)
 
     def holder(self, address: IPAddress) -> RosterNode | None:
@@ -231,7 +232,7 @@ class AddressHolders:
         return min(claims, key=lambda node: (node.created, node.name), default=None)
 
     def rival(self, node: RosterNode) -> RosterNode | None:
-        """The member that has an address which `node` names; None if all are its own."""
+        """Returns the member that holds an address which `node` names; None if all are its own."""
         for address in node.addresses:
             holder = self.holder(address)
             if holder is not None and holder.name != node.name:

@@ -1,11 +1,11 @@
-"""Text for people that agent and operator write alike."""
+"""Text formatting shared by agent and operator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 MAX_NAMED = 5
-"""As many names as a sentence can carry."""
+"""Maximum number of names in a sentence."""
 
 
 def shortened(

@@ -1,8 +1,8 @@
-"""Values that other machines, the API server or files provide: each parsed to one that every consumer can use.
+"""Validation of untrusted values from other machines, the API server or files.
 
-The functions are total: they return such a value or raise `UnusableValue`, for every input of the named type.
-`ipaddress` accepts more than a socket, WireGuard or JSON can take (a zone with any text behind `%`), `datetime` parses
-moments that it cannot convert to UTC (year 1 with an offset), `float` accepts `inf`. The parsers stand between.
+The functions are total: for every input of the named type they return a value that all consumers can use, or raise
+`UnusableValue`. `ipaddress` accepts more than a socket, WireGuard or JSON can handle (a zone with any text after
+`%`), `datetime` parses times that it cannot convert to UTC (year 1 with an offset), `float` accepts `inf`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 MAX_ADDRESS_CHARACTERS = 45
-"""The longest text of an IPv6 address, with an IPv4 address inside (RFC 4291, 2.2)."""
+"""Maximum length of an IPv6 address as text, with an embedded IPv4 address (RFC 4291, 2.2)."""
 MAX_NETWORK_CHARACTERS = MAX_ADDRESS_CHARACTERS + 4
 MAX_MOMENT_CHARACTERS = 64
 MAX_PORT = 65535
@@ -62,17 +62,18 @@ def check_address(address: IPAddress) -> IPAddress:
     """Returns `address`, or the IPv4 address that it maps, if packets can be sent to it.
 
     Raises:
-        UnusableValue: it has a zone, or is unspecified, loopback, link-local, multicast, broadcast or reserved, or an
-            IPv6 address that translates to such an IPv4 address.
+        UnusableValue: it has a zone, or is unspecified, loopback, link-local, multicast, broadcast or reserved, or
+          an
+          IPv6 address that translates to such an IPv4 address.
     """
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
-            raise UnusableValue(f"{_quoted(str(address))} has a zone, which only its own machine knows")
+            raise UnusableValue(f"{_quoted(str(address))} has a zone, which is valid only on its own machine")
         if address.ipv4_mapped is not None:
             address = address.ipv4_mapped
     inner = embedded_ipv4(address)
     if _is_unusable(address) or (inner is not None and _is_unusable(inner)):
-        raise UnusableValue(f"{address} is not the address of one other machine")
+        raise UnusableValue(f"{address} is not the address of a single remote machine")
     return address
 
 
@@ -86,9 +87,8 @@ def usable_address(address: IPAddress) -> bool:
 
 
 def embedded_ipv4(address: IPAddress) -> IPv4Address | None:
-    """The IPv4 address that packets to this IPv6 address may end at: mapped, 6to4 (RFC 3056), NAT64 (RFC 6052, and
-    RFC 8215 with a prefix of 96 bits), Teredo (RFC 4380) or ISATAP (RFC 5214).
-    """
+    """Returns the IPv4 address that packets to this IPv6 address may end at: mapped, 6to4 (RFC 3056), NAT64 (RFC
+    6052, and RFC 8215 with a prefix of 96 bits), Teredo (RFC 4380) or ISATAP (RFC 5214)."""
     if isinstance(address, IPv4Address):
         return None
     if address.ipv4_mapped is not None:
@@ -109,7 +109,7 @@ def parse_port(value: object) -> int:
 
 
 def parse_host_port(address: object, port: object) -> tuple[IPAddress, int]:
-    """Parses where packets of others can be sent to: a usable address and a port. Raises UnusableValue."""
+    """Parses an endpoint to send packets to: a usable address and a port. Raises UnusableValue."""
     return parse_address(address), parse_port(port)
 
 
@@ -185,7 +185,8 @@ def _is_unusable(address: IPAddress) -> bool:
     if isinstance(address, IPv4Address):
         # 240.0.0.0/4, the broadcast address in it, and "this host on this network" (RFC 6890).
         return address.is_reserved or address in _THIS_HOST
-    # `is_reserved` of IPv6 counts NAT64 and all that is not yet assigned, such as 0::/8 with IPv4-compatible addresses.
+    # `is_reserved` of IPv6 includes NAT64 and everything that is not assigned yet, such as 0::/8 with
+    # IPv4-compatible addresses.
     return address.is_reserved and address not in _NAT64
 
 

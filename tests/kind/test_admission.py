@@ -81,7 +81,7 @@ def test_an_agent_tells_the_status_of_its_own_member(ground: Ground) -> None:
 
 def test_an_agent_does_not_tell_the_status_of_another(ground: Ground) -> None:
     answer = ground.agent.ask(*APPLY, "--subresource=status", stdin=status_of(ground.other))
-    refused(answer, f"writes the status of WgMeshNode {MESH}.{ground.own}, not of {MESH}.{ground.other}")
+    refused(answer, f"may write the status of WgMeshNode {MESH}.{ground.own}, not of {MESH}.{ground.other}")
 
 
 def test_an_agent_does_not_change_its_own_spec(ground: Ground) -> None:
@@ -115,7 +115,7 @@ def test_an_agent_may_not(ground: Ground, arguments: tuple[str, ...]) -> None:
 def test_a_token_that_is_bound_to_no_node_speaks_for_none(ground: Ground, tmp_path: Path) -> None:
     loose = service_account(agent_service_account(MESH), NAMESPACE, tmp_path)
     refused(
-        loose.ask(*APPLY, "--subresource=status", stdin=status_of(ground.own)), "bound to no pod on a node"
+        loose.ask(*APPLY, "--subresource=status", stdin=status_of(ground.own)), "not bound to a pod on a node"
     )
 
 
@@ -156,10 +156,10 @@ def request(
     [
         (
             {"signer": "kubernetes.io/kube-apiserver-client"},
-            "asks for certificates of signer wgmesh.dev/node",
+            "requests certificates of signer wgmesh.dev/node",
         ),
         ({"usages": ("client auth", "cert sign")}, "digital signature, client auth and server auth only"),
-        ({"name": "another-name"}, "names its requests"),
+        ({"name": "another-name"}, "must name its requests"),
     ],
 )
 def test_the_api_server_refuses_a_request_that_is_not_an_agents_own(
@@ -169,7 +169,7 @@ def test_the_api_server_refuses_a_request_that_is_not_an_agents_own(
 
 
 def test_the_api_server_refuses_a_request_under_another_nodes_name(ground: Ground) -> None:
-    refused(ground.agent.ask(*CREATE, stdin=request(ground.other)), "names its requests")
+    refused(ground.agent.ask(*CREATE, stdin=request(ground.other)), "must name its requests")
 
 
 def owned_by(ground: Ground, node: str, kind: str = "WgMeshNode") -> dict[str, Any]:
@@ -187,7 +187,7 @@ def owned_by(ground: Ground, node: str, kind: str = "WgMeshNode") -> dict[str, A
 
 def test_a_request_belongs_to_the_agents_own_member_and_to_nothing_else(ground: Ground) -> None:
     for body in (owned_by(ground, ground.other), owned_by(ground, ground.own, "WgMesh")):
-        refused(ground.agent.ask(*CREATE, "--dry-run=server", stdin=body), "and to nothing else")
+        refused(ground.agent.ask(*CREATE, "--dry-run=server", stdin=body), "must be owned only by WgMeshNode")
     answer = ground.agent.ask(*CREATE, "--dry-run=server", stdin=owned_by(ground, ground.own))
     assert answer.ok, answer.words
 

@@ -156,15 +156,13 @@ def test_the_status_says_when_it_is_whole_and_which_link_is_not(
     assert (status["nodes"], status["links"]) == ("3/3", "6/6")
     assert condition(api, "blue", "Ready")["status"] == "True"
     assert condition(api, "blue", "Degraded")["status"] == "False"
-    worst = [{"node": "worker-b", "problem": "not heard for 12s"}]
+    worst = [{"node": "worker-b", "problem": "no probe for 12s"}]
     report_ready(api, "blue.worker-a", 1, unreachablePeers=worst)
     wait_for(lambda: condition(api, "blue", "FullyMeshed")["status"] == "False", "a link is missed")
     status = api.get(f"{MESHES}/blue")["status"]
     assert status["links"] == "5/6"
-    assert status["downLinks"] == ["worker-a -> worker-b: not heard for 12s"]
-    assert condition(api, "blue", "FullyMeshed")["message"].endswith(
-        "worker-a -> worker-b: not heard for 12s"
-    )
+    assert status["downLinks"] == ["worker-a -> worker-b: no probe for 12s"]
+    assert condition(api, "blue", "FullyMeshed")["message"].endswith("worker-a -> worker-b: no probe for 12s")
     wait_for(lambda: {"FullyMeshed", "LinksDown"} <= reasons(api, "blue"), "events")
 
 

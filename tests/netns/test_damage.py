@@ -69,7 +69,7 @@ def test_a_plain_node_with_half_a_mesh_file_enters_again_under_its_address(stopp
     stopped.wait_until_full()
     assert stopped.mesh_address("n3") == address
     assert set_aside(path) == [half]
-    assert "mesh.json is damaged" in stopped.agents["n3"].said(20_000)
+    assert "mesh.json is corrupt" in stopped.agents["n3"].said(20_000)
 
 
 def test_a_node_with_half_a_member_snapshot_works_on_and_says_so(stopped: Mesh) -> None:
@@ -80,7 +80,7 @@ def test_a_node_with_half_a_member_snapshot_works_on_and_says_so(stopped: Mesh) 
     stopped.wait_until_full()
     assert stopped.agents["n3"].info().pubkey == before.pubkey
     assert set_aside(path) == [half]
-    assert "members.json is damaged" in stopped.agents["n3"].said(20_000)
+    assert "members.json is corrupt" in stopped.agents["n3"].said(20_000)
     assert not any(pings.lost for pings in stopped.ping_matrix(NODES).values())
 
 
@@ -115,7 +115,7 @@ def test_a_founder_with_half_a_mesh_file_stops_with_a_sentence_and_keeps_the_fil
     half = truncate(path)
     agent.start()
     assert agent.wait() == 1
-    assert "wgmesh: /var/lib/wgmesh/lab/mesh.json is damaged" in agent.said()
+    assert "wgmesh: /var/lib/wgmesh/lab/mesh.json is corrupt" in agent.said()
     assert "Traceback" not in agent.said()
     assert set_aside(path) == [half]
     path.write_bytes(whole)
@@ -143,7 +143,7 @@ def test_a_node_that_lost_its_key_is_admitted_anew_and_everybody_replaces_the_pe
     assert (after.nodeName, after.meshIPs[0]) == ("n3", before.addr)
     assert after.pubkey != before.pubkey
     assert set_aside(path) == [half]
-    assert "wireguard.key is damaged" in stopped.agents["n3"].said(20_000)
+    assert "wireguard.key is corrupt" in stopped.agents["n3"].said(20_000)
     everybody_holds(stopped, before.addr, after.pubkey)
 
 

@@ -118,7 +118,7 @@ def test_a_loopback_listen_address_is_wrong_use(mesh: Mesh) -> None:
     arguments = ["join", "-n", "lab", "-dev", "-bootstrap-addr", "10.0.0.1:5000", "-listen-addr", "127.0.0.1"]
     done = wgmesh(mesh.network.hosts["n2"], *arguments)
     assert done.returncode == 2
-    assert '"127.0.0.1" is not an address other nodes could reach' in done.stderr
+    assert '"127.0.0.1" is not an address that other nodes can reach' in done.stderr
 
 
 def test_a_founder_s_listen_address_inside_its_own_mesh_is_refused(mesh: Mesh) -> None:

@@ -35,7 +35,7 @@ def test_a_second_agent_for_a_mesh_says_which_process_has_it_and_exits_1(mesh: M
     status, said = second_agent(mesh, "-n", mesh.name, "-agent-grpc-bind-socket", "/run/other.sock")
     assert status == 1
     assert "another agent (process " in said
-    assert said.endswith(f"runs the mesh {mesh.name} on this machine already")
+    assert said.endswith(f"already runs the mesh {mesh.name} on this machine")
     assert wireguard(mesh.network.hosts["n2"]) == before
     assert mesh.agents["n2"].info().nodeName == "n2"
 

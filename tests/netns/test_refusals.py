@@ -154,7 +154,7 @@ def test_files_that_are_missing_or_no_certificates_are_named(mesh: Mesh) -> None
     assert join(mesh, tls=no_key) == (2, "wgmesh: -client-key: there is no file /nowhere")
     swapped = ["-client-key", str(key), "-client-cert", str(key), "-ca-cert", str(authority)]
     status, said = join(mesh, tls=swapped)
-    assert (status, "holds no PEM certificate" in said) == (1, True)
+    assert (status, "contains no PEM certificate" in said) == (1, True)
 
 
 def test_nobody_was_let_in_by_any_of_it(mesh: Mesh) -> None:

@@ -15,7 +15,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Agents' service accounts are wgmesh-<mesh>, and a mesh's name has no dash: these two never are one of them. */}}
+{{/* Agents' service accounts are wgmesh-<mesh>, and a mesh's name has no dash: these two never match. */}}
 {{- define "wgmesh.operatorAccount" -}}
 {{ include "wgmesh.fullname" . }}-operator-account
 {{- end }}
@@ -60,7 +60,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* What every pod of the chart runs as: nobody in particular, with nothing to gain. */}}
+{{/* Security context of every pod of the chart: an unprivileged user without capabilities. */}}
 {{- define "wgmesh.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -76,7 +76,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Matches the user names of agents: one service account a mesh, in the release's namespace. */}}
+{{/* Matches the user names of agents: one service account per mesh, in the release's namespace. */}}
 {{- define "wgmesh.agentUserPrefix" -}}
 system:serviceaccount:{{ .Release.Namespace }}:wgmesh-
 {{- end }}

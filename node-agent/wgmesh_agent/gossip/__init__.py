@@ -1,4 +1,4 @@
-"""memberlist and serf without I/O, and the asyncio shell around them, `aio`: bytes and `now` in, bytes and events out.
+"""memberlist and serf without I/O, and their asyncio shell, `aio`: bytes and `now` in, bytes and events out.
 
-No module outside `aio` touches a socket, a clock or global randomness.
+No module outside `aio` uses a socket, a clock or global randomness.
 """

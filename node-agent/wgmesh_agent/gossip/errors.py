@@ -1,33 +1,34 @@
-"""The two roots of what can go wrong in gossip: we misused it, or a peer misbehaved."""
+"""Errors of gossip: misuse by this program, or misbehaviour of a peer."""
 
 
 class GossipError(Exception):
-    """This program asked for something the protocol cannot carry; the fault is ours."""
+    """This program requested something that the protocol cannot express."""
 
 
 class KeyringError(GossipError):
-    """A key operation was refused. Its text is fit for a serf key response, and never holds key bytes."""
+    """A key operation was rejected. Its text is suitable for a serf key response, and never contains key bytes."""
 
 
 class QueryOverError(GossipError):
-    """A query is not open: its time was up before the answer was there, as on a busy machine, or it was answered."""
+    """A query is not open: it timed out before the answer was ready, as on an overloaded machine, or it was
+    answered."""
 
 
 class PeerError(Exception):
-    """A peer's bytes or behaviour are wrong. Any input of a decoder ends in a value or in this."""
+    """A peer's bytes or behaviour are invalid. A decoder returns a value or raises this, for any input."""
 
 
 class DecodeError(PeerError):
-    """Bytes that are not what their place in the protocol demands."""
+    """Bytes that are invalid at their place in the protocol."""
 
 
 class LimitError(PeerError):
-    """Bytes that ask for more memory, depth or time than we grant a peer."""
+    """Bytes that require more memory, depth or time than a peer is granted."""
 
 
 class DecryptError(PeerError):
-    """No key on the ring opens these bytes, or they lack the encryption that the keyring demands."""
+    """No key in the keyring decrypts these bytes, or they lack the encryption that the keyring requires."""
 
 
 class LabelError(PeerError):
-    """The label is missing, empty, unwanted or another cluster's."""
+    """The label is missing, empty, unexpected or another cluster's."""

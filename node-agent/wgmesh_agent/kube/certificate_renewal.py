@@ -1,4 +1,4 @@
-"""This node's certificate while it is a member: asked for anew in time, and whenever it must say something else."""
+"""Certificate renewal: requests this member's next certificate in time, and whenever its contents must change."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class PeerObservation:
             return "not joined yet" if not self.failed else "failed, and no handshake"
         ago = self.link.last_received_seconds_ago
         # In steps, so that a peer that stays silent does not change the status every time it is written.
-        return "never heard" if ago is None else f"not heard for {_rounded(ago)}"
+        return "no probe yet" if ago is None else f"no probe for {_rounded(ago)}"
 
 
 def build_report(

@@ -1,4 +1,4 @@
-"""The membership policy of a cluster: the roster decides, from the cache, at each question."""
+"""Admission and revocation in a cluster: the roster decides, from the cache, at each request."""
 
 from __future__ import annotations
 

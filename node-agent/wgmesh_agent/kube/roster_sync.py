@@ -1,4 +1,4 @@
-"""From the roster to the ledger: who is let in and who is let go here, and when this node itself must leave."""
+"""Roster sync: adds and removes members of the ledger as the roster does, and decides when this node must leave."""
 
 from __future__ import annotations
 

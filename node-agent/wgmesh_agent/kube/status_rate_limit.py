@@ -1,8 +1,8 @@
-"""When a status may be written: on news, and seldom. Pure: `now` is monotonic seconds.
+"""Status rate limit: when a changed status may be written, scaled to the mesh size. `now` is monotonic seconds.
 
-Most news concerns everybody: one member fails, and all others have one peer less. In a large mesh they do not all say
-so at once: each waits a random part of as many seconds as keep the writes of the whole mesh at some forty a second. The
-first to say it is quick; the last comes after two minutes in a mesh of 5,000.
+Most changes concern all members: one fails, and all others have one peer less. In a large mesh they do not all report
+it at once: each waits a random part of as many seconds as keep the writes of the whole mesh at some forty a second.
+The first report is quick; the last comes after two minutes in a mesh of 5,000.
 """
 
 from __future__ import annotations

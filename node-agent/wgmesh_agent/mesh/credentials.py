@@ -1,4 +1,4 @@
-"""TLS for the Mesh service: the files, the credentials of both ends, and who a peer's certificate says it is."""
+"""TLS credentials of the Mesh service: key, certificate and CA files of both ends, and the identity of a peer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from wgmesh_api.parsed_certificate import (
 )
 
 MAX_FILE_BYTES = 1024 * 1024
-"""Of a key, a certificate chain or a bundle of authorities: a full set of public authorities is 220 KiB."""
+"""Of a key, a certificate chain or a bundle of CA certificates: a full set of public CAs is 220 KiB."""
 MAX_AUTHORITIES = 1024
 USABLE_CURVES = ("secp256r1", "secp384r1")
 USABLE_KEYS = "RSA of at least 2048 bits, or elliptic curve P-256 or P-384"
-"""What gRPC completes TLS handshakes with, measured with 1.85: P-521 and Ed25519 end in NO_COMMON_SIGNATURE_ALGORITHMS
-(grpc/grpc#24252, #41089). Admission records are verified with RSA keys of 2048 bits or more only."""
+"""Kinds of key with which gRPC completes TLS handshakes, measured with 1.85: P-521 and Ed25519 end in
+NO_COMMON_SIGNATURE_ALGORITHMS (grpc/grpc#24252, #41089). Admission records are verified with RSA keys of at least 2048
+bits only.
+"""
 
 
 class TLSFileError(Exception):
@@ -39,7 +41,7 @@ class TLSFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """PEM bytes of this node's key and certificate chain, and of the authorities it trusts."""
+    """PEM bytes of this node's key and certificate chain, and of the CA certificates it trusts."""
 
     key: bytes = field(repr=False)
     certificate: bytes
@@ -51,23 +53,26 @@ class TLSFiles:
 
 
 class Credentials:
-    """This node's TLS as it is now: who replaces `files` changes the next handshake on either end, and cuts nothing."""
+    """This node's current TLS files. Replacing `files` affects the next handshake on either end, and closes no
+    connection.
+    """
 
     def __init__(self, files: TLSFiles, server_name: str | None = None) -> None:
         """
         Args:
-            server_name: what the certificates of those asked must be made out to; None: the address they are asked at.
+            server_name: the name that server certificates must carry; None: the address that is called.
         """
         self.files = files
         self.server_name = server_name
 
     def server(self) -> grpc.ServerCredentials:
-        """Demands a client certificate from one of the authorities."""
+        """Requires a client certificate from one of the CAs."""
         served, lock = self.files, threading.Lock()
 
         def renewed() -> grpc.ServerCertificateConfiguration | None:
-            # Asked at every handshake, from gRPC's threads. A configuration that is the same is not none: gRPC puts it
-            # in place of one that other handshakes use just then, and a hundred at once ended the process (1.85).
+            # Called at every handshake, from gRPC's threads. None if nothing changed: gRPC would install an unchanged
+            # configuration in place of one that other handshakes use at that moment, and a hundred at once ended the
+            # process (1.85).
             nonlocal served
             with lock:
                 files = self.files
@@ -83,7 +88,7 @@ class Credentials:
         )
 
     def channel(self) -> grpc.ChannelCredentials:
-        """For one channel: gRPC cannot change those of a channel that is open."""
+        """For one channel: gRPC cannot replace those of an open channel."""
         return grpc.ssl_channel_credentials(self.files.authorities, self.files.key, self.files.certificate)
 
 
@@ -94,21 +99,23 @@ def _configuration(files: TLSFiles) -> grpc.ServerCertificateConfiguration:
 
 
 def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, folder: Path | None) -> TLSFiles:
-    """Reads and checks the files.
+    """Reads and verifies the files.
 
     Args:
         authority: a file of CA certificates, or None if `folder` is given.
         folder: a folder whose `*.pem` and `*.crt` files are CA certificates.
 
     Raises:
-        TLSFileError: a file is missing, too large, is no PEM, is of a kind that gRPC cannot use, or key and certificate
-            don't belong together.
+        TLSFileError: a file is missing, too large, not PEM, or of a kind that gRPC cannot use; or key and certificate
+            do not match.
     """
     key_pem, certificate_pem = _read(key), _read(certificate)
     if folder is not None:
         names = sorted(p for p in _listing(folder) if p.suffix in (".pem", ".crt"))
         if len(names) > MAX_AUTHORITIES:
-            raise TLSFileError(f"{folder} holds {len(names)} certificate files, more than {MAX_AUTHORITIES}")
+            raise TLSFileError(
+                f"{folder} contains {len(names)} certificate files, more than {MAX_AUTHORITIES}"
+            )
         authorities = b"\n".join(_read(name) for name in names)
         source = folder
     else:
@@ -123,27 +130,27 @@ def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, fold
 
 
 def validated(files: TLSFiles, *, key: str, certificate: str, authorities: str) -> TLSFiles:
-    """The same, if it is what it should be.
+    """The same files, verified.
 
     Args:
-        key, certificate, authorities: what to call each of them.
+        key, certificate, authorities: names of the sources, for errors.
 
     Raises:
-        TLSFileError: one is no PEM, or key and certificate don't belong together.
+        TLSFileError: one is not PEM, or key and certificate do not match.
     """
     leaf = _parsed(files.certificate, certificate)
     try:
         load_certificates(files.authorities)
     except UnreadableCertificate as error:
-        raise TLSFileError(f"{authorities} holds no PEM certificate: {error}") from error
+        raise TLSFileError(f"{authorities} contains no PEM certificate: {error}") from error
     try:
         private = serialization.load_pem_private_key(files.key, password=None)
         spki = private.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     except Exception as error:
-        # What the library raises depends on what the bytes happen to be.
-        raise TLSFileError(f"{key} is no unencrypted PEM private key: {error}") from error
+        # The exception of the library depends on the bytes.
+        raise TLSFileError(f"{key} is not an unencrypted PEM private key: {error}") from error
     if spki != leaf.spki:
         raise TLSFileError(f"{key} is not the private key of {certificate}")
     kind = _unusable_kind(leaf)
@@ -153,7 +160,7 @@ def validated(files: TLSFiles, *, key: str, certificate: str, authorities: str) 
 
 
 def _unusable_kind(certificate: ParsedCertificate) -> str | None:
-    """The kind of key that gRPC completes no handshake with; None for a usable one."""
+    """The kind of a key with which gRPC completes no handshake; None for a usable one."""
     key = certificate.public_key
     if isinstance(key, rsa.RSAPublicKey):
         return None if key.key_size >= 2048 else f"an RSA key of {key.key_size} bits"
@@ -163,15 +170,15 @@ def _unusable_kind(certificate: ParsedCertificate) -> str | None:
 
 
 def caller_of(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Caller:
-    """Who called: by its certificate where there is one, else by its address.
+    """The caller: by its certificate if it has one, otherwise by its address.
 
     Args:
         auth_context: of the gRPC call; empty without TLS.
         peer: gRPC's name of the other end, `ipv4:10.0.0.2:4711`.
 
     Raises:
-        wgmesh_api.identity.IdentityError: the certificate carries a malformed identity.
-        UnreadableCertificate: a part of it cannot be read.
+        wgmesh_api.identity.IdentityError: the certificate contains a malformed identity.
+        UnreadableCertificate: a part of the certificate cannot be decoded.
     """
     pem = list(auth_context.get("x509_pem_cert", ()))
     if not pem:
@@ -205,4 +212,4 @@ def _parsed(pem: bytes, source: str) -> ParsedCertificate:
     try:
         return parse_certificate(load_certificates(pem)[0])
     except UnreadableCertificate as error:
-        raise TLSFileError(f"{source} holds no PEM certificate: {error}") from error
+        raise TLSFileError(f"{source} contains no PEM certificate: {error}") from error

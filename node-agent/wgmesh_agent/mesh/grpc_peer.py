@@ -1,4 +1,4 @@
-"""Who calls, from gRPC's name of the other end of a call."""
+"""Address of a caller, from gRPC's name of the other end of a call."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 
 def caller_of_inner(peer: str) -> str:
-    """The caller's address and port, as gRPC writes one, from the name of the unix socket that speaks for it.
+    """The caller's address and port as gRPC writes them, from the name of the Unix socket that forwards its connection.
 
     Args:
-        peer: gRPC's name of the other end; returned as it is if it is not such a socket.
+        peer: gRPC's name of the other end; returned unchanged if it is not such a socket.
     """
     parts = peer.rsplit(".", 2)
     if not peer.startswith("unix-abstract:") or len(parts) != 3:
@@ -25,8 +25,8 @@ def caller_of_inner(peer: str) -> str:
 
 
 def source_of(peer: str) -> str:
-    """Who is counted for a call, from gRPC's name of the other end; of a name without an address, what precedes its
-    last colon.
+    """The key under which a call is counted, from gRPC's name of the other end; for a name without an address, the part
+    before its last colon.
     """
     host = peer.rpartition(":")[0]
     try:
@@ -36,5 +36,7 @@ def source_of(peer: str) -> str:
 
 
 def counted_source(address: IPAddress) -> str:
-    """Who is counted for a connection: an IPv4 address, or a /64 of IPv6, which one machine may have all of."""
+    """The key under which a connection is counted: an IPv4 address, or a /64 of IPv6, because one machine may have all
+    of it.
+    """
     return str(address) if address.version == 4 else str(IPv6Network((int(address) >> 64 << 64, 64)))

@@ -1,1 +1,1 @@
-"""Building blocks for programs that run on: fences, supervision, bounded logging. Nothing of meshes."""
+"""Building blocks of long-running programs: error boundaries, supervision, bounded logging. Independent of meshes."""

@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: a crash leaves the old content or the new, never a mixture."""
+"""Atomic writes: a crash leaves the old content or the new, never a mixture."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _LEFTOVER_SUFFIX = ".wgmesh-tmp"
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
-    """Make `path` hold exactly `data`, durably, with permission bits `mode` whatever the umask.
+    """Writes exactly `data` to `path`, durably, with permission bits `mode` whatever the umask.
 
-    The content goes to a temporary file beside `path`, is synced and renamed over it, and the directory is
-    synced. With `replace=False` an existing file is left as it is.
-    Raises FileExistsError (only with `replace=False`) and any other OSError; `path` is then unchanged.
+    The content is written to a temporary file in the same directory, synced and renamed over `path`, and the
+    directory is synced. With `replace=False` an existing file is not changed. Raises FileExistsError (only with
+    `replace=False`) and any other OSError; `path` is then unchanged.
     """
     write_together([(path, data, mode)], replace=replace)
 
 
 def write_together(files: Sequence[tuple[Path, bytes, int]], *, replace: bool = True) -> None:
-    """As `write_atomically`, for files (path, content, mode) that are of use together only.
+    """Like `write_atomically`, for files (path, content, mode) that are only usable together.
 
-    All of them are complete and synced beside their places before the first is renamed, in the order given. What fails
-    before that, such as a full disk, changes nothing.
+    All of them are complete and synced in their directories before the first is renamed, in the order given. A
+    failure before that, such as a full disk, changes nothing.
     """
     staged: list[Path] = []
     placed: list[Path] = []
@@ -36,7 +36,7 @@ def write_together(files: Sequence[tuple[Path, bytes, int]], *, replace: bool = 
             if replace:
                 temporary.replace(path)
             else:
-                # link(2) is the only way to create a name that refuses to overwrite and is complete at once
+                # link(2) is the only way to create a name that is complete at once without overwriting
                 os.link(temporary, path)
                 placed.append(path)
                 temporary.unlink()
@@ -65,9 +65,9 @@ def _stage(temporary: Path, data: bytes, mode: int) -> None:
 
 
 def remove_leftovers(directory: Path) -> int:
-    """Delete what writers killed half-way left in `directory`; returns how many files that were.
+    """Deletes temporary files of killed writers in `directory`; returns their number.
 
-    Only for a directory with one writer, which must not be writing meanwhile. Raises OSError.
+    Only for a directory with one writer, which must not be writing at the same time. Raises OSError.
     """
     leftovers = [entry for entry in directory.iterdir() if _is_leftover(entry.name)]
     for leftover in leftovers:

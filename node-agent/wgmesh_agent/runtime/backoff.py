@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 _MAX_DOUBLINGS = 64
-"""More change nothing below any limit in use, and 1024 overflow a float."""
+"""More doublings change nothing below any limit in use, and 1024 overflow a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +20,14 @@ class Backoff:
 
     Attributes:
         first_seconds: after the first failure; positive.
-        longest_seconds: after many.
+        longest_seconds: upper limit.
     """
 
     first_seconds: float
     longest_seconds: float = math.inf
 
     def seconds(self, failures: int) -> float:
-        """Returns the pause after so many failures in a row; 0 after none."""
+        """Returns the pause after this number of consecutive failures; 0 after none."""
         if failures < 1:
             return 0.0
         return min(self.longest_seconds, math.ldexp(self.first_seconds, min(failures - 1, _MAX_DOUBLINGS)))
@@ -43,7 +43,7 @@ def jittered(seconds: float, rng: random.Random | None = None) -> float:
 
 
 def equal_jitter(seconds: float, rng: random.Random | None = None) -> float:
-    """Returns 50 to 100 % of a pause: where no retry may come later than the backoff allows."""
+    """Returns 50 to 100 % of a pause: if no retry may be later than the backoff allows."""
     return seconds * _uniform(0.5, 1.0, rng)
 
 

@@ -1,7 +1,7 @@
-"""Seconds since boot, suspend included: what ages of sessions are counted in.
+"""Seconds since boot, including suspend: the time base for ages of sessions.
 
-`time.monotonic` stands still while a machine is suspended: eight hours later, sessions that ended long ago would
-look as fresh as before. Compare WireGuard/wireguard-go#29.
+`time.monotonic` stops while a machine is suspended: eight hours later, sessions that expired long ago would look as
+fresh as before. Compare WireGuard/wireguard-go#29.
 """
 
 from __future__ import annotations
@@ -10,5 +10,5 @@ import time
 
 
 def seconds() -> float:
-    """CLOCK_BOOTTIME (clock_gettime(2)); as `time.monotonic`, and it goes on in suspend."""
+    """CLOCK_BOOTTIME (clock_gettime(2)); like `time.monotonic`, but continues during suspend."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,9 +1,9 @@
-"""Borders of the process, and the fence around each unit of foreign input that crosses one.
+"""Borders of the process: an error boundary around each unit of untrusted input.
 
-A unit is a datagram, a message in it, a query, an answer, an API object, a file, a line of a subprocess. Whatever
-handling it raises is counted by border and reason, logged at a bounded rate, and costs that one unit: the loop that
-handles units continues. A border is declared once, at module level, as a logger is; the process counts for all of its
-sessions together, since a counter of Prometheus must not go back.
+A unit is a datagram, a message in it, a query, an answer, an API object, a file, a line of a subprocess. Any
+exception from handling it is counted by border and reason, logged at a bounded rate, and affects that one unit only:
+the loop that handles units continues. A border is declared once, at module level, like a logger; counters are per
+process, across all of its sessions, because a Prometheus counter must not decrease.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Border:
         self.description = description
 
     def fence(self, sender: object = "", *, passing: tuple[type[Exception], ...] = ()) -> Fence:
-        """The context for handling one unit: an exception raised inside rejects the unit and is swallowed.
+        """Returns the context for handling one unit: an exception raised inside rejects the unit and is suppressed.
 
         Args:
-            sender: who sent the unit, as far as that is known; text of others is cut and escaped in the log.
-            passing: exceptions that are not about the unit, and leave the context.
+            sender: source of the unit, if known; untrusted text is truncated and escaped in the log.
+            passing: exceptions that do not concern the unit, and leave the context.
         """
         return Fence(self, sender, passing)
 
@@ -54,7 +54,7 @@ class Border:
         """Counts one unit as rejected for a foreseen reason.
 
         Args:
-            reason: a short word from a fixed set, since it becomes a label of a metric.
+            reason: a short word from a fixed set, because it becomes a label of a metric.
             sender: as for `fence`.
             why: one sentence.
         """
@@ -95,7 +95,7 @@ class Fence:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        # CancelledError, KeyboardInterrupt and SystemExit are not Exceptions: they are addressed to the task.
+        # CancelledError, KeyboardInterrupt and SystemExit are not Exceptions: they concern the task.
         if not isinstance(error, Exception) or isinstance(error, self._passing):
             return False
         self.rejected = error
@@ -108,7 +108,7 @@ def border(name: str, description: str) -> Border:
 
     Args:
         name: short, lower case, unique; a label of `wgmesh_rejected_input_total`.
-        description: what crosses it, and from whom.
+        description: kind of input, and its source.
     """
     if name in _declared:
         raise ValueError(f"the border {name} is declared twice")
@@ -117,10 +117,10 @@ def border(name: str, description: str) -> Border:
 
 
 def declared() -> Mapping[str, Border]:
-    """All borders declared by the modules that have been imported, by name."""
+    """Returns all borders of the modules that have been imported, by name."""
     return dict(_declared)
 
 
 def rejected() -> Mapping[tuple[str, str], int]:
-    """How many units were rejected since the process started, by border and reason."""
+    """Returns the number of rejected units since the process started, by border and reason."""
     return dict(_rejected)

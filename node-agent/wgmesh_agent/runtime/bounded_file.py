@@ -1,6 +1,7 @@
-"""Files that people and other programs write, read up to a limit.
+"""Bounded reads of files that users and other programs write.
 
-Every reader of such a file goes through here, so that a directory, a device or 10 GB in its place costs one sentence.
+Every reader of such a file uses this module, so that a directory, a device or 10 GB in its place causes one clear
+error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def read_bounded(
     """Returns the content of a file of at most `most_bytes`.
 
     Args:
-        check: called with the status of the open file, before it is read; what it raises passes.
+        check: called with the status of the open file, before it is read; its exceptions are passed on.
 
     Raises:
         FileFault: it is missing, unreadable, a directory, or larger; the cause is the OSError, if there was one.

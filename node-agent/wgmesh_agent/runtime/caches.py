@@ -1,6 +1,6 @@
-"""Caches of what is computed again and again in a burst, such as the message that all pass on; forgotten in between.
+"""Caches for bursts of identical computations, such as a message that all members rebroadcast; emptied in between.
 
-What strangers have sent would stay in a `functools.lru_cache` until others have sent as much.
+In a `functools.lru_cache`, data of strangers would stay until others have sent as much.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 
 class Cache(Protocol):
-    """What `functools.lru_cache` makes of a function."""
+    """Interface of a function with `functools.lru_cache`."""
 
     def cache_clear(self) -> None: ...
 
@@ -20,7 +20,7 @@ _caches: list[Cache] = []
 
 
 def forgotten_between_bursts(cache: C) -> C:
-    """Has `forget_cached` empty this cache of a function of a module."""
+    """Registers the cache of a module's function for `forget_cached`."""
     _caches.append(cache)
     return cache
 

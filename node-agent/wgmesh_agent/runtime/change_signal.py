@@ -1,4 +1,4 @@
-"""Something changed: told to whoever waits, without a queue to overflow."""
+"""Change notification for any number of waiters, without a queue that could overflow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 
 
 class Signal:
-    """A counter that can be waited on; many changes while nobody looks are one."""
+    """A counter to wait on; several changes between two waits count as one."""
 
     def __init__(self, *notified: Signal) -> None:
-        """`notified`: other signals that every change of this one is a change of, too."""
+        """`notified`: other signals that are also triggered by every change of this one."""
         self._notified = notified
         self.generation = 0
         self._bumped = asyncio.Event()
@@ -22,7 +22,7 @@ class Signal:
             signal.notify()
 
     async def wait_after(self, generation: int, timeout_seconds: float | None = None) -> bool:
-        """Waits for a change later than `generation`; False if the time ran out."""
+        """Waits for a change later than `generation`; False on timeout."""
         if self.generation != generation:
             return True
         try:

@@ -1,4 +1,4 @@
-"""Files that say of themselves whether they are whole: JSON with a format number and a checksum."""
+"""Self-checking files: JSON with a format number and a checksum."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 class CorruptFile(Exception):
-    """A state file was half written or altered; it was set aside under the name told, nothing is lost."""
+    """A state file is incomplete or was altered; it was renamed as reported, nothing is lost."""
 
     def __init__(self, path: Path, kept: Path, why: str) -> None:
-        super().__init__(f"{path} is damaged ({why}); it was set aside as {kept.name}")
+        super().__init__(f"{path} is corrupt ({why}); moved to {kept.name}")
         self.path = path
         self.kept = kept
 
 
 def save(path: Path, content: Any) -> None:
-    """Writes the content (plain JSON types), readable by root only, all or nothing. Raises OSError."""
+    """Writes the content (plain JSON types) atomically, readable by root only. Raises OSError."""
     body = _canonical(content)
     document = {"format": FORMAT, "sha256": hashlib.sha256(body).hexdigest(), "content": content}
     write_atomically(path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def load(path: Path) -> Any | None:
-    """The content, or None if there is no such file.
+    """Returns the content, or None if there is no such file.
 
     Raises:
-        CorruptFile: it is not whole; it has been renamed, so that nothing overwrites it.
+        CorruptFile: it is corrupt; it has been renamed, so that nothing overwrites it.
         OSError: it cannot be read.
     """
     try:
@@ -53,7 +53,8 @@ def load(path: Path) -> Any | None:
 
 
 def load_or_none(path: Path) -> Any | None:
-    """The content for somebody who only looks: None if there is none, or it is damaged, and nothing is renamed.
+    """Returns the content without side effects: None if there is no such file, or it is corrupt, and nothing is
+    renamed.
 
     Raises:
         OSError: it cannot be read.
@@ -66,7 +67,7 @@ def load_or_none(path: Path) -> Any | None:
 
 
 def quarantine(path: Path, why: str) -> CorruptFile:
-    """Renames a damaged file and answers the error to raise."""
+    """Renames a corrupt file and returns the error to raise."""
     kept = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
     path.rename(kept)
     return CorruptFile(path, kept, why)

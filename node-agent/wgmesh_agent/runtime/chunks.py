@@ -1,4 +1,4 @@
-"""Work on every member, in slices: between them the event loop does what else is due."""
+"""Work on every member, in chunks: in between, the event loop runs other tasks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 CHUNK_SIZE = 128
-"""Members at a time; what is done with one takes up to some 100 µs."""
+"""Members per chunk; one takes up to about 100 µs."""
 
 
 async def in_chunks(items: Iterable[T], work: Callable[[T], object]) -> None:
-    """Calls `work` with each of `items`, which must not change meanwhile; what they mean may."""
+    """Calls `work` with each of `items`, which must not change in the meantime; the data they refer to may."""
     for done, item in enumerate(items, 1):
         work(item)
         if done % CHUNK_SIZE == 0:

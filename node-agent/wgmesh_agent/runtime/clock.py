@@ -1,4 +1,4 @@
-"""The clocks that parts are given, so that a test can give them others."""
+"""Clocks as parameters, so that tests can replace them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wgmesh_agent.runtime import boot_clock
 
 
 class Clock(Protocol):
-    """What a part asks for the time."""
+    """Interface of a clock."""
 
     def monotonic(self) -> float:
-        """Seconds that only pass; they stand still while the machine is suspended."""
+        """Monotonic seconds; they stop while the machine is suspended."""
 
     def boot(self) -> float:
         """Seconds since boot, suspend included."""
@@ -34,7 +34,7 @@ class Pause(Protocol):
 
 
 class SystemClock:
-    """This machine's."""
+    """The clock of this machine."""
 
     def monotonic(self) -> float:
         """As `time.monotonic`."""

@@ -1,4 +1,4 @@
-"""Ending a connection at once, whatever has become of it."""
+"""Closes a connection immediately, whatever its state."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from asyncio import StreamWriter
 
 
 def abort(writer: StreamWriter) -> None:
-    """Closes it, and throws away what its peer does not take.
+    """Closes it, and discards data that its peer does not read.
 
-    asyncio's own `abort` raises AttributeError where a connection was closed while bytes waited that went out since.
+    asyncio's own `abort` raises AttributeError if a connection was closed while it had waiting data that has been
+    sent since.
     """
     writer.transport.close()
     if writer.transport.get_write_buffer_size():

@@ -1,4 +1,4 @@
-"""Writes the member snapshot and the memberlist file after changes, off the event loop, and calmly."""
+"""Writes state files in a thread after changes, at most once per interval."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RETRY_SECONDS = 10.0
 
 
 def snapshot_interval_seconds(members: int) -> float:
-    """Between two snapshots of so many: each writes all of them."""
+    """Interval between snapshots of this number of members: each writes all of them."""
     return min(MAX_INTERVAL_SECONDS, max(MIN_INTERVAL_SECONDS, 0.05 * members))
 
 
 class DebouncedWriter:
-    """Calls `collect` on the loop for what to write, and what it answers in a thread."""
+    """Calls `collect` on the loop for the content, and its result, which writes, in a thread."""
 
     def __init__(
         self,
@@ -30,10 +30,8 @@ class DebouncedWriter:
         what: str,
         calm: Callable[[], float] = lambda: MIN_INTERVAL_SECONDS,
     ) -> None:
-        """
-        Args:
-            calm: for how many seconds after a write there is none.
-        """
+        """Args:
+        calm: minimum number of seconds after a write."""
         self._changes = changes
         self._collect = collect
         self._what = what
@@ -41,7 +39,7 @@ class DebouncedWriter:
         self._flight = SingleFlight[None]()
 
     async def run(self) -> None:
-        """Writes once at the start, then after every change; a full disk is logged and tried again."""
+        """Writes once at the start, then after every change; a full disk is logged and retried."""
         while True:
             generation = self._changes.generation
             written = await self.write_now()
@@ -52,7 +50,7 @@ class DebouncedWriter:
             await asyncio.sleep(self._calm())
 
     async def write_now(self) -> bool:
-        """Writes what is so now; False if that failed. Callers that wait together share one write."""
+        """Writes the current state; False if that failed. Concurrent callers share one write."""
         try:
             await self._flight.run(self._write)
         except OSError as error:

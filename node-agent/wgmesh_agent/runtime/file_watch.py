@@ -1,6 +1,7 @@
-"""A file that others replace, polled by inode, size and mtime; and who besides its owner may access it.
+"""Watches a file that others replace, by polling inode, size and mtime; and checks its permissions.
 
-For one small file every few seconds a `stat` is enough: watchfiles, with inotify, takes 2.4 MiB resident and a thread.
+For one small file every few seconds a `stat` is enough: watchfiles, with inotify, takes 2.4 MiB resident and a
+thread.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ GROUP_OR_OTHER = stat.S_IRWXG | stat.S_IRWXO
 
 
 class FileWatch:
-    """Notices that a file was written or replaced, also by renaming or behind a symbolic link."""
+    """Detects that a file was written or replaced, also by renaming or behind a symbolic link."""
 
     def __init__(self, path: Path) -> None:
-        """The file as it is now is not a change."""
+        """The current file does not count as a change."""
         self._path = path
         self._seen = self._signature()
 
     def has_changed(self) -> bool:
-        """Returns whether a regular file is there that differs from what the last call found."""
+        """Returns whether a regular file exists that differs from the one at the last call."""
         before, self._seen = self._seen, self._signature()
         return self._seen is not None and self._seen != before
 
@@ -34,7 +35,7 @@ class FileWatch:
 
 
 def is_accessible_to_others(path: Path) -> bool:
-    """Returns whether group or others have any permission; a file that is not there is not accessible."""
+    """Returns whether group or others have any permission; a missing file is not accessible."""
     try:
         return bool(path.stat().st_mode & GROUP_OR_OTHER)
     except OSError:

@@ -1,4 +1,4 @@
-"""What is logged, and in which form."""
+"""Log verbosity and log format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class LogFormat(StrEnum):
 
 
 class Verbosity(IntEnum):
-    """DEFAULT shows warnings and errors, VERBOSE (`-v`) what happens too, DEBUG (`-d`) everything."""
+    """DEFAULT shows warnings and errors, VERBOSE (`-v`) also regular events, DEBUG (`-d`) everything."""
 
     DEFAULT = 0
     VERBOSE = 1

@@ -1,4 +1,4 @@
-"""Bounded logging of what others can cause: each distinct line once an hour, of each kind a few a minute."""
+"""Rate limit for log lines that others can cause: each distinct line once an hour, a few of each kind per minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Permission:
 
     Attributes:
         granted: log it.
-        suppressed: how many lines of this kind were suppressed in the minute before; to be logged once.
+        suppressed: number of suppressed lines of this kind in the previous minute; to be logged once.
     """
 
     granted: bool
@@ -34,22 +34,21 @@ class _Window:
 class LogLimit:
     """Memory is bounded by the number of kinds, which the code fixes, and `MAX_REMEMBERED` lines.
 
-    Of each line its hash is kept: others choose how long lines are. Python keys the hash with what they do not know.
+    Only the hash of each line is stored, because others choose the length of lines. Python keys the hash with a
+    secret.
     """
 
     def __init__(self, clock: Callable[[], float], lines_a_window: int = MAX_LINES_PER_WINDOW) -> None:
-        """
-        Args:
-            clock: monotonic seconds.
-            lines_a_window: how many lines of each kind are granted a minute.
-        """
+        """Args:
+        clock: monotonic seconds.
+        lines_a_window: number of granted lines of each kind per minute."""
         self._clock = clock
         self._lines = lines_a_window
         self._logged: dict[int, float] = {}
         self._windows: dict[str, _Window] = {}
 
     def ask(self, kind: str, line: str) -> Permission:
-        """Whether `line`, of a kind from a fixed set, may be logged now."""
+        """Returns whether `line`, of a kind from a fixed set, may be logged now."""
         now = self._clock()
         remembered = hash((kind, line))
         last = self._logged.get(remembered)

@@ -1,10 +1,10 @@
-"""A fault is logged when it begins and when its reason changes, not at each attempt."""
+"""Logs a fault when it begins and when its reason changes, not at each attempt."""
 
 from __future__ import annotations
 
 
 class LogOnChange:
-    """One matter that fails and recovers. What is logged, and at which level, is the caller's.
+    """One operation that fails and recovers. Content and level of the log line are the caller's.
 
     Attributes:
         why: the reason of the present fault; empty: there is none.
@@ -21,6 +21,6 @@ class LogOnChange:
         return why not in ("", before)
 
     def is_over(self) -> bool:
-        """Records a success. Returns whether it ends a fault, for those who log that."""
+        """Records a success. Returns whether it ends a fault, for callers that log that."""
         before, self.why = self.why, ""
         return before != ""

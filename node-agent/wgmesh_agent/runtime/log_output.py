@@ -1,7 +1,8 @@
-"""Where lines for people go, however that end fares: a line that cannot be written is lost and counted.
+"""Log output that never fails or blocks: a line that cannot be written is lost and counted.
 
-The reader of standard error may end (`wgmesh join … | tee log`), stop reading, or write to a full disk. None of these
-is a reason for the agent to fail, and a write to a full pipe would block the event loop: what has no room is lost, too.
+The reader of standard error may exit (`wgmesh join … | tee log`), stop reading, or write to a full disk. None of
+these is a reason for the agent to fail, and a write to a full pipe would block the event loop: what does not fit is
+lost, too.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections import Counter
 from typing import TextIO
 
 ATOMIC_BYTES = 4096
-"""A pipe that polls as writable takes so much without blocking (PIPE_BUF on Linux, pipe(7))."""
+"""A pipe that polls as writable accepts this many bytes without blocking (PIPE_BUF on Linux, pipe(7))."""
 
 
 _lost = Counter[str]()
 
 
 def lost_lines() -> int:
-    """How many writes of this process were lost so far."""
+    """Returns the number of lost writes of this process."""
     return _lost.total()
 
 
@@ -28,18 +29,18 @@ class LogOutput:
     """A text stream for log lines: `write` never raises and never waits."""
 
     def __init__(self, stream: TextIO) -> None:
-        """`stream`: any text stream; one with a descriptor is written to directly, past its buffer."""
+        """`stream`: any text stream; one with a descriptor is written to directly, bypassing its buffer."""
         self._stream = stream
         self._descriptor = _descriptor_of(stream)
 
     def write(self, text: str) -> int:
-        """Writes whole lines, or counts them as lost."""
+        """Writes complete lines, or counts them as lost."""
         if not self._written(text):
             _lost["lines"] += 1
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back by `write`."""
+        """`write` buffers nothing."""
 
     def isatty(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
@@ -64,7 +65,7 @@ def _descriptor_of(stream: TextIO) -> int | None:
 
 
 def _write_without_blocking(descriptor: int, data: bytes) -> bool:
-    """Whether all of it went. Raises OSError."""
+    """Returns whether everything was written. Raises OSError."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     while data:

@@ -1,6 +1,6 @@
-"""Logging: one line a record, readable or JSON, with secrets blotted out whatever the caller passes.
+"""Logging: one line per record, text or JSON, with secrets redacted whatever the caller passes.
 
-`structlog.get_logger()` everywhere; records of libraries that use `logging` come out the same way.
+`structlog.get_logger()` everywhere; records of libraries that use `logging` are formatted the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEVELS = {
     Verbosity.DEBUG: logging.DEBUG,
 }
 _LEVEL_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
-# pyroute2 and asyncio tell every message at debug level: that drowns our own
+# pyroute2 and asyncio log every message at debug level, which would hide this program's own records
 _LIBRARIES_LEVEL = logging.INFO
 
 
@@ -60,15 +60,15 @@ def configure_logging(verbosity: Verbosity, log_format: LogFormat, stream: TextI
 
 
 def redact_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blot out the value of each field, at any depth, whose name says it is a key, token or secret.
+    """Redacts the value of each field, at any depth, whose name contains key, token or secret.
 
-    Public keys are no secrets: a name with `pubkey` or `public_key` in it keeps its value.
+    Public keys are not secret: a name with `pubkey` or `public_key` in it keeps its value.
     """
     return {name: _redacted(name, value) for name, value in event.items()}
 
 
 def one_line_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Turn `exc_info` into the field `exception`: type, text, calls; causes after `because`."""
+    """Converts `exc_info` into the field `exception`: type, text, calls; causes after `because`."""
     exc_info = event.pop("exc_info", None)
     error = _exception_of(exc_info)
     if error is not None:
@@ -121,7 +121,7 @@ def _field(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    # names and tags come from other nodes: what a terminal would obey must not reach it
+    # names and tags are untrusted: terminal control sequences must be escaped
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

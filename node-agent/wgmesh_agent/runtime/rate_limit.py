@@ -1,10 +1,10 @@
-"""So many a second and so many at once, for each of those who ask: a token bucket each."""
+"""Rate limit with bursts, per key: one token bucket each."""
 
 from __future__ import annotations
 
 
 class RateLimit:
-    """Keeps the buckets of the last `most_keys` who asked; time is monotonic seconds."""
+    """Keeps the buckets of the `most_keys` most recent keys; time is monotonic seconds."""
 
     def __init__(self, a_second: float, at_once: float, most_keys: int = 1024) -> None:
         self._a_second = a_second
@@ -13,7 +13,7 @@ class RateLimit:
         self._left: dict[str, tuple[float, float]] = {}
 
     def take(self, key: str, now: float) -> bool:
-        """Takes one from the bucket of `key`; False where it is empty."""
+        """Takes one token from the bucket of `key`; False if it is empty."""
         left, since = self._left.pop(key, (self._at_once, now))
         left = min(self._at_once, left + (now - since) * self._a_second)
         taken = left >= 1.0

@@ -1,4 +1,4 @@
-"""A fault that lasts is logged again, with backoff."""
+"""Repeats the log line of a lasting fault, with backoff."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BACKOFF = Backoff(first_seconds=120.0, longest_seconds=3600.0)
 
 
 class Reminders:
-    """One matter; `now` is monotonic seconds."""
+    """One fault; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._fault = LogOnChange()
@@ -27,5 +27,5 @@ class Reminders:
         return True
 
     def over(self) -> bool:
-        """The matter is settled. Returns whether anything was logged of it."""
+        """Records the end of the fault. Returns whether it was ever logged."""
         return self._fault.is_over()

@@ -1,4 +1,4 @@
-"""How pauses grow with the mesh, so that all of it together asks about as often at any size."""
+"""Scales pauses with the mesh size, so that the total query rate is about the same at any size."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ SCALE_ABOVE_MEMBERS = 50
 
 
 def interval_scale(members: int, crowd: int = SCALE_ABOVE_MEMBERS) -> float:
-    """By what a pause is to be multiplied among so many members: 1 up to `crowd`, in proportion from there."""
+    """Returns the factor of a pause for this number of members: 1 up to `crowd`, proportional above."""
     return max(1.0, members / crowd)

@@ -1,7 +1,7 @@
-"""Callers that wait at the same time share one run.
+"""Concurrent callers share one run.
 
-Unlike Go's singleflight, a caller is answered only by a run that began after it asked: the result then contains what
-the caller had changed before.
+Unlike Go's singleflight, a caller gets only the result of a run that began after its call: the result then contains
+what the caller had changed before.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Runs one after the other, each for all who waited when it began."""
+    """Runs one after the other, each for all callers that waited when it began."""
 
     def __init__(self, lock: asyncio.Lock | None = None) -> None:
-        """
-        Args:
-            lock: held during each run; of the caller's own if other work excludes runs, too.
-        """
+        """Args:
+        lock: held during each run; provided by the caller if other work excludes runs, too."""
         self._lock = lock or asyncio.Lock()
         self._requests = 0
         self._served: tuple[int, T] | None = None
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Returns the result of the first successful run that began after the call: of `work`, or of another caller's.
+        """Returns the result of the first successful run that began after the call: of `work`, or of another
+        caller's.
 
-        Raises what `work` does, to its own caller only: who waits runs its own then.
+        Exceptions of `work` are raised to its own caller only: waiting callers then run their own.
         """
         self._requests += 1
         request = self._requests

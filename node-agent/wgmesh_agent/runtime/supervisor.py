@@ -1,7 +1,7 @@
-"""Supervision of what runs in the background: nothing ends unseen, and what must run is started again.
+"""Supervision of background tasks: no failure is silent, and components are restarted.
 
 Compare OTP's supervisors: `keep` is a permanent child with backoff instead of a maximum restart intensity, `start` a
-temporary one. Not `asyncio.TaskGroup`, which ends the siblings of a failed task.
+temporary one. Not `asyncio.TaskGroup`, which cancels the siblings of a failed task.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from wgmesh_agent.runtime.task_set import TaskSet
 log = structlog.get_logger()
 BACKOFF = Backoff(first_seconds=0.5, longest_seconds=30.0)
 STABLE_SECONDS = 10.0
-"""A component that has run for so long counts as up again, and its next failure has the first pause again."""
+"""A component that has run for this long counts as up again, and its next failure starts with the first pause."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """What runs for as long as a node does, by the name that log and metrics have for it."""
+    """A component that runs for as long as a node does, by its name in log and metrics."""
 
     name: str
     run: Run
 
 
 class FatalError(Exception):
-    """A fault that ends the process: the program's own invariants do not hold, or the mesh decided against this node.
+    """A fault that terminates the process: the program's invariants do not hold, or the mesh decided against this
+    node.
 
-    Everything else that ends a component is temporary or belongs to one unit of input.
+    All other failures of a component are temporary or belong to one unit of input.
     """
 
 
@@ -46,8 +47,8 @@ class Supervisor:
 
     Attributes:
         failed: holds the first `FatalError`.
-        restarts: how often each component has been started again.
-        failures: how often each kind of one-off work has failed.
+        restarts: number of restarts per component.
+        failures: number of failures per kind of one-off work.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
@@ -61,24 +62,25 @@ class Supervisor:
         self.failures: Counter[str] = Counter()
 
     def keep(self, run: Run, name: str) -> None:
-        """Runs a component until `stop`: after an exception it is started again, with growing pauses.
+        """Runs a component until `stop`: after an exception it is restarted, with backoff.
 
         Args:
-            run: creates the component's coroutine; it is finished once that returns.
+            run: creates the component's coroutine; the component is finished once that returns.
             name: short and fixed; a label of metrics.
         """
         self._kept.add(name)
         self._tasks.start(self._keep(run, name), name)
 
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[None]:
-        """Runs `work` once. A failure is logged and counted, and ends nothing else: the task returned has none."""
+        """Runs `work` once. A failure is logged and counted, and affects nothing else: the returned task has no
+        exception."""
         task = self._tasks.start(self._once(work, name), name)
-        # Cancelled before its first step, it would not have begun the work.
+        # If cancelled before its first step, the task would never have begun the work.
         task.add_done_callback(lambda _: work.close())
         return task
 
     def down(self) -> Mapping[str, str]:
-        """The components that should run and do not, and the exception that ended each."""
+        """Returns the components that should run and do not, and the exception that ended each."""
         return dict(self._down)
 
     def components(self) -> frozenset[str]:
@@ -86,7 +88,7 @@ class Supervisor:
         return frozenset(self._kept)
 
     async def stop(self) -> None:
-        """Cancels what still runs and waits for it."""
+        """Cancels running tasks and waits for them."""
         await self._tasks.stop()
         if self.failed.done() and not self.failed.cancelled():
             self.failed.exception()
@@ -132,7 +134,8 @@ class Supervisor:
             pause = BACKOFF.longer(pause)
 
     def _fail(self, error: FatalError, name: str) -> None:
-        # The agent's last words are one sentence about what it foresaw: here is the place, in case it did not.
+        # The agent's final message is one sentence about a foreseen fault: this adds the location, in case it was
+        # not foreseen.
         log.error("component failed permanently", part=name, error=repr(error), exc_info=error)
         if not self.failed.done():
             self.failed.set_exception(error)

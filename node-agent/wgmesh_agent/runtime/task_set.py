@@ -1,6 +1,6 @@
-"""Short-lived tasks of one owner: each ends on its own, and its exception is not lost.
+"""Short-lived tasks of one owner: each ends independently, and its exception is not lost.
 
-Unlike `asyncio.TaskGroup`, a task that fails cancels no other, and the owner's own exception is raised as it is.
+Unlike `asyncio.TaskGroup`, a task that fails cancels no other, and the owner's own exception is raised unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def log_failure(name: str, error: Exception) -> None:
-    """Logs what a task of this name raised."""
+    """Logs the exception of a task of this name."""
     log.error("task failed", part=name, error=repr(error), exc_info=error)
 
 
@@ -25,10 +25,8 @@ class TaskSet:
     """Holds tasks until they end: asyncio itself keeps weak references only."""
 
     def __init__(self, failed: Callable[[str, Exception], None] = log_failure) -> None:
-        """
-        Args:
-            failed: called with the name of a task and what it raised, whoever awaits it besides.
-        """
+        """Args:
+        failed: called with the name of a task and its exception, even if it is also awaited."""
         self._failed = failed
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -48,11 +46,11 @@ class TaskSet:
         return task
 
     async def outlive(self, work: Coroutine[Any, Any, T], name: str) -> T:
-        """Returns or raises what `work` does; if the caller is cancelled, `work` runs to its end all the same."""
+        """Returns or raises the result of `work`; if the caller is cancelled, `work` still runs to its end."""
         return await asyncio.shield(self.start(work, name))
 
     async def stop(self) -> None:
-        """Cancels what still runs and waits for it."""
+        """Cancels running tasks and waits for them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

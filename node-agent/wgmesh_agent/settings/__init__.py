@@ -1,1 +1,1 @@
-"""What a command runs with: frozen, validated, from flags, environment, YAML file and defaults."""
+"""Settings of a command: frozen, validated, from flags, environment, YAML file and defaults."""

@@ -31,7 +31,7 @@ CIDR_IPAM: Setting[tuple[IPNetwork, ...]] = Setting(
     default_text="all of -cidr",
     metavar="CIDR[,CIDR]",
     is_list=True,
-    help="the part of -cidr joining nodes get addresses from",
+    help="part of -cidr from which joining nodes are assigned addresses",
 )
 MESH_IPS: Setting[tuple[IPAddress, ...]] = Setting(
     commands=Command.BOOTSTRAP,
@@ -40,7 +40,7 @@ MESH_IPS: Setting[tuple[IPAddress, ...]] = Setting(
     yaml=("bootstrap.node-ip",),
     parse=parsing.addresses,
     default=(),
-    default_text="10.232.1.1; in another range its own address + 257, or + 1 if it is that small",
+    default_text="10.232.1.1; in another range the network address + 257, or + 1 in small ranges",
     metavar="IP[,IP]",
     is_list=True,
     help="this node's address in the mesh, one for each range",
@@ -51,7 +51,7 @@ GRPC_BIND_ADDR: Setting[IPAddress] = Setting(
     env=("WGMESH_GRPC_BIND_ADDR",),
     yaml=("bootstrap.grpc-bind-addr",),
     parse=parsing.address,
-    default=IPv4Address(0),  # all of them: a join service is there to be reached
+    default=IPv4Address(0),  # all addresses: a join service must be reachable
     default_text=str(IPv4Address(0)),
     metavar="IP",
     help="address the join service listens on",
@@ -95,7 +95,7 @@ SERVER_CA_CERT: Setting[Path | None] = Setting(
     parse=parsing.path,
     default=None,
     metavar="FILE",
-    help="CA certificates joining nodes must descend from (PEM)",
+    help="CA certificates used to verify joining nodes (PEM)",
 )
 SERVER_CA_PATH: Setting[Path | None] = Setting(
     commands=Command.BOOTSTRAP,
@@ -105,7 +105,7 @@ SERVER_CA_PATH: Setting[Path | None] = Setting(
     parse=parsing.path,
     default=None,
     metavar="FOLDER",
-    help="instead of -grpc-ca-cert: a folder of such files",
+    help="directory of CA certificates, instead of -grpc-ca-cert",
 )
 ENCRYPTION_KEY: Setting[bytes | None] = Setting(
     commands=Command.BOOTSTRAP,
@@ -114,7 +114,7 @@ ENCRYPTION_KEY: Setting[bytes | None] = Setting(
     yaml=("bootstrap.mesh-encryption-key",),
     parse=parsing.encryption_key,
     default=None,
-    default_text="made by chance",
+    default_text="random",
     metavar="BASE64",
     help="gossip encryption key, base64 of 32 bytes",
 )
@@ -126,7 +126,7 @@ SERF_MODE_LAN: Setting[bool | None] = Setting(
     parse=parsing.boolean,
     default=None,
     is_switch=True,
-    help="the same as --profile lan; =false the same as --profile wan",
+    help="same as --profile lan; =false: same as --profile wan",
 )
 BOOTSTRAP_PEERS: Setting[tuple[HostPort, ...]] = Setting(
     commands=Command.BOOTSTRAP,
@@ -135,10 +135,10 @@ BOOTSTRAP_PEERS: Setting[tuple[HostPort, ...]] = Setting(
     yaml=("bootstrap.bootstrap-endpoint",),
     parse=parsing.host_ports(parsing.DEFAULT_BOOTSTRAP_PORT),
     default=(),
-    default_text="make a new mesh",
+    default_text="create a new mesh",
     metavar="HOST[:PORT],…",
     is_list=True,
-    help="enter the mesh of these bootstrap nodes as one more",
+    help="join an existing mesh through these bootstrap nodes, as an additional bootstrap node",
 )
 ALLOW_ROUTES: Setting[tuple[tuple[str, IPNetwork], ...]] = Setting(
     commands=Command.BOOTSTRAP,
@@ -150,5 +150,5 @@ ALLOW_ROUTES: Setting[tuple[tuple[str, IPNetwork], ...]] = Setting(
     default_text="none",
     metavar="NODE=CIDR,…",
     is_list=True,
-    help="networks that joining nodes may announce; the same list on all bootstrap nodes",
+    help="networks that joining nodes may advertise; must be the same on all bootstrap nodes",
 )

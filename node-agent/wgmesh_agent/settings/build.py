@@ -1,4 +1,4 @@
-"""From resolved values to what a command runs with: what must be given, and what must fit together."""
+"""Builds a command's settings from resolved values; checks for missing and conflicting ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GENERATED_NAME_ALPHABET = string.ascii_lowercase + string.digits
 
 
 def bootstrap_settings(resolved: Resolved, chance: random.Random) -> BootstrapSettings:
-    """What `wgmesh bootstrap` runs with; `chance` names a mesh without a name. Raises SettingsError."""
+    """Returns the settings of `wgmesh bootstrap`; `chance` generates a missing mesh name. Raises SettingsError."""
     given_name = resolved.value(table.MESH_NAME)
     mesh_name = given_name or "".join(chance.choices(_GENERATED_NAME_ALPHABET, k=_GENERATED_NAME_LENGTH))
     node = _node_settings(resolved, mesh_name)
@@ -67,7 +67,7 @@ def bootstrap_settings(resolved: Resolved, chance: random.Random) -> BootstrapSe
 
 
 def join_settings(resolved: Resolved, read_bundle: Callable[[Path], Bundle]) -> JoinSettings:
-    """What `wgmesh join` runs with. Raises SettingsError.
+    """Returns the settings of `wgmesh join`. Raises SettingsError.
 
     Args:
         read_bundle: reads a join bundle; raises SettingsError.
@@ -102,9 +102,8 @@ def join_settings(resolved: Resolved, read_bundle: Callable[[Path], Bundle]) -> 
 
 
 def _bundle(resolved: Resolved, read: Callable[[Path], Bundle]) -> Bundle | None:
-    """The bundle given, and nothing beside it that says otherwise. Other addresses of bootstrap nodes may be given:
-    those in the bundle are as the cluster sees them.
-    """
+    """Returns the given bundle, after checking that no other setting contradicts it. Other addresses of bootstrap
+    nodes are allowed: those in the bundle are as the cluster sees them."""
     path = resolved.value(table.BUNDLE)
     if path is None:
         return None
@@ -129,7 +128,7 @@ def _bundle(resolved: Resolved, read: Callable[[Path], Bundle]) -> Bundle | None
 
 
 def client_settings(resolved: Resolved) -> ClientSettings:
-    """What the commands that ask the agent run with."""
+    """Returns the settings of the commands that query the agent."""
     return ClientSettings(
         agent_socket=resolved.value(table.AGENT_SOCKET),
         verbosity=verbosity(resolved),
@@ -166,8 +165,7 @@ def _node_settings(resolved: Resolved, mesh_name: str) -> NodeSettings:
 def _routes(resolved: Resolved) -> tuple[IPNetwork, ...]:
     if resolved.value(table.DEV) and resolved.is_given(table.ROUTES):
         raise SettingsError(
-            f"{resolved.origin(table.ROUTES).label} cannot be combined with -dev: without certificates nobody can "
-            "vouch for routes"
+            f"{resolved.origin(table.ROUTES).label} cannot be combined with -dev: routes require certificates"
         )
     return resolved.value(table.ROUTES)
 

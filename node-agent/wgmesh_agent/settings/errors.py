@@ -1,5 +1,5 @@
-"""The one way settings go wrong: somebody wrote something that cannot be used."""
+"""Errors in settings that a user wrote."""
 
 
 class SettingsError(Exception):
-    """Wrong use (exit code 2). The text is one plain sentence naming the flag, variable, or file and line."""
+    """Usage error (exit code 2). The text is one plain sentence naming the flag, variable, or file and line."""

@@ -1,4 +1,4 @@
-"""The settings as the daemon sees them: already checked, every default applied."""
+"""Settings as the agent uses them: already validated, every default applied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IPNetwork = IPv4Network | IPv6Network
 
 
 class GossipProfile(StrEnum):
-    """Timing of failure detection: `lan` notices a dead node in seconds, `wan` in most of a minute."""
+    """Timing of failure detection: `lan` detects a dead node in seconds, `wan` in most of a minute."""
 
     LAN = "lan"
     WAN = "wan"
@@ -22,7 +22,7 @@ class GossipProfile(StrEnum):
 
 
 class BackendChoice(StrEnum):
-    """Which WireGuard to use; `auto` takes the kernel's where there is one."""
+    """WireGuard implementation; `auto` prefers the kernel module if available."""
 
     AUTO = "auto"
     KERNEL = "kernel"
@@ -42,10 +42,10 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """The address others are told to send WireGuard packets to: literal, or read off an interface.
+    """The WireGuard endpoint address to advertise: literal, or read from an interface.
 
-    Exactly one of `address` and `interface` is set. `index` counts the interface's addresses from 0 in the
-    order the kernel lists them; None means the first usable one.
+    Exactly one of `address` and `interface` is set. `index` counts the interface's addresses from 0 in the order the
+    kernel lists them; None means the first usable one.
     """
 
     address: IPAddress | None = None
@@ -65,7 +65,7 @@ class NodeSettings:
     mesh_name: str
     """1 to 10 of `[A-Za-z0-9]`."""
     node_name: str | None
-    """1 to 64 of `[A-Za-z0-9._-]`, letter or digit at both ends; None: made from mesh name and address."""
+    """1 to 64 of `[A-Za-z0-9._-]`, letter or digit at both ends; None: generated from mesh name and address."""
     listen_addr: ListenAddress | None
     listen_port: int
     """UDP port of WireGuard."""
@@ -78,21 +78,22 @@ class NodeSettings:
     backend: BackendChoice
     stun_server: HostPort | None
     state_dir: Path
-    """The base; the mesh's own folder, named after the mesh, is below."""
+    """The base directory; the mesh's own subdirectory is named after the mesh."""
     log_format: LogFormat
     verbosity: Verbosity
     mtu: int | None = None
-    """Bytes; None: what the underlay leaves."""
+    """Bytes; None: derived from the underlay."""
     keepalive_seconds: int | None = None
-    """Between packets that keep address translators open; None: none, unless this node is behind one."""
+    """Interval of persistent keepalives; None: disabled, unless this node is behind NAT."""
     relays: tuple[str, ...] = ()
-    """Names of the members that may carry traffic between others, best first."""
+    """Names of the members that may relay traffic between others, in order of preference."""
     routes: tuple[IPNetwork, ...] = ()
-    """Networks behind this node that it asks to announce."""
+    """Subnet routes that this node asks to advertise."""
     psk_file: Path | None = None
     """The mesh's secrets for pre-shared keys."""
     own_address: IPAddress | None = None
-    """This machine's address as whoever started the agent had it; preferred for as long as the machine has it."""
+    """This machine's address as configured by the program that started the agent; preferred while the machine has
+    it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class ServerTLS:
 
 @dataclass(frozen=True, slots=True)
 class ClientTLS:
-    """PEM files a joiner shows and trusts. Exactly one of `ca_cert` (file) and `ca_path` (folder) is set."""
+    """PEM files a joiner presents and trusts. Exactly one of `ca_cert` (file) and `ca_path` (folder) is set."""
 
     key: Path
     cert: Path
@@ -117,15 +118,15 @@ class ClientTLS:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapSettings:
-    """`wgmesh bootstrap`: make a mesh, or with `bootstrap_addrs` enter one that exists and admit others."""
+    """`wgmesh bootstrap`: create a mesh, or with `bootstrap_addrs` join an existing one as a bootstrap node."""
 
     node: NodeSettings
     mesh_name_generated: bool
-    """The name was not given but drawn by chance."""
+    """The name was not given but generated at random."""
     cidrs: tuple[IPNetwork, ...]
     """At most one IPv4 and one IPv6 range, in the order given."""
     cidr_ipam: tuple[IPNetwork, ...]
-    """Parts of `cidrs` that joiners get addresses from; empty: all of `cidrs`."""
+    """Parts of `cidrs` from which joiners are assigned addresses; empty: all of `cidrs`."""
     mesh_ips: tuple[IPAddress, ...]
     """This node's mesh addresses, one for each of `cidrs`, in their order."""
     grpc_bind_addr: IPAddress
@@ -133,26 +134,26 @@ class BootstrapSettings:
     tls: ServerTLS | None
     """None exactly when `node.dev`."""
     client_tls: ClientTLS | None
-    """For entering another bootstrap node's mesh; None without `bootstrap_addrs` and with `node.dev`."""
+    """For joining another bootstrap node's mesh; None without `bootstrap_addrs` and with `node.dev`."""
     encryption_key: bytes | None = field(repr=False)
-    """32 bytes of gossip key; None: made when the mesh is made, or none at all with `node.dev`."""
+    """Gossip key of 32 bytes; None: generated when the mesh is created, or unused with `node.dev`."""
     gossip_port: int
     gossip_profile: GossipProfile
     bootstrap_addrs: tuple[HostPort, ...]
     join_timeout_seconds: float | None
-    """How long to keep trying `bootstrap_addrs`; None: for ever."""
+    """How long to retry `bootstrap_addrs`; None: indefinitely."""
     allow_routes: tuple[tuple[str, IPNetwork], ...] = ()
-    """Which joining node, by name, may announce which network."""
+    """Which joining node, by name, may advertise which network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A join bundle as it was in its file: all that one machine needs to enter one mesh.
+    """A join bundle as read from its file: all that one machine needs to join one mesh.
 
     Attributes:
         path: the file it came from, absolute.
         bootstraps: at least one.
-        addresses: what the mesh has for this machine; empty if the bundle does not say.
+        addresses: the mesh addresses reserved for this machine; empty if the bundle does not contain any.
         authorities, certificate, key: PEM, and belonging together.
     """
 
@@ -178,18 +179,18 @@ class JoinSettings:
     tls: ClientTLS | None
     """None with `node.dev`, and with a bundle."""
     bundle: Bundle | None
-    """Who this machine is, where no TLS files say so."""
+    """This machine's identity, if there are no TLS files."""
     gossip_port: int | None
-    """None: the mesh's own."""
+    """None: as in the mesh."""
     gossip_profile: GossipProfile | None
-    """None: the mesh's own."""
+    """None: as in the mesh."""
     join_timeout_seconds: float | None
-    """None: for ever."""
+    """None: indefinitely."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """`wgmesh info` and the others that ask the agent on this machine."""
+    """`wgmesh info` and the other commands that query the agent on this machine."""
 
     agent_socket: Path
     verbosity: Verbosity

@@ -1,7 +1,7 @@
-"""From what people write to values.
+"""Parsers from user input to values.
 
-Each parser takes non-empty text and raises ValueError with half a sentence that can follow a name:
-`-listen-port: "x" is not a port (1 to 65535)`.
+Each parser takes non-empty text and raises ValueError with half a sentence that can follow a name: `-listen-port:
+"x" is not a port (1 to 65535)`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HOST_NAME = re.compile(
 )
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
 _INTERFACE = re.compile(r"[^\s/%:\x00-\x1f\x7f]{1,15}")
-_MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less the final zero
+_MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), minus the final zero
 _KEY_BYTES = 32
 
 MAX_ROUTES = 64
@@ -71,7 +71,7 @@ def port(text: str) -> int:
 
 
 def seconds(text: str) -> float | None:
-    """Zero, and only zero, is None: for ever."""
+    """Zero, and only zero, is None: indefinitely."""
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) is None:
         raise ValueError(f'"{text}" is not a number of seconds')
     return float(text) or None
@@ -91,7 +91,7 @@ def one_of(kind: type[E]) -> Callable[[str], E]:
 
 def path(text: str) -> Path:
     if "\0" in text:
-        raise ValueError("a path cannot hold a zero byte")
+        raise ValueError("a path cannot contain a null byte")
     return Path(text)
 
 
@@ -111,7 +111,7 @@ def owner(text: str) -> tuple[int, int]:
 
 
 def encryption_key(text: str) -> bytes:
-    # the text is a secret: it must not come back in the message
+    # the text is a secret: the error must not contain it
     try:
         key = base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -127,12 +127,12 @@ def address(text: str) -> IPAddress:
     except ValueError:
         raise ValueError(f'"{text}" is not an IP address') from None
     if isinstance(parsed, IPv6Address) and parsed.scope_id is not None:
-        raise ValueError(f'"{text}" names an interface, which only means something on this machine')
+        raise ValueError(f'"{text}" names an interface, which is meaningful only on this machine')
     return _unmapped(parsed)
 
 
 def _unmapped(value: IPAddress) -> IPAddress:
-    """The IPv4 address that an IPv6 one stands for (`::ffff:192.0.2.1`): sockets and WireGuard use that."""
+    """The IPv4 address in an IPv4-mapped IPv6 one (`::ffff:192.0.2.1`): sockets and WireGuard use that."""
     return (value.ipv4_mapped or value) if isinstance(value, IPv6Address) else value
 
 
@@ -141,7 +141,7 @@ def addresses(text: str) -> tuple[IPAddress, ...]:
 
 
 def ranges(text: str) -> tuple[IPNetwork, ...]:
-    """At most one range of each IP version; bits to the right of the prefix are dropped, as ever."""
+    """At most one range per IP version; host bits are cleared, as usual."""
     parsed = tuple(_range(item) for item in _items(text))
     if len({network.version for network in parsed}) != len(parsed):
         raise ValueError(
@@ -160,15 +160,15 @@ def _range(text: str) -> IPNetwork:
     if network.num_addresses < 4:
         raise ValueError(f'"{text}" is too small for a mesh')
     if network.prefixlen == 0 or _is_special(network.network_address):
-        raise ValueError(f'"{text}" is not a range nodes can have addresses in')
+        raise ValueError(f'"{text}" is not a range of node addresses')
     return network
 
 
 def routes(text: str) -> tuple[IPNetwork, ...]:
-    """Networks behind a node, at most MAX_ROUTES, none twice and none inside another."""
+    """Subnet routes of a node, at most MAX_ROUTES, without duplicates or nested networks."""
     parsed = tuple(_route(item) for item in _items(text))
     if len(parsed) > MAX_ROUTES:
-        raise ValueError(f"{len(parsed)} networks are more than the {MAX_ROUTES} a node may announce")
+        raise ValueError(f"{len(parsed)} networks are more than the {MAX_ROUTES} a node may advertise")
     for number, one in enumerate(parsed):
         for other in parsed[number + 1 :]:
             if one.overlaps(other):
@@ -177,7 +177,7 @@ def routes(text: str) -> tuple[IPNetwork, ...]:
 
 
 def allowed_routes(text: str) -> tuple[tuple[str, IPNetwork], ...]:
-    """NODE=CIDR items: which node may announce which network."""
+    """NODE=CIDR items: which node may advertise which network."""
     found: list[tuple[str, IPNetwork]] = []
     for item in _items(text):
         node, equals, network = item.partition("=")
@@ -193,7 +193,7 @@ def _route(text: str) -> IPNetwork:
     except UnusableValue as error:
         raise ValueError(f'"{text}" is not a network such as 192.168.7.0/24: {error}') from None
     if "/" not in text or network.prefixlen == 0 or _is_special(network.network_address):
-        raise ValueError(f'"{text}" is not a network that a node can announce')
+        raise ValueError(f'"{text}" is not a network that a node can advertise')
     return network
 
 
@@ -205,14 +205,14 @@ def listen_address(text: str) -> ListenAddress:
         literal = None
     if literal is not None:
         if not usable_address(literal):
-            raise ValueError(f'"{text}" is not an address other nodes could reach')
+            raise ValueError(f'"{text}" is not an address that other nodes can reach')
         return ListenAddress(address=literal)
     name, percent, index = text.partition("%")
     looks_numeric = _LOOKS_LIKE_IPV4.fullmatch(name) is not None and "." in name
     if _INTERFACE.fullmatch(name) is None or name in {".", ".."} or looks_numeric:
         raise ValueError(f'"{text}" is neither an IP address nor an interface such as eth0 or eth0%1')
     if percent and not (index.isascii() and index.isdigit() and len(index) <= 4):
-        raise ValueError(f'"{text}": what follows the % is not the number of an address, as in eth0%1')
+        raise ValueError(f'"{text}": the part after % is not the index of an address, as in eth0%1')
     return ListenAddress(interface=name, index=int(index) if percent else None)
 
 
@@ -227,12 +227,12 @@ def host_port(default_port: int) -> Callable[[str], HostPort]:
 
 
 def node_names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of node names; repetitions are dropped."""
+    """A comma-separated list of node names; duplicates are dropped."""
     return tuple(dict.fromkeys(node_name(item) for item in _items(text)))
 
 
 def host_ports(default_port: int) -> Callable[[str], tuple[HostPort, ...]]:
-    """A parser for a comma-separated list of what `host_port` takes; repetitions are dropped."""
+    """A parser for a comma-separated list of `host_port` values; duplicates are dropped."""
     parse_one = host_port(default_port)
 
     def parse(text: str) -> tuple[HostPort, ...]:

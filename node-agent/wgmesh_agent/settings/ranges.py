@@ -1,4 +1,4 @@
-"""The bootstrap node's ranges and addresses: inside each other, one of each kind."""
+"""Ranges and addresses of a bootstrap node: nested correctly, one per IP version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wgmesh_agent.settings.model import IPAddress, IPNetwork
 from wgmesh_agent.settings.resolve import Resolved
 from wgmesh_api.addresses import is_usable_host
 
-# 10.232.1.1 in 10.232.0.0/16, the original's choice, and the same place in other ranges that have it
+# 10.232.1.1 in 10.232.0.0/16, the original's choice, and the same offset in other ranges that are large enough
 _USUAL_OFFSET = 257
 _SMALL_OFFSET = 1
 
@@ -22,7 +22,7 @@ def default_mesh_address(network: IPNetwork) -> IPAddress:
 
 
 def mesh_addresses(resolved: Resolved, cidrs: Sequence[IPNetwork]) -> tuple[IPAddress, ...]:
-    """This node's address in each of `cidrs`, given ones first choice. Raises SettingsError."""
+    """This node's address in each of `cidrs`: the given one, or the default. Raises SettingsError."""
     label = resolved.origin(bootstrap_table.MESH_IPS).label
     given: dict[int, IPAddress] = {}
     for address in resolved.value(bootstrap_table.MESH_IPS):
@@ -31,7 +31,7 @@ def mesh_addresses(resolved: Resolved, cidrs: Sequence[IPNetwork]) -> tuple[IPAd
                 f"{label}: {given[address.version]} and {address} are of one IP version, one is allowed"
             )
         if not any(is_usable_host(address, network) for network in cidrs):
-            raise SettingsError(f"{label}: {address} is not an address a node can have in {_listed(cidrs)}")
+            raise SettingsError(f"{label}: {address} is not a node address in {_listed(cidrs)}")
         given[address.version] = address
     return tuple(given.get(network.version) or default_mesh_address(network) for network in cidrs)
 

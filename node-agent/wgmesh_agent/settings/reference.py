@@ -1,4 +1,4 @@
-"""The settings table as docs/command-line.md shows it; `python -m wgmesh_agent.settings.reference FILE` renews it."""
+"""The settings table in docs/command-line.md; `python -m wgmesh_agent.settings.reference FILE` regenerates it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMMANDS = {
 
 
 def settings_reference() -> str:
-    """A Markdown table with a row for each setting, in the order of the table."""
+    """Returns a Markdown table with one row per setting, in the order of the table."""
     lines = [
         "| flag | of | environment | YAML | default | meaning |",
         "|---|---|---|---|---|---|",
@@ -31,7 +31,7 @@ def settings_reference() -> str:
 
 
 def renewed(text: str) -> str:
-    """`text` with what stands between BEGIN and END replaced. Raises ValueError if they are not there."""
+    """Returns `text` with the part between BEGIN and END replaced. Raises ValueError if the marks are missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,4 +1,4 @@
-"""Which source a setting's value comes from: flag, then environment, then YAML file, then default."""
+"""Precedence of a setting's sources: flag, then environment, then YAML file, then default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Layer(IntEnum):
-    """Sources, the stronger the higher."""
+    """Sources, the higher the stronger."""
 
     DEFAULT = 0
     YAML = 1
@@ -26,7 +26,7 @@ class Layer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value was written; `label` begins every complaint about it."""
+    """Where a value was written; `label` begins every error about it."""
 
     layer: Layer
     label: str
@@ -39,13 +39,13 @@ class _Given:
 
 
 class Resolved:
-    """The value of each setting of one command, and where it comes from."""
+    """The value of each setting of one command, and its source."""
 
     def __init__(self, given: Mapping[str, _Given]) -> None:
         self._given = given
 
     def value(self, setting: Setting[T]) -> T:
-        """What was given, or the default."""
+        """Returns the given value, or the default."""
         given = self._given.get(_identity(setting))
         return setting.default if given is None else given.value  # type: ignore[return-value]
 
@@ -53,23 +53,23 @@ class Resolved:
         return _identity(setting) in self._given
 
     def origin(self, setting: Setting[Any]) -> Origin:
-        """Where the value was written; for a default the flag that would change it."""
+        """Returns where the value was written; for a default, the flag that would change it."""
         given = self._given.get(_identity(setting))
         return Origin(Layer.DEFAULT, setting.flag) if given is None else given.origin
 
 
 def resolve(command: Command, flags: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Resolved:
-    """Gather the settings of `command`.
+    """Resolves the settings of `command`.
 
     Args:
         flags: the texts given to each flag, by main spelling without dashes. An empty text means the default.
-        environment: all variables; only those in the table are looked at, empty ones count as not set.
+        environment: all variables; only those in the table are read, empty ones count as not set.
 
-    Raises SettingsError, naming flag, variable, or file, line and key. The YAML file is checked whole, also
-    where it speaks to other commands.
+    Raises SettingsError, naming flag, variable, or file, line and key. The YAML file is checked completely,
+    including keys of other commands.
     """
     given: dict[str, _Given] = {}
-    # a path that cannot be parsed stops here: there is no file to go on with
+    # a path that cannot be parsed is final: there is no file to read
     _take_flag_or_variable(CONFIG, flags, environment, given)
     config_given = given.get(_identity(CONFIG))
     from_yaml: Mapping[str, _Given] = {}
@@ -87,7 +87,7 @@ def resolve(command: Command, flags: Mapping[str, Sequence[str]], environment: M
 
 
 def _identity(setting: Setting[Any]) -> str:
-    # flags alone are not unique: -bootstrap-addr means two things to two commands
+    # flags alone are not unique: the meaning of -bootstrap-addr depends on the command
     return f"{setting.commands.value} {setting.flags[0]}"
 
 
@@ -115,7 +115,8 @@ def _is_reset(setting: Setting[Any], flags: Mapping[str, Sequence[str]]) -> bool
 
 
 def _from_yaml(path: Path) -> dict[str, _Given]:
-    from wgmesh_agent.settings.yaml_file import read_yaml  # yaml takes 15 ms that help has no use for
+    # importing yaml takes 15 ms, which help does not need
+    from wgmesh_agent.settings.yaml_file import read_yaml
 
     by_key = {key: setting for setting in SETTINGS for key in setting.yaml}
     return {

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Command(Flag):
-    """Which commands a setting belongs to; CLIENT is info, tags, rtt and leave."""
+    """Commands that a setting belongs to; CLIENT is info, tags, rtt and leave."""
 
     BOOTSTRAP = auto()
     JOIN = auto()
@@ -25,12 +25,11 @@ ALL = NODE | Command.CLIENT | Command.DOCTOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting(Generic[T]):
-    """A setting: its spellings, how its text is read, its value without.
+    """A setting: its spellings, its parser, its default.
 
-    `flags` have no dashes and the first is the main one; so for `env` and `yaml` (dotted paths), where later
-    ones are older spellings kept working. `parse` takes non-empty text and raises ValueError. `default_text`
-    is the default as people read it. A list may be repeated as flag, written with commas, or be a YAML
-    sequence.
+    `flags` have no dashes and the first is the main one; likewise for `env` and `yaml` (dotted paths), where later
+    ones are older spellings that still work. `parse` takes non-empty text and raises ValueError. `default_text` is
+    the default as documented. A list may be given as a repeated flag, with commas, or as a YAML sequence.
     """
 
     commands: Command

@@ -1,7 +1,7 @@
-"""Every setting once: how it is spelt as flag, variable and YAML key, how it is read, what it is without.
+"""All settings: spelling as flag, variable and YAML key, parser, default.
 
-Names are those of the original wgmesh where it had the setting. The command line, the YAML reader, the
-environment and `docs/command-line.md` are all made from this table.
+Names are those of the original wgmesh where it had the setting. The command line, the YAML reader, the environment
+and `docs/command-line.md` are generated from this table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERBOSE: Setting[bool] = Setting(
     parse=parsing.boolean,
     default=False,
     is_switch=True,
-    help="log what happens: joins, leaves, refusals",
+    help="log joins, leaves and rejected claims",
 )
 DEBUG: Setting[bool] = Setting(
     commands=ALL,
@@ -82,7 +82,7 @@ CLIENT_KEY: Setting[Path | None] = Setting(
     default=None,
     default_text="join: must be given; bootstrap: -grpc-server-key",
     metavar="FILE",
-    help="private key shown to bootstrap nodes (PEM)",
+    help="private key of the client certificate (PEM)",
 )
 CLIENT_CERT: Setting[Path | None] = Setting(
     commands=NODE | Command.DOCTOR,
@@ -93,7 +93,7 @@ CLIENT_CERT: Setting[Path | None] = Setting(
     default=None,
     default_text="join: must be given; bootstrap: -grpc-server-cert",
     metavar="FILE",
-    help="certificate shown to bootstrap nodes (PEM)",
+    help="client certificate presented to bootstrap nodes (PEM)",
 )
 CLIENT_CA_CERT: Setting[Path | None] = Setting(
     commands=Command.JOIN | Command.DOCTOR,
@@ -104,7 +104,7 @@ CLIENT_CA_CERT: Setting[Path | None] = Setting(
     default=None,
     default_text="must be given",
     metavar="FILE",
-    help="CA certificates bootstrap nodes must descend from (PEM)",
+    help="CA certificates used to verify bootstrap nodes (PEM)",
 )
 BUNDLE: Setting[Path | None] = Setting(
     commands=Command.JOIN | Command.DOCTOR,
@@ -125,7 +125,7 @@ JOIN_TIMEOUT: Setting[float | None] = Setting(
     default=60.0,
     default_text="60",
     metavar="SECONDS",
-    help="how long to keep trying to join, from when this machine can ask; 0: for ever",
+    help="how long to retry joining once this machine can send, in seconds; 0: indefinitely",
 )
 LISTEN_ADDR: Setting[ListenAddress | None] = Setting(
     commands=NODE,
@@ -134,9 +134,9 @@ LISTEN_ADDR: Setting[ListenAddress | None] = Setting(
     yaml=("wireguard.listen-addr",),
     parse=parsing.listen_address,
     default=None,
-    default_text="the address packets to the bootstrap node, or to the internet, leave from",
+    default_text="source address of packets to the bootstrap node, or to the internet",
     metavar="IP|INTERFACE[%N]",
-    help="address other nodes send WireGuard packets to; eth0%1 is the second address of eth0",
+    help="endpoint address advertised to peers: IP address or interface; eth0%1 is the second address of eth0",
 )
 LISTEN_PORT: Setting[int] = Setting(
     commands=NODE | Command.DOCTOR,
@@ -158,7 +158,7 @@ MEMBERLIST_FILE: Setting[Path | None] = Setting(
     default=None,
     default_text="none",
     metavar="FILE",
-    help="keep a JSON list of members and services in this file",
+    help="file in which the agent keeps a JSON list of members and services",
 )
 AGENT_BIND_SOCKET: Setting[Path] = Setting(
     commands=NODE,
@@ -169,7 +169,7 @@ AGENT_BIND_SOCKET: Setting[Path] = Setting(
     default=Path("/var/run/wgmesh.sock"),
     default_text="/var/run/wgmesh.sock",
     metavar="PATH",
-    help="socket the agent answers on",
+    help="Unix socket of the agent",
 )
 AGENT_BIND_SOCKET_ID: Setting[tuple[int, int] | None] = Setting(
     commands=NODE,
@@ -178,7 +178,7 @@ AGENT_BIND_SOCKET_ID: Setting[tuple[int, int] | None] = Setting(
     yaml=("agent.agent-grpc-bind-socket-id",),
     parse=parsing.owner,
     default=None,
-    default_text="who started the agent",
+    default_text="the user that started the agent",
     metavar="UID:GID",
     help="owner of that socket",
 )
@@ -191,7 +191,7 @@ AGENT_SOCKET: Setting[Path] = Setting(
     default=Path("/var/run/wgmesh.sock"),
     default_text="/var/run/wgmesh.sock",
     metavar="PATH",
-    help="socket the agent answers on",
+    help="Unix socket of the agent",
 )
 DEV: Setting[bool] = Setting(
     commands=NODE,
@@ -199,7 +199,7 @@ DEV: Setting[bool] = Setting(
     parse=parsing.boolean,
     default=False,
     is_switch=True,
-    help="development mode: no TLS, no gossip encryption, anybody may join",
+    help="development mode: no TLS, no gossip encryption, anyone can join",
 )
 GOSSIP_PORT: Setting[int | None] = Setting(
     commands=NODE,
@@ -232,7 +232,7 @@ BACKEND: Setting[BackendChoice] = Setting(
     default=BackendChoice.AUTO,
     default_text="auto",
     metavar="auto|kernel|userspace",
-    help="WireGuard of the kernel, or wireguard-go",
+    help="WireGuard implementation: kernel module or wireguard-go",
 )
 STUN_SERVER: Setting[HostPort | None] = Setting(
     commands=NODE,
@@ -241,9 +241,9 @@ STUN_SERVER: Setting[HostPort | None] = Setting(
     yaml=("wireguard.stun-server",),
     parse=parsing.host_port(parsing.DEFAULT_STUN_PORT),
     default=None,
-    default_text="none is asked; port 3478",
+    default_text="none; port 3478",
     metavar="HOST[:PORT]",
-    help="ask this STUN server for the address others see",
+    help="STUN server used to discover the public endpoint",
 )
 ROUTES: Setting[tuple[IPNetwork, ...]] = Setting(
     commands=NODE,
@@ -255,7 +255,7 @@ ROUTES: Setting[tuple[IPNetwork, ...]] = Setting(
     default_text="none",
     metavar="CIDR,…",
     is_list=True,
-    help="networks behind this node that the others reach through it; bootstrap nodes must allow them",
+    help="subnet routes to advertise; bootstrap nodes must allow them",
 )
 RELAYS: Setting[tuple[str, ...]] = Setting(
     commands=NODE,
@@ -267,7 +267,7 @@ RELAYS: Setting[tuple[str, ...]] = Setting(
     default_text="none",
     metavar="NAME[,NAME…]",
     is_list=True,
-    help="members trusted to carry traffic between nodes that cannot reach each other; this node does if it is one",
+    help="members allowed to relay traffic between nodes without a direct path; this node relays if it is listed",
 )
 PSK_FILE: Setting[Path | None] = Setting(
     commands=NODE,
@@ -276,9 +276,9 @@ PSK_FILE: Setting[Path | None] = Setting(
     yaml=("wireguard.psk-file",),
     parse=parsing.path,
     default=None,
-    default_text="none; join: what the bundle has",
+    default_text="none; join: secrets of the bundle",
     metavar="FILE",
-    help="secrets that pre-shared keys are derived from, the newest first; made by `wgmesh keys new-psk`",
+    help="secrets for deriving pre-shared keys, newest first; created by `wgmesh keys new-psk`",
 )
 STATE_DIR: Setting[Path] = Setting(
     commands=NODE | Command.DOCTOR,
@@ -289,7 +289,7 @@ STATE_DIR: Setting[Path] = Setting(
     default=Path("/var/lib/wgmesh"),
     default_text="/var/lib/wgmesh",
     metavar="FOLDER",
-    help="where keys and known members are kept, in a folder for each mesh",
+    help="directory for keys and known members, one subdirectory per mesh",
 )
 LOG_FORMAT: Setting[LogFormat] = Setting(
     commands=NODE,
@@ -300,7 +300,7 @@ LOG_FORMAT: Setting[LogFormat] = Setting(
     default=LogFormat.TEXT,
     default_text="text",
     metavar="text|json",
-    help="how log lines look",
+    help="log format",
 )
 
 SETTINGS: tuple[Setting[Any], ...] = (
@@ -348,5 +348,5 @@ SETTINGS: tuple[Setting[Any], ...] = (
 
 
 def settings_of(command: Command) -> tuple[Setting[Any], ...]:
-    """The rows of `command`, in the order help shows them."""
+    """Returns the rows of `command`, in the order of help."""
     return tuple(setting for setting in SETTINGS if command & setting.commands)

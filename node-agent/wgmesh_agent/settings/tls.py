@@ -1,4 +1,4 @@
-"""Which TLS files go together, and what to do about those that are missing."""
+"""Combinations of TLS files, and errors about missing ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SERVER = (
 )
 _JOIN = (table.CLIENT_KEY, table.CLIENT_CERT, table.CLIENT_CA_CERT)
 _CERTIFICATES_HINT = (
-    "`wgmesh ca init` and `wgmesh ca issue` make certificates; "
-    "to try things out, -dev runs without, open to everybody"
+    "`wgmesh ca init` and `wgmesh ca issue` create certificates; "
+    "for testing, -dev runs without certificates and admits anyone"
 )
 
 
 def server_tls(resolved: Resolved) -> ServerTLS | None:
-    """The join service's files; None in development mode. Raises SettingsError."""
+    """Returns the join service's files; None in development mode. Raises SettingsError."""
     if _is_dev(resolved, _SERVER):
         return None
     ca_cert, ca_path = (
@@ -52,7 +52,7 @@ def server_tls(resolved: Resolved) -> ServerTLS | None:
 
 
 def join_tls(resolved: Resolved) -> ClientTLS | None:
-    """A joiner's files; None in development mode. Raises SettingsError."""
+    """Returns a joiner's files; None in development mode. Raises SettingsError."""
     if _is_dev(resolved, _JOIN):
         return None
     missing = _missing(resolved, _JOIN)
@@ -67,7 +67,7 @@ def join_tls(resolved: Resolved) -> ClientTLS | None:
 
 
 def bootstrap_client_tls(resolved: Resolved, server: ServerTLS | None) -> ClientTLS | None:
-    """What a bootstrap node shows to others: its client files, or else its server's. Raises SettingsError."""
+    """Returns the client files that a bootstrap node presents, by default its server files. Raises SettingsError."""
     if server is None or not resolved.value(bootstrap_table.BOOTSTRAP_PEERS):
         return None
     key, cert = resolved.value(table.CLIENT_KEY), resolved.value(table.CLIENT_CERT)

@@ -1,7 +1,7 @@
-"""The YAML settings file, read so that every complaint can name its line.
+"""The YAML settings file, parsed so that every error can name its line.
 
-The composed node tree is walked rather than constructed objects: nodes keep their position, and scalars
-keep the text people wrote (`mesh-name: 0123` stays `0123`).
+The composed node tree is walked rather than constructed objects: nodes keep their position, and scalars keep their
+original text (`mesh-name: 0123` stays `0123`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NULL_TAG = "tag:yaml.org,2002:null"
 
 
 MAX_BYTES = 1024 * 1024
-"""Of a settings file; a full one has some 10 KiB."""
+"""Maximum size of a settings file; a full one is about 10 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class YamlValue:
 
 
 def read_yaml(path: Path, settings: Sequence[Setting[Any]]) -> Mapping[str, YamlValue]:
-    """The values `path` gives to keys of `settings`, by dotted key; keys without a value are left out.
+    """Returns the values that `path` gives to keys of `settings`, by dotted key; keys without a value are left out.
 
-    Raises SettingsError if the file cannot be read or is no YAML, and for a key none of `settings` has, a
-    key given twice, or a list or section where there should be a single value.
+    Raises SettingsError if the file cannot be read or is not YAML, and for an unknown key, a duplicate key, or a
+    list or section where a single value is expected.
     """
     try:
         text = read_bounded(path, MAX_BYTES).decode()
@@ -48,7 +48,7 @@ def read_yaml(path: Path, settings: Sequence[Setting[Any]]) -> Mapping[str, Yaml
 
 
 def parse_yaml(text: str, file_name: str, settings: Sequence[Setting[Any]]) -> Mapping[str, YamlValue]:
-    """As `read_yaml`, for text already read; `file_name` is for messages."""
+    """Like `read_yaml`, for text already read; `file_name` is for messages."""
     known = {key: setting for setting in settings for key in setting.yaml}
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -75,8 +75,8 @@ def _walk(
     values: dict[str, YamlValue],
 ) -> None:
     if not isinstance(node, yaml.MappingNode):
-        where = f"{prefix}: there" if prefix else "there"
-        raise SettingsError(f"{file_name}:{_line(node)}: {where} should be a section of keys and values here")
+        where = f"{prefix}: " if prefix else ""
+        raise SettingsError(f"{file_name}:{_line(node)}: {where}expected a section of keys and values")
     seen: set[str] = set()
     for key_node, value_node in node.value:
         place = f"{file_name}:{_line(key_node)}"
@@ -111,7 +111,7 @@ def _take(
         values[key] = YamlValue(",".join(item.value for item in node.value), line)
         return
     wanted = "a single value or a list of them" if setting.is_list else "a single value"
-    raise SettingsError(f"{file_name}:{line}: {key}: there should be {wanted} here")
+    raise SettingsError(f"{file_name}:{line}: {key}: expected {wanted}")
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -123,7 +123,7 @@ def _line(node: yaml.Node) -> int:
 
 
 def _suggestion(key: str, known: Mapping[str, Setting[Any]]) -> str:
-    from difflib import get_close_matches  # only needed to complain; help must stay quick
+    from difflib import get_close_matches  # only needed for errors; help must stay fast
 
     candidates = {*known, *(name.rsplit(".", depth)[0] for name in known for depth in (1, 2))}
     close = get_close_matches(key, sorted(candidates), n=1)

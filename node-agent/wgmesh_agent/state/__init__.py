@@ -1,1 +1,1 @@
-"""What an agent remembers of its mesh, in `<state-dir>/<mesh>/`."""
+"""An agent's stored state of its mesh, in `<state-dir>/<mesh>/`."""

@@ -1,4 +1,4 @@
-"""The remembered mesh and its members, as plain JSON types and back. Pure."""
+"""Codec between the stored mesh and its members, and plain JSON types."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from wgmesh_api.values import (
 )
 
 LAST_UNIX_SECONDS = 221_845_392_000
-"""The year 9000: what is later, `datetime` and the command line cannot print."""
+"""The year 9000: `datetime` and the command line cannot print later times."""
 
 
 def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
@@ -54,9 +54,10 @@ def mesh_to_json(record: MeshRecord) -> dict[str, Any]:
 
 
 def mesh_from_json(content: Any) -> MeshRecord:
-    """Raises KeyError, TypeError or ValueError if the content is not what `mesh_to_json` makes.
+    """Raises KeyError, TypeError or ValueError if the content is not the output of `mesh_to_json`.
 
-    Every value is one that an agent can start with: a file with another one is quarantined, and the agent joins again.
+    Every value is one that an agent can start with: a file with an invalid one is quarantined, and the agent joins
+    again.
     """
     mesh, profile = content["mesh"], content["profile"]
     if not (isinstance(mesh, str) and is_mesh_name(mesh)):
@@ -65,10 +66,10 @@ def mesh_from_json(content: Any) -> MeshRecord:
         raise ValueError(f"{profile!r:.40} is not a gossip profile")
     keys = tuple(base64.b64decode(key, validate=True) for key in content["gossipKeys"])
     if len(keys) > MAX_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
-        raise ValueError("a gossip key of odd length, or too many of them")
+        raise ValueError("a gossip key of invalid length, or too many of them")
     addresses, ranges = _addresses(content["addresses"]), _networks(content["ranges"])
     if not addresses or not ranges:
-        raise ValueError("it names no mesh address, or no range")
+        raise ValueError("it contains no mesh address, or no range")
     return MeshRecord(
         mesh=mesh,
         node=parse_node_name(content["node"]),
@@ -112,10 +113,11 @@ def members_to_json(bindings: Iterable[Binding]) -> list[dict[str, Any]]:
 
 
 def members_from_json(content: Any) -> list[Binding]:
-    """The members in a snapshot, less those with an address that no member may have: earlier versions took such.
+    """Returns the members in a snapshot, except those with an address that no member may have: earlier versions
+    accepted such.
 
     Raises:
-        KeyError, TypeError, ValueError: the content is not what `members_to_json` makes.
+        KeyError, TypeError, ValueError: the content is not the output of `members_to_json`.
     """
     found = []
     for item in content:
@@ -147,7 +149,7 @@ def _binding(item: Any, addresses: tuple[IPAddress, ...]) -> Binding:
 
 
 def _endpoints(texts: Iterable[str]) -> Iterator[Endpoint]:
-    """Without those that earlier versions took from others, and no packet can be sent to."""
+    """Excludes unusable endpoints, which earlier versions accepted from others."""
     for text in texts:
         with contextlib.suppress(ValueError):
             yield Endpoint.parse_reported(text)

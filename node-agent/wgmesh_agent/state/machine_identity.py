@@ -1,8 +1,8 @@
-"""Which machine a state folder belongs to: told from what a copy of its disk does not bring along.
+"""Identity of the machine that a state directory belongs to, from facts that a copy of its disk does not include.
 
-`/etc/machine-id` is another on a clone that was prepared properly (machine-id(5)); the product UUID of the board or the
-virtual machine, and permanent hardware addresses, are others on every clone. Compare tailscale/tailscale#506.
-Only salted hashes are kept: systemd asks not to spread the id itself.
+`/etc/machine-id` differs on a clone that was prepared properly (machine-id(5)); the product UUID of the board or the
+virtual machine, and permanent hardware addresses, differ on every clone. Compare tailscale/tailscale#506. Only
+salted hashes are stored: systemd asks not to publish the id itself.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _HASH_CHARACTERS = 32
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine by hashes; what is empty is not known.
+    """A machine by hashes; empty fields are unknown.
 
     Attributes:
         machine_id: of the installed system.
         product: of the board, or the virtual machine.
-        hardware: permanent addresses of its network cards.
+        hardware: permanent addresses of its network interfaces.
     """
 
     machine_id: str = ""
@@ -43,9 +43,9 @@ class Machine:
         return bool(self.machine_id or self.product or self.hardware)
 
     def is_other(self, present: Machine) -> bool:
-        """Whether `present` is for certain another machine than this one. A new card, or a fact that is not to be had
-        just now, makes no other machine of it; nor does a system that gets a new id at each boot, on the same board.
-        """
+        """Returns whether `present` is certainly another machine than this one. A new network interface, or a fact
+        that cannot be read just now, does not make it another machine; nor does a system that gets a new id at each
+        boot, on the same board."""
         other_card = bool(self.hardware and present.hardware and not self.hardware & present.hardware)
         same_card = bool(self.hardware & present.hardware)
         if self.product and present.product:
@@ -55,7 +55,7 @@ class Machine:
         return _differ(self.machine_id, present.machine_id) or other_card
 
     def with_news(self, present: Machine) -> Machine:
-        """What to remember from now on: what is known now, else what was known before."""
+        """Returns the facts to store: the current value if known, else the previous one."""
         return Machine(
             present.machine_id or self.machine_id,
             present.product or self.product,
@@ -71,15 +71,15 @@ class Machine:
 
 
 def from_json(content: Any) -> Machine:
-    """Raises KeyError, TypeError or ValueError for what `to_json` does not make."""
+    """Raises KeyError, TypeError or ValueError for anything but the output of `to_json`."""
     hardware = content["hardware"]
     if not isinstance(hardware, list):
-        raise TypeError("hardware addresses are no list")
+        raise TypeError("hardware addresses are not a list")
     return Machine(str(content["machineId"]), str(content["product"]), frozenset(map(str, hardware)))
 
 
 def this_machine(root: Path = Path("/")) -> Machine:
-    """What this machine tells of itself; blocks. `root`: where its files are."""
+    """Returns the facts about this machine; blocks. `root`: prefix of its files."""
     machine_id, product = _read(root / MACHINE_ID), _read(root / PRODUCT)
     return Machine(
         _hashed(machine_id) if machine_id != _UNINITIALIZED else "",
@@ -101,7 +101,7 @@ def _read(path: Path) -> str:
 
 
 def _cards() -> Iterable[str]:
-    """Permanent hardware addresses; what software made has none."""
+    """Permanent hardware addresses; virtual interfaces have none."""
     try:
         with open_rtnetlink("listing network cards") as ipr:
             found = [

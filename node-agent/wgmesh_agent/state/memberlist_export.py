@@ -18,7 +18,7 @@ _RESERVED_PREFIX = "_"
 
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
-    """One member as the file shows it. `rtt_ms` is None when not known; reserved tags may be in `tags`."""
+    """One member in the file. `rtt_ms` is None if unknown; reserved tags may be in `tags`."""
 
     name: str
     addr: str
@@ -34,10 +34,11 @@ class _Service(TypedDict):
 
 
 def render(members: Iterable[MemberRecord], last_update: int) -> bytes:
-    """The file's content: the same bytes for the same members in any order, without tags that begin with `_`.
+    """Returns the file's content: the same bytes for the same members in any order, without tags that begin with
+    `_`.
 
-    A service is offered by each member that has its tag, whatever that member's status; where members contradict
-    each other on its port or tags, the first by name is right. A port that is none counts as 0.
+    A service is offered by each member that has its tag, whatever that member's status. If members disagree on its
+    port or tags, the first by name counts. An invalid port counts as 0.
     """
     ordered = sorted(members, key=lambda member: member.name)
     services: dict[str, _Service] = {}
@@ -66,7 +67,7 @@ def render(members: Iterable[MemberRecord], last_update: int) -> bytes:
 
 
 def parse_service(value: str) -> tuple[int, dict[str, str]]:
-    """A service tag's value as port (0 if there is none that could be) and the other keys."""
+    """Parses a service tag's value into port (0 if missing or invalid) and the other keys."""
     port, tags = 0, {}
     for item in value.split(","):
         key, _, text = item.strip().partition("=")

@@ -1,4 +1,4 @@
-"""The mesh record of a running node, and its file: the file is written first where others rely on it."""
+"""The mesh record of a running node, and its file, which is written before other members rely on the change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wgmesh_agent.state.store import StateStore
 
 
 class MeshRecordStore:
-    """The one in use; `persist` may be called from the loop or a thread."""
+    """The current record; `persist` may be called from the loop or a thread."""
 
     def __init__(self, folder: StateStore, value: MeshRecord, keys: KeyPolicy) -> None:
         self._value = value
@@ -23,25 +23,25 @@ class MeshRecordStore:
 
     @property
     def value(self) -> MeshRecord:
-        """What is so now."""
+        """The current value."""
         return self._value
 
     def set(self, value: MeshRecord) -> None:
-        """Visible at once; durable with the next `persist`."""
+        """Takes effect at once; durable with the next `persist`."""
         self._value = value
 
     def persist(self) -> None:
-        """Whoever writes last writes what is so then. Raises OSError."""
+        """The last writer writes the then current value. Raises OSError."""
         with self._writing:
             self._folder.save_mesh(self.value)
 
     def persist_if_possible(self) -> None:
-        """As `persist`; a full disk is said, and ends nobody whose mesh is remembered from before."""
+        """Like `persist`; a full disk is logged, and does not stop an agent whose mesh is already stored."""
         with self._writing:
             self._folder.save_mesh_if_possible(self.value)
 
     def replace(self, value: MeshRecord) -> None:
-        """Raises OSError; nothing has changed then."""
+        """Raises OSError; in that case nothing has changed."""
         before, self._value = self._value, value
         try:
             self.persist()
@@ -50,19 +50,19 @@ class MeshRecordStore:
             raise
 
     def persist_keyring(self, keys: tuple[bytes, ...]) -> None:
-        """Keeps what members decided on, before anybody is told that it is done: an agent that ends at any moment comes
-        back with a ring of the mesh's.
+        """Stores the keyring that members agreed on, before this node confirms it: an agent that is killed at any
+        moment restarts with a valid keyring of the mesh.
 
         Raises:
-            KeyringError: it cannot be kept, or is not for members to decide.
+            KeyringError: it cannot be stored, or members must not change it.
         """
         if self._keys.gossip_keys_managed_by:
             raise KeyringError(self._keys.gossip_keys_managed_by)
         since = self.value.gossip_keys_since
         if keys[0] != self.value.gossip_keys[0]:
-            # Later than the last one, whatever the clock says.
+            # Later than the previous one, whatever the clock says.
             since = max(int(time.time()), since + 1)
         try:
             self.replace(replace(self.value, gossip_keys=keys, gossip_keys_since=since))
         except OSError as error:
-            raise KeyringError(f"the key ring cannot be kept on disk: {error.strerror or error}") from error
+            raise KeyringError(f"the keyring cannot be stored on disk: {error.strerror or error}") from error

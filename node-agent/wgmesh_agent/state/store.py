@@ -1,4 +1,4 @@
-"""A mesh's folder: one agent at a time, and files that survive a crash at any line."""
+"""The state directory of a mesh: one agent at a time, and files that survive a crash at any point."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class MeshLocked(Exception):
 
 
 class StateStore:
-    """Holds the folder's lock while open; every method may raise OSError."""
+    """Holds the directory's lock while open; every method may raise OSError."""
 
     def __init__(self, base: Path, mesh: str) -> None:
-        """Makes the folder where it is missing and takes its lock.
+        """Creates the directory if missing and takes its lock.
 
         Raises:
-            MeshLocked: another agent has it.
-            OSError: the folder cannot be made or written.
+            MeshLocked: another agent holds it.
+            OSError: the directory cannot be created or written.
         """
         self.path = base / mesh
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class StateStore:
             holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
             os.close(self._lock)
             raise MeshLocked(
-                f"another agent (process {holder or 'unknown'}) runs the mesh {mesh} on this machine already"
+                f"another agent (process {holder or 'unknown'}) already runs the mesh {mesh} on this machine"
             ) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
@@ -67,10 +67,10 @@ class StateStore:
         return (self.path / KEY).exists()
 
     def private_key(self) -> PrivateKey:
-        """This node's WireGuard key, made at first use.
+        """This node's WireGuard key, generated at first use.
 
         Raises:
-            CorruptFile: the file holds no key; it was set aside, so the next call makes a new one.
+            CorruptFile: the file contains no key; it was quarantined, so the next call generates a new one.
         """
         path = self.path / KEY
         try:
@@ -80,17 +80,18 @@ class StateStore:
             write_atomically(path, key.to_base64().encode() + b"\n")
             return key
         except UnicodeDecodeError as error:
-            raise checksummed_file.quarantine(path, "it is no text") from error
+            raise checksummed_file.quarantine(path, "it is not text") from error
         try:
             return PrivateKey.from_base64(text)
         except InvalidKeyError as error:
-            raise checksummed_file.quarantine(path, "it holds no WireGuard key") from error
+            raise checksummed_file.quarantine(path, "it contains no WireGuard key") from error
 
     def earlier_private_key(self) -> PrivateKey | None:
-        """The key that this node was a member with before this one, until the mesh has accepted this one; None: it has.
+        """The key that this node was a member with before this one, until the mesh has accepted this one; None: it
+        has.
 
         Raises:
-            CorruptFile: the file holds no key; it was set aside.
+            CorruptFile: the file contains no key; it was quarantined.
         """
         path = self.path / EARLIER_KEY
         try:
@@ -98,10 +99,11 @@ class StateStore:
         except FileNotFoundError:
             return None
         except (UnicodeDecodeError, InvalidKeyError) as error:
-            raise checksummed_file.quarantine(path, "it holds no WireGuard key") from error
+            raise checksummed_file.quarantine(path, "it contains no WireGuard key") from error
 
     def save_private_key(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
-        """Makes this the node's key. `earlier` is kept beside it until `forget_earlier_key`; None: nothing is."""
+        """Stores this as the node's key. `earlier` is stored beside it until `forget_earlier_key`; None: no earlier
+        key."""
         if earlier is not None:
             write_atomically(self.path / EARLIER_KEY, earlier.to_base64().encode() + b"\n")
         write_atomically(self.path / KEY, key.to_base64().encode() + b"\n")
@@ -109,11 +111,11 @@ class StateStore:
             self.forget_earlier_key()
 
     def forget_earlier_key(self) -> None:
-        """The mesh has accepted the present key."""
+        """Call once the mesh has accepted the present key."""
         (self.path / EARLIER_KEY).unlink(missing_ok=True)
 
     def mesh(self) -> mesh_record.MeshRecord | None:
-        """The remembered mesh, None if there is none. Raises CorruptFile."""
+        """The stored mesh, None if there is none. Raises CorruptFile."""
         path = self.path / MESH
         content = checksummed_file.load(path)
         if content is None:
@@ -127,7 +129,7 @@ class StateStore:
         checksummed_file.save(self.path / MESH, codec.mesh_to_json(record))
 
     def save_mesh_if_possible(self, record: mesh_record.MeshRecord) -> None:
-        """Saves it; where that fails and a mesh is remembered already, that is said, and whoever calls goes on."""
+        """Stores it; if that fails and a mesh is stored already, the failure is logged, and the caller continues."""
         try:
             self.save_mesh(record)
         except OSError as error:
@@ -140,7 +142,7 @@ class StateStore:
             )
 
     def members(self) -> list[Binding]:
-        """The remembered members; a damaged file is set aside and reported, and the one before it is used."""
+        """The stored members; a corrupt file is quarantined and logged, and the previous one is used."""
         for name in (MEMBERS, EARLIER_MEMBERS):
             path = self.path / name
             try:
@@ -163,7 +165,7 @@ class StateStore:
             raise checksummed_file.quarantine(path, f"a field is missing or wrong: {error!r:.100}") from error
 
     def save_members(self, bindings: Iterable[Binding]) -> None:
-        """Keeps the snapshot before this one too: a founder that forgot all members would have nobody to ask."""
+        """Also keeps the previous snapshot: a founder without members would have no node to query."""
         path, earlier = self.path / MEMBERS, self.path / EARLIER_MEMBERS
         if path.exists():
             earlier.unlink(missing_ok=True)
@@ -171,7 +173,7 @@ class StateStore:
         checksummed_file.save(path, codec.members_to_json(bindings))
 
     def clock_steps(self) -> list[Span]:
-        """The remembered steps of the wall clock; without them, the agent only waits longer."""
+        """The stored steps of the wall clock; without them, the agent only waits longer."""
         try:
             return [
                 (float(since), float(ahead))
@@ -182,7 +184,7 @@ class StateStore:
             return []
 
     def save_clock_steps(self, spans: Sequence[Span]) -> bool:
-        """Whether they could be saved."""
+        """Returns whether they could be stored."""
         try:
             checksummed_file.save(self.path / CLOCK, [list(span) for span in spans])
         except OSError as error:
@@ -191,9 +193,8 @@ class StateStore:
         return True
 
     def is_of_another(self, machine: Machine) -> bool:
-        """Whether this folder was written on another machine; one that does not say becomes this machine's. Raises
-        OSError.
-        """
+        """Returns whether this directory was written on another machine; one without an identity is adopted by this
+        machine. Raises OSError."""
         path = self.path / MACHINE
         try:
             content = checksummed_file.load(path)
@@ -216,7 +217,8 @@ class StateStore:
         return False
 
     def set_aside(self) -> Path:
-        """Moves all that is here into a folder within, which is returned: this machine begins anew. Raises OSError."""
+        """Moves all content into a subdirectory, which is returned: this machine starts with empty state. Raises
+        OSError."""
         aside = self.path / f"{COPIED}-{time.time_ns()}"
         aside.mkdir(mode=0o700)
         for entry in self.path.iterdir():
@@ -225,13 +227,13 @@ class StateStore:
         return aside
 
     def is_empty(self) -> bool:
-        """Whether the folder is there, and no mesh was ever entered from it."""
+        """Returns whether the directory exists, and no mesh was ever joined from it."""
         return self.path.exists() and not (self.path / MESH).exists()
 
     def clear(self) -> None:
-        """Removes the folder and all in it: this node has left the mesh for good."""
+        """Removes the directory and its content: this node has left the mesh permanently."""
         shutil.rmtree(self.path)
 
     def close(self) -> None:
-        """Gives the lock back; the folder stays."""
+        """Releases the lock; the directory stays."""
         os.close(self._lock)

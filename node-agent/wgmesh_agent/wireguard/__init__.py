@@ -1,4 +1,4 @@
-"""The data plane: what WireGuard should hold, what it holds, and the difference. Pure.
+"""The WireGuard data plane: desired and actual state of the device, and the difference.
 
-The back ends that make it so, with the kernel or with `wireguard-go`, are in `linux.backends`.
+The backends that apply it, with the kernel or with `wireguard-go`, are in `linux.backends`.
 """

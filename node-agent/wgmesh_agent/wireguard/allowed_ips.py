@@ -1,4 +1,4 @@
-"""Allowed IPs that never overlap: WireGuard gives a range to one peer, the last that names it."""
+"""Non-overlapping allowed IPs: WireGuard assigns a range to one peer, the last that names it."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ class AllowedIPIndex(Generic[T]):
     owners: list[tuple[Network, T]] = field(default_factory=list)
 
     def overlapping(self, network: Network) -> tuple[Network, T] | None:
-        """The range held that shares an address with `network`, and whose it is."""
+        """Returns the stored range that shares an address with `network`, and its owner."""
         first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
-        # Disjoint and ordered: only the range before and the one at or behind can touch this one.
+        # Disjoint and ordered: only the previous range and the one at or after can overlap this one.
         if at and self.lasts[at - 1] >= first:
             return self.owners[at - 1]
         if at < len(self.firsts) and self.firsts[at] <= last:
@@ -31,7 +31,7 @@ class AllowedIPIndex(Generic[T]):
         return None
 
     def add(self, network: Network, owner: T) -> None:
-        """Notes a range that overlaps none held."""
+        """Adds a range that overlaps no stored one."""
         first, last = _bounds(network)
         at = bisect_left(self.firsts, first)
         self.firsts.insert(at, first)
@@ -45,11 +45,11 @@ def _bounds(network: Network) -> tuple[int, int]:
 
 
 def merged(networks: Iterable[Network]) -> list[Network]:
-    """The same addresses without nesting: a peer may name a range and one inside it."""
+    """Returns the same addresses without nested ranges: a peer may name a range and one inside it."""
     given = list(networks)
     four = [one for one in given if isinstance(one, IPv4Network)]
     six = [one for one in given if isinstance(one, IPv6Network)]
-    # Nearly every peer has one address of a family; collapsing takes ten times as long as all the rest.
+    # Nearly every peer has one address per family; collapsing takes ten times as long as everything else.
     return [
         *(four if len(four) < 2 else collapse_addresses(four)),
         *(six if len(six) < 2 else collapse_addresses(six)),

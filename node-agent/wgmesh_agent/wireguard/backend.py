@@ -1,4 +1,4 @@
-"""What the daemon asks of a data plane, whichever it is."""
+"""The interface of a data plane backend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from wgmesh_agent.wireguard.model import Device, InterfaceSpec
 
 
 class BackendKind(Enum):
-    """Where WireGuard runs; the value is what `--backend` takes."""
+    """Where WireGuard runs; the value is that of `--backend`."""
 
     KERNEL = "kernel"
     USERSPACE = "userspace"
@@ -18,9 +18,8 @@ class BackendKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OpenResult:
-    """How `open` found things: `adopted` if the interface was there and is used as it is, `differed` what of it was not
-    as it is to be, in words.
-    """
+    """Result of `open`: `adopted` if an existing interface is used, `differed` lists the settings that had to be
+    changed."""
 
     adopted: bool
     differed: tuple[str, ...] = ()
@@ -40,30 +39,26 @@ class Backend(Protocol):
         """The interface's name."""
 
     async def open(self, spec: InterfaceSpec) -> OpenResult:
-        """Make the interface, or adopt it; then set addresses, MTU, up and routes, each only where it
-        differs.
+        """Creates the interface, or adopts it; then sets addresses, MTU, up and routes, each only where it differs.
 
         May be called again with another `spec` for the same interface. Raises `ForeignInterfaceError` if an
-        interface of that name is not this program's.
+        interface of that name does not belong to this program.
         """
 
     async def read(self) -> Device:
-        """The device as it is now. At 5,000 peers the event loop is not held for more than some
-        milliseconds.
-        """
+        """Returns the current state of the device. At 5,000 peers the event loop is blocked for a few milliseconds
+        only."""
 
     async def fingerprint(self) -> int:
-        """A number that is another one as soon as the device's key or port, or the allowed IPs or the pre-shared key of
-        a peer are others. It may be another one although nothing has changed. Costs a fraction of `read`.
-        """
+        """Returns a number that changes with the device's key or port, and with the allowed IPs or the pre-shared
+        key of a peer. It may also change without any change. Costs a fraction of `read`."""
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Do `changes` in order. After an error, an earlier part of them may be done: read and diff again."""
+        """Applies `changes` in order. After an error, an earlier part of them may have been applied: read and diff
+        again."""
 
     async def close(self) -> None:
-        """Let go: nothing of the data plane changes. May be called twice."""
+        """Releases the backend: nothing of the data plane changes. May be called twice."""
 
     async def destroy(self) -> None:
-        """Remove this program's interface with its routes, and nothing else; nothing to do if it is not
-        there.
-        """
+        """Removes this program's interface with its routes, and nothing else; a no-op if it does not exist."""

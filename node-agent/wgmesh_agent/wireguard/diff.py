@@ -1,6 +1,4 @@
-"""The change that turns what a device holds into what it should hold; nothing is flushed, nothing
-re-created.
-"""
+"""The changes that turn a device's actual state into its desired state; nothing is flushed or re-created."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ NO_RANGES: frozenset[Network] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class SetDevice:
-    """Settings of the interface itself; None leaves one as it is."""
+    """Settings of the interface itself; None keeps the current value."""
 
     private_key: PrivateKey | None = None
     listen_port: int | None = None
@@ -31,11 +29,11 @@ class SetDevice:
 
 @dataclass(frozen=True, slots=True)
 class SetPeer:
-    """Make (`create`) or alter a peer; None leaves a setting as it is.
+    """Creates (`create`) or changes a peer; None keeps the current value of a setting.
 
-    Another pre-shared key is for handshakes to come: the session in use goes on.
-    Adding a range takes it from whichever peer holds it, in one step. Without `create`, a peer that has
-    gone meanwhile stays gone.
+    A new pre-shared key applies to the next handshakes: the current session is not interrupted. Adding a range takes
+    it from the peer that holds it, in one step. Without `create`, a peer that was removed in the meantime is not
+    re-created.
     """
 
     public_key: PublicKey
@@ -49,7 +47,7 @@ class SetPeer:
 
 @dataclass(frozen=True, slots=True)
 class RemovePeer:
-    """Remove a peer with the ranges it then still holds; nothing if it is not there."""
+    """Removes a peer with the ranges it then still holds; a no-op if it does not exist."""
 
     public_key: PublicKey
 
@@ -60,20 +58,19 @@ Change: TypeAlias = SetDevice | SetPeer | RemovePeer
 def diff(
     desired: DesiredDevice, actual: Device, *, now_unix: float, own_public: PublicKey
 ) -> tuple[Change, ...]:
-    """What to change so that `actual` becomes `desired`: empty once it is (property-tested with
+    """Returns the changes from `actual` to `desired`: empty if there is no difference (property-tested with
     `patch.apply`).
 
-    `now_unix` is unix seconds, as the kernel stamps handshakes; `own_public` belongs to
-    `desired.private_key`, and a desired peer with that key is passed over, as WireGuard itself does. A
-    learned endpoint is kept unless the peer has had no handshake for 180 s and another candidate exists, or one
-    is to be tried now.
-    Order: the device, then peers, then removals, so that a range on its way to another peer is never
-    without one. About 4 µs a peer that needs nothing.
+    `now_unix` is unix seconds, as the kernel stamps handshakes; `own_public` belongs to `desired.private_key`, and a
+    desired peer with that key is ignored, as WireGuard itself does. A learned endpoint is kept unless the peer has
+    had no handshake for 180 s and another candidate exists, or one must be tried now. Order: the device, then peers,
+    then removals, so that a range that moves to another peer always has an owner. About 4 µs per peer without
+    changes.
     """
     changes: list[Change] = list(_device_changes(desired, actual, own_public))
     wanted = {peer.public_key for peer in desired.peers}
-    # What another peer takes leaves its holder by that alone; removing it first would leave it at none for
-    # a while.
+    # Moving a range to another peer removes it from its holder; an explicit removal first would leave it without an
+    # owner for a while.
     taken = {one for peer in desired.peers if peer.public_key != own_public for one in peer.allowed_ips}
     for peer in desired.peers:
         if peer.public_key == own_public:
@@ -86,7 +83,8 @@ def diff(
 
 
 def superseded_removals(changes: Sequence[Change], actual: Device) -> list[RemovePeer]:
-    """The removals of peers whose ranges all go to others by these changes: they may wait, as nothing is sent there."""
+    """Returns the removals of peers whose ranges all move to others by these changes: they may wait, because nothing
+    is sent there."""
     taken = {one for change in changes if isinstance(change, SetPeer) for one in change.add_allowed_ips}
     return [
         change
@@ -144,5 +142,5 @@ def _first(peer: DesiredPeer) -> Endpoint | None:
 
 
 def allowed_ip_owners(device: Device) -> dict[Network, PublicKey]:
-    """Who holds each range: WireGuard gives a range to one peer only."""
+    """Returns the owner of each range: WireGuard assigns a range to one peer only."""
     return dict(allowed_ips_of(device.peers))

@@ -1,4 +1,4 @@
-"""Which of a peer's endpoint candidates to use, and when to try another."""
+"""Rotation through a peer's endpoint candidates: which to use, and when to try the next."""
 
 from collections.abc import Collection, Sequence
 from ipaddress import IPv6Address
@@ -6,26 +6,24 @@ from ipaddress import IPv6Address
 from wgmesh_agent.wireguard.model import Address, Endpoint, Peer
 
 STALE_AFTER_SECONDS = 180.0
-"""A session is rejected after this long (WireGuard paper section 6.1, REJECT_AFTER_TIME): without a
-handshake since, the endpoint leads nowhere that answers.
-"""
+"""A session is rejected after this long (WireGuard paper section 6.1, REJECT_AFTER_TIME): without a handshake since,
+the endpoint does not respond."""
 
 DWELL_SECONDS = 6.0
-"""How long a candidate just written is given before the next one: WireGuard tries again after 5 s and up to
-a third of a second (REKEY_TIMEOUT), so each gets one handshake attempt at least.
-"""
+"""How long a new candidate is tried before the next one: WireGuard retries after 5 s and up to a third of a second
+(REKEY_TIMEOUT), so each gets at least one handshake attempt."""
 
 
 def elsewhere(candidates: Sequence[Endpoint], here: Collection[Address]) -> tuple[Endpoint, ...]:
-    """The candidates at addresses that this machine does not have itself: many hosts have the same address on a bridge
-    of their own. All of them, if no other is left.
-    """
+    """Returns the candidates at addresses that this machine does not have itself: many hosts have the same address
+    on a bridge of their own. Returns all of them if no other is left."""
     kept = tuple(one for one in candidates if one.address not in here)
     return kept or tuple(candidates)
 
 
 def is_stale(peer: Peer, now_unix: float) -> bool:
-    """Whether `peer` may lose the endpoint it has: no handshake for 180 s, and this one had its chance."""
+    """Returns whether the endpoint of `peer` may be replaced: no handshake for 180 s, and the endpoint was tried
+    long enough."""
     return (
         now_unix - peer.last_handshake >= STALE_AFTER_SECONDS
         and now_unix - peer.endpoint_written >= DWELL_SECONDS
@@ -33,7 +31,7 @@ def is_stale(peer: Peer, now_unix: float) -> bool:
 
 
 def next_candidate(current: Endpoint | None, candidates: Sequence[Endpoint]) -> Endpoint | None:
-    """The candidate to try after `current`; None if there is no other.
+    """Returns the candidate to try after `current`; None if there is no other.
 
     An endpoint that is not among them precedes the first.
     """
@@ -44,11 +42,11 @@ def next_candidate(current: Endpoint | None, candidates: Sequence[Endpoint]) -> 
 
 
 def is_same_endpoint(one: Endpoint, other: Endpoint | None) -> bool:
-    """Whether both are one place, as far as what was read back can tell."""
+    """Returns whether both are the same endpoint, as far as the read-back value shows."""
     if other is None or one.port != other.port:
         return False
     first, second = one.address, other.address
-    # wireguard-go reads back without the zone it was given.
+    # wireguard-go reports it without the zone it was given.
     return first == second or (
         (_zone(first) is None or _zone(second) is None) and first.packed == second.packed
     )

@@ -1,17 +1,15 @@
-"""What can go wrong below the daemon: one root, and one branch for each thing that answers badly."""
+"""Errors of the data plane: one root, and one branch per failing component."""
 
 
 class BackEndError(Exception):
-    """The data plane could not do what it was asked; the message says what, on which interface, and what to
-    do.
-    """
+    """The data plane could not perform an operation; the message says which, on which interface, and what to do."""
 
 
 def number_of(error: BaseException) -> int | None:
-    """The number (errno) of the first system error among an error and its causes; None if there is none."""
+    """Returns the number (errno) of the first system error among an error and its causes; None if there is none."""
     current: BaseException | None = error
     while current is not None:
-        # pyroute2 has it as `code`.
+        # pyroute2 stores it in `code`.
         number = current.errno if isinstance(current, OSError) else getattr(current, "code", None)
         if isinstance(number, int):
             return number
@@ -20,22 +18,21 @@ def number_of(error: BaseException) -> int | None:
 
 
 class KernelError(BackEndError):
-    """The kernel refused a netlink request, or answered what its interface does not allow. Chains the
-    `OSError`.
-    """
+    """The kernel rejected a netlink request, or sent a response that its interface does not allow. Chains the
+    `OSError`."""
 
 
 class UapiError(BackEndError):
-    """A userspace WireGuard answered wrongly over its socket, refused a setting, or did not answer."""
+    """A userspace WireGuard sent an invalid response over its socket, rejected a setting, or did not respond."""
 
 
 class ForeignInterfaceError(BackEndError):
-    """An interface of the wanted name exists and is not one this program made: it is left alone."""
+    """An interface with the desired name exists and does not belong to this program: it is not changed."""
 
 
 class BackEndUnavailableError(BackEndError):
-    """This machine lacks what the chosen back end needs."""
+    """This machine lacks a requirement of the chosen backend."""
 
 
 class InterfaceGoneError(BackEndError):
-    """The interface vanished under the back end (removed by hand, or its process died): `open` it again."""
+    """The interface disappeared (removed manually, or its process exited): `open` it again."""

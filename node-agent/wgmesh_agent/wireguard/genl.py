@@ -1,9 +1,8 @@
-"""WireGuard's generic netlink messages as bytes in and out (linux/wireguard.h), batched and merged; no
-sockets here.
+"""Codec of WireGuard's generic netlink messages (linux/wireguard.h), batched and merged; without sockets.
 
-Built here rather than by pyroute2's `WireGuard`: that takes one peer a request, spends longer on encoding
-1,000 peers than `wg` on programming them, and tens of times as long on reading them. Host byte order,
-except ports and addresses.
+Implemented here instead of with pyroute2's `WireGuard`: that sends one peer per request, spends longer on encoding
+1,000 peers than `wg` on programming them, and tens of times as long on reading them. Host byte order, except ports
+and addresses.
 """
 
 import struct
@@ -26,9 +25,8 @@ SET_DEVICE = 1
 
 MAX_PEERS = 32
 MAX_ALLOWED_IPS = 256
-"""Most peers and allowed IPs a message: a nest's length is 16 bit, and 32 × 124 + 256 × 40 bytes stay well
-below.
-"""
+"""Maximum of peers and allowed IPs per message: a nest's length is 16 bit, and 32 × 124 + 256 × 40 bytes stay well
+below."""
 
 HEADER = struct.Struct("=BBH")
 """Generic netlink header: command, version, reserved."""
@@ -54,9 +52,8 @@ _REMOVE_ME, _UPDATE_ONLY = 1, 4
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """One netlink attribute: length and type, 16 bit each, payload, padding to 4 bytes (`KernelError` if
-    too long).
-    """
+    """Encodes one netlink attribute: length and type, 16 bit each, payload, padding to 4 bytes (`KernelError` if too
+    long)."""
     length = _ATTRIBUTE.size + len(payload)
     if length > 0xFFFF:
         raise KernelError(f"a netlink attribute of {length} bytes does not fit its 16-bit length")
@@ -64,14 +61,13 @@ def attribute(kind: int, payload: bytes) -> bytes:
 
 
 def attributes(payload: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Type (without flags) and payload of each attribute in `payload`; raises `KernelError` if one is cut
-    short.
-    """
+    """Yields type (without flags) and payload of each attribute in `payload`; raises `KernelError` if one is
+    truncated."""
     end = len(payload)
     while start + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(payload, start)
         if length < _ATTRIBUTE.size or start + length > end:
-            raise KernelError("a netlink attribute is longer than what holds it")
+            raise KernelError("a netlink attribute is longer than its container")
         yield kind & _TYPE_MASK, payload[start + _ATTRIBUTE.size : start + length]
         start += length + 3 & ~3
     if start < end:
@@ -80,7 +76,7 @@ def attributes(payload: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 @dataclass(slots=True)
 class _Message:
-    """One set request being filled."""
+    """A set request under construction."""
 
     device: bytes
     peers: list[bytes] = field(default_factory=list)
@@ -92,16 +88,16 @@ class _Message:
 
 
 def encode_get(name: str) -> bytes:
-    """The payload of a dump request for device `name`."""
+    """Returns the payload of a dump request for device `name`."""
     return HEADER.pack(GET_DEVICE, VERSION, 0) + _name(name)
 
 
 def encode_set(name: str, changes: Iterable[Change], throwaway: Callable[[], PublicKey]) -> Iterator[bytes]:
-    """Payloads of as few set requests as the limits allow, to be sent in order.
+    """Returns payloads of as few set requests as the limits allow, to be sent in order.
 
-    Kernels before 6.16 cannot take a range from a peer and refuse the attribute that asks for it, so on all
-    of them a removed range moves to a peer of key `throwaway()` that goes again, in the same message, last
-    of all. A peer that cannot be encoded is left out: the rest of the change is applied.
+    Kernels before 6.16 cannot remove a range from a peer and reject the attribute for it. Therefore a removed range
+    moves to a peer with key `throwaway()` that is removed again, last in the same message. A peer that cannot be
+    encoded is omitted: the rest of the change is applied.
     """
     message = _Message(_name(name))
     removed: list[Network] = []
@@ -121,7 +117,7 @@ def encode_set(name: str, changes: Iterable[Change], throwaway: Callable[[], Pub
             if item.rejected is not None:
                 continue
         yield from _fill(message, entry)
-    # Two of each message's 32 peers: the throwaway with its ranges, and its end.
+    # Two of each message's 32 peers: the throwaway peer with its ranges, and its removal.
     for start in range(0, len(removed), MAX_ALLOWED_IPS):
         if message.peers:
             yield message.payload()
@@ -135,7 +131,7 @@ def encode_set(name: str, changes: Iterable[Change], throwaway: Callable[[], Pub
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One peer of a set request: settings go with the first part if its ranges take several."""
+    """One peer of a set request: settings are in the first part if its ranges need several."""
 
     key: PublicKey
     flags: int
@@ -161,8 +157,8 @@ def _fill(message: _Message, entry: _Entry) -> Iterator[bytes]:
         message.peers.append(attribute(_NESTED, body))
         if not ranges:
             return
-        # The rest is for the peer just made: nothing of it is to be said twice, and it need not be made
-        # again.
+        # The remaining parts refer to the peer that now exists: its settings must not be repeated, and it need not
+        # be created.
         flags, settings = _UPDATE_ONLY, b""
 
 
@@ -199,7 +195,7 @@ def _socket_address(endpoint: Endpoint) -> bytes:
         return _U16.pack(_AF_INET) + port + address.packed + bytes(8)
     scope = address.scope_id or "0"
     if not (scope.isascii() and scope.isdecimal() and int(scope) <= 0xFFFF_FFFF):
-        raise ValueError("the zone of an endpoint must be an interface's number for the kernel")
+        raise ValueError("the zone of an endpoint must be an interface index for the kernel")
     return _U16.pack(_AF_INET6) + port + bytes(4) + address.packed + _U32.pack(int(scope))
 
 
@@ -216,14 +212,14 @@ def _range(network: Network) -> bytes:
 
 @dataclass(slots=True)
 class _Draft:
-    """A peer as far as it was read: its allowed IPs may go on in the next message, under its key again."""
+    """A peer read so far: its allowed IPs may continue in the next message, under its key again."""
 
     settings: dict[int, bytes]
     ranges: list[Network] = field(default_factory=list)
 
 
 def decode_device(payloads: Iterable[bytes], name: str, written: Mapping[PublicKey, float]) -> Device:
-    """The device `name` from all payloads of one dump; `written` gives each peer's `endpoint_written`.
+    """Decodes the device `name` from all payloads of one dump; `written` gives each peer's `endpoint_written`.
 
     Merges peers by key. Raises `KernelError` for anything the kernel's interface does not allow.
     """
@@ -254,7 +250,7 @@ _SETTINGS = {_PEER_KEY, _PEER_PRESHARED, _PEER_ALLOWED_IPS}
 
 
 def fingerprint(payloads: Iterable[bytes]) -> int:
-    """As `Backend.fingerprint`, of all payloads of one dump. Raises `KernelError`."""
+    """See `Backend.fingerprint`; from all payloads of one dump. Raises `KernelError`."""
     kept: list[tuple[int, bytes]] = []
     for payload in payloads:
         for kind, value in attributes(payload, HEADER.size):
@@ -270,7 +266,7 @@ def _read_peer(nest: bytes, drafts: dict[bytes, _Draft]) -> None:
     found = dict(attributes(nest))
     key = found.get(_PEER_KEY)
     if key is None:
-        raise KernelError("the kernel named a peer without its key")
+        raise KernelError("the kernel reported a peer without its key")
     draft = drafts.get(key)
     if draft is None:
         draft = drafts[key] = _Draft(found)

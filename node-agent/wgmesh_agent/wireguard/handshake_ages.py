@@ -1,8 +1,8 @@
-"""How long ago handshakes were, whatever was done to the wall clock since.
+"""Ages of handshakes, independent of changes to the wall clock.
 
-WireGuard stamps a handshake with the wall clock, and takes an initiation only if its stamp is later than the last one
-from that peer. Where two peers' clocks were set back, each refuses the other for as long as that was: the session ends
-after three minutes, and nothing but a peer made anew, which has no last stamp, begins another.
+WireGuard stamps a handshake with the wall clock, and accepts an initiation only if its timestamp is later than the
+last one from that peer. If the clocks of two peers were set back, each rejects the other for as long as the step:
+the session expires after three minutes, and only a re-created peer, which has no last timestamp, can begin another.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from wgmesh_agent.wireguard.model import Device
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A handshake: as it is stamped, and when it was in monotonic seconds."""
+    """A handshake: its timestamp, and its time in monotonic seconds."""
 
     stamp: float
     at: float
 
 
 class HandshakeAges:
-    """What one agent saw of its peers' handshakes; `update` at every reading of the device, before anything else."""
+    """Handshakes observed by one agent; call `update` at every read of the device, before anything else."""
 
     def __init__(self, clock: ClockSteps | None = None) -> None:
-        """`clock`: with what is remembered of the steps before this agent's start."""
+        """`clock`: with the stored steps from before this agent's start."""
         self._clock = clock or ClockSteps()
         self._seen: dict[PublicKey, _Seen] = {}
         self._looked: float | None = None
 
     def update(self, device: Device, now_unix: float, now: float) -> Device:
-        """The device with stamps that today's wall clock would have made; `now` is seconds since boot."""
+        """Returns the device with timestamps as today's wall clock would have set them; `now` is seconds since boot."""
         self._clock.update(now_unix, now)
         earliest = float("-inf") if self._looked is None else self._looked
         seen = {}
@@ -41,7 +41,7 @@ class HandshakeAges:
             if peer.last_handshake:
                 known = self._seen.get(key)
                 if known is None or known.stamp != peer.last_handshake:
-                    # A handshake that was not there at the last look is younger than that.
+                    # A handshake that did not exist at the previous read is younger than that read.
                     at = now - (now_unix - peer.last_handshake)
                     if at > now + SAME_CLOCK_SECONDS:
                         at = self._clock.stamped_at(peer.last_handshake)
@@ -57,7 +57,8 @@ class HandshakeAges:
         )
 
     def blocked_by_clock_step(self, now_unix: float, now: float) -> frozenset[PublicKey]:
-        """Peers whose session is over and whose last handshake lies ahead: this clock was set back meanwhile."""
+        """Peers whose session has expired and whose last handshake is in the future: this clock was set back in the
+        meantime."""
         return frozenset(
             key
             for key, seen in self._seen.items()
@@ -65,7 +66,7 @@ class HandshakeAges:
         )
 
     def next_deadline(self, now_unix: float) -> float | None:
-        """When to ask `blocked_by_clock_step` next, in monotonic seconds; None: there is nothing to wait for."""
+        """When to call `blocked_by_clock_step` next, in monotonic seconds; None: nothing is pending."""
         return min(
             (
                 seen.at + STALE_AFTER_SECONDS

@@ -12,7 +12,7 @@ BASE64_CHARACTERS = 44
 
 
 class InvalidKeyError(ValueError):
-    """Text or bytes that are no WireGuard key; the message never repeats them."""
+    """Text or bytes that are not a WireGuard key; the message never contains them."""
 
 
 def _decode(text: str) -> bytes:
@@ -21,12 +21,11 @@ def _decode(text: str) -> bytes:
     try:
         raw = b64decode(text.encode("ascii"), validate=True)
     except (Base64Error, UnicodeEncodeError):
-        # The cause would carry the text, which may be a private key.
+        # The cause would contain the text, which may be a private key.
         raise InvalidKeyError("a WireGuard key is base64, and this is not") from None
     if len(raw) != KEY_BYTES:
         raise InvalidKeyError(f"a WireGuard key has {KEY_BYTES} bytes, not {len(raw)}")
-    # The last character carries two bits that mean nothing: two texts for one key would defeat "key already
-    # held".
+    # The last character contains two unused bits: two texts for one key would defeat "key already held".
     if b64encode(raw).decode("ascii") != text:
         raise InvalidKeyError("a WireGuard key must be in canonical base64")
     return raw
@@ -39,21 +38,21 @@ def _checked(raw: bytes) -> None:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PublicKey:
-    """A peer's name on the wire: 32 raw bytes, little-endian u-coordinate (RFC 7748 section 5)."""
+    """Public key, the identity of a peer: 32 raw bytes, little-endian u-coordinate (RFC 7748 section 5)."""
 
     raw: bytes
 
     def __post_init__(self) -> None:
         _checked(self.raw)
 
-    # The whole table of peers is keyed by these: hashing the bytes themselves is several times quicker than
-    # the generated hash of a tuple of fields.
+    # The table of peers is keyed by these: hashing the bytes themselves is several times faster than the generated
+    # hash of a tuple of fields.
     def __hash__(self) -> int:
         return hash(self.raw)
 
     @classmethod
     def from_base64(cls, text: str) -> Self:
-        """From 44 characters of canonical base64; raises `InvalidKeyError` for anything else."""
+        """Parses 44 characters of canonical base64; raises `InvalidKeyError` for anything else."""
         return cls(_decode(text))
 
     def __str__(self) -> str:
@@ -65,9 +64,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """A node's secret: 32 raw bytes, clamped. `repr` and `str` never show it; `to_base64` is the one way
-    out.
-    """
+    """Private key: 32 raw bytes, clamped. `repr` and `str` never show it; `to_base64` is the only way to export it."""
 
     raw: bytes = field(repr=False)
 
@@ -76,16 +73,13 @@ class PrivateKey:
 
     @classmethod
     def from_base64(cls, text: str) -> Self:
-        """From 44 characters of canonical base64; raises `InvalidKeyError` (which does not repeat the
-        text).
-        """
+        """Parses 44 characters of canonical base64; raises `InvalidKeyError` (which does not contain the text)."""
         return cls(_decode(text))
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Self:
-        """A new key from a source of random bytes (`os.urandom` outside tests), clamped as in RFC 7748
-        section 5.
-        """
+        """Generates a key from a source of random bytes (`os.urandom` outside tests), clamped as in RFC 7748 section
+        5."""
         raw = bytearray(random_bytes(KEY_BYTES))
         _checked(bytes(raw))
         raw[0] &= 248
@@ -93,14 +87,14 @@ class PrivateKey:
         return cls(bytes(raw))
 
     def public(self) -> PublicKey:
-        """The public key that belongs to this one (X25519 with the base point); takes about 50 µs."""
-        # Imported here: the command line's help must not pay for it.
+        """Returns the public key that belongs to this one (X25519 with the base point); takes about 50 µs."""
+        # Imported here so that the command line's help stays fast.
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
         return PublicKey(X25519PrivateKey.from_private_bytes(self.raw).public_key().public_bytes_raw())
 
     def to_base64(self) -> str:
-        """The form `wg` and key files use. Write it only to a file of mode 0600 or to WireGuard itself."""
+        """Returns the form used by `wg` and key files. Write it only to a file of mode 0600 or to WireGuard itself."""
         return b64encode(self.raw).decode("ascii")
 
     def __str__(self) -> str:
@@ -112,9 +106,8 @@ class PrivateKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PresharedKey:
-    """What two peers mix into their handshakes besides their keys: 32 raw bytes, all zero for none (as WireGuard has
-    it). `repr` and `str` never show it; it is compared in constant time.
-    """
+    """Pre-shared key of two peers: 32 raw bytes, all zero for none (as in WireGuard). `repr` and `str` never show
+    it; it is compared in constant time."""
 
     raw: bytes = field(repr=False)
 

@@ -1,6 +1,4 @@
-"""A back end that keeps its device in memory by WireGuard's own rules: for tests of what stands on
-`Backend`.
-"""
+"""A backend that keeps its device in memory, by WireGuard's own rules: for tests of users of `Backend`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,9 +11,7 @@ from wgmesh_agent.wireguard.patch import apply
 
 
 class MemoryBackend:
-    """`device` is what the "kernel" holds (None: no interface); tests may set it, as peers and packets
-    would.
-    """
+    """`device` is the state of the "kernel" (None: no interface); tests may set it, as peers and packets would."""
 
     kind = BackendKind.KERNEL
 
@@ -52,11 +48,11 @@ class MemoryBackend:
         self.device = self.spec = None
 
     def handshake(self, peer: Peer) -> None:
-        """What a handshake leaves: `peer` as the device now holds it."""
+        """Simulates a handshake: `peer` becomes its state in the device."""
         device = self._standing()
         self.device = replace(device, peers={**device.peers, peer.public_key: peer})
 
     def _standing(self) -> Device:
         if self.device is None:
-            raise InterfaceGoneError(f"interface {self.name} is gone")
+            raise InterfaceGoneError(f"interface {self.name} does not exist")
         return self.device

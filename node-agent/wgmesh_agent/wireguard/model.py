@@ -1,4 +1,4 @@
-"""The nouns of the data plane: what a WireGuard device holds, and what it should hold."""
+"""Model of the data plane: actual and desired state of a WireGuard device."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,22 +24,20 @@ Network = IPNetwork
 Interface = IPv4Interface | IPv6Interface
 
 ROUTE_PROTOCOL = 87
-"""Marks every route this program makes (rtm_protocol; unused in iproute2's rt_protos), so that only those
-are removed.
-"""
+"""Marks every route of this program (rtm_protocol; unused in iproute2's rt_protos), so that only those are removed."""
 
 MAX_KEEPALIVE_SECONDS = 65535
 _MAX_PORT = 65535
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9_.=+-]{1,15}")
 _MAX_ENDPOINT_CHARACTERS = 80
-"""Of an IPv6 address with a zone, in brackets, and a port."""
+"""Length of an IPv6 address with a zone, in brackets, and a port."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a peer's UDP packets go. Port 0 only as read back.
+    """Destination of a peer's UDP packets. Port 0 only as read back.
 
-    An IPv6 address may carry a zone (`fe80::1%2`): the number or name of an interface of this machine, as its own
+    An IPv6 address may have a zone (`fe80::1%2`): the index or name of an interface of this machine, as its own
     device reports it. Endpoints that other machines report have none: see `reported`.
     """
 
@@ -55,7 +53,7 @@ class Endpoint:
 
     @classmethod
     def reported(cls, address: object, port: object) -> Self:
-        """From what another machine reports: an address that packets can be sent to, without a zone, and a port.
+        """Validates an endpoint that another machine reports: a usable address, without a zone, and a port.
 
         Raises:
             wgmesh_api.values.UnusableValue: packets cannot be sent there.
@@ -64,13 +62,13 @@ class Endpoint:
 
     @classmethod
     def parse_reported(cls, text: str) -> Self:
-        """As `reported`, from `192.0.2.1:51820` or `[2001:db8::1]:51820`. Raises ValueError."""
+        """Like `reported`, from `192.0.2.1:51820` or `[2001:db8::1]:51820`. Raises ValueError."""
         endpoint = cls.parse(text)
         return cls(check_address(endpoint.address), endpoint.port)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `192.0.2.1:51820` or `[2001:db8::1]:51820`, port 1 to 65535; raises `ValueError`."""
+        """Parses `192.0.2.1:51820` or `[2001:db8::1]:51820`, port 1 to 65535; raises `ValueError`."""
         if len(text) > _MAX_ENDPOINT_CHARACTERS:
             raise ValueError(f"{text[:40]!r} is too long for ADDRESS:PORT")
         host, colon, port = text.rpartition(":")
@@ -85,7 +83,7 @@ class Endpoint:
             raise ValueError(f"{text!r} is not ADDRESS:PORT with a port from 1 to {_MAX_PORT}")
         address = ip_address(host[1:-1] if bracketed else host)
         if bracketed != (address.version == 6):
-            raise ValueError(f"{text!r}: an IPv6 address, and no other, stands in brackets")
+            raise ValueError(f"{text!r}: brackets are required for an IPv6 address, and only for one")
         return cls(address, int(port))
 
     def __str__(self) -> str:
@@ -94,10 +92,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A peer as the device holds it.
+    """A peer as read from the device.
 
-    `last_handshake` is in unix seconds, 0 for never; `endpoint_written` is when this process last wrote
-    `endpoint` (unix seconds, 0: it was learned, or written by an earlier process), which no kernel keeps.
+    `last_handshake` is in unix seconds, 0 for never; `endpoint_written` is when this process last wrote `endpoint`
+    (unix seconds, 0: it was learned, or written by an earlier process), which no kernel stores.
     """
 
     public_key: PublicKey
@@ -126,9 +124,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class DesiredPeer:
-    """What a peer should be: `endpoints` are candidates in order of preference, `keepalive_seconds` or
-    `preshared_key` None leaves it. `try_now` is written whatever endpoint the peer has.
-    """
+    """Desired state of a peer: `endpoints` are candidates in order of preference, `keepalive_seconds` or
+    `preshared_key` None keeps it. `try_now` is written whatever endpoint the peer has."""
 
     public_key: PublicKey
     allowed_ips: frozenset[Network]
@@ -146,9 +143,9 @@ class DesiredPeer:
 
 @dataclass(frozen=True, slots=True)
 class DesiredDevice:
-    """What the interface should be; `listen_port` 0 leaves the port as it is.
+    """Desired state of the interface; `listen_port` 0 keeps the port.
 
-    Peers are distinct and no range stands at two of them; `ValueError` otherwise.
+    Peers are distinct and no range belongs to two of them; `ValueError` otherwise.
     """
 
     private_key: PrivateKey
@@ -165,15 +162,15 @@ class DesiredDevice:
             keys.add(peer.public_key)
         ranges = [one for peer in self.peers for one in peer.allowed_ips]
         if len(set(ranges)) != len(ranges):
-            raise ValueError("one range is desired at two peers")
+            raise ValueError("one range is desired for two peers")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A destination through the interface.
 
-    `mtu` is what the way there carries, in bytes, where that is less than the interface's; `advmss` the most of a TCP
-    segment's payload to ask for, where the MTU cannot say it (IPv6 knows none below 1280).
+    `mtu` is the path MTU in bytes, if it is below the interface's; `advmss` the MSS to advertise, where the MTU
+    cannot express it (IPv6 has none below 1280).
     """
 
     destination: Network
@@ -183,12 +180,12 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceSpec:
-    """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in
-    bytes, and `peer_routes`: routes to single peers that need something of their own.
+    """The interface around the peers: own `addresses` (set as /32 and /128), `ranges` routed to it, MTU in bytes,
+    and `peer_routes`: routes to single peers with special settings.
 
-    `subnet_routes` are networks behind peers. They have a routing table of their own, in which packets from `addresses`
-    and `local_networks`, the networks behind this node, are looked up before the main one; WireGuard's own, which leave
-    from the UDP `port`, are not (`linux.policy_rules`).
+    `subnet_routes` are networks behind peers. They have a separate routing table, in which packets from `addresses`
+    and `local_networks`, the networks behind this node, are looked up before the main one; WireGuard's own packets,
+    which are sent from the UDP `port`, are not (`linux.policy_rules`).
     """
 
     name: str
@@ -211,13 +208,13 @@ class InterfaceSpec:
 
 
 def check_interface_name(name: str) -> None:
-    """Raises `ValueError` unless the kernel takes `name` for an interface and it is safe in a path."""
+    """Raises `ValueError` unless the kernel accepts `name` for an interface and it is safe in a path."""
     if not _INTERFACE_NAME.fullmatch(name) or name in (".", ".."):
-        raise ValueError(f"{name!r} is no interface name: 1 to 15 of letters, digits and _.=+-")
+        raise ValueError(f"{name!r} is not an interface name: 1 to 15 of letters, digits and _.=+-")
 
 
 def allowed_ips_of(peers: Mapping[PublicKey, Peer]) -> Iterator[tuple[Network, PublicKey]]:
-    """Every allowed range with its holder."""
+    """Yields every allowed range with its owner."""
     for key, peer in peers.items():
         for one in peer.allowed_ips:
             yield one, key

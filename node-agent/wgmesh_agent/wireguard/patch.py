@@ -1,6 +1,4 @@
-"""What a device holds after changes: WireGuard's own rules as a pure function, for tests and for a back end
-in memory.
-"""
+"""State of a device after changes: WireGuard's own rules as a function, for tests and for a backend in memory."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,9 +9,8 @@ from wgmesh_agent.wireguard.model import Device, Network, Peer
 
 
 def apply(device: Device, changes: Iterable[Change], *, now_unix: float) -> Device:
-    """`device` after `changes` in order, as WireGuard does them: a range added to a peer leaves its former
-    holder.
-    """
+    """Returns `device` after `changes` in order, as WireGuard applies them: a range added to a peer is removed from
+    its previous owner."""
     peers = dict(device.peers)
     held = allowed_ip_owners(device)
     for change in changes:
@@ -32,7 +29,7 @@ def apply(device: Device, changes: Iterable[Change], *, now_unix: float) -> Devi
 def endpoint_write_times(
     written: Mapping[PublicKey, float], changes: Iterable[Change], *, now_unix: float
 ) -> dict[PublicKey, float]:
-    """When each peer's endpoint was last written by this process (unix seconds), after `changes`."""
+    """Returns when each peer's endpoint was last written by this process (unix seconds), after `changes`."""
     result = dict(written)
     for change in changes:
         match change:

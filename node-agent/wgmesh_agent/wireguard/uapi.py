@@ -1,6 +1,4 @@
-"""The userspace WireGuard configuration protocol as text in and out (wireguard.com/xplatform): no sockets
-here.
-"""
+"""Codec of the userspace WireGuard configuration protocol (wireguard.com/xplatform), without sockets."""
 
 import errno
 import re
@@ -18,9 +16,9 @@ from wgmesh_api.values import parse_network
 
 GET = b"get=1\n\n"
 SUCCEEDED = b"errno=0\n\n"
-"""How the answer to an operation ends that was done."""
+"""End of the response to a successful operation."""
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-"""Room for well over 100,000 peers; a reply longer than this is no reply."""
+"""Enough for well over 100,000 peers; a longer response is invalid."""
 MAX_LINE_CHARACTERS = 256
 PEERS = border("peer for wireguard-go", "a peer of a change, written for the userspace back end")
 T = TypeVar("T")
@@ -28,11 +26,11 @@ _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def encode_set(changes: Iterable[Change], throwaway: Callable[[], PublicKey]) -> bytes:
-    """One `set` operation for `changes`, in order.
+    """Encodes one `set` operation for `changes`, in order.
 
-    The protocol of installed versions cannot take a range from a peer, so a removed range moves to a peer
-    of key `throwaway()` (called at most once) that is removed in the same operation. A peer that cannot be
-    written is left out: the rest of the change is applied.
+    The protocol of installed versions cannot remove a range from a peer, so a removed range moves to a peer with key
+    `throwaway()` (called at most once) that is removed in the same operation. A peer that cannot be encoded is
+    omitted: the rest of the change is applied.
     """
     lines = ["set=1"]
     for change in changes:
@@ -74,11 +72,11 @@ def _peer_lines(change: SetPeer) -> Iterator[str]:
 
 
 def _endpoint_text(endpoint: Endpoint) -> str:
-    """Written from the packed address and the port, never from text that others provided."""
+    """Formatted from the packed address and the port, never from text that others provided."""
     if isinstance(endpoint.address, IPv4Address):
         return f"{IPv4Address(endpoint.address.packed)}:{endpoint.port:d}"
     scope = endpoint.address.scope_id
-    # `Endpoint` takes the name or number of an interface only.
+    # `Endpoint` accepts the name or index of an interface only.
     zone = "" if scope is None else f"%{scope}"
     return f"[{IPv6Address(endpoint.address.packed)}{zone}]:{endpoint.port:d}"
 
@@ -93,9 +91,8 @@ def _ordered(networks: Iterable[Network]) -> list[Network]:
 
 
 def decode_set_reply(reply: bytes) -> None:
-    """Returns if the operation succeeded; raises `UapiError` with the error number if not, or if this is no
-    reply.
-    """
+    """Returns if the operation succeeded; raises `UapiError` with the error number if not, or if the response is
+    invalid."""
     code = 0
     for key, value in _pairs(reply):
         if key != "errno":
@@ -106,7 +103,7 @@ def decode_set_reply(reply: bytes) -> None:
 
 @dataclass(slots=True)
 class _PeerDraft:
-    """A peer's lines so far."""
+    """Lines of a peer read so far."""
 
     key: PublicKey
     values: dict[str, int] = field(default_factory=dict)
@@ -142,10 +139,10 @@ _PEER_NUMBERS = {
 
 
 def decode_get(reply: bytes, name: str, written: Mapping[PublicKey, float]) -> Device:
-    """The device `name` from the answer to `GET`; `written` gives each peer's `endpoint_written`.
+    """Decodes the device `name` from the response to `GET`; `written` gives each peer's `endpoint_written`.
 
-    Raises `UapiError` for anything but a whole, well-formed, successful answer. Keys this protocol version
-    does not know are passed over, as `wg` does: a newer program may say more.
+    Raises `UapiError` for anything but a complete, well-formed, successful response. Keys that this protocol version
+    does not define are ignored, as `wg` does: a newer program may add some.
     """
     numbers: dict[str, int] = {}
     public_key: PublicKey | None = None
@@ -157,7 +154,7 @@ def decode_get(reply: bytes, name: str, written: Mapping[PublicKey, float]) -> D
         elif key == "public_key":
             draft = _PeerDraft(PublicKey(_hex_key(key, value)))
             if draft.key in drafts:
-                raise UapiError(f"peer {draft.key} stands twice in the answer")
+                raise UapiError(f"peer {draft.key} is duplicated in the response")
             drafts[draft.key] = draft
         elif draft is not None:
             _read_peer_line(draft, key, value)
@@ -181,9 +178,9 @@ _NO_SETTINGS = (
 
 
 def fingerprint(reply: bytes) -> int:
-    """As `Backend.fingerprint`, of the answer to `GET`. Peers come in any order. Raises `UapiError`."""
+    """See `Backend.fingerprint`; from the response to `GET`. Peers are in any order. Raises `UapiError`."""
     if not reply.endswith(SUCCEEDED):
-        raise UapiError("the get was refused, or its answer is cut short")
+        raise UapiError("the get was rejected, or its response is truncated")
     lines = [line for line in reply.splitlines() if line and not line.startswith(_NO_SETTINGS)]
     return hash(frozenset(b"\n".join([*lines, b""]).split(b"public_key=")))
 
@@ -200,29 +197,29 @@ def _read_peer_line(draft: _PeerDraft, key: str, value: str) -> None:
 
 
 def _unmapped(endpoint: Endpoint) -> Endpoint:
-    # One socket for both families reports IPv4 peers as ::ffff:a.b.c.d; a candidate is never written so.
+    # One socket for both families reports IPv4 peers as ::ffff:a.b.c.d; a candidate is never written in that form.
     four = endpoint.address.ipv4_mapped if isinstance(endpoint.address, IPv6Address) else None
     return endpoint if four is None else Endpoint(four, endpoint.port)
 
 
 def _pairs(reply: bytes) -> Iterator[tuple[str, str]]:
-    """The lines of a whole reply: ends with `errno=N` and an empty line, nothing after it."""
+    """Returns the lines of a complete response: it ends with `errno=N` and an empty line, nothing after it."""
     if len(reply) > MAX_REPLY_BYTES:
-        raise UapiError(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
+        raise UapiError(f"the response is longer than {MAX_REPLY_BYTES} bytes")
     if not reply.endswith(b"\n\n"):
-        raise UapiError("the answer ends before its empty line")
+        raise UapiError("the response ends before its empty line")
     try:
         lines = reply[:-2].decode("ascii").split("\n")
     except UnicodeDecodeError as error:
-        raise UapiError("the answer is not ASCII") from error
+        raise UapiError("the response is not ASCII") from error
     if not lines[-1].startswith("errno="):
-        raise UapiError("the answer does not end with its error number")
+        raise UapiError("the response does not end with its error number")
     for position, line in enumerate(lines, 1):
         key, equals, value = line.partition("=")
         if not equals or len(line) > MAX_LINE_CHARACTERS or not _KEY.fullmatch(key):
-            raise UapiError(f"line {position} of the answer is not KEY=VALUE")
+            raise UapiError(f"line {position} of the response is not KEY=VALUE")
         if key == "errno" and position != len(lines):
-            raise UapiError("the answer goes on after its error number")
+            raise UapiError("the response continues after its error number")
         yield key, value
 
 
@@ -231,12 +228,12 @@ def _check_errno(operation: str, code: int) -> None:
         # Written with either sign.
         advice = ": choose another WireGuard port" if abs(code) == errno.EADDRINUSE else ""
         raise UapiError(
-            f"the {operation} was refused: {errno.errorcode.get(abs(code), f'error {code}')}{advice}"
+            f"the {operation} was rejected: {errno.errorcode.get(abs(code), f'error {code}')}{advice}"
         ) from OSError(abs(code), f"errno={code}")
 
 
 def _hex_key(key: str, value: str) -> bytes:
-    # The value may be a secret: it never becomes part of a message.
+    # The value may be a secret: it is never part of a message.
     if len(value) != 2 * KEY_BYTES or not re.fullmatch(r"[0-9a-fA-F]*", value):
         raise UapiError(f"{key} is not {2 * KEY_BYTES} hexadecimal digits")
     return bytes.fromhex(value)

@@ -1,4 +1,4 @@
-"""The custom resources, once: pydantic models that the CRDs are made from and the operator reads.
+"""The custom resources as pydantic models: source of the CRDs, and read by the operator.
 
 Agents read the same objects through `wgmesh_api.roster`, without pydantic.
 """

@@ -1,4 +1,4 @@
-"""What every part of a custom resource has in common: camelCase names, unknown fields ignored, never changed."""
+"""Base of all parts of a custom resource: camelCase names, unknown fields ignored, immutable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class ResourceModel(BaseModel):
-    """Written by others and versions to come: what it doesn't know it leaves alone."""
+    """A part of a custom resource. Unknown fields, of later versions, are ignored."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, use_enum_values=False
@@ -27,14 +27,14 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(ResourceModel):
-    """One judgement on the object, with a reason for programs and a message for people."""
+    """One condition of the object, with a reason for programs and a message for people."""
 
-    type: str = Field(description="What is judged.", max_length=64)
+    type: str = Field(description="Type of the condition.", max_length=64)
     status: Literal["True", "False", "Unknown"] = Field(description="The judgement.")
-    reason: str = Field(description="Why, as one word in CamelCase.", max_length=128)
-    message: str = Field(default="", description="Why, as a sentence.", max_length=2048)
+    reason: str = Field(description="Reason, as one word in CamelCase.", max_length=128)
+    message: str = Field(default="", description="Explanation, as a sentence.", max_length=2048)
     observed_generation: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="The object's generation this was judged on."
+        default=None, description="Generation of the object that this condition is based on."
     )
     last_transition_time: str = Field(
         description="When `status` last changed.", json_schema_extra={"format": "date-time"}
@@ -42,7 +42,7 @@ class Condition(ResourceModel):
 
 
 def deprecated(use: str) -> str:
-    """The description of a field that the previous release writes, and that the next one will not have."""
+    """Description of a field that the previous release writes and the next one removes."""
     return f"Deprecated: use `{use}`."
 
 
@@ -56,7 +56,7 @@ def conditions_field(description: str) -> Any:
 
 
 def rule(rule: str, message: str | None = None, **more: Any) -> dict[str, Any]:
-    """A CEL validation. Its message says what to write instead."""
+    """A CEL validation. Its message contains the remedy."""
     return {"rule": rule, **({"message": message} if message else {}), **more}
 
 

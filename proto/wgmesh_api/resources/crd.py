@@ -1,7 +1,7 @@
-"""CustomResourceDefinitions made from the models: what pydantic says as JSON schema, said structurally.
+"""CustomResourceDefinitions, generated from the pydantic models as structural schemas.
 
-Differences bridged: references are written out, `X | None` becomes X (an absent field), nested objects default to
-`{}` so that the defaults inside apply, titles go.
+Differences to pydantic's JSON schema: references are inlined, `X | None` becomes X (an absent field), nested objects
+default to `{}` so that the defaults inside apply, titles are removed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of resource and how it is shown."""
+    """A kind of resource and its columns."""
 
     model: type[BaseModel]
     plural: str
@@ -63,17 +63,19 @@ KINDS: tuple[Kind, ...] = (
         singular="wgmesh",
         short_name="wgm",
         columns=(
-            Column("NODES", ".status.nodes", description="Nodes ready, of those wanted."),
-            Column("LINKS", ".status.links", description="Ordered pairs that hear each other, of all."),
+            Column("NODES", ".status.nodes", description="Ready nodes, of desired nodes."),
+            Column(
+                "LINKS", ".status.links", description="Links that are up, of all ordered pairs of members."
+            ),
             Column("READY", f"{_READY}.status", description="Whether every live node has joined."),
             Column("CIDR", ".spec.cidrs[0]", description="The range of mesh addresses."),
             Column(
                 "FULLY MESHED",
                 ".status.conditions[?(@.type=='FullyMeshed')].reason",
-                description="Whether all members hear each other, in a word.",
+                description="Reason of the condition FullyMeshed.",
                 wide=True,
             ),
-            # A column shows only the first that its path finds, so no list of bootstrap nodes.
+            # A column shows only the first match of its path, so there is none for the list of bootstrap nodes.
             Column(
                 "DOWN LINK",
                 ".status.downLinks[0]",
@@ -89,15 +91,15 @@ KINDS: tuple[Kind, ...] = (
         singular="wgmeshnode",
         short_name="wgmn",
         columns=(
-            Column("MESH", ".spec.mesh", description="The mesh it is a member of."),
-            Column("ADDRESS", ".spec.addresses[0]", description="Its address in the mesh."),
-            Column("ENDPOINT", ".status.endpoint", description="Where WireGuard packets to it go."),
-            Column("BACKEND", ".status.backend", description="Which WireGuard it uses."),
-            Column("PEERS", ".status.peers", description="Peers heard, of all."),
+            Column("MESH", ".spec.mesh", description="Its mesh."),
+            Column("ADDRESS", ".spec.addresses[0]", description="Its mesh address."),
+            Column("ENDPOINT", ".status.endpoint", description="Its WireGuard endpoint."),
+            Column("BACKEND", ".status.backend", description="Its WireGuard implementation."),
+            Column("PEERS", ".status.peers", description="Peers with a link up, of all."),
             Column("READY", f"{_READY}.status", description="Whether it has joined."),
-            Column("BOOTSTRAP", ".spec.bootstrap", "boolean", "Whether it admits others.", wide=True),
-            Column("EXTERNAL", ".spec.external", "boolean", "Whether it is outside the cluster.", wide=True),
-            Column("VERSION", ".status.agentVersion", description="The agent's version.", wide=True),
+            Column("BOOTSTRAP", ".spec.bootstrap", "boolean", "Whether it is a bootstrap node.", wide=True),
+            Column("EXTERNAL", ".spec.external", "boolean", "Whether it is an external member.", wide=True),
+            Column("VERSION", ".status.agentVersion", description="Version of the agent.", wide=True),
             _AGE,
         ),
     ),
@@ -105,7 +107,7 @@ KINDS: tuple[Kind, ...] = (
 
 
 def definition(kind: Kind) -> Json:
-    """The CustomResourceDefinition of `kind`."""
+    """Returns the CustomResourceDefinition of `kind`."""
     name = kind.model.__name__
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -141,7 +143,7 @@ def definitions() -> list[Json]:
 
 
 def object_schema(model: type[BaseModel]) -> Json:
-    """The structural schema of a whole object; `metadata` is left to the API server."""
+    """Returns the structural schema of a complete object; `metadata` is left to the API server."""
     source = model.model_json_schema(by_alias=True, mode="validation")
     schema = _structural(source, source.get("$defs", {}))
     schema["properties"] = {
@@ -181,7 +183,7 @@ def _structural(node: Mapping[str, Any], defs: Mapping[str, Any]) -> Json:
         schema["additionalProperties"] = _structural(node["additionalProperties"], defs)
     if "items" in node:
         schema["items"] = _structural(node["items"], defs)
-        # an item has no default of its own: it is there or it isn't
+        # an item has no default: it is either present or absent
         schema["items"].pop("default", None)
     return schema
 

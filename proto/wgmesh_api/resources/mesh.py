@@ -1,4 +1,4 @@
-"""WgMesh: one private network. People write the spec, the operator the status, which is in `mesh_status`."""
+"""WgMesh: one private network. Users write the spec, the operator the status, which is in `mesh_status`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _CIDR_RULES = validations(
         "!isCIDR(self) || (cidr(self).ip().family() == 4 ?"
         " cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30 :"
         " cidr(self).prefixLength() >= 32 && cidr(self).prefixLength() <= 126)",
-        "too large or too small a range: write a prefix length of 8 to 30 for IPv4, of 32 to 126 for IPv6",
+        "the range is too large or too small: write a prefix length of 8 to 30 for IPv4, of 32 to 126 for IPv6",
     ),
     rule(
         "!isCIDR(self) || !(cidr(self).ip().isLoopback() || cidr(self).ip().isUnspecified() ||"
         " cidr(self).ip().isLinkLocalUnicast() || cidr(self).ip().isLinkLocalMulticast() ||"
         " cidr('224.0.0.0/4').containsIP(cidr(self).ip()) ||"
         " cidr('ff00::/8').containsIP(cidr(self).ip()))",
-        "not a range hosts can have: write a private one such as 10.232.0.0/16 or fd00:10:232::/64",
+        "not a range of host addresses: write a private one such as 10.232.0.0/16 or fd00:10:232::/64",
     ),
 )
 _CIDRS_RULES = validations(
-    rule("self == oldSelf", "a mesh keeps its ranges: make another mesh with the new ones"),
+    rule("self == oldSelf", "a mesh keeps its ranges: create another mesh with the new ones"),
     rule(
         "self.size() < 2 || !isCIDR(self[0]) || !isCIDR(self[1]) ||"
         " !(cidr(self[0]).containsCIDR(self[1]) || cidr(self[1]).containsCIDR(self[0]))",
@@ -53,26 +53,26 @@ Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_le
 
 
 class Toleration(ResourceModel):
-    """A taint the agent's pods put up with, as in a pod's spec."""
+    """A tolerated taint, as in a pod's spec."""
 
-    key: str | None = Field(default=None, description="The taint's key; none: every taint.", max_length=317)
+    key: str | None = Field(default=None, description="Key of the taint; unset: every taint.", max_length=317)
     operator: Literal["Exists", "Equal"] = Field(
-        default="Equal", description="Whether `value` must match, or `key` alone."
+        default="Equal", description="Whether `value` must match, or only `key`."
     )
-    value: str | None = Field(default=None, description="The taint's value, with `Equal`.", max_length=63)
+    value: str | None = Field(default=None, description="Value of the taint, with `Equal`.", max_length=63)
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="The taint's effect; none: every effect."
+        default=None, description="Effect of the taint; unset: every effect."
     )
     toleration_seconds: int | None = Field(
-        default=None, description="How long a `NoExecute` taint is put up with; none: for ever."
+        default=None, description="How long a `NoExecute` taint is tolerated; unset: indefinitely."
     )
 
 
 class BootstrapSpec(ResourceModel):
-    """The nodes that admit others."""
+    """The bootstrap nodes."""
 
     replicas: int = Field(
-        default=2, ge=1, le=9, description="How many nodes admit others. Any but one of them may be lost."
+        default=2, ge=1, le=9, description="Number of bootstrap nodes. All but one may fail."
     )
     port: Port = Field(default=5000, description="TCP port of the join service, on the node's own addresses.")
 
@@ -85,14 +85,14 @@ class WireguardSpec(ResourceModel):
         default=None,
         ge=1280,
         le=9216,
-        description="Bytes a packet inside the mesh may have; none: what the underlay leaves.",
+        description="MTU of the mesh interface; unset: derived from the underlay.",
     )
     keepalive: int | None = Field(
         default=None,
         ge=0,
         le=65535,
-        description="Seconds between packets that keep address translators open; 0: none are sent;"
-        " none: 25 on a node that is behind one, no packets elsewhere.",
+        description="Persistent keepalive interval in seconds; 0: disabled; unset: 25 on a node behind NAT, "
+        "disabled elsewhere.",
     )
     relays: Annotated[
         list[
@@ -103,43 +103,47 @@ class WireguardSpec(ResourceModel):
         Field(max_length=9, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(
         default=[],
-        description="Members that carry traffic between members which cannot reach each other directly, best first."
-        " They see that traffic in clear; none: nobody does.",
+        description="Members that relay traffic between members without a direct path, in order of "
+        "preference. They see that traffic in plaintext; unset: no relays.",
     )
     preshared_keys: bool = Field(
         default=False,
-        description="Whether tunnels use pre-shared keys as well, against who records traffic now and breaks Curve25519"
-        " later. Derived for each pair from a secret of the mesh. May be changed at any time.",
+        description="Whether tunnels also use pre-shared keys, which protect recorded traffic if Curve25519 "
+        "is broken later. Derived for each pair from a secret of the mesh. May be changed at any "
+        "time.",
     )
     backend: Literal["auto", "kernel", "userspace"] = Field(
         default="auto",
-        description="WireGuard of the kernel, or `wireguard-go`; `auto` takes the kernel's where it has it."
-        " Fixed once set.",
+        description="WireGuard implementation: kernel module, or `wireguard-go`; `auto` prefers the kernel "
+        "module. Fixed once set.",
         json_schema_extra=validations(
-            rule("self == oldSelf", "tunnels keep their back end: make another mesh with the other one")
+            rule("self == oldSelf", "tunnels keep their backend: create another mesh with the other one")
         ),
     )
 
 
 class GossipSpec(ResourceModel):
-    """How members know of each other. Fixed once set: members that disagree about it would not hear each other."""
+    """Gossip settings. Fixed once set: members with different settings could not gossip with each other."""
 
     model_config = ResourceModel.model_config | {
         "json_schema_extra": validations(
-            rule("self == oldSelf", "a mesh keeps its gossip settings: make another mesh with the new ones"),
+            rule(
+                "self == oldSelf", "a mesh keeps its gossip settings: create another mesh with the new ones"
+            ),
         )
     }
 
     profile: Literal["lan", "wan", "local"] = Field(
         default="lan",
-        description="Timing of failure detection: `lan` notices a dead node in seconds, `wan` in most of a"
-        " minute.",
+        description="Timing of failure detection: `lan` detects a dead node in seconds, `wan` in most of a "
+        "minute.",
     )
     port: int = Field(
         default=7946,
         ge=1,
         le=65534,
-        description="TCP and UDP port of gossip, on mesh addresses only. The next one, UDP, is for probes of links.",
+        description="TCP and UDP port of gossip, on mesh addresses only. The next UDP port is for liveness "
+        "probes.",
     )
 
 
@@ -150,7 +154,7 @@ class CertificatesSpec(ResourceModel):
         default="720h",
         max_length=32,
         pattern=_DURATION,
-        description="How long a node's certificate is valid, such as 720h or 90m; renewed at two thirds of it.",
+        description="Lifetime of a node's certificate, such as 720h or 90m; renewed at two thirds of it.",
         json_schema_extra=validations(
             rule(
                 "duration(self) >= duration('5m') && duration(self) <= duration('87600h')",
@@ -164,19 +168,19 @@ _ROUTE_RULES = validations(
     rule("isCIDR(self)", "not a network: write one such as 192.168.7.0/24 or fd07::/48"),
     rule(
         "!isCIDR(self) || cidr(self) == cidr(self).masked() && cidr(self).prefixLength() > 0",
-        "host bits are set, or it is everything: write a network's first address, 192.168.7.0/24",
+        "host bits are set, or it covers all addresses: write a network's first address, 192.168.7.0/24",
     ),
 )
 Route = Annotated[str, Field(min_length=4, max_length=43, json_schema_extra=_ROUTE_RULES)]
 
 
 class NodeRoutes(ResourceModel):
-    """Networks behind one member."""
+    """Subnet routes of one member."""
 
     node: str = Field(
         min_length=1,
         max_length=64,
-        description="The member's name: that of the Kubernetes node, or of the machine outside.",
+        description="Name of the member: that of the Kubernetes node, or of the external machine.",
     )
     cidrs: Annotated[
         list[Route],
@@ -185,13 +189,13 @@ class NodeRoutes(ResourceModel):
 
 
 class RoutesSpec(ResourceModel):
-    """Networks behind members that the others reach through the mesh."""
+    """Subnet routes of the mesh."""
 
     pod_cidrs: bool = Field(
         default=False,
         alias="podCIDRs",
-        description="Whether traffic between pods of different nodes goes through the mesh: each node's"
-        " `spec.podCIDRs`.",
+        description="Whether traffic between pods of different nodes is routed through the mesh: each node's "
+        "`spec.podCIDRs`.",
     )
     nodes: Annotated[
         list[NodeRoutes],
@@ -211,63 +215,63 @@ _INTERVAL_RULES = validations(
 
 
 class RotationSpec(ResourceModel):
-    """What is made anew by itself, and how often."""
+    """Automatic key rotation, and its intervals."""
 
     gossip_keys: str | None = Field(
         default=None,
         max_length=32,
         pattern=_DURATION,
-        description="How old the gossip key grows before it is changed, such as 720h; none: it is changed on"
-        " demand only.",
+        description="Maximum age of the gossip key before it is rotated, such as 720h; unset: rotated on "
+        "demand only.",
         json_schema_extra=_INTERVAL_RULES,
     )
     wireguard_keys: str | None = Field(
         default=None,
         max_length=32,
         pattern=_DURATION,
-        description="How old a node's WireGuard key grows before it makes another, such as 720h, some a little earlier"
-        " so that not all do at once; none: they are changed on demand only.",
+        description="Maximum age of a node's WireGuard key before it is rotated, such as 720h; some nodes "
+        "rotate a little earlier so that not all do at once; unset: rotated on demand only.",
         json_schema_extra=_INTERVAL_RULES,
     )
 
 
 class ResourceRequirements(ResourceModel):
-    """What a container asks for and may use, as in a pod's spec."""
+    """Resource requests and limits of a container, as in a pod's spec."""
 
     requests: dict[str, Quantity] = Field(
-        default_factory=dict, max_length=8, description="What is set aside for it."
+        default_factory=dict, max_length=8, description="Requested resources."
     )
-    limits: dict[str, Quantity] = Field(
-        default_factory=dict, max_length=8, description="What it may not exceed."
-    )
+    limits: dict[str, Quantity] = Field(default_factory=dict, max_length=8, description="Resource limits.")
 
 
 class AgentSpec(ResourceModel):
     """The agents' pods."""
 
     image: str | None = Field(
-        default=None, min_length=1, max_length=512, description="The agent's image; none: the operator's."
+        default=None, min_length=1, max_length=512, description="Image of the agent; unset: the operator's."
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
-        default=None, description="When to fetch the image; none: as the operator was told."
+        default=None, description="Pull policy of the image; unset: the operator's setting."
     )
     privileged: bool = Field(
         default=True,
-        description="Whether the agent's container is privileged; if not, it has NET_ADMIN, NET_RAW and a TUN"
-        " device.",
+        description="Whether the agent's container is privileged; if not, it has NET_ADMIN, NET_RAW and a TUN "
+        "device.",
     )
     resources: ResourceRequirements = Field(
         default_factory=ResourceRequirements,
-        description="What the agent's container asks for and may use; none: as the operator was told.",
+        description="Resource requests and limits of the agent's container; unset: the operator's setting.",
     )
     priority_class_name: str | None = Field(
-        default=None, max_length=253, description="The pods' priority class; none: as the operator was told."
+        default=None, max_length=253, description="Priority class of the pods; unset: the operator's setting."
     )
     metrics_port: Port = Field(
         default=9586, description="TCP port of metrics and health, on the node's own addresses."
     )
-    log_format: Literal["json", "text"] = Field(default="json", description="How log lines look.")
-    verbose: bool = Field(default=False, description="Whether the agent logs joins, leaves and refusals.")
+    log_format: Literal["json", "text"] = Field(default="json", description="Log format.")
+    verbose: bool = Field(
+        default=False, description="Whether the agent logs joins, leaves and rejected claims."
+    )
 
 
 _PORT_RULES = validations(
@@ -281,23 +285,24 @@ _PORT_RULES = validations(
     ),
     rule(
         "self.gossip.port != self.wireguard.port && self.gossip.port + 1 != self.wireguard.port",
-        "wireguard.port is gossip.port or the one after it, which both have UDP: change one of them",
+        "wireguard.port is gossip.port or the next one, both of which gossip uses over UDP: "
+        "change one of them",
     ),
 )
 
 
 class WgMeshSpec(ResourceModel):
-    """The mesh that is wanted."""
+    """Desired state of the mesh."""
 
     model_config = ResourceModel.model_config | {"json_schema_extra": _PORT_RULES}
 
     cidrs: Annotated[list[Cidr], Field(min_length=1, max_length=2, json_schema_extra=_CIDRS_RULES)] = Field(
-        description="The ranges mesh addresses are taken from: one of IPv4, one of IPv6, or one of each."
-        " Fixed once set. They must be used nowhere else in the cluster.",
+        description="Ranges of mesh addresses: one of IPv4, one of IPv6, or one of each. Fixed once set. They "
+        "must not be used elsewhere in the cluster.",
     )
     node_selector: Labels = Field(
         default_factory=dict,
-        description="Labels of the nodes that are members; none: all nodes.",
+        description="Labels of the nodes that are members; unset: all nodes.",
         json_schema_extra={"x-kubernetes-map-type": "atomic"},
     )
     tolerations: Annotated[
@@ -305,45 +310,41 @@ class WgMeshSpec(ResourceModel):
         Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
     ] = Field(
         default=[Toleration(operator="Exists")],
-        description="Taints that don't keep a node out; by default none does.",
+        description="Tolerations of the agent pods; by default all taints are tolerated.",
     )
-    bootstrap: BootstrapSpec = Field(
-        default_factory=BootstrapSpec, description="The nodes that admit others."
-    )
+    bootstrap: BootstrapSpec = Field(default_factory=BootstrapSpec, description="The bootstrap nodes.")
     wireguard: WireguardSpec = Field(default_factory=WireguardSpec, description="The tunnels.")
-    gossip: GossipSpec = Field(
-        default_factory=GossipSpec, description="How members know of each other. Fixed once set."
-    )
+    gossip: GossipSpec = Field(default_factory=GossipSpec, description="Gossip settings. Fixed once set.")
     certificates: CertificatesSpec = Field(
-        default_factory=CertificatesSpec, description="The nodes' certificates."
+        default_factory=CertificatesSpec, description="Certificates of the nodes."
     )
     routes: RoutesSpec = Field(
         default_factory=RoutesSpec,
-        description="Networks behind members that the others reach through the mesh.",
+        description="Subnet routes: networks behind members that are reached through the mesh.",
     )
     rotation: RotationSpec = Field(
-        default_factory=RotationSpec, description="What is made anew by itself, and how often."
+        default_factory=RotationSpec, description="What is rotated automatically, and how often."
     )
     agent: AgentSpec = Field(default_factory=AgentSpec, description="The agents' pods.")
 
 
 class WgMesh(ResourceModel):
-    """A private WireGuard mesh over the cluster's nodes: each reaches each other directly and encrypted."""
+    """A private WireGuard mesh over the cluster's nodes: all nodes reach each other directly and encrypted."""
 
     model_config = ResourceModel.model_config | {
         "json_schema_extra": validations(
             rule(
                 "self.metadata.name.matches('^[a-z0-9]{1,10}$')",
-                "too long or odd a name: write 1 to 10 of a-z and 0-9, as `wg` and the name must fit a network"
-                " interface",
+                "the name is too long or contains invalid characters: write 1 to 10 of a-z and 0-9, "
+                "because `wg` and the name must fit a network interface",
             ),
         )
     }
 
-    spec: WgMeshSpec = Field(description="The mesh that is wanted.")
-    status: WgMeshStatus | None = Field(default=None, description="The mesh as it is.")
+    spec: WgMeshSpec = Field(description="Desired state of the mesh.")
+    status: WgMeshStatus | None = Field(default=None, description="Observed state of the mesh.")
 
 
 def spec_of(body: Any) -> WgMeshSpec:
-    """The spec of a WgMesh as the API server gives it. Raises pydantic.ValidationError."""
+    """Parses the spec of a WgMesh as received from the API server. Raises pydantic.ValidationError."""
     return WgMeshSpec.model_validate(body.get("spec") or {})

@@ -29,75 +29,71 @@ Key = Annotated[str, Field(max_length=44)]
 
 
 class WgMeshNodeSpec(ResourceModel):
-    """The member as it is wanted."""
+    """Desired state of the member."""
 
     model_config = ResourceModel.model_config | {
         "json_schema_extra": validations(
             rule(
                 "self.mesh == oldSelf.mesh && self.node == oldSelf.node && self.external == oldSelf.external",
-                "a member stays what it is: delete this one and make another",
+                "the identity of a member is fixed: delete this one and create another",
             ),
             rule(
                 "!has(oldSelf.addresses) || oldSelf.addresses.size() == 0 ||"
                 " has(self.addresses) && self.addresses == oldSelf.addresses",
-                "a member keeps its addresses: delete this one and make another",
+                "the addresses of a member are fixed: delete this one and create another",
             ),
             rule(
                 "!(self.external && self.bootstrap)",
-                "a machine outside the cluster cannot be a bootstrap node: set bootstrap to false",
+                "an external machine cannot be a bootstrap node: set bootstrap to false",
             ),
         )
     }
 
-    mesh: str = Field(
-        pattern=f"^{MESH_NAME}$", max_length=10, description="The WgMesh it is a member of. Fixed once set."
-    )
+    mesh: str = Field(pattern=f"^{MESH_NAME}$", max_length=10, description="Its WgMesh. Fixed once set.")
     node: str = Field(
         pattern=f"^{NODE_NAME}$",
         max_length=64,
-        description="Its name in the mesh: that of the Kubernetes node, or of the machine outside. Fixed once"
-        " set.",
+        description="Its name in the mesh: that of the Kubernetes node, or of the external machine. Fixed "
+        "once set.",
     )
     external: bool = Field(
         default=False,
-        description="Whether it is a machine outside the cluster, which enters with a join bundle."
-        " Fixed once set.",
+        description="Whether it is an external machine, which joins with a bundle. Fixed once set.",
     )
     addresses: Annotated[
         list[Address], Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(
         default=[],
-        description="Its addresses in the mesh, one of each of the mesh's ranges. Given by the operator, unless"
-        " set for a machine outside; fixed once set.",
+        description="Its mesh addresses, one in each of the mesh's ranges. Allocated by the operator, unless "
+        "set for an external machine; fixed once set.",
     )
-    bootstrap: bool = Field(default=False, description="Whether it admits others. Set by the operator.")
+    bootstrap: bool = Field(default=False, description="Whether it is a bootstrap node. Set by the operator.")
     endpoint_hint: Annotated[str, Field(max_length=39)] | None = Field(
         default=None,
-        description="Where machines beyond its network reach it, if that is another address than its own: the Node's"
-        " annotation `wgmesh.dev/endpoint`, or else an ExternalIP. Set by the operator.",
+        description="Where machines in other networks reach it, if that is another address than its own: "
+        "the Node's annotation `wgmesh.dev/endpoint`, or else an ExternalIP. Set by the operator.",
     )
     routes: Annotated[
         list[Annotated[str, Field(max_length=43)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
     ] = Field(
         default=[],
-        description="Networks behind it that the others reach through it. Set by the operator, from the mesh's"
-        " `routes`.",
+        description="Its subnet routes. Set by the operator, from the mesh's `routes`.",
     )
 
 
 class PeerProblem(ResourceModel):
-    """A peer that is not reachable."""
+    """A peer whose link is down."""
 
-    node: str = Field(description="The peer's name.", max_length=253)
-    problem: str = Field(description="What is wrong with it, such as `not heard for 12s`.", max_length=256)
+    node: str = Field(description="Name of the peer.", max_length=253)
+    problem: str = Field(description="The problem, such as `no probe for 12s`.", max_length=256)
 
 
 class NarrowPath(ResourceModel):
-    """A peer whose path carries less than the interface sends."""
+    """A peer with a reduced path MTU."""
 
-    node: str = Field(description="The peer's name.", max_length=253)
-    mtu: Count = Field(description="Bytes a packet to it may have.")
+    node: str = Field(description="Name of the peer.", max_length=253)
+    mtu: Count = Field(description="Path MTU to it, in bytes.")
 
 
 PeerProblems = Annotated[
@@ -121,14 +117,14 @@ SecretIds = Annotated[
 
 
 class ExternalPeer(ResourceModel):
-    """What a bootstrap node knows of a machine outside the cluster."""
+    """What a bootstrap node knows of an external member."""
 
-    node: str = Field(description="The machine's name.", max_length=64)
-    uid: str = Field(default="", description="The uid of the WgMeshNode that it entered by.", max_length=64)
+    node: str = Field(description="Name of the machine.", max_length=64)
+    uid: str = Field(default="", description="Uid of the WgMeshNode that it joined with.", max_length=64)
     public_key: Key = Field(default="", description="Its WireGuard public key.")
-    endpoint: str = Field(default="", description="Where packets to it go.", max_length=64)
+    endpoint: str = Field(default="", description="Its WireGuard endpoint.", max_length=64)
     # No default: the API server would add it to what agents of the previous release write.
-    reachable: bool | None = Field(default=None, description="Whether it is reachable through the tunnel.")
+    reachable: bool | None = Field(default=None, description="Whether it is reachable.")
     heard: bool | None = Field(default=None, description=deprecated("reachable"))
     secret_ids: SecretIds = Field(
         default=[], description="Ids of the secrets for pre-shared keys that it holds."
@@ -136,7 +132,7 @@ class ExternalPeer(ResourceModel):
 
 
 class BootstrapService(ResourceModel):
-    """The service by which nodes join, on this node."""
+    """The join service on this node."""
 
     serving: bool = Field(description="Whether it accepts joiners.")
     message: str = Field(
@@ -147,10 +143,10 @@ class BootstrapService(ResourceModel):
 
 
 class WgMeshNodeStatus(ResourceModel):
-    """The member as it is."""
+    """Observed state of the member."""
 
     phase: Literal["Pending", "Joined", "Left"] | None = Field(
-        default=None, description="Whether it is on its way in, a member, or has left for good."
+        default=None, description="Whether it is joining, is a member, or has left permanently."
     )
     public_key: Key | None = Field(default=None, description="Its WireGuard public key.")
     public_key_since: str | None = Field(
@@ -161,50 +157,48 @@ class WgMeshNodeStatus(ResourceModel):
     last_handled_rotation: str | None = Field(
         default=None,
         max_length=16,
-        description="Id of the value that the annotation for new WireGuard keys had when it got this one.",
+        description="Id of the value of the annotation for WireGuard key rotation that it has completed.",
     )
     rotated_for: str | None = Field(
         default=None, max_length=16, description=deprecated("lastHandledRotation")
     )
     next_public_key: Key | None = Field(
-        default=None, description="The WireGuard public key that it is about to have instead."
+        default=None, description="Its next WireGuard public key, during a rotation."
     )
     endpoint: str | None = Field(
-        default=None, max_length=64, description="Where other members send WireGuard packets to."
+        default=None, max_length=64, description="Its advertised WireGuard endpoint."
     )
     backend: str | None = Field(
-        default=None, max_length=32, description="Which WireGuard it uses: kernel or userspace."
+        default=None, max_length=32, description="Its WireGuard implementation: kernel or userspace."
     )
     interface: str | None = Field(default=None, max_length=15, description="The network interface.")
-    mtu: Count | None = Field(default=None, description="Bytes a packet inside the mesh may have.")
+    mtu: Count | None = Field(default=None, description="MTU of the mesh interface.")
     peers: str | None = Field(
-        default=None, max_length=32, description="Peers reachable, of all, such as 2/2."
+        default=None, max_length=32, description="Peers with a link up, of all, such as 2/2."
     )
-    reachable_peers: Count | None = Field(default=None, description="Number of peers that are reachable.")
+    reachable_peers: Count | None = Field(default=None, description="Number of peers with a link up.")
     relayed_peers: Count | None = Field(
-        default=None, description="How many of those are reached through a relay."
+        default=None, description="Number of those that are reached via a relay."
     )
     preshared_key_peers: Count | None = Field(
         default=None,
-        description="With how many of the reachable peers the last handshake had a pre-shared key.",
+        description="Number of peers with a link up whose last handshake used a pre-shared key.",
     )
-    expected_peers: Count | None = Field(default=None, description="Number of peers there should be.")
+    expected_peers: Count | None = Field(default=None, description="Number of expected peers.")
     failed_peers: Count | None = Field(
-        default=None, description="Number of peers that gossip lists as failed."
+        default=None, description="Number of peers that gossip reports as failed."
     )
-    unreachable_peers: PeerProblems = Field(
-        default=[], description="A few of the peers that are not reachable."
-    )
+    unreachable_peers: PeerProblems = Field(default=[], description="A few of the peers whose link is down.")
     rejected_routes: RouteRejections = Field(
-        default=[], description="A few of the routes of other members that do not fit this node, and why."
+        default=[], description="A few of the rejected routes of other members, and why."
     )
     reduced_mtu_paths: Count | None = Field(
         default=None,
         alias="reducedMTUPaths",
-        description="To how many peers less than `mtu` passes, as probed.",
+        description="Number of peers whose path MTU, as probed, is below `mtu`.",
     )
     lowest_mtu_paths: NarrowPaths = Field(
-        default=[], alias="lowestMTUPaths", description="A few of those peers, the lowest MTU first."
+        default=[], alias="lowestMTUPaths", description="A few of those peers, the lowest path MTU first."
     )
     heard: Count | None = Field(default=None, description=deprecated("reachablePeers"))
     relayed: Count | None = Field(default=None, description=deprecated("relayedPeers"))
@@ -217,21 +211,21 @@ class WgMeshNodeStatus(ResourceModel):
     narrowest: NarrowPaths = Field(default=[], description=deprecated("lowestMTUPaths"))
     certificate_not_after: str | None = Field(
         default=None,
-        description="When its certificate ends.",
+        description="Expiry time of its certificate.",
         json_schema_extra={"format": "date-time"},
     )
     certificate_serial: str | None = Field(
-        default=None, max_length=64, description="Its certificate's serial number in hexadecimal."
+        default=None, max_length=64, description="Serial number of its certificate in hexadecimal."
     )
     certificate_issuer: str | None = Field(
         default=None,
         max_length=64,
-        description="SHA-256 fingerprint, in hexadecimal, of the CA its certificate was signed by.",
+        description="SHA-256 fingerprint, in hexadecimal, of the CA that signed its certificate.",
     )
     trusted_cas: Fingerprints = Field(
         default=[],
         alias="trustedCAs",
-        description="SHA-256 fingerprints, in hexadecimal, of the CAs it trusts. Used for CA rotation.",
+        description="SHA-256 fingerprints, in hexadecimal, of its trusted CAs. Used for CA rotation.",
     )
     trusted: Fingerprints = Field(default=[], description=deprecated("trustedCAs"))
     gossip_keys: Annotated[
@@ -239,17 +233,18 @@ class WgMeshNodeStatus(ResourceModel):
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
     ] = Field(
         default=[],
-        description="Ids of the gossip keys it has, that which encrypts first. Used for their rotation.",
+        description="Ids of its gossip keys, the primary one first. Used for their rotation.",
     )
     secret_ids: SecretIds = Field(
         default=[],
-        description="Ids of the secrets for pre-shared keys that it holds, the newest first. Used for their change.",
+        description="Ids of the secrets for pre-shared keys that it holds, newest first. Used for their "
+        "rotation.",
     )
-    agent_version: str | None = Field(default=None, max_length=64, description="The agent's version.")
+    agent_version: str | None = Field(default=None, max_length=64, description="Version of the agent.")
     metrics_problem: str | None = Field(
         default=None,
         max_length=512,
-        description="Why health and metrics are not served, such as another program that has their port.",
+        description="Why health and metrics are not served, such as another program that uses their port.",
     )
     last_change: str | None = Field(
         default=None,
@@ -262,11 +257,11 @@ class WgMeshNodeStatus(ResourceModel):
             max_length=256,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
         ),
-    ] = Field(default=[], description="On bootstrap nodes: machines outside the cluster they know.")
+    ] = Field(default=[], description="On bootstrap nodes: the external members that they know.")
     bootstrap: BootstrapService | None = Field(
         default=None,
-        description="On nodes that are or were bootstrap nodes: the service by which nodes join. The operator moves"
-        " the duty from a node that does not serve.",
+        description="On nodes that are or were bootstrap nodes: the join service. If it does not serve, the "
+        "operator chooses another node.",
     )
     conditions: Annotated[list[Condition], Field(max_length=16)] = conditions_field(
         "Ready: it has joined the mesh and carries traffic."
@@ -274,7 +269,7 @@ class WgMeshNodeStatus(ResourceModel):
 
 
 class WgMeshNode(ResourceModel):
-    """A member of a WgMesh, named `<mesh>.<node>`: a node of this cluster, or a machine outside it."""
+    """A member of a WgMesh, named `<mesh>.<node>`: a node of this cluster, or an external machine."""
 
     model_config = ResourceModel.model_config | {
         "json_schema_extra": validations(
@@ -287,5 +282,5 @@ class WgMeshNode(ResourceModel):
         )
     }
 
-    spec: WgMeshNodeSpec = Field(description="The member as it is wanted.")
-    status: WgMeshNodeStatus | None = Field(default=None, description="The member as it is.")
+    spec: WgMeshNodeSpec = Field(description="Desired state of the member.")
+    status: WgMeshNodeStatus | None = Field(default=None, description="Observed state of the member.")

@@ -1,4 +1,4 @@
-"""The resources field by field, as docs/resources.md shows them: tables made from the schemas that the CRDs hold."""
+"""Field tables of docs/resources.md, generated from the schemas of the CRDs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Row:
 
 
 def begin(kind: Kind) -> str:
-    """The line that stands above what is made for `kind`."""
+    """Returns the mark above the generated part of `kind`."""
     return f"<!-- {kind.model.__name__}: made from proto/wgmesh_api/resources by scripts/generate-crds -->"
 
 
@@ -28,7 +28,7 @@ def end(kind: Kind) -> str:
 
 
 def renewed(text: str) -> str:
-    """`text` with what stands between each kind's marks replaced. Raises ValueError if marks are missing."""
+    """Returns `text` with the part between each kind's marks replaced. Raises ValueError if marks are missing."""
     for kind in KINDS:
         before, first, rest = text.partition(begin(kind))
         _, last, after = rest.partition(end(kind))
@@ -39,19 +39,19 @@ def renewed(text: str) -> str:
 
 
 def reference(kind: Kind) -> str:
-    """Markdown tables of a kind's spec, status and columns."""
+    """Returns Markdown tables of a kind's spec, status and columns."""
     schema = object_schema(kind.model)
     top = schema["properties"]
     lines = [
-        "| field | type | default | must be | meaning |",
+        "| field | type | default | constraints | meaning |",
         "|---|---|---|---|---|",
         *(_spec_row(row) for row in rows(top["spec"], "spec")),
     ]
     lines += [
         "",
-        "What the API server refuses, in its words:",
+        "Validation errors of the API server:",
         "",
-        "| of | message |",
+        "| field | message |",
         "|---|---|",
         *(_row(where, message) for where, message in _refusals(top["spec"], schema)),
     ]
@@ -68,13 +68,13 @@ def reference(kind: Kind) -> str:
     ]
     for column in kind.columns:
         name = f"{column.name} (with `-o wide`)" if column.wide else column.name
-        meaning = column.description or "How long ago it was made."
+        meaning = column.description or "Time since it was created."
         lines.append(f"| {name} | `{column.path.removeprefix('.')}` | {_escaped(meaning)} |")
     return "\n".join(lines) + "\n"
 
 
 def rows(schema: Json, path: str) -> Iterator[Row]:
-    """Every field below `schema`, an object before what is in it; what is in a list of objects, too."""
+    """Yields every field below `schema`, an object before its fields; also fields of objects in lists."""
     required = schema.get("required", ())
     for name, child in schema.get("properties", {}).items():
         row = Row(f"{path}.{name}", child, name in required)
@@ -152,7 +152,7 @@ def _range(schema: Json, least: str, most: str, unit: str) -> list[str]:
 
 
 def _refusals(spec: Json, whole: Json) -> Iterator[tuple[str, str]]:
-    """Where each rule holds, and what is said when it doesn't."""
+    """Yields where each rule applies, and its message."""
     yield from (("`metadata.name`", message) for message in _messages(whole))
     yield from (("`spec`", message) for message in _messages(spec))
     for row in rows(spec, "spec"):

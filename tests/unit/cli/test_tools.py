@@ -98,6 +98,6 @@ def test_a_file_that_others_may_read_or_that_is_another_is_left_alone(cli: Any, 
     path.chmod(0o600)
     outcome = cli("keys", "new-psk", str(path))
     assert outcome.code == 1
-    assert "line 1 is no base64 of 32 bytes" in outcome.err
+    assert "line 1 is not the base64 of 32 bytes" in outcome.err
     assert path.read_text() == "something else\n"
     assert "no such file" in cli("keys", "new-psk", str(tmp_path / "none" / "psk")).err

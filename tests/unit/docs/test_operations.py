@@ -1,4 +1,4 @@
-"""docs/operations.md names what there is: metrics, ports, objects, annotations, files it links to."""
+"""The pages on operating a mesh name what exists: metrics, ports, objects, annotations, files they link to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from wgmesh_api.resources.mesh import WgMeshSpec
 from wgmesh_operator.decisions import names
 
 ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / "docs" / "operations.md").read_text()
+PAGES = ["install", "operations", "key-rotation", "networking", "monitoring", "troubleshooting"]
+TEXT = "\n".join((ROOT / "docs" / f"{page}.md").read_text() for page in PAGES)
 CHART = yaml.safe_load((ROOT / "charts" / "wgmesh" / "Chart.yaml").read_text())
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -27,8 +28,10 @@ def test_every_metric_is_explained_and_no_other() -> None:
 
 def test_everything_that_doctor_finds_is_explained() -> None:
     (table,) = re.findall(r"^\| code \|[^\n]*\n((?:\|[^\n]*\n)+)", TEXT, re.M)
-    told = {code for row in table.splitlines()[1:] for code in re.findall(r"`(\w+)`", row.split(" | ")[0])}
-    assert told == {code.value for code in Code}
+    explained = {
+        code for row in table.splitlines()[1:] for code in re.findall(r"`(\w+)`", row.split(" | ")[0])
+    }
+    assert explained == {code.value for code in Code}
 
 
 def test_the_example_of_a_second_mesh_shares_no_port_with_the_first() -> None:
@@ -68,7 +71,7 @@ def test_the_oldest_kubernetes_is_the_charts() -> None:
     assert f"Kubernetes {least} or newer" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["docs/operations.md", "README.md"])
+@pytest.mark.parametrize("name", ["docs/install.md", "README.md"])
 def test_the_image_that_is_built_is_the_one_the_chart_asks_for(name: str) -> None:
     text = (ROOT / name).read_text()
     values = yaml.safe_load((ROOT / "charts" / "wgmesh" / "values.yaml").read_text())
@@ -92,3 +95,9 @@ def test_links_lead_somewhere(document: Path) -> None:
         path = (document.parent / name) if name else document
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), target
+
+
+def test_the_index_has_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == pages

@@ -18,7 +18,7 @@ from wgmesh_operator.decisions.trust import authority, gossip_key, join_bundles,
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "resources.md").read_text()
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 DECISIONS = ROOT / "operator" / "wgmesh_operator" / "decisions"
 AGENT = ROOT / "node-agent" / "wgmesh_agent" / "kube"
 REASON = re.compile(r"[A-Z][A-Za-z]+")
@@ -98,13 +98,13 @@ def test_every_reason_that_needs_a_person_has_its_next_step_in_operations() -> N
         "Joined",
         "PathMTUSufficient",
     }
-    assert column(OPERATIONS, "reason | look at", 0) == conditions_of_code() - good
+    assert column(TROUBLESHOOTING, "reason | next step", 0) == conditions_of_code() - good
 
 
 def test_events_are_explained() -> None:
     found = events_of_code()
     assert {"BootstrapsChanged", "CASwitched", "BundleCreated"} <= found
-    told = column(TEXT, "reason | what happened", 0)
+    told = column(TEXT, "reason | event", 0)
     assert told == found | {"Recovered", "Ready", "CertificatesReady", "FullyMeshed"}
 
 
@@ -147,9 +147,9 @@ def test_every_field_has_one_row_that_says_something() -> None:
 
 def test_a_row_says_type_default_bounds_and_meaning() -> None:
     mesh = reference(KINDS[0])
-    assert "| `spec.bootstrap.replicas` | integer | `2` | 1 to 9 | How many nodes admit others." in mesh
+    assert "| `spec.bootstrap.replicas` | integer | `2` | 1 to 9 | Number of bootstrap nodes." in mesh
     assert '| `spec.tolerations` | list of objects | `[{"operator": "Exists"}]` |' in mesh
-    assert "| `spec.cidrs` | a mesh keeps its ranges: make another mesh with the new ones |" in mesh
+    assert "| `spec.cidrs` | a mesh keeps its ranges: create another mesh with the new ones |" in mesh
     assert "| DOWN LINK (with `-o wide`) | `status.downLinks[0]` |" in mesh
 
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 FOLDER = files("wgmesh_agent") / "unmanaged"
-OPERATIONS = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+NETWORKING = (Path(__file__).parents[3] / "docs" / "networking.md").read_text()
 
 
 def read(name: str) -> configparser.ConfigParser:
@@ -30,4 +30,4 @@ def test_networkmanager_is_told_to_leave_interfaces_alone() -> None:
 
 def test_each_file_is_documented() -> None:
     for file in FOLDER.iterdir():
-        assert file.name in OPERATIONS
+        assert file.name in NETWORKING

@@ -104,7 +104,7 @@ class TestTheCore:
     def test_a_join_whose_state_cannot_be_built_says_so(self, odd: Serf) -> None:
         odd.join(endpoint(2), 0.0)
         assert [event.error for event in odd.events() if isinstance(event, JoinFinished)] == [
-            "this node's state cannot be told"
+            "this node's state cannot be sent"
         ]
 
     def test_lamport_time_zero_is_refused_and_states_are_still_exchanged(self) -> None:

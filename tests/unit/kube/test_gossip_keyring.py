@@ -176,6 +176,6 @@ def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_p
     kept.persist_keyring((NEW, OLD))
     folder.close()
     folder.clear()
-    with pytest.raises(GossipError, match=r"^the key ring cannot be kept on disk: No such file"):
+    with pytest.raises(GossipError, match=r"^the keyring cannot be stored on disk: No such file"):
         kept.persist_keyring((NEW,))
     assert kept.value.gossip_keys == (NEW, OLD)

@@ -29,7 +29,7 @@ def peer(name: str, *, heard: bool = True, ago: float | None = 1.0) -> PeerObser
 def test_heard_peers_are_counted_and_silent_ones_named() -> None:
     found = build_report(NodeReport(), [peer("b"), peer("c", heard=False, ago=47.0)], {"b", "c", "d"}, {})
     assert (found.heard, found.expected) == (1, 3)
-    assert found.worst == (("c", "not heard for 40s"), ("d", "not joined yet"))
+    assert found.worst == (("c", "no probe for 40s"), ("d", "not joined yet"))
 
 
 def test_the_narrowest_paths_are_named_and_all_counted() -> None:

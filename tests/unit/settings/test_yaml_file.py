@@ -78,15 +78,15 @@ def test_a_key_given_twice_is_refused() -> None:
 
 
 def test_a_section_where_a_value_belongs_is_refused() -> None:
-    assert complaint("mesh-name:\n  x: 1\n").startswith("f.yaml:2: mesh-name: there should be a single value")
+    assert complaint("mesh-name:\n  x: 1\n").startswith("f.yaml:2: mesh-name: expected a single value")
 
 
 def test_a_list_where_one_value_belongs_is_refused() -> None:
-    assert complaint("mesh-name: [a]\n").startswith("f.yaml:1: mesh-name: there should be a single value")
+    assert complaint("mesh-name: [a]\n").startswith("f.yaml:1: mesh-name: expected a single value")
 
 
 def test_a_value_where_a_section_belongs_is_refused() -> None:
-    assert complaint("\nbootstrap: yes\n").startswith("f.yaml:2: bootstrap: there should be a section")
+    assert complaint("\nbootstrap: yes\n").startswith("f.yaml:2: bootstrap: expected a section")
 
 
 def test_a_list_item_that_is_no_value_is_refused() -> None:
@@ -95,7 +95,7 @@ def test_a_list_item_that_is_no_value_is_refused() -> None:
 
 
 def test_a_file_that_is_no_mapping_is_refused() -> None:
-    assert complaint("- a\n").startswith("f.yaml:1: there should be a section")
+    assert complaint("- a\n").startswith("f.yaml:1: expected a section")
 
 
 def test_a_key_that_is_no_word_is_refused() -> None:

@@ -85,7 +85,7 @@ def test_a_second_agent_is_told_which_process_has_the_mesh(folder: StateStore, t
 @pytest.mark.parametrize("damage", [b"", b"{", b"null", b'{"format": 1}', b"\xff" * 100, b"[" * 100_000])
 def test_a_damaged_mesh_file_is_set_aside_and_told(folder: StateStore, damage: bytes) -> None:
     (folder.path / MESH).write_bytes(damage)
-    with pytest.raises(CorruptFile, match="set aside") as caught:
+    with pytest.raises(CorruptFile, match="moved to") as caught:
         folder.mesh()
     assert caught.value.kept.read_bytes() == damage
     assert folder.mesh() is None

@@ -146,10 +146,10 @@ HEX = A.raw.hex()
         ("errno=0\n", "before its empty line"),
         ("\n\n", "error number"),
         ("listen_port=1\n\n", "error number"),
-        ("errno=0\nlisten_port=1\nerrno=0\n\n", "goes on"),
-        ("errno=1\n\n", "refused: EPERM"),
-        ("errno=-22\n\n", "refused: EINVAL"),
-        ("errno=9999\n\n", "refused: error 9999"),
+        ("errno=0\nlisten_port=1\nerrno=0\n\n", "continues"),
+        ("errno=1\n\n", "rejected: EPERM"),
+        ("errno=-22\n\n", "rejected: EINVAL"),
+        ("errno=9999\n\n", "rejected: error 9999"),
         ("errno=\n\n", "not a number"),
         ("errno=0x1\n\n", "not a number"),
         ("nothing\nerrno=0\n\n", "KEY=VALUE"),
@@ -162,7 +162,7 @@ HEX = A.raw.hex()
         ("listen_port=1_0\nerrno=0\n\n", "not a number"),
         ("private_key=00\nerrno=0\n\n", "64 hexadecimal"),
         (f"public_key={HEX[:-1]}g\nerrno=0\n\n", "64 hexadecimal"),
-        (f"public_key={HEX}\npublic_key={HEX}\nerrno=0\n\n", "twice"),
+        (f"public_key={HEX}\npublic_key={HEX}\nerrno=0\n\n", "duplicated"),
         (f"public_key={HEX}\nallowed_ip=10.0.0.1/8\nerrno=0\n\n", "allowed_ip is malformed"),
         (f"public_key={HEX}\nendpoint=host:1\nerrno=0\n\n", "endpoint is malformed"),
         (f"public_key={HEX}\nlast_handshake_time_nsec=1000000000\nerrno=0\n\n", "not within"),
@@ -202,7 +202,7 @@ def test_a_damaged_answer_is_a_device_or_a_uapi_error(device: Device, data: st.D
 
 def test_the_answer_to_a_set_is_its_error_number() -> None:
     decode_set_reply(b"errno=0\n\n")
-    with pytest.raises(UapiError, match="refused: EADDRINUSE: choose another WireGuard port"):
+    with pytest.raises(UapiError, match="rejected: EADDRINUSE: choose another WireGuard port"):
         decode_set_reply(b"errno=-98\n\n")
     for text in (b"", b"errno=0", b"listen_port=1\nerrno=0\n\n", b"errno=0\nerrno=0\n\n"):
         with pytest.raises(UapiError):

@@ -1,4 +1,4 @@
-"""What the gossip node hands its consumer: notifications in order, within bounds."""
+"""Bounded event stream from the gossip node to its consumer, in order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from wgmesh_agent.gossip.serf.events import SerfEvent, UserEventReceived
 class EventStream:
     """Notifications for one consumer: `async for`, `get`, or `get_nowait`.
 
-    Bounded. Past `user_events` unread user events new ones are lost; past `others` the oldest of the rest are, which
-    is harmless to whoever re-reads the members. Both losses are counted.
+    Bounded. Above `user_events` unread user events, new ones are lost; above `others`, the oldest of the rest are
+    lost, which is harmless for a consumer that re-reads the members. Both losses are counted.
     """
 
     def __init__(self, counters: Counters, user_events: int, others: int) -> None:
@@ -33,20 +33,20 @@ class EventStream:
         return await self.get()
 
     async def get(self) -> SerfEvent:
-        """The next notification, waiting for one if need be."""
+        """Returns the next notification; waits if there is none."""
         while not self._pending:
             self._arrived.clear()
             await self._arrived.wait()
         return self.get_nowait()
 
     def get_nowait(self) -> SerfEvent:
-        """The next notification. Raises IndexError if there is none."""
+        """Returns the next notification. Raises IndexError if there is none."""
         notification = self._pending.popleft()
         self._unread[isinstance(notification, UserEventReceived)] -= 1
         return notification
 
     def put(self, notification: SerfEvent) -> None:
-        """Add one, within the bounds."""
+        """Adds one, within the bounds."""
         is_user_event = isinstance(notification, UserEventReceived)
         if self._unread[is_user_event] >= self._limits[is_user_event]:
             self._counters.refuse("notification: not read in time")

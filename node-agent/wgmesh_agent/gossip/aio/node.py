@@ -1,7 +1,7 @@
-"""The asyncio shell around the gossip core: sockets, clock and randomness, and nothing that needs a decision.
+"""The asyncio shell around the gossip core: sockets, clock and randomness, without decisions.
 
-One UDP socket and one TCP listener on the same address and port. A timer is armed only for what the core says is
-next, so an idle node sleeps between its probes.
+One UDP socket and one TCP listener on the same address and port. A timer is armed only for the core's next deadline,
+so an idle node sleeps between its probes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ QUERIES = border("gossip query", "a query of a member, handled by the agent")
 OUTPUT = border("gossip output", "what gossip sends, opens and reports")
 WORK = border("gossip work", "an exchange with a member, or an answer that takes a while")
 _RECEIVE_BUFFER_BYTES = 256 << 10
-"""A burst's worth. What waits longer than its sender does is work for nothing, and makes what comes after it late."""
+"""Size of one burst. Messages that wait longer than their sender are wasted work, and delay the following ones."""
 _LARGEST_DATAGRAM_BYTES = 65536
 _DATAGRAMS_A_TURN = 64
 MOST_UNREAD_EVENTS = 1024
@@ -75,7 +75,7 @@ class GossipNode:
         rng: random.Random | None = None,
         vouching: Vouching | None = None,
     ) -> None:
-        """`vouching`: what the ledger knows of members; None: nothing."""
+        """`vouching`: bindings of members in the ledger; None: no ledger."""
         self.config = config
         self._clock = clock
         self._core = Serf(
@@ -98,12 +98,12 @@ class GossipNode:
         self._left: asyncio.Future[None] | None = None
         self.port = config.port
 
-    # The life of a node
+    # Life cycle
 
     async def start(self) -> None:
-        """Bind UDP and TCP on the configured address and port (0: any free one) and be a cluster of one.
+        """Binds UDP and TCP on the configured address and port (0: any free one) and starts as a cluster of one.
 
-        Raises OSError if they are taken, GossipError for too long tags.
+        Raises OSError if they are in use, GossipError for too long tags.
         """
         await self._bind()
         self._core.start(self._clock(), self.port)
@@ -112,7 +112,8 @@ class GossipNode:
     async def join(
         self, addresses: Sequence[tuple[IPAddress, int]], *, ignore_old_events: bool = True
     ) -> int:
-        """Join through all `addresses`; how many answered. Raises GossipError with the reasons if none did."""
+        """Joins through all `addresses`; returns how many responded. Raises GossipError with the reasons if none
+        did."""
         loop = asyncio.get_running_loop()
         waiting: list[asyncio.Future[str | None]] = []
         for address, port in addresses:
@@ -132,14 +133,14 @@ class GossipNode:
         return reached
 
     async def leave(self) -> None:
-        """Leave gracefully: returns when the goodbye has spread. Then `close`."""
+        """Leaves gracefully: returns when the leave has been broadcast. Then call `close`."""
         self._left = asyncio.get_running_loop().create_future()
         self._core.leave(self._clock())
         self._flush()
         await self._left
 
     async def close(self) -> None:
-        """Stop without a word; the others will take this node for failed unless it left before."""
+        """Stops without leaving; other members consider the node failed unless it left before."""
         self._core.stop()
         if self._timer is not None:
             self._timer.cancel()
@@ -162,18 +163,19 @@ class GossipNode:
         if self._left is not None:
             self._left.cancel()
 
-    # What a member does
+    # Operations of a member
 
     def members(self) -> Mapping[str, Member]:
-        """All members by name, this one included; a copy."""
+        """Returns all members by name, including this one; a copy."""
         return self._core.members()
 
     def member(self, name: str) -> Member | None:
-        """One member."""
+        """Returns one member."""
         return self._core.member(name)
 
     def rtt(self, a: str, b: str | None = None) -> float | None:
-        """Estimated round trip in seconds between `a` and `b` (default: this node), if both are known."""
+        """Returns the estimated round-trip time in seconds between `a` and `b` (default: this node), if both are
+        known."""
         return self._core.rtt(a, b)
 
     @property
@@ -182,26 +184,25 @@ class GossipNode:
         return self._core.counters
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Replace this node's tags. Raises GossipError past 512 bytes."""
+        """Replaces this node's tags. Raises GossipError above 512 bytes."""
         self._core.set_tags(tags, self._clock())
         self._flush()
 
     def user_event(self, name: str, payload: bytes, *, coalesce: bool = False) -> None:
-        """Send an event to all, this node included. Raises GossipError past 512 bytes (encoded)."""
+        """Sends an event to all members, including this one. Raises GossipError above 512 bytes (encoded)."""
         self._core.user_event(name, payload, self._clock(), coalesce=coalesce)
         self._flush()
 
     def force_leave(self, name: str, *, prune: bool = False) -> None:
-        """Turn a failed member into one that left; `prune` forgets it. Raises GossipError for our own name."""
+        """Turns a failed member into one that left; `prune` removes it. Raises GossipError for this node's own name."""
         self._core.force_leave(name, self._clock(), prune=prune)
         self._flush()
 
     def on_query(self, name: str, handler: QueryHandler) -> None:
-        """Answer queries called `name` with what `handler` returns; None is no answer. Raises ValueError: they are
-        answered already.
-        """
+        """Answers queries called `name` with the result of `handler`; None is no answer. Raises ValueError if there
+        is a handler already."""
         if name in self._handlers:
-            raise ValueError(f"the query {name} has a handler already")
+            raise ValueError(f"the query {name} already has a handler")
         self._handlers[name] = handler
 
     async def query(
@@ -217,11 +218,11 @@ class GossipNode:
         enough: Callable[[bytes], bool] | None = None,
         direct: bool = False,
     ) -> QueryResult:
-        """Ask all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`; `direct`: one
-        datagram to each of them, where all members would pass the query on else.
+        """Queries all members, those in `nodes`, or those whose tags match the (RE2) expressions in `tags`;
+        `direct`: one datagram to each of them, instead of rebroadcasting the query through all members.
 
-        Returns when all of them have answered, when `enough` says so of an answer, or after `timeout` seconds
-        (default: gossip-wire §6). Raises GossipError if the query is too large or an expression is none.
+        Returns when all of them have answered, when `enough` accepts an answer, or after `timeout` seconds (default:
+        gossip-wire §6). Raises GossipError if the query is too large or an expression is invalid.
         """
         question = QueryRequest(
             name,
@@ -241,11 +242,11 @@ class GossipNode:
     async def change_keys(
         self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
     ) -> KeyResult:
-        """Have every member, or `nodes`, put a key on its ring, encrypt with it, take it off; or tell its ring."""
+        """Lets all members, or `nodes`, install, use or remove a key, or list their keyrings."""
         outstanding = await self._finished(self._core.key_query(operation, key, self._clock(), nodes))
         return collect(outstanding.expected, outstanding.responses)
 
-    # Inside
+    # Internals
 
     async def _finished(self, outstanding: OutstandingQuery) -> OutstandingQuery:
         future = self._queries[outstanding.id] = asyncio.get_running_loop().create_future()
@@ -269,7 +270,7 @@ class GossipNode:
             except OSError:
                 udp.close()
                 self._server.close()
-                # Any free port was asked for, and UDP's namesake of TCP's is taken: another one, then.
+                # Any free port was requested, and its UDP counterpart is in use: try another one.
                 if self.port or attempt == _BIND_ATTEMPTS - 1:
                     raise
             else:
@@ -304,7 +305,7 @@ class GossipNode:
             self._flush()
 
     def _flush(self) -> None:
-        """Carry out whatever the core asks for now; whatever becomes of that, the timer is armed."""
+        """Performs the core's pending actions; whatever their outcome, the timer is armed."""
         core = self._core
         try:
             for data, endpoint in core.datagrams_to_send():
@@ -337,7 +338,7 @@ class GossipNode:
         try:
             self._udp.sendto(data, sockaddr(endpoint))
         except OSError:
-            # An unreachable or crowded path is what the protocol is made for.
+            # The protocol is designed for unreachable and congested paths.
             self._core.counters.send_errors += 1
 
     def _arm(self, due: float | None) -> None:
@@ -390,7 +391,7 @@ def _work_failed(with_whom: str, error: Exception) -> None:
         with WORK.fence(with_whom):
             raise error
     finally:
-        # Its traceback holds this frame: they would wait for the collector of cycles.
+        # Its traceback references this frame: both would wait for the cycle collector.
         del error
 
 

@@ -1,4 +1,4 @@
-"""TCP for the gossip core: connections are opened, accepted, read, answered and closed as it says."""
+"""TCP for the gossip core: connections are opened, accepted, read, answered and closed on its behalf."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _READ_BYTES = 1 << 16
 _CLOSING_SECONDS = 1.0
 """How long a connection may take to flush and close before it is aborted."""
 _MOST_FROM_ONE = 32
-"""Connections of one address at the same time, of those that all together may have: eight times an honest member's."""
+"""Concurrent connections of one address, out of those of all together: eight times what an honest member needs."""
 CACHED_ENDPOINTS = 256
-"""Those in use of a small mesh. In a large one most packets make theirs anew, for a microsecond."""
+"""Endpoints in use of a small mesh. In a large one most packets create theirs again, which takes a microsecond."""
 MOST_WAITING_BYTES = 12 << 20
-"""Answers that wait to be read by peers, all together."""
+"""Responses that wait to be read by peers, in total."""
 _MOST_WAITING_BYTES_OF_ONE = 8 << 20
-"""Two whole states of the largest mesh."""
+"""Two complete states of the largest mesh."""
 
 
 @dataclass(slots=True)
@@ -44,9 +44,9 @@ class _Connection:
 
 
 class StreamTransport:
-    """All connections of a node; `flush` has the shell carry out what the core asks for.
+    """All connections of a node; `flush` lets the shell perform the core's actions.
 
-    A connection of a peer counts, against what its address and all together may have, until it is closed.
+    A peer's connection counts against the limits of its address and of all together until it is closed.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StreamTransport:
         self._waiting = Quota(MOST_WAITING_BYTES, _MOST_WAITING_BYTES_OF_ONE)
 
     async def open(self, action: OpenStream) -> None:
-        """Carry out one exchange of ours."""
+        """Performs one exchange that this node initiates."""
         link = self._links[action.stream_id] = _Connection()
         refused = False
         reason = "failed"
@@ -94,7 +94,7 @@ class StreamTransport:
             await _close(writer)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection of a peer."""
+        """Answers one connection of a peer."""
         source = _source(writer)
         host = "" if source is None else str(source.address)
         if not self._connections.take(host, 1):
@@ -141,7 +141,7 @@ class StreamTransport:
                 self._waiting.give_back(host, len(link.reply))
 
     def end(self, stream_id: int, reply: bytes) -> None:
-        """Expect nothing more on a connection; write `reply` and close it."""
+        """Stops reading from a connection; writes `reply` and closes it."""
         link = self._links.get(stream_id)
         if link is not None:
             link.done = True
@@ -155,7 +155,7 @@ class StreamTransport:
                 link.reading.cancel()
 
     def close(self) -> None:
-        """Cut all connections of peers."""
+        """Closes all connections of peers."""
         for writer in list(self._serving):
             abort(writer)
 
@@ -165,7 +165,7 @@ class StreamTransport:
             try:
                 data = await link.reading
             except asyncio.CancelledError:
-                # The core has read a long message to its end meanwhile, and waits for no more.
+                # The core has read a long message to its end in the meantime, and expects nothing further.
                 if link.done:
                     return ""
                 raise
@@ -188,7 +188,7 @@ class StreamTransport:
 
 
 def _reason(error: OSError) -> str:
-    # asyncio puts the address into the text; whoever reads this knows it already.
+    # asyncio includes the address in the text; the reader of this text knows it already.
     return os.strerror(error.errno) if error.errno else str(error)
 
 
@@ -198,10 +198,10 @@ def _source(writer: asyncio.StreamWriter) -> Endpoint | None:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    """Closes a connection; one whose peer does not take what is written is aborted."""
+    """Closes a connection; aborts it if its peer does not read."""
     writer.close()
     try:
-        # A deadline that has passed is an OSError, too.
+        # A passed deadline is an OSError, too.
         with contextlib.suppress(OSError):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await writer.wait_closed()
@@ -212,5 +212,5 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 @forgotten_between_bursts
 @lru_cache(maxsize=CACHED_ENDPOINTS)
 def sockaddr(endpoint: Endpoint) -> tuple[str, int]:
-    """An endpoint as sockets take it."""
+    """Returns an endpoint in the form of the socket API."""
     return str(endpoint.address), endpoint.port

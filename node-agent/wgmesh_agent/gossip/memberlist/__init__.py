@@ -1,1 +1,1 @@
-"""hashicorp/memberlist without I/O. Pure."""
+"""hashicorp/memberlist without I/O."""

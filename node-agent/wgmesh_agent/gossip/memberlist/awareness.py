@@ -1,4 +1,4 @@
-"""Local health awareness (Lifeguard): a node that misses answers suspects itself first.
+"""Local health awareness (Lifeguard): a node that misses ACKs suspects itself first.
 
 The score lengthens this node's own probe cycles (gossip-wire §6, §7.1).
 """
@@ -16,9 +16,9 @@ class Awareness:
         self.score = 0
 
     def apply(self, delta: int) -> None:
-        """Move the score by `delta`, clamped."""
+        """Changes the score by `delta`, clamped."""
         self.score = min(max(self.score + delta, 0), self._highest)
 
     def scale(self, seconds: float) -> float:
-        """`seconds` stretched by the score."""
+        """Returns `seconds` scaled by the score."""
         return seconds * (self.score + 1)

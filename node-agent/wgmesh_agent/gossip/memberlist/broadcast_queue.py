@@ -1,6 +1,6 @@
 """The retransmit queue: each message is sent a bounded number of times, rarest-sent first.
 
-Order of gossip-wire §7.3: fewest transmissions, then longest, then newest. Messages lie in one sorted list a
+Order of gossip-wire §7.3: fewest transmissions, then longest, then newest. Messages are in one sorted list per
 transmission count, so a take is a few bisections and never a walk of the queue.
 """
 
@@ -11,11 +11,11 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 
 OVERHEAD_BYTES = 256
-"""What Python takes for a queued message beside its bytes, about."""
+"""Approximate memory of a queued message in Python, besides its bytes."""
 
 
 class Broadcast:
-    """One queued message; `name` is whom it is about, if a newer one about them replaces it."""
+    """One queued message; `name` is the member it is about, if a newer message about it replaces this one."""
 
     __slots__ = ("message", "name", "on_finished", "order", "transmits")
 
@@ -30,14 +30,14 @@ class Broadcast:
 
 
 _Entry = tuple[tuple[int, int], Broadcast]
-"""No two orders are alike, so that messages themselves are never compared."""
+"""All orders differ, so that messages themselves are never compared."""
 
 
 class BroadcastQueue:
     """Messages waiting to be piggybacked or gossiped.
 
-    Past `max_depth` messages, asked at each that is added, or `max_bytes` those sent most often are given up. A message
-    counts as its own bytes and `OVERHEAD_BYTES`.
+    Above `max_depth` messages, evaluated at each addition, or `max_bytes`, those sent most often are dropped. A
+    message counts as its own bytes and `OVERHEAD_BYTES`.
     """
 
     def __init__(self, max_depth: Callable[[], int], max_bytes: float = math.inf) -> None:
@@ -56,9 +56,9 @@ class BroadcastQueue:
     def add(
         self, message: bytes, name: str | None = None, on_finished: Callable[[], None] | None = None
     ) -> None:
-        """Queue `message`, in place of any other about `name`.
+        """Queues `message`, replacing any other about `name`.
 
-        `on_finished` is called once it has been sent as often as it will be, or was replaced or given up.
+        `on_finished` is called after its last transmission, or when it was replaced or dropped.
         """
         if name is not None and (old := self._by_name.get(name)) is not None:
             self._remove(old)
@@ -77,7 +77,7 @@ class BroadcastQueue:
             self._finish(victim)
 
     def take(self, room: int, overhead: int, limit: int, most: int) -> list[bytes]:
-        """Up to `most` messages that fit in `room` bytes with `overhead` each; counts one transmission.
+        """Returns up to `most` messages that fit in `room` bytes with `overhead` each; counts one transmission.
 
         `limit` is the number of transmissions after which a message is dropped.
         """
@@ -108,7 +108,7 @@ class BroadcastQueue:
         return [broadcast.message for broadcast in taken]
 
     def give_up(self, is_over: Callable[[str], bool]) -> None:
-        """Gives up what waits about those of whom others need not hear any more."""
+        """Drops waiting messages about members that others no longer need to learn of."""
         for name, broadcast in list(self._by_name.items()):
             if is_over(name):
                 self._remove(broadcast)

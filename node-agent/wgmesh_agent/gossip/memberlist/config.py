@@ -1,6 +1,6 @@
-"""What a node is told: the timing profiles of gossip-wire §6 and the settings of one member.
+"""Configuration of a node: the timing profiles of gossip-wire §6 and the settings of one member.
 
-The formulas stand here beside the numbers they use.
+The formulas are here beside the numbers they use.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ class Profile:
     awareness_max_multiplier: int = 8
 
     def suspicion_min_seconds(self, nodes: int) -> float:
-        """The shortest life of a suspicion in a table of `nodes`, self included."""
+        """Minimum duration of a suspicion in a table of `nodes`, including self."""
         scale = math.floor(1000 * max(1.0, math.log10(max(1, nodes)))) / 1000
         return self.suspicion_mult * scale * self.probe_interval_seconds
 
     def suspicion_max_seconds(self, nodes: int) -> float:
-        """The life of a suspicion nobody else confirms."""
+        """Duration of a suspicion that no other member confirms."""
         return self.suspicion_max_timeout_mult * self.suspicion_min_seconds(nodes)
 
     def expected_confirmations(self, nodes: int) -> int:
-        """How many further accusers bring a suspicion down to its shortest life."""
+        """Number of further accusers that shorten a suspicion to its minimum."""
         wanted = max(0, self.suspicion_mult - 2)
         return 0 if nodes - 2 < wanted else wanted
 
     def retransmit_limit(self, nodes: int) -> int:
-        """How often one broadcast is sent before it is dropped.
+        """Number of transmissions of one broadcast before it is dropped.
 
-        Ours: below ten nodes at least once for each other node; Go's figure alone leaves one in a hundred out.
+        Deviates from Go: below ten nodes at least once per other node; Go's figure alone misses one in a hundred.
         """
         return max(self.retransmit_mult * math.ceil(math.log10(nodes + 1)), min(nodes, 9) - 1)
 
     def push_pull_seconds(self, nodes: int) -> float:
-        """Time between two full exchanges started by one node; grows past 32 nodes."""
+        """Interval of full exchanges started by one node; grows above 32 nodes."""
         if nodes <= 32:
             return self.push_pull_interval_seconds
         return self.push_pull_interval_seconds * (math.ceil(math.log2(nodes) - math.log2(32)) + 1)
 
     def query_timeout_seconds(self, alive: int) -> float:
-        """How long a query waits for answers if its asker does not say."""
+        """Timeout of a query if its caller does not set one."""
         return self.gossip_interval_seconds * 16 * math.ceil(math.log10(alive + 1))
 
 
@@ -73,12 +73,12 @@ class SerfConfig:
     """Settings of one member.
 
     `address` is both bound and advertised. `label` is 0..255 bytes and the same in the whole cluster.
-    `reconnect_interval_seconds` is the time between two attempts to reach a failed member (serf: 30 s).
-    A failed member is forgotten after `reconnect_timeout_seconds`, one that left after `tombstone_timeout_seconds`.
-    Sizes are in bytes. The `max_` fields bound what peers can make this node hold; `max_strangers` counts members that
-    nobody vouches for. What is passed on may be twice as many messages as there are members, within `min_queue_depth`
-    and `max_queue_depth` (serf: MinQueueDepth, MaxQueueDepth), and each of serf's three queues takes `max_queue_bytes`:
-    what it can send in two minutes or so.
+    `reconnect_interval_seconds` is the time between two attempts to reach a failed member (serf: 30 s). A failed
+    member is removed after `reconnect_timeout_seconds`, one that left after `tombstone_timeout_seconds`. Sizes are
+    in bytes. The `max_` fields bound the state that peers can create on this node; `max_strangers` counts members
+    without a binding. The rebroadcast queue may hold twice as many messages as there are members, within
+    `min_queue_depth` and `max_queue_depth` (serf: MinQueueDepth, MaxQueueDepth), and each of serf's three queues
+    holds `max_queue_bytes`: about what it can send in two minutes.
     """
 
     node_name: str

@@ -1,4 +1,4 @@
-"""What a node counts: traffic, and everything it refused, by reason."""
+"""Counters of a node: traffic, and everything it rejected, by reason."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class Counters:
     refused: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, reason: str) -> None:
-        """Count one thing not accepted."""
+        """Counts one rejection."""
         self.refused[reason] += 1

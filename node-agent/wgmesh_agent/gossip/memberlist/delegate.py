@@ -1,4 +1,4 @@
-"""What memberlist asks of the layer above it; serf is that layer."""
+"""The interface between memberlist and the layer above it, which is serf."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from wgmesh_agent.gossip.wire.endpoint import Endpoint
 
 
 class MembershipDelegate(Protocol):
-    """Told of each change in the table, after it was made."""
+    """Notified of each change in the table, after it was applied."""
 
     def node_joined(self, record: NodeRecord, now: float) -> None:
         """A node is alive that was unknown, dead or left."""
 
     def node_updated(self, record: NodeRecord, now: float) -> None:
-        """A living node has other metadata."""
+        """A live node has other metadata."""
 
     def node_left(self, record: NodeRecord, now: float) -> None:
         """A node is dead or left."""
 
     def node_forgotten(self, record: NodeRecord, now: float) -> None:
-        """A node left the table to make room."""
+        """A node was evicted from the table."""
 
     def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
-        """Somebody at `claimant` says to be the node `record`, which lives elsewhere."""
+        """A node at `claimant` claims the name of `record`, which has another address."""
 
 
 class SerfDelegate(MembershipDelegate, Protocol):
-    """All that serf gives memberlist."""
+    """Everything that serf provides to memberlist."""
 
     def user_message(self, payload: bytes, source: Endpoint | None, now: float) -> None:
-        """A serf message came from `source` (port 0: over a stream; None: unknown)."""
+        """A serf message was received from `source` (port 0: over a stream; None: unknown)."""
 
     def local_state(self) -> bytes:
-        """The user state for a push-pull."""
+        """Returns the user state for a push-pull."""
 
     def merge_remote_state(
         self, state: bytes, *, join: bool, now: float, source: Endpoint | None = None
     ) -> None:
-        """The user state of the push-pull of a peer at `source`; `join` if either side is joining by it."""
+        """Merges the user state of the push-pull of a peer at `source`; `join` if either side is joining by it."""
 
     def ack_payload(self) -> bytes:
-        """What this node's acks carry."""
+        """Returns the payload of this node's ACKs."""
 
     def ping_completed(self, record: NodeRecord, rtt_seconds: float, payload: bytes) -> None:
-        """A direct ping was answered in time."""
+        """A direct ping was acknowledged in time."""

@@ -1,4 +1,4 @@
-"""Forgetting by time what is kept for a while; nothing ticks while nothing is kept."""
+"""Time-based expiry of stored entries; no timer runs while nothing is stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INTERVAL_SECONDS = 10.0
 
 
 class Expiry:
-    """Has what is too old forgotten every ten seconds, as long as `sweep` says that something is left."""
+    """Removes expired entries every ten seconds, as long as `sweep` reports that something is left."""
 
     def __init__(self, timers: Timers, sweep: Callable[[float], bool]) -> None:
         self._timers = timers
@@ -18,7 +18,7 @@ class Expiry:
         self._timer: Timer | None = None
 
     def wake(self, now: float) -> None:
-        """Something may have been kept."""
+        """Call when something may have been stored."""
         if self._timer is None:
             self._timer = self._timers.at(now + INTERVAL_SECONDS, self._look)
 

@@ -1,4 +1,4 @@
-"""The gossip tick: broadcasts go to a few random nodes each interval, and nothing ticks while none waits."""
+"""The gossip tick: broadcasts are sent to a few random nodes each interval; no timer runs while none waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wgmesh_agent.gossip.wire.messages import NodeStateKind
 from wgmesh_agent.gossip.wire.versions import checks_crc
 
 _GATHER_SECONDS = 0.01
-"""How long the first broadcast after a pause waits for others to travel with it."""
+"""How long the first broadcast after a pause waits for others to share its packet."""
 _WHOLE_ROUND_BELOW = 64
 
 
@@ -27,23 +27,23 @@ class GossipTicker:
         self._own: NodeRecord | None = None
 
     def start(self, own: NodeRecord, now: float) -> None:
-        """Begin; what is queued already goes out."""
+        """Starts the rounds; broadcasts that are already queued are sent."""
         self._own = own
         self.wake(now)
 
     def stop(self) -> None:
-        """End all rounds."""
+        """Stops all rounds."""
         self._own = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def wake(self, now: float) -> None:
-        """Something was queued."""
+        """Call when a broadcast was queued."""
         if self._timer is None and self._own is not None and len(self._table) > 1:
             self._timer = self._timers.at(max(now + _GATHER_SECONDS, self._earliest), self._round)
             if len(self._table) <= _WHOLE_ROUND_BELOW:
-                # What is sent about as often as there are nodes then reaches nearly each of them directly.
+                # With about as many transmissions as there are nodes, nearly each of them is reached directly.
                 self._table.new_round()
 
     def _round(self, now: float) -> None:

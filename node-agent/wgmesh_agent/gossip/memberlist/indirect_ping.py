@@ -1,4 +1,4 @@
-"""The indirect ping service: pinging a third node for somebody who cannot reach it (gossip-wire §7.2)."""
+"""The indirect ping service: pings a third node on behalf of a member that cannot reach it (gossip-wire §7.2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _PendingPing:
 
 
 class IndirectPings:
-    """Errands for others that wait for an ack, by our own sequence number."""
+    """Pings on behalf of others that await an ACK, by this node's sequence number."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class IndirectPings:
         self._errands: dict[int, _PendingPing] = {}
 
     def request(self, message: IndirectPing, source: Endpoint, default_port: int, now: float) -> None:
-        """Ping the target on behalf of `source`. Raises PeerError for a malformed address."""
+        """Pings the target on behalf of `source`. Raises PeerError for a malformed address."""
         if len(self._errands) >= _MOST_PENDING:
             self._counters.refuse("indirect ping: too many pending")
             return
@@ -64,7 +64,7 @@ class IndirectPings:
         self._transmitter.send_with_broadcasts(encode(ping), target)
 
     def acknowledged(self, seq_no: int) -> bool:
-        """Pass on an ack; False if it belongs to no errand."""
+        """Forwards an ACK; False if it belongs to none of these pings."""
         errand = self._errands.pop(seq_no, None)
         if errand is None:
             return False
@@ -74,7 +74,8 @@ class IndirectPings:
 
 
 def reply_endpoint(message: Ping | IndirectPing, source: Endpoint, speakers: Speakers) -> Endpoint:
-    """Where the answer goes: the address the sender names, if a member has it, else the datagram's source."""
+    """Returns the destination of the answer: the address the sender names, if a member has it, else the datagram's
+    source."""
     if message.source_addr and message.source_port:
         named = endpoint_of(message.source_addr, message.source_port)
         if speakers.is_member(named):

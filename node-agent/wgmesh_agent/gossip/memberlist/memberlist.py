@@ -48,13 +48,13 @@ from wgmesh_agent.runtime.borders import border
 MESSAGES = border("gossip message", "one message of a datagram, UDP on the mesh address")
 
 _MOST_TOLD_OF_STRANGERS = 256
-"""Messages, which are told within a minute: long before anybody forgets whom they are about."""
+"""Number of messages, which are sent within a minute: long before the members they are about expire."""
 
 
 class Memberlist:
     """One node of a memberlist cluster; `now` is always monotonic seconds of one clock.
 
-    `keyring` None means plaintext. `nonces` gives fresh random bytes for each encryption.
+    `keyring` None means plaintext. `nonces` returns fresh random bytes for each encryption.
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class Memberlist:
         self._retransmits = profile.retransmit_limit
 
     def tell_of_strangers_last(self) -> None:
-        """Whatever else waits to be told goes out first from now on: invented members are no end of news."""
+        """All other broadcasts are sent first from now on: changes of invented members never end."""
         self.transmitter.sources.append((self._of_strangers, self._retransmit_limit))
 
     def forget_strangers(self, now: float) -> bool:
-        """Those that nobody vouches for go with time, and what waits to be told of them; True if any are left."""
+        """Expires members without a binding, and queued broadcasts about them; True if any are left."""
 
         def is_over(name: str) -> bool:
             record = self.table.get(name)
@@ -157,20 +157,20 @@ class Memberlist:
         return are_left
 
     def start(self, port: int, meta: bytes, now: float) -> None:
-        """Be alive with this metadata at `port`, probe, gossip and exchange states."""
+        """Starts as alive with this metadata at `port`, probing, gossiping and exchanging states."""
         self.membership.announce(port, meta, now)
         self._dissemination.start(self.membership.own, now)
         self._prober.start(now)
         self._exchange.start(self.streams, now)
 
     def stop(self) -> None:
-        """Start nothing any more; datagrams and streams are still answered."""
+        """Stops initiating anything; datagrams and streams are still answered."""
         self._dissemination.stop()
         self._prober.stop()
         self._exchange.stop()
 
     def join(self, endpoint: Endpoint, outcome: Outcome, now: float) -> None:
-        """Swap states with a member at `endpoint`, as one who joins."""
+        """Exchanges states with a member at `endpoint`, as a joining node."""
 
         def joined(error: str | None, now: float) -> None:
             if error is None:
@@ -180,19 +180,19 @@ class Memberlist:
         self._exchange.exchange(self.streams, endpoint, Purpose.JOIN, joined, now)
 
     def leave(self, on_finished: Callable[[], None], now: float) -> None:
-        """Say goodbye; `on_finished` once it has been sent often enough."""
+        """Leaves; `on_finished` once the leave has been sent often enough."""
         self.membership.leave(now, on_finished)
 
     def wake(self, now: float) -> None:
-        """One of the transmitter's queues got something."""
+        """A message was added to one of the transmitter's queues."""
         self._dissemination.wake(now)
 
     def send_user(self, payload: bytes, endpoint: Endpoint) -> None:
-        """Send one serf message in a datagram of its own."""
+        """Sends one serf message in a separate datagram."""
         self.transmitter.send([encode(UserMessage(payload))], endpoint)
 
     def receive_datagram(self, data: bytes, source: Endpoint, now: float) -> None:
-        """Handle a datagram; what is wrong with it is counted, never raised."""
+        """Handles a datagram; errors in it are counted, never raised."""
         counters = self.counters
         counters.datagrams_in += 1
         counters.bytes_in += len(data)
@@ -209,7 +209,7 @@ class Memberlist:
                     counters.refuse(f"message: {type(error).__name__}")
 
     def take_datagrams(self) -> list[Datagram]:
-        """Datagrams to send since last asked."""
+        """Returns datagrams to send since the last call."""
         return self.transmitter.take()
 
     def _handle(self, message: Message, source: Endpoint, now: float) -> None:
@@ -241,13 +241,13 @@ class Memberlist:
                 self.counters.refuse("message: has no place in a datagram")
 
     def _correct(self, accusation: Suspect | Dead, source: Endpoint) -> None:
-        """Tell a node directly that we have refuted what it says: it missed that, or asks."""
+        """Sends a node directly the refutation of its claim: it missed that, or queries for it."""
         own = self.membership.own
         if accusation.node == own.name and accusation.incarnation < own.incarnation and not own.gone:
             self.transmitter.send([self.membership.own_statement()], source)
 
     def _remind(self, claim: Alive) -> None:
-        """Tell a node that it is taken for gone: if it is back, it has to outdo its earlier life to be seen."""
+        """Notifies a node that it is considered dead: if it has returned, it needs a higher incarnation to be seen."""
         record = self.table.get(claim.node)
         if record is not None and record.gone and claim.incarnation <= record.incarnation:
             if record is self.membership.own or (record.addr, record.port) != (claim.addr, claim.port):
@@ -304,7 +304,7 @@ class Memberlist:
             self.counters.refuse("stream: ping could not be built")
 
     def _ask(self, record: NodeRecord, claim: bytes) -> None:
-        """Show a member what is said of it: alive, it answers at once."""
+        """Sends a member the claim about it: if it is alive, it answers at once."""
         self.transmitter.send([claim], record.endpoint)
 
     def _broadcast(
@@ -324,7 +324,7 @@ class Memberlist:
 
     @property
     def others_reachable(self) -> bool:
-        """Whether anybody else is alive or suspect."""
+        """Returns whether any other node is alive or suspect."""
         return self.table.reachable > (not self.membership.own.gone)
 
     @property

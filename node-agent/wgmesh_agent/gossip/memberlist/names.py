@@ -1,6 +1,7 @@
-"""Which names a member may have in gossip.
+"""Valid names of gossip members.
 
-Narrower than what the wire carries: each consumer of a name (protobuf, JSON, log, table) takes what is accepted here.
+Stricter than the wire format: each consumer of a name (protobuf, JSON, log, table) can handle the names accepted
+here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def is_member_name(name: str) -> bool:
 
 
 def is_text(value: str) -> bool:
-    """Whether a string from the wire was UTF-8."""
+    """Returns whether a string from the wire was UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:

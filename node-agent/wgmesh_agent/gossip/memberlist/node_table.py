@@ -1,10 +1,10 @@
-"""The memberlist table: one record a node, the order in which they are probed, and fair random picks.
+"""The memberlist table: one record per node, the probe order, and fair random picks.
 
-Nodes gone for a while are buried: no longer probed, gossiped to or counted, but still known, so that a belated
-word of their being alive does not raise them.
+Nodes that have been dead or left for a while are buried: no longer probed, gossiped to or counted, but still known,
+so that a delayed message that they are alive does not revive them.
 
-The probe order is shuffled at each wrap and newcomers enter it at a random place, so that each node is probed
-once in n intervals, at a time others cannot guess (SWIM §4.3).
+The probe order is shuffled at each wrap and newcomers enter it at a random place, so that each node is probed once
+in n intervals, at a time others cannot predict (SWIM §4.3).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wgmesh_agent.gossip.wire.messages import Dead, NodeStateKind
 
 _SAMPLE_ALL_BELOW = 32
 _STRANGERS_SHARE = 0.25
-"""Of the turns: in the others those come first whom somebody vouches for, however many invented ones there are."""
+"""Share of the turns; in the others, members with a binding come first, however many invented ones there are."""
 
 
 Eligible = Callable[["NodeRecord"], bool]
@@ -29,14 +29,15 @@ P = TypeVar("P")
 
 
 class NodeRecord:
-    """What is known of one node; `addr` and `meta` are bytes as received.
+    """State of one node; `addr` and `meta` are bytes as received.
 
-    `own_word` is the highest incarnation that it has stated itself, or that was first heard of it. `doubted` is what
-    others say of its end, `doubt` runs while it is asked about that; `says_goodbye` is set if it told its end itself.
+    `own_word` is the highest incarnation that it has stated itself, or its first known one. `doubted` is a claim of
+    others that it is dead or has left, `doubt` runs while the node is queried about that; `says_goodbye` is set if
+    it announced its leave itself.
 
     `answered` is when it last acknowledged a probe from its own address.
 
-    `packed` is what a push-pull says of it, if that was made since the last change: whoever changes it forgets that.
+    `packed` is its encoding in a push-pull, if created since the last change: every change must reset it.
     """
 
     __slots__ = (
@@ -88,18 +89,18 @@ class NodeRecord:
         return self.state is NodeStateKind.DEAD or self.state is NodeStateKind.LEFT
 
     def note_own_word(self, incarnation: int, now: float) -> None:
-        """It has stated this incarnation itself, or is heard of for the first time."""
+        """It has stated this incarnation itself, or is seen for the first time."""
         self.own_word, self.own_word_at = incarnation, now
 
     def move(self, addr: bytes, port: int) -> None:
-        """Take another address. Raises PeerError if the bytes are none."""
+        """Changes the address. Raises PeerError if the bytes are invalid."""
         self.endpoint = endpoint_of(addr, port)
         self.addr = addr
         self.port = port
         self.packed = None
 
     def end_suspicion(self) -> None:
-        """Stop the clock against it."""
+        """Stops its suspicion timer."""
         self.suspicion = None
         if self.suspicion_timer is not None:
             self.suspicion_timer.cancel()
@@ -107,7 +108,7 @@ class NodeRecord:
         self.end_doubt()
 
     def end_doubt(self) -> None:
-        """What others say of its end is decided."""
+        """The claim that it is dead or has left is decided."""
         self.doubted = None
         if self.doubt is not None:
             self.doubt.cancel()
@@ -115,10 +116,11 @@ class NodeRecord:
 
 
 class NodeTable:
-    """All nodes by name, self included; its length counts those not buried.
+    """All nodes by name, including self; its length counts those not buried.
 
-    The buried are forgotten after `buried_seconds`, or the oldest when more than `max_nodes` are known. Of those who
-    `is_stranger` some are probed, picked and gossiped to, too, but never so many that others have to wait for them.
+    Buried nodes are removed after `buried_seconds`, or the oldest when more than `max_nodes` are known. Some of
+    those for which `is_stranger` holds are probed, picked and gossiped to, too, but never so many that others have
+    to wait for them.
     """
 
     def __init__(
@@ -148,24 +150,24 @@ class NodeTable:
 
     @property
     def full(self) -> bool:
-        """Whether one more node would be too many."""
+        """Returns whether one more node would be too many."""
         return len(self._order) >= self._max_nodes
 
     @property
     def reachable(self) -> int:
-        """How many are alive or suspect, self included."""
+        """Number of nodes that are alive or suspect, including self."""
         return len(self._order) - self._gone
 
     def get(self, name: str) -> NodeRecord | None:
-        """The record of `name`."""
+        """Returns the record of `name`."""
         return self._by_name.get(name)
 
     def at(self, address: IPAddress) -> Sequence[NodeRecord]:
-        """The records of this address, the buried ones too."""
+        """Returns the records with this address, including buried ones."""
         return self._by_address.get(address, ())
 
     def move(self, record: NodeRecord, addr: bytes, port: int) -> None:
-        """Give a node of this table another address. Raises PeerError if the bytes are none."""
+        """Changes the address of a node of this table. Raises PeerError if the bytes are invalid."""
         before = record.endpoint.address
         record.move(addr, port)
         if record.endpoint.address != before and record.name in self._by_name:
@@ -173,11 +175,11 @@ class NodeTable:
             self._by_address.setdefault(record.endpoint.address, []).append(record)
 
     def buried(self, record: NodeRecord) -> bool:
-        """Whether a node is gone for so long that it only serves as a memory."""
+        """Returns whether a node has been dead or left for so long that it is only remembered."""
         return record.name in self._buried
 
     def add(self, record: NodeRecord) -> None:
-        """Enter a node (dead until its state is set) at a random place in the probe order."""
+        """Adds a node (dead until its state is set) at a random place in the probe order."""
         if self._buried and len(self._by_name) >= self._max_nodes:
             self._forget(next(iter(self._buried.values())))
         self._by_name[record.name] = record
@@ -193,7 +195,7 @@ class NodeTable:
         self._gone += record.gone
 
     def remove(self, record: NodeRecord) -> None:
-        """Forget a node at once, and its place in the probe order and in the round of gossip."""
+        """Removes a node at once, also from the probe order and the gossip round."""
         if self._buried.pop(record.name, None) is None:
             at = self._order.index(record)
             self._order.pop(at)
@@ -205,7 +207,7 @@ class NodeTable:
         self._leave_address(record, record.endpoint.address)
 
     def set_state(self, record: NodeRecord, state: NodeStateKind, now: float) -> None:
-        """Change a node's state; the buried rise by it."""
+        """Changes a node's state; this unburies buried nodes."""
         if self._buried.pop(record.name, None) is not None:
             self._enter(record)
         was_gone = record.gone
@@ -215,9 +217,10 @@ class NodeTable:
         self._gone += record.gone - was_gone
 
     def next_to_probe(self, skip: NodeRecord, now: float, bury_after_seconds: float) -> NodeRecord | None:
-        """The next node in the order that is neither `skip` nor gone; None if there is none.
+        """Returns the next node in the order that is neither `skip` nor dead or left; None if there is none.
 
-        At each wrap the order is shuffled anew, and nodes gone longer than `bury_after_seconds` are buried.
+        At each wrap the order is shuffled again, and nodes dead or left for longer than `bury_after_seconds` are
+        buried.
         """
 
         def living(record: NodeRecord) -> bool:
@@ -237,7 +240,7 @@ class NodeTable:
         return None
 
     def hasten(self, record: NodeRecord) -> None:
-        """Probe `record` next, also if it had its turn in this round."""
+        """Probes `record` next, even if it had its turn in this round."""
         order = self._order
         at = order.index(record)
         if at < self._cursor:
@@ -245,7 +248,7 @@ class NodeTable:
         order[at], order[self._cursor] = order[self._cursor], record
 
     def _preferably(self, eligible: Eligible, pick: Callable[[Eligible], P]) -> P:
-        """What `pick` finds among those who are no strangers; among all if there is nobody, or in their turn."""
+        """Returns the result of `pick` among members with a binding; among all if there are none, or in their turn."""
         is_stranger = self._is_stranger
         if is_stranger is not None and self._rng.random() >= _STRANGERS_SHARE:
             found = pick(lambda record: eligible(record) and not is_stranger(record.name))
@@ -254,7 +257,7 @@ class NodeTable:
         return pick(eligible)
 
     def sample(self, count: int, eligible: Eligible) -> list[NodeRecord]:
-        """Up to `count` different random nodes that are `eligible`."""
+        """Returns up to `count` different random nodes that are `eligible`."""
         return self._preferably(eligible, lambda eligible: self._sample(count, eligible))
 
     def _sample(self, count: int, eligible: Eligible) -> list[NodeRecord]:
@@ -271,7 +274,8 @@ class NodeTable:
         return self._rng.sample(candidates, min(count, len(candidates)))
 
     def listeners(self, count: int, eligible: Eligible) -> list[NodeRecord]:
-        """Up to `count` different `eligible` nodes to gossip to, random, but each in turn before any comes again.
+        """Returns up to `count` different `eligible` nodes to gossip to, random, but each in turn before any is
+        repeated.
 
         Independent picks would send one message's few copies to the same node twice and to another never.
         """
@@ -290,7 +294,7 @@ class NodeTable:
         return picked
 
     def new_round(self) -> None:
-        """Begin to gossip to all in turn anew."""
+        """Begins a new round of gossiping to all in turn."""
         self._circle = list(self._order)
         self._rng.shuffle(self._circle)
 

@@ -1,4 +1,5 @@
-"""The probe cycle of gossip-wire §7.1: one node at a time, directly, then by others and by a stream."""
+"""The failure detector of gossip-wire §7.1 (SWIM): probes one node at a time, directly, then indirectly and by a
+stream."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from wgmesh_agent.gossip.wire.messages import IndirectPing, NodeStateKind, Ping,
 from wgmesh_agent.gossip.wire.versions import answers_tcp_ping, checks_crc, sends_nack
 
 _REMEMBERED: Final = 16
-"""Probes given up, whose answers may still come."""
+"""Timed-out probes whose ACKs may still arrive."""
 
 
 @dataclass(slots=True)
@@ -38,13 +39,13 @@ class _ProbeCycle:
 
 
 StreamPing = Callable[[Endpoint, Ping, float, Callable[[], None], Callable[[float], None]], None]
-"""Ping over a stream until a deadline; calls the first back if it is answered, the second if it is refused."""
+"""Ping over a stream until a deadline; calls the first callback if it is answered, the second if it is refused."""
 
 
 class FailureDetector:
     """Runs one cycle each probe interval over the table's probe order.
 
-    It waits the longer for answers the later they have come, or the worse this node's own health is.
+    Its timeouts grow with the latency of ACKs, and with this node's own health score.
     """
 
     def __init__(
@@ -79,12 +80,12 @@ class FailureDetector:
         self._scheduled = 0.0
 
     def start(self, now: float) -> None:
-        """Begin after a random part of an interval."""
+        """Starts after a random part of an interval."""
         self._scheduled = now + self._rng.random() * self._profile.probe_interval_seconds
         self._tick = self._timers.at(self._scheduled, self._begin)
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stops probing."""
         if self._tick is not None:
             self._tick.cancel()
         if self._cycle is not None:
@@ -92,7 +93,7 @@ class FailureDetector:
             self._cycle = None
 
     def acknowledged(self, seq_no: int, payload: bytes, source: Endpoint, now: float) -> bool:
-        """An ack came; False if this cycle did not ask for it."""
+        """Handles an ACK; False if this cycle did not expect it."""
         cycle = self._cycle
         if cycle is None or cycle.ping.seq_no != seq_no:
             for late in self._given_up:
@@ -110,7 +111,7 @@ class FailureDetector:
         return True
 
     def refused(self, seq_no: int) -> bool:
-        """A nack came; False if this cycle did not ask for it."""
+        """Handles a NACK; False if this cycle did not expect it."""
         cycle = self._cycle
         if cycle is None or cycle.ping.seq_no != seq_no:
             return False
@@ -165,7 +166,7 @@ class FailureDetector:
                 cycle.contact_by_stream = True
 
             def refused(now: float) -> None:
-                # Its host is there, and we reach it, but nobody listens any more: no need to wait for the rest.
+                # Its host is reachable, but no process listens any more: no need to wait for the rest.
                 if self._cycle is cycle:
                     cycle.timer.cancel()
                     self._fail(cycle, 0, now)

@@ -1,4 +1,4 @@
-"""Push-pull: full states swapped, on joining, on a timer, and to reach the failed (gossip-wire §4.2)."""
+"""Push-pull: exchanges full states on joining, on a timer, and with failed nodes (gossip-wire §4.2)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _FOLLOW_UP_GOSSIP_INTERVALS = 10
 _LOOK_GOSSIP_INTERVALS = 2
 _MOST_FOLLOW_UPS = 16
 _MOST_STATE_BYTES = MAX_FRAME_BYTES - 1024
-"""Of node states and user state; the rest is for headers and encryption."""
+"""Bytes of node states and user state; the rest is for headers and encryption."""
 
 Outcome = Callable[[str | None, float], None]
-"""Called with None if the state was merged, else with the reason it was not."""
+"""Called with None if the state was merged, else with the reason."""
 
 
 class PushPullSync:
-    """Starts exchanges, answers them, and merges what they bring."""
+    """Starts exchanges, answers them, and merges the received states."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class PushPullSync:
         steps: Steps,
         waiting: Quota,
     ) -> None:
-        """`waiting`: room for node states that are being read or merged."""
+        """`waiting`: budget for node states that are being read or merged."""
         self._profile = profile
         self._table = table
         self._timers = timers
@@ -66,7 +66,7 @@ class PushPullSync:
         self._stopped = False
 
     def start(self, streams: Streams, now: float) -> None:
-        """Exchange with a random living node at each interval, the first after a random part of one."""
+        """Exchanges states with a random live node at each interval, the first after a random part of one."""
         first = now + self._rng.random() * self._profile.push_pull_seconds(len(self._table))
 
         def tick(now: float) -> None:
@@ -76,17 +76,19 @@ class PushPullSync:
         self._timer = self._timers.at(first, tick)
 
     def follow_up(self, streams: Streams, now: float) -> None:
-        """Exchange once more shortly after a join: of who joined at the same time gossip may leave one out.
+        """Exchanges once more shortly after a join: gossip may miss one of several nodes that joined at the same
+        time.
 
-        Of hundreds that join at once gossip brings the last ones late, since it sends each many times. An exchange
-        brings all that another knows: they follow each other quickly while members appear, and the last one comes when
-        it has become quiet. All in all they are few.
+        When hundreds join at once, gossip delivers the last ones late, because it sends each many times. An exchange
+        delivers everything that another node knows: exchanges follow each other quickly while members appear, and
+        the last one comes when no more appear. In total there are few.
         """
         if self._following_up is None:
             self._follow_up(streams, _MOST_FOLLOW_UPS, False, now)
 
     def _follow_up(self, streams: Streams, most: int, grew: bool, now: float) -> None:
-        """`grew`: whether members had appeared when it was last looked: one exchange more asks whether that was all."""
+        """`grew`: whether members had appeared since the previous check: one more exchange confirms that there are
+        no more."""
         if most == 0 or self._stopped:
             return
         known, interval = len(self._table), self._profile.gossip_interval_seconds
@@ -115,7 +117,7 @@ class PushPullSync:
         self._following_up = self._timers.at(now + _LOOK_GOSSIP_INTERVALS * interval, look)
 
     def stop(self) -> None:
-        """Start no more exchanges."""
+        """Starts no more exchanges."""
         self._stopped = True
         for timer in (self._timer, self._following_up):
             if timer is not None:
@@ -124,14 +126,14 @@ class PushPullSync:
     def exchange(
         self, streams: Streams, endpoint: Endpoint, purpose: Purpose, outcome: Outcome, now: float
     ) -> None:
-        """Swap states with whoever listens at `endpoint`; `Purpose.JOIN` says so to the peer."""
+        """Exchanges states with the node at `endpoint`; `Purpose.JOIN` informs the peer."""
         join = purpose is Purpose.JOIN
 
         def replied(message: Message, now: float) -> None:
             if not isinstance(message, PushPull):
                 outcome(f"answered a push-pull with {type(message).__name__}", now)
                 return
-            # Who joins alone hears of members from those who have told each other: it would only repeat it.
+            # A node that joins alone receives members from nodes that know each other: it would only repeat them.
             self._merge(message, join, outcome, now, endpoint, tell=not join or len(self._table) > 1)
 
         reason: str | None = None
@@ -148,14 +150,14 @@ class PushPullSync:
             except GossipError as error:
                 reason = str(error)
         if item.rejected is not None:
-            reason = "this node's state cannot be told"
+            reason = "this node's state cannot be sent"
         if reason is not None:
             outcome(reason, now)
 
     def answer(
         self, request: PushPull, source: Endpoint | None, now: float
     ) -> tuple[PackedPushPull, Callable[[float], None]]:
-        """The reply to a peer's exchange, which goes out before its state is even looked at."""
+        """Returns the reply to a peer's exchange, which is sent before its state is read."""
 
         def merged(error: str | None, _now: float) -> None:
             if error is not None:
@@ -176,7 +178,7 @@ class PushPullSync:
             self.exchange(streams, peer.endpoint, Purpose.PUSH_PULL, outcome or self._count_failure, now)
 
     def _state(self, join: bool, now: float) -> PackedPushPull:
-        # The buried are in it, so that one who comes back learns of it.
+        # Includes buried nodes, so that one that returns learns of it.
         user_state = self._delegate.local_state()
         told = [record for record in self._table if self._membership.is_told(record, now)]
         states = tuple(record.packed or pack(record) for record in told)
@@ -186,7 +188,8 @@ class PushPullSync:
         return PackedPushPull(join, states, user_state)
 
     def _part(self, records: list[NodeRecord], room: int) -> tuple[bytes, ...]:
-        """As much as a stream carries: this node, those who are vouched for, then others; each time another choice."""
+        """Returns as much as a stream holds: this node, members with a binding, then others; a different choice each
+        time."""
         own = self._membership.own
         self._rng.shuffle(records)
         records.sort(key=lambda one: (one is not own, self._speakers.is_stranger(one.name), one.gone))
@@ -210,13 +213,16 @@ class PushPullSync:
         *,
         tell: bool = True,
     ) -> None:
-        """Some nodes at once, the rest in steps of their own: thousands would keep everything else waiting.
+        """Merges some nodes at once, the rest in further steps: thousands would delay everything else.
 
-        `tell`: whether what is news goes on to others.
+        `tell`: whether changes are rebroadcast.
         """
         living = [node for node in message.nodes if node.state is NodeStateKind.ALIVE]
         if living and not any(speaks_with_us(node.vsn) for node in living):
-            outcome(f"versions do not fit: none of its {len(living)} living members speaks with us", now)
+            outcome(
+                f"versions do not fit: none of its {len(living)} live members is compatible with this node",
+                now,
+            )
             return
         speaker = speaker_of(source)
         if not self._waiting.take(speaker, len(message.nodes)):
@@ -245,7 +251,7 @@ class PushPullSync:
             nodes = message.nodes[begun : begun + NODES_AT_ONCE]
             begun += len(nodes)
             self._membership.merge(nodes, now, tell=tell, source=source)
-            # After many nodes serf's share, which is as long, has a step of its own.
+            # After many nodes, serf's part, which is equally long, has a separate step.
             if begun < len(message.nodes) or (nodes and begun > NODES_AT_ONCE):
                 return True
             finish(now)
@@ -260,7 +266,7 @@ class PushPullSync:
 
 
 def pack(record: NodeRecord) -> bytes:
-    """What a push-pull says of it, which it remembers."""
+    """Returns its encoding in a push-pull, which is cached."""
     record.packed = pack_state(
         NodeState(
             record.name,

@@ -1,4 +1,4 @@
-"""A budget that speakers share, of which none may have more than a part."""
+"""A budget shared by senders, with a limit per sender."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class Quota:
-    """Counts what is taken, in all and by speaker; the caller gives back what it took."""
+    """Counts usage, in total and per sender; the caller returns what it took."""
 
     def __init__(self, in_all: int, of_one: int) -> None:
         self._in_all = in_all
@@ -15,7 +15,7 @@ class Quota:
         self._total = 0
 
     def take(self, speaker: str, amount: int) -> bool:
-        """Takes `amount` for a speaker; False, and nothing taken, where that is too much."""
+        """Takes `amount` for a sender; False, and nothing taken, if that exceeds a limit."""
         if self._total + amount > self._in_all or self._taken[speaker] + amount > self._of_one:
             if not self._taken[speaker]:
                 del self._taken[speaker]
@@ -25,7 +25,7 @@ class Quota:
         return True
 
     def give_back(self, speaker: str, amount: int) -> None:
-        """Gives back what was taken."""
+        """Returns what was taken."""
         self._total -= amount
         self._taken[speaker] -= amount
         if not self._taken[speaker]:

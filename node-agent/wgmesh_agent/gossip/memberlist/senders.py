@@ -1,7 +1,7 @@
-"""Which member sent a message: the one that holds the source address of its packet.
+"""Identifies the sender of a message: the member that holds the source address of its packet.
 
-Gossip is bound to the mesh address, so WireGuard has authenticated the source of each datagram and each stream. A name
-in a message is a claim; this is not.
+Gossip is bound to the mesh address, so WireGuard has authenticated the source of each datagram and each stream. A
+name in a message is only a claim.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from wgmesh_agent.gossip.wire.endpoint import Endpoint, IPAddress
 
 
 class Vouching(Protocol):
-    """What is known of members from elsewhere than gossip."""
+    """Knowledge about members from outside gossip."""
 
     def is_vouched_for(self, name: str) -> bool:
         """Whether the name is bound to a member that was admitted."""
 
     def is_stranger(self, name: str) -> bool:
-        """Whether the name is another's, and bound to nobody."""
+        """Returns whether the name belongs to another member, and is not bound."""
 
     def holder(self, address: IPAddress) -> str | None:
-        """The member that the address is bound to."""
+        """Returns the member that the address is bound to."""
 
 
 class NoVouching:
-    """A cluster that has nothing but gossip."""
+    """A cluster without a ledger."""
 
     def is_vouched_for(self, name: str) -> bool:
-        """False."""
+        """Always False."""
         return False
 
     def is_stranger(self, name: str) -> bool:
-        """False."""
+        """Always False."""
         return False
 
     def holder(self, address: IPAddress) -> str | None:
-        """None."""
+        """Always None."""
         return None
 
 
 def speaker_of(source: Endpoint | None) -> str:
-    """Whose budgets a packet is taken from: its address, since ports and names are for its sender to choose."""
+    """Returns the sender to whose budgets a packet counts: its address, because ports and names are chosen by its
+    sender."""
     return "" if source is None else str(source.address)
 
 
@@ -54,22 +55,23 @@ class Speakers:
         self._vouching = vouching
 
     def is_member(self, endpoint: Endpoint) -> bool:
-        """Whether a member says to live there: nobody else is sent anything on somebody's word."""
+        """Returns whether a member claims this address: nothing is sent to any other address that a message
+        contains."""
         return any(record.port == endpoint.port for record in self._table.at(endpoint.address))
 
     def is_vouched_for(self, name: str) -> bool:
-        """Whether the name is bound to a member that was admitted."""
+        """Returns whether the name is bound to a member that was admitted."""
         return self._vouching.is_vouched_for(name)
 
     def is_stranger(self, name: str) -> bool:
-        """Whether the name is bound to nobody, though there is somebody who vouches for members."""
+        """Returns whether the name is not bound, in a cluster with a ledger."""
         return self._vouching.is_stranger(name)
 
     def at(self, source: Endpoint | None) -> str | None:
-        """The member at `source` (port 0: any); None where no single member is.
+        """Returns the member at `source` (port 0: any); None if it is not a single member.
 
-        Where several members share an address, as on loopback, the port tells them apart. Living ones come before those
-        that had the address earlier.
+        If several members share an address, as on loopback, the port distinguishes them. Live ones take precedence
+        over those that had the address earlier.
         """
         if source is None:
             return None

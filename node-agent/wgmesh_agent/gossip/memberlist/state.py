@@ -1,4 +1,4 @@
-"""The membership state machine of gossip-wire §7: who is alive, suspected, dead or left, and since when."""
+"""The membership state machine of gossip-wire §7: which nodes are alive, suspected, dead or left, and since when."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ MERGED = border("gossip node state", "one member in a peer's push-pull, by TCP o
 _LAST_INCARNATION = (1 << 32) - 1
 _MOST_AT_ONCE = 1 << 31
 _HEARSAY_AHEAD = 32
-"""How far others may be ahead of what a member has said itself: it refutes that in two seconds' room."""
+"""How far incarnations in claims of others may exceed the member's own statement: enough for two seconds of
+refutations."""
 _HEARSAY_AHEAD_A_SECOND = 0.2
-"""And for each second since: real serf agents do not answer when they are asked."""
+"""And per second since then: real serf agents do not answer such queries."""
 _REFUTING_ROOM = 1 << 20
 _REFUTING_ROOM_A_SECOND = 16
-"""Of steps past the middle: the rest of all incarnations then lasts for four years of accusations."""
+"""Steps per second past the middle: the rest of all incarnations then lasts for four years of accusations."""
 _ASK_SECONDS = 1.0
 _ASKED_TIMES = 5
-"""Who is said to be gone, each gossip interval, before that is believed."""
+"""Number of queries, one per gossip interval, to a member that is reported dead, before the report is accepted."""
 _INTRODUCED_SECONDS = 0.05
-"""Between two members, unknown here, that are asked who they are."""
+"""Interval between queries to unknown members for their own statement."""
 
 
 class Broadcaster(Protocol):
-    """Queues a membership message in place of any other about the same node."""
+    """Queues a membership message, replacing any other about the same node."""
 
     def __call__(
         self, about: str, message: bytes, now: float, on_finished: Callable[[], None] | None = None
@@ -50,7 +51,7 @@ class Broadcaster(Protocol):
 
 
 class MembershipState:
-    """Applies alive, suspect and dead messages, from whatever way they came, to the table."""
+    """Applies alive, suspect and dead messages, from any source, to the table."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class MembershipState:
         speakers: Speakers,
         ask: Callable[[NodeRecord, bytes], None],
     ) -> None:
-        """`ask` shows a member directly what is said of it."""
+        """`ask` sends a member directly the claim about it."""
         self._config = config
         self._table = table
         self._timers = timers
@@ -83,26 +84,26 @@ class MembershipState:
         self.own = NodeRecord(config.node_name, config.address.packed, config.port)
 
     def announce(self, port: int, meta: bytes, now: float) -> None:
-        """Enter the table as alive, incarnation 1."""
+        """Adds this node to the table as alive, incarnation 1."""
         self.own.move(self.own.addr, port)
         self._table.add(self.own)
         self._revive_self(1, meta, now)
         self._delegate.node_joined(self.own, now)
 
     def update_meta(self, meta: bytes, now: float) -> None:
-        """Tell everybody this node's new metadata, by the next incarnation."""
+        """Broadcasts this node's new metadata, with the next incarnation."""
         changed = meta != self.own.meta
         self._revive_self(self.own.incarnation + 1, meta, now)
         if changed:
             self._delegate.node_updated(self.own, now)
 
     def own_statement(self) -> bytes:
-        """The encoded alive message of this node."""
+        """Returns the encoded alive message of this node."""
         own = self.own
         return encode(Alive(own.incarnation, own.name, own.addr, own.port, own.meta, own.vsn))
 
     def leave(self, now: float, on_finished: Callable[[], None]) -> None:
-        """Declare this node left; `on_finished` when the message has been sent often enough."""
+        """Declares this node left; `on_finished` when the message has been sent often enough."""
         self.leaving = True
         own = self.own
         message = Dead(own.incarnation, own.name, own.name)
@@ -111,7 +112,7 @@ class MembershipState:
         self._delegate.node_left(own, now)
 
     def alive(self, message: Alive, now: float, *, source: Endpoint | None = None, tell: bool = True) -> None:
-        """A node is said to be alive, by whoever is at `source`; news of it is told on if `tell`.
+        """Applies an alive claim from `source`; changes are rebroadcast if `tell`.
 
         Raises PeerError for a malformed address.
         """
@@ -154,7 +155,7 @@ class MembershipState:
         self._accept_alive(record, message, now, tell=tell)
 
     def is_redundant(self, message: Alive | NodeState) -> bool:
-        """Whether another is said to be alive where it is known to be, and to have been: gossip says all many times."""
+        """Returns whether the claim repeats known state of another node: gossip delivers each message many times."""
         record = self._table.get(message.node if isinstance(message, Alive) else message.name)
         return (
             record is not None
@@ -165,7 +166,7 @@ class MembershipState:
         )
 
     def suspect(self, message: Suspect, now: float) -> None:
-        """A node is accused of silence."""
+        """Applies a suspicion."""
         record = self._accused(message, now)
         if record is None:
             return
@@ -192,15 +193,16 @@ class MembershipState:
             now,
         )
         self._set_suspicion_timer(record, record.suspicion.deadline)
-        # Our choice, within the protocol: a few nodes look at the accused next instead of in their turn, so that
-        # it learns of the accusation, and the confirmations come, in a probe interval.
+        # A choice within the protocol: a few nodes probe the accused next instead of in their turn, so that it
+        # learns of the accusation, and the confirmations arrive, within a probe interval.
         if message.from_node != self.own.name and self._rng.random() * nodes < 2 * (wanted + 1):
             self._table.hasten(record)
 
     def dead(self, message: Dead, now: float, *, source: Endpoint | None = None) -> None:
-        """A node is said to be dead, or by itself to leave, by whoever is at `source`.
+        """Applies a claim from `source` that a node is dead, or a node's own leave.
 
-        What comes by others is told on, and counts unless the member, asked about it, says that it lives.
+        A claim of another node is rebroadcast, and counts unless the member, queried about it, answers that it is
+        alive.
         """
         record = self._accused(message, now)
         if record is None or record.gone:
@@ -218,7 +220,8 @@ class MembershipState:
         self._bury(record, message, now, own_word=own_word)
 
     def _doubt(self, record: NodeRecord, message: Dead, now: float) -> None:
-        """One member's word ends nobody: who is said to be gone is asked, as often as loss may take what it answers."""
+        """The claim of one member alone ends no other: a member reported dead is queried, repeatedly because answers
+        may be lost."""
         doubted = record.doubted
         if doubted is not None and message.incarnation <= doubted.incarnation:
             if message.node == message.from_node:
@@ -253,9 +256,9 @@ class MembershipState:
     def merge(
         self, nodes: Iterable[NodeState], now: float, *, tell: bool = True, source: Endpoint | None = None
     ) -> None:
-        """Apply a peer's table: nobody is taken for dead on hearsay, only suspected.
+        """Applies a peer's table: no node is considered dead on claims of others, only suspected.
 
-        `tell`: whether others are told of the living who are news.
+        `tell`: whether new live members are rebroadcast.
         """
         for node in nodes:
             with MERGED.fence(node.name):
@@ -277,11 +280,11 @@ class MembershipState:
         return record.addr == message.addr and self._speakers.at(source) == record.name
 
     def _is_far_ahead(self, incarnation: int, record: NodeRecord, now: float) -> bool:
-        """Whether others say more of a member than it can have said.
+        """Returns whether claims of others exceed what a member can have stated.
 
-        Believed, it would bring the last incarnation near, which nobody can refute. The member is asked, since this
-        node may have missed much. Of itself this node believes more, since it may have lived before: half of all
-        incarnations at once, and then as time goes by.
+        If accepted, they would approach the last incarnation, which cannot be refuted. The member is queried,
+        because this node may have missed much. About itself this node accepts more, because it may have run before:
+        half of all incarnations at once, and then more with time.
         """
         if record is self.own:
             ahead = incarnation - max(record.incarnation, _MOST_AT_ONCE)
@@ -334,7 +337,8 @@ class MembershipState:
         return record
 
     def _introduces_itself(self, message: Alive, source: Endpoint | None) -> bool:
-        """Whether a node that is not in the table speaks of itself, from an address that is nobody else's."""
+        """Returns whether a node that is not in the table makes a statement about itself, from an address that no
+        other node has."""
         return (
             source is not None
             and source.address.packed == message.addr
@@ -342,7 +346,8 @@ class MembershipState:
         )
 
     def _ask_unknown(self, message: Alive, port: int, now: float) -> None:
-        """Others made a member refute up to where only its own word counts: it is asked for that, where it is bound."""
+        """Others made a member refute up to incarnations where only its own statement counts: a bound member is
+        queried for that."""
         endpoint = endpoint_of(message.addr, port)
         if self._speakers.at(endpoint) == message.node and now >= self._asked_unknown + _INTRODUCED_SECONDS:
             self._asked_unknown = now
@@ -351,7 +356,7 @@ class MembershipState:
             )
 
     def forget_strangers(self, now: float) -> bool:
-        """Those that nobody vouches for go with time; True if any are left."""
+        """Expires members without a binding; True if any are left."""
         for record in self._strangers.expire(now):
             self._counters.refuse("alive: nobody vouches for it, and it never answered")
             self._forget(record, now)
@@ -362,7 +367,7 @@ class MembershipState:
             self._broadcast(record.name, encode(message), now)
 
     def is_told(self, record: NodeRecord, now: float) -> bool:
-        """Whether other members are to hear of it from this one."""
+        """Returns whether this node rebroadcasts the member to others."""
         return self._strangers.is_told(record, now)
 
     def _forget(self, record: NodeRecord, now: float) -> None:

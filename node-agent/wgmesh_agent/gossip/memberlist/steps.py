@@ -1,4 +1,5 @@
-"""Long work in steps, one at a time of all that waits, so that whatever else is due never waits for more than one."""
+"""Runs long work in steps, alternating between all waiting pieces, so that other tasks never wait for more than one
+step."""
 
 from __future__ import annotations
 
@@ -8,14 +9,14 @@ from collections.abc import Callable
 from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
 
 _PAUSE_SECONDS = 0.001
-"""Between two steps, for whatever else is due."""
+"""Pause between two steps, for other tasks."""
 
 Step = Callable[[float], bool]
-"""Does a few milliseconds' work; whether there is more."""
+"""Does a few milliseconds of work; returns whether there is more."""
 
 
 class Steps:
-    """Takes a step of each piece of work in turn."""
+    """Runs a step of each piece of work in turn."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -23,7 +24,7 @@ class Steps:
         self._timer: Timer | None = None
 
     def add(self, step: Step, now: float) -> None:
-        """Has `step` called until there is no more; the first time in a moment."""
+        """Calls `step` until there is no more work; the first time after a pause."""
         self._waiting.append(step)
         self._arm(now)
 

@@ -1,6 +1,7 @@
-"""Streams without sockets: one message each way, asked of the shell and fed back as bytes (gossip-wire §4).
+"""Streams without sockets: one message each way, requested from the shell and fed back as bytes (gossip-wire §4).
 
-The shell opens, reads, writes and closes TCP connections and keeps their deadlines; what bytes mean is here.
+The shell opens, reads, writes and closes TCP connections and enforces their deadlines; this module interprets the
+bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REPLIES = border("gossip stream reply", "TCP to a member: what it answers")
 
 
 class Purpose(Enum):
-    """Why a stream is opened."""
+    """Purpose of a stream."""
 
     JOIN = "join"
     PUSH_PULL = "push-pull"
@@ -33,7 +34,7 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Connect to `endpoint`, write `payload`, feed back what comes until told to close, or until `deadline`."""
+    """Connect to `endpoint`, write `payload`, feed back received bytes until a close action or `deadline`."""
 
     stream_id: int
     endpoint: Endpoint
@@ -52,7 +53,7 @@ class WriteStream:
 
 @dataclass(frozen=True, slots=True)
 class CloseStream:
-    """Close a stream; nothing more is expected from it."""
+    """Close a stream; nothing further is expected from it."""
 
     stream_id: int
 
@@ -62,7 +63,7 @@ StreamAction = OpenStream | WriteStream | CloseStream
 
 @dataclass(frozen=True, slots=True)
 class StreamFailure:
-    """Why a stream brought no reply; `refused` if the peer's host answered that nobody listens there."""
+    """Why a stream brought no reply; `refused` if the peer's host reported that no process listens there."""
 
     reason: str
     refused: bool = False
@@ -91,13 +92,13 @@ class _Accepted:
 
 
 Responder = Callable[[Message, Endpoint | None, float], tuple[Message | None, Callable[[float], None] | None]]
-"""From a request, and the address it came from (port 0; None: unknown), to its reply and what is done afterwards."""
+"""From a request, and its source address (port 0; None: unknown), to its reply and a callback to run afterwards."""
 
 
 class Streams:
     """All streams of a node: opened ones wait for a reply, accepted ones for a request.
 
-    Of the bytes that all of them hold, and of the node states that they bring, one address may have half.
+    One address may use half of the bytes that all of them hold, and of their node states.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Streams:
         on_message: Callable[[Message, float], None],
         on_failure: Callable[[StreamFailure, float], None],
     ) -> None:
-        """Have a message brought to `endpoint`; exactly one of the two is called with the outcome.
+        """Sends a message to `endpoint`; exactly one of the two callbacks is called with the outcome.
 
         Raises GossipError if the message is too large for a stream.
         """
@@ -143,12 +144,12 @@ class Streams:
         self._counters.stream_bytes_out += len(payload)
 
     def actions(self) -> list[StreamAction]:
-        """What the shell has to do since last asked."""
+        """Returns the actions for the shell since the last call."""
         taken, self._actions = self._actions, []
         return taken
 
     def accepted(self, source: Endpoint | None = None) -> int | None:
-        """A peer connected from `source` (port 0); the id of its stream, or None to hang up at once."""
+        """A peer connected from `source` (port 0); returns the id of its stream, or None to close it at once."""
         if len(self._accepted) >= self._max_accepted:
             self._counters.refuse("stream: too many at once")
             return None
@@ -158,7 +159,7 @@ class Streams:
         return self._next_id
 
     def received(self, stream_id: int, data: bytes, now: float) -> None:
-        """Bytes came on a stream; ids no longer known are ignored."""
+        """Bytes were received on a stream; unknown ids are ignored."""
         self._counters.stream_bytes_in += len(data)
         if (opened := self._opened.get(stream_id)) is not None:
             self._read_reply(stream_id, opened, data, now)
@@ -166,7 +167,7 @@ class Streams:
             self._read_request(stream_id, accepted, data, now)
 
     def closed(self, stream_id: int, failure: StreamFailure, now: float) -> None:
-        """A stream ended, failed or ran out of time. What came whole before is still read."""
+        """A stream ended, failed or timed out. Complete messages received before are still read."""
         stream = self._opened.get(stream_id) or self._accepted.get(stream_id)
         if stream is not None and stream.decoder.behind:
             stream.ended = failure
@@ -232,7 +233,7 @@ class Streams:
             afterwards(now)
 
     def _go_on(self, stream_id: int, stream: _Opened | _Accepted, now: float) -> None:
-        """A message of thousands of nodes is read in steps."""
+        """Reads a message of thousands of nodes in steps."""
 
         def step(now: float) -> bool:
             stream.going_on = False
@@ -258,7 +259,7 @@ class Streams:
         return WriteStream(stream_id, payload)
 
     def _feed(self, stream: _Opened | _Accepted, data: bytes) -> Message | None:
-        """What its bytes make. Raises PeerError, also where there is no room for it now."""
+        """Decodes its bytes. Raises PeerError, also if there is no memory budget for it now."""
         speaker = speaker_of(stream.endpoint)
         if not self._buffered.take(speaker, len(data)):
             raise PeerError("too many bytes on all streams together; try again")

@@ -1,4 +1,4 @@
-"""The life of one suspicion: it shortens as independent accusers confirm it (gossip-wire §6)."""
+"""Timer of one suspicion: it shortens as independent accusers confirm it (gossip-wire §6)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 
 def suspicion_timeout_seconds(minimum: float, maximum: float, confirmations: int, wanted: int) -> float:
-    """Time from the first suspicion to death with `confirmations` of `wanted` received.
+    """Returns the time from the first suspicion to death with `confirmations` of `wanted` received.
 
-    Whole milliseconds, never below `minimum`; `minimum` from the start when nobody can confirm.
+    Whole milliseconds, never below `minimum`; `minimum` from the start if no node can confirm.
     """
     if wanted < 1:
         return minimum
@@ -17,7 +17,7 @@ def suspicion_timeout_seconds(minimum: float, maximum: float, confirmations: int
 
 
 class Suspicion:
-    """Who accuses a member, and until when it may refute."""
+    """Accusers of a member, and the deadline for its refutation."""
 
     __slots__ = ("_accusers", "_maximum", "_minimum", "_started", "_wanted", "confirmations")
 
@@ -38,11 +38,11 @@ class Suspicion:
 
     @property
     def wants_confirmation(self) -> bool:
-        """Whether one more accuser would shorten it."""
+        """Returns whether one more accuser would shorten it."""
         return self.confirmations < self._wanted
 
     def confirm(self, accuser: str) -> bool:
-        """Count another accuser; False if it adds nothing (known already, or enough of them)."""
+        """Counts another accuser; False if it has no effect (known already, or enough of them)."""
         if not self.wants_confirmation or accuser in self._accusers:
             return False
         self._accusers.add(accuser)

@@ -23,7 +23,7 @@ class Timer:
         self._owner = owner
 
     def cancel(self) -> None:
-        """Forget the callback; harmless after it fired."""
+        """Drops the callback; harmless after it fired."""
         if self.callback is not None:
             self.callback = None
             self._owner.note_cancelled()
@@ -38,7 +38,7 @@ class Timers:
         self._cancelled = 0
 
     def at(self, deadline: float, callback: Callback) -> Timer:
-        """Have `callback(now)` run once at or after `deadline` (monotonic seconds)."""
+        """Runs `callback(now)` once at or after `deadline` (monotonic seconds)."""
         timer = Timer(deadline, callback, self)
         self._count += 1
         heapq.heappush(self._heap, (deadline, self._count, timer))
@@ -53,7 +53,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def run_due(self, now: float) -> None:
-        """Run what is due at `now`, including what that sets for `now` or before."""
+        """Runs callbacks due at `now`, including those that they set for `now` or before."""
         while True:
             deadline = self.next_deadline()
             if deadline is None or deadline > now:
@@ -65,7 +65,7 @@ class Timers:
                     callback(now)
 
     def note_cancelled(self) -> None:
-        """Called by a timer; rebuilds the heap once most of it is dead."""
+        """Called by a timer; rebuilds the heap once most of it is cancelled."""
         self._cancelled += 1
         if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]

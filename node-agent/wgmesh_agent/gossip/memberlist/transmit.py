@@ -1,4 +1,4 @@
-"""Building datagrams: messages first, then whatever waiting broadcasts fit beside them (gossip-wire §7.3)."""
+"""Builds datagrams: messages first, then waiting broadcasts that fit beside them (gossip-wire §7.3)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Datagram(NamedTuple):
 
 
 class Transmitter:
-    """Collects outgoing datagrams; the queues of `sources` are filled from in their order.
+    """Collects outgoing datagrams; the queues of `sources` are used in their order.
 
-    A source is a queue and a function giving the present retransmit limit of its messages.
+    A source is a queue and a function that returns the present retransmit limit of its messages.
     """
 
     def __init__(self, codec: PacketCodec, datagram_bytes: int, counters: Counters) -> None:
@@ -41,32 +41,32 @@ class Transmitter:
         return any(len(queue) for queue, _ in self.sources)
 
     def fits_queue(self, message: bytes) -> bool:
-        """Whether a message can ever leave by gossip."""
+        """Returns whether a message can ever be sent by gossip."""
         return 0 < len(message) <= self.room_bytes - PART_OVERHEAD_BYTES
 
     def send(self, parts: list[bytes], endpoint: Endpoint, *, crc: bool = False) -> None:
-        """Put these messages, and nothing else, into one datagram."""
+        """Sends only these messages in one datagram."""
         data = self._codec.encode(parts, crc=crc)
         self._counters.datagrams_out += 1
         self._counters.bytes_out += len(data)
         self._outbox.append(Datagram(data, endpoint))
 
     def send_with_broadcasts(self, message: bytes, endpoint: Endpoint) -> None:
-        """Send a message, and broadcasts in the room it leaves."""
+        """Sends a message, and broadcasts in the remaining space."""
         parts = [message]
         if self.pending:
             parts += self._fill(self.room_bytes - PART_OVERHEAD_BYTES - len(message), MOST_PARTS - 1)
         self.send(parts, endpoint)
 
     def gossip(self, endpoint: Endpoint, *, crc: bool) -> bool:
-        """Send a datagram of broadcasts alone; False if none waits."""
+        """Sends a datagram of broadcasts only; False if none waits."""
         parts = self._fill(self.room_bytes, MOST_PARTS)
         if parts:
             self.send(parts, endpoint, crc=crc)
         return bool(parts)
 
     def take(self) -> list[Datagram]:
-        """The datagrams built since last asked."""
+        """Returns the datagrams built since the last call."""
         taken, self._outbox = self._outbox, []
         return taken
 

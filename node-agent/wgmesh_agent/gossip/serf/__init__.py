@@ -1,1 +1,1 @@
-"""hashicorp/serf without I/O. Pure."""
+"""hashicorp/serf without I/O."""

@@ -1,4 +1,4 @@
-"""Round-trip times between members, estimated from the coordinates their acks carry (gossip-wire §8.6)."""
+"""Round-trip times between members, estimated from the coordinates in their ACKs (gossip-wire §8.6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wgmesh_agent.gossip.wire.coordinate import (
 
 
 class RTTEstimates:
-    """This node's coordinate and the last one heard of each other member."""
+    """This node's coordinate and the last received one of each other member."""
 
     def __init__(self, own_name: str, counters: Counters, rng: random.Random) -> None:
         self._own_name = own_name
@@ -25,13 +25,13 @@ class RTTEstimates:
         self._payload: bytes | None = None
 
     def payload(self) -> bytes:
-        """What this node's acks carry."""
+        """Returns the payload of this node's ACKs."""
         if self._payload is None:
             self._payload = encode_coordinate(self._client.coordinate)
         return self._payload
 
     def completed(self, node: str, rtt_seconds: float, payload: bytes) -> None:
-        """A direct ping of `node` took `rtt_seconds`, and its ack said where it is."""
+        """A direct ping of `node` took `rtt_seconds`, and its ACK contained its coordinate."""
         if not payload:
             return
         try:
@@ -44,12 +44,13 @@ class RTTEstimates:
         self._others[node] = other
 
     def forget(self, node: str) -> None:
-        """A member is gone for good."""
+        """A member was removed permanently."""
         self._others.pop(node, None)
         self._client.forget(node)
 
     def rtt(self, a: str, b: str | None = None) -> float | None:
-        """Estimated seconds from `a` to `b` (default: this node) and back; None if either is unknown."""
+        """Returns the estimated round-trip time from `a` to `b` (default: this node) in seconds; None if either is
+        unknown."""
         first = self._coordinate(a)
         second = self._coordinate(self._own_name if b is None else b)
         return None if first is None or second is None else first.distance_to(second)

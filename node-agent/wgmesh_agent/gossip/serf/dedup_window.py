@@ -1,6 +1,6 @@
-"""Deduplication of what is stamped by a Lamport clock: a window of recent times, bounded in entries and bytes.
+"""Deduplication of messages with Lamport times: a window of recent times, bounded in entries and bytes.
 
-The rule of gossip-wire §8.4: too old is dropped, seen is dropped, the rest is new. Events and queries share it.
+The rule of gossip-wire §8.4: too old is dropped, seen is dropped, the rest is new. Used for events and queries.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ K = TypeVar("K", bound=Hashable)
 WINDOW = 512
 KEPT_SECONDS = 300.0
 KEPT_LONGER = 64
-"""At most, however old: a mesh has few events and no more queries than that in a long time, unless it is flooded."""
+"""Maximum number, however old: a mesh has few events and no more queries than that in a long time, unless it is
+flooded."""
 
 
 class Verdict(Enum):
-    """What to make of a message."""
+    """Result for a message."""
 
     NEW = "new"
     SEEN = "seen"
@@ -32,7 +33,7 @@ class Verdict(Enum):
 class DedupWindow(Generic[K]):
     """Keys seen in the last 512 Lamport times, and after five minutes the last few of them.
 
-    Past its bounds it forgets, and refuses, the oldest first.
+    Above its bounds it removes the oldest entries first, and rejects their times.
     """
 
     def __init__(self, clock: LamportClock, max_entries: int, max_bytes: int) -> None:
@@ -46,12 +47,12 @@ class DedupWindow(Generic[K]):
         self._times: deque[tuple[float, int]] = deque()
 
     def ignore_before(self, ltime: int) -> None:
-        """Drop whatever is stamped before `ltime` from now on."""
+        """Drops messages stamped before `ltime` from now on."""
         if plausible(ltime):
             self._earliest = max(self._earliest, ltime)
 
     def admit(self, ltime: int, key: K, size_bytes: int) -> Verdict:
-        """Judge a message, remember it if it is new, and step the clock past it."""
+        """Evaluates a message, records it if it is new, and advances the clock past it."""
         if not self._clock.believes(ltime):
             return Verdict.IMPLAUSIBLE
         self._clock.witness(ltime)
@@ -73,7 +74,8 @@ class DedupWindow(Generic[K]):
         return Verdict.NEW
 
     def expire(self, now: float) -> bool:
-        """Forgets what is old but for the newest; to be called every some seconds. Whether more is to be forgotten."""
+        """Removes old entries except the newest; to be called every few seconds. Returns whether more are to be
+        removed."""
         self._times.append((now, self._clock.time))
         before = 0
         while now - self._times[0][0] >= KEPT_SECONDS:
@@ -85,7 +87,7 @@ class DedupWindow(Generic[K]):
         return self._entries > KEPT_LONGER
 
     def entries(self) -> Iterator[tuple[int, tuple[K, ...]]]:
-        """What is remembered, by ascending Lamport time."""
+        """Recorded entries, by ascending Lamport time."""
         for ltime, keys in sorted(self._slots.values(), key=lambda slot: slot[0]):
             yield ltime, tuple(keys)
 

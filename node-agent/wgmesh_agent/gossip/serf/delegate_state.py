@@ -1,4 +1,4 @@
-"""serf's share of a push-pull: what is put in, and what is taken from a peer's (gossip-wire §8.2)."""
+"""serf's part of a push-pull: what this node sends, and what it applies from a peer (gossip-wire §8.2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EventKey = tuple[str, bytes]
 
 
 def _told(member: SerfMember) -> int:
-    """What a peer takes for the time of a join intent: a leave's own time would make it deaf to that leave."""
+    """The peer uses this as the time of a join intent: with the leave's own time it would ignore that leave."""
     return max(0, member.status_ltime - (member.status is MemberStatus.LEAVING))
 
 
@@ -44,7 +44,7 @@ class SerfDelegateState:
         self._deliver = deliver
 
     def local(self) -> SerfPushPull:
-        """This node's share."""
+        """Returns this node's part."""
         return SerfPushPull(
             self._clock.time,
             {member.record.name: _told(member) for member in self._members},
@@ -63,9 +63,9 @@ class SerfDelegateState:
         now: float,
         speaker: str = "",
     ) -> None:
-        """Take over a peer's share; `ignore_old_events` drops events from before the peer's present.
+        """Merges a peer's part; `ignore_old_events` drops events from before the peer's present.
 
-        `first`: it is the answer to this node's first join, and tells it what time it is.
+        `first`: it is the answer to this node's first join, and sets its clocks.
         """
         for clock, seen in (
             (self._clock, state.ltime),

@@ -1,4 +1,4 @@
-"""What arrives in serf messages: applied, and passed on verbatim if it is news (gossip-wire §8)."""
+"""Dispatches received serf messages: applies them, and rebroadcasts new ones unchanged (gossip-wire §8)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from wgmesh_agent.gossip.wire.serf_messages import (
 
 MOST_EVENT_BYTES = 9216
 _MOST_QUERY_BYTES = 9216
-"""serf sends queries of 1 KiB unless it is told otherwise; more than a datagram's worth is no query."""
+"""serf sends queries of 1 KiB unless configured otherwise; a query larger than a datagram is invalid."""
 
 
 class SerfBroadcasts:
-    """serf's own three queues, in the order in which they are filled from."""
+    """serf's three queues, in the order in which they are used."""
 
     def __init__(self, config: SerfConfig, memberlist: Memberlist, limit: Callable[[], int]) -> None:
 
@@ -57,7 +57,7 @@ class SerfBroadcasts:
         now: float,
         on_finished: Callable[[], None] | None = None,
     ) -> None:
-        """Queue one serf message."""
+        """Queues one serf message."""
         message = encode(UserMessage(payload))
         if self._memberlist.transmitter.fits_queue(message):
             queue.add(message, None, on_finished)
@@ -69,7 +69,7 @@ class SerfBroadcasts:
 
 
 class MessageDispatcher:
-    """Sorts serf messages by what they are."""
+    """Dispatches serf messages by type."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class MessageDispatcher:
         self._speakers = speakers
 
     def receive(self, payload: bytes, source: Endpoint | None, now: float) -> None:
-        """Apply one encoded message that came from `source`. Raises PeerError."""
+        """Applies one encoded message that was received from `source`. Raises PeerError."""
         message = decode_serf(payload)
         queue: BroadcastQueue | None = None
         match message:
@@ -127,7 +127,7 @@ class MessageDispatcher:
             self._broadcasts.add(queue, payload, now)
 
     def admit_event(self, event: UserEvent) -> bool:
-        """Deliver an event unless it is seen, too old or too large; True if it was delivered."""
+        """Delivers an event unless it is known, too old or too large; True if it was delivered."""
         size = len(event.name) + len(event.payload)
         if size > MOST_EVENT_BYTES:
             self._counters.refuse("user event: too large")
@@ -141,7 +141,7 @@ class MessageDispatcher:
         return False
 
     def ask(self, query: Query, data: bytes, now: float, to: Sequence[Endpoint] | None) -> None:
-        """Take up a query of our own, and send it there; None: spread it."""
+        """Opens a query of this node, and sends it there; None: broadcasts it."""
         self._queries.admit(query.ltime, query.id, 1)
         self._answers.handle(query, query.source_node, now)
         if to is None:

@@ -1,4 +1,4 @@
-"""What the gossip core tells its user. Membership can always be re-read; these say when to look."""
+"""Events of the gossip core. Membership can always be re-read; events report when to do so."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 class Member:
     """One member as this node sees it.
 
-    `versions` is its version vector (6 bytes, or none; see the module `versions`), `since` the monotonic time at
-    which it got its status. `says_goodbye`: it has told itself, from its own address, that it leaves.
+    `versions` is its version vector (6 bytes, or none; see the module `versions`), `since` the monotonic time of its
+    current status. `says_goodbye`: it has announced its leave itself, from its own address.
     """
 
     name: str
@@ -51,14 +51,14 @@ class MemberLeft:
 
 @dataclass(frozen=True, slots=True)
 class MemberFailed:
-    """A member stopped answering."""
+    """A member failed to respond."""
 
     member: Member
 
 
 @dataclass(frozen=True, slots=True)
 class MemberReaped:
-    """A member is forgotten."""
+    """A member was removed."""
 
     member: Member
 
@@ -77,8 +77,9 @@ class UserEventReceived:
 class NameConflict:
     """Another node claims the name `name`.
 
-    `theirs` is where it says to live. If the name is our own, the cluster is asked who holds it and this comes
-    again with the outcome in `lost`: True if most do not know it as ours. None: not asked, or not answered yet.
+    `theirs` is the address it claims. If the name is this node's own, the cluster is queried for its holder and this
+    event is repeated with the outcome in `lost`: True if most members do not know it as this node. None: not
+    queried, or not answered yet.
     """
 
     name: str
@@ -91,8 +92,8 @@ class NameConflict:
 class QueryReceived:
     """A query for this node; answer with `Serf.respond(id, payload)` before `deadline` (monotonic).
 
-    `source_node` is what the query says of its asker. `source_member` is the member from whose address its datagram
-    came: the asker, if it asked directly, or a member that passed the query on; None if no member has that address.
+    `source_node` is the sender according to the query. `source_member` is the member from whose address its datagram
+    came: the sender, if sent directly, or a member that rebroadcast the query; None if no member has that address.
     """
 
     ltime: int
@@ -106,7 +107,7 @@ class QueryReceived:
 
 @dataclass(frozen=True, slots=True)
 class QueryFinished:
-    """A query of ours has all its answers, or its time is up."""
+    """A query of this node has all its answers, or has timed out."""
 
     id: int
 
@@ -121,12 +122,12 @@ class JoinFinished:
 
 @dataclass(frozen=True, slots=True)
 class LeaveFinished:
-    """The goodbye is said; the node may be closed."""
+    """The leave has been broadcast; the node may be closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyringChanged:
-    """A key query changed the ring: save it."""
+    """A key query changed the keyring: store it."""
 
 
 SerfEvent = (
@@ -147,7 +148,7 @@ SerfEvent = (
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """Answers to a query by member name; `expected` are the living members it was meant for."""
+    """Answers to a query by member name; `expected` are the live members that it was sent to."""
 
     expected: frozenset[str]
     acks: frozenset[str]

@@ -1,17 +1,17 @@
-"""A mesh whose key has changed goes on speaking with another key than ours; one that is changing it does not."""
+"""Detects that the mesh completed a key rotation that this node missed. During a rotation both keys are in use."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MIN_DURATION_SECONDS: Final = 5.0
-"""Longer than members differ while they change keys."""
+"""Longer than members differ during a key rotation."""
 MAX_GAP_SECONDS: Final = 30.0
-"""Members try one of those they miss every two seconds. So each of many that a few miss is tried seldom."""
+"""Members try one unreachable member every two seconds: if a few lack many members, each is tried rarely."""
 
 
 class ForeignKeyDetector:
-    """Fed with how many messages the primary key has not opened so far; `now` is monotonic seconds."""
+    """Fed with the number of messages that the primary key has not decrypted so far; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._primary = b""
@@ -20,9 +20,8 @@ class ForeignKeyDetector:
         self._last = 0.0
 
     def persists(self, count: int, primary: bytes, now: float) -> bool:
-        """Whether such messages have come for five seconds or more, none long after the one before, and one of late,
-        all under the same primary key of ours.
-        """
+        """Returns whether such messages have arrived for five seconds or more, without long gaps and until recently,
+        all under the same primary key of this node."""
         if primary != self._primary:
             self._primary, self._count, self._first = primary, count, 0.0
         if count > self._count:

@@ -11,7 +11,7 @@ _PART_OF_ONE = 4
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The latest intent heard about an unknown node."""
+    """The latest intent for an unknown node."""
 
     leaving: bool
     ltime: int
@@ -20,10 +20,10 @@ class Intent:
 
 
 class IntentBuffer:
-    """One intent a node, the highest Lamport time wins.
+    """One intent per node, the highest Lamport time wins.
 
-    They expire; at most `max_entries` are kept, and a quarter of those on one speaker's word. Names are bounded where
-    they come in.
+    They expire; at most `max_entries` are kept, and a quarter of those from one sender. Names are bounded on
+    receipt.
     """
 
     def __init__(self, keep_seconds: float, max_entries: int) -> None:
@@ -35,7 +35,7 @@ class IntentBuffer:
         return len(self._intents)
 
     def add(self, node: str, *, leaving: bool, ltime: int, now: float, speaker: str = "") -> bool:
-        """Keep an intent that `speaker` told; False if a later one is known or there is no room."""
+        """Stores an intent sent by `speaker`; False if a later one is known or there is no space."""
         self.expire(now)
         known = self._intents.get(node)
         if known is not None:
@@ -50,12 +50,12 @@ class IntentBuffer:
         return True
 
     def take(self, node: str, now: float) -> Intent | None:
-        """The intent for a node that has just appeared, once."""
+        """Returns the intent for a node that has just appeared, once."""
         intent = self._forget(node)
         return intent if intent is not None and now - intent.heard <= self._keep_seconds else None
 
     def expire(self, now: float) -> None:
-        """Forget what is too old; entries lie in the order heard."""
+        """Removes expired entries, which are in order of arrival."""
         for node, intent in list(self._intents.items()) if self._is_stale(now) else ():
             if now - intent.heard <= self._keep_seconds:
                 return

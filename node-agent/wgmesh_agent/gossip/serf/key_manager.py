@@ -1,4 +1,4 @@
-"""Key rotation over the whole cluster: queries that change every member's ring (gossip-wire §8.5)."""
+"""Key rotation in the whole cluster: queries that change every member's keyring (gossip-wire §8.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wgmesh_agent.gossip.wire.serf_messages import KeyRequest, KeyResponse, deco
 
 
 class KeyOperation(Enum):
-    """What to do with a key; the value is the query's name."""
+    """Operation on a key; the value is the query's name."""
 
     INSTALL = "_serf_install-key"
     USE = "_serf_use-key"
@@ -23,10 +23,10 @@ class KeyOperation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyResult:
-    """What came of a key operation.
+    """Result of a key operation.
 
-    `asked` members were alive when it began; `answered` did answer, `silent` did not; `errors` has their refusals by
-    name. `keys` counts on how many members each key (base64) is, `primary_keys` on how many it is primary: a list
+    `asked` members were alive when it began; `answered` responded, `silent` did not; `errors` has their rejections
+    by name. `keys` counts the members that have each key (base64), `primary_keys` those where it is primary: a list
     fills both, and `rings` with the keys by name, the primary first.
     """
 
@@ -40,7 +40,7 @@ class KeyResult:
 
     @property
     def ok(self) -> bool:
-        """Everybody answered and nobody refused."""
+        """All members responded and none rejected."""
         return not self.errors and not self.silent
 
 
@@ -51,7 +51,7 @@ def answer_key_query(
     fits: Callable[[bytes], bool],
     changed: Callable[[], None],
 ) -> bytes:
-    """Carry an operation out on this node's ring; the encoded answer. A list is shortened until it `fits`."""
+    """Performs an operation on this node's keyring; returns the encoded answer. A list is truncated until it `fits`."""
     if keyring is None:
         return encode_serf(KeyResponse(False, "no keyring to modify (encryption not enabled)"))
     try:
@@ -75,7 +75,7 @@ def answer_key_query(
 
 
 def collect(expected: frozenset[str], responses: Mapping[str, bytes]) -> KeyResult:
-    """The sum of the answers by node; `expected` are the members that were asked."""
+    """Combines the answers by node; `expected` are the members that were queried."""
     errors: dict[str, str] = {}
     rings: dict[str, tuple[str, ...]] = {}
     primaries: Counter[str] = Counter()

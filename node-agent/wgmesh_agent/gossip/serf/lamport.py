@@ -1,7 +1,8 @@
-"""Lamport clocks (gossip-wire §8.2), with the far future cut off.
+"""Lamport clocks (gossip-wire §8.2), with the far future rejected.
 
-Clocks start at 1, so no message carries 0. A Go peer takes any 64-bit time; one message near the end would then stop a
-clock for good. Times in the upper half are refused here, and so are leaps beyond the budget of who makes them.
+Clocks start at 1, so no message contains 0. A Go peer accepts any 64-bit time; one message near the end would then
+stop a clock permanently. Times in the upper half are rejected here, and so are leaps beyond the budget of their
+sender.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ LATEST = 1 << 63
 
 
 class LamportClock:
-    """Starts at 1; `time` is what the next message of this node carries."""
+    """Starts at 1; `time` is that of this node's next message."""
 
     __slots__ = ("_leaps", "time")
 
@@ -21,19 +22,19 @@ class LamportClock:
         self._leaps = leaps or Leaps()
 
     def increment(self) -> None:
-        """Step once."""
+        """Advances by one."""
         self.time += 1
 
     def witness(self, seen: int) -> None:
-        """Step past a time another node has used."""
+        """Advances past a time that another node has used."""
         if self.time <= seen < LATEST:
             self.time = seen + 1
 
     def believes(self, seen: int) -> bool:
-        """Whether a received time may be acted on; one far ahead is taken from its speaker's budget."""
+        """Returns whether a received time may be used; one far ahead is charged to its sender's budget."""
         return plausible(seen) and self._leaps.allows(seen - self.time)
 
 
 def plausible(time: int) -> bool:
-    """Whether a time can be any cluster's."""
+    """Returns whether a time is possible in any cluster."""
     return 0 < time < LATEST

@@ -1,7 +1,7 @@
-"""How far one speaker may move a clock ahead of its present.
+"""Limits how far one sender may advance a clock.
 
-An honest mesh leaps when parts of it meet again, by what each has sent in the meantime. Each speaker has a budget of
-leaps, which time fills: so nobody walks a clock to its end, and nobody uses up what others may do.
+An honest mesh leaps when partitions merge, by the number of messages sent in the meantime. Each sender has a budget
+of leaps, which refills with time: so no sender can advance a clock to its end, or use up the budget of others.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 FREE_STEP: Final = 1024
-"""Ahead by so much is a burst of messages, and no leap."""
+"""An advance of this size is a burst of messages, not a leap."""
 MOST_AT_ONCE: Final = 1 << 24
-"""Sixteen million messages: more than a mesh sends in weeks apart."""
+"""Sixteen million messages: more than a mesh sends in weeks of partition."""
 REFILL_A_SECOND: Final = 1 << 14
 """More than all members together send; a clock of 63 bits lasts for millions of years of it."""
 _MOST_SPEAKERS: Final = 4096
 
 
 class Leaps:
-    """The budgets by speaker; `speaker` and `now` are those of the message that is being handled."""
+    """The budgets by sender; `speaker` and `now` are those of the message that is being handled."""
 
     def __init__(self) -> None:
         self._speaker = ""
@@ -26,11 +26,11 @@ class Leaps:
         self._budgets: dict[str, tuple[float, float]] = {}
 
     def hear(self, speaker: str, now: float) -> None:
-        """The next messages are of this speaker."""
+        """The next messages are from this sender."""
         self._speaker, self._now = speaker, now
 
     def allows(self, ahead: int) -> bool:
-        """Whether its speaker may bring a clock ahead by so much; that is taken from its budget."""
+        """Returns whether the sender may advance a clock by this much; that is charged to its budget."""
         if ahead <= FREE_STEP:
             return True
         room, since = self._budgets.get(self._speaker, (MOST_AT_ONCE, self._now))

@@ -1,4 +1,4 @@
-"""Leaving gracefully: the intent, then dead-from-self, then a moment to let it spread (gossip-wire §8.3)."""
+"""Graceful leave: the intent, then dead-from-self, then a delay for their propagation (gossip-wire §8.3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from wgmesh_agent.gossip.memberlist.timers import Timer, Timers
 POLL_INTERVAL_SECONDS = 0.2
 
 SendFarewell = Callable[[Callable[[], None], float], None]
-"""Queue one goodbye; call back once it was sent often enough."""
+"""Queues one leave message; calls back once it was sent often enough."""
 
 
 class GracefulLeave:
-    """Runs the goodbyes one after the other; each is given up after the broadcast timeout, or once nobody listens.
+    """Sends the leave messages one after the other; each ends after the broadcast timeout, or once no member is
+    reachable.
 
-    When all leave at once, as at a mesh's end, those who are last have nobody to say it to.
+    When all members leave at once, as at a mesh's end, the last ones have no recipients.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class GracefulLeave:
         self._timer: Timer | None = None
 
     def begin(self, now: float) -> None:
-        """Say the first goodbye."""
+        """Sends the first leave message."""
         self._next(now)
 
     def _next(self, now: float) -> None:
@@ -51,11 +52,11 @@ class GracefulLeave:
         self._look_again(now, now + self._timeout_seconds)
 
         def said() -> None:
-            if len(self._steps) != remaining:  # given up before
+            if len(self._steps) != remaining:  # already ended
                 return
             if self._timer is not None:
                 self._timer.cancel()
-            # Called while a datagram is being filled: go on from the timers, not in the middle of that.
+            # Called while a datagram is being filled: continue from the timers, not during that.
             self._timer = self._timers.at(now, self._next)
 
         step(said, now)

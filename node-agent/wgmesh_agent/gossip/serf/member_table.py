@@ -1,4 +1,4 @@
-"""serf's members: memberlist's view joined with what members said of themselves (gossip-wire §8.3)."""
+"""serf's members: memberlist's view joined with the members' own statements (gossip-wire §8.3)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ _TAGS_OF_NO_METADATA: Mapping[str, str] = MappingProxyType(decode_tags(b""))
 
 class SerfMember:
     """One member; `record` is memberlist's latest of it, `status_ltime` the time of its last intent, `says_goodbye`
-    whether that was a leave which it told itself.
-    """
+    whether that was a leave which it announced itself."""
 
     __slots__ = ("_view", "meta", "record", "says_goodbye", "since", "status", "status_ltime", "tags")
 
@@ -55,7 +54,7 @@ class SerfMember:
         return self.status is MemberStatus.FAILED or self.status is MemberStatus.LEFT
 
     def view(self) -> Member:
-        """The member as others may keep it."""
+        """Returns an immutable view of the member."""
         record, view = self.record, self._view
         if view is None or view.incarnation != record.incarnation or view.status is not self.status:
             endpoint = record.endpoint
@@ -73,15 +72,15 @@ class SerfMember:
         return view
 
     def refresh(self) -> None:
-        """Forget the view kept."""
+        """Invalidates the cached view."""
         self._view = None
 
 
 class MemberTable:
-    """All members by name, with the failed and the left also apart, the longest gone first.
+    """All members by name, with the failed and the left also separately, the longest first.
 
-    `refute_leave` answers a leave intent about ourselves, `prune_later` erases a leaving member in a while; `gone` is
-    told of who failed, left or is leaving at a time, and of who is forgotten (no time).
+    `refute_leave` answers a leave intent about this node, `prune_later` removes a leaving member after a while;
+    `gone` is called with each member that failed, left or is leaving at a time, and with each removed one (no time).
     """
 
     def __init__(
@@ -116,24 +115,24 @@ class MemberTable:
 
     @property
     def alive_count(self) -> int:
-        """Members neither failed nor left, self included."""
+        """Number of members neither failed nor left, including self."""
         return len(self._members) - len(self.failed) - len(self.left)
 
     def get(self, name: str) -> SerfMember | None:
-        """The member `name`."""
+        """Returns the member `name`."""
         return self._members.get(name)
 
     def views(self) -> dict[str, Member]:
-        """All members, as a copy."""
+        """Returns all members, as a copy."""
         return {name: member.view() for name, member in self._members.items()}
 
     def expire(self, now: float) -> bool:
-        """Forget intents that are too old; whether some are left."""
+        """Removes expired intents; returns whether some are left."""
         self._intents.expire(now)
         return len(self._intents) > 0
 
     def join_intent(self, intent: JoinIntent, now: float, speaker: str = "") -> bool:
-        """Apply a join intent that `speaker` told; True if it is news to pass on."""
+        """Applies a join intent sent by `speaker`; True if it is new and to be rebroadcast."""
         if not self._witness(intent):
             return False
         member = self._members.get(intent.node)
@@ -147,14 +146,14 @@ class MemberTable:
         return True
 
     def leave_intent(self, intent: LeaveIntent, now: float, speaker: str = "") -> bool:
-        """Apply a leave intent that `speaker` told, a forced one as well; True if it is news to pass on."""
+        """Applies a leave intent sent by `speaker`, also a forced one; True if it is new and to be rebroadcast."""
         if not self._witness(intent):
             return False
         member = self._members.get(intent.node)
         if member is None:
             return self._keep(intent, True, now, speaker)
         about_us = intent.node == self._name and not self.leaving_self
-        # Of the same time as our join: who says so has not heard of that, and will not take it for news.
+        # Same time as this node's join: the sender does not know of that, and will not consider it new.
         if intent.ltime < member.status_ltime + (not about_us):
             return False
         if about_us:
@@ -175,7 +174,7 @@ class MemberTable:
         return True
 
     def node_joined(self, record: NodeRecord, now: float) -> None:
-        """memberlist has it alive."""
+        """memberlist reports it alive."""
         member = self._members.get(record.name)
         if member is None:
             status, ltime = MemberStatus.ALIVE, 0
@@ -193,7 +192,7 @@ class MemberTable:
         self._emit(MemberJoined(member.view()))
 
     def node_updated(self, record: NodeRecord, now: float) -> None:
-        """memberlist has other metadata for it."""
+        """memberlist reports other metadata for it."""
         member = self._members.get(record.name)
         if member is None:
             self.node_joined(record, now)
@@ -203,10 +202,10 @@ class MemberTable:
         self._emit(MemberUpdated(member.view()))
 
     def node_left(self, record: NodeRecord, now: float) -> None:
-        """memberlist has it dead or left: failed, unless it said goodbye, to serf or to memberlist.
+        """memberlist reports it dead or left: failed, unless it left by serf or by memberlist.
 
-        Each goodbye is told a limited number of times and may miss a node; either is enough, where serf 0.9.4 calls who
-        said only the second one failed until the next push-pull.
+        Each leave message is sent a limited number of times and may miss a node; either is enough, whereas serf
+        0.9.4 considers a member that sent only the second one failed until the next push-pull.
         """
         member = self._members.get(record.name)
         if member is None:
@@ -221,9 +220,10 @@ class MemberTable:
             self._emit(MemberFailed(member.view()))
 
     def expire_leaving(self, now: float) -> None:
-        """Return members to alive that should have left: a leave takes seconds, and memberlist has them alive still.
+        """Returns members to alive that should have left: a leave takes seconds, and memberlist still has them
+        alive.
 
-        Such a leave was another member's word, and its refutation was lost.
+        Such a leave was another member's claim, and its refutation was lost.
         """
         for member in list(self.leaving.values()):
             own = member.record.name == self._name and self.leaving_self
@@ -233,14 +233,14 @@ class MemberTable:
                 self._emit(MemberUpdated(member.view()))
 
     def prune(self, member: SerfMember) -> None:
-        """Forget a member that memberlist has dead or left: of a living one nobody's word is enough."""
+        """Removes a member that memberlist reports dead or left; no claim removes a live one."""
         if member.record.gone:
             self.erase(member.record.name)
         else:
             self._counters.refuse("intent: prunes a living member")
 
     def erase(self, name: str) -> None:
-        """Forget a member."""
+        """Removes a member."""
         member = self._members.pop(name, None)
         if member is not None:
             for apart in (self.failed, self.left, self.leaving):

@@ -1,6 +1,6 @@
-"""Two nodes with one name: the cluster is asked whom it knows by it; the minority should go (gossip-wire §8.5).
+"""Two nodes with one name: the cluster votes on its holder; the minority should stop (gossip-wire §8.5).
 
-A Go serf shuts its process down when it loses; here the user is told and decides.
+A Go serf exits when it loses; here the user is notified and decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _QUIET_SECONDS = 30.0
 
 
 class NameConflicts:
-    """Reports conflicts, each name at most twice a minute, and resolves those about our own."""
+    """Reports conflicts, each name at most twice a minute, and resolves those about this node's own."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class NameConflicts:
         self._asking = False
 
     def seen(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
-        """Somebody at `claimant` uses the name of `record`."""
+        """A node at `claimant` uses the name of `record`."""
         self._reported = {name: when for name, when in self._reported.items() if now - when < _QUIET_SECONDS}
         if record.name in self._reported:
             return
         self._reported[record.name] = now
         self._emit(NameConflict(record.name, record.endpoint, claimant))
-        # A name that this node was admitted under is lost by no vote.
+        # No vote removes a name that this node was admitted under.
         if record is not self._own or self._asking or self._speakers.is_vouched_for(record.name):
             return
         self._asking = True

@@ -1,4 +1,4 @@
-"""Queries this node has asked, and the answers collected so far (gossip-wire §8.5)."""
+"""Queries sent by this node, and the answers collected so far (gossip-wire §8.5)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def _everybody(_name: str) -> bool:
 
 @dataclass(slots=True)
 class OutstandingQuery:
-    """One query; `expected` are the members that should answer, `asked` tells of any whether it was meant.
+    """One query; `expected` are the members that should answer, `asked` returns whether a member was addressed.
 
-    With `takes_relayed` an answer counts that came by another member, on that one's word, until the member's own comes.
+    With `takes_relayed` an answer that another member relayed counts, until the member's own arrives.
 
-    Finished once all did, in time, or as soon as an answer is `enough`.
+    Finished once all answered, on timeout, or as soon as an answer is `enough`.
     """
 
     id: int
@@ -41,7 +41,7 @@ class OutstandingQuery:
 
 
 class OutstandingQueries:
-    """By (ltime, id). Answers of unknown members are refused, so that nobody can fill them without bound."""
+    """By (ltime, id). Answers of unknown members are rejected, so that they cannot grow without bound."""
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class OutstandingQueries:
         deadline: float,
         then: Callable[[OutstandingQuery, float], None] | None = None,
     ) -> None:
-        """Collect answers until `deadline`; then call `then`, or without one emit QueryFinished."""
+        """Collects answers until `deadline`; then calls `then`, or without one emits QueryFinished."""
         self._queries[query.ltime, query.id] = query
         if then is not None:
             self._callbacks[query.id] = then
         query.timer = self._timers.at(deadline, lambda now: self._finish(query, now))
 
     def answer(self, response: QueryResponse, source_member: str | None, now: float) -> None:
-        """Take an answer that came from the address of `source_member`; the first of each member and kind counts."""
+        """Handles an answer from the address of `source_member`; the first of each member and kind counts."""
         query = self._queries.get((response.ltime, response.id))
         if query is None:
             self._counters.refuse("query response: nothing was asked, or too late")

@@ -1,4 +1,4 @@
-"""Asking queries of the cluster: building them, and knowing who should answer (gossip-wire §8.5)."""
+"""Sends queries to the cluster: builds them, and determines the expected responders (gossip-wire §8.5)."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ from wgmesh_agent.gossip.wire.serf_messages import (
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """What to ask and whom: all members, those in `nodes`, those whose tags match all Go expressions in `tags`.
+    """A query and its addressees: all members, those in `nodes`, those whose tags match all Go expressions in
+    `tags`.
 
-    `direct` sends it straight to each of them, one datagram a member, instead of having all members pass it on: for
-    those that are surely within reach. `timeout` is in seconds (None: by gossip-wire §6). `relay_factor` members bring
-    each answer a second way. `expect_self` says whether to wait for this node's own answer, `enough` of an answer
-    whether to wait for more.
+    `direct` sends it to each of them in one datagram, instead of rebroadcasting it through all members: for members
+    that are certainly reachable. `timeout` is in seconds (None: by gossip-wire §6). `relay_factor` members relay
+    each answer on a second path. `expect_self` defines whether to wait for this node's own answer, `enough` of an
+    answer whether to wait for more.
     """
 
     name: str
@@ -52,17 +53,17 @@ class QueryRequest:
     direct: bool = False
 
     def filters(self) -> list[Filter]:
-        """The filters that say whom."""
+        """The filters that select the addressees."""
         filters: list[Filter] = [TagFilter(tag, expression) for tag, expression in (self.tags or {}).items()]
         return filters if self.nodes is None else [NodeFilter(tuple(self.nodes)), *filters]
 
 
 SentQuery = Callable[[Query, bytes, float, Sequence[Endpoint] | None], None]
-"""Handles a query of our own like a received one, and sends it there; None: to all."""
+"""Handles a query of this node like a received one, and sends it there; None: to all."""
 
 
 class QueryClient:
-    """Opens queries and has `asked` spread them."""
+    """Opens queries and lets `asked` send them."""
 
     def __init__(
         self,
@@ -88,9 +89,9 @@ class QueryClient:
         now: float,
         then: Callable[[OutstandingQuery, float], None] | None = None,
     ) -> OutstandingQuery:
-        """Ask. Finishes when all living members addressed have answered, or when the time is up.
+        """Sends the query. Finishes when all addressed live members have answered, or on timeout.
 
-        Raises GossipError if the query is too large or an expression is none.
+        Raises GossipError if the query is too large or an expression is invalid.
         """
         timeout = question.timeout
         if timeout is None:
@@ -136,7 +137,7 @@ class QueryClient:
 
     def _expected(self, question: QueryRequest, filters: list[Filter]) -> frozenset[str]:
         nodes, members = question.nodes, self._members
-        # A thousand members need not be looked at where four are named.
+        # No need to check a thousand members if four are named.
         asked = members if nodes is None else [member for name in nodes if (member := members.get(name))]
         try:
             return frozenset(

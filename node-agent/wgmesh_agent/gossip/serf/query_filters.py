@@ -1,4 +1,4 @@
-"""Whether a query is meant for a member: Go regular expressions run by RE2, in time linear in their input."""
+"""Evaluates query filters for a member: Go regular expressions run by RE2, in time linear in their input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _MOST_PROGRAM_BYTES = 1 << 20
 
 
 def addressed(filters: Iterable[bytes], name: str, tags: Mapping[str, str]) -> bool:
-    """Whether the member `name` with `tags` passes every encoded filter; an unreadable one lets none pass."""
+    """Returns whether the member `name` with `tags` passes every encoded filter; an unreadable one matches no
+    member."""
     try:
         return all(matches(decode_filter(data), name, tags) for data in filters)
     except PeerError:
@@ -23,7 +24,7 @@ def addressed(filters: Iterable[bytes], name: str, tags: Mapping[str, str]) -> b
 
 
 def matches(filter_: Filter, name: str, tags: Mapping[str, str]) -> bool:
-    """Whether the member passes one filter. Raises PeerError for an expression RE2 does not take."""
+    """Returns whether the member passes one filter. Raises PeerError for an expression that RE2 does not accept."""
     if isinstance(filter_, NodeFilter):
         return name in filter_.names
     return _compiled(filter_.expr).search(tags.get(filter_.tag, "")) is not None
@@ -33,7 +34,7 @@ def matches(filter_: Filter, name: str, tags: Mapping[str, str]) -> bool:
 def _compiled(expression: str) -> Any:
     if len(expression) > _MOST_EXPRESSION_BYTES:
         raise PeerError(f"a tag expression of {len(expression)} characters")
-    # Loaded with the first tag filter; most nodes never see one.
+    # Imported with the first tag filter; most nodes never see one.
     re2: Any = import_module("re2")
     options = re2.Options()
     options.log_errors = False

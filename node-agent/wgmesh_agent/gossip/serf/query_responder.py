@@ -1,4 +1,4 @@
-"""Answering queries: acks at once, internal ones by ourselves, others by the user (gossip-wire §8.5)."""
+"""Answers queries: ACKs at once, internal ones in the core, others by the user (gossip-wire §8.5)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KEY_OPERATIONS = {operation.value: operation for operation in KeyOperation}
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A query that waits for an answer."""
+    """A query that awaits an answer."""
 
     query: Query
     deadline: float
@@ -46,7 +46,7 @@ class _Open:
 
 
 class QueryResponder:
-    """Queries that wait for this node's answer; `send_response` brings one to its asker."""
+    """Queries that await this node's answer; `send_response` sends it to the querying node."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class QueryResponder:
         self._quota = Quota(config.max_queries, config.max_queries // 4)
 
     def handle(self, query: Query, source_member: str | None, now: float, speaker: str = "") -> None:
-        """Take up a query that was not seen before, if it is meant for us; `source_member` brought it.
+        """Handles a new query, if it is addressed to this node; `source_member` delivered it.
 
-        Of what waits for an answer one `speaker` may have a quarter.
+        One `speaker` may use a quarter of the queries that await an answer.
         """
         own = self._members.get(self._config.node_name)
         if own is None or not addressed(query.filters, self._config.node_name, own.tags):
@@ -92,7 +92,7 @@ class QueryResponder:
             return
         deadline = now + min(query.timeout_ns / 1e9, _LONGEST_OPEN_SECONDS)
         self._close(query.ltime, query.id)
-        # What an answer needs of it; the rest is the handler's, for as long as that takes.
+        # The part needed for an answer; the rest belongs to the handler, for as long as it runs.
         kept = replace(query, filters=(), payload=b"")
         self._open[query.ltime, query.id] = _Open(kept, deadline, speaker)
         self._emit(
@@ -108,9 +108,8 @@ class QueryResponder:
         )
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
-        """Answer a query, once. Raises QueryOverError if it is not open (any more), GossipError if the answer is too
-        long.
-        """
+        """Answers a query, once. Raises QueryOverError if it is not open (any more), GossipError if the answer is
+        too long."""
         waiting = self._open.get((ltime, query_id))
         if waiting is None or now > waiting.deadline:
             raise QueryOverError("that query is not open: unknown, answered already, or its time is up")
@@ -124,7 +123,7 @@ class QueryResponder:
         self._send(waiting.query, response, now)
 
     def expire(self, now: float) -> bool:
-        """Forget queries whose time is up; whether some are left."""
+        """Removes timed-out queries; returns whether some are left."""
         for key, waiting in list(self._open.items()):
             if now > waiting.deadline:
                 self._close(*key)

@@ -1,6 +1,6 @@
-"""What happens to the gone: attempts to reach the failed, and in the end oblivion (gossip-wire §8.3).
+"""Reconnect and reap: attempts to reach failed members, and their final removal (gossip-wire §8.3).
 
-Both ticks rest while nobody is gone.
+Both ticks stop while no member is failed or left.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wgmesh_agent.gossip.wire.endpoint import Endpoint
 
 
 class Reconnector:
-    """Every interval, with the chance failed/alive, one random failed member is tried; reaping is apart."""
+    """At each interval, with probability failed/alive, one random failed member is tried; reaping is separate."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Reconnector:
         self._stopped = False
 
     def wake(self, now: float) -> None:
-        """Somebody failed or left."""
+        """A member failed or left."""
         if self._stopped:
             return
         if self._attempts is None and self._members.failed:
@@ -44,7 +44,7 @@ class Reconnector:
             self._reaping = self._timers.at(now + self._config.reap_interval_seconds, self._reap)
 
     def stop(self) -> None:
-        """Try and forget nobody any more."""
+        """Stops reconnecting and reaping."""
         self._stopped = True
         for timer in (self._attempts, self._reaping):
             if timer is not None:
@@ -75,7 +75,7 @@ class Reconnector:
 
 
 def _expired(gone: dict[str, SerfMember], before: float) -> list[str]:
-    """Names of those gone since before that time; the dict has the longest gone first."""
+    """Names of those failed or left since before that time; the dict has the longest first."""
     names = []
     for name, member in gone.items():
         if member.since > before:

@@ -1,4 +1,4 @@
-"""What a key listing says of a rotation's step: done everywhere, or not, and by whom (gossip-wire section 8.5)."""
+"""Evaluates a key listing: whether a rotation step is complete on all members (gossip-wire section 8.5)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _UNDONE = {
 def incomplete_members(
     operation: KeyOperation, key: str, listed: KeyResult, told: Mapping[str, str]
 ) -> dict[str, str]:
-    """The members on whose ring the operation on `key` (base64) is not done, with why; empty: it is, on all.
+    """Returns the members on whose keyring the operation on `key` (base64) is not complete, with the reason; empty:
+    complete on all.
 
     Args:
-        listed: what the living members answered when asked for their rings.
-        told: refusals of the operation itself, by name, which say more.
+        listed: keyrings reported by the live members.
+        told: rejections of the operation itself, by name, which are more specific.
     """
     found = dict.fromkeys(listed.silent, SILENT)
     for name, ring in listed.rings.items():

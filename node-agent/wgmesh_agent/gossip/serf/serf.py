@@ -1,8 +1,8 @@
 """serf without I/O: the top of the gossip core, owner of a memberlist.
 
-Feed it datagrams, stream bytes and the time; drain datagrams, stream actions and notifications; call
-`handle_timers` when `next_timer` is due. Nothing here blocks, reads a clock, or draws chance but from the
-`random.Random` given.
+Feed it datagrams, stream bytes and the time; drain datagrams, stream actions and notifications; call `handle_timers`
+when `next_timer` is due. Nothing here blocks, reads a clock, or uses randomness other than the given
+`random.Random`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from wgmesh_agent.gossip.wire.serf_messages import (
 MOST_QUERY_IDS = 65536
 _PRUNE_AFTER_SECONDS = 6.0
 _ONE_ARRIVAL_SECONDS = 5.0
-"""Joins through several members within so long are one arrival, and told once."""
+"""Joins through several members within this time count as one, and are announced once."""
 
 Then = Callable[[OutstandingQuery, float], None]
 
@@ -64,7 +64,7 @@ Then = Callable[[OutstandingQuery, float], None]
 class Serf:
     """One member of a serf cluster.
 
-    `keyring` None means plaintext gossip; `nonces` must give unpredictable bytes. All `now` are monotonic seconds
+    `keyring` None means plaintext gossip; `nonces` must return unpredictable bytes. All `now` are monotonic seconds
     of one clock.
     """
 
@@ -141,23 +141,23 @@ class Serf:
         self._started = False
         self._say_join_from = -math.inf
 
-    # The life of a node
+    # Life cycle
 
     def start(self, now: float, port: int | None = None) -> None:
-        """Become a cluster of one, at `port` (default: as configured). Raises GossipError for too long tags."""
+        """Starts as a cluster of one, at `port` (default: as configured). Raises GossipError for too long tags."""
         meta = encode_tags(self._tags)
         self._started = True
         self._memberlist.start(self.config.port if port is None else port, meta, now)
 
     def join(self, endpoint: Endpoint, now: float, *, ignore_old_events: bool = True) -> None:
-        """Join the cluster of whoever listens at `endpoint`; JoinFinished tells the outcome."""
+        """Joins the cluster of the node at `endpoint`; JoinFinished reports the outcome."""
         self._ignoring_old_events += ignore_old_events
         self._joining += 1
 
         def outcome(error: str | None, now: float) -> None:
             self._ignoring_old_events -= ignore_old_events
             self._joining -= 1
-            # A join that ends after the goodbye would take it back.
+            # A join that completes after the leave would undo it.
             if error is None and not self._members.leaving_self and now >= self._say_join_from:
                 self._say_join_from = now + _ONE_ARRIVAL_SECONDS
                 self._broadcast_join(now)
@@ -166,9 +166,9 @@ class Serf:
         self._memberlist.join(endpoint, outcome, now)
 
     def leave(self, now: float) -> None:
-        """Leave gracefully; LeaveFinished tells when it is done. Raises GossipError the second time."""
+        """Leaves gracefully; LeaveFinished reports completion. Raises GossipError the second time."""
         if self._members.leaving_self:
-            raise GossipError("this node is leaving already")
+            raise GossipError("this node is already leaving")
         self._members.leaving_self = True
         steps = (self._broadcast_leave_intent, self._broadcast_dead)
         GracefulLeave(
@@ -180,77 +180,78 @@ class Serf:
         ).begin(now)
 
     def stop(self) -> None:
-        """Start nothing any more, and say nothing about it."""
+        """Stops initiating anything, without an announcement."""
         self._memberlist.stop()
         self._reconnection.stop()
 
-    # What the shell drives
+    # Driven by the shell
 
     def receive_datagram(self, data: bytes, source: Endpoint, now: float) -> None:
-        """A datagram came from `source`."""
+        """Handles a datagram from `source`."""
         self._memberlist.receive_datagram(data, source, now)
 
     def datagrams_to_send(self) -> list[Datagram]:
-        """Datagrams that are due; each is given out once."""
+        """Returns datagrams that are due, each once."""
         return self._memberlist.take_datagrams()
 
     def stream_accepted(self, source: Endpoint | None = None) -> int | None:
-        """A peer at `source` (port 0) opened a stream: its id, or None to close it at once."""
+        """A peer at `source` (port 0) opened a stream: returns its id, or None to close it at once."""
         return self._memberlist.streams.accepted(source)
 
     def stream_received(self, stream_id: int, data: bytes, now: float) -> None:
-        """Bytes came on a stream."""
+        """Bytes were received on a stream."""
         self._memberlist.streams.received(stream_id, data, now)
 
     def stream_closed(self, stream_id: int, reason: str, now: float, *, refused: bool = False) -> None:
-        """A stream ended without our asking, could not be opened, or ran out of time.
+        """A stream ended without this node's request, could not be opened, or timed out.
 
-        `refused` if the peer's host answered that nobody listens there.
+        `refused` if the peer's host reported that no process listens there.
         """
         self._memberlist.streams.closed(stream_id, StreamFailure(reason, refused), now)
 
     def stream_actions(self) -> list[StreamAction]:
-        """What to do with streams; each action is given out once."""
+        """Returns actions on streams, each once."""
         return self._memberlist.streams.actions()
 
     def next_timer(self) -> float | None:
-        """When `handle_timers` is next due."""
+        """Returns when `handle_timers` is next due."""
         return self._timers.next_deadline()
 
     def handle_timers(self, now: float) -> None:
-        """Do what is due."""
+        """Runs what is due."""
         self._timers.run_due(now)
 
     def events(self) -> list[SerfEvent]:
-        """Notifications since last asked."""
+        """Returns notifications since the last call."""
         taken = self._notifications[:]
         self._notifications.clear()
         return taken
 
-    # What users ask
+    # API for users
 
     def members(self) -> dict[str, Member]:
-        """All members by name, self included; a copy."""
+        """Returns all members by name, including self; a copy."""
         return self._members.views()
 
     def member(self, name: str) -> Member | None:
-        """One member."""
+        """Returns one member."""
         member = self._members.get(name)
         return None if member is None else member.view()
 
     def rtt(self, a: str, b: str | None = None) -> float | None:
-        """Estimated round trip in seconds between `a` and `b` (default: this node), if both are known."""
+        """Returns the estimated round-trip time in seconds between `a` and `b` (default: this node), if both are
+        known."""
         return self._round_trips.rtt(a, b)
 
     def set_tags(self, tags: Mapping[str, str], now: float) -> None:
-        """Replace this node's tags and tell everybody. Raises GossipError past 512 bytes."""
+        """Replaces this node's tags and broadcasts them. Raises GossipError above 512 bytes."""
         meta = encode_tags(tags)
         self._tags = dict(tags)
         if self._started:
             self._memberlist.membership.update_meta(meta, now)
 
     def user_event(self, name: str, payload: bytes, now: float, *, coalesce: bool = False) -> None:
-        """Send an event to every member, this one included. Raises GossipError if it is too large."""
+        """Sends an event to every member, including this one. Raises GossipError if it is too large."""
         limit = self.config.user_event_bytes
         event = UserEvent(self._event_clock.time, name, payload, coalesce)
         data = encode_serf(event)
@@ -261,26 +262,27 @@ class Serf:
         self._broadcasts.add(self._broadcasts.events, data, now)
 
     def query(self, question: QueryRequest, now: float, then: Then | None = None) -> OutstandingQuery:
-        """Ask the cluster; QueryFinished tells when the answers are in, or `then` is called instead.
+        """Queries the cluster; QueryFinished reports the answers, or `then` is called instead.
 
-        Raises GossipError if the query is too large or an expression is none.
+        Raises GossipError if the query is too large or an expression is invalid.
         """
         return self._asking.ask(question, now, then)
 
     def key_query(
         self, operation: KeyOperation, key: bytes, now: float, nodes: Sequence[str] | None = None
     ) -> OutstandingQuery:
-        """Have every member, or `nodes`, install, use, remove or list keys; `key_manager.collect` reads the answers."""
+        """Lets all members, or `nodes`, install, use, remove or list keys; `key_manager.collect` evaluates the
+        answers."""
         return self.query(QueryRequest(operation.value, encode_serf(KeyRequest(key)), nodes), now)
 
     def respond(self, ltime: int, query_id: int, payload: bytes, now: float) -> None:
-        """Answer a QueryReceived. Raises GossipError if it is not open any more, or the answer too large."""
+        """Answers a QueryReceived. Raises GossipError if it is not open any more, or the answer is too large."""
         self._answers.respond(ltime, query_id, payload, now)
 
     def force_leave(self, name: str, now: float, *, prune: bool = False) -> None:
-        """Turn a failed member into one that left, and with `prune` forget it.
+        """Turns a failed member into one that left, and with `prune` removes it.
 
-        A living one shows as leaving until it objects. Raises GossipError for our own name.
+        A live one is listed as leaving until it refutes. Raises GossipError for this node's own name.
         """
         if name == self.config.node_name:
             raise GossipError("a node cannot force itself to leave; use leave")
@@ -289,7 +291,7 @@ class Serf:
         self._members.leave_intent(intent, now)
         self._broadcasts.add(self._broadcasts.intents, encode_serf(intent), now)
 
-    # What memberlist tells (SerfDelegate)
+    # Callbacks from memberlist (SerfDelegate)
 
     def node_joined(self, record: NodeRecord, now: float) -> None:
         """A node is alive."""
@@ -306,7 +308,7 @@ class Serf:
         self._members.node_left(record, now)
 
     def node_forgotten(self, record: NodeRecord, now: float) -> None:
-        """A node that nobody vouches for made room for another."""
+        """A node without a binding was evicted for another."""
         self._members.erase(record.name)
 
     def name_conflict(self, record: NodeRecord, claimant: Endpoint, now: float) -> None:
@@ -314,25 +316,25 @@ class Serf:
         self._conflicts.seen(record, claimant, now)
 
     def ack_payload(self) -> bytes:
-        """This node's coordinate."""
+        """Returns this node's coordinate."""
         return self._round_trips.payload()
 
     def ping_completed(self, record: NodeRecord, rtt_seconds: float, payload: bytes) -> None:
-        """A direct ping was answered in time."""
+        """A direct ping was acknowledged in time."""
         self._round_trips.completed(record.name, rtt_seconds, payload)
 
     def local_state(self) -> bytes:
-        """serf's share of a push-pull."""
+        """Returns serf's part of a push-pull."""
         return encode_serf(self._state.local())
 
     def merge_remote_state(
         self, state: bytes, *, join: bool, now: float, source: Endpoint | None = None
     ) -> None:
-        """The share of a peer at `source` of a push-pull. Raises PeerError."""
+        """Merges the part of a peer at `source` of a push-pull. Raises PeerError."""
         self._hear(source, now)
         message = decode_serf(state)
         if not isinstance(message, SerfPushPull):
-            raise PeerError("the user state of a push-pull is no serf push-pull")
+            raise PeerError("the user state of a push-pull is not a serf push-pull")
         ours = join and self._joining > 0
         self._state.merge(
             message,
@@ -344,11 +346,11 @@ class Serf:
         self._is_new = self._is_new and not ours
 
     def user_message(self, payload: bytes, source: Endpoint | None, now: float) -> None:
-        """A serf message came from `source`. Raises PeerError."""
+        """A serf message was received from `source`. Raises PeerError."""
         self._hear(source, now)
         self._intake.receive(payload, source, now)
 
-    # Inside
+    # Internals
 
     def _hear(self, source: Endpoint | None, now: float) -> None:
         speaker = speaker_of(source)
@@ -415,7 +417,7 @@ class Serf:
         self._timers.at(now + _PRUNE_AFTER_SECONDS, prune)
 
     def _changed(self, name: str, now: float | None) -> None:
-        """A member is gone (at `now`), or forgotten (None)."""
+        """A member has failed or left (at `now`), or was removed (None)."""
         if now is None:
             self._round_trips.forget(name)
         else:
@@ -425,5 +427,4 @@ class Serf:
         self._notifications.append(notification)
 
 
-def noop() -> None:
-    """Nobody is there to hear; nothing waits for the message."""
+def noop() -> None: ...

@@ -1,1 +1,1 @@
-"""Bytes of memberlist and serf, to dataclasses and back. Pure."""
+"""Codecs between bytes of memberlist and serf, and dataclasses."""

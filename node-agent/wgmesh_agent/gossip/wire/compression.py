@@ -24,22 +24,22 @@ _LAYOUT: Final = Struct(_Compressed, Field("algorithm", "Algo", U8), Field("buff
 
 
 def compress_layer(data: bytes) -> bytes:
-    """`data` under a compress layer, type byte included."""
+    """Encodes `data` in a compress layer, including the type byte."""
     return bytes((COMPRESS_TYPE,)) + _LAYOUT.pack(_Compressed(_ALGORITHM_LZW, lzw.compress(data)))
 
 
 def decompress_layer(body: bytes, max_bytes: int) -> bytes:
-    """What the layer holds; `body` comes after its type byte. Raises PeerError."""
+    """Decodes the layer; `body` comes after its type byte. Raises PeerError."""
     return lzw.decompress(_checked(_LAYOUT.unpack(body)), max_bytes)
 
 
 def expanding_layer(body: bytes, max_bytes: int) -> Generator[None, None, bytes]:
-    """As decompress_layer, in steps."""
+    """Like decompress_layer, in steps."""
     return lzw.expanding(_checked(_LAYOUT.unpack(body)), max_bytes)
 
 
 def decompress_object(value: Any, max_bytes: int) -> bytes:
-    """As decompress_layer, for a body that is unpacked already. Raises PeerError."""
+    """Like decompress_layer, for a body that is already unpacked. Raises PeerError."""
     return lzw.decompress(_checked(_LAYOUT.from_wire(value)), max_bytes)
 
 

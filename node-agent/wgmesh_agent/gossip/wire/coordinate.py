@@ -26,15 +26,15 @@ GRAVITY_RHO: Final = 150.0
 ZERO_THRESHOLD: Final = 1e-6
 MAX_RTT_SECONDS: Final = 10.0
 MAX_PLACE_SECONDS: Final = 120.0
-"""Of each dimension, and of the rest of a coordinate: no network has such round trips, and estimates made of such
-places fit into every number they are reported as."""
+"""Limit of each dimension, and of the other parts of a coordinate: no network has such round-trip times, and
+estimates from such coordinates fit into every number type they are reported as."""
 _PAYLOAD_VERSION: Final = 1
 _NANOSECONDS: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Coordinate:
-    """A place in the latency space; the defaults are the start, which all nodes share."""
+    """A place in the latency space; the defaults are the origin, where all nodes start."""
 
     vec: tuple[float, ...] = (0.0,) * DIMENSIONS
     error: float = ERROR_MAX
@@ -42,7 +42,7 @@ class Coordinate:
     height: float = HEIGHT_MIN
 
     def is_valid(self) -> bool:
-        """Eight dimensions, each number within two minutes, and no negative height."""
+        """Returns whether it has eight dimensions, each number within two minutes, and no negative height."""
         numbers = (*self.vec, self.error, self.adjustment, self.height)
         return (
             len(self.vec) == DIMENSIONS
@@ -51,7 +51,8 @@ class Coordinate:
         )
 
     def distance_to(self, other: Coordinate) -> float:
-        """Estimated round trip in seconds, cut to nanoseconds; at most half an hour for valid places."""
+        """Returns the estimated round-trip time in seconds, truncated to nanoseconds; at most half an hour for valid
+        places."""
         raw = _raw_distance(self, other)
         adjusted = raw + self.adjustment + other.adjustment
         return _whole_nanoseconds(adjusted if adjusted > 0.0 else raw)
@@ -72,7 +73,7 @@ def encode_coordinate(coordinate: Coordinate) -> bytes:
 
 
 def decode_coordinate(payload: bytes) -> Coordinate:
-    """The coordinate in an ack's payload. Raises PeerError for another version, and out of bounds."""
+    """Decodes the coordinate in an ACK's payload. Raises PeerError for another version, or if out of bounds."""
     if not payload or payload[0] != _PAYLOAD_VERSION:
         raise DecodeError("an ack payload of an unknown version")
     coordinate = _LAYOUT.unpack(payload[1:])
@@ -95,13 +96,13 @@ class CoordinateClient:
 
     @property
     def coordinate(self) -> Coordinate:
-        """Where this node is now."""
+        """Returns this node's coordinate."""
         return self._coordinate
 
     def update(self, node: str, other: Coordinate, rtt_seconds: float) -> Coordinate:
-        """Move by one round trip of `rtt_seconds` (0..10) to `node`, which says it is at `other`.
+        """Applies one round-trip time of `rtt_seconds` (0..10) to `node`, which reports the coordinate `other`.
 
-        Raises GossipError for an RTT or a coordinate out of bounds; nothing has moved then.
+        Raises GossipError for an RTT or a coordinate out of bounds; nothing has changed then.
         """
         if not 0.0 <= rtt_seconds <= MAX_RTT_SECONDS:
             raise GossipError(f"a round trip of {rtt_seconds} s is outside 0..{MAX_RTT_SECONDS:.0f} s")
@@ -121,7 +122,7 @@ class CoordinateClient:
         return self._coordinate.distance_to(other)
 
     def forget(self, node: str) -> None:
-        """Drop the latency samples of a member that is gone."""
+        """Drops the latency samples of a removed member."""
         self._latencies.pop(node, None)
 
     def _filtered(self, node: str, rtt: float) -> float:
@@ -192,5 +193,5 @@ def _whole_nanoseconds(seconds: float) -> float:
     if not math.isfinite(seconds * _NANOSECONDS):
         return seconds
     whole, rest = divmod(math.trunc(seconds * _NANOSECONDS), 10**9)
-    # As Go's Duration.Seconds: whole seconds and the fraction are converted apart.
+    # Like Go's Duration.Seconds: whole seconds and the fraction are converted separately.
     return float(whole) + rest / _NANOSECONDS

@@ -17,30 +17,30 @@ _PADDED_VERSION: Final = 0
 _PLAIN_VERSION: Final = 1
 
 NonceSource = Callable[[int], bytes]
-"""Gives that many random bytes: the system's, since a nonce used twice under one key betrays plaintexts."""
+"""Returns that many random bytes: the system's, because a nonce used twice under one key reveals plaintexts."""
 
 
 def encryption_overhead(version: int) -> int:
-    """The most bytes this layer adds."""
+    """Maximum number of bytes that this layer adds."""
     padding = _BLOCK_BYTES if version == _PADDED_VERSION else 0
     return 1 + NONCE_BYTES + TAG_BYTES + padding
 
 
 def check_version(version: int) -> int:
-    """`version` if it is 0 (padded, for memberlist protocol 1) or 1; raises GossipError otherwise."""
+    """Returns `version` if it is 0 (padded, for memberlist protocol 1) or 1; raises GossipError otherwise."""
     if version not in (_PADDED_VERSION, _PLAIN_VERSION):
         raise GossipError(f"encryption version {version} does not exist")
     return version
 
 
 def encrypted_length(plaintext_bytes: int, version: int) -> int:
-    """Length of the layer around so many bytes."""
+    """Returns the length of the layer around that many bytes."""
     padding = _BLOCK_BYTES - plaintext_bytes % _BLOCK_BYTES if version == _PADDED_VERSION else 0
     return 1 + NONCE_BYTES + plaintext_bytes + padding + TAG_BYTES
 
 
 def encrypt(keyring: Keyring, plaintext: bytes, aad: bytes, nonces: NonceSource, version: int = 1) -> bytes:
-    """`plaintext` under the primary key. Raises GossipError for an empty plaintext, which kills old peers."""
+    """Encrypts `plaintext` with the primary key. Raises GossipError for an empty plaintext, which crashes old peers."""
     if not plaintext:
         raise GossipError("an empty plaintext crashes old peers; nothing may be sent")
     nonce = nonces(NONCE_BYTES)
@@ -53,7 +53,7 @@ def encrypt(keyring: Keyring, plaintext: bytes, aad: bytes, nonces: NonceSource,
 
 
 def decrypt(keyring: Keyring, data: bytes, aad: bytes) -> bytes:
-    """The plaintext, by whichever key opens it, of either version. Raises DecryptError."""
+    """Decrypts with any key of the keyring, either version. Raises DecryptError."""
     if len(data) <= 1 + NONCE_BYTES + TAG_BYTES:
         raise DecryptError(f"{len(data)} bytes are too few for an encrypted message")
     version = data[0]

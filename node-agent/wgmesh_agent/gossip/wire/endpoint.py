@@ -1,7 +1,7 @@
-"""A socket address, and the one place where a member's advertised bytes turn into it.
+"""A socket address, and its decoding from a member's advertised bytes.
 
-Members advertise 4 or 16 address bytes which are compared byte for byte and relayed as received
-(gossip-wire §3.1); only sockets need the value they stand for.
+Members advertise 4 or 16 address bytes which are compared byte for byte and relayed as received (gossip-wire §3.1);
+only sockets need the decoded value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ IPAddress = IPv4Address | IPv6Address
 
 
 class Endpoint(NamedTuple):
-    """Where datagrams and streams go: an IP address and a port 0..65535."""
+    """Destination of datagrams and streams: an IP address and a port 0..65535."""
 
     address: IPAddress
     port: int
@@ -26,7 +26,7 @@ class Endpoint(NamedTuple):
 
 
 def endpoint_of(addr: bytes, port: int) -> Endpoint:
-    """The socket address for advertised bytes: 4 (IPv4) or 16 (IPv6, or IPv4 in its mapped form).
+    """Returns the socket address for advertised bytes: 4 (IPv4) or 16 (IPv6, or IPv4 in its mapped form).
 
     Raises PeerError for any other length.
     """

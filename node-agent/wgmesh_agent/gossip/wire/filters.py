@@ -1,4 +1,4 @@
-"""Query filters: which members a query is for (gossip-wire section 8.5)."""
+"""Query filters: which members a query is addressed to (gossip-wire section 8.5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NodeFilter:
 
 @dataclass(frozen=True, slots=True)
 class TagFilter:
-    """Matches members whose tag (or "" without it) is matched somewhere by the Go regular expression."""
+    """Matches members whose tag (or "" without it) contains a match of the Go regular expression."""
 
     tag: str
     expr: str
@@ -45,7 +45,7 @@ def encode_filter(filter_: Filter) -> bytes:
 
 
 def decode_filter(data: bytes) -> Filter:
-    """The filter in `data`. Raises PeerError, also for a type unknown here: such a filter matches nobody."""
+    """Decodes the filter in `data`. Raises PeerError, also for an unknown type: such a filter matches no member."""
     if not data:
         raise DecodeError("a query filter of no bytes")
     if data[0] == _NODE_TYPE:

@@ -14,11 +14,12 @@ from wgmesh_agent.gossip.errors import KeyringError
 KEY_LENGTHS: Final = (16, 24, 32)
 """Bytes of a key: AES-128, AES-192, AES-256."""
 MAX_KEYS: Final = 16
-"""On one ring: whoever holds a key can install others, and each is tried for what none before it opens."""
+"""In one keyring: any holder of a key can install others, and each is tried for a message that none before it
+decrypts."""
 
 
 class Keyring:
-    """Keys in order, the primary first. Not one of them appears in a repr, an error or a log line."""
+    """Keys in order, the primary first. None of them appears in a repr, an error or a log line."""
 
     def __init__(
         self,
@@ -26,24 +27,22 @@ class Keyring:
         others: Iterable[bytes] = (),
         keep: Callable[[tuple[bytes, ...]], None] | None = None,
     ) -> None:
-        """
-        Args:
-            keep: called with what the ring is about to be, the primary first, before it is so and before anybody is
-                answered; raises KeyringError if that cannot be kept, and the ring stays as it was.
-        """
+        """Args:
+        keep: called with the future content of the keyring, the primary first, before it takes effect and before
+          any response; raises KeyringError if that cannot be stored, and the keyring does not change."""
         for key in (primary, *others):
             _check(key)
         self._ciphers = {bytes(key): AESGCM(key) for key in (primary, *others)}
         self._keep = keep
         self.foreign_key_messages = 0
-        """Messages since start that the primary key did not open: another member has another one."""
+        """Number of messages since start that the primary key did not decrypt: another member uses another one."""
 
     def __repr__(self) -> str:
         return f"<Keyring of {len(self._ciphers)} keys>"
 
     @property
     def primary(self) -> bytes:
-        """The key that encrypts."""
+        """The encryption key."""
         return next(iter(self._ciphers))
 
     @property
@@ -52,17 +51,17 @@ class Keyring:
         return tuple(self._ciphers)
 
     def install(self, key: bytes) -> None:
-        """Add `key` for decryption; no change if it is there. Raises KeyringError for a wrong length."""
+        """Adds `key` for decryption; no change if it exists. Raises KeyringError for a wrong length."""
         _check(key)
         key = bytes(key)
         if key in self._ciphers:
             return
         if len(self._ciphers) >= MAX_KEYS:
-            raise KeyringError(f"the ring holds {MAX_KEYS} keys, which is the most")
+            raise KeyringError(f"the keyring has {MAX_KEYS} keys, which is the maximum")
         self._become((*self._ciphers, key))
 
     def use(self, key: bytes) -> None:
-        """Make an installed key the primary. Raises KeyringError if it is not installed."""
+        """Makes an installed key the primary. Raises KeyringError if it is not installed."""
         key = bytes(key)
         if key not in self._ciphers:
             raise KeyringError("requested key is not in the keyring")
@@ -70,7 +69,7 @@ class Keyring:
             self._become((key, *(other for other in self._ciphers if other != key)))
 
     def remove(self, key: bytes) -> None:
-        """Take `key` off the ring; one that is not there is no error. Raises KeyringError for the primary."""
+        """Removes `key`; a missing one is not an error. Raises KeyringError for the primary."""
         key = bytes(key)
         if key == self.primary:
             raise KeyringError("removing the primary key is not allowed")
@@ -83,15 +82,16 @@ class Keyring:
         self.replace(keys)
 
     def replace(self, keys: tuple[bytes, ...]) -> None:
-        """Be these keys, the primary first, which are kept already. Raises KeyringError for none, or a wrong length."""
+        """Sets these keys, the primary first, which are already stored. Raises KeyringError for none, or a wrong
+        length."""
         if not keys:
-            raise KeyringError("a ring without a key")
+            raise KeyringError("a keyring without a key")
         for key in keys:
             _check(key)
         self._ciphers = {key: self._ciphers.get(key) or AESGCM(key) for key in keys}
 
     def list(self) -> tuple[str, ...]:
-        """All keys in base64, the primary first, as a key response carries them."""
+        """Returns all keys in base64, the primary first, in the form of a key response."""
         return tuple(encode_key(key) for key in self._ciphers)
 
     @property
@@ -110,12 +110,12 @@ def _check(key: bytes) -> None:
 
 
 def encode_key(key: bytes) -> str:
-    """A key as users and key responses write it."""
+    """Returns a key in the form of users and key responses."""
     return base64.b64encode(key).decode("ascii")
 
 
 def decode_key(text: str) -> bytes:
-    """The key in `text`, base64 of 16, 24 or 32 bytes. Raises KeyringError, which does not show the text."""
+    """Parses the key in `text`, base64 of 16, 24 or 32 bytes. Raises KeyringError, which does not contain the text."""
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

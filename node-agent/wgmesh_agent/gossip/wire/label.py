@@ -1,4 +1,4 @@
-"""The label layer: which cluster bytes are meant for, in the clear (gossip-wire section 2.1)."""
+"""The label layer: identifies the destination cluster, unencrypted (gossip-wire section 2.1)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ MAX_LABEL_BYTES: Final = 255
 
 
 def label_header(label: bytes) -> bytes:
-    """What goes before the first bytes; nothing without a label. Raises GossipError past 255 bytes."""
+    """Returns the header before the first bytes; empty without a label. Raises GossipError above 255 bytes."""
     if len(label) > MAX_LABEL_BYTES:
         raise GossipError(f"a label of {len(label)} bytes; {MAX_LABEL_BYTES} is the most")
     return bytes((LABEL_TYPE, len(label))) + label if label else b""
 
 
 def strip_label(data: bytes, label: bytes) -> bytes:
-    """`data` after its label header. Raises LabelError unless that is exactly `label` (none if empty)."""
+    """Returns `data` after its label header. Raises LabelError unless that is exactly `label` (none if empty)."""
     rest = take_label(data, label)
     if rest is None:
-        raise LabelError("a label header that is cut short")
+        raise LabelError("a truncated label header")
     return rest
 
 
 def take_label(data: bytes, label: bytes) -> bytes | None:
-    """As strip_label, but None when bytes that have come so far may still become the right header."""
+    """Like strip_label, but None while the bytes received so far may still become the right header."""
     if not label:
         if data[:1] == bytes((LABEL_TYPE,)):
             raise LabelError("labelled bytes, but no label is configured")

@@ -1,7 +1,7 @@
-"""LZW as Go's compress/lzw has it: LSB first, literals of 8 bits, codes of 9 to 12 (gossip-wire section 2.3).
+"""LZW as in Go's compress/lzw: LSB first, literals of 8 bits, codes of 9 to 12 (gossip-wire section 2.3).
 
-The encoder starts with a clear code, as current Go does; the decoder takes streams with and without one. Both
-are tuned for the interpreter, since each push-pull of a Go peer passes here: bits are moved in blocks of 24
+The encoder starts with a clear code, as current Go does; the decoder accepts streams with and without one. Both are
+optimised for the interpreter, because each push-pull of a Go peer is decoded here: bits are moved in blocks of 24
 bytes, and the encoder keeps codes shifted by eight so that a table key is one `or` away.
 """
 
@@ -28,7 +28,7 @@ _ROOTS: Final = [*(bytes((literal,)) for literal in range(256)), b"", b""]
 
 
 def compress(data: bytes) -> bytes:
-    """`data` as Go's encoder writes it, byte for byte."""
+    """Encodes `data` as Go's encoder does, byte for byte."""
     out = bytearray()
     bits, bit_count = _CLEAR, _START_WIDTH
     width, highest, overflow = _START_WIDTH, _EOF, 2**_START_WIDTH
@@ -62,7 +62,7 @@ def compress(data: bytes) -> bytes:
             prefix = literal << 8
         bits |= prefix >> 8 << bit_count
         bit_count += width
-        # The last code moves the width as any other does, and may fill the table, before EOF is written.
+        # The last code changes the width like any other, and may fill the table, before EOF is written.
         highest += 1
         if highest == overflow:
             width += 1
@@ -77,7 +77,7 @@ def compress(data: bytes) -> bytes:
 
 
 def decompress(data: bytes, max_bytes: int) -> bytes:
-    """What `data` expands to, at once. Raises as `expanding`."""
+    """Decodes `data` at once. Raises like `expanding`."""
     steps = expanding(data, max_bytes)
     while True:
         try:
@@ -88,10 +88,10 @@ def decompress(data: bytes, max_bytes: int) -> bytes:
 
 
 def expanding(data: bytes, max_bytes: int) -> Generator[None, None, bytes]:
-    """Comes to what `data` expands to, in steps of some milliseconds; bytes after its EOF code are ignored.
+    """Decodes `data` in steps of some milliseconds; bytes after its EOF code are ignored.
 
-    Raises DecodeError for a code that cannot be and for a missing EOF, LimitError past `max_bytes` of output
-    (noticed within 100 kB). Time is bounded by the codes in `data` and by `max_bytes`.
+    Raises DecodeError for an invalid code and for a missing EOF, LimitError above `max_bytes` of output (detected
+    within 100 kB). Time is bounded by the codes in `data` and by `max_bytes`.
     """
     out = bytearray()
     table, known, previous = _ROOTS[:], _FIRST_FREE, b""

@@ -1,7 +1,7 @@
 """memberlist's messages and their bytes: one type byte, then a msgpack body (gossip-wire sections 2.5, 3.1).
 
-Names are text in Go but may hold any bytes; they are decoded as UTF-8 with surrogateescape, so each one
-round-trips. Addresses stay the bytes that came (4 or 16): Go compares them byte for byte.
+Names are text in Go but may contain any bytes; they are decoded as UTF-8 with surrogateescape, so each one
+round-trips. Addresses stay the received bytes (4 or 16): Go compares them byte for byte.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class MessageType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Probe of `node`; the answer goes to source_addr:source_port if given, else to the datagram's source."""
+    """Probe of `node`; the ACK goes to source_addr:source_port if given, else to the datagram's source."""
 
     seq_no: int
     node: str
@@ -71,7 +71,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class IndirectPing:
-    """Request to probe `node` at target:port for us, and to say so (`nack`) when it does not answer."""
+    """Request to probe `node` at target:port on the sender's behalf, and to report (`nack`) when it does not answer."""
 
     seq_no: int
     target: bytes
@@ -109,7 +109,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """`node` lives at addr:port; `vsn` is its six-byte version vector (section 5), `meta` its tags."""
+    """`node` is at addr:port; `vsn` is its six-byte version vector (section 5), `meta` its tags."""
 
     incarnation: int
     node: str
@@ -121,7 +121,7 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """`node` is gone: left if `from_node` is the node itself, failed otherwise."""
+    """`node` is dead or left: left if `from_node` is the node itself, failed otherwise."""
 
     incarnation: int
     node: str
@@ -130,14 +130,14 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class UserMessage:
-    """One serf message (type byte and body) as memberlist carries it."""
+    """One serf message (type byte and body) in memberlist's envelope."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class StreamError:
-    """What a peer says of our stream's envelope before it hangs up."""
+    """Error of a peer about this node's stream envelope, before it closes."""
 
     error: str
 
@@ -211,16 +211,16 @@ _ENCODERS: Final = {
 }
 _DECODERS: Final = {int(message_type): layout for message_type, layout in LAYOUTS.items()}
 _NEWS: Final = frozenset((MessageType.ALIVE, MessageType.SUSPECT, MessageType.DEAD))
-"""Gossip brings the same words of them some dozen times: what they say is kept for a while."""
+"""Gossip delivers the same messages some dozen times: their decoded form is cached for a while."""
 _MAX_KEPT_BYTES: Final = 1024
 _USER: Final = bytes((MessageType.USER,))
 _PUSH_PULL: Final = bytes((MessageType.PUSH_PULL,))
 
 
 def encode(message: Message) -> bytes:
-    """Type byte and body, byte for byte as Go 0.5.x writes them. Raises GossipError for values out of bounds.
+    """Encodes type byte and body, byte for byte as Go 0.5.x does. Raises GossipError for values out of bounds.
 
-    A user message has its packet form here (no length); on a stream see `stream.stream_message`.
+    A user message has its packet form here (no length); for streams see `stream.stream_message`.
     """
     if isinstance(message, UserMessage):
         return _USER + message.payload
@@ -236,7 +236,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """The message in `data` (type byte and body; bytes after the body are ignored). Raises PeerError."""
+    """Decodes the message in `data` (type byte and body; bytes after the body are ignored). Raises PeerError."""
     if not data:
         raise DecodeError("a message of no bytes")
     if data[0] in _NEWS and len(data) <= _MAX_KEPT_BYTES:

@@ -1,4 +1,4 @@
-"""What a push-pull carries: everything one peer knows of each node (gossip-wire section 4.2)."""
+"""Content of a push-pull: everything one peer knows of each node (gossip-wire section 4.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NodeStateKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """One node in a push-pull; `addr` as its owner announced it, `vsn` six bytes or empty."""
+    """One node in a push-pull; `addr` as its owner advertised it, `vsn` six bytes or empty."""
 
     name: str
     addr: bytes
@@ -39,7 +39,7 @@ class PushPull:
 
 @dataclass(frozen=True, slots=True)
 class PackedPushPull:
-    """The same as it is sent, each node packed by `push_pull.pack_state`; it is never read."""
+    """The same in encoded form, each node packed by `push_pull.pack_state`; it is never read."""
 
     join: bool
     states: tuple[bytes, ...]

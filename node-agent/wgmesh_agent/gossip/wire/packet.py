@@ -1,4 +1,4 @@
-"""UDP datagrams: messages gathered, compressed, checked, encrypted, labelled (gossip-wire 2.1, 2.4)."""
+"""UDP datagrams: messages in compound, compressed, with checksum, encrypted, labelled (gossip-wire 2.1, 2.4)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from wgmesh_agent.gossip.wire.label import label_header, strip_label
 UDP_PACKET_BYTES: Final = 1400
 """Size of a datagram that gossip fills, crc not counted (as in Go)."""
 MAX_DATAGRAM_BYTES: Final = 65536
-"""Largest datagram read."""
+"""Size of the largest datagram that is read."""
 MAX_PARTS: Final = 127
-"""Parts of a compound we send: old Go peers misread 128 and more."""
+"""Parts of a compound that this node sends: old Go peers misread 128 and more."""
 COMPOUND_HEADER_BYTES: Final = 2
 COMPOUND_PART_BYTES: Final = 2
-"""What each part of a compound costs besides itself."""
+"""Overhead of each part of a compound."""
 MAX_DEPTH: Final = 8
-"""Layers of compound and compress inside each other."""
+"""Nesting depth of compound and compress layers."""
 MAX_EXPANDED_BYTES: Final = 128 * 1024
-"""Decompressed bytes of one datagram in all."""
+"""Total of decompressed bytes of one datagram."""
 MAX_DECODED_PARTS: Final = 2048
-"""Messages of one datagram in all."""
+"""Total of messages of one datagram."""
 
 _COMPOUND_TYPE: Final = 7
 _CRC_TYPE: Final = 12
@@ -41,7 +41,7 @@ _CRC_HEADER: Final = struct.Struct(">BI")
 
 
 class PacketCodec:
-    """Turns message parts into datagrams and back, for one cluster's keyring and label."""
+    """Converts message parts to datagrams and back, for one cluster's keyring and label."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class PacketCodec:
         encryption_version: int = 1,
         nonces: NonceSource | None = None,
     ) -> None:
-        """Without a keyring datagrams go in the clear. `nonces` may be given here or with each `encode`."""
+        """Without a keyring datagrams are plaintext. `nonces` may be given here or with each `encode`."""
         self._keyring = keyring
         self._label = label
         self._label_header = label_header(label)
@@ -67,13 +67,15 @@ class PacketCodec:
         return len(self._label_header) + encryption + COMPOUND_HEADER_BYTES
 
     def budget(self, packet_bytes: int = UDP_PACKET_BYTES) -> int:
-        """Bytes for parts in a packet of that size; each part takes COMPOUND_PART_BYTES more than itself."""
+        """Returns the bytes for parts in a packet of that size; each part needs COMPOUND_PART_BYTES more than
+        itself."""
         return packet_bytes - self.overhead
 
     def encode(
         self, parts: Sequence[bytes], *, crc: bool = False, nonces: NonceSource | None = None
     ) -> bytes:
-        """One datagram of 1..127 messages (type byte and body each). GossipError for what harms peers."""
+        """Encodes one datagram of 1..127 messages (type byte and body each). GossipError for messages that harm
+        peers."""
         data = _gather(parts)
         if self._compress:
             compressed = compress_layer(data)
@@ -88,10 +90,10 @@ class PacketCodec:
         return self._label_header + data
 
     def decode(self, datagram: bytes) -> list[bytes]:
-        """The messages of a datagram, all layers taken off. Raises PeerError.
+        """Decodes the messages of a datagram, all layers removed. Raises PeerError.
 
-        A part that is itself a broken compound or compress layer is handed on as it is, for `messages.decode`
-        to refuse, so that the other parts live; a limit that is passed costs the whole datagram.
+        A part that is itself a broken compound or compress layer is returned unchanged, for `messages.decode` to
+        reject, so that the other parts are read; an exceeded limit rejects the whole datagram.
         """
         if len(datagram) > MAX_DATAGRAM_BYTES:
             raise LimitError(f"a datagram of {len(datagram)} bytes")
@@ -117,7 +119,7 @@ def _checked(data: bytes) -> bytes:
     if data[:1] != bytes((_CRC_TYPE,)):
         return data
     if len(data) < _CRC_HEADER.size:
-        raise DecodeError("a checksum header that is cut short")
+        raise DecodeError("a truncated checksum header")
     (_, wanted), rest = _CRC_HEADER.unpack_from(data), data[_CRC_HEADER.size :]
     if zlib.crc32(rest) != wanted:
         raise DecodeError("a packet whose checksum does not match")
@@ -125,7 +127,7 @@ def _checked(data: bytes) -> bytes:
 
 
 class _Unwrapping:
-    """Takes compound and compress layers off one datagram; its limits hold for the datagram as a whole."""
+    """Removes compound and compress layers of one datagram; its limits apply to the datagram as a whole."""
 
     def __init__(self) -> None:
         self._expandable = MAX_EXPANDED_BYTES
@@ -148,7 +150,7 @@ class _Unwrapping:
             try:
                 messages += self.parts(part, depth - 1)
             except DecodeError:
-                # Handed on whole: the reader of messages refuses it and says so, its neighbours are read.
+                # Returned unchanged: the reader of messages rejects and reports it, the other parts are read.
                 messages.append(self._counted(part))
         return messages
 
@@ -160,9 +162,9 @@ class _Unwrapping:
 
 
 def _split_compound(data: bytes) -> list[bytes]:
-    """The parts that are all there; one whose length points past the end drops itself and those after it."""
+    """Returns the complete parts; one whose length points past the end drops itself and those after it."""
     if len(data) < COMPOUND_HEADER_BYTES or len(data) < COMPOUND_HEADER_BYTES + 2 * data[1]:
-        raise DecodeError("a compound that is cut short in its header")
+        raise DecodeError("a compound with a truncated header")
     position = COMPOUND_HEADER_BYTES + 2 * data[1]
     parts: list[bytes] = []
     for length in struct.unpack_from(f">{data[1]}H", data, COMPOUND_HEADER_BYTES):
@@ -172,5 +174,5 @@ def _split_compound(data: bytes) -> list[bytes]:
             parts.append(data[position : position + length])
         position += length
     if not parts:
-        raise DecodeError("a compound without a whole part")
+        raise DecodeError("a compound without a complete part")
     return parts

@@ -1,8 +1,8 @@
-"""msgpack within bounds: the only place that calls the library.
+"""msgpack within bounds: the only module that calls the library.
 
-Its own limits are too wide for bytes from strangers: an array's memory is taken by its claimed length, an
-empty map costs 64 times its one byte. Map keys must be raw or bin, as Go demands of a struct; that spares us
-crafted integer-hash collisions too.
+The library's limits are too wide for untrusted bytes: an array's memory is allocated by its claimed length, an empty
+map takes 64 times its one byte. Map keys must be raw or bin, as Go requires for a struct; that also prevents crafted
+integer-hash collisions.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from wgmesh_agent.gossip.errors import DecodeError, LimitError
 
 _msgpack: Final[Any] = msgpack  # untyped library
 _READ_BYTES: Final = 1 << 14
-"""What an unpacker takes at first for what it is fed; by itself it would take a megabyte."""
+"""Initial buffer of an unpacker; the default is a megabyte."""
 _UNPACK_ERRORS: Final = (ValueError, TypeError, msgpack.UnpackException)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one msgpack object may claim: entries of each array and map, arrays and maps in all."""
+    """Limits of one msgpack object: entries of each array and map, total of arrays and maps."""
 
     array_entries: int
     map_entries: int
@@ -30,17 +30,17 @@ class Bounds:
 
 
 MESSAGE_BOUNDS: Final = Bounds(array_entries=1024, map_entries=1024)
-"""For messages small enough that their containers need no count: at most a datagram, 64 KiB."""
+"""For messages so small that their containers need no count: at most a datagram, 64 KiB."""
 
 
 def pack(value: Any) -> bytes:
-    """msgpack in the old specification (no bin, no str8), map keys in the order given."""
+    """Encodes msgpack in the old specification (no bin, no str8), map keys in the order given."""
     packed: bytes = _msgpack.packb(value, use_bin_type=False)
     return packed
 
 
 def unpack_first(data: bytes, bounds: Bounds = MESSAGE_BOUNDS) -> tuple[Any, bytes]:
-    """The first object of `data` and the bytes after it; raw values are bytes. Raises PeerError."""
+    """Decodes the first object of `data`, returns it and the bytes after it; raw values are bytes. Raises PeerError."""
     count = None if bounds.containers is None else _Containers(bounds.containers).count
     try:
         value = _msgpack.unpackb(
@@ -62,8 +62,8 @@ def unpack_first(data: bytes, bounds: Bounds = MESSAGE_BOUNDS) -> tuple[Any, byt
 class _Containers:
     """Counts the arrays and maps of one object.
 
-    It is no part of the stream: whoever asks an unpacker to call it back would be kept by it, with its buffers, until
-    cycles are looked for.
+    It is not part of the stream: an unpacker would keep the owner of its callback, with its buffers, until cycles
+    are collected.
     """
 
     def __init__(self, allowed: int) -> None:
@@ -78,7 +78,7 @@ class _Containers:
 
 
 class ObjectStream:
-    """Objects, then raw bytes, taken one by one from pieces of a stream that says nowhere how long it is."""
+    """Objects, then raw bytes, decoded one by one from pieces of a stream without a length."""
 
     _BOUNDS: Final = Bounds(array_entries=1024, map_entries=1024, containers=16)
 
@@ -99,14 +99,14 @@ class ObjectStream:
         )
 
     def feed(self, data: bytes) -> None:
-        """More bytes of the stream. Raises LimitError past `max_bytes` in all."""
+        """Adds bytes of the stream. Raises LimitError above `max_bytes` in total."""
         if len(self._buffer) + len(data) > self._max_bytes:
             raise LimitError(f"a stream of more than {self._max_bytes} bytes")
         self._buffer += data
         self._unpacker.feed(data)
 
     def next_object(self) -> tuple[bool, Any]:
-        """(True, the next object), or (False, None) when more bytes are needed. Raises PeerError."""
+        """Returns (True, the next object), or (False, None) when more bytes are needed. Raises PeerError."""
         try:
             value = self._unpacker.unpack()
         except msgpack.OutOfData:
@@ -118,7 +118,7 @@ class ObjectStream:
         return True, value
 
     def next_bytes(self, count: int) -> bytes | None:
-        """The next `count` bytes as they are, or None when more are needed. No object can follow them."""
+        """Returns the next `count` bytes unchanged, or None when more are needed. No object can follow them."""
         if len(self._buffer) - self._taken < count:
             return None
         return bytes(self._buffer[self._taken : self._taken + count])

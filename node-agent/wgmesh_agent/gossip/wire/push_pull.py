@@ -1,6 +1,6 @@
 """Body of a push-pull: header, node states, user state one after the other, read as they arrive.
 
-An unencrypted stream has no length, so the reader takes pieces and knows by itself when the message is whole.
+An unencrypted stream has no length, so the reader takes pieces and detects itself when the message is complete.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from wgmesh_agent.gossip.wire.packing import ObjectStream, pack
 from wgmesh_agent.gossip.wire.schema import BOOL, BYTES, I64, TEXT, U16, U32, Field, Kind, Struct
 
 MAX_NODES: Final = 2**15
-"""Node states of one push-pull: twice the largest mesh. Go's own limit is 2^20."""
+"""Maximum of node states of one push-pull: twice the largest mesh. Go's own limit is 2^20."""
 MAX_PUSH_PULL_BYTES: Final = 8 * 2**20
-"""A whole push-pull body: some 30,000 nodes of 250 bytes."""
+"""Maximum size of a complete push-pull body: some 30,000 nodes of 250 bytes."""
 MAX_USER_STATE_BYTES: Final = 4 * 2**20
-"""User state of one push-pull: status times of some 100,000 members. Go's own limit is 20 MiB."""
+"""Maximum of user state of one push-pull: status times of some 100,000 members. Go's own limit is 20 MiB."""
 
 NODES_AT_ONCE: Final = 128
-"""Nodes read, or merged, in one step: a few milliseconds' work, and no cluster of fewer is ever taken apart."""
+"""Nodes read, or merged, in one step: a few milliseconds of work; smaller clusters are never divided."""
 
 
 def _decode_state(value: Any) -> NodeStateKind:
@@ -58,38 +58,38 @@ _NODE_STATE: Final = Struct(
 
 
 def encode_body(message: PushPull) -> bytes:
-    """Body without the type byte."""
+    """Encodes the body without the type byte."""
     states = tuple(map(pack_state, message.nodes))
     return encode_packed(PackedPushPull(message.join, states, message.user_state))
 
 
 def encode_packed(message: PackedPushPull) -> bytes:
-    """Body without the type byte, of node states packed before."""
+    """Encodes the body without the type byte, from node states packed before."""
     header = _HEADER.pack(_Header(len(message.states), len(message.user_state), message.join))
     return b"".join((header, *message.states, message.user_state))
 
 
 def pack_state(node: NodeState) -> bytes:
-    """One node state by itself."""
+    """Encodes one node state."""
     return pack(_NODE_STATE.to_wire(node))
 
 
 class PushPullReader:
-    """Reads one push-pull body from pieces, and no more than some nodes at a time.
+    """Reads one push-pull body from pieces, and at most some nodes at a time.
 
-    `behind` says that bytes wait which were not read yet: feed nothing, and it goes on.
+    `behind` means that received bytes are not read yet: feed nothing to continue.
     """
 
     def __init__(self) -> None:
         self.behind = False
         self._stream = ObjectStream(MAX_PUSH_PULL_BYTES)
         self.announced = 0
-        """Node states that it says to have."""
+        """Number of node states according to its header."""
         self._header: _Header | None = None
         self._nodes: list[NodeState] = []
 
     def feed(self, data: bytes) -> PushPull | None:
-        """The message once it is whole, else None. Raises PeerError; the reader is of no use after that."""
+        """Returns the message once it is complete, else None. Raises PeerError; the reader is unusable after that."""
         self._stream.feed(data)
         if self._header is None:
             found, value = self._stream.next_object()
@@ -125,7 +125,7 @@ class PushPullReader:
 
 
 def decode_body(data: bytes) -> PushPull:
-    """The push-pull in `data`, a whole body. Raises PeerError."""
+    """Decodes the push-pull in `data`, a complete body. Raises PeerError."""
     reader = PushPullReader()
     message = reader.feed(data)
     while reader.behind:

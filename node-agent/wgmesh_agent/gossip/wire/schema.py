@@ -1,8 +1,8 @@
-"""Tables that say how a dataclass looks in go-msgpack, and the code that walks them.
+"""Tables that map dataclasses to go-msgpack, and the code that interprets them.
 
-A message is a map keyed by Go field names (gossip-wire section 3). Reading: keys in any order, unknown ones
-ignored, missing or nil ones zero, exact bounds for integers. Writing: keys in byte order, the old msgpack
-specification (no bin, no str8), shortest unsigned integers.
+A message is a map keyed by Go field names (gossip-wire section 3). Reading: keys in any order, unknown ones ignored,
+missing or nil ones zero, exact bounds for integers. Writing: keys in byte order, the old msgpack specification (no
+bin, no str8), shortest unsigned integers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """One wire type: `decode` takes what msgpack gave (None if absent), `encode` gives what msgpack takes."""
+    """One wire type: `decode` converts from msgpack's value (None if absent), `encode` to it."""
 
     decode: Callable[[Any], T]
     encode: Callable[[T], Any]
@@ -27,7 +27,7 @@ class Kind(Generic[T]):
 
 def _integer(low: int, high: int) -> Kind[int]:
     def decode(value: Any) -> int:
-        # type(), not isinstance(): a bool is an int to Python and an error to Go.
+        # type(), not isinstance(): a bool is an int in Python and an error in Go.
         if type(value) is int and low <= value <= high:
             return value
         if value is None:
@@ -73,7 +73,7 @@ def _decode_text(value: Any) -> str:
 
 
 def encode_text(value: str) -> bytes:
-    """Bytes of a name as it came from the wire; GossipError for surrogates that no bytes decode to."""
+    """Returns the bytes of a name as received; GossipError for surrogates that no bytes decode to."""
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -117,9 +117,9 @@ BOOL: Final = Kind(_decode_bool, _encode_bool)
 FLOAT: Final = Kind(_decode_float, _encode_float)
 TEXT: Final = Kind(_decode_text, encode_text)
 BYTES: Final = Kind(_decode_bytes, _encode_bytes)
-"""[]byte that Go leaves nil when there is nothing: empty is written as nil."""
+"""[]byte that Go leaves nil when empty: empty is written as nil."""
 BYTES_NOT_NIL: Final = Kind(_decode_bytes, _encode_bytes_not_nil)
-"""[]byte that Go makes even when there is nothing: empty is written as an empty raw."""
+"""[]byte that Go allocates even when empty: empty is written as an empty raw."""
 
 
 def tuple_of(kind: Kind[T], *, nil_if_empty: bool = False) -> Kind[tuple[T, ...]]:
@@ -181,7 +181,7 @@ class Struct(Generic[T]):
         )
 
     def from_wire(self, value: Any) -> T:
-        """The dataclass for an unpacked map (nil counts as an empty one). Raises DecodeError."""
+        """Returns the dataclass for an unpacked map (nil counts as an empty one). Raises DecodeError."""
         if type(value) is not dict:
             if value is not None:
                 raise DecodeError(f"{self._cls.__name__} wants a map, got {_describe(value)}")
@@ -201,7 +201,7 @@ class Struct(Generic[T]):
         return error
 
     def to_wire(self, message: T) -> dict[bytes, Any]:
-        """The map to pack, keys in byte order. Raises GossipError for values out of bounds."""
+        """Returns the map to pack, keys in byte order. Raises GossipError for values out of bounds."""
         wire: dict[bytes, Any] = {}
         for key, attribute, encode, omit_empty in self._encoders:
             value = getattr(message, attribute)
@@ -214,21 +214,21 @@ class Struct(Generic[T]):
         return wire
 
     def pack(self, message: T) -> bytes:
-        """The msgpack bytes of `message`, as Go would write them."""
+        """Returns the msgpack bytes of `message`, as Go would write them."""
         return pack(self.to_wire(message))
 
     def unpack(self, data: bytes) -> T:
-        """The dataclass in the first object of `data`; bytes after it are ignored, as in Go."""
+        """Returns the dataclass in the first object of `data`; bytes after it are ignored, as in Go."""
         return self.from_wire(unpack_first(data)[0])
 
     @property
     def kind(self) -> Kind[T]:
-        """This layout as a field of another."""
+        """Returns this layout as the kind of another's field."""
         return Kind(self.from_wire, self.to_wire)
 
     @property
     def optional_kind(self) -> Kind[T | None]:
-        """This layout as a Go pointer: nil is None, not a zero value."""
+        """Returns this layout as a Go pointer: nil is None, not a zero value."""
 
         def decode(value: Any) -> T | None:
             return None if value is None else self.from_wire(value)

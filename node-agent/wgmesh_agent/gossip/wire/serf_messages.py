@@ -78,7 +78,8 @@ __all__ = [
 ]
 
 MAX_SERF_MESSAGE_BYTES: Final = 64 * 1024
-"""One serf message but a push-pull. Go keeps events under 9216 bytes, queries and responses under 1024."""
+"""Maximum of one serf message except a push-pull. Go keeps events under 9216 bytes, queries and responses under
+1024."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ _DECODERS: Final = {int(kind): layout for kind, (_, layout) in LAYOUTS.items()}
 
 
 def encode_serf(message: SerfMessage) -> bytes:
-    """Serf type byte and body, as Go writes them. Raises GossipError for values out of bounds."""
+    """Encodes serf type byte and body, as Go does. Raises GossipError for values out of bounds."""
     match message:
         case SerfPushPull():
             return bytes((SerfMessageType.PUSH_PULL,)) + encode_push_pull(message)
@@ -201,7 +202,7 @@ def encode_serf(message: SerfMessage) -> bytes:
 
 
 def decode_serf(data: bytes) -> SerfMessage:
-    """The message in `data` (serf type byte and body). Raises PeerError."""
+    """Decodes the message in `data` (serf type byte and body). Raises PeerError."""
     if not data:
         raise DecodeError("a serf message of no bytes")
     kind = data[0]

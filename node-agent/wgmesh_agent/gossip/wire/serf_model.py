@@ -1,6 +1,6 @@
-"""serf's messages as dataclasses; their bytes are in `serf_messages` (gossip-wire section 8).
+"""serf's messages as dataclasses; their encoding is in `serf_messages` (gossip-wire section 8).
 
-LTime is a Lamport time (u64); addresses are the 4 or 16 bytes that came.
+LTime is a Lamport time (u64); addresses are the received 4 or 16 bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MemberStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeaveIntent:
-    """`node` means to leave, or someone forces it to; `prune` erases it at once."""
+    """`node` intends to leave, or another node forces it to; `prune` removes it at once."""
 
     ltime: int
     node: str
@@ -66,10 +66,10 @@ class UserEvent:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question for every member that passes all `filters` (encoded; see `filters`).
+    """A query to every member that passes all `filters` (encoded; see `filters`).
 
-    Answers go by UDP to addr:port within `timeout_ns` nanoseconds. flags: 1 asks for an ack, 2 forbids
-    re-broadcast.
+    Answers are sent by UDP to addr:port within `timeout_ns` nanoseconds. flags: 1 requests an ACK, 2 forbids
+    rebroadcast.
     """
 
     ltime: int
@@ -87,7 +87,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class QueryResponse:
-    """Answer to the query (ltime, id); flags 1 marks the ack, which has no payload."""
+    """Answer to the query (ltime, id); flags 1 marks the ACK, which has no payload."""
 
     ltime: int
     id: int
@@ -98,7 +98,7 @@ class QueryResponse:
 
 @dataclass(frozen=True, slots=True)
 class ConflictMember:
-    """What a member knows of the name in conflict."""
+    """A member's knowledge of the disputed name."""
 
     name: str
     addr: bytes
@@ -122,14 +122,14 @@ class ConflictResponse:
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """Payload of the key queries; empty for `_serf_list-keys`. The key is kept out of the repr."""
+    """Payload of the key queries; empty for `_serf_list-keys`. The key is excluded from the repr."""
 
     key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyResponse:
-    """Payload of an answer to a key query; keys in base64, kept out of the repr."""
+    """Payload of an answer to a key query; keys in base64, excluded from the repr."""
 
     result: bool
     message: str = ""
@@ -139,7 +139,7 @@ class KeyResponse:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Request to hand `inner`, a serf message with its type byte, to dest_name at dest_addr:dest_port."""
+    """Request to forward `inner`, a serf message with its type byte, to dest_name at dest_addr:dest_port."""
 
     dest_addr: bytes
     dest_port: int

@@ -1,6 +1,6 @@
-"""serf's part of a push-pull: the three clocks, every member's status time, who left, and recent user events.
+"""serf's part of a push-pull: the three clocks, every member's status time, left members, and recent user events.
 
-The one serf message that grows with the mesh, so it is read with bounds of its own (gossip-wire section 8.2).
+The one serf message that grows with the mesh, so it has separate bounds (gossip-wire section 8.2).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wgmesh_agent.gossip.wire.packing import Bounds, unpack_first
 from wgmesh_agent.gossip.wire.schema import BYTES, TEXT, U64, Field, Kind, Struct, text_map, tuple_of
 
 MAX_BODY_BYTES: Final = 4 * 2**20
-"""One serf push-pull: status times and recent events of the largest mesh twice."""
+"""Maximum size of one serf push-pull: status times and recent events of the largest mesh twice."""
 _BOUNDS: Final = Bounds(array_entries=2**14, map_entries=2**15, containers=2**14)
 """Left members or event slots (Go sends 512 of these); members; eight containers and three for each event."""
 
@@ -74,12 +74,12 @@ _PUSH_PULL: Final = Struct(
 
 
 def encode_push_pull(message: SerfPushPull) -> bytes:
-    """Body without the type byte; status times in the order of the mapping."""
+    """Encodes the body without the type byte; status times in the order of the mapping."""
     return _PUSH_PULL.pack(message)
 
 
 def decode_push_pull(body: bytes) -> SerfPushPull:
-    """The push-pull in `body`. Raises PeerError."""
+    """Decodes the push-pull in `body`. Raises PeerError."""
     if len(body) > MAX_BODY_BYTES:
         raise LimitError(f"a serf push-pull of {len(body)} bytes; at most {MAX_BODY_BYTES} are read")
     return _PUSH_PULL.from_wire(unpack_first(body, _BOUNDS)[0])

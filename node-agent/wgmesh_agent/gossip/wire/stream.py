@@ -1,7 +1,7 @@
-"""TCP streams: one message each way, framed when encrypted, read by object when not (gossip-wire section 4).
+"""TCP streams: one message each way, framed when encrypted, read object by object when not (gossip-wire section 4).
 
-Limits: Go reads frames of 20 MiB; we read 4 MiB, which holds the push-pull of some 16,000 members as it
-is, and 8 MiB once decompressed. The worst of these takes about a second to read, in steps.
+Limits: Go reads frames of 20 MiB; this node reads 4 MiB, which holds the push-pull of some 16,000 members
+uncompressed, and 8 MiB once decompressed. The worst of these takes about a second to read, in steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wgmesh_agent.gossip.wire.push_pull import PushPullReader
 from wgmesh_agent.gossip.wire.schema import I64, Field, Struct
 
 MAX_FRAME_BYTES: Final = 4 * 2**20
-"""Encrypted frame, or compressed body of a plaintext stream, that we read and write."""
+"""Maximum of an encrypted frame, or compressed body of a plaintext stream, that this node reads and writes."""
 MAX_EXPANDED_BYTES: Final = 8 * 2**20
 """Message after decompression."""
 MAX_USER_MESSAGE_BYTES: Final = 64 * 1024
@@ -47,7 +47,7 @@ _USER_HEADER: Final = Struct(_UserHeader, Field("length", "UserMsgLen", I64))
 
 
 def stream_message(message: Message) -> bytes:
-    """A message in its form for streams: as in packets, but a user message carries its length."""
+    """Returns a message in its form for streams: as in packets, but a user message has a length."""
     if isinstance(message, UserMessage):
         header = _USER_HEADER.pack(_UserHeader(len(message.payload)))
         return bytes((MessageType.USER,)) + header + message.payload
@@ -66,7 +66,7 @@ class StreamCodec:
         encryption_version: int = 1,
         nonces: NonceSource | None = None,
     ) -> None:
-        """Without a keyring streams go in the clear. Go always compresses; its readers do not require it."""
+        """Without a keyring streams are plaintext. Go always compresses; its readers do not require it."""
         self.keyring = keyring
         self.label = label
         self._label_header = label_header(label)
@@ -75,7 +75,7 @@ class StreamCodec:
         self._nonces = nonces
 
     def encode(self, message: bytes, reply: bool, *, nonces: NonceSource | None = None) -> bytes:
-        """All bytes of one direction. `message` is from `stream_message`; only an initiator sends the label.
+        """Encodes all bytes of one direction. `message` is from `stream_message`; only an initiator sends the label.
 
         Raises GossipError for a frame larger than MAX_FRAME_BYTES, and without a nonce source if encrypted.
         """
@@ -94,12 +94,12 @@ class StreamCodec:
         return data if reply else self._label_header + data
 
     def decoder(self, reply: bool) -> StreamDecoder:
-        """A reader of what the other side sends: `reply` when we opened the connection."""
+        """Returns a reader of the other side's bytes: `reply` if this node opened the connection."""
         return StreamDecoder(self, reply)
 
 
 class StreamDecoder:
-    """Reads the one message of one direction of a connection. After a PeerError it is of no more use."""
+    """Reads the one message of one direction of a connection. Unusable after a PeerError."""
 
     def __init__(self, codec: StreamCodec, reply: bool) -> None:
         self._codec = codec
@@ -112,22 +112,22 @@ class StreamDecoder:
 
     @property
     def behind(self) -> bool:
-        """Whether bytes wait that were not read yet, for there were many: feed nothing, and it goes on."""
+        """Whether received bytes are not read yet, because there were many: feed nothing to continue."""
         return self._expanding is not None or (isinstance(self._body, PushPullReader) and self._body.behind)
 
     @property
     def announced_nodes(self) -> int:
-        """How many node states there are to be read."""
+        """Number of node states to be read."""
         return self._body.announced if isinstance(self._body, PushPullReader) else 0
 
     def feed(self, data: bytes) -> Message | None:
-        """The message once it is whole, else None. Bytes after it are ignored. Raises PeerError."""
+        """Returns the message once it is complete, else None. Bytes after it are ignored. Raises PeerError."""
         if self._message is None and (data or self.behind):
             self._message = self._read(data)
         return self._message
 
     def finish(self) -> Message:
-        """The message, when the peer has closed its side. Raises DecodeError if it is not whole."""
+        """Returns the message when the peer has closed its side. Raises DecodeError if it is incomplete."""
         while self.behind and self._message is None:
             self.feed(b"")
         if self._message is None:
@@ -159,7 +159,7 @@ class StreamDecoder:
         assert self._body is not None
         message = self._body.feed(data)
         if message is None and self._is_whole and not self.behind:
-            raise DecodeError("a stream's message is cut short")
+            raise DecodeError("a stream's message is truncated")
         return message
 
     def _read_frame(self, keyring: Keyring) -> Message | None:
@@ -198,7 +198,7 @@ class StreamDecoder:
 
 
 class _Body(Protocol):
-    """Reads what comes after a type byte, in pieces."""
+    """Reads the bytes after a type byte, in pieces."""
 
     def feed(self, data: bytes) -> Message | None: ...
 
@@ -220,7 +220,7 @@ class _ObjectBody:
 
 
 class _UserBody:
-    """A length, then so many bytes."""
+    """A length, then that many bytes."""
 
     def __init__(self) -> None:
         self._stream = ObjectStream(2 * MAX_USER_MESSAGE_BYTES)
@@ -243,7 +243,7 @@ class _UserBody:
 
 
 class _CompressedBody:
-    """A compress layer of a plaintext stream, and the whole message in it."""
+    """A compress layer of a plaintext stream, and the complete message in it."""
 
     def __init__(self) -> None:
         self._stream = ObjectStream(MAX_FRAME_BYTES)
@@ -274,5 +274,5 @@ def _whole(data: bytes) -> Message:
     while isinstance(body, PushPullReader) and body.behind:
         message = body.feed(b"")
     if message is None:
-        raise DecodeError("a stream's message is cut short")
+        raise DecodeError("a stream's message is truncated")
     return message

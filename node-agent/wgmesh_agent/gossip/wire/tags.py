@@ -10,13 +10,13 @@ from wgmesh_agent.gossip.wire.packing import pack, unpack_first
 from wgmesh_agent.gossip.wire.schema import TEXT, encode_text, text_map
 
 MAX_META_BYTES: Final = 512
-"""memberlist's MetaMaxSize: a Go peer panics on its own Meta past it; receivers do not check."""
+"""memberlist's MetaMaxSize: a Go peer panics if its own Meta exceeds it; receivers do not check."""
 _MAGIC: Final = 0xFF
 _TAGS: Final = text_map(TEXT)
 
 
 def encode_tags(tags: Mapping[str, str]) -> bytes:
-    """Meta for `tags`, sorted so that equal tags are equal bytes. Raises GossipError past 512 bytes."""
+    """Encodes `tags`, sorted so that equal tags are equal bytes. Raises GossipError above 512 bytes."""
     ordered = {encode_text(name): encode_text(value) for name, value in tags.items()}
     meta = bytes((_MAGIC,)) + pack(dict(sorted(ordered.items())))
     if len(meta) > MAX_META_BYTES:
@@ -25,7 +25,7 @@ def encode_tags(tags: Mapping[str, str]) -> bytes:
 
 
 def decode_tags(meta: bytes) -> dict[str, str]:
-    """Tags in `meta`; a Meta without the leading ff is the value of the tag `role`. Raises PeerError."""
+    """Decodes tags in `meta`; a Meta without the leading ff is the value of the tag `role`. Raises PeerError."""
     if not meta:
         return {"role": ""}
     if meta[0] != _MAGIC:

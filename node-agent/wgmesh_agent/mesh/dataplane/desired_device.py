@@ -1,4 +1,4 @@
-"""What WireGuard should hold: a pure function of this node's key and port and the ledger."""
+"""Desired state of the WireGuard device: a function of this node's key and port and of the ledger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def desired_device(
     *,
     keepalive_seconds: int | None = None,
 ) -> DesiredDevice:
-    """One peer a binding, in a stable order: allowed its own mesh addresses and `routes`, without pre-shared key."""
+    """One peer per binding, in a stable order: its own mesh addresses and `routes` as AllowedIPs, no pre-shared key."""
     routes = routes or {}
     peers = [
         DesiredPeer(

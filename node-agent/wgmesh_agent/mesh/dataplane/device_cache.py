@@ -1,4 +1,4 @@
-"""The WireGuard device as it is now: one read for all who ask at once, and waiting for the next pass over it."""
+"""Cache of the WireGuard device: concurrent readers share one read, and can wait for the next reconciler pass."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from wgmesh_agent.wireguard.model import Device
 
 
 class DeviceCache:
-    """One instance a node. The reconciler reports its passes here; everyone else reads, requests or waits.
+    """The device as last read. The reconciler reports its passes here; all other components read, request or wait.
 
     Attributes:
         lock: held while the device is read or programmed.
-        latest: what it held at the end of the last pass; None before the first.
-        requested: notified when the device may have to be another.
-        urgent: notified with it when somebody waits for the pass.
+        latest: the device at the end of the last pass; None before the first.
+        requested: notified when the desired device may have changed.
+        urgent: notified as well when a caller waits for the pass.
     """
 
     def __init__(self, backend: Backend, requested: Signal, clock: Clock) -> None:
@@ -32,11 +32,11 @@ class DeviceCache:
         self._waiting: list[asyncio.Future[Device]] = []
 
     def request(self) -> None:
-        """The device may have to be another: a pass soon."""
+        """Requests a pass soon: the desired device may have changed."""
         self.requested.notify()
 
     async def read(self, max_age_seconds: float = 0.0) -> Device:
-        """What the device holds now, or held so long ago. Raises BackEndError."""
+        """The device as read at most that many seconds ago. Raises BackEndError."""
         async with self.lock:
             now = self._clock.monotonic()
             if self._read is None or now - self._read[0] > max_age_seconds:
@@ -44,26 +44,26 @@ class DeviceCache:
             return self._read[1]
 
     async def converged(self) -> Device:
-        """Waits for the first pass that begins after the call: what the device holds after it, or its BackEndError."""
+        """Waits for the first pass that begins after the call. Returns the device after it; raises its BackEndError."""
         waiter: asyncio.Future[Device] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self.urgent.notify()
         return await waiter
 
     def begin_pass(self) -> Sequence[asyncio.Future[Device]]:
-        """Those who wait for this pass, which is then told of to `passed` or `failed`."""
+        """The callers that wait for this pass, whose result `passed` or `failed` then sets."""
         waiting, self._waiting, self._read = self._waiting, [], None
         return waiting
 
     def passed(self, waiting: Sequence[asyncio.Future[Device]], device: Device) -> None:
-        """The pass ended, and the device holds this."""
+        """The pass completed with this device."""
         self.latest = device
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(device)
 
     def failed(self, waiting: Sequence[asyncio.Future[Device]], error: BaseException) -> None:
-        """The pass did not come to its end."""
+        """The pass failed."""
         for waiter in waiting:
             if waiter.done():
                 continue

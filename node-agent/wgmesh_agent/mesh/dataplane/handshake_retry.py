@@ -1,12 +1,13 @@
-"""Peers just made that have no handshake yet: tried again sooner than WireGuard by itself would.
+"""Retries the first handshake of new peers sooner than WireGuard does.
 
-Two nodes that meet knock at each other. If both initiations are under way at once, each side answers the other's and
-forgets its own: neither handshake completes, and both sides begin anew five seconds later, again at nearly the same
-time (measured with 100 ms one way: 5.4 to 11.8 s). A lost initiation costs five seconds too. WireGuard sends no second
-one earlier whatever is asked of it, but a peer made anew may begin at once; without a handshake it has nothing to lose.
+Two nodes that discover each other each trigger a handshake. If both initiations are under way at once, each side
+responds to the other's and discards its own: neither handshake completes, and both sides retry five seconds later,
+again at nearly the same time (measured with 100 ms one way: 5.4 to 11.8 s). A lost initiation costs five seconds too.
+WireGuard sends no second initiation earlier, but a re-created peer may start at once; without a handshake it loses
+nothing.
 
-A machine that boots has its addresses before its routes, and what was sent meanwhile is lost: so peers are also made
-anew when packets to them leave from another address than they did, or leave at all.
+A machine that boots has its addresses before its routes, and packets sent in between are lost. Therefore peers are also
+re-created when packets to them start to leave from another address, or start to leave at all.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class _Wait:
 
 
 class HandshakeRetry:
-    """Which peers to make anew, and when. Of two nodes only the one with the lower key does it: they'd cross again."""
+    """Which peers to re-create, and when. Of two nodes only the one with the lower key does it: otherwise initiations
+    would cross again.
+    """
 
     def __init__(self, own: PublicKey) -> None:
         self._own = own
@@ -38,22 +41,23 @@ class HandshakeRetry:
         self._sources: dict[PublicKey, Address | None] = {}
 
     def peer_created(self, keys: Iterable[PublicKey], now: float) -> None:
-        """These peers were made at `now` (monotonic seconds), for the first time or anew."""
+        """These peers were created or re-created at `now` (monotonic seconds)."""
         for key in keys:
             if self._own < key and key not in self._waits:
                 pause = BACKOFF.first_seconds
                 self._waits[key] = _Wait(now + pause, pause, MAX_ATTEMPTS)
 
     def silent(self) -> frozenset[PublicKey]:
-        """Peers without a handshake, as far as `leave_from` was told of them."""
+        """Peers without a handshake, among those reported to `leave_from`."""
         return frozenset(self._sources)
 
     def leave_from(self, sources: Mapping[PublicKey, Address | None]) -> None:
-        """From which of this machine's addresses packets to peers just made leave; None: there is no route."""
+        """Sets the local addresses from which packets to new peers leave; None: there is no route."""
         self._sources.update(sources)
 
     def rerouted(self, sources: Mapping[PublicKey, Address | None], now: float) -> bool:
-        """From where they leave now: whether any of the silent peers is to be made anew for that.
+        """Sets the current local addresses. Returns whether a peer without a handshake is to be re-created because of
+        them.
 
         Of two nodes that boot at once, the one with the higher key does it later.
         """
@@ -71,13 +75,13 @@ class HandshakeRetry:
         return bool(changed)
 
     def next_deadline(self) -> float | None:
-        """When `due` should be asked next; None: there is nothing to wait for."""
+        """When to call `due` next; None: nothing to wait for."""
         return min((wait.deadline for wait in self._waits.values() if wait.attempts_left), default=None)
 
     def due(self, device: Device, now: float) -> frozenset[PublicKey]:
-        """Peers of `device` that have had their time and no handshake: to be removed and made again, now.
+        """Peers of `device` without a handshake whose time is up: to be removed and re-created now.
 
-        The pause doubles with each attempt; after five the rest is left to WireGuard.
+        The pause doubles with each attempt; after five attempts WireGuard's own retries remain.
         """
         due = set()
         for key in list(self._sources):

@@ -19,7 +19,7 @@ DISCARD_PORT = 9
 
 
 async def trigger_handshakes_in_chunks(addresses: Sequence[IPAddress]) -> None:
-    """As `trigger_handshakes`, some at a time: thousands of datagrams hold the event loop for long."""
+    """Like `trigger_handshakes`, in chunks: thousands of datagrams would block the event loop for long."""
     for start in range(0, len(addresses), CHUNK_SIZE):
         if start:
             await asyncio.sleep(0)
@@ -27,17 +27,19 @@ async def trigger_handshakes_in_chunks(addresses: Sequence[IPAddress]) -> None:
 
 
 def trigger_handshakes(addresses: Iterable[IPAddress]) -> None:
-    """Sends one datagram to each mesh address, so that WireGuard shakes hands now and not at the first real packet.
+    """Sends one datagram to each mesh address, so that WireGuard starts a handshake now and not at the first user
+    packet.
 
-    Both ends of a new pair do this; whichever programmed the other last succeeds, and nobody waits for the five
-    seconds after which WireGuard would try again.
+    Both ends of a new pair do this; the one that programmed its peer last succeeds, without the five seconds after
+    which WireGuard would retry.
     """
     sockets: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         for address in addresses:
             family = socket.AF_INET if address.version == 4 else socket.AF_INET6
             try:
-                # Descriptors may have run out, or the machine may lack the family: a knock that is not sent is nothing.
+                # Descriptors may be exhausted, or the machine may lack the address family. A missing trigger only
+                # delays the handshake.
                 if family not in sockets:
                     sockets[family] = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
                     sockets[family].setblocking(False)

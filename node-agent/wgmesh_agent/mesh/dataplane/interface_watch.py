@@ -1,7 +1,7 @@
-"""Sees what others do to the mesh's interface as soon as they do it, and has it put right.
+"""Detects foreign changes to the mesh's interface immediately, and requests their repair.
 
-The kernel tells of links, addresses, routes and rules. It tells nothing of WireGuard's own settings (`wg set`), so
-those are read now and then, as often as that costs next to nothing.
+The kernel reports changes of links, addresses, routes and rules. It reports no changes of WireGuard's own settings (`wg
+set`): those are polled, at an interval that keeps the cost negligible.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from wgmesh_agent.wireguard.errors import BackEndError
 
 log = structlog.get_logger()
 READ_SECONDS, SECONDS_A_PEER = 0.7, 0.01
-"""The pause before the next reading: the more there is to read, the less often, so that it costs about the same."""
+"""The pause before the next read: proportional to the size of the device, so that the cost stays constant."""
 TOGETHER_SECONDS = 0.05
-"""For what somebody changes in several steps."""
+"""Debounces a change that another program makes in several steps."""
 
 
 class InterfaceWatch:
-    """One instance a node."""
+    """Watches the interface, and polls WireGuard's settings."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class InterfaceWatch:
         repairs: Repairs,
         beside: Callable[[], None],
     ) -> None:
-        """`beside`: puts right what else may have been changed with the interface. Blocking, in a thread."""
+        """`beside`: repairs other settings that may have been changed with the interface. Blocking, in a thread."""
         self._interface = interface
         self._reconciler = reconciler
         self._device = device
@@ -45,7 +45,7 @@ class InterfaceWatch:
         self._heard = asyncio.Event()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Watches until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             group.create_task(self._read())
@@ -74,5 +74,5 @@ class InterfaceWatch:
             self._heard.clear()
             self._reconciler.check_soon()
             await asyncio.to_thread(self._beside)
-            # Also for looks that find nothing: what we change ourselves is told as well.
+            # Also after a read that found nothing: the kernel reports our own changes as well.
             await asyncio.sleep(READ_SECONDS)

@@ -1,4 +1,4 @@
-"""Keeps WireGuard as the ledger wants it: reads what is there, diffs, applies only the difference."""
+"""Reconciles the WireGuard device with the ledger: reads it, computes the difference, applies only that."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ INTERVAL_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 DEFER_REMOVALS_SECONDS = 60.0
 BATCH_PAUSE_SECONDS_PER_PEER, MAX_BATCH_PAUSE_SECONDS = 0.005, 0.5
-"""Between two passes: one at many peers is no small work."""
+"""Minimum pause between two passes: with many peers a pass is expensive."""
 DRAIN_SECONDS = 0.05
-"""For packets that were on their way to a peer when its ranges went to another."""
+"""Grace period for packets in flight to a peer whose ranges have moved to another."""
 
 
 class TunnelSettings(Protocol):
-    """What of this node its interface holds; `LocalNode` is one."""
+    """Properties of this node that its interface has, such as `LocalNode`."""
 
     @property
     def private_key(self) -> PrivateKey:
-        """The one in use."""
+        """The private key in use."""
 
     @property
     def listen_port(self) -> int:
-        """WireGuard's."""
+        """WireGuard's UDP port."""
 
     @property
     def keepalive_seconds(self) -> int | None:
-        """Of all peers; None: those that are there stay."""
+        """Persistent keepalive of all peers; None: unchanged."""
 
 
 class Reconciler:
-    """One task owns the back end; everyone else asks the device cache."""
+    """Reconciles in one task, which owns the back end; all other components use the device cache."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Reconciler:
     ) -> None:
         """
         Args:
-            device: is told of each pass.
+            device: receives the result of each pass.
             ages: of handshakes, with what is remembered of the wall clock.
-            repairs: told what others had changed.
+            repairs: receives repaired foreign changes.
         """
         self._backend = backend
         self._device = device
@@ -91,12 +91,12 @@ class Reconciler:
         self._passes = SingleFlight[Device](device.lock)
         self._to_trigger: list[PublicKey] = []
         self._to_trigger_all = False
-        """Handshakes that the last pass calls for."""
+        """Handshakes to trigger after the last pass."""
         self._opened: InterfaceSpec | None = None
         self._source_lost = False
         self._left: Device | None = None
         self._left_fingerprint: int | None = None
-        """Of `_left`, once the device was found to be so."""
+        """Fingerprint of the device when it was found equal to `_left`."""
         self._check_wanted = self._checked = False
         self._repairs = repairs or Repairs(backend.name)
         self._started = self._clock.monotonic()
@@ -106,16 +106,16 @@ class Reconciler:
         self._reminders = Reminders()
 
     def check_soon(self) -> None:
-        """Somebody may have changed the interface: look at all of it soon."""
+        """Another program may have changed the interface: reconciles all of it soon."""
         self._check_wanted = True
         self._device.request()
 
     async def is_changed(self) -> bool:
-        """Whether the device is not as the last pass left it. Raises BackEndError."""
+        """Whether the device differs from the state after the last pass. Raises BackEndError."""
         async with self._device.lock:
             if self._left is None:
                 return False
-            # Read before the device: what changes in between is seen by the next look.
+            # Read before the device: the next poll sees changes made in between.
             fingerprint = await self._backend.fingerprint()
             if fingerprint == self._left_fingerprint:
                 return False
@@ -124,21 +124,22 @@ class Reconciler:
             return changed
 
     def source_address_lost(self) -> None:
-        """This machine lost an address, which wireguard-go may go on sending from: every send then fails, for ever.
+        """This machine lost an address. wireguard-go may keep it as source address, and then every send fails
+        indefinitely.
 
-        It chooses a source anew for an endpoint that is written, so the endpoints it has are written once more.
+        It selects a source again for an endpoint that is written, so the current endpoints are written once more.
         """
         self._source_lost = self._backend.kind is BackendKind.USERSPACE
         self._device.request()
 
     async def network_changed(self) -> None:
-        """This machine's addresses or routes are others: what went to peers before may be lost."""
+        """This machine's addresses or routes have changed: packets sent to peers before may be lost."""
         silent = self.first_handshakes.silent()
         if silent and self.first_handshakes.rerouted(await self._sources(silent), self._clock.monotonic()):
             self._device.request()
 
     async def _sources(self, keys: Iterable[PublicKey]) -> dict[PublicKey, IPAddress | None]:
-        """The addresses of this machine from which packets to peers leave; None: from nowhere."""
+        """The local addresses from which packets to peers leave; None: there is no route."""
         peers = self._device.latest.peers if self._device.latest is not None else {}
         targets = {
             key: peer.endpoint.address
@@ -150,7 +151,7 @@ class Reconciler:
         )
 
     async def run(self) -> None:
-        """Reconciles on every poke, and every 15 s whatever others did to the interface."""
+        """Reconciles on every request, and every 15 s in case of unnoticed foreign changes."""
         seen = self._device.requested.generation
         checked = self._clock.monotonic()
         while True:
@@ -169,7 +170,7 @@ class Reconciler:
                 await self.reconcile(check_interface=check)
             except BackEndError as error:
                 if not self._checked:
-                    # Somebody may have taken the interface away, or is just about to: that is mended by a look at it.
+                    # Another program may have removed the interface, or be about to: a pass repairs that.
                     log.debug(
                         "cannot program WireGuard", error=str(error), next="reconciling the whole interface"
                     )
@@ -182,15 +183,15 @@ class Reconciler:
             else:
                 if self._reminders.over():
                     log.info("WireGuard programmed again")
-            # What changes together, like all that is told of a newcomer, is programmed together.
+            # Simultaneous changes, such as all announcements of a newcomer, are programmed together.
             pause = min(MAX_BATCH_PAUSE_SECONDS, BATCH_PAUSE_SECONDS_PER_PEER * len(self._ledger))
             await self._device.urgent.wait_after(urgent, pause)
 
     async def reconcile(self, *, check_interface: bool = True) -> Device:
-        """One pass; answers what the device holds after it. Callers that wait together share one.
+        """Runs one pass. Returns the device after it. Concurrent callers share one.
 
         Raises:
-            BackEndError: the interface could not be read or changed; the next pass starts from what is there.
+            BackEndError: the interface could not be read or changed; the next pass starts from its actual state.
         """
         try:
             device = await self._passes.run(lambda: self._reconcile(check_interface=check_interface))
@@ -227,13 +228,13 @@ class Reconciler:
         held = await self._backend.read()
         if self._left is not None:
             found_changed += changed_by_others(self._left, held)
-        # What an error leaves half done is nobody else's doing.
+        # A change left incomplete by an error is not a foreign change.
         self._left = self._left_fingerprint = None
         self._repairs.note(found_changed, self._clock.monotonic())
         for observer in self._observers:
             observer.observe(held)
         found = self._ages.update(held, self._clock.unix(), self._clock.boot())
-        # Thousands of peers are compared in a thread: the loop has better things to do meanwhile.
+        # Thousands of peers are compared in a thread, so as not to block the event loop.
         desired = await asyncio.to_thread(self._desired, list(self._ledger), self._plan.allowed_ips())
         for transform in self._transforms:
             desired = transform.refine(desired, found, self._clock.unix())
@@ -262,7 +263,7 @@ class Reconciler:
         return device
 
     async def _trigger_due(self) -> None:
-        """Triggers what the last pass calls for, without the lock: thousands of peers take long."""
+        """Triggers the handshakes of the last pass, without the lock: thousands of peers take long."""
         created, self._to_trigger = self._to_trigger, []
         to_all, self._to_trigger_all = self._to_trigger_all, False
         if to_all:
@@ -292,11 +293,12 @@ class Reconciler:
         await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in bindings])
 
     async def _recreate_silent_peers(self, device: Device, desired: DesiredDevice) -> Device:
-        """The device, the peers removed that are to begin their first handshake anew; the diff makes them again."""
+        """The device without the peers whose first handshake is to start again; the diff re-creates them."""
         due = self.first_handshakes.due(device, self._clock.monotonic())
-        # One that speaks from elsewhere than it says has spoken: let it finish, for we could not call it back.
+        # A peer that sends from another endpoint than it advertises has already sent: its handshake may complete, and
+        # this node could not trigger one.
         silent = {key for key in due if self._is_at_advertised_endpoint(device.peers[key])}
-        # What was tried in vain would hold up the next try for five seconds.
+        # A previous unsuccessful attempt would delay the next one for five seconds.
         silent.update(
             wanted.public_key
             for wanted in desired.peers
@@ -327,9 +329,9 @@ class Reconciler:
         return binding is not None and peer.endpoint in binding.claim.endpoints
 
     def _defer_removals(self, changes: Sequence[Change], actual: Device) -> tuple[Change, ...]:
-        """A peer found on an adopted interface may be a member whose announcement the last snapshot missed: it keeps
-        its tunnel until gossip had time to tell. Who was bound since and is not any more goes at once, and so does
-        whose addresses are another's now: the former key of a member that has a new one.
+        """A peer on an adopted interface may be a member whose announcement the last snapshot missed: it keeps its
+        tunnel until gossip had time to deliver it. A peer that was bound since and is not any more is removed at once,
+        and so is one whose addresses now belong to another: the former key of a member with a new one.
         """
         if self._clock.monotonic() - self._started > DEFER_REMOVALS_SECONDS:
             return tuple(changes)
@@ -345,7 +347,7 @@ class Reconciler:
 
 
 def _keep_working_endpoint(change: Change, found: Device) -> Change:
-    """A peer that is made anew is reached where it was when it shook hands."""
+    """A re-created peer keeps the endpoint of its last handshake."""
     if not isinstance(change, SetPeer) or not change.create:
         return change
     peer = found.peers.get(change.public_key)
@@ -355,7 +357,7 @@ def _keep_working_endpoint(change: Change, found: Device) -> Change:
 
 
 def rewrite_endpoints(device: Device) -> Iterator[SetPeer]:
-    """Writes every endpoint as it is."""
+    """Writes every endpoint unchanged."""
     for key, peer in device.peers.items():
         if peer.endpoint is not None:
             yield SetPeer(key, peer.endpoint)

@@ -1,4 +1,4 @@
-"""Repairs of what others changed of ours: at once, then ever more seldom where somebody keeps undoing them."""
+"""Rate limit for repairs of foreign changes: immediate at first, with backoff if they are undone repeatedly."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from wgmesh_api.text import shortened
 log = structlog.get_logger()
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 AGAIN_SECONDS = 30.0
-"""What was put right is undone if it is found again within so long, and the pause before that repair."""
+"""A repair counts as undone if the same change is found again within this time after the pause."""
 OFTEN, MANY = 3, 5
-"""Undone so often in a row: the pause grows; it is said, for the last time."""
+"""Repairs undone in a row after which the pause grows, and the last one is logged."""
 _SHOWN = 4
 
 
@@ -27,10 +27,10 @@ class _Undone:
 
 
 class Repairs:
-    """Times are monotonic seconds. Pure but for the log.
+    """Rate limit and count of repairs. Times are monotonic seconds. Pure but for the log.
 
     Attributes:
-        made: how many repairs.
+        made: number of repairs.
     """
 
     def __init__(self, interface: str) -> None:
@@ -41,11 +41,11 @@ class Repairs:
         self._found: dict[str, _Undone] = {}
 
     def due(self, now: float) -> float:
-        """How many seconds the next look is to wait for, so that repairs are not more often than they may be."""
+        """Seconds by which to delay the next read to keep the rate limit of repairs."""
         return max(0.0, self._last + self._pause - now)
 
     def note(self, what: Sequence[str], now: float) -> None:
-        """What was found, in words, and has been put right."""
+        """Records a change, in words, that was found and repaired."""
         if not what:
             return
         self.made += 1
@@ -78,7 +78,7 @@ class Repairs:
         }
 
     def undone(self, now: float) -> str:
-        """What is undone again and again; empty if nothing is."""
+        """The change that is undone repeatedly; empty if there is none."""
         self._forget(now)
         return _words([one for one, undone in self._found.items() if undone.times >= MANY])
 
@@ -88,7 +88,9 @@ def _words(what: Sequence[str]) -> str:
 
 
 def changed_by_others(before: Device, now: Device) -> list[str]:
-    """How the device differs from what this program left, in words. Endpoints are WireGuard's own to change."""
+    """How the device differs from the state that this program left, in words. Endpoints are excluded: WireGuard changes
+    them.
+    """
     found = []
     if now.public_key != before.public_key:
         found.append(f"it had {'another' if now.public_key else 'no'} private key")

@@ -1,4 +1,4 @@
-"""What takes part in a pass of the reconciler, beside the ledger."""
+"""Ports of components that contribute to the desired device, in addition to the ledger."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from wgmesh_agent.wireguard.model import DesiredDevice, Device, InterfaceSpec, N
 
 
 class DeviceTransform(Protocol):
-    """Shapes peers: applied one after the other, in the order of the composition."""
+    """Modifies peers; transforms are applied in the order of the composition."""
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
-        """What to make of the desired device, given what the device holds."""
+        """The modified desired device, given the current one."""
 
 
 class DeviceObserver(Protocol):
-    """Is shown the device at the beginning of each pass."""
+    """Receives the device at the beginning of each pass."""
 
     def observe(self, device: Device) -> None:
-        """Exactly as read, before anything is made of it."""
+        """The device exactly as read."""
 
 
 class InterfacePlan(Protocol):
-    """What the interface itself is to be, and which networks are behind which peer."""
+    """Desired interface, and the networks behind each peer."""
 
     def interface_spec(self) -> InterfaceSpec:
         """Name, addresses, MTU and routes."""

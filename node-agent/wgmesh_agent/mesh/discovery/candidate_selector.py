@@ -1,4 +1,4 @@
-"""Where to look for peers: what each told last, what others saw, and whom to ask about when."""
+"""Selects endpoint candidates for unreachable peers: advertised, observed, previous; and schedules queries."""
 
 from __future__ import annotations
 

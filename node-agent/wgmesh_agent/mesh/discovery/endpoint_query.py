@@ -1,7 +1,7 @@
-"""What is answered to the query `_where`, whose payload is a member's name: where its WireGuard can be reached.
+"""The `_where` query, whose payload is a member's name: where its WireGuard can be reached. Basis of hole punching.
 
-The member itself answers with its own addresses, any other with the endpoint that its WireGuard has learned. Neither is
-believed: an answer is a candidate, and only who holds the peer's key can shake hands there.
+The member itself answers with its own addresses, any other with the endpoint that its WireGuard has learned. Neither
+is trusted: an answer is only a candidate, and only the holder of the peer's key can complete a handshake there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where this node tells others that it is, from what it knows itself and where others see it."""
+"""NAT detection: the endpoint to advertise, from this node's own addresses and the endpoints that members observe."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Mesh addresses: which one the next joiner gets.
+"""Address allocation: the mesh address of the next joiner.
 
 Several bootstrap nodes may admit at once. Each prefers its own share of the range (rendezvous hashing over the
-bootstrap nodes it knows), so that two that cannot ask each other still do not pick the same address; who can be asked
-is asked before an address is promised.
+bootstrap nodes it knows), so that two that cannot query each other still do not pick the same address. Those that can
+be reached are queried before an address is promised.
 """
 
 from __future__ import annotations

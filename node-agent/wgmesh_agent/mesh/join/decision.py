@@ -1,4 +1,4 @@
-"""The decision on a join request: admitted under which name and addresses, or denied with a sentence. Pure."""
+"""Admission decision on a join request: admitted with name and addresses, or denied with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The links worth judging: those to members that gossip has alive and that exchange probes."""
+"""Links to evaluate: those to members that gossip reports alive and that exchange probes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wgmesh_agent.mesh.probing.liveness import LinkState
 def alive_links(
     bindings: Iterable[Binding], members: Mapping[str, Member], links: Mapping[str, LinkState]
 ) -> Iterator[tuple[Claim, LinkState]]:
-    """Members and what is heard of each; `members` and `links` are by name."""
+    """Members and their liveness; `members` and `links` are by name."""
     for binding in bindings:
         claim = binding.claim
         member, link = members.get(claim.node), links.get(claim.node)

@@ -1,9 +1,9 @@
-"""Probes through the tunnel, one way: a link from A to B works when B hears A.
+"""Liveness probe, one way: a link from A to B is up while B receives A's probes (compare BFD, RFC 5880).
 
-Every member sends each peer a small datagram now and then, and says in it how often it does so and whether it hears the
-peer. So each end knows both directions of its links, at two datagrams a second a node at any size of the mesh, and at
-twenty while it meets many peers at once. To be woken costs more than to send: so what is due soon goes with what is due
-now, and a probe that comes in is answered with the one that is due within half a period.
+Each member sends every peer a small datagram from time to time, which contains its own period and whether it receives
+from that peer. Therefore each end knows both directions of its links, at two datagrams a second per node whatever the
+size of the mesh, and at twenty while it joins many peers at once. A wake-up costs more than a packet: probes due soon
+are sent with those due now, and a received probe is answered with the one that is due within half a period.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ DETECT_MULTIPLIER = 3
 FIRST_SPREAD_SECONDS = 0.5
 MIN_REPLY_INTERVAL_SECONDS = 1.0
 COALESCE_SECONDS, COALESCE_SHARE = 2.0, 0.1
-"""Probes due so soon go with one that is due now, but none earlier than by this share of the period."""
+"""Share of the period: probes due within it are sent together with those due now, and none is sent earlier than that.
+"""
 REPLY_WITHIN_SHARE = 0.5
-"""A probe is answered with the peer's own if that is due within this share of the period."""
+"""Share of the period: a received probe is answered with this node's own if that is due within it."""
 
 _PROBE = struct.Struct("!4sBIH")
 _MAGIC = b"wgp1"
 _HEARS_YOU, _ANSWER, _LEAVES = 1, 2, 4
-"""Flags. A receiver that does not know one ignores it."""
+"""Flags. A receiver ignores those it does not know."""
 _MAX_PERIOD_DECISECONDS = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """One peer as heard here.
+    """Liveness of one peer.
 
     Attributes:
         last_received_seconds_ago: None: never.
-        heard: whether its probes come in as often as it says that it sends them.
-        peer_receiving: what it last said of us; None while it is not heard.
+        heard: whether its probes arrive at the period that they state.
+        peer_receiving: whether its last probe reported receiving from this node; None while the link is down.
     """
 
     last_received_seconds_ago: float | None
@@ -70,7 +71,7 @@ class _Peer:
 
 
 class LivenessProber:
-    """Whom to probe when, and whom we hear; `now` is monotonic seconds."""
+    """Schedules probes and evaluates received ones; `now` is monotonic seconds."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -81,11 +82,13 @@ class LivenessProber:
 
     @property
     def period_seconds(self) -> float:
-        """How often each peer is probed: two seconds, or as many as keep all probes at two a second."""
+        """Period of the probes to each peer: two seconds, or longer so that the node sends two probes a second in
+        total.
+        """
         return max(MIN_PERIOD_SECONDS, len(self._peers) / PROBES_PER_SECOND)
 
     def set_peers(self, names: Mapping[IPAddress, str], now: float) -> None:
-        """The peers there are now, by mesh address; new ones are probed within half a second."""
+        """Sets the current peers, by mesh address; new ones are probed within half a second."""
         for address in self._peers.keys() - names.keys():
             del self._peers[address]
         for address, name in names.items():
@@ -95,8 +98,8 @@ class LivenessProber:
                 self._peers[address] = _Peer(name, first)
 
     def on_change(self, address: IPAddress, now: float, *, failed: bool) -> None:
-        """Gossip says that the peer has failed, or is back: it is probed soon, and what was heard of one that failed
-        counts no more. In a large mesh its own next probe is far away.
+        """Gossip reports the peer failed, or alive again: it is probed soon, and earlier probes of a failed one no
+        longer count. In a large mesh its own next probe is far away.
         """
         peer = self._peers.get(address)
         if peer is not None:
@@ -105,7 +108,7 @@ class LivenessProber:
                 peer.next_probe = min(peer.next_probe, now)
 
     def due(self, now: float) -> list[tuple[IPAddress, bytes]]:
-        """The probes to send now, each with the address it goes to."""
+        """The probes to send now, each with its destination."""
         found = []
         period = self.period_seconds
         self._may_send = min(
@@ -121,26 +124,29 @@ class LivenessProber:
             if self._may_send < 1.0:
                 break
             self._may_send -= 1.0
-            # After the first one anywhere in the period: who was met at once is not probed at once ever after.
+            # After the first one anywhere in the period: peers found at the same time must not be probed at the same
+            # time ever after.
             least = 0.9 if peer.last_probe is not None else 0.1
             found.append((address, self._probe(peer, now)))
             peer.next_probe = now + period * self._rng.uniform(least, 1.1)
         return found
 
     def probe_now(self, address: IPAddress, now: float) -> None:
-        """The peer is probed at once, and asked to answer at once: in a large mesh its own next probe is far away."""
+        """Probes the peer at once, and requests an immediate answer: in a large mesh its own next probe is far away."""
         peer = self._peers.get(address)
         if peer is not None:
             peer.wants_reply, peer.next_probe = True, now
 
     def leave(self, now: float) -> None:
-        """This node leaves the mesh: all peers are probed soon, and every probe says it from now on."""
+        """This node leaves the mesh: all peers are probed soon, and every probe reports it."""
         self._leaving = True
         for peer in self._peers.values():
             peer.next_probe = min(peer.next_probe, now)
 
     def answer(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
-        """The probe to send back to one just `received`, if it asks for that or ours is due soon; one a second."""
+        """The probe to send back to a `received` one, if that requests it or this node's is due soon; at most one a
+        second.
+        """
         peer, period = self._peers.get(source), self.period_seconds
         if peer is None:
             return None
@@ -162,14 +168,16 @@ class LivenessProber:
         return _PROBE.pack(_MAGIC, flags, peer.sequence, deciseconds)
 
     def next_due(self) -> float | None:
-        """When `due` has something again; None without peers."""
+        """When `due` has a probe again; None without peers."""
         due = min((peer.next_probe for peer in self._peers.values()), default=None)
         return (
             due if due is None else max(due, self._counted + (1.0 - self._may_send) / MAX_PROBES_PER_SECOND)
         )
 
     def received(self, source: IPAddress, payload: bytes, now: float) -> bool:
-        """Takes in a datagram; False if it is no probe of a peer. WireGuard vouches for the source address."""
+        """Processes a datagram. Returns False if it is not a probe of a peer. WireGuard authenticates the source
+        address.
+        """
         peer = self._peers.get(source)
         if peer is None or len(payload) != _PROBE.size:
             return False
@@ -178,7 +186,8 @@ class LivenessProber:
             return False
         lately = peer.last_probe is not None and now - peer.last_probe < MIN_PERIOD_SECONDS
         if not peer.is_receiving(now) or not (flags & _HEARS_YOU or lately):
-            # It hears of us at once, not after a whole period: both ends of a new or healed link agree sooner.
+            # The peer learns of this node at once, not after a whole period: both ends of a new or repaired link agree
+            # sooner.
             peer.next_probe = min(peer.next_probe, now)
         peer.last_received, peer.invalidated = now, False
         peer.their_period = max(MIN_PERIOD_SECONDS, deciseconds / 10)
@@ -186,17 +195,17 @@ class LivenessProber:
         return True
 
     def is_receiving_from(self, address: IPAddress, now: float) -> bool:
-        """Whether the peer of this mesh address is heard now."""
+        """Whether the link from this mesh address is up."""
         peer = self._peers.get(address)
         return peer is not None and peer.is_receiving(now)
 
     def leaves(self, address: IPAddress) -> bool:
-        """Whether the peer of this mesh address said last that it leaves the mesh."""
+        """Whether the last probe of this mesh address reported that the peer leaves the mesh."""
         peer = self._peers.get(address)
         return peer is not None and peer.leaves
 
     def links(self, now: float) -> dict[str, LinkState]:
-        """Every peer by name."""
+        """All peers by name."""
         return {
             peer.name: LinkState(
                 None if peer.last_received is None else now - peer.last_received,

@@ -1,6 +1,6 @@
-"""Padded probes: whether a packet of a certain size passes the tunnel. What comes back is small, however large it was.
+"""Padded probes: whether a packet of a certain size passes the tunnel. The answer is small, whatever the probe's size.
 
-`probing.path_mtu` asks with them all the time, and `wgmesh doctor` when it is run, on the port of the other probes.
+Sent continuously by `probing.path_mtu`, and by `wgmesh doctor` when it runs, on the port of the liveness probes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ SMALL_BYTES = 100
 
 
 def encode_probe(number: int, packet_bytes: int, version: int) -> bytes:
-    """The payload that makes an IP packet of so many bytes; `number` is 32 bit."""
+    """The payload of an IP packet of this many bytes; `number` has 32 bits."""
     asked = _PROBE.pack(_MAGIC, _ASK, number, packet_bytes)
     return asked.ljust(packet_bytes - HEADERS_BYTES[version], b"\0")
 
 
 def encode_reply(payload: bytes, version: int) -> bytes | None:
-    """What to send back to a question that came whole; None to anything else."""
+    """The answer to a complete padded probe; None for any other datagram."""
     found = _read(payload)
     if found is None or found[0] != _ASK or len(payload) != found[2] - HEADERS_BYTES[version]:
         return None
@@ -30,7 +30,7 @@ def encode_reply(payload: bytes, version: int) -> bytes | None:
 
 
 def decode_reply(payload: bytes) -> tuple[int, int] | None:
-    """The number and packet size of the question that this answers; None for anything else."""
+    """The number and packet size of the probe that this answers; None for any other datagram."""
     found = _read(payload)
     return found[1:] if found is not None and found[0] == _ANSWER and len(payload) == _PROBE.size else None
 

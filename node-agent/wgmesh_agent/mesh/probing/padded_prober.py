@@ -1,4 +1,4 @@
-"""Asks which peers packets of certain sizes pass to, by `probing.padded_probe`."""
+"""Tests which packet sizes reach a peer, by `probing.padded_probe`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAUSE_SECONDS = 0.4
 
 @dataclass(slots=True)
 class _Round:
-    """Questions that are open: by number, whom and which size."""
+    """Open probes: peer and size, by number."""
 
     open: dict[int, tuple[IPAddress, int]]
     passed: set[tuple[IPAddress, int]] = field(default_factory=set)
@@ -24,14 +24,14 @@ class _Round:
 
 
 class PaddedProber:
-    """One instance a prober."""
+    """Sends padded probes for a prober, and matches their answers."""
 
     def __init__(self, send: Callable[[IPAddress, bytes], None]) -> None:
         self._send = send
         self._rounds: list[_Round] = []
 
     def received(self, source: IPAddress, payload: bytes) -> None:
-        """Takes in an answer; anything else is none."""
+        """Processes an answer; ignores any other datagram."""
         found = decode_reply(payload)
         if found is None:
             return
@@ -45,7 +45,7 @@ class PaddedProber:
     async def reachable_with_size(
         self, wanted: Iterable[tuple[IPAddress, int]]
     ) -> set[tuple[IPAddress, int]]:
-        """Of pairs of peer and packet size those that came back, each tried four times within 1.6 seconds."""
+        """The pairs of peer and packet size that were answered; each is tried four times within 1.6 seconds."""
         one = _Round({random.getrandbits(32): pair for pair in wanted})
         if not one.open:
             return set()

@@ -1,8 +1,8 @@
-"""Which packets pass through the tunnel to each peer: padded probes, and a search for the largest that is answered.
+"""Path MTU discovery through the tunnel: padded probes, and a search for the largest size that is answered.
 
-A path may carry less than this machine's own network, and nobody may say so: what is too big for it is then lost
-without a word. So a peer is sent a packet of full size when its link is new, when something changed and now and then;
-if nothing answers, bisection finds what does pass. Sizes are those of whole IP packets inside the tunnel.
+A path may have a lower MTU than this machine's own network, and no router may report it: larger packets are then lost
+silently. Therefore a peer is sent a probe of full size when its link is new, after changes, and periodically. If it
+is not answered, bisection finds the size that passes. Sizes are those of complete IP packets inside the tunnel.
 """
 
 from __future__ import annotations
@@ -17,37 +17,38 @@ from wgmesh_agent.runtime.backoff import Backoff
 from wgmesh_agent.wireguard.model import IPAddress
 
 MIN_PLPMTU_BYTES = 576
-"""The least size looked for (RFC 791): a path that carries less carries nothing worth having."""
+"""Lower bound of the search (RFC 791): a path with a lower MTU is not usable."""
 STEP_BYTES = 16
-"""WireGuard pads what it carries to a multiple of this, so sizes in between cost the same outside."""
+"""WireGuard pads its payload to a multiple of this, so sizes in between have the same size outside."""
 MIN_PROBE_INTERVAL_SECONDS = 0.25
-"""Between any two probes of a node, however many peers it has."""
+"""Minimum interval between two probes of a node, over all peers."""
 MAX_PROBES = 5
 SEARCH_INTERVAL = Backoff(first_seconds=60.0, longest_seconds=600.0)
-"""Until a path that was found reduced, or silent, is searched again."""
+"""Interval after which a path that was found reduced, or silent, is searched again."""
 RAISE_TIMER_SECONDS = 120.0
 SECONDS_A_PEER = 1.0
-"""A path that carries everything is tried again after RAISE_TIMER_SECONDS, or a second a peer if that is longer."""
+"""A path with full MTU is tested again after RAISE_TIMER_SECONDS, or after one second per peer if that is longer."""
 NOT_READY_SECONDS = 2.0
 NOT_READY_PER_SECOND = 50.0
-"""Peers whose links are down are looked at again after the first, or as seldom as to be so many a second."""
+"""Peers whose links are down are tested again after the first, or at an interval that limits them to so many a second.
+"""
 
 _REMEMBERED = 8
 
 Ceiling = Callable[[IPAddress], int | None]
-"""The most that can be sent to a peer, as far as this machine knows; None: it is of no use to try now."""
+"""Largest size that this machine can send to a peer; None: not worth trying now."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathMTU:
-    """What passes to a peer: `mtu` in bytes, None while that is not known. `full` is what the interface would send."""
+    """Path MTU to a peer: `mtu` in bytes, None while unknown. `full` is the interface MTU."""
 
     mtu: int | None
     interface_mtu: int
 
     @property
     def is_reduced(self) -> bool:
-        """Whether less passes than the interface sends; by less than what padding takes does not count."""
+        """Whether the path MTU is below the interface MTU; a difference within the padding does not count."""
         return self.mtu is not None and self.mtu < round_down(self.interface_mtu)
 
 
@@ -62,17 +63,17 @@ class _Peer:
     largest_acked: int = 0
     """The largest size that was answered in this search."""
     smallest_lost: int | None = None
-    """The smallest that was not."""
+    """The smallest size that was lost."""
     confirming: bool = False
-    """The size that was lost is tried once more before that is believed: a peer that stood still answers nothing."""
+    """A lost size is tried once more before it counts as lost: a peer that stalls answers nothing."""
     size: int = 0
     tries: int = 0
     sent: dict[int, int] = field(default_factory=dict)
-    """Sequence number to size, of the last few."""
+    """Sequence number to size, of the last few probes."""
 
 
 class PathMTUDiscovery:
-    """Whom to send which probe when, and what was found; `now` is monotonic seconds."""
+    """Schedules padded probes, and keeps the path MTUs found; `now` is monotonic seconds."""
 
     def __init__(self, full: int, rng: random.Random) -> None:
         """`full` is the interface's MTU in bytes."""
@@ -81,12 +82,12 @@ class PathMTUDiscovery:
         self._peers: dict[IPAddress, _Peer] = {}
         self._reduced: dict[IPAddress, int] = {}
         self._turns: list[tuple[float, int, IPAddress]] = []
-        """A heap of who is due when; entries that a peer's `due` does not confirm are of the past."""
+        """A heap of due times; entries that a peer's `due` does not confirm are obsolete."""
         self._sequence = 0
         self._free_at = 0.0
 
     def set_peers(self, names: Mapping[IPAddress, str], now: float) -> None:
-        """The peers there are now, by mesh address; new ones are tried as soon as it is their turn."""
+        """Sets the current peers, by mesh address; new ones are tested as soon as the rate limit allows."""
         for address in self._peers.keys() - names.keys():
             del self._peers[address]
             self._reduced.pop(address, None)
@@ -98,7 +99,7 @@ class PathMTUDiscovery:
                 self._wait(address, now)
 
     def path_changed(self, address: IPAddress, now: float) -> None:
-        """The way to this peer is another than before: what was found counts until it is found again, at once."""
+        """The route to this peer has changed: the known path MTU counts until it is found again, at once."""
         peer = self._peers.get(address)
         if peer is not None:
             peer.searching, peer.pause = False, SEARCH_INTERVAL.first_seconds
@@ -116,12 +117,12 @@ class PathMTUDiscovery:
         return None
 
     def next_due(self) -> float | None:
-        """When `due` has something again; None without peers."""
+        """When `due` has a probe again; None without peers."""
         first = self._first()
         return None if first is None else max(first[0], self._free_at)
 
     def received(self, source: IPAddress, payload: bytes, now: float) -> bytes | None:
-        """Takes in a datagram of a peer; answers what is to be sent back. WireGuard vouches for the source address."""
+        """Processes a datagram of a peer. Returns the answer to send. WireGuard authenticates the source address."""
         peer = self._peers.get(source)
         if peer is None:
             return None
@@ -131,7 +132,7 @@ class PathMTUDiscovery:
         return encode_reply(payload, source.version)
 
     def paths(self) -> dict[str, PathMTU]:
-        """Every peer by name."""
+        """All peers by name."""
         return {peer.name: PathMTU(peer.mtu, self._full) for peer in self._peers.values()}
 
     def addresses(self) -> list[IPAddress]:
@@ -139,7 +140,7 @@ class PathMTUDiscovery:
         return list(self._peers)
 
     def reduced(self) -> Mapping[IPAddress, int]:
-        """The peers to whom less passes than the interface sends, and how much, as it is now."""
+        """The peers with a reduced path MTU, and its current value."""
         return self._reduced
 
     def _found(self, address: IPAddress, peer: _Peer, mtu: int) -> None:
@@ -163,7 +164,7 @@ class PathMTUDiscovery:
         heapq.heappush(self._turns, (due, int(address), address))
 
     def _next_probe(self, address: IPAddress, peer: _Peer, ceiling: int | None, now: float) -> bool:
-        """Whether there is something to send to the peer now; else it waits for its next time."""
+        """Whether a probe can be sent to the peer now; otherwise it waits for its next time."""
         if ceiling is None:
             peer.searching, peer.pause = False, SEARCH_INTERVAL.first_seconds
             self._wait(address, now + max(NOT_READY_SECONDS, len(self._peers) / NOT_READY_PER_SECOND))
@@ -183,7 +184,7 @@ class PathMTUDiscovery:
         return self._next_size(address, peer, now)
 
     def _next_size(self, address: IPAddress, peer: _Peer, now: float) -> bool:
-        """Chooses what to try next; False if the search is over."""
+        """Selects the size to try next; False if the search is over."""
         size = _next_probe_size(peer)
         if (
             size is None
@@ -212,7 +213,7 @@ class PathMTUDiscovery:
 
     def _on_reply(self, address: IPAddress, peer: _Peer, size: int, now: float) -> None:
         if not peer.searching:
-            # Late, after it was given up: what passes, passes.
+            # An answer after the size was given up: it passes nevertheless.
             self._found(address, peer, max(size, peer.mtu or 0))
             return
         peer.largest_acked = max(peer.largest_acked, size)
@@ -237,7 +238,7 @@ def round_down(size: int) -> int:
 
 
 def _next_probe_size(peer: _Peer) -> int | None:
-    """The size worth trying, given what passed and what was lost; None when there is nothing left to find out."""
+    """The size to try next, given what passed and what was lost; None when the search is over."""
     if peer.largest_acked >= peer.ceiling:
         return None
     if not peer.largest_acked:
@@ -247,7 +248,7 @@ def _next_probe_size(peer: _Peer) -> int | None:
     if peer.smallest_lost is None:
         return peer.ceiling
     above = round_down(peer.largest_acked) + STEP_BYTES
-    # Where it was before is where it most often still is.
+    # The previous path MTU is the most likely one.
     size = (
         above
         if peer.largest_acked == peer.mtu

@@ -1,4 +1,4 @@
-"""Sends and takes in the probes of `probing.liveness` and `probing.path_mtu`, on this node's mesh address."""
+"""Sends and receives the probes of `probing.liveness` and `probing.path_mtu`, on this node's mesh address."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from wgmesh_agent.wireguard.model import Device, Endpoint, IPAddress
 from wgmesh_agent.wireguard.mtu import OVERHEAD_BYTES
 
 log = structlog.get_logger()
-PROBES = border("probe", "UDP beside gossip on the mesh address, from whoever has a tunnel")
+PROBES = border("probe", "UDP next to gossip on the mesh address, from peers with a tunnel")
 MAX_PROBE_BYTES = 64
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
 RESUME_SECONDS = 5.0
-"""At most so long after a machine was suspended, peers are probed."""
+"""Maximum delay of probes after a machine was suspended."""
 
 
 class ProbeService(asyncio.DatagramProtocol):
-    """Bound to the mesh address: what comes in was authenticated by WireGuard, its source address too."""
+    """Probe socket on the mesh address: WireGuard has authenticated what arrives, including its source address."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class ProbeService(asyncio.DatagramProtocol):
     ) -> None:
         """
         Args:
-            departing: members that others say have left, while their tunnels are not known to be silent.
-            changes: when other members may have to be probed.
-            paths_changed: notified when `reduced_mtus` answers differently.
+            departing: members that gossip reports as left, while their tunnels are not known to be down.
+            changes: notified when the set of members to probe may have changed.
+            paths_changed: notified when `reduced_mtus` changes.
         """
         self._local = local
         self._members = members
@@ -79,7 +79,7 @@ class ProbeService(asyncio.DatagramProtocol):
         self._transport, _ = await loop.create_datagram_endpoint(
             lambda: self, local_addr=(str(address), port), family=family
         )
-        # Probes are sent whole, whatever a route says of its path: to find that out is what they are for.
+        # Probes are sent unfragmented, whatever path MTU a route states: they exist to find it.
         level, option = (
             (socket.IPPROTO_IP, _IP_MTU_DISCOVER)
             if family == socket.AF_INET
@@ -88,7 +88,7 @@ class ProbeService(asyncio.DatagramProtocol):
         self._transport.get_extra_info("socket").setsockopt(level, option, _PROBE)
 
     async def run(self) -> None:
-        """Probes until it is cancelled."""
+        """Probes until cancelled."""
         seen = -1
         while True:
             now = self._clock.boot()
@@ -101,62 +101,64 @@ class ProbeService(asyncio.DatagramProtocol):
             self._send_due(now)
             self._search(now)
             dues = [due for due in (self._hearing.next_due(), self._mtus.next_due()) if due is not None]
-            # After suspend all are due, and this timer does not know it: it stood still.
+            # After a suspend all are due, and this timer does not notice: it was suspended too.
             await self._changes.wait_after(
                 seen, min(max(0.0, min(dues) - now), RESUME_SECONDS) if dues else None
             )
 
     def probe_now(self, addresses: Iterable[IPAddress]) -> None:
-        """Probes these peers at once, and has them answer at once."""
+        """Probes these peers at once, and requests immediate answers."""
         now = self._clock.boot()
         for address in addresses:
             self._hearing.probe_now(address, now)
         self._send_due(now)
 
     def leave(self) -> None:
-        """Tells the peers that this node leaves the mesh: 20 now, the others when they are probed or ask."""
+        """Announces to the peers that this node leaves the mesh: to 20 now, to the others when they are probed or send
+        a probe.
+        """
         now = self._clock.boot()
         self._hearing.leave(now)
         self._send_due(now)
 
     def links(self) -> dict[str, LinkState]:
-        """Every probed peer by name."""
+        """All probed peers by name."""
         return self._hearing.links(self._clock.boot())
 
     def path_mtus(self) -> dict[str, PathMTU]:
-        """What passes to every probed peer, by name."""
+        """Path MTU of all probed peers, by name."""
         return self._mtus.paths()
 
     def reduced_mtus(self) -> Mapping[IPAddress, int]:
-        """By mesh address: the peers whose path carries less than the interface sends, and how many bytes."""
+        """By mesh address: the peers with a reduced path MTU, and its value in bytes."""
         return self._reduced
 
     def on_member_change(self, address: IPAddress, *, failed: bool) -> None:
-        """Gossip says that a peer failed, or is back; `changes` is to tell of it after this."""
+        """Gossip reports that a peer failed, or is alive again; the caller notifies `changes` after this."""
         self._hearing.on_change(address, self._clock.boot(), failed=failed)
 
     def hears(self, address: IPAddress) -> bool:
-        """Whether the member of this mesh address is heard now."""
+        """Whether the link from the member of this mesh address is up."""
         return self._hearing.is_receiving_from(address, self._clock.boot())
 
     def leaves(self, address: IPAddress) -> bool:
-        """Whether the member of this mesh address said last, through its tunnel, that it leaves the mesh."""
+        """Whether the member of this mesh address announced through its tunnel that it leaves the mesh."""
         return self._hearing.leaves(address)
 
     def doubt(self, address: IPAddress) -> None:
-        """Probes a member, and takes it for heard from its next answer on."""
+        """Probes a member; its link counts as up from its next answer on."""
         self.on_member_change(address, failed=True)
         self.probe_now([address])
 
     def has_session(self, key: PublicKey) -> bool:
-        """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
+        """Whether the WireGuard session with the peer is recent enough that packets pass."""
         device = self._device.latest
         peer = device.peers.get(key) if device is not None else None
         return peer is not None and self._clock.unix() - peer.last_handshake < STALE_AFTER_SECONDS
 
     @property
     def period_seconds(self) -> float:
-        """How often each peer is probed."""
+        """Period of the probes to each peer."""
         return self._hearing.period_seconds
 
     def close(self) -> None:
@@ -180,7 +182,7 @@ class ProbeService(asyncio.DatagramProtocol):
             self._send(source, answer)
 
     def error_received(self, exc: Exception) -> None:
-        # What a peer without a listener answers, or the kernel while an interface changes: shows as a silent link.
+        # Errors of a peer without a listener, or of the kernel while an interface changes, show as a link that is down.
         self.unsent += 1
         log.debug("probe not sent", error=str(exc))
 
@@ -209,7 +211,9 @@ class ProbeService(asyncio.DatagramProtocol):
         self._ways = ways
 
     def _max_probe_size(self, address: IPAddress) -> int | None:
-        """What this machine's own routes leave, a path MTU they have learned included; None while nothing is heard."""
+        """Largest size that this machine's own routes allow, including a learned path MTU; None while the link
+        is down.
+        """
         endpoint = self._ways.get(address)
         if endpoint is None or not self.hears(address):
             return None

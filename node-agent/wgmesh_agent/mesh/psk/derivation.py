@@ -1,7 +1,7 @@
-"""Pre-shared keys: from secrets that members hold to a key for each pair, and which of them a pair uses. Pure.
+"""Pre-shared keys: derived from secrets that members hold, one key per pair; and the choice of the secret per pair.
 
-A secret travels over none of wgmesh's wires. Members tell each other short ids of what they hold; both ends of a pair
-pick the same secret by that, and derive the pair's key from it and their public keys.
+wgmesh never transmits a secret. Members advertise short ids of those they hold; both ends of a pair select the same
+secret from the ids, and derive the pair's key from it and their public keys.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from wgmesh_api.preshared import (
 
 PAIR_KEY_LABEL = b"wgmesh pre-shared key 1\0"
 FALL_BACK_AFTER_SECONDS = 180.0
-"""As long as a session lasts at most: after that, whatever was said of a pair, nothing passes."""
+"""Maximum duration of a WireGuard session: after that no packet passes, whatever was advertised for a pair."""
 ALTERNATE_EVERY_SECONDS = 30.0
-"""For two handshakes at least, which WireGuard begins every five seconds, and a look by the reconciler."""
+"""Time for at least two handshakes, which WireGuard starts every five seconds, and a pass of the reconciler."""
 
 NO_SECRET = b""
-"""Stands for an id where a pair uses no secret."""
+"""Id of a pair that uses no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class MeshSecret:
     raw: bytes = field(repr=False)
     mesh: str
     id: bytes = field(init=False)
-    """Tells this secret from others, and nothing about it: 4 bytes, derived."""
+    """Id of the secret: 4 bytes, derived; it identifies the secret and reveals nothing about it."""
 
     def __post_init__(self) -> None:
         if len(self.raw) != SECRET_BYTES:
@@ -44,7 +44,7 @@ class MeshSecret:
         object.__setattr__(self, "id", secret_id(self.raw, self.mesh))
 
     def pair_key(self, one: PublicKey, other: PublicKey) -> PresharedKey:
-        """The pre-shared key of two members; the order of the two makes no difference. About 10 µs."""
+        """The pre-shared key of two members, independent of their order. About 10 µs."""
         lower, higher = sorted((one.raw, other.raw))
         return PresharedKey(derived(self.raw, self.mesh, PAIR_KEY_LABEL + lower + higher, KEY_BYTES))
 
@@ -55,9 +55,9 @@ def parse_secrets(text: str, mesh: str) -> tuple[MeshSecret, ...]:
 
 
 def newest_common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:
-    """The id of the secret a pair is to use, given what its two ends hold; NO_SECRET if they have none in common.
+    """The id of the secret that a pair is to use, given those its two ends hold; NO_SECRET if they have none in common.
 
-    The newest on both lists together; both ends come to the same, whatever the orders.
+    The newest by both lists together; both ends get the same result, whatever the orders.
     """
     both = set(one) & set(other)
     return min(both, key=lambda id_: (one.index(id_) + other.index(id_), id_), default=NO_SECRET)
@@ -65,12 +65,12 @@ def newest_common(one: Sequence[bytes], other: Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class PSKHandshakeState:
-    """What is known of a pair's handshakes.
+    """Handshake history of a pair.
 
     Attributes:
-        handshake: the stamp of the last one exactly as WireGuard has it, unix seconds; 0: never.
-        before: what `handshake` was when this node last set the pair's key.
-        worked: the id of the secret of the last handshake, NO_SECRET for none; None: not known.
+        handshake: the timestamp of the last one exactly as WireGuard has it, unix seconds; 0: never.
+        before: value of `handshake` when this node last set the pair's key.
+        worked: the id of the secret of the last handshake, NO_SECRET for none; None: unknown.
     """
 
     handshake: float = 0.0
@@ -78,22 +78,24 @@ class PSKHandshakeState:
     last_used: bytes | None = None
 
     def observe(self, handshake: float, held: bytes | None) -> PSKHandshakeState:
-        """After a look: `held` is the id of the secret whose key WireGuard has for the pair, None for a foreign key."""
+        """Updates it from the device: `held` is the id of the secret whose key WireGuard has for the pair, None for a
+        foreign key.
+        """
         is_new = handshake and handshake not in (self.handshake, self.before)
         return PSKHandshakeState(handshake, self.before, held if is_new else self.last_used)
 
     def psk_changed(self) -> PSKHandshakeState:
-        """The pair is given another key now."""
+        """The pair's key is being replaced."""
         return PSKHandshakeState(self.handshake, self.handshake, self.last_used)
 
 
 def select_secret(wanted: bytes, standing: PSKHandshakeState, now_unix: float, *, patient: bool) -> bytes:
-    """The id of the secret to use for a pair now: the one wanted, or in turn with it the one that worked last.
+    """The id of the secret to use for a pair now: the desired one, or in turn with it the one that worked last.
 
-    What the other end is told may never arrive if it has to come through the very tunnel: so after 180 s without a
-    handshake each end tries what worked before as well, the `patient` one (one of the two) half as often, so that
-    they meet. It never falls back to less than what worked: who cuts a link gets no handshake without a secret on a
-    link that had one.
+    The other end's advertisement may never arrive if it has to pass the very tunnel: therefore, after 180 s without a
+    handshake, each end also tries what worked before, the `patient` one (one of the two) half as often, so that they
+    coincide. It never falls back below what worked: an attacker that cuts a link gets no handshake without a secret on
+    a link that had one.
     """
     worked = standing.last_used
     if worked is None or worked == wanted or not standing.handshake:
@@ -106,11 +108,11 @@ def select_secret(wanted: bytes, standing: PSKHandshakeState, now_unix: float, *
 
 @dataclass(frozen=True, slots=True)
 class SecretSet:
-    """All secrets that this node can derive keys from.
+    """All secrets from which this node can derive keys.
 
     Attributes:
-        secrets: those it has been given and tells others of, the newest first.
-        former: those it was given before: used only where one worked last and the other end seems not to know.
+        secrets: the current ones, which this node advertises, the newest first.
+        former: earlier ones: used only where one worked last and the other end does not seem to have a newer one.
     """
 
     secrets: tuple[MeshSecret, ...] = ()
@@ -121,12 +123,12 @@ class SecretSet:
         return tuple(secret.id for secret in self.secrets)
 
     def replace(self, secrets: tuple[MeshSecret, ...]) -> SecretSet:
-        """After it was given others."""
+        """The state after the current secrets were replaced."""
         gone = [old for old in (*self.secrets, *self.previous) if old.id not in {new.id for new in secrets}]
         return SecretSet(secrets, tuple(gone[:MOST_SECRETS]))
 
     def pair_key(self, id_: bytes, one: PublicKey, other: PublicKey) -> PresharedKey | None:
-        """The pair's key by the secret of this id; None if this node does not have that."""
+        """The pair's key by the secret of this id; None if this node does not have that secret."""
         if id_ == NO_SECRET:
             return NO_PRESHARED_KEY
         found = next((secret for secret in (*self.secrets, *self.previous) if secret.id == id_), None)

@@ -1,4 +1,4 @@
-"""The mesh's secrets as this machine was given them, read anew for as long as the agent runs."""
+"""The mesh's secrets as configured on this machine, reloaded while the agent runs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Read = Callable[[], tuple[MeshSecret, ...]]
 
 
 class SecretFile:
-    """One instance an agent; it outlives sessions, so that former secrets are still known in the next."""
+    """The current secrets; outlives sessions, so that former secrets remain usable in the next."""
 
     def __init__(self, read: Read | None = None, *, required: bool = True) -> None:
-        """Without `read` there are none, ever. Raises what it does if secrets are `required`: such an agent does not
-        start without.
+        """Without `read` there are never any secrets. Raises the exceptions of `read` if secrets are `required`: such
+        an agent does not start without them.
         """
         self._can_change = read is not None
         self._read: Read = read or tuple
@@ -45,13 +45,13 @@ class SecretFile:
             self._say(error)
 
     async def run(self, take: Callable[[SecretSet], bool]) -> None:
-        """Looks every few seconds, until it is cancelled, whether there are others; `take` says if they can be used."""
+        """Polls for changed secrets until cancelled; `take` returns whether they can be used."""
         while self._can_change:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
             await self.poll(take)
 
     async def poll(self, take: Callable[[SecretSet], bool]) -> None:
-        """One look. What cannot be read changes nothing, and is logged once."""
+        """Reads once. A file that cannot be read changes nothing, and is logged once."""
         try:
             found = await asyncio.to_thread(self._read)
         except UNREADABLE as error:
@@ -71,12 +71,12 @@ class SecretFile:
 
 
 def from_file(path: Path, mesh: str) -> SecretFile:
-    """The secrets in a file that a user keeps. Raises OSError or SecretsError."""
+    """The secrets in a file that a user maintains. Raises OSError or SecretsError."""
     return SecretFile(lambda: read_file(path, mesh))
 
 
 def from_mount(path: Path, mesh: str) -> SecretFile:
-    """The secrets in a file that somebody else keeps, with a mode of its own: while it is not there, there are none."""
+    """The secrets in a file that another program maintains, with its own mode. Without the file there are none."""
 
     def read() -> tuple[MeshSecret, ...]:
         try:
@@ -90,11 +90,11 @@ def from_mount(path: Path, mesh: str) -> SecretFile:
 
 
 def read_file(path: Path, mesh: str) -> tuple[MeshSecret, ...]:
-    """Raises OSError, or SecretsError: others may read the file, or it holds something else."""
+    """Raises OSError, or SecretsError: group or others may access the file, or its content is malformed."""
 
     def check(status: os.stat_result) -> None:
         if status.st_mode & GROUP_OR_OTHER:
-            raise SecretsError(f"others than its owner may read or write {path}: chmod 600 {path}")
+            raise SecretsError(f"group or others may read or write {path}: chmod 600 {path}")
 
     try:
         data = read_bounded(path, MAX_BYTES, check=check)
@@ -109,6 +109,6 @@ def _parse(path: Path, data: bytes, mesh: str) -> tuple[MeshSecret, ...]:
     try:
         return parse_secrets(data.decode("ascii"), mesh)
     except UnicodeDecodeError:
-        raise SecretsError(f"{path} holds no secrets: it is no text") from None
+        raise SecretsError(f"{path} contains no secrets: it is not text") from None
     except SecretsError as error:
         raise SecretsError(f"{path}: {error}") from None

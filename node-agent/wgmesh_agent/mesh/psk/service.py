@@ -1,4 +1,4 @@
-"""The pre-shared keys of this node's peers: which secret each pair uses now, and which its last handshake used."""
+"""Tracks the pre-shared key of each peer: the secret in use, and that of the last handshake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class PSKManager:
-    """One instance a session."""
+    """Pre-shared keys of one session."""
 
     def __init__(self, source: SecretFile, local: LocalNode, ledger: Ledger) -> None:
         self._source = source
@@ -34,11 +34,11 @@ class PSKManager:
         self._keys: dict[tuple[bytes, PublicKey, PublicKey], PresharedKey] = {}
 
     async def run(self) -> None:
-        """Takes up other secrets when there are any, until it is cancelled."""
+        """Reloads changed secrets, until cancelled."""
         await self._source.run(self.replace_secrets)
 
     def replace_secrets(self, held: SecretSet) -> bool:
-        """Uses these from now on; False: others cannot be told of them, and those before stay in use."""
+        """Uses these from now on. Returns False, and keeps the previous ones, if their ids cannot be advertised."""
         before, self._held = self._held, held
         try:
             self._local.set_secret_ids(held.ids)
@@ -49,7 +49,7 @@ class PSKManager:
         return True
 
     def observe(self, device: Device) -> None:
-        """Notes what handshakes used; to be called with the device exactly as read, before anything is made of it."""
+        """Records which secrets handshakes used; takes the device exactly as read."""
         if self._is_idle():
             return
         own = device.public_key
@@ -62,7 +62,7 @@ class PSKManager:
         }
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
-        """What is desired, with every peer's pre-shared key as it is to be now."""
+        """The desired device, with the pre-shared key that every peer is to have now."""
         if self._is_idle():
             return desired
         own = desired.private_key.public()
@@ -76,18 +76,20 @@ class PSKManager:
         return not self._held.secrets and not self._held.previous
 
     def is_protected(self, device: Device, public_key: PublicKey) -> bool:
-        """Whether the handshake that the session with a peer comes from had a pre-shared key; the device as read."""
+        """Whether the WireGuard session with a peer is from a handshake with a pre-shared key; takes the device as
+        read.
+        """
         peer = device.peers.get(public_key)
         if peer is None:
             return False
-        # Not looked at yet: it was made with what it has.
+        # Not evaluated yet: it was created with its current key.
         standing = self._standings.get(public_key, PSKHandshakeState())
         return bool(
             standing.observe(peer.last_handshake, self._secret_in_use(peer, device.public_key)).last_used
         )
 
     def has_common_secret(self, public_key: PublicKey) -> bool:
-        """Whether this node and that one hold a secret in common, as far as it is told."""
+        """Whether this node and that one hold a secret in common, by its advertised ids."""
         return self._preferred_secret(public_key) != NO_SECRET
 
     def _refined_peer(
@@ -95,7 +97,7 @@ class PSKManager:
     ) -> DesiredPeer:
         key, wanted = peer.public_key, self._preferred_secret(peer.public_key)
         standing = self._standings.get(key, PSKHandshakeState())
-        # How long ago that was is told by what the reconciler makes of the stamp, whatever was done to the clock.
+        # The reconciler converts the timestamp into an age, whatever was done to the clock.
         timed = replace(standing, handshake=held.last_handshake if held is not None else 0.0)
         target = select_secret(wanted, timed, now_unix, patient=own > key)
         preshared = self._key(target, own, key)
@@ -113,7 +115,7 @@ class PSKManager:
         return newest_common(self._local.secret_ids, told or ())
 
     def _secret_in_use(self, peer: Peer, own: PublicKey | None) -> bytes | None:
-        """The id of the secret of the key that WireGuard has for this peer; None for a foreign key."""
+        """The id of the secret whose key WireGuard has for this peer; None for a foreign key."""
         if not peer.preshared_key:
             return NO_SECRET
         for secret in (*self._held.secrets, *self._held.previous):
@@ -122,7 +124,7 @@ class PSKManager:
         return None
 
     def _key(self, id_: bytes, own: PublicKey, public_key: PublicKey) -> PresharedKey | None:
-        """The pair's key by the secret of this id; None if this node does not have that."""
+        """The pair's key by the secret of this id; None if this node does not have that secret."""
         at = (id_, own, public_key)
         found = self._keys.get(at)
         if found is None:

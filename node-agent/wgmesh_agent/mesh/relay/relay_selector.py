@@ -1,7 +1,7 @@
-"""Peers reached through another member, a relay, as long as no direct path works.
+"""Relay selection for peers without a direct path.
 
-A relayed peer's addresses stand at the relay instead; the tunnel to the peer itself stays, without addresses, and goes
-on trying. Both ends must do the same, so of two the one with the lower key asks, and the other agrees or not.
+The addresses of a relayed peer move to the relay's WireGuard peer. The tunnel to the peer itself stays, without
+addresses, and keeps trying. Both ends must do the same: the one with the lower key proposes, the other agrees or not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Another gossip key for the whole mesh, without a moment in which two members cannot hear each other.
+"""Key rotation of the mesh's gossip key; at every moment, all members can decrypt each other.
 
-Installed everywhere, then used everywhere, then the old ones removed; after each step all members are asked for their
-rings, and the next begins only if the step is done on all. Until the new key is used everywhere all can be taken back,
-and is. Who is away meanwhile comes back by a bootstrap node, which hands out the ring: so none of those may be away.
+The new key is installed on all members, then used by all, then the old ones are removed. After each step all members
+are queried for their keyrings, and the next step begins only if this one is complete on all. Until the new key is
+used everywhere, a failed rotation is rolled back. A member that is down in the meantime fetches the keyring from a
+bootstrap node when it returns: therefore no bootstrap node may be down.
 """
 
 from __future__ import annotations

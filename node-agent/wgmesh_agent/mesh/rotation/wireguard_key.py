@@ -1,9 +1,10 @@
-"""Another WireGuard key for this node, without a lost packet.
+"""Key rotation of this node's WireGuard key, without packet loss.
 
-An interface has one private key. When it changes, WireGuard keeps what is to be sent (up to 128 packets a peer) until
-there is a new session, and goes on receiving in the old ones. So this node uses its new key first, and only then is it
-admitted with it: each peer that hears so replaces the old key by the new one in one step, and shakes hands. Whoever has
-not heard yet is still understood here. A pause is as long as the news takes; nothing is sent that would be dropped.
+An interface has one private key. When it changes, WireGuard queues outgoing packets (up to 128 per peer) until there
+is a new session, and keeps receiving in the existing ones. Therefore this node uses its new key first, and is
+admitted with it only then: each peer that learns of it replaces the old key by the new one in one step, and completes
+a handshake. Peers that have not learned of it yet can still send to this node. The pause lasts as long as the
+announcement takes; nothing is sent that would be dropped.
 """
 
 from __future__ import annotations

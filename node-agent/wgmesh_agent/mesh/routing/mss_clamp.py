@@ -1,4 +1,4 @@
-"""Keeps the nftables table of `routing.mss_ruleset` in place while this machine routes for others, and only then."""
+"""MSS clamping: keeps the nftables table of `routing.mss_ruleset` in place while this machine forwards packets."""
 
 from __future__ import annotations
 

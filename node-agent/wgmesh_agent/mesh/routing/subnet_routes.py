@@ -1,4 +1,4 @@
-"""Routes beyond nodes at work: which are taken, what this node announces, and forwarding for that."""
+"""Subnet routes: which routes of peers are installed, which this node advertises, and the forwarding they need."""
 
 from __future__ import annotations
 

@@ -114,11 +114,11 @@ def _fully_meshed(inputs: StatusInputs) -> Condition:
     if summary.not_joined:
         return Condition(kind, False, "NodesJoining", f"waiting for {summary.not_joined}")
     if summary.down:
-        return Condition(kind, False, "NodesDown", f"{summary.down} down; {missing} links are not heard")
+        return Condition(kind, False, "NodesDown", f"{summary.down} down; {missing} links are down")
     if inputs.starting:
-        return Condition(kind, False, "LinksPending", f"{missing} of {summary.links} links are not heard yet")
+        return Condition(kind, False, "LinksPending", f"{missing} of {summary.links} links are not up yet")
     named = f": {summary.links_down}" if summary.links_down else ""
-    return Condition(kind, False, "LinksDown", f"{missing} links are not heard{named}")
+    return Condition(kind, False, "LinksDown", f"{missing} links are down{named}")
 
 
 def _degraded(inputs: StatusInputs) -> Condition:

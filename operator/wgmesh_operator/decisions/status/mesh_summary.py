@@ -52,7 +52,7 @@ class MeshSummary:
     certificates_missing: Examples = field(default_factory=Examples, init=False)
     certificates_expired: Examples = field(default_factory=Examples, init=False)
     links_down: Examples = field(default_factory=Examples, init=False)
-    """Links not heard, as `a -> b: problem`."""
+    """Links that are down, as `a -> b: problem`."""
     reduced_mtu: Examples = field(default_factory=Examples, init=False)
     """Paths that carry less than the interface sends, as `a -> b: 1216 of 1440 bytes`."""
     ready_bootstraps: int = field(default=0, init=False)

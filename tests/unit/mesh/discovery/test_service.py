@@ -232,18 +232,11 @@ class UnforeseenError(Exception):
     """An exception that no module of the agent names."""
 
 
-class Odd(dict[str, bytes]):
-    """Answers that cannot be looked at."""
-
-    def __bool__(self) -> bool:
-        raise UnforeseenError("odd")
-
-
 async def test_an_answer_that_raises_anything_costs_that_question_alone() -> None:
     ground = Ground()
     ground.paths._update()
     before = borders.rejected().get(("endpoint answers", "UnforeseenError"), 0)
-    ground.answers(Odd())
+    ground.gossip.answers = [UnforeseenError("odd")]
     with capture_logs():
         await ground.paths._query(KEY, widely=False)
     assert borders.rejected()[("endpoint answers", "UnforeseenError")] == before + 1

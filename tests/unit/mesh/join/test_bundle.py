@@ -77,12 +77,12 @@ def test_fields_of_later_versions_are_no_fault_and_addresses_may_be_missing() ->
         (changed(GOOD, node="phone"), "is for wgmesh://blue/node/laptop, not for wgmesh://blue/node/phone"),
         (changed(GOOD, mesh="green"), "not for wgmesh://green/node/laptop"),
         (changed(GOOD, key=key_to_pem(generate_key()).decode()), "is not the private key of the certificate"),
-        (changed(GOOD, key="secret"), "is no unencrypted PEM private key"),
+        (changed(GOOD, key="secret"), "is not an unencrypted PEM private key"),
         (
             changed(GOOD, certificate="certificate"),
-            "the certificate in /etc/bundle.json holds no PEM certificate",
+            "the certificate in /etc/bundle.json contains no PEM certificate",
         ),
-        (changed(GOOD, ca="ca"), "the ca in /etc/bundle.json holds no PEM certificate"),
+        (changed(GOOD, ca="ca"), "the ca in /etc/bundle.json contains no PEM certificate"),
         (changed(GOOD, ca=json.loads(bundle_bytes(make_authority()))["ca"]), "is not by the ca in it"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_line_that_is_no_secret_is_refused_and_not_repeated(text: str) -> None
 
 
 def test_one_secret_twice_and_five_are_refused() -> None:
-    with pytest.raises(SecretsError, match="twice"):
+    with pytest.raises(SecretsError, match="duplicated"):
         parse_secrets(write_secrets([OLD.raw, OLD.raw]), "blue")
     with pytest.raises(SecretsError, match="more than 4"):
         parse_secrets(write_secrets(bytes([n]) * 32 for n in range(5)), "blue")

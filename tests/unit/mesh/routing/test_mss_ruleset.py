@@ -41,5 +41,5 @@ def test_only_the_table_of_this_interface_is_ever_named() -> None:
 
 
 def test_a_name_that_is_no_interface_s_reaches_nobody() -> None:
-    with pytest.raises(ValueError, match="no interface name"):
+    with pytest.raises(ValueError, match="not an interface name"):
         table_name("x; flush ruleset")

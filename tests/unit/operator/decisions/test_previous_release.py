@@ -84,12 +84,12 @@ def test_half_the_agents_replaced_changes_no_count(api: MemoryApi) -> None:
 
 
 def test_down_links_are_those_that_an_agent_of_the_previous_release_names(api: MemoryApi) -> None:
-    silent = [{"node": "n2", "problem": "not heard for 12s"}]
+    silent = [{"node": "n2", "problem": "no probe for 12s"}]
     api.report("blue.n0", **report_of_previous_agent(1, worst=silent))
     for number in (1, 2):
         api.report(f"blue.n{number}", **report_of_previous_agent())
     settle(api)
-    assert (status(api)["links"], status(api)["downLinks"]) == ("5/6", ["n0 -> n2: not heard for 12s"])
+    assert (status(api)["links"], status(api)["downLinks"]) == ("5/6", ["n0 -> n2: no probe for 12s"])
 
 
 def test_the_time_of_the_first_full_mesh_is_that_of_the_previous_operator(api: MemoryApi) -> None:

@@ -56,12 +56,12 @@ def test_a_whole_mesh_is_ready_and_fully_meshed(api: MemoryApi) -> None:
 
 
 def test_a_link_not_heard_is_counted_and_named(api: MemoryApi) -> None:
-    api.report_ready("blue.n0", 1, unreachablePeers=[{"node": "n2", "problem": "not heard for 12s"}])
+    api.report_ready("blue.n0", 1, unreachablePeers=[{"node": "n2", "problem": "no probe for 12s"}])
     settle(api)
     assert status(api)["links"] == "5/6"
-    assert status(api)["downLinks"] == ["n0 -> n2: not heard for 12s"]
+    assert status(api)["downLinks"] == ["n0 -> n2: no probe for 12s"]
     assert told(api)["FullyMeshed"] == ("False", "LinksDown")
-    assert condition(api, "FullyMeshed")["message"] == "1 links are not heard: n0 -> n2: not heard for 12s"
+    assert condition(api, "FullyMeshed")["message"] == "1 links are down: n0 -> n2: no probe for 12s"
     assert told(api)["Ready"] == ("True", "NodesJoined")
     api.report_ready("blue.n0", 2)
     settle(api)
@@ -228,7 +228,7 @@ OLD = {"nodes": "3/3", "conditions": [{"type": "Ready", "status": "True", "reaso
         ({"nodes": "2/3"}, None, NOW),
         ({"nodes": "2/3"}, NOW - MIN_WRITE_INTERVAL, NOW),
         ({"nodes": "2/3"}, NOW - timedelta(seconds=1), NOW - timedelta(seconds=1) + MIN_WRITE_INTERVAL),
-        ({"downLinks": ["a -> b: not heard"]}, NOW, NOW + MIN_WRITE_INTERVAL),
+        ({"downLinks": ["a -> b: no probe"]}, NOW, NOW + MIN_WRITE_INTERVAL),
         ({"bootstraps": [{"node": "n0", "address": "192.0.2.1:5000"}]}, NOW, NOW),
         ({"trustBundle": "x"}, NOW, NOW),
         ({"conditions": []}, NOW, NOW),
