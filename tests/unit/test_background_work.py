@@ -95,7 +95,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/gossip/aio/node.py:GossipNode._bind start_server",
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._listen add_reader",
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accepted create_task",
-        "wgmesh_agent/kube/http_server.py:HTTPServer._run start_server",
+        "wgmesh_agent/kube/http_server.py:HTTPServer._until_stopped start_server",
     ),
     "cannot fail: listens again": (
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accept call_later",

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import faulthandler
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from importlib.metadata import version
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -22,6 +21,7 @@ from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.runtime.log_output import lost_lines
+from wgmesh_api.version import VERSION
 
 log = structlog.get_logger()
 HEARTBEAT_SECONDS = 1.0
@@ -223,7 +223,7 @@ class _SnapshotCollector(Collector):
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
-        yield from build(version("wgmesh"), lost_lines())
+        yield from build(VERSION, lost_lines())
         if self._look is not None:
             yield from metrics(self._look)
         else:

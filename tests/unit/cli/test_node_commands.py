@@ -38,7 +38,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
     daemon = Daemon()
     monkeypatch.setitem(sys.modules, "wgmesh_agent.agent.launch", daemon)
     # This process goes on to other tests, which need the libraries whole.
-    monkeypatch.setattr(node, "leave_out", lambda: None)
+    monkeypatch.setattr(node, "leave_out", lambda *, tls: None)
     return daemon
 
 
