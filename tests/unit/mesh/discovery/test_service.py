@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from typing import NoReturn
 
 from structlog.testing import capture_logs
 from tests.unit.device import PlayedDevice
@@ -25,6 +26,7 @@ from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, IPAddress, Peer
@@ -73,6 +75,7 @@ class Ground:
             Signal(),
             Signal(),
             IndirectPaths((self,)),
+            SystemClock(),
             random.Random(1),
         )
 
@@ -235,7 +238,7 @@ class UnforeseenError(Exception):
 class Odd(dict[str, bytes]):
     """Answers that cannot be looked at."""
 
-    def __bool__(self) -> bool:
+    def items(self) -> NoReturn:
         raise UnforeseenError("odd")
 
 
