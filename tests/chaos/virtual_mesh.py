@@ -19,7 +19,7 @@ from tests.chaos.machine import MESH, PORT, Life, Machine, VirtualSocket
 from tests.chaos.schedule import Fault, Schedule
 from tests.chaos.tunnel import TunnelBackend
 from tests.chaos.underlay import Underlay
-from tests.chaos.virtual_adapters import virtual_world
+from tests.chaos.virtual_adapters import virtual_platform, virtual_world
 from tests.chaos.virtual_loop import EPOCH_UNIX, VirtualLoop
 from tests.chaos.virtual_observer import Onlooker
 
@@ -120,6 +120,7 @@ class World:
             folder,
             _Choice(BackendKind.KERNEL, "virtual", life=life),
             lambda session: (),
+            virtual_platform(self.loop, self.rng),
         )
 
     def made(self, life: Life, key: PrivateKey) -> None:

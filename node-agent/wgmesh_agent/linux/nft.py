@@ -5,9 +5,30 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import suppress
+from typing import Protocol
 
 PROGRAM = "nft"
 NFT_SECONDS = 10.0
+
+
+class Nft(Protocol):
+    """The program `nft`; `SystemNft` is this machine's."""
+
+    def is_installed(self) -> bool:
+        """Whether there is a program that could have made a table."""
+
+    async def run(self, *arguments: str, text: str = "") -> str:
+        """Runs it; empty, or what it says is wrong."""
+
+
+class SystemNft:
+    """As the PATH has it."""
+
+    def is_installed(self) -> bool:
+        return shutil.which(PROGRAM) is not None
+
+    async def run(self, *arguments: str, text: str = "") -> str:
+        return await run_nft(*arguments, text=text)
 
 
 async def run_nft(*arguments: str, text: str = "") -> str:
@@ -37,8 +58,3 @@ async def run_nft(*arguments: str, text: str = "") -> str:
     if process.returncode == 0:
         return ""
     return said.decode(errors="replace").strip()[:300] or f"{PROGRAM} ended with status {process.returncode}"
-
-
-def is_installed() -> bool:
-    """Whether there is a program that could have made a table."""
-    return shutil.which(PROGRAM) is not None

@@ -26,6 +26,7 @@ from tests.unit.kube.harness import (
     node_body,
     node_path,
 )
+from tests.unit.machine import played_platform
 from tests.unit.policies import ScriptedKeyPolicy, standalone
 
 from wgmesh_agent.agent.composition import compose
@@ -60,6 +61,7 @@ from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
 from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.mesh_record_store import MeshRecordStore
 from wgmesh_agent.state.store import StateStore
@@ -131,6 +133,7 @@ class Ground:
             SelectedBackend(BackendKind.KERNEL, "a test"),
             replace(standalone(), membership=membership, keys=keys or standalone().keys),
             SessionEnd(),
+            played_platform(clock=SystemClock()),
         )
 
     def recorded(self, member: Claim, moment: datetime) -> Claim:

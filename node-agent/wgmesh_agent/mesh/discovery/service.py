@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,6 +30,7 @@ from wgmesh_agent.mesh.probing.alive_links import alive_links
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
@@ -66,6 +66,7 @@ class EndpointDiscovery:
         suspect: Signal,
         changes: Signal,
         indirect: IndirectPaths,
+        clock: Clock,
         rng: random.Random,
     ) -> None:
         """
@@ -81,6 +82,8 @@ class EndpointDiscovery:
         self._device = device
         self._local = local
         self._addresses = addresses
+        self._clock = clock
+        self._rng = rng
         self._seeking = CandidateSelector(rng)
         self._troubled: dict[PublicKey, float] = {}
         self._suspect = suspect
@@ -112,7 +115,7 @@ class EndpointDiscovery:
 
     def hinted(self, key: PublicKey, endpoint: Endpoint) -> None:
         """The roster says that a member can be reached there now."""
-        self._seeking.hinted(key, endpoint, time.time())
+        self._seeking.hinted(key, endpoint, self._clock.unix())
         self._hinted = True
 
     async def answer_query(self, request: QueryReceived) -> bytes:
@@ -138,7 +141,11 @@ class EndpointDiscovery:
         ):
             return ()
         peer = (await self._device.read(SHARED_SECONDS)).peers.get(binding.claim.public_key)
-        if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
+        if (
+            peer is None
+            or peer.endpoint is None
+            or self._clock.unix() - peer.last_handshake > STALE_AFTER_SECONDS
+        ):
             return ()
         return [peer.endpoint]
 
@@ -163,7 +170,7 @@ class EndpointDiscovery:
             if (link := links.get(name)) is not None and link.receiving and link.peer_receiving
         ]
         among = near or alive
-        asked = random.sample(among, min(len(among), QUERIED_MEMBERS))
+        asked = self._rng.sample(among, min(len(among), QUERIED_MEMBERS))
         if not asked and not also:
             return [], []
         try:
@@ -198,7 +205,7 @@ class EndpointDiscovery:
         async with TaskSet() as queries:
             while True:
                 generation = changes.generation
-                now = time.monotonic()
+                now = self._clock.monotonic()
                 moved, self._hinted = self._update() or self._hinted, False
                 due = self._seeking.due(self._unreachable_peers(now), now)
                 self._probe(due.probe)
@@ -222,7 +229,7 @@ class EndpointDiscovery:
                 await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_PER_SECOND))
 
     def _update(self) -> bool:
-        moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())
+        moved = self._seeking.update((binding.claim for binding in self._ledger), self._clock.unix())
         claims = self._probe(moved)
         if claims:
             log.info("peer endpoints changed", nodes=[claim.node for claim in claims])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import structlog
@@ -21,6 +20,7 @@ from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.relay.relay_selector import RelayProposal, RelaySelector
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
@@ -54,6 +54,7 @@ class RelayService:
         refusals: RejectionLog,
         changes: Signal,
         device: DeviceCache,
+        clock: Clock,
     ) -> None:
         """
         Args:
@@ -67,6 +68,7 @@ class RelayService:
         self._refusals = refusals
         self._changes = changes
         self._device = device
+        self._clock = clock
         self._relays = RelaySelector(ledger.local)
         self._adopted = False
         self._is_forwarding = False
@@ -90,7 +92,7 @@ class RelayService:
         """The peers that are heard through a relay alone, and for how many seconds their own tunnel has been silent;
         None: since they are relayed.
         """
-        return self._relays.untaken(time.monotonic())
+        return self._relays.untaken(self._clock.monotonic())
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with relayed peers' addresses at their relays."""
@@ -98,7 +100,7 @@ class RelayService:
             return desired
         if not self._adopted:
             self._adopted = True
-            self._relays.restore_from_device(desired, actual, time.monotonic())
+            self._relays.restore_from_device(desired, actual, self._clock.monotonic())
         return self._relays.refine(desired)
 
     async def answer_query(self, request: QueryReceived) -> bytes:
@@ -124,7 +126,7 @@ class RelayService:
             return NO
         question = RelayProposal(asker.claim.public_key, relay.claim.public_key if relay else None)
         before = self._relays.relays_in_use()
-        if not self._relays.accepts(question, links, self._relay_keys(), time.monotonic()):
+        if not self._relays.accepts(question, links, self._relay_keys(), self._clock.monotonic()):
             return NO
         await self._changed(before)
         return YES
@@ -138,7 +140,7 @@ class RelayService:
         door_at = 0.0
         async with TaskSet() as proposals:
             while self._names:
-                now = time.monotonic()
+                now = self._clock.monotonic()
                 if named and now >= door_at:
                     await self.enable_forwarding()
                     door_at = now + FORWARDING_CHECK_SECONDS
@@ -207,7 +209,7 @@ class RelayService:
             log.debug("relay proposal rejected", node=peer, relay=relay, answers=sorted(result.responses))
             return
         before = self._relays.relays_in_use()
-        self._relays.confirm(question, time.monotonic())
+        self._relays.confirm(question, self._clock.monotonic())
         await self._changed(before)
 
     async def _changed(self, before: dict[PublicKey, PublicKey]) -> None:

@@ -39,6 +39,7 @@ from wgmesh_agent.mesh.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role
@@ -64,6 +65,7 @@ async def serving(authority: Authority, *, tls: bool, mesh: QuietMesh) -> AsyncI
         TokenStore(lambda: f"{next(numbers):043}"),
         Unsigned(),
         rejections,
+        SystemClock(),
     )
     # gRPC does not say which port it got here, so a free one is found first
     with socket.socket() as probe:
