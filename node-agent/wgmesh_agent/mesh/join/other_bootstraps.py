@@ -31,7 +31,7 @@ async def other_bootstraps(named: Sequence[HostPort], port: int, *, founds: bool
                     others.append(one)
                     unknown.append(one)
             if not await has_addresses():
-                waiting.say("this machine has no address that others could reach")
+                waiting.say("this machine has no address that peers can reach")
             elif founds and unknown and unknown == others:
                 waiting.say(f"no name server answers for {unknown[0].host}, which may be this node itself")
             else:

@@ -23,19 +23,19 @@ _NET = Path("/proc/sys/net")
 
 
 class MSSClamp:
-    """One instance an interface; `run` beside a node that may route."""
+    """Clamps the MSS on one interface; `run` beside a node that may route."""
 
     def __init__(self, interface: str, plan: InterfacePlan, changes: Signal) -> None:
-        """`changes`: when `plan` may have other routes."""
+        """`changes`: notified when `plan` may have other routes."""
         self._interface = interface
         self._plan = plan
         self._changes = changes
         self._standing: str | None = None
-        """What was put in place last, empty for no table; None: not known."""
+        """The ruleset in place, empty for no table; None: unknown."""
         self._fault = LogOnChange()
 
     async def run(self) -> None:
-        """Looks after every change, and every minute whatever others did to the table, until it is cancelled."""
+        """Reconciles after every change, and every minute in case of foreign changes to the table, until cancelled."""
         checked = time.monotonic()
         while True:
             generation = self._changes.generation
@@ -44,14 +44,14 @@ class MSSClamp:
                 checked = time.monotonic()
             await self.apply(self._plan.interface_spec(), check=check)
             if await self._changes.wait_after(generation, CHECK_SECONDS):
-                # Many changes come together, and each look reads files.
+                # Changes come in bursts, and each check reads files.
                 await asyncio.sleep(GATHER_SECONDS)
 
     async def apply(self, spec: InterfaceSpec, *, check: bool = True) -> None:
-        """Puts the table in place where packets are routed; takes it away where they are not any more.
+        """Installs the table if this machine forwards packets of the interface; otherwise removes it.
 
         Args:
-            check: look whether somebody else took it away.
+            check: verify that no other program has removed it.
         """
         wanted = (
             ruleset(self._interface, spec.mtu, (*spec.peer_routes, *spec.subnet_routes))
@@ -68,7 +68,7 @@ class MSSClamp:
             self._standing = wanted
 
     async def remove(self) -> bool:
-        """Takes the table away, if there is a program that could have made it."""
+        """Removes the table, if the program that could have created it exists."""
         return self._is_done(await remove_clamp(self._interface))
 
     async def _is_in_place(self) -> bool:
@@ -84,17 +84,17 @@ class MSSClamp:
 
 
 async def remove_clamp(interface: str) -> str:
-    """Takes the table away, if there is a program that could have made it. Returns why it could not; empty: it did."""
+    """Removes the table, if the program that could have created it exists. Returns the error; empty: removed."""
     return await run_nft("-f", "-", text=removal_ruleset(interface)) if is_installed() else ""
 
 
 def is_forwarding(interface: str) -> bool:
-    """Whether this machine forwards packets that come out of the interface, or go into it."""
+    """Whether this machine forwards packets that come from the interface, or go to it."""
     for switch in FORWARDING_SYSCTLS:
         try:
             if (_NET / switch.format(interface)).read_text().strip() not in ("", "0"):
                 return True
         except OSError as error:
-            # A kernel without IPv6, or an interface that is not there yet.
+            # The kernel has no IPv6, or the interface does not exist yet.
             log.debug("cannot read forwarding sysctl", switch=switch, error=str(error))
     return False
