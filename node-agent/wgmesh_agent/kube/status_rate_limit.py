@@ -1,8 +1,8 @@
 """Status rate limit: when a changed status may be written, scaled to the mesh size. `now` is monotonic seconds.
 
-Most changes concern all members: one fails, and all others have one peer less. In a large mesh they do not all report
-it at once: each waits a random part of as many seconds as keep the writes of the whole mesh at some forty a second.
-The first report is quick; the last comes after two minutes in a mesh of 5,000.
+Most changes concern all members: when one fails, all others have one peer less. In a large mesh they do not all report
+it at once: each waits a random part of the time in which the whole mesh writes some forty statuses a second. The first
+report is quick; the last comes after two minutes in a mesh of 5,000.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ MIN_INTERVAL_SECONDS = 10.0
 JITTER = 1.2
 REASSERT_SECONDS = 600.0
 MAX_WRITES_PER_SECOND = 40.0
-"""Of all members together, at most."""
+"""Maximum rate of all members together."""
 
 
 class StatusRateLimiter:
-    """Never two writes, or attempts at one, within ten to twelve seconds, more in a mesh of more than 400 members.
+    """At least ten to twelve seconds between two writes, or attempts, and more in a mesh of more than 400 members.
 
-    The first is made at once, but in such a mesh; there it waits its turn as all news does.
+    The first is written at once, except in such a mesh; there it waits its turn like all changes.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -35,7 +35,7 @@ class StatusRateLimiter:
 
     @property
     def seconds(self) -> float:
-        """The least time between two writes, without jitter."""
+        """Minimum interval between two writes, without jitter."""
         return max(MIN_INTERVAL_SECONDS, self._members / MAX_WRITES_PER_SECOND)
 
     def wait_seconds(self, now: float) -> float:
@@ -43,7 +43,7 @@ class StatusRateLimiter:
         return max(0.0, self._not_before - now)
 
     def is_due(self, current: NodeReport, now: float) -> bool:
-        """Whether there is news, or what was written is to be confirmed, in case somebody else wrote over it."""
+        """Whether the status changed, or the last write is to be confirmed in case another client overwrote it."""
         if self.wait_seconds(now) > 0:
             return False
         self._members = current.expected + 1
@@ -58,10 +58,10 @@ class StatusRateLimiter:
         return now >= self._turn
 
     def attempted(self, now: float) -> None:
-        """A write is under way."""
+        """A write is in progress."""
         self._not_before = now + self.seconds * self._rng.uniform(1.0, JITTER)
         self._turn = None
 
     def record_written(self, written: NodeReport, now: float) -> None:
-        """It succeeded."""
+        """The write succeeded."""
         self.written, self._written_at = written, now
