@@ -84,7 +84,7 @@ def test_a_bundle_that_has_ended_is_wrong_use_for_a_machine_that_never_entered(m
     file.write_bytes(bundle_bytes(make_authority("lab", long_ago), mesh="lab", node="n4", now=long_ago))
     done = wgmesh(mesh.network.hosts["n4"], "join", "--bundle", str(file))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"wgmesh: the certificate in {file} ended on ")
+    assert done.stderr.splitlines()[-1].startswith(f"wgmesh: the certificate in {file} expired on ")
     assert not has_interface(mesh.network.hosts["n4"])
 
 

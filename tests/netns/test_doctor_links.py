@@ -85,20 +85,18 @@ def test_a_port_that_is_closed(document: dict[str, Any]) -> None:
 
 def test_packets_that_do_not_reach_the_peer(document: dict[str, Any]) -> None:
     assert (
-        finding_of(document, "n4", "filtered")["what"]
-        == "WireGuard's packets do not pass from this node to n4."
+        finding_of(document, "n4", "filtered")["what"] == "WireGuard packets are lost from this node to n4."
     )
 
 
 def test_packets_of_the_peer_that_do_not_come(document: dict[str, Any]) -> None:
     assert (
-        finding_of(document, "n5", "filtered")["what"]
-        == "WireGuard's packets do not pass from n5 to this node."
+        finding_of(document, "n5", "filtered")["what"] == "WireGuard packets are lost from n5 to this node."
     )
 
 
 def test_probes_that_are_dropped_when_they_leave_the_tunnel(document: dict[str, Any]) -> None:
-    assert "come out of the tunnel at n6" in finding_of(document, "n6", "filtered_inside")["what"]
+    assert "behind the tunnel at n6" in finding_of(document, "n6", "filtered_inside")["what"]
 
 
 def test_large_packets_that_do_not_pass(document: dict[str, Any]) -> None:
@@ -110,7 +108,7 @@ def test_gossip_that_is_blocked_inside_the_tunnel(document: dict[str, Any]) -> N
 
 
 def test_a_member_that_is_off(document: dict[str, Any]) -> None:
-    assert "do not hear it either" in finding_of(document, "n9", "peer_down")["seen"]
+    assert "cannot reach it either" in finding_of(document, "n9", "peer_down")["seen"]
 
 
 def test_each_has_its_own_cause_and_no_other(document: dict[str, Any]) -> None:

@@ -104,8 +104,8 @@ def test_a_listen_address_is_taken_as_it_stands(mesh: Mesh) -> None:
     [
         ("10.232.7.7", "it lies inside the mesh (10.232.0.0/16)"),
         ("eth7", "there is no interface 'eth7'"),
-        ("eth0%5", "eth0%5 asks for one more"),
-        ("lo", "has no address that others could reach"),
+        ("eth0%5", "eth0%5 requires one more"),
+        ("lo", "has no address that peers can reach"),
     ],
 )
 def test_a_listen_address_where_nobody_can_reach_the_node_is_refused(
@@ -183,5 +183,5 @@ def test_a_stun_server_that_lies_ends_in_a_clear_error_and_not_in_a_hang(mesh: M
 
 def test_a_stun_server_that_is_not_there_is_said(mesh: Mesh) -> None:
     said = refused(mesh, "--stun-server", f"{mesh.network.address('stun')}:9")
-    assert "does not answer" in said
+    assert "no valid response" in said
     assert "set -listen-addr, or another --stun-server" in said

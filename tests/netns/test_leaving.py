@@ -133,7 +133,7 @@ def test_leave_with_a_name_takes_out_a_failed_member_and_no_living_one(mesh: Mes
     key = mesh.agents["n3"].info().pubkey
     living = wgmesh(mesh.network.hosts["n1"], "leave", "n3")
     assert living.returncode == 1
-    assert "only a failed member can be taken out" in living.stderr
+    assert "only a failed member can be removed" in living.stderr
     assert wgmesh(mesh.network.hosts["n1"], "leave", "n9").returncode == 1
     mesh.network.hosts["n3"].kill()
     agent = forget(mesh, "n3")

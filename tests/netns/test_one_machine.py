@@ -44,7 +44,7 @@ def test_an_agent_whose_socket_another_answers_at_says_so_and_exits_1(mesh: Mesh
     status, said = second_agent(mesh, "-n", "other")
     assert status == 1
     assert said == (
-        "wgmesh: another agent answers at /run/wgmesh.sock: give this one its own with -agent-grpc-bind-socket"
+        "wgmesh: another agent answers at /run/wgmesh.sock: give this one another with -agent-grpc-bind-socket"
     ) or said.startswith("wgmesh: another agent answers at /var/run/wgmesh.sock")
     assert not has_interface(mesh.network.hosts["n2"], "wgother")
 

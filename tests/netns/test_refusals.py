@@ -51,7 +51,7 @@ def test_a_wrong_mesh_name_is_refused_with_status_1(mesh: Mesh) -> None:
     status, said = join(mesh, name="other")
     assert status == 1
     assert said.startswith("wgmesh: cannot join the mesh other: 10.0.0.1:5000 refused: ")
-    assert "serves another mesh than 'other'" in said
+    assert "serves a mesh other than 'other'" in said
     assert refused(mesh, "wrong_mesh") == before + 1
     assert "join denied" in mesh.agents["n1"].said()
 
@@ -68,7 +68,7 @@ def test_a_certificate_of_another_authority_is_refused(mesh: Mesh) -> None:
     other = Mesh(mesh.network, "lab2")
     status, said = join(mesh, tls=other.join_tls("n2"))
     assert status == 1
-    assert "the TLS handshake failed: check that both certificates come from the same authority" in said
+    assert "the TLS handshake failed: check that both certificates are issued by the same CA" in said
 
 
 def test_a_client_that_trusts_the_mesh_with_a_foreign_certificate_is_refused(mesh: Mesh) -> None:
@@ -78,7 +78,7 @@ def test_a_client_that_trusts_the_mesh_with_a_foreign_certificate_is_refused(mes
     tls = ["-client-key", str(key), "-client-cert", str(certificate), "-ca-cert", mesh.join_tls("n2")[-1]]
     status, said = join(mesh, tls=tls)
     assert status == 1
-    assert "it closed the connection: does it trust this node's certificate" in said
+    assert "it closed the connection: check that it trusts this node's certificate" in said
 
 
 def test_an_expired_certificate_is_refused(mesh: Mesh) -> None:

@@ -321,7 +321,7 @@ def test_doctor_tells_who_speaks_in_gossip_and_was_never_admitted(mesh: Mesh, ro
     eventually(lambda: status(mesh, "n1", "n5") == "alive", 20, "gossip has it")
     code, document = doctor(mesh.network.hosts["n1"], "n5")
     assert code == 1
-    assert "is no member here" in finding_of(document, "n5", "not_admitted")["what"]
+    assert "is not a member here" in finding_of(document, "n5", "not_admitted")["what"]
 
 
 def test_nobody_is_bound_whom_no_bootstrap_node_vouches_for(mesh: Mesh, rogue: Rogue) -> None:

@@ -1,1 +1,1 @@
-"""The agent as a process: composition, sessions, start and end."""
+"""The agent process: composition, sessions, start and end."""

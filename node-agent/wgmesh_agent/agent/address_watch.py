@@ -1,4 +1,4 @@
-"""Follows this machine's addresses and routes as the kernel tells of them."""
+"""Follows changes of this machine's addresses and routes that the kernel reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 class AddressWatch:
-    """One instance a node."""
+    """Watches addresses and routes for a node."""
 
     def __init__(self, addresses: LocalAddresses, reconciler: Reconciler, changes: HostChanges) -> None:
         self._addresses = addresses
@@ -20,7 +20,7 @@ class AddressWatch:
         self._changes = changes
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         async for change in self._changes():
             if change.lost_address:
                 log.info("local address removed")

@@ -1,4 +1,4 @@
-"""What a started agent prints for the person at the terminal."""
+"""Text that a started agent prints on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wgmesh_agent.wireguard.model import Endpoint
 
 
 def banner(node: MeshNode, settings: NodeSettings, role: SessionConfig, backend_reason: str) -> str:
-    """The lines, each behind `** ` as today's users know them."""
+    """The lines, each prefixed with `** ` as in the original."""
     return "\n".join(f"** {line}".rstrip() for line in _lines(node, settings, role, backend_reason))
 
 
@@ -38,7 +38,7 @@ def _lines(node: MeshNode, settings: NodeSettings, role: SessionConfig, backend_
     yield ""
     if settings.dev:
         yield "This mesh runs in DEVELOPMENT MODE: anyone who reaches a bootstrap node can join,"
-        yield "and neither joining nor gossip is encrypted. DO NOT USE IT FOR ANYTHING THAT MATTERS."
+        yield "and neither joining nor gossip is encrypted. DO NOT USE IT FOR PRODUCTION DATA."
     elif role.tls:
         yield "Joining is authenticated by client certificates (mutual TLS)."
     yield ""
@@ -51,7 +51,7 @@ def _lines(node: MeshNode, settings: NodeSettings, role: SessionConfig, backend_
 
 
 def _reached_at(node: MeshNode, bind: HostPort) -> HostPort | Endpoint:
-    """The Mesh service as others may call it: where it is bound, or this node's endpoint if it is bound to all."""
+    """The Mesh service's address for joiners: the bound address, or this node's endpoint if it is bound to all."""
     if bind.host not in ("0.0.0.0", "::"):  # noqa: S104
         return bind
     return replace(node.local.endpoint, port=bind.port)

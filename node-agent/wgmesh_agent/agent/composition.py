@@ -1,8 +1,8 @@
-"""Makes every part of a node once, from top to bottom: none is given to another before it is made.
+"""Composition root: creates every part of a node once, from top to bottom, each before the parts that use it.
 
-A new mechanism is a package under `mesh/` and its lines here: where it is made, its place in `transforms` if it shapes
-peers and in `indirect` if it reaches them through others, its query in the table, and its component. Taking one out is
-deleting both: a test does that to relays.
+A new mechanism is a package under `mesh/` and its lines here: its creation, its place in `transforms` if it modifies
+peers and in `indirect` if it reaches them via others, its query in the table, and its component. To remove a mechanism,
+delete both: a test does that to relays.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ def compose(
     end: SessionEnd,
     platform: Platform,
 ) -> MeshNode:
-    """A node that is made and not started. Nothing is read or written but the member snapshot.
+    """A node that is created and not started. Reads and writes no files but the member snapshot.
 
     Args:
-        end: told when this node is to go on with other facts.
+        end: receives the request to restart this node with other facts.
     """
     config, record, role, clock = start.config, start.record, start.role, platform.clock
     secrets = role.secrets or SecretFile()

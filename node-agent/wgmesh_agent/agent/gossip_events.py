@@ -1,4 +1,4 @@
-"""What gossip tells, handed to those whom it concerns."""
+"""Dispatches gossip events to their handlers."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from wgmesh_agent.runtime.log_limit import LogLimit
 from wgmesh_agent.runtime.supervisor import FatalError
 
 log = structlog.get_logger()
-EVENTS = border("gossip event", "news of a member, or a user event of one")
+EVENTS = border("gossip event", "a change of a member, or a user event of one")
 COUNT_SECONDS = 5.0
 EVENTS_PER_TURN = 32
 STRANGERS_A_MINUTE = 120
-"""Lines of log about members that are not bound: as many as join a large mesh in a minute."""
+"""Log lines about members that are not bound: as many as join a large mesh in a minute."""
 
 
 class NameConflictLost(FatalError):
-    """The mesh decided that this node's name is another's."""
+    """The mesh decided that this node's name belongs to another node."""
 
 
 class GossipEventDispatcher:
-    """One instance a node; `run` and `collect_counters` for as long as it does."""
+    """Dispatcher of a node's gossip events."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class GossipEventDispatcher:
         user_events: Mapping[str, Callable[[bytes], object]],
         clock: Clock,
     ) -> None:
-        """`user_events`: who takes the payload of which."""
+        """`user_events`: handlers of payloads, by name of the event."""
         self._own_name = own_name
         self._gossip = gossip
         self._membership = membership
@@ -73,12 +73,12 @@ class GossipEventDispatcher:
         self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Takes events until it is cancelled. Raises NameConflictLost."""
+        """Dispatches events until cancelled. Raises NameConflictLost."""
         handled = 0
         async for event in self._gossip.events:
             handled += 1
             if handled % EVENTS_PER_TURN == 0:
-                # Thousands wait when a mesh is met: none of them may keep the rest of the agent waiting.
+                # Thousands are queued when a mesh is joined: they must not block the rest of the agent.
                 await asyncio.sleep(0)
             with EVENTS.fence(type(event).__name__, passing=(NameConflictLost,)):
                 self._handle(event)
@@ -102,7 +102,7 @@ class GossipEventDispatcher:
                 self._changes.notify()
 
     async def collect_counters(self) -> None:
-        """Counts what the gossip core refused among this node's refusals, until it is cancelled."""
+        """Counts the gossip core's rejections among this node's, until cancelled."""
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             self._refusals.add_gossip_counters(self._gossip.counters.refused)
@@ -118,7 +118,7 @@ class GossipEventDispatcher:
         self._changes.notify()
 
     def _log(self, member: Member) -> None:
-        """Logs each change of status of bound members, and of the others, which anybody can invent, some a minute."""
+        """Logs each status change of bound members, and some a minute of the others, which any member can invent."""
         status = member.status.name.lower()
         if self._membership.is_bound(member.name):
             if self._logged.get(member.name) == status:
@@ -134,5 +134,5 @@ class GossipEventDispatcher:
                 f"most members know another node as {event.name}, at {event.theirs}: give one of the two another name"
             )
         self._refusals.record(
-            "name_conflict", f"{event.theirs} says to be {event.name}, which lives at {event.ours}"
+            "name_conflict", f"{event.theirs} claims to be {event.name}, which is alive at {event.ours}"
         )

@@ -1,4 +1,4 @@
-"""Meeting others in gossip: joining it at known members' mesh addresses, and trying whoever it does not know."""
+"""Joins gossip at the mesh addresses of known members, and dials members that gossip does not list."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from wgmesh_agent.runtime.scaling import interval_scale
 from wgmesh_agent.wireguard.model import IPAddress
 
 log = structlog.get_logger()
-ANSWERS = border("gossip join", "what a member answers to our join by TCP")
+ANSWERS = border("gossip join", "responses of members to this node's join by TCP")
 HANDSHAKE_SECONDS = 5.0
 HANDSHAKE_POLL = Backoff(first_seconds=0.02, longest_seconds=0.5)
 RECONNECT_SECONDS = 2.0
 MAX_CONCURRENT_JOINS = 3
 SCALE_ABOVE_MEMBERS = 8
-"""Members from which on one tries the more seldom: all of them together about four times a second."""
+"""Number of members above which the interval grows: all of them together make about four attempts a second."""
 
 
 class GossipJoiner:
-    """One instance a node."""
+    """Joins of a node's gossip."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class GossipJoiner:
         """
         Args:
             port: of gossip, on mesh addresses.
-            absent: the bound members that gossip does not know.
+            absent: the bound members that gossip does not list.
         """
         self._gossip = gossip
         self._port = port
@@ -57,7 +57,7 @@ class GossipJoiner:
         self._pause = pause
 
     async def join_any(self) -> bool:
-        """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none could be reached."""
+        """Joins gossip at known members' mesh addresses, bootstrap nodes first; False if none was reachable."""
         bindings = sorted(self._ledger, key=lambda b: (not b.claim.bootstrap, -b.last_seen, random.random()))  # noqa: S311
         if not bindings:
             return False
@@ -68,15 +68,15 @@ class GossipJoiner:
         return False
 
     async def join_known(self) -> None:
-        """As `join_any`, where members are known; says so if none answers."""
+        """Like `join_any`, if members are known; logs it if none answers."""
         if len(self._ledger) and not await self.join_any():
             log.warning("no member answers yet", known=len(self._ledger), next="retrying")
 
     async def reconnect(self) -> None:
-        """Tries members that gossip does not know: serf itself retries only those it has seen fail.
+        """Dials members that gossip does not list: serf itself retries only those it has seen fail.
 
-        Of a newcomer the others in gossip tell soon. So whoever knows others gives it a while, the longer the more they
-        are: or a newcomer would have to tell all members about all members before it can do anything else.
+        Gossip announces a newcomer soon. So a node that is connected waits for that, the longer the larger the mesh:
+        otherwise a newcomer would have to send all members the state of all members before it can do anything else.
         """
         while True:
             before = self._absent()
@@ -101,7 +101,7 @@ class GossipJoiner:
         log.warning("no handshake yet", waited_seconds=HANDSHAKE_SECONDS, next="gossip keeps retrying")
 
     async def _join(self, bindings: Sequence[Binding]) -> bool:
-        """Asks all at once; True as soon as one answers, while the others may still."""
+        """Dials all at once; True as soon as one answers, while other attempts may continue."""
         attempts = [asyncio.create_task(self._join_one(binding.claim.addresses[0])) for binding in bindings]
         for attempt in asyncio.as_completed(attempts):
             if await attempt:

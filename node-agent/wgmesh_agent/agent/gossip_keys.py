@@ -1,4 +1,4 @@
-"""The gossip keys of this node, replaced as a whole by what was decided elsewhere."""
+"""Replaces this node's gossip keys as a whole by keys decided elsewhere."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ log = structlog.get_logger()
 
 
 class GossipKeys:
-    """Record and keyring of this node, kept the same."""
+    """The mesh record and the keyring of this node, kept consistent."""
 
     def __init__(self, local: LocalNode, keyring: Keyring | None) -> None:
         """
         Args:
-            keyring: None: this mesh gossips in plaintext.
+            keyring: None: gossip of this mesh is not encrypted.
         """
         self._local = local
         self.keyring = keyring
 
     def replace(self, keys: tuple[bytes, ...], since: int) -> None:
-        """Puts this ring, decided on elsewhere at `since` (unix seconds), on disk and then in the place of the own.
+        """Writes this keyring, decided elsewhere at `since` (unix seconds), to disk and then replaces the current one.
 
         Raises:
-            KeyringError: this mesh gossips in plaintext, or the ring is none.
+            KeyringError: gossip of this mesh is not encrypted, or the keyring is invalid.
             OSError: the state folder cannot be written; nothing has changed.
         """
         if self.keyring is None:

@@ -1,4 +1,4 @@
-"""What this node's WireGuard interface is to be: made of the node, of networks behind members, and of path MTUs."""
+"""Desired state of this node's WireGuard interface: from the node, networks behind members, and path MTUs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wgmesh_agent.wireguard.model import InterfaceSpec, Network
 
 
 class NodeInterfacePlan:
-    """One instance a node; an `InterfacePlan` of the reconciler."""
+    """An `InterfacePlan` of the reconciler."""
 
     def __init__(self, local: LocalNode, routes: SubnetRoutes, probing: ProbeService) -> None:
         self._local = local

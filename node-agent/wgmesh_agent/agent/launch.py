@@ -1,4 +1,4 @@
-"""`wgmesh bootstrap` and `wgmesh join`: from settings to the mesh that an agent runs."""
+"""`wgmesh bootstrap` and `wgmesh join`: from settings to a running agent."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """What `bootstrap` and `join` come down to.
+    """Common parameters of `bootstrap` and `join`.
 
     Attributes:
-        founds: makes the mesh if this machine knows none; None for a node that enters one.
-        profile, gossip_port: None: the mesh's own.
-        bundle: who this node is, where a bundle says so.
+        creates: the record of the mesh to create if this machine knows none; None for a node that joins one.
+        profile, gossip_port: None: those of the mesh.
+        bundle: this node's identity, if a bundle states it.
     """
 
     node: NodeSettings
@@ -84,12 +84,12 @@ class LaunchPlan:
 
 
 def run_bootstrap(settings: BootstrapSettings) -> int:
-    """Runs a bootstrap node until it is stopped; the exit status."""
+    """Runs a bootstrap node until it is stopped; returns the exit status."""
     return run_agent(settings.node, lambda: _bootstrap_entry(settings), founds=not settings.bootstrap_addrs)
 
 
 def run_join(settings: JoinSettings) -> int:
-    """Runs a plain node until it is stopped; the exit status. Raises SettingsError for a bundle out of its time."""
+    """Runs a plain node until it is stopped; returns the exit status. Raises SettingsError for an expired bundle."""
     if settings.bundle is None:
         return run_agent(settings.node, lambda: _entry(_join_plan(settings, _tls(settings.tls))))
     watch = BundleReloader(settings.bundle)
@@ -105,7 +105,7 @@ def _entry(plan: LaunchPlan) -> Entry:
 
 
 def _bootstrap_entry(settings: BootstrapSettings) -> Entry:
-    """What it is made of is read at once, so that a mistake is told at once."""
+    """Reads all its inputs at once, so that a mistake is reported at once."""
     tls, client, secrets = _tls(settings.tls), _tls(settings.client_tls), secrets_of(settings.node, None)
 
     async def entry(folder: StateStore, key: PrivateKey, is_new_key: bool) -> SessionStart:
@@ -121,7 +121,7 @@ def _bootstrap_entry(settings: BootstrapSettings) -> Entry:
 
 
 async def _start(plan: LaunchPlan, folder: StateStore, key: PrivateKey, is_new_key: bool) -> SessionStart:
-    """The mesh as remembered, founded, or entered just now."""
+    """The mesh as remembered, founded, or joined just now."""
     role = plan.role(key)
     remembered = _remembered(plan, folder)
     if remembered is not None:
@@ -144,18 +144,18 @@ async def _start(plan: LaunchPlan, folder: StateStore, key: PrivateKey, is_new_k
     if problem is not None:
         raise SettingsError(problem)
     if role.join_target is None:
-        raise ConfigConflict("neither a mesh to make nor a bootstrap node to ask")
+        raise ConfigConflict("no mesh to create and no bootstrap node to join")
     return await _joined(plan, role, role.join_target, folder, None, plan.join_timeout_seconds)
 
 
 def _must_rejoin_for_routes(plan: LaunchPlan, remembered: MeshRecord) -> bool:
-    """Whether this node announces other routes than when it entered, or not all of those it was to announce."""
+    """Whether this node requests other routes than when it joined, or was not granted all of them."""
     given = remembered.admission.routes if remembered.admission else ()
     return plan.node.routes != remembered.routes or not set(plan.node.routes) <= set(given)
 
 
 def _has_other_addresses(bundle: Bundle | None, remembered: MeshRecord) -> bool:
-    """Whether the bundle is for a member made anew since this machine entered."""
+    """Whether the bundle is for a member that was re-created since this machine joined."""
     return bundle is not None and bool(bundle.addresses) and bundle.addresses != remembered.addresses
 
 
@@ -189,8 +189,8 @@ async def _joined(
 async def _until_it_has_an_endpoint(
     endpoint: Callable[[], Awaitable[Endpoint]], timeout_seconds: float | None
 ) -> None:
-    """Waits until others could reach this node. A machine that has addresses, but not the one that was asked for, is
-    waited for as long as for a bootstrap node. Raises NoUsableEndpoint.
+    """Waits until peers could reach this node. Without the configured address, a machine waits as long as for a
+    bootstrap node. Raises NoUsableEndpoint.
     """
     addressed_since: float | None = None
     async with Waiting() as waiting:
@@ -272,7 +272,7 @@ def _join_plan(
     settings: JoinSettings, client: Credentials | None, *directories: BootstrapDirectory
 ) -> LaunchPlan:
     """Args:
-    directories: what else than the settings says where bootstrap nodes serve.
+    directories: sources of bootstrap nodes' addresses other than the settings.
     """
     secrets = secrets_of(settings.node, settings.bundle)
     given = StaticBootstraps(settings.bootstrap_addrs)
@@ -343,7 +343,7 @@ def _join_target(
 
 
 def secrets_of(node: NodeSettings, bundle: Bundle | None) -> SecretFile:
-    """Those in the file that was named, else those in the bundle. Raises ConfigConflict."""
+    """Those in the configured file, otherwise those in the bundle. Raises ConfigConflict."""
     try:
         if node.psk_file is not None:
             return from_file(node.psk_file, node.mesh_name)

@@ -1,4 +1,6 @@
-"""Looks over all members every minute: takes up whoever was overheard, and lets go of whoever is away for too long."""
+"""Reconciles the ledger with gossip's members every minute: binds those that were missed, removes those absent for too
+long.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ REFRESH_SECONDS = 60.0
 
 
 class MemberRefresh:
-    """One instance a node."""
+    """The periodic reconciliation."""
 
     def __init__(self, tracker: MembershipTracker, changes: Signal) -> None:
         self._tracker = tracker
         self._changes = changes
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self._tracker.refresh()

@@ -1,4 +1,4 @@
-"""The members known now, on disk: with them an agent that starts anew needs nobody's answer."""
+"""Member snapshot on disk: a restarting agent reads it, and depends on no response."""
 
 from __future__ import annotations
 

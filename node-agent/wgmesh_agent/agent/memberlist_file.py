@@ -1,4 +1,4 @@
-"""The memberlist file, written after changes: the members as other programs on this machine read them."""
+"""The memberlist file, written after changes for other programs on this machine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from wgmesh_agent.runtime.debounced_writer import DebouncedWriter
 from wgmesh_agent.state.memberlist_export import MemberRecord, render
 from wgmesh_api.values import bounded
 
-LISTED = border("listed member", "what other members say of themselves, as the memberlist file has it")
+LISTED = border("listed member", "data of members as the memberlist file contains it")
 MAX_MILLISECONDS = 1e9
 
 
 class RoundTrips(Protocol):
-    """Round-trip times by gossip's coordinates; `GossipNode` has them."""
+    """Round-trip times by gossip's coordinates; `GossipNode` implements it."""
 
     def rtt(self, node: str, seen_from: str | None = None) -> float | None:
-        """Seconds; None: not known."""
+        """Seconds; None: unknown."""
 
 
 def memberlist_file(
@@ -55,5 +55,5 @@ def memberlist_file(
 
 
 def _milliseconds(seconds: float | None) -> float | None:
-    """Raises UnusableValue for what no file can say."""
+    """Raises UnusableValue for a value that the file cannot contain."""
     return None if seconds is None else round(bounded(seconds * 1000, 0.0, MAX_MILLISECONDS), 3)

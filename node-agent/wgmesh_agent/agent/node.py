@@ -1,4 +1,4 @@
-"""A member of a mesh while it runs: the parts that `composition` has made, and their life together."""
+"""A running member of a mesh: the parts that `composition` has created, and their common life cycle."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshNode:
-    """Started once with a mesh record, from a fresh admission or from disk; both are the same from here on."""
+    """Started once with a mesh record, from a new admission or from disk; both are the same from here on."""
 
     store: StateStore
     policies: Policies
@@ -97,18 +97,18 @@ class MeshNode:
 
     @property
     def record(self) -> MeshRecord:
-        """The mesh as this node is part of it now."""
+        """The current mesh record."""
         return self.local.record
 
     async def start(self, peers: Iterable[Claim] = ()) -> None:
-        """Programs WireGuard with all peers known, then gossips with them.
+        """Programs WireGuard with all known peers, then starts gossip with them.
 
         Args:
-            peers: what a bootstrap node's Peers() told; empty after a restart.
+            peers: from a bootstrap node's Peers(); empty after a restart.
 
         Raises:
-            BackEndError: the interface cannot be made or adopted.
-            OSError: the gossip port is taken.
+            BackEndError: the interface cannot be created or adopted.
+            OSError: the gossip port is in use.
         """
         for claim in peers:
             self.tracker.accept(claim, Origin.PEERS)
@@ -125,7 +125,7 @@ class MeshNode:
             self.tasks.keep(component.run, component.name)
 
     async def stop(self) -> None:
-        """Ends the agent and nothing else: the interface stays, the others keep this member."""
+        """Stops the agent only: the interface stays, and peers keep this member."""
         await self.tasks.stop()
         await self.snapshot.write_now()
         self.probing.close()
@@ -133,7 +133,7 @@ class MeshNode:
         await self.backend.close()
 
     async def leave(self) -> None:
-        """Leaves for good: tells everybody, then removes the interface and the state folder's content."""
+        """Leaves permanently: announces it, then removes the interface and the content of the state folder."""
         self.probing.leave()
         try:
             await self.gossip.leave()
@@ -146,14 +146,15 @@ class MeshNode:
         self.store.clear()
 
     async def _remove_from_host(self) -> None:
-        """All that an agent makes on a machine but its files; by now nothing runs any more that could make it anew.
+        """Removes all that an agent creates on a machine except its files; by now nothing is running that could
+        re-create it.
 
-        | what | removed by |
+        | object | removed by |
         |---|---|
         | nftables table `inet wgmesh-wgNAME` | `MSSClamp.remove` |
-        | `net.ipv4.conf.*.forwarding`, and rules that confine what comes out of the tunnel | `IPForwarding.withdraw` |
+        | `net.ipv4.conf.*.forwarding`, and rules that confine traffic from the tunnel | `IPForwarding.withdraw` |
         | the interface with addresses and routes, wireguard-go with its socket and log | `Backend.destroy` |
-        | rules of the mesh's table, and what is in that | `Backend.destroy`, also if the interface has gone |
+        | rules of the mesh's table, and its content | `Backend.destroy`, also without the interface |
         | state folder | `StateStore.clear` |
         | the agent's socket | `Session`, when its server has stopped |
         """

@@ -1,4 +1,4 @@
-"""Where others reach this node, by its settings and by the routes to the bootstrap nodes known now."""
+"""This node's endpoint, by its settings and by the routes to the bootstrap nodes known now."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from wgmesh_agent.mesh.join.joiner import EndpointLookup
 from wgmesh_agent.wireguard.model import Endpoint
 
 MAX_LOOKUPS = 3
-"""Names of bootstrap nodes that are resolved for one look."""
+"""Maximum number of bootstrap nodes' names resolved per lookup."""
 
 
 class OwnEndpoint:
-    """Looks it up again at each call."""
+    """Looks the endpoint up at each call."""
 
     def __init__(self, lookup: EndpointLookup, bootstraps: BootstrapDirectory, service_port: int) -> None:
         self._lookup = lookup

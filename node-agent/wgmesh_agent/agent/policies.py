@@ -1,4 +1,4 @@
-"""What decides for a node, from its first message on."""
+"""Policies of a node, in force from its first message on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Made before the first session, and shared by all that follow. None has a default: a node whose policy was left
-    out would admit whoever has a certificate.
+    """Created before the first session, and shared by all that follow. None has a default: a node without its policy
+    would admit every caller with a certificate.
     """
 
     membership: MembershipPolicy

@@ -35,7 +35,7 @@ POLL_INTERVAL_SECONDS = 2.0
 
 
 class KeyReplacementJoin:
-    """Admission of this member with a new key in the place of its old one."""
+    """Admission of this member with a new key in place of its old one."""
 
     def __init__(
         self, role: SessionConfig, local: LocalNode, lookup: EndpointLookup, directory: BootstrapDirectory
@@ -74,7 +74,7 @@ class KeyReplacementJoin:
 
 
 class Isolation:
-    """Whether this node is cut off from its mesh."""
+    """Whether this node is isolated from its mesh."""
 
     def __init__(self, members: MemberView, tracker: MembershipTracker, keys: GossipKeys) -> None:
         self._members = members
@@ -82,9 +82,9 @@ class Isolation:
         self._keys = keys
 
     async def after(self, seconds: float, *, hurried: bool) -> bool:
-        """Whether this node is isolated at the end of `seconds`; or, hurried, goes on receiving before that what its
-        keyring does not open while members are missing: keys were changed while it, and all members it can reach, were
-        away.
+        """Whether this node is isolated at the end of `seconds`; or, with `hurried`, keeps receiving messages that its
+        keyring cannot decrypt while members are missing: keys were rotated while it, and all members it can reach, were
+        down.
         """
         loop, keyring = asyncio.get_running_loop(), self._keys.keyring
         deadline, strangers = loop.time() + seconds, ForeignKeyDetector()
@@ -103,7 +103,7 @@ class Isolation:
 
 
 class Readmitter:
-    """Asks the bootstrap nodes known now, one after the other, to admit this member again."""
+    """Asks the bootstrap nodes known now, in turn, to admit this member again."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Readmitter:
         self._store = store
 
     async def admit(self) -> tuple[MeshRecord, tuple[Claim, ...]] | None:
-        """The record of the admission and the members it names; None: no bootstrap node admits this node now."""
+        """The record of the admission and the members in it; None: no bootstrap node admits this node now."""
         for bootstrap in self._bootstraps.bootstraps():
             key = self._local.private_key
             target = replace(self._target, public_key=key.public(), own_key=key)
@@ -138,7 +138,7 @@ class Readmitter:
 
 
 class Adoption:
-    """What an admission of this member changes while it runs: gossip keys and members, and nothing else."""
+    """Changes by a repeated admission of a running member: gossip keys and members, and nothing else."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Adoption:
         self._joiner = joiner
 
     def adopt_keys(self, record: MeshRecord) -> bool:
-        """Adopts the gossip keys of a record that differs in nothing else; False if it does."""
+        """Adopts the gossip keys of a record that is equal otherwise; False if it is not."""
         own = self._local.record
         ring, since = record.gossip_keys, record.gossip_keys_since
         others = replace(
@@ -174,7 +174,7 @@ class Adoption:
         return True
 
     async def meet(self, peers: Sequence[Claim]) -> None:
-        """Binds the members named, and joins gossip at their addresses."""
+        """Binds these members, and joins gossip at their addresses."""
         for claim in peers:
             self._tracker.accept(claim, Origin.PEERS)
         await self._reconciler.reconcile()
@@ -182,7 +182,7 @@ class Adoption:
 
 
 class Rejoin:
-    """A node that no member knows any more, after a long absence or a lost mesh, joins again."""
+    """Joins again if no member knows this node any more, after a long absence or a lost mesh."""
 
     def __init__(
         self,
@@ -203,8 +203,8 @@ class Rejoin:
         self._end = end
 
     async def run(self) -> None:
-        """Until the session is to go on with other facts, or is cancelled."""
-        # A node that knows no members, having lost its member snapshot, has none to wait for.
+        """Runs until the session is to restart with other facts, or is cancelled."""
+        # A node that knows no members, because it lost its member snapshot, has none to wait for.
         pause, hurried = ISOLATED_AFTER_SECONDS if self._members.has_bound_members() else 0.0, True
         while True:
             cut_off = await self._isolation.after(jittered(pause), hurried=hurried)

@@ -1,4 +1,4 @@
-"""One agent from start to end, whatever told it its mesh: lock, key, entry, one session after another, exit status."""
+"""Life cycle of the agent: lock, key, join, sessions, exit status."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CAP_NET_ADMIN = 1 << 12
 
 
 class ConfigConflict(Exception):
-    """The settings contradict this machine: what it may do, or what it remembers of the mesh."""
+    """The settings contradict this machine: its permissions, or its record of the mesh."""
 
 
 FORESEEABLE = (
@@ -71,12 +71,13 @@ FORESEEABLE = (
 )
 
 Entry = Callable[[StateStore, PrivateKey, bool], Coroutine[Any, Any, SessionStart | None]]
-"""From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is to be
-part of none, and nothing is to be left here."""
+"""From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is part
+of no mesh, and must leave nothing here.
+"""
 
 
 async def noop() -> None:
-    """Nothing is left to do."""
+    """No-op."""
 
 
 def run_agent(
@@ -89,16 +90,17 @@ def run_agent(
     held_tunnel: bool = False,
     founds: bool = False,
 ) -> int:
-    """Runs until it is stopped or has left; the exit status. Foreseeable faults are one sentence, not a traceback.
+    """Runs until it is stopped or has left; returns the exit status. Foreseeable faults are one sentence, not a
+    traceback.
 
     Args:
-        prepare: makes the entry; may raise what an entry may.
-        companions: what else runs beside each session, named, for as long as it does.
-        after_leaving: what is to be done when this node has left the mesh for good.
-        before_stopping: what is waited for when the agent is told to stop; all goes on meanwhile.
-        held_tunnel: a wireguard-go is run by somebody else, who is asked for it; and nobody will miss the key of a
-            node that never entered.
-        founds: without anything remembered it makes the mesh.
+        prepare: creates the entry; raises what an entry may raise.
+        companions: components that run beside each session, by name.
+        after_leaving: called when this node has left the mesh permanently.
+        before_stopping: awaited when the agent is to stop; everything else keeps running until then.
+        held_tunnel: wireguard-go is run by another program, which is asked for it; and the key of a node that never
+            joined is not missed.
+        founds: creates the mesh if no record of it exists.
     """
     output = configure_logging(settings.verbosity, settings.log_format, sys.stderr)
     try:
@@ -126,7 +128,7 @@ def _require_net_admin() -> None:
     status = Path("/proc/self/status").read_text()
     effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
     if not effective & CAP_NET_ADMIN:
-        raise ConfigConflict("an agent sets up a network interface: run it as root, or with CAP_NET_ADMIN")
+        raise ConfigConflict("an agent creates a network interface: run it as root, or with CAP_NET_ADMIN")
 
 
 async def _agent(
@@ -147,7 +149,7 @@ async def _agent(
         if folder is None:
             return 0
         opened = folder
-        # In a cluster the node's name is not for its state to say.
+        # In a cluster, the state does not determine the node's name.
         name = settings.node_name if held_tunnel else None
         if (
             await _until_stopped(
@@ -188,7 +190,7 @@ async def _agent(
 
 
 async def _until_possible(attempt: Callable[[], T]) -> T:
-    """What `attempt`, which may block, answers: tried until this machine allows it."""
+    """The result of `attempt`, which may block: retried until this machine allows it."""
     async with Waiting() as waiting:
         return await waiting.until(lambda: asyncio.to_thread(attempt))
 
@@ -198,7 +200,7 @@ async def _opened(settings: NodeSettings) -> StateStore:
 
 
 def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
-    """True, once what is remembered is this machine's and, where `name` is given, that member's.
+    """True, once the recorded state is verified to be this machine's and, if `name` is given, that member's.
 
     Raises ConfigConflict.
     """
@@ -214,12 +216,12 @@ def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
             )
             folder.is_of_another(machine)
         return True
-    why = "the state folder was written on another machine: this one is a copy of it, or has its disk"
-    keep = f"if the other machine is gone for good, remove {folder.path / MACHINE} to go on as it"
+    why = "the state folder was written on another machine: this machine is a copy of it, or has its disk"
+    keep = f"if the other machine is gone permanently, remove {folder.path / MACHINE} to continue as it"
     if founds and not folder.is_empty():
         raise ConfigConflict(
-            f"{why}. It founded the mesh {folder.path.name}, and would found a second one: give this machine the "
-            f"other's -bootstrap-addr and a certificate of its own, or remove {folder.path}; {keep}"
+            f"{why}. It founded the mesh {folder.path.name}, and would found a second one: give this machine "
+            f"the other's -bootstrap-addr and its own certificate, or remove {folder.path}; {keep}"
         )
     aside = folder.set_aside()
     folder.is_of_another(machine)
@@ -230,7 +232,7 @@ def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
 
 
 def _other_member(folder: StateStore, name: str) -> str:
-    """The member whose state this is, if that is not `name`; empty if it is, or if nothing is remembered."""
+    """The member whose state this is, if that is not `name`; empty if it is, or if there is no record."""
     try:
         record = folder.mesh()
     except CorruptFile as error:
@@ -242,7 +244,9 @@ def _other_member(folder: StateStore, name: str) -> str:
 async def _run(
     session: Callable[[], Awaitable[Session]], start: SessionStart, stop: asyncio.Event, leave: asyncio.Event
 ) -> tuple[Session, SessionOutcome] | None:
-    """A session from its start to its end, as soon as this machine allows it; None: the agent is to end before that."""
+    """A session from its start to its end, as soon as this machine allows it; None: the agent is to stop before
+    that.
+    """
     async with Waiting() as waiting:
         while True:
             made = await _until_stopped(waiting.until(session), stop, leave)
@@ -259,7 +263,7 @@ async def _run(
 
 
 async def _until_stopped(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T | None:
-    """What `work` answers, or None if one of the events comes first."""
+    """The result of `work`, or None if one of the events occurs first."""
     task = asyncio.create_task(work)
     waits = [asyncio.create_task(end.wait()) for end in ends]
     try:
@@ -271,7 +275,7 @@ async def _until_stopped(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> 
 
 
 async def _clear_up(settings: NodeSettings, folder: StateStore, *, held_tunnel: bool) -> None:
-    """Removes what earlier lives of this agent may have left: interface and files."""
+    """Removes what earlier processes of this agent may have left: interface and files."""
     interface = f"wg{settings.mesh_name}"
     try:
         choice = replace(
@@ -286,10 +290,10 @@ async def _clear_up(settings: NodeSettings, folder: StateStore, *, held_tunnel: 
 
 
 def _private_key(folder: StateStore) -> tuple[PrivateKey, bool]:
-    """This node's key, and whether it was made just now."""
+    """This node's key, and whether it was generated just now."""
     is_new = not folder.has_private_key()
     try:
-        # One that was made while the agent ended is new to the mesh, or may be.
+        # A key generated while the agent was terminating is new to the mesh, or may be.
         return folder.private_key(), is_new or folder.earlier_private_key() is not None
     except CorruptFile as error:
         log.error(
@@ -340,7 +344,7 @@ async def _session(
 async def endpoint_of(
     settings: NodeSettings, towards: Sequence[IPAddress], ranges: Sequence[Network]
 ) -> Endpoint:
-    """Where others reach this node's WireGuard, by its settings. Raises NoUsableEndpoint."""
+    """This node's WireGuard endpoint, by its settings. Raises NoUsableEndpoint."""
     if settings.own_address is not None and await _has_address(settings.own_address):
         return Endpoint(settings.own_address, settings.listen_port)
     return await advertised_endpoint(
@@ -349,7 +353,7 @@ async def endpoint_of(
 
 
 async def _has_address(address: IPAddress) -> bool:
-    """Whether this machine has it; yes where that cannot be told."""
+    """Whether this machine has it; True if that cannot be determined."""
     try:
         return address in {found for _, found in await reachable_addresses()}
     except KernelError as error:
@@ -360,7 +364,9 @@ async def _has_address(address: IPAddress) -> bool:
 def _signals(
     before_stopping: Callable[[], Coroutine[Any, Any, None]],
 ) -> tuple[asyncio.Event, asyncio.Event, asyncio.Task[None]]:
-    """SIGTERM stops; Ctrl-C leaves, and the second Ctrl-C does not wait for that. The task is to be kept, and ended."""
+    """SIGTERM stops; Ctrl-C leaves, and a second Ctrl-C does not wait for that. The caller must keep the task, and end
+    it.
+    """
     stop, leave, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, told.set)

@@ -1,4 +1,4 @@
-"""One run of a node under one mesh record: start everything, wait for an end, stop everything."""
+"""Session: one run of a node under one mesh record, from the start of all parts to their end."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from wgmesh_agent.state.store import StateStore
 GRACE_SECONDS = 0.5
 
 ComponentFactory = Callable[["Session"], Iterable[Component]]
-"""What else runs for as long as a session does."""
+"""Components that run beside a session."""
 
 
 class Session:
-    """A node and what serves it on this machine.
+    """A node and its servers on this machine.
 
     Attributes:
-        end: how it is to end, for whoever learns of that.
-        has_started: whether it came as far as to be a member.
+        end: how it is to end, for all components.
+        has_started: whether it became a member.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Session:
 
         Raises:
             BackEndError, GossipError, OSError, SocketInUse: it could not start.
-            Exception: whatever ended one of its tasks.
+            Exception: the exception of one of its tasks.
         """
         try:
-            # The servers go first: what they answer with is the node.
+            # The servers stop first: they depend on the node.
             async with contextlib.AsyncExitStack() as servers:
                 await self._start(servers, peers, fresh=fresh)
                 self.has_started = True
@@ -81,7 +81,7 @@ class Session:
                 await self.node.stop()
 
     async def leave(self) -> None:
-        """Leaves the mesh, once; returns when it is done."""
+        """Leaves the mesh, once; returns when done."""
         async with self._leaving:
             if not self.end.outcome.done():
                 await self.node.leave()
@@ -112,12 +112,12 @@ class Session:
         if node.rejoin is not None:
             node.tasks.keep(node.rejoin.run, "enter again")
         else:
-            # There is nobody to ask: the others ask this node which key it has.
+            # No other node to query: others query this node for its key.
             await asyncio.to_thread(node.store.forget_earlier_key)
         node.tasks.keep(node.disputes.run, "confirming")
         for component in self._companions(self):
             node.tasks.keep(component.run, component.name)
-        # A log that programs read has no place for lines to a person at a terminal.
+        # A log that programs parse must not contain lines for a terminal.
         if settings.log_format is LogFormat.TEXT:
             text = banner(node, settings, self._role, self._selected.reason)
             LogOutput(sys.stdout).write(f"{text}\n")

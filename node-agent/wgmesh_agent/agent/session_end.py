@@ -1,4 +1,4 @@
-"""How a session is to end: asked for by whoever learns of it, carried out by the session."""
+"""How a session is to end: requested by components, carried out by the session."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wgmesh_agent.agent.session_start import SessionStart
 class SessionOutcome(enum.Enum):
     """How a session ends."""
 
-    STOP = "stop"  # the agent goes, the member stays
-    LEFT = "left"  # the member has gone
+    STOP = "stop"  # the agent stops, the member stays
+    LEFT = "left"  # the member left
     RESTARTED = "moved"  # joined again with other facts: the next session runs with them
 
 
@@ -22,7 +22,7 @@ class SessionEnd:
     Attributes:
         outcome: done when the session is to end.
         leave_requested: set when this node is to leave the mesh.
-        next_start: what the next session begins with, after RESTARTED.
+        next_start: start of the next session, after RESTARTED.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class SessionEnd:
         self.next_start: SessionStart | None = None
 
     def restart_with(self, start: SessionStart) -> None:
-        """Ends the session; the next one begins with `start`, on the same interface."""
+        """Ends the session; the next one starts with `start`, on the same interface."""
         self.next_start = start
         self.end(SessionOutcome.RESTARTED)
 

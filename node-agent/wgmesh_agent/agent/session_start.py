@@ -1,4 +1,4 @@
-"""What a session and its node begin with: values only."""
+"""Parameters of a session and its node: values only."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SERVICE_PORT = 5000
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """What a node does beyond being a member.
+    """Functions of a node beyond membership.
 
     Attributes:
-        bind: where the Mesh service listens; None on a plain node.
+        bind: listening address of the Mesh service; None on a plain node.
         server_tls: None with `-dev`, and on a plain node.
         join_target: how to join again when no other member is alive; None for the mesh's first node.
-        service_port: the port that bootstrap nodes of this mesh serve on, as far as this node can tell.
+        service_port: the port of bootstrap nodes of this mesh, as far as this node can determine.
         secrets: for pre-shared keys.
-        follows_address: once this machine does not have the address of `bind`, the service listens where it is then.
+        follows_address: if this machine no longer has the address of `bind`, the service listens on its current one.
     """
 
     bind: HostPort | None
@@ -44,18 +44,18 @@ class SessionConfig:
 
     @property
     def client_tls(self) -> Credentials | None:
-        """With which this node asks bootstrap nodes."""
+        """Credentials for queries to bootstrap nodes."""
         return self.server_tls if self.join_target is None else self.join_target.tls
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStart:
-    """What a session begins with.
+    """Parameters of a session.
 
     Attributes:
-        policies: what decides for the node; the same object for all sessions of an agent.
-        peers: the members that an admission just now has named.
-        fresh: the record is new on this node, so the first gossip is waited for.
+        policies: of the node; the same object for all sessions of an agent.
+        peers: the members that a new admission has returned.
+        fresh: the record is new on this node, so the first gossip is awaited.
     """
 
     role: SessionConfig
@@ -67,12 +67,12 @@ class SessionStart:
 
 @dataclass(frozen=True, slots=True)
 class NodeStart:
-    """What a node begins with.
+    """Parameters of a node.
 
     Attributes:
-        key: the WireGuard key to begin with.
-        endpoint: where others reach this node, as far as it knows now.
-        lookup: where others reach this node, by its settings and routes.
+        key: the initial WireGuard key.
+        endpoint: this node's endpoint, as known now.
+        lookup: this node's endpoint, by its settings and routes.
     """
 
     config: NodeConfig

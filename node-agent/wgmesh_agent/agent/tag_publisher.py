@@ -1,4 +1,4 @@
-"""Publishes what this node says of itself in gossip: the reserved tags, and its user's."""
+"""Publishes this node's claim in gossip: the reserved tags, and its user's."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ log = structlog.get_logger()
 
 
 class TagPublisher:
-    """One instance a node; gossip begins with the tags that `local` has then."""
+    """Gossip starts with the tags that `local` has then."""
 
     def __init__(self, local: LocalNode, gossip: GossipNode, changed: Signal) -> None:
-        """`changed`: when `local` may say something else."""
+        """`changed`: notified when the tags of `local` may have changed."""
         self._local = local
         self._gossip = gossip
         self._changed = changed
         self._published = local.tags()
 
     async def run(self) -> None:
-        """Publishes whatever is new, until it is cancelled."""
+        """Publishes changes until cancelled."""
         while True:
             generation = self._changed.generation
             self._publish(self._local.tags())

@@ -1,1 +1,1 @@
-"""The agent's socket: what the command line asks a running agent."""
+"""The agent's socket: API of a running agent for the command line."""

@@ -1,4 +1,4 @@
-"""Members as the agent's socket reports them: what gossip, the ledger, WireGuard and probes know of each."""
+"""Members as the agent's socket reports them: joined from gossip, the ledger, WireGuard and probes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.model import Device, Network
 from wgmesh_api.agent_pb2 import MemberInfo, MemberInfoTag
 
-REPORTED = border("reported member", "what other members say of themselves, as the agent socket reports it")
+REPORTED = border("reported member", "data of members as the agent's socket reports it")
 
 
 class MemberReport:
-    """Read anew for each request."""
+    """Evaluated for each request."""
 
     def __init__(self, sources: LinkSources, routes: SubnetRoutes, indirect: IndirectPaths) -> None:
         self._sources = sources
@@ -34,7 +34,7 @@ class MemberReport:
     def _members(self, device: Device) -> Iterator[MemberInfo]:
         links, paths = self._sources.probing.links(), self._sources.probing.path_mtus()
         for member in self._sources.members.present():
-            # A member that cannot be reported is left out, and only that one.
+            # A member that cannot be reported is omitted, and only that one.
             found: MemberInfo | None = None
             with REPORTED.fence(member.name):
                 found = self._member_info(member, device, links, paths)
@@ -42,7 +42,7 @@ class MemberReport:
                 yield found
 
     def _routes_via(self, node: str) -> Iterable[Network]:
-        """What is reached through a member."""
+        """The networks reached via a member."""
         if node == self._sources.local.node:
             return self._sources.local.routes
         binding = self._sources.ledger.by_name(node)
@@ -86,5 +86,5 @@ class MemberReport:
 
 
 def msec_ago(seconds: float | None) -> int:
-    """-1 for never, and at least 1, as 0 says that it is not known."""
+    """-1 for never, and at least 1, because 0 means unknown."""
     return -1 if seconds is None else max(1, round(seconds * 1000))

@@ -1,4 +1,4 @@
-"""What `wgmesh info` is told of the mesh and of this node."""
+"""The mesh and this node as `wgmesh info` reports them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wgmesh_api.version import VERSION
 
 
 class MeshReport:
-    """Read anew for each request."""
+    """Evaluated for each request."""
 
     def __init__(self, sources: LinkSources, backend: BackendKind, *, tls: bool) -> None:
         """

@@ -17,10 +17,10 @@ from wgmesh_agent.runtime.borders import border
 from wgmesh_api.meshservice_pb2 import RTTRequest, RTTResponse, RTTResponseInfo
 
 log = structlog.get_logger()
-MEASURED = border("measured member", "round trips to members, by the coordinates that they report")
+MEASURED = border("measured member", "round trips to members, by the coordinates they report")
 RTT_REQUEST_EVENT, RTT_RESPONSE_EVENT = "_rtt0", "_rtt1"
 EVENT_BYTES = 512 - len(RTT_RESPONSE_EVENT) - 38
-"""What an event of 512 bytes has room for beside its name, at the latest Lamport time there is."""
+"""Space in a user event of 512 bytes after its name, at the maximum Lamport time."""
 SPREAD_SECONDS = 0.02
 MAX_SPREAD_SECONDS = 10.0
 FURTHER_PARTS_SECONDS = 0.2
@@ -28,14 +28,14 @@ FURTHER_PARTS_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class NodeRTTs:
-    """One member's view: milliseconds by node name."""
+    """One member's round-trip times: milliseconds by node name."""
 
     node: str
     rtts: dict[str, int]
 
 
 class RTTCollector:
-    """Answers other members' requests, and collects their answers to ours."""
+    """Answers requests of other members, and collects their answers to this node's."""
 
     def __init__(self, gossip: GossipNode, own: str) -> None:
         self._gossip = gossip
@@ -44,7 +44,7 @@ class RTTCollector:
         self._answering = False
 
     async def answer_request(self, payload: bytes) -> None:
-        """A request came: answers after a random delay that grows with the mesh, so that not all speak at once."""
+        """Answers a request after a random delay that grows with the mesh, so that members do not all send at once."""
         try:
             RTTRequest.FromString(payload)
         except DecodeError:
@@ -64,7 +64,7 @@ class RTTCollector:
             self._answering = False
 
     def on_response(self, payload: bytes) -> None:
-        """An answer came."""
+        """Handles an answer."""
         try:
             response = RTTResponse.FromString(payload)
         except DecodeError:
@@ -76,7 +76,9 @@ class RTTCollector:
                 queue.put_nowait(found)
 
     async def collect_all(self) -> AsyncIterator[NodeRTTs]:
-        """This node's view, then everybody's as it comes in; a member with many peers answers in several parts."""
+        """This node's times, then those of all members as they arrive; a member with many peers answers in several
+        parts.
+        """
         own: dict[str, int] = {}
         for node, seconds in self._measured():
             with MEASURED.fence(node):
@@ -114,7 +116,7 @@ class RTTCollector:
 
 
 def split(own: str, rtts: Iterable[tuple[str, float]]) -> list[RTTResponse]:
-    """The answer in parts that fit a user event; the original sends one part and loses it when it is too big."""
+    """The answer in parts that fit a user event; the original sends one part, which is lost if too large."""
     parts = [RTTResponse(node=own)]
     for node, seconds in rtts:
         info: RTTResponseInfo | None = None

@@ -1,4 +1,4 @@
-"""The Agent gRPC service on the unix socket: what `wgmesh info` and its siblings ask."""
+"""The Agent gRPC service on the Unix socket, for `wgmesh info` and other commands."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class AgentService(AgentServicer):
         if member.status is not MemberStatus.FAILED:
             what = member.status.name.lower()
             return LeaveResult(
-                ok=False, message=f"{member.name} is {what}: only a failed member can be taken out"
+                ok=False, message=f"{member.name} is {what}: only a failed member can be removed"
             )
         try:
             self.gossip.force_leave(member.name)
@@ -140,8 +140,8 @@ class AgentService(AgentServicer):
             RotateKeysRequest.WIREGUARD: self.rotations.rotate_wireguard_key,
         }.get(request.keys)
         if rotate is None:
-            return RotateKeysResult(ok=False, message="this agent knows no such keys")
-        # Who asked may go away; a rotation that has begun is brought to its end.
+            return RotateKeysResult(ok=False, message="unknown kind of key")
+        # The caller may disconnect; a started rotation is completed.
         return await self._rotating.outlive(_result(rotate()), "key rotation")
 
     async def Examine(self, request: ExamineRequest, context: Context) -> ExamineResult:
@@ -154,7 +154,7 @@ class AgentService(AgentServicer):
         except TagRejected as error:
             return TagResult(ok=False, message=str(error))
         except OSError as error:
-            return TagResult(ok=False, message=f"set, but not kept on disk: {error}")
+            return TagResult(ok=False, message=f"set, but not saved to disk: {error}")
         return TagResult(ok=True)
 
     def _rtt_usec(self, node: str, seen_from: str) -> int:
@@ -171,11 +171,11 @@ async def _result(rotation: Awaitable[str]) -> RotateKeysResult:
 
 
 async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None) -> grpc.aio.Server:
-    """Listens on the unix socket, readable by its owner only.
+    """Listens on the Unix socket, accessible to its owner only.
 
     Raises:
         SocketInUse: another agent answers there.
-        OSError: the socket cannot be made.
+        OSError: the socket cannot be created.
     """
     remove_stale_socket(path)
     server = grpc.aio.server()
@@ -184,7 +184,7 @@ async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None
     try:
         server.add_insecure_port(f"unix:{path}")
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {path}: does its folder exist?") from error
+        raise OSError(f"cannot listen on {path}: check that its folder exists") from error
     finally:
         os.umask(umask)
     if owner is not None:
@@ -194,17 +194,17 @@ async def serve(service: AgentService, path: Path, owner: tuple[int, int] | None
 
 
 def remove_stale_socket(path: Path) -> None:
-    """Removes the socket that a killed agent left; never one that answers, nor anything that is no socket."""
+    """Removes the socket of a killed agent; never one that answers, nor a file that is not a socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise OSError(f"{path} exists and is no socket")
+        raise OSError(f"{path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise SocketInUse(f"another agent answers at {path}: give this one its own with -agent-grpc-bind-socket")
+    raise SocketInUse(f"another agent answers at {path}: give this one another with -agent-grpc-bind-socket")

@@ -1,1 +1,1 @@
-"""What is wrong, and what to do about it: from facts to sentences for people. Pure."""
+"""Diagnosis: from facts to findings, each with problem, evidence and fix."""

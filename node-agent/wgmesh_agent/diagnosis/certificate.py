@@ -1,4 +1,4 @@
-"""Certificates that are out of their time, or soon will be."""
+"""Findings on certificates that have expired, expire soon, or are not valid yet."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def certificate_findings(
                 Code.CERTIFICATE,
                 about,
                 f"{_capital(what)} is not valid yet.",
-                f"it begins in {span(not_before - now)} by this machine's clock",
-                "Set this machine's clock if it is wrong (`timedatectl`); else issue the certificate anew.",
+                f"its validity starts in {span(not_before - now)} by this machine's clock",
+                "Correct this machine's clock if it is wrong (`timedatectl`); otherwise reissue the certificate.",
             )
         ]
     if not_after <= now:
@@ -31,10 +31,11 @@ def certificate_findings(
             Finding(
                 Code.CERTIFICATE,
                 about,
-                f"{_capital(what)} has ended.",
-                f"it ended {span(now - not_after)} ago by this machine's clock",
-                "Links go on, but who has it cannot enter again: issue another (`wgmesh ca issue`; a bundle: fetch it "
-                "anew; in Kubernetes: see that the operator runs). If the clock is wrong, set it.",
+                f"{_capital(what)} has expired.",
+                f"it expired {span(now - not_after)} ago by this machine's clock",
+                "Existing links keep working, but a node with it cannot join again: issue another (`wgmesh ca "
+                "issue`; a bundle: fetch it again; in Kubernetes: check that the operator runs). If the clock "
+                "is wrong, correct it.",
             )
         ]
     if not_after - now < _soon(not_before, not_after):
@@ -42,17 +43,17 @@ def certificate_findings(
             Finding(
                 Code.CERTIFICATE,
                 about,
-                f"{_capital(what)} ends soon.",
-                f"it ends in {span(not_after - now)}",
-                "Issue another in time (`wgmesh ca issue`; a bundle: fetch it anew; in Kubernetes: the operator should "
-                "have renewed it by now, see that it runs).",
+                f"{_capital(what)} expires soon.",
+                f"it expires in {span(not_after - now)}",
+                "Issue another in time (`wgmesh ca issue`; a bundle: fetch it again; in Kubernetes the "
+                "operator should have renewed it by now: check that it runs).",
             )
         ]
     return []
 
 
 def _soon(not_before: float, not_after: float) -> float:
-    """Renewal is at two thirds of a life; what is in its last fifth was forgotten."""
+    """Renewal is due at two thirds of the validity period; a certificate in its last fifth was not renewed."""
     life = not_after - not_before
     return min(SOON_SECONDS, life / SOON_SHARE) if not_before else UNKNOWN_LIFE_SOON_SECONDS
 

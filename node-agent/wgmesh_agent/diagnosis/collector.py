@@ -1,4 +1,4 @@
-"""A close look at links, and at this node as others see it: the facts that `wgmesh doctor` makes its findings of."""
+"""Collects the facts for `wgmesh doctor`: state of links, and how peers see this node."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MAX_BAD_LINKS = 8
 MAX_LINKS = 16
 WITNESSES_PER_PEER = 3
 WATCH_SECONDS = 6.0
-"""WireGuard begins a handshake anew every five seconds: in so long a packet of each end has been seen, or is lost."""
+"""WireGuard retries a handshake every five seconds: within this time a packet of each end has been seen, or is lost."""
 T = TypeVar("T")
 
 
 class FactCollector:
-    """One look at a time."""
+    """One inspection at a time."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class FactCollector:
         self._looking = asyncio.Lock()
 
     async def collect(self, name: str) -> ExamineResult:
-        """Looks at the link to the member `name`, or if that is empty at all bad ones and some others."""
+        """Inspects the link to the member `name`, or if that is empty all failing ones and some others."""
         async with self._looking:
             return await self._examine(name)
 
@@ -106,7 +106,7 @@ class FactCollector:
         if bad:
             reach = bad & bindings.keys()
             self._trigger(bindings[name].claim.addresses[0] for name in reach)
-            # Only now: the answers are few, and the packets before would have got them.
+            # Not earlier: answers are rate-limited, and packets sent before would have used them up.
             _, ports = await asyncio.gather(
                 asyncio.sleep(WATCH_SECONDS),
                 self._by_name(reach, lambda name: self._port_answer(bindings[name], device)),
@@ -117,7 +117,7 @@ class FactCollector:
         members = node.gossip.members()
         found = []
         for name in chosen:
-            # Who it is as seen first: what somebody changes is repaired by agents while we watch.
+            # Its identity as first seen: agents repair foreign changes while links are inspected.
             facts = self._facts(name, members.get(name), bindings.get(name), device, links.get(name))
             facts.portAnswer = ports.get(name, "")
             facts.gossipTrouble = gossip.get(name, "")
@@ -175,7 +175,7 @@ class FactCollector:
         return facts
 
     async def _packet_sizes(self, bindings: Mapping[str, Binding]) -> dict[str, tuple[bool, int, bool]]:
-        """Of each probed member whether a small packet passes, the size that should pass, and whether that does."""
+        """For each probed member: whether a small packet passes, the size that should pass, and whether that does."""
         paths, full = self._sources.probing.path_mtus(), self._sources.local.config.mtu
         sizes = {name: paths[name].mtu or full for name in bindings if name in paths}
         address = {name: bindings[name].claim.addresses[0] for name in sizes}
@@ -203,7 +203,7 @@ class FactCollector:
 def _take_growth(
     facts: LinkFacts, binding: Binding | None, device: Device, later: Device, now_unix: float
 ) -> None:
-    """What went and came while it was watched, and the handshakes made meanwhile."""
+    """Bytes received and sent during the inspection, and the handshakes completed during it."""
     key = binding.claim.public_key if binding is not None else None
     old, new = (d.peers.get(key) if key is not None else None for d in (device, later))
     if old is not None and new is not None:
@@ -212,7 +212,7 @@ def _take_growth(
 
 
 def _take_other_end(facts: LinkFacts, before: PeerAnswer | None, after: PeerAnswer | None) -> None:
-    """The same as the other end counted it, if it answered before and after."""
+    """The same as counted by the other end, if it answered before and after."""
     if before is not None and after is not None:
         facts.watched = True
         facts.viewRxGrowth = after.view.rxBytes - before.view.rxBytes

@@ -1,4 +1,4 @@
-"""Small tries at reaching another: is there a route, does a port answer, is a connection taken. With few packets."""
+"""Connectivity checks for `doctor`: route, UDP port, TCP connect. Sends few packets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 CONNECT_SECONDS = 2.0
 ATTEMPT_INTERVAL_SECONDS = 0.1
 MAX_ATTEMPTS = 50
-"""Machines answer about one such error a second to the same address: who else sends there may have got it."""
+"""Machines send about one such error a second to the same address: another sender may have received it instead."""
 
 
 def check_route(address: IPAddress, ranges: Sequence[Network]) -> str:
-    """Why no packet can be sent to an endpoint's address; empty if it can."""
+    """Why no packet can be sent to an endpoint's address; empty if one can."""
     try:
         route = lookup_route(address)
     except KernelError as error:
@@ -36,7 +36,7 @@ class _ErrorListener(asyncio.DatagramProtocol):
 
 
 async def check_udp_port(endpoint: Endpoint) -> str:
-    """What the network says when a byte is sent to a UDP port, such as `Connection refused`; empty if nothing."""
+    """The error returned when a byte is sent to a UDP port, such as `Connection refused`; empty if none."""
     loop = asyncio.get_running_loop()
     try:
         transport, listening = await loop.create_datagram_endpoint(
@@ -56,7 +56,7 @@ async def check_udp_port(endpoint: Endpoint) -> str:
 
 
 async def check_tcp(address: IPAddress, port: int, source: IPAddress) -> str:
-    """Why a TCP connection is not made; empty if it is."""
+    """Why a TCP connection fails; empty if it succeeds."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(str(address), port, local_addr=(str(source), 0))

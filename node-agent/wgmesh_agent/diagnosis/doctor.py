@@ -1,4 +1,4 @@
-"""All findings at once, in the order in which they are worth mending."""
+"""All findings, the most important first."""
 
 from __future__ import annotations
 

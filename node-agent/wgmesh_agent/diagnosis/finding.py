@@ -1,4 +1,4 @@
-"""One thing that is wrong, in words."""
+"""A finding: one problem, in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Code(enum.StrEnum):
-    """What kind of thing is wrong; stays as it is, for programs."""
+    """Kind of problem; stable, for programs."""
 
     AGENT_DOWN = "agent_down"
     AGENT_SILENT = "agent_silent"
@@ -42,13 +42,13 @@ class Code(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong.
+    """A problem.
 
     Attributes:
-        about: the member, file or interface it is about; empty: this node.
-        what: one sentence that says what is wrong.
-        seen: how that was seen.
-        todo: what to do.
+        about: the member, file or interface concerned; empty: this node.
+        what: the problem, one sentence.
+        seen: the evidence.
+        todo: the fix.
     """
 
     code: Code
@@ -59,7 +59,7 @@ class Finding:
 
 
 def span(seconds: float) -> str:
-    """A length of time as people say it: `40 s`, `3 min`, `2 h`, `5 days`."""
+    """A duration as text: `40 s`, `3 min`, `2 h`, `5 days`."""
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
         if round(seconds) < limit:
             return f"{max(0, round(seconds) // size)} {unit}"
@@ -67,5 +67,5 @@ def span(seconds: float) -> str:
 
 
 def ago(msec: int) -> str:
-    """Of a moment so many milliseconds ago, -1 for never."""
+    """Age of a moment that many milliseconds ago, -1 for never."""
     return "never" if msec < 0 else f"{span(msec / 1000)} ago"

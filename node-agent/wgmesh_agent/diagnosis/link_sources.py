@@ -1,4 +1,4 @@
-"""What this node knows of links to members, by source."""
+"""Sources of this node's knowledge about links to members."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wgmesh_agent.wireguard.model import Device
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSources:
-    """The parts of a running node that reports about links are made of."""
+    """The parts of a running node from which reports on links are created."""
 
     local: LocalNode
     ledger: Ledger
@@ -32,7 +32,7 @@ class LinkSources:
     rejections: RejectionLog
 
     async def read_device(self) -> tuple[Device, str]:
-        """What WireGuard holds, or an empty device and why it cannot be read."""
+        """The WireGuard device, or an empty one and the error."""
         try:
             return await self.device.read(), ""
         except BackEndError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with this machine: agent, WireGuard, interface, addresses, certificate files."""
+"""Findings on this machine: agent, WireGuard, interface, addresses, certificate files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SWARM_PORTS = frozenset({"7946", "4789"})
 
 @dataclass(frozen=True, slots=True)
 class InterfaceState:
-    """The mesh's interface as the kernel has it; `ours` is whether it bears our mark."""
+    """The mesh's interface as the kernel has it; `ours` is whether it has the alias of wgmesh."""
 
     up: bool
     ours: bool
@@ -25,7 +25,7 @@ class InterfaceState:
 
 @dataclass(frozen=True, slots=True)
 class LocalNetwork:
-    """A network that this machine reaches by something else than the mesh's interface.
+    """A network that this machine reaches via an interface other than the mesh's.
 
     Attributes:
         connected: one of an address of that interface; else a route.
@@ -40,7 +40,7 @@ class LocalNetwork:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFile:
-    """`trouble` says why it cannot be used; else the times are unix seconds."""
+    """`trouble` is why it cannot be used; otherwise the times are unix seconds."""
 
     path: str
     trouble: str
@@ -50,12 +50,12 @@ class CertificateFile:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How packets to a member's mesh address leave this machine, though it should be by the mesh's interface.
+    """The wrong route of packets to a member's mesh address, which should leave by the mesh's interface.
 
     Attributes:
-        interface: by which; empty if by none.
+        interface: the actual one; empty for none.
         table: in which table the route was found.
-        rule: the routing rule that led there; where there is no route, what the kernel says.
+        rule: the routing rule that applied; without a route, the kernel's error.
     """
 
     address: str
@@ -66,11 +66,11 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Hindrances:
-    """What of the machine's routing and firewall stands in the mesh's way.
+    """Routing and firewall settings of the machine that conflict with the mesh.
 
     Attributes:
-        forward_drops: what drops forwarded packets on a node that forwards for the mesh, a sentence each.
-        strict: the mesh's interface takes packets only whose senders would be answered by it.
+        forward_drops: what drops forwarded packets on a node that forwards for the mesh, one sentence each.
+        strict: the mesh's interface accepts only packets whose reply would leave by it.
     """
 
     ways: tuple[Way, ...] = ()
@@ -80,20 +80,20 @@ class Hindrances:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the command looked at itself.
+    """Facts that the command collected itself.
 
     Attributes:
         now: unix seconds.
-        agent_trouble: why the agent does not say how its links are; empty: it does.
-        agent_runs: whether somebody listens on its socket.
-        mesh, interface: of the agent, or as the state folder remembers; empty: no mesh is known here.
+        agent_trouble: why the agent does not report its links; empty: it does.
+        agent_runs: whether a process listens on its socket.
+        mesh, interface: of the agent, or from the state folder; empty: no mesh is known here.
         state: None while there is no such interface.
-        addresses, ranges: what is to be on it and routed to it.
+        addresses, ranges: those that should be on it, and routed to it.
         kernel_trouble, userspace_trouble: why there is no such WireGuard; empty: there is.
         backend: auto, kernel or userspace.
-        networks: what this machine reaches otherwise than by `interface`.
+        networks: those that this machine reaches via interfaces other than `interface`.
         own_addresses: of all its interfaces.
-        ports_taken: what cannot be bound though no agent runs, such as `UDP port 54540`.
+        ports_taken: ports that cannot be bound although no agent runs, such as `UDP port 54540`.
     """
 
     now: float
@@ -119,17 +119,17 @@ def machine_findings(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             Code.AGENT_SILENT,
             "",
-            "The agent of this machine does not say how its links are.",
+            "The agent of this machine does not report the state of its links.",
             machine.agent_trouble,
-            "Run this as root, with the program of the agent's own version; see the agent's log if it hangs.",
+            "Run this as root, with the same version as the agent. If the agent hangs, see its log.",
         )
     elif machine.agent_trouble:
         yield Finding(
             Code.AGENT_DOWN,
             "",
-            "No agent answers on this machine: tunnels that stand go on, but nothing is repaired.",
+            "No agent is running on this machine: existing tunnels keep working, but nothing is repaired.",
             machine.agent_trouble,
-            "Start it (`wgmesh join` or `wgmesh bootstrap`, as a service), and look at its log if it ends.",
+            "Start it (`wgmesh join` or `wgmesh bootstrap`, as a service), and check its log if it terminates.",
         )
     yield from _wireguard(machine)
     for taken in machine.ports_taken:
@@ -137,8 +137,8 @@ def machine_findings(machine: Machine) -> Iterator[Finding]:
             Code.PORT_TAKEN,
             "",
             f"{taken} is in use by another program.",
-            "it could not be bound, though no agent runs",
-            f"End that program (`ss -tulpn` names it), or give the agent another port.{_swarm(taken)}",
+            "it could not be bound, although no agent runs",
+            f"Stop that program (`ss -tulpn` names it), or give the agent another port.{_swarm(taken)}",
         )
     if machine.interface:
         yield from _interface(machine)
@@ -152,7 +152,7 @@ def machine_findings(machine: Machine) -> Iterator[Finding]:
                 file.path,
                 f"{file.path} cannot be used.",
                 file.trouble,
-                "Put the right file in its place: key and certificate belong together, both PEM.",
+                "Replace it with the right file: key and certificate must match, both in PEM format.",
             )
         else:
             yield from certificate_findings(
@@ -171,24 +171,24 @@ def _wireguard(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             Code.NO_WIREGUARD,
             "",
-            "This machine has no WireGuard that could be used.",
+            "No usable WireGuard implementation on this machine.",
             both,
-            "Load the kernel's module (`modprobe wireguard`), or install wireguard-go and see that /dev/net/tun is "
-            "there; or choose the other by --backend.",
+            "Load the kernel's module (`modprobe wireguard`), or install wireguard-go and check that "
+            "/dev/net/tun exists; or choose the other by --backend.",
         )
 
 
 def _interface(machine: Machine) -> Iterator[Finding]:
     name, state = machine.interface, machine.state
     repair = (
-        "The agent repairs it within a second if it runs. If it comes back, find out who else changes it."
+        "The agent repairs it within a second if it runs. If it recurs, find the program that changes it."
     )
     if state is None:
         yield Finding(
             Code.INTERFACE_GONE,
             name,
-            f"The interface {name} is not there: nothing passes to the mesh.",
-            "the kernel knows no interface of that name",
+            f"The interface {name} does not exist: no traffic reaches the mesh.",
+            "the kernel has no interface of that name",
             repair,
         )
         return
@@ -196,9 +196,9 @@ def _interface(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             Code.INTERFACE_DOWN,
             name,
-            f"The interface {name} is down: nothing passes to the mesh.",
-            "the kernel says so; somebody switched it off",
-            f"{repair} `ip link set {name} up` does it at once.",
+            f"The interface {name} is down: no traffic reaches the mesh.",
+            "its link state is down; something on this machine set it down",
+            f"{repair} To do it at once: `ip link set {name} up`.",
         )
         return
     lacking = [
@@ -206,56 +206,59 @@ def _interface(machine: Machine) -> Iterator[Finding]:
         *(f"the route to {one}" for one in machine.ranges if one not in state.routes),
     ]
     if lacking or not state.ours:
-        what = f"lacks {' and '.join(lacking)}" if lacking else "was made by another program"
+        what = f"lacks {' and '.join(lacking)}" if lacking else "was created by another program"
         yield Finding(
             Code.INTERFACE_CHANGED,
             name,
             f"The interface {name} {what}.",
-            "the kernel was asked for it",
+            "as read from the kernel",
             repair,
         )
 
 
 def _swarm(taken: str) -> str:
-    """Docker Swarm's ports (docs.docker.com/engine/swarm/swarm-tutorial), one of which serf has as well."""
+    """Docker Swarm's ports (docs.docker.com/engine/swarm/swarm-tutorial), one of which serf uses as well."""
     if SWARM_PORTS.isdisjoint(taken.split()):
         return ""
     return (
-        " It is Docker Swarm's port, too: `--gossip-port` at the mesh's first node gives gossip another, and "
-        "`docker swarm init --data-path-port` moves 4789."
+        " It is also Docker Swarm's port: `--gossip-port` at the mesh's first node changes that of gossip, and "
+        "`docker swarm init --data-path-port` changes 4789."
     )
 
 
 def _hindrances(machine: Machine) -> Iterator[Finding]:
     name, found = machine.interface, machine.hindrances
     for way in found.ways:
-        seen = f"the kernel sends packets to {way.address} by {way.interface or 'nothing'}, table {way.table}"
+        seen = f"the kernel sends packets to {way.address} by {way.interface or 'no interface'}, table {way.table}"
         yield Finding(
             Code.ROUTE_TAKEN,
             way.address,
             f"Packets to the member at {way.address} do not leave by {name}.",
-            f"{seen}, by the rule `{way.rule}`" if way.table else f"the kernel has no way there: {way.rule}",
-            "Another program's routing rule or route comes before the mesh's (another VPN, most often): have it "
-            f"leave out the mesh's range, or put a rule before it: `ip rule add pref 5000 to {way.address} lookup "
-            "main`.",
+            f"{seen}, by the rule `{way.rule}`"
+            if way.table
+            else f"the kernel has no route there: {way.rule}",
+            "Another program's routing rule or route takes precedence over the mesh's (usually another VPN): "
+            "let it exclude the mesh's range, or insert a rule before it: `ip rule add pref 5000 to "
+            f"{way.address} lookup main`.",
         )
     for drops in found.forward_drops:
         yield Finding(
             Code.FORWARD_DROPPED,
             name,
-            "This node forwards for the mesh, and its firewall drops what is forwarded.",
+            "This node forwards for the mesh, and its firewall drops forwarded packets.",
             f"{drops}, and no rule there names {name}",
-            f"Let it pass what comes in and goes out by {name}: `iptables -I DOCKER-USER -i {name} -j ACCEPT` and "
-            f"`iptables -I DOCKER-USER -o {name} -j ACCEPT` where Docker is, else the same in FORWARD.",
+            f"Let it accept packets that enter and leave by {name}: `iptables -I DOCKER-USER -i {name} -j "
+            f"ACCEPT` and `iptables -I DOCKER-USER -o {name} -j ACCEPT` with Docker, otherwise the same in "
+            "FORWARD.",
         )
     if found.strict:
         yield Finding(
             Code.RP_FILTER,
             name,
-            f"{name} drops packets whose sender this machine would answer by another interface.",
+            f"{name} drops packets whose reply this machine would send by another interface.",
             f"net.ipv4.conf.all.rp_filter or net.ipv4.conf.{name}.rp_filter is 1 (strict), and neither is 2",
-            "Networks behind members may then be out of reach where this machine has another way to them: set sysctl "
-            f"net.ipv4.conf.{name}.rp_filter=2 (loose).",
+            "Networks behind members may then be unreachable if this machine has another route to them: set "
+            f"sysctl net.ipv4.conf.{name}.rp_filter=2 (loose).",
         )
 
 
@@ -269,16 +272,16 @@ def _overlaps(ranges: Iterable[Network], networks: Iterable[LocalNetwork]) -> It
             yield Finding(
                 Code.ADDRESS_OVERLAP,
                 local.interface,
-                f"The mesh's range {mesh} overlaps {local.network} of {whose} {local.interface}: packets for one end "
-                "in the other.",
+                f"The mesh's range {mesh} overlaps {local.network} of {whose} {local.interface}: packets for "
+                "one are sent to the other.",
                 f"{local.interface} has {how}",
-                "Give one of the two another range. A mesh keeps its own: make another mesh with a range that is "
-                "free, or move the local network.",
+                "Change one of the two ranges. A mesh keeps its own: create another mesh with a free range, or "
+                "move the local network.",
             )
 
 
 def _takes(local: LocalNetwork, mesh: Network) -> bool:
-    """Whether one takes addresses from the other; a wide route around the mesh's range does not."""
+    """Whether one takes addresses from the other; a wider route around the mesh's range does not."""
     if local.network.version != mesh.version or not local.network.overlaps(mesh):
         return False
     return local.network.prefixlen >= mesh.prefixlen or (local.connected and local.network.prefixlen > 0)

@@ -1,4 +1,4 @@
-"""What is wrong with this node as a member: its identity, its clock against others', and where others see it."""
+"""Findings on this node as a member: its identity, its clock compared with others', and its observed endpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_api.agent_pb2 import LinkFacts, OwnFacts
 
 CLOCK_MSEC = 10_000
-"""Join tokens are good for ten seconds."""
+"""Join tokens are valid for ten seconds."""
 DUPLICATE_IDENTITY_REASONS = ("name_conflict", "own_name", "own_key", "own_address")
 
 
@@ -20,7 +20,7 @@ def own_findings(
     own: OwnFacts, links: Sequence[LinkFacts], endpoint: str, addresses: Set[str], interface: str
 ) -> Iterator[Finding]:
     """Args:
-    endpoint: what others are told.
+    endpoint: this node's advertised endpoint.
     addresses: of this machine's interfaces.
     """
     if own.interfaceTrouble:
@@ -29,32 +29,32 @@ def own_findings(
             interface,
             f"The agent cannot read its WireGuard interface {interface}.",
             own.interfaceTrouble,
-            "The agent makes it anew within a second; if not, its log says why.",
+            "The agent recreates it within a second; otherwise see its log.",
         )
     elif own.interfacePubkey != own.pubkey:
         yield Finding(
             Code.KEY_MISMATCH,
             interface,
-            f"{interface} has another key than this node's.",
-            f"it has {own.interfacePubkey or 'none'}, and {own.pubkey} is this node's",
-            "The agent puts it back within a second. If it comes back, find out who else changes the interface.",
+            f"The key of {interface} is not this node's.",
+            f"it has {own.interfacePubkey or 'none'}, but this node's key is {own.pubkey}",
+            "The agent restores it within a second. If it recurs, find the program that changes the interface.",
         )
     if own.undone:
         yield Finding(
             Code.INTERFACE_UNDONE,
             interface,
-            f"Somebody undoes again and again what the agent puts right at {interface}.",
-            f"it found: {own.undone}",
-            "Find out who does it (a network manager, most often), and have it leave the interface alone: the "
+            f"Another program undoes the agent's repairs of {interface} repeatedly.",
+            f"last repaired change: {own.undone}",
+            "Find that program (usually a network manager), and configure it to ignore the interface: the "
             "package's folder `unmanaged` has files for systemd-networkd and NetworkManager.",
         )
     for component in own.down:
         yield Finding(
             Code.COMPONENT_DOWN,
             component.name,
-            f"The part `{component.name}` of the agent has failed and does not run.",
-            f"it ended with {component.why}",
-            "The agent starts it again, within 30 s at most. If it fails each time, its log says why.",
+            f"The component `{component.name}` of the agent has failed and is not running.",
+            f"it terminated with {component.why}",
+            "The agent restarts it within 30 s. If it keeps failing, see the agent's log.",
         )
     yield from _roster(own)
     yield from _duplicate_identity(own)
@@ -78,10 +78,10 @@ def _roster(own: OwnFacts) -> Iterator[Finding]:
     yield Finding(
         Code.ROSTER_OLD,
         "",
-        "This node does not learn who comes, goes or changes: it cannot follow the cluster's list of members.",
-        f"the API server confirmed it {ago(own.rosterMsecAgo)}; while watches work that is a minute at most",
-        "See why the API server cannot be watched from here: the agent's log (`watch interrupted`), its network "
-        "policies and its service account.",
+        "This node receives no changes of the roster: it cannot follow the cluster's list of members.",
+        f"the API server confirmed it {ago(own.rosterMsecAgo)}; while watches work, that is at most a minute ago",
+        "Find out why the API server cannot be watched from here: see the agent's log (`watch interrupted`), "
+        "its network policies and its service account.",
     )
 
 
@@ -89,15 +89,12 @@ def _duplicate_identity(own: OwnFacts) -> Iterator[Finding]:
     if own.addressChanges >= FLAPPING_AT:
         yield duplicate_identity(
             "",
-            f"others were told, or called from, another endpoint of it and the former one again {own.addressChanges} "
-            "times in ten minutes",
+            f"its advertised or source endpoint alternated {own.addressChanges} times in ten minutes",
         )
         return
     for refused in own.refused:
         if refused.reason in DUPLICATE_IDENTITY_REASONS:
-            yield duplicate_identity(
-                "", f"{ago(refused.secondsAgo * 1000)} this was refused: {refused.message}"
-            )
+            yield duplicate_identity("", f"rejected {ago(refused.secondsAgo * 1000)}: {refused.message}")
             return
 
 
@@ -107,13 +104,13 @@ def _clocks(links: Sequence[LinkFacts]) -> Iterator[Finding]:
     off = {name: by for name, by in ahead.items() if abs(by) - doubt[name] > CLOCK_MSEC}
     usual = median(ahead.values()) if ahead else 0
     if len(ahead) > 2 and abs(usual) > CLOCK_MSEC:
-        yield _clock("", -usual, f"{len(off)} of {len(ahead)} members asked have another time")
+        yield _clock("", -usual, f"the clocks of {len(off)} of {len(ahead)} queried members differ")
         return
     for name, by in sorted(off.items()):
         yield _clock(
             name,
             by,
-            f"its time was asked for and compared; {len(ahead)} members answered",
+            f"its time was queried and compared; {len(ahead)} members answered",
         )
 
 
@@ -126,8 +123,8 @@ def _clock(name: str, ahead_msec: float, seen: str) -> Finding:
         name,
         f"{whose} {span(abs(ahead_msec) / 1000)} {way} of {whom}.".replace("behind of", "behind"),
         seen,
-        "Set the clock that is wrong, and keep it by NTP (`timedatectl`): a machine off by more than 10 s cannot "
-        "enter, and takes certificates for ended or not begun.",
+        "Correct the clock, and synchronise it by NTP (`timedatectl`): a machine off by more than 10 s cannot "
+        "join, and considers certificates expired or not yet valid.",
     )
 
 
@@ -147,12 +144,11 @@ def _nat_without_keepalive(
         yield Finding(
             Code.NAT,
             "",
-            "This node is behind an address translator that nothing keeps open: who has not been called from here "
-            "lately cannot reach it.",
-            f"{len(others)} of those asked see it at no address of this machine, {name} at {at}; it tells others "
-            f"{endpoint or 'no endpoint'}; no keepalive is set",
-            "The agent sets keepalives by itself, unless they are switched off: set `spec.wireguard.keepalive` to 25 "
-            "in Kubernetes, and find out who else changes the interface.",
+            "This node is behind NAT without a keepalive: peers it has not sent to recently cannot reach it.",
+            f"{len(others)} of the queried members observe it at no address of this machine, {name} at {at}; it "
+            f"advertises {endpoint or 'no endpoint'}; no keepalive is set",
+            "The agent sets keepalives automatically unless they are disabled: set `spec.wireguard.keepalive` "
+            "to 25 in Kubernetes, and find the program that changes the interface.",
         )
 
 

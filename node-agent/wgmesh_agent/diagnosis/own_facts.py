@@ -1,4 +1,4 @@
-"""The facts about this node itself that `wgmesh doctor` makes its findings of."""
+"""Collects the facts about this node itself for `wgmesh doctor`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECENT_SECONDS = 600.0
 
 
 class OwnFactsCollector:
-    """Interface, keys, certificate, roster, what is down, and what was rejected of late."""
+    """Interface, keys, certificate, roster, failed components, and recent rejections."""
 
     def __init__(
         self,

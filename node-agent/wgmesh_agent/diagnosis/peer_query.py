@@ -1,7 +1,7 @@
-"""What members see of each other: asked of others by a gossip query, and answered to them.
+"""The `_doctor` query: asks members what they observe of a peer, and answers the same question.
 
-A query spreads by everybody, and some members pass the answers on: so the other side is asked, and answers, also where
-the link to it is broken. What it says is a member's word, taken for no more than that.
+A query spreads via all members, and some of them forward the answers: so the far end is queried, and answers, even if
+the link to it is down. Its answer is a member's claim, and trusted no further.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from wgmesh_api.agent_pb2 import LinkView
 log = structlog.get_logger()
 DOCTOR_QUERY = "_doctor"
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 2.0, 6.0
-"""For answers, by how long gossip takes to get around."""
+"""For answers, in units of the time in which gossip reaches all members."""
 NAMES_BYTES = 600
-"""Of names in one query, which may have 1,024 bytes in all."""
+"""Total bytes of names in one query, which may have 1,024 bytes."""
 MAX_ANSWERS_PER_SECOND = 10.0
 RELAYS = 3
 STATUSES = frozenset(status.name.lower() for status in MemberStatus)
@@ -37,8 +37,8 @@ STATUSES = frozenset(status.name.lower() for status in MemberStatus)
 
 @dataclass(frozen=True, slots=True)
 class PeerAnswer:
-    """What a member says. Its clock is `clock_offset_msec` before ours, or behind it if negative, by
-    `clock_error_msec` more or less.
+    """A member's answer. Its clock is ahead of this node's by `clock_offset_msec`, or behind if negative, give or take
+    `clock_error_msec`.
     """
 
     view: LinkView
@@ -47,7 +47,9 @@ class PeerAnswer:
 
 
 class PeerQuery:
-    """Queries for and answers about single links, of one session; answers each asker at most ten times a second."""
+    """Queries about single links, and answers to them, of one session; answers each member at most ten times a
+    second.
+    """
 
     def __init__(self, sources: LinkSources, credentials: Credentials | None, clock: Clock) -> None:
         self._sources = sources
@@ -56,14 +58,14 @@ class PeerQuery:
         self._limit = AnswerLimit(MAX_ANSWERS_PER_SECOND)
 
     async def answer_query(self, request: QueryReceived) -> bytes | None:
-        """To the query `_doctor`: what this node sees of the member named."""
+        """Answers the query `_doctor`: this node's view of the given member."""
         if not self._limit.allows(request, self._clock.monotonic()):
             return None
         view = self._own(request.payload.decode("ascii", "replace"), (await self._sources.read_device())[0])
         return view.SerializeToString()
 
     async def ask(self, about: str, nodes: Sequence[str]) -> dict[str, PeerAnswer]:
-        """What each of `nodes` that answers says of the member `about`."""
+        """The views of the member `about`, from each of `nodes` that answers."""
         answers = await asyncio.gather(*(self._ask(about, group) for group in batches(nodes)))
         return {name: answer for some in answers for name, answer in some.items()}
 
@@ -92,7 +94,7 @@ class PeerQuery:
                 view = validated(LinkView.FromString(answer))
             except DecodeError as error:
                 self._sources.rejections.record(
-                    "malformed_doctor_answer", f"{name} answers nonsense: {error}"
+                    "malformed_doctor_answer", f"malformed answer of {name}: {error}"
                 )
                 continue
             view.nodeName = name
@@ -101,7 +103,7 @@ class PeerQuery:
         return found
 
     def alive(self) -> list[str]:
-        """All other members that gossip has alive."""
+        """All other members that gossip reports alive."""
         return sorted(set(self._sources.members.alive()) - {self._sources.local.node})
 
     def _own(self, about: str, device: Device) -> LinkView:
@@ -127,7 +129,7 @@ class PeerQuery:
 
 
 def batches(names: Iterable[str]) -> list[list[str]]:
-    """The names in as many parts as it takes for each to fit a query."""
+    """The names in chunks, each of which fits a query."""
     found: list[list[str]] = []
     room = 0
     for name in names:
@@ -141,7 +143,7 @@ def batches(names: Iterable[str]) -> list[list[str]]:
 
 
 def validated(view: LinkView) -> LinkView:
-    """The answer of a member, everything in it that is not what it should be left out."""
+    """A member's answer without its invalid parts."""
     found = LinkView()
     found.CopyFrom(view)
     for name in ("interfacePubkey", "peerKey"):

@@ -1,4 +1,4 @@
-"""What a node rejected of the input from outside, by border and reason: the fences' counts and gossip's own."""
+"""Input from outside that a node rejected, by border and reason: counts of the fences and of gossip."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The agent in Kubernetes: the same daemon, with the cluster as its source of identity, address and roster."""
+"""The agent in Kubernetes: identity, addresses and roster come from the cluster."""

@@ -1,4 +1,4 @@
-"""`wgmesh-agent kube`: an agent that is told by the cluster which mesh it is part of, and as whom."""
+"""`wgmesh-agent kube`: an agent whose mesh and identity the cluster determines."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ log = structlog.get_logger()
 RETRY_SECONDS = 3.0
 PRE_STOP_GRACE_SECONDS = 3.0
 LEAVE_SECONDS = 20.0
-"""With the time for hesitating and for ending, within the pod's grace period of 30 s."""
+"""Including the waits before leaving and stopping, within the pod's grace period of 30 s."""
 NO_LONGER_MEMBER = (RosterStatus.DELETED, RosterStatus.REPLACED, RosterStatus.UNLISTED)
 
 
 def run_kube(environment: Mapping[str, str]) -> int:
-    """Runs the agent of this Kubernetes node; the exit status. Raises SettingsError."""
+    """Runs the agent of this Kubernetes node; returns the exit status. Raises SettingsError."""
     agent = KubeAgent(from_environment(environment))
     return run_agent(
         agent.settings.node,
@@ -71,7 +71,7 @@ def run_kube(environment: Mapping[str, str]) -> int:
 
 
 class KubeAgent:
-    """Joins API, roster and certificate to the daemon. Made before the event loop runs."""
+    """Connects API, roster and certificate with the agent. Created before the event loop runs."""
 
     tunnel_is_held = True
 
@@ -105,7 +105,7 @@ class KubeAgent:
         )
 
     async def after_leaving(self) -> None:
-        """Tells the operator, then waits: if this node is wanted again, the next life begins with a new process."""
+        """Reports the leave to the operator, then waits: if this node is to be a member again, a new process starts."""
         self._health.left()
         mesh, node = self.settings.mesh, self.settings.kube_node
         if self._companions is not None:
@@ -117,9 +117,9 @@ class KubeAgent:
         await wait_until(self._view, lambda: self._view.synced and self._should_rejoin())
 
     async def before_stopping(self) -> None:
-        """Leaves first if it is to.
+        """Leaves first, if this node is to be no member any more.
 
-        When a node's label is taken away, its pods are ended at once; the roster tells why only a moment later.
+        When a node's label is removed, its pods are terminated at once; the roster shows why only a moment later.
         """
         if self._has_left.is_set() or not self._view.synced:
             return
@@ -133,7 +133,7 @@ class KubeAgent:
                     await self._has_left.wait()
 
     def _should_leave(self) -> bool:
-        """Whether it is about to leave, or to find that it need not enter."""
+        """Whether it is about to leave, or to find that it need not join."""
         if self._companions is None or self._identity is None:
             return self._is_deleted()
         return self._view.status_of_node(self._identity.uid()) in NO_LONGER_MEMBER
@@ -147,13 +147,13 @@ class KubeAgent:
         own, uid = self._view.own, self._identity.uid() if self._identity is not None else ""
         if own is None or own.deleting:
             return False
-        # The one it left by stays left, whatever is still to be seen of it.
+        # The uid under which it left stays left, whatever an outdated cache shows.
         return own.uid != uid if uid else own.report.phase != "Left"
 
     async def _join_mesh_unless_deleted(
         self, folder: StateStore, key: PrivateKey, is_new_key: bool
     ) -> SessionStart | None:
-        """None: this node's WgMeshNode is deleted while it has yet to become a member by it."""
+        """None: this node's WgMeshNode is deleted before the node became a member by it."""
         entering = asyncio.create_task(self._join_mesh(folder, key, is_new_key))
         deleted = asyncio.create_task(wait_until(self._view, self._is_deleted))
         try:
@@ -165,7 +165,7 @@ class KubeAgent:
             deleted.cancel()
             await asyncio.gather(entering, deleted, return_exceptions=True)
         log.warning("this node must not become a member", reason="its WgMeshNode is deleted")
-        # What is remembered of an earlier life goes too.
+        # The state of an earlier membership is removed too.
         self._companions, self._identity = None, CertificateStore(folder.path)
         return None
 
@@ -182,7 +182,7 @@ class KubeAgent:
         record = _remembered(folder)
         files = identity.load()
         if record is not None and files is not None and not is_new_key:
-            # Also with a certificate that has ended: traffic needs none, and the next is asked for in time.
+            # Also with an expired certificate: traffic needs none, and the next one is requested in time.
             log.info("already a member", node=record.node, addresses=[str(a) for a in record.addresses])
             self._build_components(identity, files)
             return self._start(record, ())
@@ -263,7 +263,7 @@ class KubeAgent:
         self._policies = Policies(policy, keys, self._view)
 
     async def _start_as_bootstrap(self, identity: CertificateStore, own: RosterNode) -> SessionStart:
-        """A bootstrap node needs nobody to let it in: roster and key ring say all there is to know."""
+        """A bootstrap node needs no other to admit it: roster and keyring contain all it requires."""
         mesh = self._view.mesh
         assert mesh is not None
         ring = await self._keyring()
@@ -307,7 +307,7 @@ class KubeAgent:
                 folder.forget_earlier_key()
                 return self._start(record, (*admitted.peers, *self._roster_claims(own.node)), fresh=True)
             await asyncio.sleep(RETRY_SECONDS)
-            # It may have become a bootstrap node itself meanwhile, or have been deleted and made anew.
+            # In the meantime it may have become a bootstrap node itself, or have been deleted and re-created.
             own = await self._own_entry()
             self._credentials.files = await self._certificate(identity, own)
             if own.bootstrap:
@@ -324,8 +324,7 @@ class KubeAgent:
         return SessionStart(role, self._policies, record, peers, fresh)
 
     def _next_start(self, node: MeshNode) -> SessionStart:
-        """The role changed: the same member, with or without the Mesh service; or it was away and another has its
-        address now."""
+        """Restarts the session after this node's role or addresses changed."""
         own = self._view.own
         assert own is not None
         self._key = node.local.private_key

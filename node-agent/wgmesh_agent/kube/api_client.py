@@ -1,6 +1,6 @@
-"""The little an agent asks of the API server. Blocking calls run in threads; watches run in threads of their own.
+"""The API server's calls that an agent needs. Blocking calls run in threads; each watch has its own thread.
 
-Whatever goes wrong in a call is an ApiError: those who call have nothing else to catch.
+Every failure of a call is an ApiError: callers have nothing else to catch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wgmesh_api import roster
 
 CALL_SECONDS = 10.0
 BODY_SECONDS = 60.0
-"""For the whole answer: a page of 500 members is some 2 MB."""
+"""Maximum of a complete response: a page of 500 members is some 2 MB."""
 SILENCE_SECONDS = WATCH_SECONDS + 30.0
 CHUNK_BYTES = 64 * 1024
 MOST_BYTES = 64 * 1024 * 1024
@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 
 class ApiError(Exception):
-    """The API server refused, or could not be reached; says which call and why. `status` is 0 without an answer."""
+    """The API server rejected a call, or was unreachable; names the call and the cause. `status` is 0 without a
+    response.
+    """
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -35,7 +37,7 @@ class ApiError(Exception):
 
 
 class KubernetesApi:
-    """Talks with the pod's own service account. Importing the client takes a while, so it happens in `connect`."""
+    """Uses the pod's own service account. Importing the client takes a while, so `connect` does that."""
 
     def __init__(self) -> None:
         self._client: Any = None
@@ -54,13 +56,13 @@ class KubernetesApi:
         try:
             load_incluster_config(client_configuration=configuration)
         except ConfigException as error:
-            raise ApiError(f"no service account here: {error}") from error
+            raise ApiError(f"this pod has no service account: {error}") from error
         self._use(configuration)
 
     def _use(self, configuration: Any) -> None:
         from kubernetes.client.api_client import ApiClient
 
-        # Whoever asks tries again in good time; urllib3 would at once, and log each attempt.
+        # Callers retry with their own backoff; urllib3 would retry at once, and log each attempt.
         configuration.retries = False
         self._client = ApiClient(configuration)
 
@@ -72,7 +74,7 @@ class KubernetesApi:
         return await asyncio.to_thread(self._call, "POST", path, body)
 
     async def apply(self, path: str, body: Object) -> Object:
-        """Server-side apply as this agent's field manager, taking over what another agent's life left."""
+        """Server-side apply as this agent's field manager, taking ownership of fields of its earlier processes."""
         query = [("fieldManager", roster.AGENT_MANAGER), ("force", "true")]
         return await asyncio.to_thread(self._call, "PATCH", path, body, query, "application/apply-patch+yaml")
 
@@ -84,17 +86,19 @@ class KubernetesApi:
         replace: Callable[[list[T]], None],
         change: Callable[[str, T], None],
     ) -> Freshness:
-        """Lists, then watches, for ever, in a thread of its own; how old what it knows is. `ListWatch` has the rest."""
+        """Lists, then watches, indefinitely, in its own thread; returns the age of its data. `ListWatch` does
+        the rest.
+        """
         watch = ListWatch(self, path, query, read, replace, change)
         watch.start()
         return watch.freshness
 
     def read(self, path: str, query: list[tuple[str, str]]) -> Object:
-        """One answer, for a list. Raises ApiError."""
+        """One complete response, for a list. Raises ApiError."""
         return self._call("GET", path, None, query)
 
     def stream(self, path: str, query: list[tuple[str, str]]) -> Iterator[bytes]:
-        """One answer that goes on, cut anywhere, for a watch. Raises ApiError."""
+        """A streamed response in chunks of any size, for a watch. Raises ApiError."""
         try:
             response = self._send("GET", path, None, query, None, (CALL_SECONDS, SILENCE_SECONDS))
             status = response.status
@@ -107,10 +111,10 @@ class KubernetesApi:
         try:
             yield from response.stream(None, decode_content=False)
         except Exception as error:
-            # urllib3 has a dozen ways to say that a connection broke.
+            # urllib3 has a dozen exceptions for a broken connection.
             raise ApiError(f"watch of {path} broke: {error}") from error
         finally:
-            # What was not read to its end must not be taken for the next answer.
+            # An unread rest must not be parsed as the next response.
             response.close()
             response.release_conn()
 
@@ -133,9 +137,9 @@ class KubernetesApi:
         try:
             found = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise ApiError(f"{method} {path}: the answer is no JSON") from error
+            raise ApiError(f"{method} {path}: the response is not JSON") from error
         if not isinstance(found, dict):
-            raise ApiError(f"{method} {path}: the answer is no object")
+            raise ApiError(f"{method} {path}: the response is not an object")
         return found
 
     def _send(
@@ -156,14 +160,14 @@ class KubernetesApi:
         return self._client.call_api(*request, _request_timeout=timeout).response
 
     def _body(self, response: Any) -> bytes:
-        """The answer to its end, which is part of the call: most that break off do so here."""
+        """The complete body, which is part of the call: most interrupted calls fail here."""
         deadline, parts, size = time.monotonic() + BODY_SECONDS, list[bytes](), 0
         try:
             for part in response.stream(CHUNK_BYTES, decode_content=True):
                 parts.append(part)
                 size += len(part)
                 if size > MOST_BYTES or time.monotonic() > deadline:
-                    raise ApiError(f"the answer takes more than {MOST_BYTES} bytes or {BODY_SECONDS:g} s")
+                    raise ApiError(f"the response exceeds {MOST_BYTES} bytes or {BODY_SECONDS:g} s")
         except BaseException:
             response.close()
             raise
@@ -172,9 +176,9 @@ class KubernetesApi:
         return b"".join(parts)
 
     def _silent(self, method: str, path: str, error: Exception) -> ApiError:
-        """urllib3 and the client have a dozen ways to say that nobody answers, or not to the end."""
+        """urllib3 and the client have a dozen exceptions for a missing or incomplete response."""
         self._reach.down(str(error))
-        return ApiError(f"{method} {path}: the API server does not answer: {error}")
+        return ApiError(f"{method} {path}: the API server does not respond: {error}")
 
 
 def _reason(data: bytes) -> str:
@@ -203,7 +207,7 @@ def requests_path(name: str = "") -> str:
 def signing_request(
     name: str, pem: bytes, *, bootstrap: bool, seconds: int, member: str, member_uid: str
 ) -> dict[str, Any]:
-    """A CertificateSigningRequest for this project's signer; it goes when the WgMeshNode `member` goes."""
+    """A CertificateSigningRequest for this project's signer; it is deleted with the WgMeshNode `member`."""
     owner = {"apiVersion": roster.API_VERSION, "kind": "WgMeshNode", "name": member, "uid": member_uid}
     usages = ["digital signature", "client auth", *(["server auth"] if bootstrap else [])]
     return {

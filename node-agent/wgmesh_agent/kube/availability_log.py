@@ -1,4 +1,4 @@
-"""Whether the API server answers: told when that changes, and not at each attempt."""
+"""Logs once when the API server becomes unavailable, and once when it returns."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class AvailabilityLog:
         self._fault = LogOnChange()
 
     def up(self) -> None:
-        """A call was answered, with whatever status."""
+        """A call got a response, with any status."""
         with self._lock:
             is_back = self._fault.is_over()
         if is_back:
             log.warning("API server reachable again")
 
     def down(self, why: str) -> None:
-        """A call was not."""
+        """A call got no response."""
         with self._lock:
-            # Which call it was, and how it failed, is no news.
+            # Later calls and their errors are not logged.
             is_new = self._fault.is_new("the API server does not answer")
         if is_new:
             log.warning("API server unreachable", error=why, next="continuing with the cached roster")

@@ -1,4 +1,6 @@
-"""This node's certificate in Kubernetes: its own key, a signing request, what came back, and when to ask again."""
+"""This node's certificate in Kubernetes: its own key, the signing request, the signed certificate, and the renewal
+time.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +36,16 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class UnusableCertificate(ValueError):
-    """A certificate or its authorities cannot be used with this node's key; says why."""
+    """A certificate or its CAs cannot be used with this node's key; gives the reason."""
 
 
 class RequestDenied(Exception):
-    """The operator does not sign; its words."""
+    """The operator denies the request; its message."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateSpec:
-    """What the certificate must say, for how many seconds at most, and the uid of the WgMeshNode it is for."""
+    """Required content of the certificate, its maximum lifetime in seconds, and the uid of its WgMeshNode."""
 
     identity: NodeIdentity
     addresses: tuple[IPAddress, ...]
@@ -59,8 +61,8 @@ class CertificateStore:
         self._uid: str | None = None
 
     def uid(self) -> str:
-        """The uid of the WgMeshNode this node became a member by, also when the folder is gone by now; empty if it is
-        not known.
+        """The uid of the WgMeshNode by which this node became a member, also after the folder was removed; empty if
+        unknown.
         """
         if self._uid is None:
             try:
@@ -82,17 +84,17 @@ class CertificateStore:
         write_atomically(self._folder / MEMBER, f"{uid}\n".encode())
 
     def key(self) -> ec.EllipticCurvePrivateKey:
-        """The identity key, made at first use or when the file is no key. Raises OSError."""
+        """The identity key, generated at first use or when the file contains no key. Raises OSError."""
         path = self._folder / KEY
         try:
             found = serialization.load_pem_private_key(path.read_bytes(), password=None)
             if isinstance(found, ec.EllipticCurvePrivateKey):
                 return found
-            why = f"it is no key of an elliptic curve but {type(found).__name__}"
+            why = f"it is not an elliptic curve key but {type(found).__name__}"
         except FileNotFoundError:
             why = ""
         except Exception as error:
-            # Unreadable, a directory, or of a kind that the library does not know: with it nobody could go on.
+            # Unreadable, a directory, or of a kind that the library does not support: no agent could use it.
             why = repr(error)
         if why:
             log.error(
@@ -104,7 +106,7 @@ class CertificateStore:
         return made
 
     def load(self) -> TLSFiles | None:
-        """What is on disk, if certificate and key belong together; None: it is requested again."""
+        """The files on disk, if certificate and key match; None: a certificate is requested again."""
         try:
             certificate = (self._folder / CERTIFICATE).read_bytes()
             authorities = (self._folder / AUTHORITIES).read_bytes()
@@ -118,11 +120,11 @@ class CertificateStore:
         return TLSFiles(key_to_pem(key), certificate, authorities)
 
     def save(self, certificate: bytes, authorities: bytes) -> TLSFiles:
-        """Keeps a new certificate.
+        """Stores a new certificate.
 
         Raises:
             UnusableCertificate: nothing has changed: with it this node would have no TLS until the next one.
-            OSError: it cannot be kept.
+            OSError: it cannot be stored.
         """
         require_usable(self.key(), certificate, authorities)
         write_atomically(self._folder / CERTIFICATE, certificate)
@@ -135,26 +137,26 @@ def require_usable(key: ec.EllipticCurvePrivateKey, certificate: bytes, authorit
     try:
         leaf = x509.load_pem_x509_certificate(certificate)
         fits = leaf.public_key() == key.public_key()
-        # All that is asked of it later: the library parses late.
+        # Everything that is read from it later: the library parses lazily.
         identity_of(leaf), leaf.not_valid_before_utc, leaf.not_valid_after_utc, addresses_of(leaf)
     except Exception as error:
         raise UnusableCertificate(f"the certificate cannot be read: {error!r:.200}") from error
     if not fits:
-        raise UnusableCertificate("the certificate is for another key than this node's")
+        raise UnusableCertificate("the certificate is for a key other than this node's")
     try:
         for authority in x509.load_pem_x509_certificates(authorities):
             authority.subject.rfc4514_string(), authority.public_key()
     except Exception as error:
-        raise UnusableCertificate(f"the authorities cannot be read: {error!r:.200}") from error
+        raise UnusableCertificate(f"the CA certificates cannot be read: {error!r:.200}") from error
 
 
 def is_current(
     files: TLSFiles | None, wanted: CertificateSpec, not_before: datetime | None, now: datetime
 ) -> bool:
-    """Whether this certificate says what it must, still for a while, and was made for this WgMeshNode.
+    """Whether this certificate has the required content, is valid for a while, and belongs to this WgMeshNode.
 
     Args:
-        not_before: when the WgMeshNode was made: older certificates belong to one that was deleted; None: not known.
+        not_before: when the WgMeshNode was created: older certificates belong to a deleted one; None: unknown.
     """
     if files is None:
         return False
@@ -163,7 +165,7 @@ def is_current(
         return False
     if not_before is not None and leaf.not_valid_before_utc < not_before:
         return False
-    # The mesh's lifetime was shortened: that is to count now, not when the old certificate has run out.
+    # The mesh's lifetime was shortened: that applies now, not after the old certificate has expired.
     if leaf.not_valid_after_utc - now > timedelta(seconds=wanted.seconds) + MAX_CLOCK_SKEW:
         return False
     return set(wanted.addresses) <= set(addresses_of(leaf)) and is_issued_by_current_ca(
@@ -180,17 +182,17 @@ def addresses_of(certificate: x509.Certificate) -> Sequence[IPAddress]:
 
 
 def is_issued_by_current_ca(certificate: x509.Certificate, authorities: bytes) -> bool:
-    """Whether the first of the authorities, the one that signs now, signed this one."""
+    """Whether the first of the CAs, the one that signs now, signed this certificate."""
     try:
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificates(authorities)[0])
     except Exception:
-        # cryptography raises what the key's kind raises; any of it means no.
+        # cryptography raises the exceptions of the key's kind; any of them means no.
         return False
     return True
 
 
 def renewal_time(certificate: x509.Certificate) -> datetime:
-    """Two thirds into the certificate's life."""
+    """Two thirds of the certificate's lifetime."""
     begun, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begun + (end - begun) * RENEW_AT_LIFETIME_SHARE
 
@@ -208,13 +210,13 @@ def make_request(key: ec.EllipticCurvePrivateKey, wanted: CertificateSpec) -> by
 async def request_certificate(
     api: KubernetesApi, identity: CertificateStore, wanted: CertificateSpec, authorities: bytes
 ) -> TLSFiles:
-    """Has the operator sign a certificate, and keeps it.
+    """Has the operator sign a certificate, and stores it.
 
     Raises:
         RequestDenied: with the operator's reason.
-        ValueError: what was signed cannot be used.
-        ApiError: the API server is away, or nobody signed within two minutes.
-        OSError: it cannot be kept.
+        ValueError: the signed certificate cannot be used.
+        ApiError: the API server is unreachable, or the request was not signed within two minutes.
+        OSError: it cannot be stored.
     """
     mesh, node = wanted.identity.mesh, wanted.identity.node
     name = f"wgmesh-{mesh}-{node}-{secrets.token_hex(4)}"
@@ -239,7 +241,7 @@ async def request_certificate(
             certificate = base64.b64decode(text)
             return await asyncio.to_thread(identity.save, certificate, authorities)
         await asyncio.sleep(POLL_SECONDS)
-    raise ApiError(f"nobody signed {name} within {ANSWER_SECONDS:g} s: is the operator running?")
+    raise ApiError(f"{name} was not signed within {ANSWER_SECONDS:g} s: check that the operator runs")
 
 
 def now() -> datetime:

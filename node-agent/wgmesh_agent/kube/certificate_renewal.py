@@ -1,4 +1,4 @@
-"""Certificate renewal: requests this member's next certificate in time, and whenever its contents must change."""
+"""Certificate renewal: requests this member's next certificate before expiry, and when its content must change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MIN_LIFETIME_SECONDS = 600
 
 
 class CertificateRenewer:
-    """One instance an agent; `run` runs beside each session."""
+    """Renewal for an agent; `run` runs beside each session."""
 
     def __init__(
         self, api: KubernetesApi, view: RosterCache, identity: CertificateStore, credentials: Credentials
@@ -40,7 +40,7 @@ class CertificateRenewer:
         self._unusable = b""
 
     async def run(self) -> None:
-        """Renews when it is due, until it is cancelled."""
+        """Renews when due, until cancelled."""
         while True:
             generation = self._view.changes.generation
             try:
@@ -51,18 +51,18 @@ class CertificateRenewer:
             await self._view.changes.wait_after(generation, RESYNC_SECONDS)
 
     async def reconcile(self) -> None:
-        """Takes over new authorities at once; asks for a certificate when the old one is two thirds over, says other
-        things than it must, or another authority signs now.
+        """Adopts new CAs at once. Requests a certificate when two thirds of the old one's lifetime are over, its
+        content is outdated, or another CA signs now.
 
         Raises:
-            ApiError, RequestDenied, OSError, ValueError: it could not be had, or not be kept.
+            ApiError, RequestDenied, OSError, ValueError: it could not be obtained, or not be stored.
         """
         own, mesh = self._view.own, self._view.mesh
         if own is None or mesh is None or own.deleting or not mesh.trust_bundle:
             return
         uid = self._identity.uid()
         if uid and own.uid != uid:
-            # That member is not this one: whoever this is leaves first.
+            # That member is another one: this node leaves first.
             return
         authorities = mesh.trust_bundle.encode()
         files = self._credentials.files
@@ -78,7 +78,7 @@ class CertificateRenewer:
             self._view.changes.notify()
 
     async def _take_over(self, authorities: bytes) -> bytes:
-        """The authorities in use from now on: those that can be read. Raises OSError."""
+        """Sets the CAs from now on: those that can be parsed. Raises OSError."""
         files = self._credentials.files
         try:
             self._credentials.files = await asyncio.to_thread(
@@ -93,12 +93,12 @@ class CertificateRenewer:
         return authorities
 
     def is_current(self, own: RosterNode) -> bool:
-        """Whether the certificate in use says what it must, and will for a while."""
+        """Whether the certificate in use has the required content, and is valid for a while."""
         return is_current(self._credentials.files, certificate_spec(own, self._view), own.created, now())
 
 
 def certificate_spec(own: RosterNode, view: RosterCache) -> CertificateSpec:
-    """What this node's certificate must say now."""
+    """The required content of this node's certificate now."""
     role = Role.BOOTSTRAP if own.bootstrap else Role.NODE
     seconds = int(view.mesh.certificate_lifetime_seconds) if view.mesh is not None else 0
     return CertificateSpec(

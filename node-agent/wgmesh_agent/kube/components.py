@@ -1,4 +1,4 @@
-"""What runs beside a session in Kubernetes: roster to ledger, status to the API, certificate renewal."""
+"""Components of a session in Kubernetes: roster sync, status writer, certificate renewal, key rotation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wgmesh_agent.runtime.supervisor import Component
 
 
 class KubeComponents:
-    """One instance an agent; `for_session` is called for each session."""
+    """Creates the components; `for_session` is called for each session."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class KubeComponents:
     ) -> None:
         """
         Args:
-            unserved: why health and metrics are not served; empty if they are.
-            next_start: what a session is followed by when this node's role or addresses changed.
+            unserved: why health and metrics are unavailable; empty if they are available.
+            next_start: start of the next session after this node's role or addresses changed.
         """
         self._ring = ring
         self._rekeying = KeyRotationController(view)
@@ -63,5 +63,5 @@ class KubeComponents:
         )
 
     async def report_left(self, mesh: str, node: str) -> None:
-        """Tells the operator that nothing of this member is left on its node."""
+        """Reports to the operator that nothing of this member is left on its node."""
         await self.status.report_left(mesh, node)

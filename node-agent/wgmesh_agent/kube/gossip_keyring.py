@@ -1,4 +1,4 @@
-"""The mesh's gossip keys as the operator decides on them: a Secret in every agent's pod, which this node follows."""
+"""Syncs the gossip keyring from the Secret that the operator maintains and every agent mounts."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ log = structlog.get_logger()
 POLL_INTERVAL_SECONDS = 5.0
 MAX_BYTES = 64 * 1024
 SINCE_FILE = "since"
-"""The file beside the ring's."""
+"""The file next to the keyring's."""
 
 
 @dataclass(frozen=True, slots=True)
 class GossipKeyring:
-    """Gossip keys, that which encrypts first, and when that was decided, in unix seconds (0: not said)."""
+    """Gossip keys, the primary key first, and when they were decided, in unix seconds (0: unknown)."""
 
     keys: tuple[bytes, ...] = field(repr=False)
     since: int
 
 
 def read_keyring(path: Path) -> GossipKeyring:
-    """The ring in a JSON list of base64, and the time in the file `since` beside it. Raises OSError or ValueError."""
+    """The keyring in a JSON list of base64, and the time in the file `since` next to it. Raises OSError or
+    ValueError.
+    """
     beside = path.with_name(SINCE_FILE)
     since = _since(beside)
     with path.open("rb") as file:
         texts = json.loads(file.read(MAX_BYTES))
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{path} is no list of keys")
+        raise ValueError(f"{path} does not contain a list of keys")
     keys = tuple(base64.b64decode(text, validate=True) for text in texts)
     if not 0 < len(keys) <= MAX_KEYS or any(len(key) not in KEY_LENGTHS for key in keys):
-        raise ValueError(f"{path} holds no keys of 16, 24 or 32 bytes")
+        raise ValueError(f"{path} does not contain keys of 16, 24 or 32 bytes")
     if _since(beside) != since:
         raise ValueError(f"{path} is being replaced")
     return GossipKeyring(keys, since)
@@ -54,29 +56,29 @@ def _since(path: Path) -> int:
     except FileNotFoundError:
         return 0
     if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{path} holds no time")
+        raise ValueError(f"{path} does not contain a time")
     return int(text)
 
 
 class KeyringSync:
-    """One instance an agent; `run` runs beside each session."""
+    """Keyring sync of an agent; `run` runs beside each session."""
 
     def __init__(self, path: Path, externals: Callable[[], Sequence[str]]) -> None:
         """
         Args:
-            externals: the members outside the cluster, which have no Secret.
+            externals: the external members, which have no Secret.
         """
         self._path = path
         self._externals = externals
 
     async def run(self, node: MeshNode) -> None:
-        """Looks again and again, until it is cancelled: a kubelet replaces the files some time after the Secret."""
+        """Polls until cancelled: a kubelet replaces the files some time after the Secret."""
         while True:
             await self.reconcile(node)
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def reconcile(self, node: MeshNode) -> None:
-        """Takes over a ring that was decided on later than this node's; a bootstrap node tells machines outside."""
+        """Adopts a keyring that was decided later than this node's; a bootstrap node sends it to external members."""
         try:
             ring = await asyncio.to_thread(read_keyring, self._path)
         except (OSError, ValueError) as error:
@@ -96,7 +98,7 @@ class KeyringSync:
     async def _push_to_external_members(
         self, node: MeshNode, before: Sequence[bytes], after: Sequence[bytes]
     ) -> None:
-        """Who misses it gets the keys at a bootstrap node, when it hears nobody any more."""
+        """A member that misses it fetches the keys from a bootstrap node, once it receives from no member."""
         nodes = list(self._externals())
         steps = [
             *((KeyOperation.INSTALL, key) for key in after if key not in before),

@@ -1,4 +1,4 @@
-"""Health and metrics of an agent, answered when its event loop does not turn too."""
+"""Health and metrics of an agent, served even while its event loop is blocked."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ log = structlog.get_logger()
 HEARTBEAT_SECONDS = 1.0
 STUCK_SECONDS = 30.0
 END_SECONDS = 90.0
-"""A loop that has not turned for so long does not recover by itself."""
+"""An event loop that is blocked for this long does not recover."""
 SNAPSHOT_TIMEOUT_SECONDS = 5.0
 SHARED_SECONDS = 2.0
-"""For so long one look answers all who ask for metrics: reading a device of thousands of peers is no small work."""
+"""Maximum age of a metrics snapshot that concurrent scrapes share: reading a device of thousands of peers is
+expensive.
+"""
 RETRY_SECONDS = 10.0
 
 
 class HealthServer:
-    """`/healthz`: the event loop turns. `/readyz`: this node is a member, and all that must run does. `/metrics`: in
-    Prometheus' format.
+    """`/healthz`: the event loop runs. `/readyz`: this node is a member, and all required components run. `/metrics`:
+    in Prometheus' format.
 
-    No probe is needed to end an agent whose loop is stuck: the port may be another program's.
+    No probe is needed to terminate an agent whose loop is blocked: the port may belong to another program.
     """
 
     def __init__(
@@ -54,10 +56,10 @@ class HealthServer:
     ) -> None:
         """
         Args:
-            port: TCP, on all addresses; 0: any that is free.
-            look: run on the event loop for a reading of metrics; None while there is no session.
-            roster_age: seconds since the API server has confirmed what is known; None: not known yet.
-            end_seconds: for how long the event loop may be stuck.
+            port: TCP, on all addresses; 0: any free one.
+            look: runs on the event loop for a metrics snapshot; None without a session.
+            roster_age: seconds since the API server confirmed the cache; None: not known yet.
+            end_seconds: maximum time for which the event loop may be blocked.
         """
         self._is_member = False
         self._wanted_port = port
@@ -81,11 +83,13 @@ class HealthServer:
         return self._wanted_port if self._server is None else self._server.port
 
     def problem(self) -> str:
-        """Why health and metrics are not served; empty if they are."""
+        """Why health and metrics are unavailable; empty if they are available."""
         return self._fault.why
 
     async def start(self) -> bool:
-        """Listens, or logs who has the port: an agent without metrics keeps its tunnels. Whether it listens."""
+        """Listens, or logs which program has the port: an agent without metrics keeps its tunnels. Returns whether it
+        listens.
+        """
         if self._server is not None:
             return True
         self._loop = asyncio.get_running_loop()
@@ -112,14 +116,14 @@ class HealthServer:
             )
 
     async def serve(self) -> None:
-        """Listens as soon as the port is free; until then it says who has it, at each change."""
+        """Listens as soon as the port is free; until then logs its owner, at each change."""
         while True:
             if await self.start():
                 return
             await asyncio.sleep(self._retry_seconds)
 
     def stop(self) -> None:
-        """Listens no more."""
+        """Stops listening."""
         if self._server is not None:
             self._server.stop()
 
@@ -128,21 +132,22 @@ class HealthServer:
         return self._is_member
 
     def joined(self, down: Callable[[], Mapping[str, str]]) -> None:
-        """This node is a member from now on. `down`: the components that should run and do not, and why."""
+        """This node is a member from now on. `down`: the required components that are not running, and why."""
         self._is_member, self._down = True, down
 
     def left(self) -> None:
-        """It is none any more."""
+        """This node is no longer a member."""
         self._is_member, self._down = False, dict
 
     async def heartbeat(self) -> None:
-        """Says once a second that the event loop turns. When it has not for 90 s, the process ends, and the kubelet
-        starts it again: the stacks of all threads, and `Timeout`, are then the last words on standard error.
+        """Reports once a second that the event loop runs. If it has not for 90 s, the process terminates, and the
+        kubelet restarts it: the last output on standard error is the stacks of all threads, and `Timeout`.
         """
         try:
             while True:
                 self._last_beat = self._clock.monotonic()
-                # Its thread is none of Python's: it ends also an agent that is stuck in C, with the interpreter's lock.
+                # Its thread is not Python's: it terminates also an agent that is blocked in C while it holds the
+                # interpreter's lock.
                 faulthandler.dump_traceback_later(self._end_seconds, exit=True)
                 await asyncio.sleep(HEARTBEAT_SECONDS)
         finally:
@@ -171,7 +176,7 @@ class HealthServer:
         return f"not running: {', '.join(sorted(down))}" if down else ""
 
     async def _shared_metrics(self) -> Answer:
-        """One reading for all who ask within seconds, and while it lasts."""
+        """One snapshot for all scrapes within seconds, and those during it."""
         now = self._clock.monotonic()
         if self._read is not None and now - self._read[0] < self._shared_seconds:
             return self._read[1]
@@ -180,7 +185,7 @@ class HealthServer:
         return await asyncio.shield(self._reading)
 
     async def _kept_metrics(self) -> Answer:
-        # Kept before anybody is answered: who asks between the two would have all read once more.
+        # Cached before any scrape is answered: one in between would have everything read again.
         answer = await self._metrics()
         self._read = (self._clock.monotonic(), answer)
         return answer
@@ -189,7 +194,7 @@ class HealthServer:
         assert self._loop is not None
         if self._loop.is_closed():
             return Answer(503, b"the agent is ending\n")
-        # What a session holds may be read on its own event loop only.
+        # A session's data may be read on its own event loop only.
         asked = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._look(), self._loop))
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT_SECONDS):
@@ -197,10 +202,10 @@ class HealthServer:
         except TimeoutError:
             return Answer(503, b"the event loop does not answer\n")
         except Exception as error:
-            # A session that ends while it is looked at has many ways to say so.
+            # A session that ends during a snapshot may raise many exceptions.
             log.warning("cannot collect metrics", error=repr(error))
             return Answer(503, b"no metrics now: see the agent's log\n")
-        # Thousands of peers take a while to write; probes are answered meanwhile.
+        # Thousands of peers take a while to render; probes are answered in the meantime.
         return await asyncio.to_thread(self._written, look)
 
     def _written(self, look: MetricsSnapshot | None) -> Answer:
@@ -217,7 +222,7 @@ def _sentence(port: int, error: OSError) -> str:
 
 
 class _SnapshotCollector(Collector):
-    """One look, for one reading."""
+    """Collects one snapshot."""
 
     def __init__(self, look: MetricsSnapshot | None) -> None:
         self._look = look

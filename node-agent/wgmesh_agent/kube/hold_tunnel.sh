@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs PROGRAM for the interface NAME while the file REQUEST is there: with a megabyte of memory, where an interpreter
-# would hold twenty beside every tunnel. Ends with its container, and takes the program along.
+# Runs PROGRAM for the interface NAME while the file REQUEST exists: in a megabyte of memory, where an interpreter would
+# keep twenty for every tunnel. Terminates with its container, and terminates the program first.
 set -u
 name=$1 program=$2 request=$3
 child='' idle=0
@@ -14,7 +14,7 @@ end() {
 }
 trap end TERM INT
 
-# Waits in the background: a trap is run at once, and not after the command in the foreground.
+# Runs commands in the background and waits: then a trap runs at once, and not after a command in the foreground.
 run() {
     "$@" &
     child=$!
@@ -27,7 +27,7 @@ while :; do
         run "$program" -f "$name"
         idle=0
     fi
-    # An agent asks within minutes of its pod's start, or hardly ever: each look is a process.
+    # An agent requests a tunnel within minutes of its pod's start, or rarely: each check costs a process.
     if [ "$idle" -lt 600 ]; then
         idle=$((idle + 1))
         run sleep 0.5

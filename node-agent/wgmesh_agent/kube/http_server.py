@@ -1,8 +1,8 @@
-"""A small HTTP server for questions that anybody may ask: bounded in connections, in bytes, and in time.
+"""Small HTTP server for unauthenticated requests: limited in connections, in bytes, and in time.
 
-It has a thread and an event loop of its own: health must be answered when the agent's loop does not turn. Each
-connection has one request, of a few kilobytes, to be sent within seconds. Where there are too many connections, the
-oldest of the source that has most is closed: a slow source keeps no other from being answered.
+It has its own thread and event loop: health must be answered while the agent's loop is blocked. Each connection has one
+request, of a few kilobytes, to be sent within seconds. If there are too many connections, the oldest of the source with
+the most is closed: a slow source cannot prevent answers to others.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.closing import abort
 
 log = structlog.get_logger()
-REQUESTS = border("health request", "HTTP on the port of health and metrics, from whoever reaches it")
+REQUESTS = border("health request", "HTTP on the port of health and metrics, from any source")
 MOST_CONNECTIONS = 64
 MOST_OF_ONE_SOURCE = 16
 REQUEST_SECONDS = 5.0
-"""For the whole of a request: Prometheus and kubelets send theirs at once."""
+"""For a complete request: Prometheus and kubelets send theirs at once."""
 ANSWER_SECONDS = 10.0
 MOST_REQUEST_BYTES = 16 * 1024
 SITE_BITS = 64
-"""Whoever has an IPv6 address has a /64 of them."""
+"""The owner of an IPv6 address has a /64 of them."""
 TEXT = "text/plain; charset=utf-8"
 
 REASONS = {
@@ -43,7 +43,7 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, body and its type."""
+    """Status, body and its content type."""
 
     status: int
     body: bytes
@@ -51,7 +51,7 @@ class Answer:
 
 
 class HTTPServer:
-    """Answers GET; made once, started and stopped once. `answer` is called on the server's own loop."""
+    """Answers GET; started and stopped once. `answer` is called on the server's own loop."""
 
     def __init__(self, answer: Callable[[str], Awaitable[Answer]]) -> None:
         self._answer = answer
@@ -62,7 +62,7 @@ class HTTPServer:
         self.port = 0
 
     def start(self, port: int) -> None:
-        """Listens on all addresses, of IPv6 too where the machine has it. Raises OSError: the port is taken."""
+        """Listens on all addresses, of IPv6 too if the machine has it. Raises OSError: the port is in use."""
         listening = _listening(port)
         self.port = int(listening.getsockname()[1])
         self._loop = asyncio.new_event_loop()
@@ -73,7 +73,7 @@ class HTTPServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Listens no more; waits for that."""
+        """Stops listening, and waits for that."""
         loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(self._stopping.set)
@@ -104,13 +104,13 @@ class HTTPServer:
         self._make_room(source)
 
     def _ended(self, task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
-        """Also for one that never began."""
+        """Also for a connection whose handler never started."""
         self._sources.pop(task, None)
-        # At once: whoever does not read would keep it open otherwise.
+        # At once: a client that does not read would keep it open otherwise.
         abort(writer)
 
     def _make_room(self, newest: str) -> None:
-        """The dictionary is in the order in which connections came."""
+        """The dictionary has the order in which connections were accepted."""
         held = Counter(self._sources.values())
         greedy = ""
         if held[newest] > MOST_OF_ONE_SOURCE:
@@ -119,7 +119,7 @@ class HTTPServer:
             greedy = held.most_common(1)[0][0]
         if greedy:
             oldest = next(task for task, source in self._sources.items() if source == greedy)
-            # Gone from here at once: others may come before it has ended.
+            # Removed here at once: others may be accepted before it has ended.
             del self._sources[oldest]
             oldest.cancel()
             REQUESTS.reject("too many connections", greedy, "the connection that waited longest was closed")
@@ -135,10 +135,10 @@ class HTTPServer:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
-            # A look whether the port is open, by a load balancer or a scanner.
+            # A connection without a request, by a load balancer or a scanner that checks the port.
             return
         except TimeoutError:
-            REQUESTS.reject("slow request", source, f"no whole request within {REQUEST_SECONDS:g} s")
+            REQUESTS.reject("slow request", source, f"no complete request within {REQUEST_SECONDS:g} s")
             return
         except asyncio.LimitOverrunError:
             REQUESTS.reject("long request", source, f"a request of more than {MOST_REQUEST_BYTES} bytes")
@@ -165,13 +165,13 @@ class HTTPServer:
 
 
 def _listening(port: int) -> socket.socket:
-    # The kubelet asks at the node's own address, which may be one of IPv6.
+    # The kubelet probes the node's own address, which may be one of IPv6.
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     return socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6)
 
 
 def _source(writer: asyncio.StreamWriter) -> str:
-    """Who is counted for a connection: an IPv4 address, or a /64 of IPv6."""
+    """The key under which a connection is counted: an IPv4 address, or a /64 of IPv6."""
     peer = writer.get_extra_info("peername")
     try:
         address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
@@ -186,7 +186,7 @@ def _source(writer: asyncio.StreamWriter) -> str:
 
 
 def _quietly(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """What the loop has to say of broken connections is no traceback in the log."""
+    """Keeps tracebacks of broken connections out of the log."""
     log.debug(
         "health server error", what=str(context.get("message", "")), error=repr(context.get("exception"))
     )

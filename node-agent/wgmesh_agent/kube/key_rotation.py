@@ -1,4 +1,4 @@
-"""This node's WireGuard key in Kubernetes: made anew when it is due, one try at a time."""
+"""Rotates this node's WireGuard key in Kubernetes when due, one attempt at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_SECONDS = 300.0
 
 
 class KeyRotationController:
-    """One instance an agent; `run` runs beside each session."""
+    """Key rotation of an agent; `run` runs beside each session."""
 
     def __init__(self, view: RosterCache, *, now_unix: Callable[[], float] = time.time) -> None:
         self._view = view
@@ -29,20 +29,20 @@ class KeyRotationController:
         self._not_before = 0.0
 
     async def run(self, node: MeshNode) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             generation = self._view.changes.generation
             pause = await self.reconcile(node)
             await self._view.changes.wait_after(generation, pause)
 
     async def reconcile(self, node: MeshNode) -> float:
-        """Makes another key if it is time; for how many seconds there is nothing to do but to see what is new."""
+        """Rotates the key if due; returns for how many seconds nothing is due unless the roster changes."""
         mesh, now = self._view.mesh, self._now_unix()
         if mesh is None:
             return RESYNC_SECONDS
         token = token_id(mesh.wireguard_key_token)
         if not node.record.wireguard_key_since:
-            # What was asked for before this node had its key is not asked of it.
+            # A rotation requested before this node had its key does not apply to it.
             await self._persist(node, node.record.joined_unix or int(now), token)
         if token != self._asked[0]:
             self._asked = (token, now)

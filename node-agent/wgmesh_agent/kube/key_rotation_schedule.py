@@ -1,4 +1,4 @@
-"""When this node makes itself another WireGuard key: as the mesh's spec says, or when its annotation asks. Pure."""
+"""Schedule of this node's WireGuard key rotation: by the mesh's spec, or by its annotation."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 JITTER_SHARE = 0.1
-"""The share of an interval over which nodes that became members at once are spread; none is later than it says."""
+"""Share of an interval over which nodes that became members at once are spread; none rotates later than the
+interval.
+"""
 SPREAD_SECONDS_PER_MEMBER = 5.0
-"""After an annotation, one member after the other: where both ends of a tunnel change their keys within a second,
-neither knows what the other is known by, and packets between them are lost for about that long.
+"""After an annotation, one member rotates after the other: if both ends of a tunnel change their keys within a second,
+neither knows the other's new key, and packets between them are lost for about that long.
 """
 MAX_SPREAD_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
-    """What the mesh wants of its nodes' keys.
+    """The mesh's requirements for its nodes' keys.
 
     Attributes:
-        interval: seconds that a key may grow old; None: it may grow as old as it likes.
+        interval: maximum age of a key in seconds; None: unlimited.
         token: the id of the annotation's value; empty: there is none.
     """
 
@@ -31,13 +33,14 @@ class RotationPolicy:
 def next_rotation(
     wish: RotationPolicy, node: str, *, since: float, done: str, asked: float | None, members: Collection[str]
 ) -> float | None:
-    """When to make another key, in unix seconds; None: nothing asks for one.
+    """When to rotate the key, in unix seconds; None: nothing requires it.
 
     Args:
         since: when the present key came into use.
-        done: the token that it was made for, or after.
+        done: the token up to which the key was rotated.
         asked: when `wish.token` was first seen here; None: it was not.
-        members: the names of all that share the time after an annotation, five seconds each, half an hour at most.
+        members: the names of all that share the time after an annotation, five seconds each, half an hour in total at
+            most.
     """
     times = []
     if wish.token and wish.token != done and asked is not None:
@@ -51,6 +54,6 @@ def next_rotation(
 
 
 def _share(node: str, salt: str) -> float:
-    """From 0 to 1, another one for each node."""
+    """From 0 to 1, different for each node."""
     digest = hashlib.sha256(f"{salt}\0{node}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32

@@ -1,8 +1,9 @@
-"""One kind of object, listed and then watched by a thread that outlives whatever it meets.
+"""List and watch of one kind of object, in a thread that survives every error.
 
-The rule is client-go's reflector (tools/cache/reflector.go): list, watch from the version of the list, list again when
-the watch breaks, with an exponential pause. A thread that ended would leave the agent with the roster of that moment:
-it would learn of no new member, and keep those that were removed.
+The algorithm is client-go's reflector (tools/cache/reflector.go): list, watch from the version of the list, list again
+when the watch breaks, with exponential backoff. A thread that ended would leave the agent with the roster of that
+moment:
+it would not learn of new members, and keep removed ones.
 """
 
 from __future__ import annotations
@@ -22,54 +23,54 @@ log = structlog.get_logger()
 PAGE_SIZE = 500
 WATCH_SECONDS = 240
 STEADY_SECONDS = 10.0
-"""A watch that lasted so long worked: what breaks it is no sequel of what broke the one before."""
+"""A watch of this duration worked: its end is independent of earlier failures."""
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=30.0)
 MOST_LINE_BYTES = 16 * 1024 * 1024
-"""An object in etcd has 1.5 MiB at most; no line of a watch has more than some of that."""
+"""An object in etcd has at most 1.5 MiB; no line of a watch is much longer."""
 
 Object = Mapping[str, Any]
 T = TypeVar("T")
 
 
 class Freshness:
-    """When a watch last learned what is so; written by its thread, read anywhere."""
+    """When the data was last confirmed; written by the thread, read anywhere."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._confirmed_at: float | None = None
 
     def confirm(self) -> None:
-        """The API server has just told all that there is to tell."""
+        """The API server has just reported the complete state."""
         self._confirmed_at = self._clock()
 
     @property
     def age_seconds(self) -> float | None:
-        """Since then; None before the first list."""
+        """Seconds since then; None before the first list."""
         confirmed_at = self._confirmed_at
         return None if confirmed_at is None else max(0.0, self._clock() - confirmed_at)
 
 
 class Reads(Protocol):
-    """What a list and a watch need of the API server; both raise ApiError, or whatever else goes wrong."""
+    """The API calls of a list and a watch; both raise ApiError, or any other exception."""
 
     def read(self, path: str, query: list[tuple[str, str]]) -> Object:
-        """One answer, whole."""
+        """One complete response."""
 
     def stream(self, path: str, query: list[tuple[str, str]]) -> Iterator[bytes]:
-        """One answer that goes on, cut anywhere."""
+        """A streamed response in chunks of any size."""
 
 
 class BrokenWatch(Exception):
-    """A list or watch said what none may say."""
+    """A malformed list or watch event."""
 
 
 def backoff_seconds(failures: int) -> float:
-    """The pause after so many failures in a row: doubled each time up to 30 s, a random half of it left out."""
+    """The pause after that many failures in a row: doubled each time up to 30 s, minus a random part of up to half."""
     return equal_jitter(BACKOFF.seconds(failures + 1))
 
 
 class ListWatch(Generic[T]):
-    """The list and watch of one path, and the thread they run in."""
+    """The list and watch of one path, and their thread."""
 
     def __init__(
         self,
@@ -85,10 +86,10 @@ class ListWatch(Generic[T]):
     ) -> None:
         """
         Args:
-            read: called in the thread with each object: reading thousands would hold the event loop.
-            replace: called on the event loop with everything, after each list.
-            change: called on the event loop with ADDED, MODIFIED or DELETED and what was read.
-            pause: from the number of failures in a row to seconds.
+            read: called in the thread with each object: decoding thousands would block the event loop.
+            replace: called on the event loop with all objects, after each list.
+            change: called on the event loop with ADDED, MODIFIED or DELETED and the decoded object.
+            pause: seconds by the number of failures in a row.
         """
         self._reads = reads
         self._path = path
@@ -119,7 +120,7 @@ class ListWatch(Generic[T]):
                 try:
                     self._run_once()
                 except Exception as error:
-                    # Of whatever kind: this thread is all that keeps the roster up to date.
+                    # Any exception: this thread alone keeps the roster up to date.
                     self._failed(error, lasted=time.monotonic() - began)
         finally:
             if not self._stopped.is_set() and not self._loop.is_closed():
@@ -130,7 +131,7 @@ class ListWatch(Generic[T]):
             return
         self._failures = 1 if lasted >= STEADY_SECONDS else self._failures + 1
         pause = self._pause(self._failures)
-        # Why a server does not answer is logged by whoever asked it.
+        # The caller logs why a server does not respond.
         tell = log.warning if self._failures == 1 else log.debug
         tell(
             "watch interrupted",
@@ -146,7 +147,7 @@ class ListWatch(Generic[T]):
         while version and not self._stopped.is_set():
             began, before = time.monotonic(), version
             version = self._watch(version)
-            # A server, or something before it, that ends watches at once is not asked again at once.
+            # A server, or a proxy in front of it, that ends watches at once is not called again at once.
             idle = 0 if version != before or time.monotonic() - began >= BACKOFF.first_seconds else idle + 1
             if idle:
                 self._stopped.wait(self._pause(idle))
@@ -154,7 +155,7 @@ class ListWatch(Generic[T]):
             raise BrokenWatch("the version is too old")
 
     def _list(self) -> str:
-        """Lists all and hands it over; the version to watch from."""
+        """Lists and hands over all objects; returns the version to watch from."""
         found: list[T] = []
         more = ""
         while True:
@@ -162,7 +163,7 @@ class ListWatch(Generic[T]):
             answer = self._reads.read(self._path, page)
             metadata, items = answer.get("metadata"), answer.get("items") or []
             if not isinstance(metadata, Mapping) or not isinstance(items, list):
-                raise BrokenWatch("the answer is no list of objects")
+                raise BrokenWatch("the response is not a list of objects")
             found += [self._read(_object(item)) for item in items]
             more = str(metadata.get("continue") or "")
             if not more:
@@ -172,7 +173,7 @@ class ListWatch(Generic[T]):
                 return str(metadata.get("resourceVersion") or "")
 
     def _watch(self, version: str) -> str:
-        """One watch request; the version to go on from, or empty to list again."""
+        """One watch request; returns the version to continue from, or empty to list again."""
         watching = [
             *self._query,
             ("watch", "true"),
@@ -200,14 +201,14 @@ class ListWatch(Generic[T]):
     def _confirm(self) -> None:
         if self._is_undelivered.is_set():
             self._is_undelivered.clear()
-            raise BrokenWatch("what was told before could not be applied")
+            raise BrokenWatch("an earlier event could not be applied")
         self.freshness.confirm()
 
     def _apply(self, apply: Callable[..., None], *found: object) -> None:
         try:
             apply(*found)
         except Exception as error:
-            # Whatever it is, the next list makes it good.
+            # Whatever the error is, the next list corrects it.
             self._is_undelivered.set()
             log.exception(
                 "cannot apply the roster", path=self._path, error=_sentence(error), next="listing again"
@@ -220,13 +221,13 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         pending += chunk
         *lines, pending = pending.split(b"\n")
         if len(pending) > MOST_LINE_BYTES:
-            raise BrokenWatch(f"a line has more than {MOST_LINE_BYTES} bytes")
+            raise BrokenWatch(f"a line is longer than {MOST_LINE_BYTES} bytes")
         yield from filter(None, lines)
 
 
 def _object(value: object) -> Object:
     if not isinstance(value, Mapping):
-        raise BrokenWatch("the answer is no object")
+        raise BrokenWatch("the event is not an object")
     return value
 
 

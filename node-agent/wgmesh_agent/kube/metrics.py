@@ -1,7 +1,7 @@
-"""What an agent tells Prometheus: from one look at the running session to metrics. Pure.
+"""Metrics of an agent: from a snapshot of the running session to Prometheus.
 
-No metric names a peer: with a series for each of them, a mesh of a thousand nodes would have a million. Who is not
-heard stands in the WgMeshNode's status, all else in `wgmesh info`.
+No metric names a peer: with a series for each, a mesh of a thousand nodes would have a million. Unreachable peers are
+listed in the WgMeshNode's status, everything else in `wgmesh info`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ PREVIOUS_NAMES = {
     "wgmesh_handshake_age_max_seconds": "wgmesh_oldest_handshake_age_seconds",
     "wgmesh_claims_rejected": "wgmesh_refused_claims",
 }
-"""Metrics that are exported by their former name as well, for one release."""
+"""Metrics that are also exported by their former name, for one release."""
 PREVIOUS_REASONS = {
     "admission_expired": "admission_past_its_time",
     "admission_not_yet_valid": "admission_before_its_time",
     "gossip_implausible_time": "gossip_impossible",
     "malformed_endpoint_answer": "malformed_whereabouts",
 }
-"""Values of the label `reason` that metrics by their former name have."""
+"""Values of the label `reason` in metrics by their former name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counters of the mesh's interface, packets inside the tunnels; they begin at 0 with the interface."""
+    """Counters of the mesh's interface, packets inside the tunnels; they start at 0 with the interface."""
 
     received_bytes: int
     received_packets: int
@@ -47,21 +47,21 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """A session at one moment.
+    """Snapshot of a session.
 
     Attributes:
-        peers: everyone bound, as this node sees them.
-        expected: how many other members there should be.
-        heard: how many of those are heard, as the WgMeshNode's status counts it.
-        members: by what gossip says of them.
-        refused: claims of other members, by reason.
-        traffic: None while the interface is not there.
-        probe_period_seconds: how often each peer is probed.
-        rejected: units of input from outside, by border and reason.
-        components: those that should run; `down` are those of them that do not.
-        restarts: how often each has been started again.
+        peers: all bound members, as this node sees them.
+        expected: number of other members expected.
+        heard: number of those with a link up, as in the WgMeshNode's status.
+        members: number by gossip status.
+        refused: rejected claims of other members, by reason.
+        traffic: None without the interface.
+        probe_period_seconds: interval of probes to each peer.
+        rejected: rejected units of input from outside, by border and reason.
+        components: the required ones; `down` are those that are not running.
+        restarts: number of restarts of each.
         repairs: of the interface, its addresses, routes and rules, and WireGuard's settings.
-        roster_age_seconds: since the API server has confirmed the roster; None: it is not known.
+        roster_age_seconds: since the API server confirmed the roster; None: unknown.
     """
 
     backend: str
@@ -85,15 +85,15 @@ class MetricsSnapshot:
 
 
 def build(version: str, lost_lines: int) -> Iterator[Metric]:
-    """What is known before there is a session."""
+    """Metrics that exist without a session."""
     yield InfoMetricFamily("wgmesh_build", "The agent's version.", {"version": version})
     yield CounterMetricFamily(
-        "wgmesh_log_lines_lost", "Lines of log that standard error did not take.", lost_lines
+        "wgmesh_log_lines_lost", "Log lines that standard error did not accept.", lost_lines
     )
 
 
 def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
-    """Everything about a running session; what was renamed also by the name of the previous release."""
+    """All metrics of a running session; renamed ones also by their former names."""
     for family in _metrics(look):
         yield family
         if family.name in PREVIOUS_NAMES:
@@ -103,22 +103,24 @@ def metrics(look: MetricsSnapshot) -> Iterator[Metric]:
 def _metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     yield InfoMetricFamily(
         "wgmesh_interface",
-        "The mesh's network interface and whose WireGuard it is.",
+        "Name of the mesh's interface, and its WireGuard backend.",
         {"interface": look.interface, "backend": look.backend},
     )
-    yield _gauge("wgmesh_peers_expected", "Other members there should be.", look.expected)
-    yield _gauge("wgmesh_peers", "Members this node has as WireGuard peers.", len(look.peers))
-    yield _gauge("wgmesh_peers_reachable", "Peers whose probes arrive through the tunnel.", look.reachable)
+    yield _gauge("wgmesh_peers_expected", "Number of other members expected.", look.expected)
+    yield _gauge("wgmesh_peers", "Members that are WireGuard peers of this node.", len(look.peers))
+    yield _gauge(
+        "wgmesh_peers_reachable",
+        ("Expected peers with a link up: their probes arrive through the tunnel."),
+        look.reachable,
+    )
     yield from _liveness(look)
     relayed = sum(1 for peer in look.peers if peer.relay)
-    yield _gauge("wgmesh_peers_relayed", "Members reached through another that relays.", relayed)
+    yield _gauge("wgmesh_peers_relayed", "Members reached via a relay.", relayed)
     preshared = sum(1 for peer in look.peers if peer.preshared)
-    yield _gauge(
-        "wgmesh_peers_preshared", "Peers with whom the last handshake had a pre-shared key.", preshared
-    )
+    yield _gauge("wgmesh_peers_preshared", "Peers whose last handshake used a pre-shared key.", preshared)
     yield from _handshakes(look.peers)
-    yield _by("wgmesh_members", "Members by what gossip says, this one included.", "status", look.members)
-    refused = CounterMetricFamily("wgmesh_claims_rejected", "Claims rejected, by reason.", labels=["reason"])
+    yield _by("wgmesh_members", "Members by gossip status, including this one.", "status", look.members)
+    refused = CounterMetricFamily("wgmesh_claims_rejected", "Rejected claims, by reason.", labels=["reason"])
     for reason, count in sorted(look.refused.items()):
         refused.add_metric([reason], count)
     yield refused
@@ -126,25 +128,27 @@ def _metrics(look: MetricsSnapshot) -> Iterator[Metric]:
     yield from _components(look)
     yield CounterMetricFamily(
         "wgmesh_interface_repairs",
-        "How often what others changed at the interface was put right.",
+        "Repairs of foreign changes to the interface.",
         look.repairs,
     )
     if look.roster_age_seconds is not None:
         yield _gauge(
             "wgmesh_roster_age_seconds",
-            "How long ago the API server confirmed what this node knows of the mesh's members.",
+            "Time since the API server confirmed this node's roster.",
             look.roster_age_seconds,
         )
-    yield _gauge("wgmesh_bootstrap", "1 if this node admits others.", int(look.bootstrap))
-    yield _gauge("wgmesh_mtu_bytes", "Bytes a packet inside the mesh may have.", look.mtu)
+    yield _gauge("wgmesh_bootstrap", "1 if this node admits members.", int(look.bootstrap))
+    yield _gauge("wgmesh_mtu_bytes", "MTU of the mesh interface.", look.mtu)
     paths = [peer.path for peer in look.peers if peer.path is not None]
     narrow = [path.mtu for path in paths if path.mtu is not None and path.is_reduced]
-    yield _gauge("wgmesh_peers_mtu_reduced", "Peers to whom less than wgmesh_mtu_bytes passes.", len(narrow))
-    yield _gauge("wgmesh_path_mtu_min_bytes", "Bytes that pass to every peer.", min(narrow, default=look.mtu))
+    yield _gauge("wgmesh_peers_mtu_reduced", "Peers with a path MTU below wgmesh_mtu_bytes.", len(narrow))
+    yield _gauge(
+        "wgmesh_path_mtu_min_bytes", "Lowest path MTU from this node.", min(narrow, default=look.mtu)
+    )
     if look.certificate_not_after is not None:
         yield _gauge(
             "wgmesh_certificate_expiry_timestamp_seconds",
-            "When this node's certificate ends, in seconds since 1970.",
+            "Expiry time of this node's certificate, in seconds since 1970.",
             look.certificate_not_after.timestamp(),
         )
     if look.traffic is not None:
@@ -152,10 +156,10 @@ def _metrics(look: MetricsSnapshot) -> Iterator[Metric]:
 
 
 def rejected_input(counts: Mapping[tuple[str, str], int]) -> Metric:
-    """Counted whether or not there is a session."""
+    """Counted independently of sessions."""
     family = CounterMetricFamily(
         "wgmesh_rejected_input",
-        "Units of input from outside that were rejected.",
+        "Rejected units of input from outside.",
         labels=["border", "reason"],
     )
     for (border, reason), count in sorted(counts.items()):
@@ -164,7 +168,7 @@ def rejected_input(counts: Mapping[tuple[str, str], int]) -> Metric:
 
 
 def read_traffic(table: str, interface: str) -> Traffic | None:
-    """The counters of `interface` in the text of /proc/net/dev; None if it is not there."""
+    """The counters of `interface` in the text of /proc/net/dev; None without the interface."""
     for line in table.splitlines():
         name, _, rest = line.partition(":")
         fields = rest.split()
@@ -175,20 +179,18 @@ def read_traffic(table: str, interface: str) -> Traffic | None:
 
 
 def _liveness(look: MetricsSnapshot) -> Iterator[Metric]:
-    yield _gauge(
-        "wgmesh_probe_period_seconds", "How often each peer is probed now.", look.probe_period_seconds
-    )
+    yield _gauge("wgmesh_probe_period_seconds", "Interval of probes to each peer.", look.probe_period_seconds)
     links = [peer.link for peer in look.peers if peer.link is not None]
     yield _gauge(
         "wgmesh_peers_bidirectional",
-        "Reachable peers that confirm receiving from this node.",
+        "Peers with a link up in both directions.",
         sum(bool(link.peer_receiving) for link in links),
     )
     ages = [link.last_received_seconds_ago for link in links if link.last_received_seconds_ago is not None]
     if ages:
         yield _gauge(
             "wgmesh_probe_age_max_seconds",
-            "Age of the oldest last probe of a peer; peers that never sent one are left out.",
+            "Age of the oldest most recent probe over all peers that have sent one.",
             max(ages),
         )
 
@@ -196,12 +198,12 @@ def _liveness(look: MetricsSnapshot) -> Iterator[Metric]:
 def _components(look: MetricsSnapshot) -> Iterator[Metric]:
     yield _by(
         "wgmesh_component_up",
-        "1 for a component of the agent that runs, 0 for one that is to be started again.",
+        "1 for a running component of the agent, 0 for one that awaits its restart.",
         "component",
         {name: int(name not in look.down) for name in look.components},
     )
     family = CounterMetricFamily(
-        "wgmesh_component_restarts", "How often a component was started again.", labels=["component"]
+        "wgmesh_component_restarts", "Restarts of a component.", labels=["component"]
     )
     for name in sorted(look.components):
         family.add_metric([name], look.restarts.get(name, 0))
@@ -217,7 +219,7 @@ def _handshakes(peers: Iterable[PeerObservation]) -> Iterator[Metric]:
     }
     yield _by(
         "wgmesh_peers_by_handshake",
-        "Peers by their last WireGuard handshake: fresh within 180 s, as traffic makes one every 120 s.",
+        "Peers by their last WireGuard handshake: fresh within 180 s, because traffic causes one every 120 s.",
         "handshake",
         counts,
     )
@@ -225,7 +227,7 @@ def _handshakes(peers: Iterable[PeerObservation]) -> Iterator[Metric]:
     if known:
         yield _gauge(
             "wgmesh_handshake_age_max_seconds",
-            "Age of the oldest last handshake with a peer.",
+            "Age of the oldest most recent handshake over all peers.",
             max(known),
         )
 
@@ -245,7 +247,7 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
 
 
 def _by_previous_name(family: Metric) -> Metric:
-    """The same values by the names that metric and reasons had in the previous release."""
+    """The same values by the former names of metric and reasons."""
     suffix = "_total" if family.type == "counter" else ""
     name = PREVIOUS_NAMES[family.name]
     copy = Metric(name, f"deprecated: use {family.name}{suffix}", family.type)

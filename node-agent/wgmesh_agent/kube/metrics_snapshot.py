@@ -1,4 +1,4 @@
-"""One look at a running session, for its metrics."""
+"""Collects a metrics snapshot of a running session."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ NET_DEV = Path("/proc/self/net/dev")
 ZERO_BY_STATUS = {
     status.name.lower(): 0 for status in (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
 }
-"""A status that nobody has is told as 0: a series that is not there reads as one that is not known."""
+"""A status without members is exported as 0: a missing series means unknown."""
 
 
 async def collect_snapshot(node: MeshNode, view: RosterCache, credentials: Credentials) -> MetricsSnapshot:
-    """What is so now. A WireGuard that cannot be read has no handshakes."""
+    """The current state. A WireGuard device that cannot be read counts as having no handshakes."""
     try:
         device = await node.device.read()
     except BackEndError as error:

@@ -1,4 +1,4 @@
-"""What this node says of itself in its WgMeshNode's status. Pure: from what was seen to a report."""
+"""This node's report in its WgMeshNode's status, computed from what it observes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HANDSHAKE_FRESH_SECONDS = 180.0
 
 @dataclass(frozen=True, slots=True)
 class PeerObservation:
-    """One peer as this node sees it; `link` is None where it does not answer probes."""
+    """One peer as this node sees it; `link` is None if it does not answer probes."""
 
     node: str
     alive: bool
@@ -31,13 +31,13 @@ class PeerObservation:
     endpoint: str
     path: PathMTU | None = None
     relay: str = ""
-    """The member that carries what goes to it; empty: the path is direct."""
+    """The relay of its traffic; empty: the path is direct."""
     preshared: bool = False
     secret_ids: tuple[str, ...] = ()
 
     @property
     def reachable(self) -> bool:
-        """By probes; from a peer that has none, by gossip and a fresh handshake."""
+        """Whether its link is up: by probes; for a peer without probes, by gossip and a fresh handshake."""
         if self.link is not None:
             return self.link.receiving
         ago = self.handshake_seconds_ago
@@ -48,7 +48,7 @@ class PeerObservation:
         if self.link is None:
             return "not joined yet" if not self.failed else "failed, and no handshake"
         ago = self.link.last_received_seconds_ago
-        # In steps, so that a peer that stays silent does not change the status every time it is written.
+        # Rounded in steps, so that a peer that stays down does not change the status at every write.
         return "no probe yet" if ago is None else f"no probe for {_rounded(ago)}"
 
 
@@ -59,9 +59,8 @@ def build_report(
 
     Args:
         base: everything that does not depend on peers.
-        expected: the names of all other members there should be.
-        externals: those of them outside the cluster, with the uid of the WgMeshNode that each entered by; reported by
-            bootstrap nodes.
+        expected: the names of all other members expected.
+        externals: the external ones, with the uid of the WgMeshNode by which each joined; reported by bootstrap nodes.
     """
     by_name = {seen.node: seen for seen in peers}
     silent = sorted(name for name in expected if name not in by_name or not by_name[name].reachable)
@@ -95,11 +94,11 @@ def build_report(
 
 
 def with_certificate(base: NodeReport, leaf: x509.Certificate, authorities: bytes) -> NodeReport:
-    """The report with what the certificate says."""
+    """The report with the certificate's properties."""
     try:
         trusted = x509.load_pem_x509_certificates(authorities)
     except ValueError:
-        # What is not readable is trusted by nobody, and that is what the report says.
+        # A CA certificate that cannot be parsed is trusted by no node, and the report states so.
         trusted = []
     issuer = next((ca for ca in trusted if ca.subject == leaf.issuer and is_issued_by(leaf, ca)), None)
     return replace(
@@ -112,7 +111,7 @@ def with_certificate(base: NodeReport, leaf: x509.Certificate, authorities: byte
 
 
 def has_changed(now: NodeReport, written: NodeReport | None) -> bool:
-    """Whether there is news since what was written last; when it was written, and since when it was so, is none."""
+    """Whether the report differs from the last one written, apart from its times."""
     return written is None or _without_times(now) != _without_times(written)
 
 
@@ -127,7 +126,7 @@ def with_time(now: NodeReport, written: NodeReport | None, moment: datetime) -> 
 
 
 def expected_peers(names: Mapping[str, bool], own: str) -> tuple[frozenset[str], frozenset[str]]:
-    """From all members (name to whether it is external) to the peers expected, and the external ones of them."""
+    """From all members (name to whether it is external): the expected peers, and the external ones of them."""
     others = frozenset(name for name in names if name != own)
     return others, frozenset(name for name in others if names[name])
 

@@ -1,4 +1,4 @@
-"""The roster as this agent last saw it: its mesh, and all members of it."""
+"""Watch cache of one WgMesh and its WgMeshNodes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from wgmesh_api.roster import (
     read_node,
 )
 
-ROSTER = border("roster object", "WgMesh and WgMeshNodes, as the API server has them")
+ROSTER = border("roster object", "WgMesh and WgMeshNodes, as received from the API server")
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An object that makes no sense, whatever it is called."""
+    """A malformed object, by its name."""
 
     name: str
 
 
 class RosterCache:
-    """Kept up to date by two watches; while the API server is away it stays as it was.
+    """Kept up to date by two watches; while the API server is unreachable it is unchanged.
 
-    What cannot be read is not what is gone: an object that made sense before counts as it did then.
+    A malformed object is not a removed one: its last valid version counts.
     """
 
     def __init__(self, mesh: str, node: str) -> None:
@@ -52,7 +52,7 @@ class RosterCache:
         self._watches: tuple[Freshness, ...] = ()
 
     def start(self, api: KubernetesApi) -> None:
-        """Begins to watch; `synced` is set when all members were listed once."""
+        """Starts to watch; `synced` is set when all members were listed once."""
         only = [("fieldSelector", f"metadata.name={self._mesh_name}")]
         ours = [("labelSelector", f"{MESH_LABEL}={self._mesh_name}")]
         self._watches = (
@@ -62,14 +62,14 @@ class RosterCache:
 
     @property
     def age_seconds(self) -> float | None:
-        """For how long the API server has not confirmed what is known here; None: it was never known whole."""
+        """For how long the API server has not confirmed the cache; None: it was never complete."""
         ages = [watch.age_seconds for watch in self._watches]
         known = [age for age in ages if age is not None]
         return max(known) if known and len(known) == len(ages) else None
 
     @property
     def unreadable(self) -> int:
-        """How many objects of this mesh make no sense here."""
+        """Number of malformed objects of this mesh."""
         return len(self._unreadable)
 
     @property
@@ -77,31 +77,33 @@ class RosterCache:
         return self.nodes.get(self.node)
 
     def status_of_node(self, uid: str) -> RosterStatus:
-        """What this node is now, if `uid` is that of the WgMeshNode it became a member by; empty: not known."""
+        """The status of this node in the roster, given the `uid` of the WgMeshNode by which it became a member; empty:
+        unknown.
+        """
         own_unreadable = node_object_name(self._mesh_name, self.node) in self._unreadable
         roster = RosterSnapshot(self.synced, self.mesh, self.mesh_gone, self.nodes, self.own, own_unreadable)
         return roster_status(roster, uid)
 
     def contains(self, node: str) -> bool:
-        """Whether there is a WgMeshNode for a member of this name, readable or not."""
+        """Whether there is a WgMeshNode for a member of this name, valid or not."""
         return node in self.nodes or node_object_name(self._mesh_name, node) in self._unreadable
 
     def rival(self, node: str) -> RosterNode | None:
-        """The member that has an address which the member `node` names, too; see AddressHolders."""
+        """The member that holds an address which the member `node` states too; see AddressHolders."""
         entry = self.nodes.get(node)
         return self._holders.rival(entry) if entry is not None else None
 
     def drain_changed(self) -> frozenset[str]:
-        """The members of whom there was news since last asked; each is told once."""
+        """The members that changed since the last call; each is returned once."""
         taken, self._changed = frozenset(self._changed), set()
         return taken
 
     def externals(self) -> list[str]:
-        """The members outside the cluster."""
+        """The external members."""
         return [entry.node for entry in self.nodes.values() if entry.external and not entry.deleting]
 
     def bootstraps(self) -> list[HostPort]:
-        """Where other bootstrap nodes serve."""
+        """The service addresses of other bootstrap nodes."""
         if self.mesh is None:
             return []
         return [HostPort(str(b.address), b.port) for b in self.mesh.bootstraps if b.node != self.node]
@@ -150,7 +152,7 @@ class RosterCache:
         try:
             self.mesh = read_mesh(body)
         except Exception as error:
-            # Whatever is wrong with it costs this object alone; what it said before counts.
+            # Any fault in it affects this object only; its last valid version counts.
             ROSTER.reject("unreadable mesh", self._mesh_name, repr(error))
 
     def _take_node(self, found: RosterNode | Unreadable, before: RosterNode | None) -> None:
@@ -174,20 +176,20 @@ def _node_of(body: Object) -> RosterNode | Unreadable:
     try:
         return read_node(body)
     except Exception as error:
-        # Whatever is wrong with it costs this object alone: the rest of the roster counts.
+        # Any fault in it affects this object only: the rest of the roster counts.
         name = _name_of(body)
         ROSTER.reject("unreadable", name, repr(error))
         return Unreadable(name)
 
 
 def _name_of(body: Object) -> str:
-    """What an object is called, whatever else is wrong with it."""
+    """The name of an object, whatever else is wrong with it."""
     metadata = body.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     return name if isinstance(name, str) else ""
 
 
 async def wait_until(view: RosterCache, holds: Callable[[], bool]) -> None:
-    """Waits until `holds` is true of the view; looks after every change."""
+    """Waits until `holds` is true of the cache; evaluated after every change."""
     while not holds():
         await view.changes.wait_after(view.changes.generation)

@@ -19,10 +19,10 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 
 class RosterPolicy:
-    """Made once an agent, before its first session, and shared with the comparison of roster and ledger.
+    """Created before the first session of an agent, and shared with the roster sync.
 
-    While the roster is not known, or cannot be right, signed records bind members as they do outside a cluster, and
-    nobody joins: docs/security.md, "Revocation".
+    While the roster is unknown or inconsistent, signed records bind members as outside a cluster, and no node can join:
+    docs/security.md, "Revocation".
     """
 
     def __init__(self, view: RosterCache, identity: CertificateStore) -> None:
@@ -39,10 +39,10 @@ class RosterPolicy:
         return entry.uid not in self._expired and self._view.rival(node) is None
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...]:
-        """Raises Denied: the roster does not have the node, or its certificate belongs to one that was deleted."""
+        """Raises Denied: the node is not in the roster, or its certificate belongs to a deleted member."""
         entry = self._view.nodes.get(node)
         if entry is None and not self._view.synced:
-            raise Denied(DenialReason.NOT_LISTED, "the roster is not known here yet: try again later")
+            raise Denied(DenialReason.NOT_LISTED, "the roster is not available here yet: try again later")
         if entry is None or entry.deleting or not entry.addresses:
             raise Denied(DenialReason.NOT_LISTED, f"the roster has no member {node}, or it is leaving")
         rival = self._view.rival(node)
@@ -51,12 +51,12 @@ class RosterPolicy:
         if caller.not_before is not None and caller.not_before < entry.created:
             raise Denied(
                 DenialReason.REVOKED,
-                f"the certificate is older than the member {node}, which was made anew: a new one is needed",
+                f"the certificate is older than the member {node}, which was re-created: request a new one",
             )
         return entry.addresses
 
     def allowed_routes(self, node: str, requested: Routes) -> Routes:
-        """What the roster says is behind a member; what it has, while the roster does not know it."""
+        """The networks behind a member by the roster; the current ones, while the member is missing from it."""
         entry = self._view.nodes.get(node)
         return requested if entry is None else entry.routes
 
@@ -79,27 +79,27 @@ class RosterPolicy:
         return math.inf if age is None else age
 
     def expire(self, uid: str) -> None:
-        """The member of this WgMeshNode is one no more, though the object is still there."""
+        """The member of this WgMeshNode is no longer one, although the object still exists."""
         self._expired.add(uid)
 
     def is_expired(self, uid: str) -> bool:
         return uid in self._expired
 
     def keep_expired(self, there: Set[str]) -> None:
-        """Forgets the uids of objects that are gone."""
+        """Forgets the uids of deleted objects."""
         self._expired &= there
 
 
 class KeyAnnouncer(Protocol):
-    """Tells the roster which key is to come."""
+    """Publishes the next key in the roster."""
 
     async def announce_key(self, key: PublicKey) -> None:
-        """Returns when others have had time to see it. Raises RotationFailed."""
+        """Returns when other agents have had time to read it. Raises RotationFailed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RosterKeyPolicy:
-    """The operator decides on gossip keys, and a WireGuard key stands in the roster before it is used."""
+    """The operator decides on gossip keys, and a WireGuard key is published in the roster before it is used."""
 
     mesh: str
     announcer: KeyAnnouncer
@@ -107,7 +107,7 @@ class RosterKeyPolicy:
     @property
     def gossip_keys_managed_by(self) -> str:
         return (
-            "the operator decides on the gossip key of this mesh; to have it changed: kubectl annotate wgmesh "
+            "the operator decides on the gossip key of this mesh; to rotate it: kubectl annotate wgmesh "
             f'{self.mesh} wgmesh.dev/rotate-gossip-key="$(date +%s)" --overwrite'
         )
 

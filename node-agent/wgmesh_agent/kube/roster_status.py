@@ -1,18 +1,18 @@
-"""What this node is to the roster. Pure.
+"""Status of this node in the roster.
 
-Leaving takes interface, keys and state away, and a roster can be wrong: emptied by mistake, restored from an old
-backup, listed without what makes a member one. So a node leaves only for what was surely done to it:
+Leaving removes interface, keys and state, and a roster can be wrong: emptied by mistake, restored from an old backup,
+listed without the labels of members. So a node leaves only for what was certainly done to itself:
 
-| its own WgMeshNode | the rest of the roster | so it |
+| its own WgMeshNode | the rest of the roster | result |
 |---|---|---|
-| is there, the same | | is a member |
+| exists, unchanged | | is a member |
 | is being deleted, or is another of the same name | | leaves |
-| is not there | the WgMesh is gone or going, or other members are there | leaves, once the API server says the same of
-this one object when asked for it |
-| is not there | the WgMesh is there, and no member at all | stays as it is, and says so |
-| cannot be read | | stays as it is |
+| does not exist | the WgMesh is deleted or being deleted, or other members exist | leaves, once the API server confirms
+it for this one object |
+| does not exist | the WgMesh exists, and no member at all | keeps the current state, and logs it |
+| is malformed | | keeps the current state |
 
-While it stays as it is, it takes nothing from the roster: peers it has are kept.
+While it keeps the current state, it applies nothing from the roster: its peers are kept.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class RosterStatus(enum.Enum):
     UNKNOWN = "the roster was not listed yet"
     MEMBER = "it is listed"
     DELETED = "its WgMeshNode is deleted"
-    REPLACED = "its WgMeshNode was deleted and made anew"
+    REPLACED = "its WgMeshNode was deleted and re-created"
     UNLISTED = "it has no WgMeshNode"
-    UNCERTAIN = "the roster cannot be right"
+    UNCERTAIN = "the roster is inconsistent"
 
 
 @dataclass(frozen=True, slots=True)
 class RosterSnapshot:
-    """The roster as it was last seen.
+    """The roster as last read.
 
     Attributes:
-        listed: whether it was ever seen whole.
-        mesh_gone: whether there surely is no WgMesh; False while that is not known.
-        own_unreadable: whether there is a WgMeshNode of this node that makes no sense.
+        listed: whether it was ever complete.
+        mesh_gone: whether there certainly is no WgMesh; False while that is unknown.
+        own_unreadable: whether this node's WgMeshNode exists and is malformed.
     """
 
     listed: bool

@@ -30,13 +30,13 @@ from wgmesh_api.roster import RosterNode, node_object_name
 log = structlog.get_logger()
 RESYNC_SECONDS = 10.0
 LEAVE_GRACE_SECONDS = 5.0
-"""How long a living member that is deleted may go on, to say goodbye in gossip. A revoked one gets no more either."""
+"""How long a deleted live member may stay, to leave in gossip. A revoked one gets no more time either."""
 REPORT_DEADLINE_SECONDS = 60.0
-"""By when a member that was admitted has said in the roster which key it has."""
+"""By then an admitted member has published its key in the roster."""
 
 
 class RosterSync:
-    """One instance an agent; `run` runs beside each session."""
+    """Roster sync of an agent; `run` runs beside each session."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class RosterSync:
     ) -> None:
         """
         Args:
-            is_certified: whether this node's certificate says what its WgMeshNode does.
-            next_start: what the session is followed by, with the role and addresses of the WgMeshNode.
+            is_certified: whether this node's certificate matches its WgMeshNode.
+            next_start: start of the next session, with the role and addresses of the WgMeshNode.
         """
         self._api = api
         self._view = view
@@ -70,11 +70,13 @@ class RosterSync:
         self._compare_whole_at = -math.inf
 
     def member_uid(self, node: str) -> str:
-        """The uid of the WgMeshNode by which there is a member of this name here; empty: by none yet."""
+        """The uid of the WgMeshNode by which a member of this name was bound here; empty: none yet."""
         return self._entered_by.get(node, "")
 
     async def run(self, node: MeshNode, end: SessionEnd) -> None:
-        """Until this node is to leave, or to go on as something else; tells the session which."""
+        """Runs until this node is to leave, or to restart with another role or addresses; requests that of the
+        session.
+        """
         self._compare_whole_at = -math.inf
         while True:
             generation = self._view.changes.generation
@@ -83,7 +85,7 @@ class RosterSync:
             await self._view.changes.wait_after(generation, self._wait_seconds())
 
     async def reconcile(self, node: MeshNode, end: SessionEnd) -> bool:
-        """One look at the roster; whether the session is to end."""
+        """One pass over the roster; returns whether the session is to end."""
         found = self._view.status_of_node(self._identity.uid())
         if found is RosterStatus.UNLISTED and not await self._is_deleted(node.record.mesh):
             found = RosterStatus.UNCERTAIN
@@ -114,7 +116,7 @@ class RosterSync:
         return False
 
     async def _is_deleted(self, mesh: str) -> bool:
-        """Whether the API server, asked for this node's WgMeshNode itself, says too that there is none."""
+        """Whether the API server confirms, for this node's WgMeshNode itself, that it does not exist."""
         name = node_object_name(mesh, self._view.node)
         try:
             await self._api.get(nodes_path(name))
@@ -125,7 +127,7 @@ class RosterSync:
         return False
 
     async def _reconcile_members(self, node: MeshNode) -> None:
-        """Compares members of whom there was news with what is bound here, and now and then all of them.
+        """Compares changed members with their bindings here, and periodically all of them.
 
         In a mesh of thousands some status is written all the time.
         """
@@ -153,7 +155,7 @@ class RosterSync:
         if bound is not None and not self._policy.admits(name):
             membership.remove(name, "removed from the roster")
         elif bound is not None and entry is not None and not self._is_of(bound, entry):
-            membership.remove(name, "made anew in the roster")
+            membership.remove(name, "re-created in the roster")
         if entry is None:
             self._entered_by.pop(name, None)
             self._hints.pop(name, None)
@@ -161,9 +163,9 @@ class RosterSync:
             self._entered_by[name] = entry.uid
 
     def _is_of(self, bound: Binding, entry: RosterNode) -> bool:
-        """Whether the member that is bound is this one, and not an earlier one of the same name.
+        """Whether the bound member is this one, and not an earlier one of the same name.
 
-        After a restart nothing but its record, if it has one, tells.
+        After a restart only its record, if it has one, shows that.
         """
         record = bound.claim.admission
         earlier = self._entered_by.get(entry.node)
@@ -193,7 +195,7 @@ class RosterSync:
                 membership.on_member_update(member)
 
     def _follow_hint(self, node: MeshNode, entry: RosterNode) -> None:
-        """A member that is reached at another address from beyond its network is tried there, if it is not heard."""
+        """The roster states an external address of a member: it is tried if the member is unreachable."""
         if node.ledger.by_name(entry.node) is None:
             return
         before = self._hints.get(entry.node)
@@ -214,7 +216,7 @@ class RosterSync:
             now = self._clock()
             since, _ = self._deleted_at.setdefault(entry.uid, (now, entry.node))
             member = node.gossip.member(entry.node)
-            # A machine outside does not see the roster, so it has no goodbye to say.
+            # An external machine does not read the roster, so it cannot leave on its own.
             may_speak = not entry.external and member is not None and member.status in LIVING
             if not may_speak or now >= since + LEAVE_GRACE_SECONDS:
                 self._policy.expire(entry.uid)
@@ -222,10 +224,10 @@ class RosterSync:
             self._deleted_at.pop(entry.uid, None)
 
     def _is_authoritative(self, other: RosterNode, claim: Claim, ledger: Ledger) -> bool:
-        """Whether the roster's word counts against what is bound.
+        """Whether the roster's statement counts against the existing binding.
 
-        A member's own report does, except in the minute after it was admitted with another key: it is still to
-        report that. Of machines outside the roster only knows what bootstrap nodes told it.
+        A member's own report does, except in the minute after it was admitted with another key, which it has yet to
+        report. About external machines the roster contains only what bootstrap nodes reported.
         """
         bound = ledger.by_name(other.node)
         if bound is None:
@@ -241,7 +243,7 @@ class RosterSync:
 
 
 def _is_unchanged(entry: RosterNode, bound: Binding | None) -> bool:
-    """Whether the roster tells what is bound: nearly always, and much quicker than to read it as a claim."""
+    """Whether the roster matches the binding: nearly always, and much quicker than to decode it as a claim."""
     return (
         bound is not None
         and bound.claim.addresses == entry.addresses
@@ -250,10 +252,9 @@ def _is_unchanged(entry: RosterNode, bound: Binding | None) -> bool:
 
 
 def claim_of(entry: RosterNode) -> Claim | None:
-    """What the roster says of a member; None while its agent has not said which key it has.
+    """The claim of a member by the roster; None until its agent has published its key.
 
-    Its endpoint is the one that it reports, then, at the same port, the address at which machines beyond its network
-    reach it.
+    Its endpoints are the one that it reports and, at the same port, the address at which external machines reach it.
     """
     try:
         key = PublicKey.from_base64(entry.report.public_key)

@@ -1,4 +1,4 @@
-"""What the operator tells an agent, by its pod's environment."""
+"""Settings of an agent in Kubernetes, set by the operator in its pod's environment."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class KubeSettings:
     """An agent's settings in Kubernetes.
 
     Attributes:
-        kube_node: the Kubernetes node this pod is on; also the member's name.
+        kube_node: the Kubernetes node of this pod; also the member's name.
         namespace: the operator's.
         metrics_port: TCP, health and metrics.
-        bootstrap_port: TCP, the Mesh service where this node is a bootstrap node.
-        keyring: the file with the mesh's gossip keys, which the kubelet keeps up to date.
-        secrets: the file with those for pre-shared keys; while there is none, there are no such keys.
+        bootstrap_port: TCP, the Mesh service if this node is a bootstrap node.
+        keyring: the file with the mesh's gossip keys, which the kubelet updates.
+        secrets: the file with those for pre-shared keys; without it there are no such keys.
     """
 
     node: NodeSettings
@@ -48,12 +48,12 @@ def from_environment(environment: Mapping[str, str]) -> KubeSettings:
     mesh = mesh_name(environment)
     kube_node = _required(environment, "WGMESH_KUBE_NODE")
     if not is_node_name(kube_node):
-        raise SettingsError(f"WGMESH_KUBE_NODE: {kube_node!r} is no node name")
+        raise SettingsError(f"WGMESH_KUBE_NODE: {kube_node!r} is not a valid node name")
     host_ip = _required(environment, "WGMESH_KUBE_HOST_IP")
     try:
         address = ip_address(host_ip)
     except ValueError as error:
-        raise SettingsError(f"WGMESH_KUBE_HOST_IP: {host_ip!r} is no IP address") from error
+        raise SettingsError(f"WGMESH_KUBE_HOST_IP: {host_ip!r} is not an IP address") from error
     return KubeSettings(
         node=NodeSettings(
             mesh_name=mesh,
@@ -88,7 +88,9 @@ def mesh_name(environment: Mapping[str, str]) -> str:
     """Raises SettingsError."""
     mesh = _required(environment, "WGMESH_MESH_NAME")
     if not is_mesh_name(mesh):
-        raise SettingsError(f"WGMESH_MESH_NAME: {mesh!r} is no mesh name: 1 to 10 letters and digits")
+        raise SettingsError(
+            f"WGMESH_MESH_NAME: {mesh!r} is not a valid mesh name: use 1 to 10 letters and digits"
+        )
     return mesh
 
 
@@ -109,7 +111,7 @@ def _optional_number(environment: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
-        raise SettingsError(f"{name}: {text!r} is no number from 0 to 65535")
+        raise SettingsError(f"{name}: {text!r} is not a number from 0 to 65535")
     return int(text)
 
 
@@ -117,7 +119,7 @@ def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     names = tuple(filter(None, environment.get(name, "").split(",")))
     for one in names:
         if not is_node_name(one):
-            raise SettingsError(f"{name}: {one!r} is no node name")
+            raise SettingsError(f"{name}: {one!r} is not a valid node name")
     return names
 
 

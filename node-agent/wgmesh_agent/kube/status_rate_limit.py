@@ -1,11 +1,11 @@
 """Status rate limit: when a changed status may be written, scaled to the mesh size. `now` is monotonic seconds.
 
-Most changes concern all members: one fails, and all others have one peer less. In a large mesh they do not all report
-it at once: each waits a random part of as many seconds as keep the writes of the whole mesh at some forty a second.
-The first report is quick; the last comes after two minutes in a mesh of 5,000.
+Most changes concern all members: when one fails, all others have one peer less. In a large mesh they do not all report
+it at once: each waits a random part of the time in which the whole mesh writes some forty statuses a second. The first
+report is quick; the last comes after two minutes in a mesh of 5,000.
 
-While a node joins, its links come up one after another within seconds: then reports may follow each other sooner, as far
-as the budget of the mesh allows, so that the mesh is not shown incomplete for an interval longer than it is.
+While a node joins, its links come up one after another within seconds. In that time the minimum interval is shorter, as
+far as the write budget of the mesh allows, so that the mesh does not appear incomplete for longer than it is.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from wgmesh_api.report import NodeReport
 
 MIN_INTERVAL_SECONDS = 10.0
 JOINING_SECONDS = 10.0
-"""After the first write."""
+"""Counted from the first write."""
 JOINING_INTERVAL_SECONDS = 1.0
 JITTER = 1.2
 REASSERT_SECONDS = 600.0
 MAX_WRITES_PER_SECOND = 40.0
-"""Of all members together, at most."""
+"""Maximum rate of all members together."""
 
 
 class StatusRateLimiter:
-    """Never two writes, or attempts at one, within ten to twelve seconds, more in a mesh of more than 400 members.
+    """At least ten to twelve seconds between two writes, or attempts, and more in a mesh of more than 400 members.
 
-    In the ten seconds after the first, one second is enough in a mesh of up to 40 members. The first is made at once,
-    but in a mesh of more than 400; there it waits its turn as all news does.
+    In the ten seconds after the first write, one second suffices in a mesh of up to 40 members. The first is written at
+    once, except in a mesh of more than 400; there it waits its turn like all changes.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -43,7 +43,7 @@ class StatusRateLimiter:
 
     @property
     def seconds(self) -> float:
-        """The least time between two writes of a node that has joined, without jitter."""
+        """Minimum interval between two writes of a node that has joined, without jitter."""
         return max(MIN_INTERVAL_SECONDS, self._members / MAX_WRITES_PER_SECOND)
 
     def wait_seconds(self, now: float) -> float:
@@ -51,7 +51,7 @@ class StatusRateLimiter:
         return max(0.0, self._not_before - now)
 
     def is_due(self, current: NodeReport, now: float) -> bool:
-        """Whether there is news, or what was written is to be confirmed, in case somebody else wrote over it."""
+        """Whether the status changed, or the last write is to be confirmed in case another client overwrote it."""
         if self.wait_seconds(now) > 0:
             return False
         self._members = current.expected + 1
@@ -66,13 +66,13 @@ class StatusRateLimiter:
         return now >= self._turn
 
     def attempted(self, now: float) -> None:
-        """A write is under way."""
+        """A write is in progress."""
         joining = self._joined_at is not None and now - self._joined_at < JOINING_SECONDS
         self._pause(JOINING_INTERVAL_SECONDS if joining else MIN_INTERVAL_SECONDS, now)
         self._turn = None
 
     def record_written(self, written: NodeReport, now: float) -> None:
-        """It succeeded."""
+        """The write succeeded."""
         if self._joined_at is None:
             self._joined_at = now
             if self.wait_seconds(now) > 0:

@@ -1,4 +1,4 @@
-"""This node's report in the status of its WgMeshNode: written calmly, and for this very object."""
+"""Writes this node's report to the status of its WgMeshNode: rate-limited, and only to this very object."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ log = structlog.get_logger()
 RESYNC_SECONDS = 2.0
 RETRY_SECONDS = 10.0
 PAUSE_SECONDS_PER_PEER = 0.001
-"""Between two looks: one at thousands of peers is no small work, and among so many something changes all the time."""
+"""Interval between two reports: with thousands of peers one is expensive, and something changes all the time."""
 ANNOUNCE_TIMEOUT_SECONDS = 45.0
 PROPAGATION_SECONDS = 2.0
 GONE, CONFLICT = 404, 409
 
 
 class StatusWriter:
-    """One instance an agent; `run` runs beside each session."""
+    """Status writer of an agent; `run` runs beside each session."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class StatusWriter:
     ) -> None:
         """
         Args:
-            entered_by: from a member's name to the uid of the WgMeshNode by which it is one here; empty: by none yet.
-            unserved: why health and metrics are not served; empty if they are.
+            entered_by: from a member's name to the uid of the WgMeshNode by which it is bound here; empty: none yet.
+            unserved: why health and metrics are unavailable; empty if they are available.
         """
         self._api = api
         self._view = view
@@ -78,7 +78,7 @@ class StatusWriter:
         self._bootstrap: BootstrapReport | None = None
 
     async def run(self, node: MeshNode) -> None:
-        """Writes on news until it is cancelled."""
+        """Writes changes until cancelled."""
         while True:
             generation = node.changes.generation
             await self.reconcile(node)
@@ -88,7 +88,9 @@ class StatusWriter:
                 await node.changes.wait_after(generation, RESYNC_SECONDS)
 
     async def reconcile(self, node: MeshNode) -> None:
-        """Writes what is so now, if it is news, time for it, and its WgMeshNode the one this node is a member by."""
+        """Writes the current report, if it changed, the rate limit allows it, and its WgMeshNode is the one by which
+        this node is a member.
+        """
         own, uid = self._view.own, self._identity.uid()
         if own is None or (uid and own.uid != uid):
             return
@@ -109,10 +111,10 @@ class StatusWriter:
             self._calm.record_written(stamp, self._clock())
 
     async def announce_key(self, key: PublicKey) -> None:
-        """Says in the roster which key is to come, and returns when others have had time to see that.
+        """Publishes the next key in the roster, and returns when other agents have had time to read it.
 
         Raises:
-            RotationFailed: the roster could not be told.
+            RotationFailed: the roster could not be written.
         """
         self._next_key = str(key)
         try:
@@ -121,7 +123,7 @@ class StatusWriter:
         except TimeoutError as error:
             self._next_key = ""
             raise RotationFailed(
-                "the new key could not be told to the API server: the old one is in use"
+                "the new key could not be published to the API server: the old one is in use"
             ) from error
         await asyncio.sleep(PROPAGATION_SECONDS)
 
@@ -130,7 +132,7 @@ class StatusWriter:
         return own is not None and own.report.next_public_key == self._next_key
 
     async def report_left(self, mesh: str, node: str) -> None:
-        """As the function `report_left`, with what was said last."""
+        """Like the function `report_left`, with the last report."""
         await report_left(self._api, self._identity, node_object_name(mesh, node), self._calm.written)
 
     def _bootstrap_report(self, node: MeshNode) -> BootstrapReport | None:
@@ -177,9 +179,9 @@ def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) ->
     """Whether this node serves joiners.
 
     Args:
-        serving: None on a node that is no bootstrap node.
-        before: what was reported last. That it could not serve stays reported when the duty has moved to another node,
-            lest it come back.
+        serving: None on a node that is not a bootstrap node.
+        before: the last report. That it could not serve stays reported when the role has moved to another node, lest it
+            return.
     """
     if serving is None:
         return before if before is not None and not before.serving else None
@@ -189,16 +191,16 @@ def bootstrap_report(serving: Serving | None, before: BootstrapReport | None) ->
 
 
 def expected_members(node: MeshNode, view: RosterCache) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of all other members there should be, and of those of them outside the cluster."""
+    """The names of all other members expected, and of the external ones."""
     names = {entry.node: entry.external for entry in view.nodes.values() if not entry.deleting}
     if view.own is None:
-        # Not listed yet, or a roster that nobody goes by.
+        # Not listed yet, or an inconsistent roster.
         names = {binding.claim.node: False for binding in node.ledger if binding.claim.node}
     return expected_peers(names, node.record.node)
 
 
 def observe_peers(node: MeshNode, device: Device) -> Iterator[PeerObservation]:
-    """All bound peers as this node sees them now; may be walked in a thread."""
+    """All bound peers as this node sees them now; may be iterated in a thread."""
     links, paths = node.probing.links(), node.probing.path_mtus()
     members, relays = node.gossip.members(), node.indirect.relays_in_use()
     bindings, now_unix = list(node.ledger), time.time()
@@ -227,13 +229,13 @@ def observe_peers(node: MeshNode, device: Device) -> Iterator[PeerObservation]:
 async def report_left(
     api: KubernetesApi, identity: CertificateStore, name: str, written: NodeReport | None = None
 ) -> None:
-    """Tells the operator that nothing of this member is left on its node, unless its WgMeshNode has gone.
+    """Reports to the operator that nothing of this member is left on its node, unless its WgMeshNode was deleted.
 
-    One of the same name may have been made since: it is another's, so the version that was looked at is named.
+    Another of the same name may have been created since: therefore the write names the version that was read.
 
     Args:
         name: the WgMeshNode's.
-        written: what was said last, if anything was.
+        written: the last report, if there is one.
     """
     base = replace(
         written or NodeReport(),

@@ -1,4 +1,4 @@
-"""`wgmesh-agent tunnel`: keeps the wireguard-go of one mesh running on this node, apart from its agent.
+"""`wgmesh-agent tunnel`: runs the wireguard-go of one mesh on this node, separate from its agent.
 
 This process reads its settings and becomes a shell: an interpreter would stay in memory for as long as the tunnel does.
 """
@@ -21,11 +21,11 @@ SCRIPT = Path(__file__).with_name("hold_tunnel.sh")
 
 
 def run_tunnel(environment: Mapping[str, str], sockets: Path = SOCKETS) -> int:
-    """Returns only if tunnels cannot be held here: 1.
+    """Returns only if tunnels cannot run here: 1.
 
     Raises:
         SettingsError: the environment names no mesh.
-        OSError: the folder of the sockets cannot be made, or there is no shell.
+        OSError: the folder of the sockets cannot be created, or there is no shell.
     """
     interface = f"wg{mesh_name(environment)}"
     program = shutil.which(PROGRAM)

@@ -36,9 +36,9 @@ def test_a_finding_is_told_with_how_it_was_seen_and_what_to_do_and_exit_1(cli: A
     lines = outcome.out.splitlines()
     assert lines[0] == "The WireGuard port of n2 is closed."
     assert lines[1].startswith(
-        "  evidence: a packet to 192.0.2.2:54540 over UDP was answered with: Connection refused"
+        "  evidence: a UDP packet to 192.0.2.2:54540 caused the error: Connection refused"
     )
-    assert lines[2].startswith("  fix:      See that its interface is up")
+    assert lines[2].startswith("  fix:      Check that its interface is up")
     assert lines[-1] == "1 of 2 links of n1 are up; inspected: n2."
 
 

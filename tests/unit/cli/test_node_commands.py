@@ -169,7 +169,7 @@ def test_a_bundle_that_is_none_is_wrong_use(cli: Any, daemon: Daemon, tmp_path: 
     outcome = cli("join", "--bundle", str(path))
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
-    assert "only a part of one" in outcome.err
+    assert "is incomplete" in outcome.err
     assert daemon.ran == []
 
 

@@ -36,7 +36,7 @@ def test_a_socket_that_somebody_answers_at_stays_and_is_reported(path: Path) -> 
 
 def test_a_file_of_that_name_is_never_removed(path: Path) -> None:
     path.write_text("somebody's")
-    with pytest.raises(OSError, match="exists and is no socket"):
+    with pytest.raises(OSError, match="exists and is not a socket"):
         remove_stale_socket(path)
     assert path.read_text() == "somebody's"
 
@@ -46,6 +46,6 @@ def test_a_link_to_another_s_socket_is_not_followed(path: Path, tmp_path: Path) 
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(elsewhere))
     path.symlink_to(elsewhere)
-    with pytest.raises(OSError, match="exists and is no socket"):
+    with pytest.raises(OSError, match="exists and is not a socket"):
         remove_stale_socket(path)
     assert elsewhere.is_socket()

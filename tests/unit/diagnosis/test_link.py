@@ -21,16 +21,16 @@ def test_a_good_link_is_well() -> None:
     ("facts", "code", "words"),
     [
         (silent(routeTrouble="this host has no route to 192.0.2.2"), "no_route", "192.0.2.2:54540"),
-        (silent(endpoint=""), "no_route", "Nobody knows where n2 is reached."),
+        (silent(endpoint=""), "no_route", "No endpoint is known for n2."),
         (silent(portAnswer="Connection refused"), "port_closed", "Connection refused"),
-        (silent(), "filtered", "neither from this node to n2 nor back"),
-        (silent(rxGrowth=296), "filtered", "do not pass from this node to n2."),
-        (silent(viewRxGrowth=296), "filtered", "do not pass from n2 to this node."),
-        (silent(viewRxGrowth=9, rxGrowth=9), "filtered_inside", "come out of the tunnel at n1"),
+        (silent(), "filtered", "in both directions between this node and n2"),
+        (silent(rxGrowth=296), "filtered", "are lost from this node to n2."),
+        (silent(viewRxGrowth=296), "filtered", "are lost from n2 to this node."),
+        (silent(viewRxGrowth=9, rxGrowth=9), "filtered_inside", "behind the tunnel at n1"),
         (
             silent(viewRxGrowth=9, rxGrowth=9, heard=True),
             "filtered_inside",
-            "come out of the tunnel at n2",
+            "behind the tunnel at n2",
         ),
         (silent(viewRxGrowth=9, rxGrowth=9, probed=False, handshakeMsecAgo=-1), "filtered_inside", "at n2"),
         (link(largePasses=False), "mtu", "1420 bytes"),
@@ -38,16 +38,16 @@ def test_a_good_link_is_well() -> None:
         (
             link(status="failed"),
             "gossip_blocked",
-            "gossip has it as failed, while its probes come in (1 s ago)",
+            "gossip reports it failed, but its probes arrive (last 1 s ago)",
         ),
         (link(toldKey=OTHER), "key_mismatch", OTHER),
         (link(view=view(interfacePubkey=OTHER)), "key_mismatch", f"its interface has the key {OTHER}"),
-        (link(programmed=False), "not_a_peer", "n2 is no peer of wgblue"),
+        (link(programmed=False), "not_a_peer", "n2 is not a peer of wgblue"),
         (link(allowed=False), "not_a_peer", "lacks its mesh address"),
         (link(view=view(peerKey="")), "not_a_peer", "n2 does not have this node"),
-        (link(toldSecretCount=1), "no_preshared_key", "n2 says that it holds 1"),
+        (link(toldSecretCount=1), "no_preshared_key", "n2 advertises 1"),
         (link(addressChanges=5), "two_agents", "5 times in ten minutes"),
-        (link(view=view(certificateNotAfter=NOW - DAY)), "certificate", "The certificate of n2 has ended."),
+        (link(view=view(certificateNotAfter=NOW - DAY)), "certificate", "The certificate of n2 has expired."),
     ],
 )
 def test_each_fault_has_its_finding(facts: LinkFacts, code: str, words: str) -> None:
@@ -83,7 +83,7 @@ def test_a_member_that_nobody_hears_is_off() -> None:
     others = [view(nodeName=name, heard=False, handshakeMsecAgo=-1) for name in ("n3", "n4")]
     (finding,) = findings(without_view(status="failed", others=others))
     assert finding.code is Code.PEER_DOWN
-    assert "n3 and n4 do not hear it either" in finding.evidence
+    assert "n3 and n4 cannot reach it either" in finding.evidence
 
 
 def test_a_member_that_others_hear_is_not_off_and_where_they_see_it_is_told() -> None:
@@ -91,12 +91,12 @@ def test_a_member_that_others_hear_is_not_off_and_where_they_see_it_is_told() ->
     (finding,) = findings(without_view(others=others))
     assert finding.code is Code.FILTERED
     assert "n3 can reach it" in finding.evidence
-    assert "Others reach n2 at 198.51.100.9:1024." in finding.remedy
+    assert "Other members reach n2 at 198.51.100.9:1024." in finding.remedy
 
 
 def test_of_a_member_that_nobody_else_can_speak_for_no_more_is_said_than_is_known() -> None:
     (finding,) = findings(without_view(status="failed"))
-    assert finding.problem == "Nothing comes back from n2."
+    assert finding.problem == "n2 does not respond."
 
 
 def test_a_peer_without_probes_is_up_by_its_handshake() -> None:

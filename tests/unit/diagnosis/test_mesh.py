@@ -80,10 +80,10 @@ def test_a_roster_that_was_confirmed_lately_is_none(age: int) -> None:
 
 @pytest.mark.parametrize("reason", ["name_conflict", "own_name", "own_key", "own_address"])
 def test_whoever_claims_to_be_this_node_is_told_of(reason: str) -> None:
-    refused = Refused(reason=reason, message="10.232.9.9 says to be n1", secondsAgo=70)
+    refused = Refused(reason=reason, message="10.232.9.9 claims to be n1", secondsAgo=70)
     (finding,) = findings(facts=own(refused=[refused]))
     assert finding.code is Code.TWO_AGENTS
-    assert "70 s ago this was refused: 10.232.9.9 says to be n1" in finding.evidence
+    assert "rejected 70 s ago: 10.232.9.9 claims to be n1" in finding.evidence
 
 
 def test_other_refusals_do_not_mean_two_agents() -> None:

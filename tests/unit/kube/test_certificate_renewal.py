@@ -181,7 +181,7 @@ async def test_a_certificate_for_another_key_is_not_used(tmp_path: Path) -> None
     ground = Ground(tmp_path, begun=datetime.now(UTC) - timedelta(minutes=41))
     ground.signed_key = generate_key()
     before = ground.credentials.files
-    with pytest.raises(UnusableCertificate, match="for another key"):
+    with pytest.raises(UnusableCertificate, match="for a key other"):
         await ground.renewal.reconcile()
     assert ground.credentials.files is before
     assert not (tmp_path / CERTIFICATE).exists()

@@ -324,7 +324,7 @@ async def test_a_key_that_cannot_be_told_is_not_to_come(
 ) -> None:
     monkeypatch.setattr(module, "ANNOUNCE_TIMEOUT_SECONDS", 0.05)
     await ground.look()
-    with pytest.raises(RotationFailed, match="could not be told to the API server"):
+    with pytest.raises(RotationFailed, match="could not be published to the API server"):
         await ground.writer.announce_key(public_key(99))
     ground.clock += MIN_INTERVAL_SECONDS * JITTER
     await ground.look()

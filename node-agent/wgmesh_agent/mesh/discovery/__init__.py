@@ -1,1 +1,1 @@
-"""Endpoints: this node's own, and which one of a peer's works."""
+"""Endpoint discovery: this node's advertised endpoint, and the working endpoint of each peer."""

@@ -1,4 +1,6 @@
-"""This node's endpoint: as told, else as a STUN server sees it, else the source address towards a bootstrap node."""
+"""This node's advertised endpoint: configured, or from a STUN server, or the source address towards a bootstrap
+node.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,11 @@ DEFAULT_UNDERLAY_MTU = 1500
 
 
 class NoUsableEndpoint(Exception):
-    """This node's address cannot be told, or not yet; one sentence with what to set."""
+    """This node's endpoint cannot be determined, or not yet; one sentence with the setting to change."""
 
 
 class UnusableEndpoint(NoUsableEndpoint):
-    """What was set can never be this node's address."""
+    """The configured endpoint can never be this node's."""
 
 
 async def advertised_endpoint(
@@ -42,14 +44,14 @@ async def advertised_endpoint(
     towards: Sequence[IPAddress],
     ranges: Ranges,
 ) -> Endpoint:
-    """Where others reach this node's WireGuard.
+    """The endpoint at which peers reach this node's WireGuard.
 
     Args:
         towards: addresses of bootstrap nodes, best first; may be empty.
-        ranges: the mesh's ranges, where an endpoint can never lie.
+        ranges: the mesh's ranges, which cannot contain an endpoint.
 
     Raises:
-        NoUsableEndpoint: nothing usable was found.
+        NoUsableEndpoint: no usable endpoint was found.
     """
     if listen is not None:
         return await _listen_endpoint(listen, port, ranges)
@@ -57,15 +59,15 @@ async def advertised_endpoint(
         try:
             return _checked(await query_stun(stun.host, stun.port, port), ranges, f"the STUN server {stun}")
         except UnusableEndpoint as error:
-            # Another answer may be better.
+            # The next response may be better.
             raise NoUsableEndpoint(str(error)) from error
         except StunError as error:
             raise NoUsableEndpoint(f"{error}; set -listen-addr, or another --stun-server") from error
     try:
         here = await ways()
     except KernelError as error:
-        raise NoUsableEndpoint(f"this machine's addresses cannot be read: {error}") from error
-    # Source addresses towards bootstrap nodes, then of the default route, then whatever the interfaces have.
+        raise NoUsableEndpoint(f"cannot read the addresses of this machine: {error}") from error
+    # Source addresses towards bootstrap nodes, then that of the default route, then all addresses of interfaces.
     for target in towards:
         for source in sources_of((target,)):
             if here.leads_towards(target, source) and usable_endpoint(Endpoint(source, port), ranges):
@@ -74,17 +76,17 @@ async def advertised_endpoint(
         if usable_endpoint(Endpoint(address, port), ranges):
             return Endpoint(address, port)
     raise NoUsableEndpoint(
-        "this machine has no address that others could reach (link-local ones, those of bridges, VPNs and other meshes "
-        "are none): give it one, or set -listen-addr"
+        "this machine has no address that peers can reach (link-local addresses, and those of bridges, VPNs "
+        "and other meshes, do not count): give it one, or set -listen-addr"
     )
 
 
 async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tuple[int, int]:
-    """The MTU in bytes below the tunnel, and the IP version there: of the interface towards a bootstrap node, else of
-    the one that has this node's endpoint, else of the one towards the internet.
+    """The MTU in bytes below the tunnel, and its IP version: of the interface towards a bootstrap node, else of the one
+    that has this node's endpoint, else of the one of the default route.
 
-    What the kernel has learned of a single path is left out: the tunnel leads to others as well, and what passes to
-    each of them is probed (`probing.path_mtu`).
+    A path MTU that the kernel has learned for a single destination is ignored: the tunnel leads to other peers as well,
+    and the path MTU to each of them is probed (`probing.path_mtu`).
     """
     interfaces: dict[IPAddress, str] = {}
     with contextlib.suppress(KernelError):
@@ -97,7 +99,7 @@ async def underlay_mtu(towards: Sequence[IPAddress], endpoint: Endpoint) -> tupl
 
 
 def has_route_to(address: IPAddress) -> bool:
-    """Whether this machine can send anything there."""
+    """Whether this machine has a route to it."""
     return bool(sources_of((address,)))
 
 
@@ -114,21 +116,19 @@ async def _listen_endpoint(listen: ListenAddress, port: int, ranges: Ranges) -> 
     if listen.index is not None:
         if listen.index >= len(found):
             raise NoUsableEndpoint(
-                f"the interface {interface} has {len(found)} addresses; {listen} asks for one more"
+                f"the interface {interface} has {len(found)} addresses; {listen} requires one more"
             )
         return _checked(Endpoint(found[listen.index], port), ranges, f"-listen-addr {listen}")
     for address in found:
         if not address.is_link_local and usable_endpoint(Endpoint(address, port), ranges):
             return Endpoint(address, port)
-    raise NoUsableEndpoint(
-        f"the interface {interface} of -listen-addr has no address that others could reach"
-    )
+    raise NoUsableEndpoint(f"the interface {interface} of -listen-addr has no address that peers can reach")
 
 
 def _checked(endpoint: Endpoint, ranges: Ranges, source: str) -> Endpoint:
     if usable_endpoint(endpoint, ranges):
         return endpoint
     raise UnusableEndpoint(
-        f"{source} gives {endpoint.address}, which lies inside the mesh's own range, or is a loopback, multicast or "
-        "unspecified address: others cannot reach this node there"
+        f"{source} gives {endpoint.address}, which lies inside the mesh's own range, or is a loopback, "
+        "multicast or unspecified address: peers cannot reach this node there"
     )

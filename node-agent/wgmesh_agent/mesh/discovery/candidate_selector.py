@@ -19,18 +19,22 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, Peer
 
 MOVE_GRACE_SECONDS = 2.0
-"""How long a member that says it has moved may take to be heard on the path it had."""
+"""How long a member that advertises a new endpoint may take to send from its previous path."""
 FIRST_QUERY_AFTER_SECONDS = 1.5
 BACKOFF = Backoff(first_seconds=2.0, longest_seconds=60.0)
 MAX_OBSERVED = 4
 MAX_CONCURRENT_QUERIES = 8
 BROADCAST_QUERY_BELOW_MEMBERS = 16
-"""Up to so many members a question that all pass on is cheap: it is asked first, the silent one itself included."""
+"""Up to this many members a query that all members forward is cheap: it is sent first, also to the unreachable
+member.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DueQueries:
-    """Whom to probe once more now; of whom to ask some that are heard; and of whom to ask widely, itself included."""
+    """Peers to probe once more now; peers to query reachable members about; and peers to query all members about,
+    including the peer itself.
+    """
 
     probe: tuple[PublicKey, ...] = ()
     ask: tuple[PublicKey, ...] = ()
@@ -48,14 +52,18 @@ class _PeerCandidates:
 
 
 class CandidateSelector:
-    """One instance a node. `now` is monotonic seconds; `*_unix` compare with what WireGuard stamps."""
+    """Candidates and query schedule of all peers. `now` is monotonic seconds; `*_unix` are compared with WireGuard's
+    timestamps.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._known: dict[PublicKey, _PeerCandidates] = {}
 
     def update(self, claims: Iterable[Claim], now_unix: float) -> list[PublicKey]:
-        """Takes in what all members say now; answers those that say that they have moved since the last time."""
+        """Sets what all members advertise now. Returns those whose advertised endpoint has changed since the
+        last call.
+        """
         moved = []
         known, self._known = self._known, {}
         for claim in claims:
@@ -68,17 +76,17 @@ class CandidateSelector:
         return moved
 
     def hinted(self, key: PublicKey, endpoint: Endpoint, now_unix: float) -> None:
-        """The roster says that a member is reached there: tried first if it is not heard where it is."""
+        """The roster states an endpoint of a member: it is tried first if the member is unreachable."""
         entry = self._known.get(key)
         if entry is not None:
             entry.told_unix, entry.hint = now_unix, endpoint
 
     def due(self, troubled: Collection[PublicKey], now: float) -> DueQueries:
-        """What to do about those that are not heard: ever more seldom, and for a few at once."""
+        """What to do about unreachable peers: with backoff, and for a few at once."""
         probe: list[PublicKey] = []
         ask: list[PublicKey] = []
         ask_widely: list[PublicKey] = []
-        # One member that is slow is silent to all: the more there are, the more seldom each asks.
+        # A member that is slow is unreachable to all: the larger the mesh, the less often each node sends a query.
         is_small, longer = len(self._known) <= BROADCAST_QUERY_BELOW_MEMBERS, interval_scale(len(self._known))
         for key, entry in self._known.items():
             if key not in troubled:
@@ -94,7 +102,9 @@ class CandidateSelector:
         return DueQueries(tuple(probe), tuple(ask), tuple(ask_widely))
 
     def add_observed(self, key: PublicKey, endpoints: Iterable[Endpoint]) -> bool:
-        """Others saw a member there, best first; whether that is news. What they no longer say is forgotten."""
+        """Sets where members observe a peer, best first. Returns whether this changes the candidates. Earlier
+        observations are discarded.
+        """
         entry = self._known.get(key)
         if entry is None:
             return False
@@ -104,7 +114,9 @@ class CandidateSelector:
         return is_news
 
     def is_settled(self, peer: Peer, now_unix: float) -> bool:
-        """Whether there is nothing to decide: a session lives, and the member has said nothing new for as long."""
+        """Whether there is nothing to decide: a WireGuard session is live, and the member's advertised endpoint has not
+        changed for as long.
+        """
         entry = self._known.get(peer.public_key)
         told = entry.told_unix if entry else None
         if told is not None and now_unix - told < STALE_AFTER_SECONDS:
@@ -112,10 +124,10 @@ class CandidateSelector:
         return peer.endpoint is not None and now_unix - peer.last_handshake < STALE_AFTER_SECONDS
 
     def candidates(self, claim: Claim, own: Endpoint) -> tuple[Endpoint, ...]:
-        """In the order to try: what the member told last, where others saw it, what it told before.
+        """Candidates in the order to try: advertised, observed by members, previously advertised.
 
-        One that tells the address that this node (at `own`) tells, too, is behind the same translator, and is more
-        likely reached behind it.
+        A peer that advertises the same address as this node (at `own`) is behind the same NAT, and is more likely
+        reachable at its local addresses.
         """
         entry = self._known.get(claim.public_key)
         seen = entry.observed if entry else ()
@@ -134,11 +146,11 @@ class CandidateSelector:
         heard_seconds_ago: float | None,
         now_unix: float,
     ) -> Endpoint | None:
-        """The endpoint to try now instead of what `peer` has; None: leave it to the rule for learned endpoints.
+        """The endpoint to try now instead of the current one of `peer`; None: the rule for learned endpoints decides.
 
-        A peer that never shook hands has nothing to lose: what is news is tried at once, then one after the other. A
-        session may live: then only what members told is given up, not what WireGuard learned, and only when the
-        member says that it has moved and is heard no more.
+        A peer that never completed a handshake has nothing to lose: a new candidate is tried at once, then one after
+        the other. A WireGuard session may be live: then only an advertised endpoint is given up, never a learned one,
+        and only when the member advertises another and is unreachable.
 
         Args:
             order: its `candidates`.

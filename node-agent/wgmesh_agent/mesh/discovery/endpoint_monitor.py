@@ -1,4 +1,4 @@
-"""Where this node tells others that it is: looked at anew whenever an address comes or goes, and asked of others."""
+"""Keeps this node's advertised endpoint current: re-evaluated on address changes and from what peers observe."""
 
 from __future__ import annotations
 
@@ -22,29 +22,33 @@ from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 log = structlog.get_logger()
 SETTLE_SECONDS = 0.5
-"""Between an address that comes or goes and a look: a lease brings several changes at once."""
+"""Debounces address changes: a lease brings several at once."""
 MIN_RECHECK_SECONDS = 10.0
-"""At least so long between two doubts, and longer in a crowd: whoever lacks processor time hears nobody."""
+"""Minimum interval between two checks because of lost peers, scaled to the mesh size: a machine that lacks processor
+time loses all of them.
+"""
 PREVIOUS_LOCAL_ADDRESS_SECONDS = 3600.0
-"""An address that was this machine's own is no translator's."""
+"""How long an address that was this machine's own is not considered the public address of a NAT."""
 PREVIOUS_NAT_ADDRESS_SECONDS = 20.0
 MAX_PREVIOUS_ADDRESSES = 16
 CONFIRM_AFTER_SECONDS = 3.0
-"""After news, others are asked twice: what they answer first may be from before they heard from the new address."""
+"""After a change members are queried twice: the first answers may date from before they received from the new
+address.
+"""
 NAT_RECHECK_SECONDS = 60.0
 UNANSWERED = Backoff(first_seconds=0.5, longest_seconds=NAT_RECHECK_SECONDS)
 RECHECK_SECONDS = 300.0
 
 
 class Observers(Protocol):
-    """Members that say where they see others; `EndpointDiscovery` asks them."""
+    """Members that report where they observe others; `EndpointDiscovery` queries them."""
 
     async def observed_endpoints(self, node: str) -> tuple[list[Endpoint], list[Endpoint]]:
-        """Where some of them see it, one each; and what itself says."""
+        """The endpoints at which some of them observe the node, one each; and those that the node itself reports."""
 
 
 class EndpointMonitor:
-    """One instance a node; `run` for as long as it does."""
+    """Monitors and publishes this node's endpoint."""
 
     def __init__(
         self,
@@ -60,11 +64,11 @@ class EndpointMonitor:
     ) -> None:
         """
         Args:
-            local: is moved to where others reach this node.
-            members: the more, the longer the pauses.
-            locate: where this node is by its settings and routes; raises NoUsableEndpoint.
-            news: this machine's addresses may be others, or `suspect` was notified.
-            suspect: a peer fell silent, which may be because a NAT before this node has changed.
+            local: updated with the endpoint at which peers reach this node.
+            members: count; scales the pauses.
+            locate: this node's endpoint by settings and routes; raises NoUsableEndpoint.
+            news: notified when this machine's addresses may have changed, or with `suspect`.
+            suspect: notified when a peer became unreachable, which may be because the NAT of this node has changed.
         """
         self._local = local
         self._addresses = addresses
@@ -81,7 +85,7 @@ class EndpointMonitor:
         self._doubted = -math.inf
 
     async def run(self) -> None:
-        """Looks until it is cancelled."""
+        """Monitors until cancelled."""
         unanswered = 0
         follow_up = True
         while True:
@@ -95,8 +99,8 @@ class EndpointMonitor:
                 follow_up, unanswered = True, 0
 
     async def _wait_for_change(self, generation: int, seconds: float) -> bool:
-        """Whether this node has moved, or a peer fell silent, before the time ran out. Addresses of containers come and
-        go all the time, and are no news.
+        """Whether an address changed, or a peer became unreachable, before the timeout. Addresses of containers come
+        and go all the time, and do not count.
         """
         deadline = self._clock.monotonic() + seconds
         while await self._news.wait_after(generation, max(0.0, deadline - self._clock.monotonic())):
@@ -107,7 +111,7 @@ class EndpointMonitor:
         return False
 
     def _is_suspect(self) -> bool:
-        """Whether a peer fell silent since the last look, which is a reason to look now and then only."""
+        """Whether a peer became unreachable since the last check; such checks are rate-limited."""
         if self._suspect.generation == self._suspected:
             return False
         self._suspected, now = self._suspect.generation, self._clock.monotonic()
@@ -132,7 +136,7 @@ class EndpointMonitor:
         return interval_scale(len(self._members))
 
     async def _evaluate(self) -> bool | None:
-        """Whether a translator stands before this node; None if nobody answered."""
+        """Whether this node is behind NAT; None if no member answered."""
         try:
             base = await self._locate()
             self._addresses.forget()
@@ -158,7 +162,9 @@ class EndpointMonitor:
         return found.behind_nat
 
     def _expire_previous(self, base: Endpoint) -> None:
-        """Others see this node where it was until they hear from it: what they say of that is not of now."""
+        """Until they receive from this node, members observe it at its previous endpoint: such an observation is
+        outdated.
+        """
         now = self._clock.monotonic()
         self._former = {address: until for address, until in self._former.items() if until > now}
         if self._base is not None:
@@ -171,7 +177,7 @@ class EndpointMonitor:
         self._base = base
 
     def _publish(self, found: ObservedEndpoint) -> None:
-        """Others are told where this node is from now on, and a NAT's mappings are kept open if there is one."""
+        """Publishes this node's endpoint, and keeps a NAT's mappings open if there is one."""
         self._told = found.endpoint
         local = self._local
         if found.behind_nat is not None and found.behind_nat != local.behind_nat:

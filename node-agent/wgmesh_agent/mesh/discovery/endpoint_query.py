@@ -1,7 +1,7 @@
-"""The `_where` query, whose payload is a member's name: where its WireGuard can be reached. Basis of hole punching.
+"""The `_where` query, whose payload is a member's name: the endpoint of its WireGuard. Basis of hole punching.
 
-The member itself answers with its own addresses, any other with the endpoint that its WireGuard has learned. Neither
-is trusted: an answer is only a candidate, and only the holder of the peer's key can complete a handshake there.
+The member itself answers with its own addresses, any other with the endpoint that its WireGuard has learned. Neither is
+trusted: an answer is only a candidate, and only the holder of the peer's key can complete a handshake there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LENGTHS = (4 + _PORT_BYTES, 16 + _PORT_BYTES)
 
 
 class EndpointAnswerError(Exception):
-    """An answer that makes no sense; one sentence."""
+    """A malformed answer; one sentence."""
 
 
 def encode_endpoints(endpoints: Iterable[Endpoint]) -> bytes:
@@ -33,19 +33,19 @@ def encode_endpoints(endpoints: Iterable[Endpoint]) -> bytes:
 
 
 def decode_endpoints(answer: bytes, ranges: Sequence[IPv4Network | IPv6Network]) -> tuple[Endpoint, ...]:
-    """The endpoints of an answer that could be used, at most MAX_ENDPOINTS, none inside `ranges`.
+    """The usable endpoints of an answer, at most MAX_ENDPOINTS, none inside `ranges`.
 
     Raises:
-        EndpointAnswerError: it is too long, no such message, or names something else than endpoints.
+        EndpointAnswerError: the answer is too long, not such a message, or contains a malformed endpoint.
     """
     if len(answer) > MAX_ANSWER_BYTES:
         raise EndpointAnswerError(f"an answer of {len(answer)} bytes, more than {MAX_ANSWER_BYTES}")
     try:
         packed = Whereabouts.FromString(answer).endpoints
     except DecodeError as error:
-        raise EndpointAnswerError(f"no list of endpoints: {error}") from error
+        raise EndpointAnswerError(f"not a list of endpoints: {error}") from error
     if any(len(one) not in _LENGTHS for one in packed):
-        raise EndpointAnswerError("an endpoint that is neither of IPv4 nor of IPv6")
+        raise EndpointAnswerError("an endpoint that is neither IPv4 nor IPv6")
     return usable_endpoints((found for one in packed if (found := _endpoint(one)) is not None), ranges)
 
 

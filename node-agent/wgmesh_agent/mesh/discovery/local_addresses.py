@@ -1,4 +1,4 @@
-"""This machine's addresses as they were last read: members may ask for them all at once."""
+"""Cache of this machine's addresses: many members may query them at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class AddressReader(Protocol):
     """Reads them from the kernel, each with the name of its interface. Raises KernelError."""
 
     async def reachable(self) -> Sequence[tuple[str, IPAddress]]:
-        """All but those of the loopback and link-local ones."""
+        """All but those of loopback, and link-local ones."""
 
     async def candidates(self) -> Sequence[tuple[str, IPAddress]]:
-        """Those that others could use, best first."""
+        """Those that peers may be able to reach, best first."""
 
 
 class LocalAddresses:
-    """Concurrent callers share one look; `changed` announces that the next look may find others."""
+    """Concurrent callers share one read; `changed` invalidates it."""
 
     def __init__(self, reader: AddressReader, changed: Signal) -> None:
         self._reader = reader
@@ -31,33 +31,33 @@ class LocalAddresses:
         self._reading = asyncio.Lock()
         self._generation = 0
         self.latest: frozenset[IPAddress] = frozenset()
-        """As they were last read."""
+        """The addresses as last read."""
 
     def invalidate(self) -> None:
-        """An address came or went."""
+        """An address was added or removed."""
         self.forget()
         self._changed.notify()
 
     def forget(self) -> None:
-        """The next who asks has them read anew."""
+        """Invalidates the cache: the next caller reads again."""
         self._reachable = self._candidates = None
         self._generation += 1
 
     async def reachable(self) -> Sequence[IPAddress]:
-        """All but those of the loopback and link-local ones. Raises KernelError."""
+        """All but those of loopback, and link-local ones. Raises KernelError."""
         async with self._reading:
             if self._reachable is not None:
                 return self._reachable
             generation = self._generation
             found = [address for _, address in await self._reader.reachable()]
             self.latest = frozenset(found)
-            # What changed while it was read is not kept.
+            # A read during which the addresses changed is not cached.
             if generation == self._generation:
                 self._reachable = found
             return found
 
     async def candidates(self) -> Sequence[IPAddress]:
-        """Those that others could use, best first. Raises KernelError."""
+        """Those that peers may be able to reach, best first. Raises KernelError."""
         async with self._reading:
             if self._candidates is not None:
                 return self._candidates

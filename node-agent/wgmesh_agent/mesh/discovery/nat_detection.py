@@ -11,8 +11,8 @@ from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 
 @dataclass(frozen=True, slots=True)
 class ObservedEndpoint:
-    """How this node looks from outside: the endpoint to tell, and whether a translator stands between (None: not
-    known).
+    """This node as observed by members: the endpoint to advertise, and whether the node is behind NAT (None:
+    unknown).
     """
 
     endpoint: Endpoint
@@ -29,15 +29,15 @@ def detect_nat(
 ) -> ObservedEndpoint:
     """
     Args:
-        base: what this node itself says, with its own port.
+        base: this node's own endpoint by settings and routes, with its own port.
         addresses: of its interfaces.
-        seen: where others see it, one each.
-        given: `base` was set, or told by a STUN server: it is told whatever others see.
-        told: what this node tells so far.
+        seen: the endpoints at which members observe it, one each.
+        given: `base` is configured, or from a STUN server: it is advertised whatever members observe.
+        told: the endpoint advertised so far.
 
-    What one says against several others is not believed. Where they see several ports, the translator gives each
-    destination its own, and any will do: what was told stays, or the base's is told for want of a better one. Where
-    they disagree on more than that, what was told stays as long as one of them sees it.
+    A single observation against several others is ignored. If members observe several ports, the NAT maps each
+    destination to another port, and none is better: the advertised endpoint stays, or the base's port is advertised in
+    its absence. If they disagree on the address too, the advertised endpoint stays as long as one of them observes it.
     """
     elsewhere = [one for one in seen if one.address not in addresses]
     behind_nat = True if elsewhere or base.address not in addresses else False if seen else None

@@ -1,4 +1,6 @@
-"""The paths to peers at work: follows what members tell, asks others about who is not heard, answers the same."""
+"""Endpoint discovery: tracks advertised endpoints, queries members about unreachable peers, and answers such
+queries.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +40,21 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint
 
 log = structlog.get_logger()
-ANSWERS = border("endpoint answers", "to `_where`: where members see another, from those asked")
+ANSWERS = border("endpoint answers", "to `_where`: where members observe another, from those queried")
 QUERIED_MEMBERS = 3
 SHARED_SECONDS = 0.5
-"""For so long one look at WireGuard answers all who ask where others are."""
+"""Maximum age of a device read that concurrent endpoint queries share."""
 QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
 IDLE_TICK_SECONDS = 5.0
 MEMBERS_PER_SECOND = 5000
 FAST_RETRY_SECONDS = 60.0
-"""For so long candidates take turns as fast as they can; then with each pass of the reconciler."""
+"""For this long candidates are tried in turn as fast as possible; after that, with each pass of the reconciler."""
 
 
 class EndpointDiscovery:
-    """One instance a node."""
+    """Endpoint discovery for all peers of a node."""
 
     def __init__(
         self,
@@ -71,9 +73,9 @@ class EndpointDiscovery:
     ) -> None:
         """
         Args:
-            addresses: of this machine's interfaces, where no other member is.
-            suspect: notified when a peer that was heard is heard no more.
-            indirect: of the peers that are reached through others alone, whose direct paths are looked for.
+            addresses: of this machine's interfaces, at which no other member is.
+            suspect: notified when a reachable peer becomes unreachable.
+            indirect: the peers that are reached only via others; their direct paths are searched for.
         """
         self._members = members
         self._ledger = ledger
@@ -92,7 +94,7 @@ class EndpointDiscovery:
         self._hinted = False
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
-        """The desired device with every peer's candidates in the order to try."""
+        """The desired device with the candidates of every peer in the order to try."""
         links, untaken = self._prober.links(), self._indirect.untaken()
         changed: dict[PublicKey, DesiredPeer] = {}
         for peer in desired.peers:
@@ -104,7 +106,7 @@ class EndpointDiscovery:
                 continue
             claim = binding.claim
             link = links.get(claim.node)
-            # What comes through a relay says nothing of the direct path.
+            # Probes that arrive via a relay prove nothing about the direct path.
             ago = untaken.get(key, link.last_received_seconds_ago if link else None)
             order = elsewhere(self._seeking.candidates(claim, self._local.endpoint), self._addresses.latest)
             now = self._seeking.next_candidate(claim, held, order, ago, now_unix) if held else None
@@ -114,13 +116,13 @@ class EndpointDiscovery:
         return replace(desired, peers=tuple(changed.get(peer.public_key, peer) for peer in desired.peers))
 
     def hinted(self, key: PublicKey, endpoint: Endpoint) -> None:
-        """The roster says that a member can be reached there now."""
+        """The roster states a current endpoint of a member."""
         self._seeking.hinted(key, endpoint, self._clock.unix())
         self._hinted = True
 
     async def answer_query(self, request: QueryReceived) -> bytes:
-        """To the query `_where`: where this node is, or where it sees the member named; nothing is an answer, too, or
-        who asks would wait for it.
+        """Answers the query `_where`: this node's endpoints, or those at which it observes the given member; an empty
+        answer too, because the querying node would wait for it.
         """
         node = request.payload.decode("ascii", "replace")
         try:
@@ -150,16 +152,17 @@ class EndpointDiscovery:
         return [peer.endpoint]
 
     async def _own_endpoints(self) -> Sequence[Endpoint]:
-        """Where this node itself says that it can be reached, best first. Raises KernelError."""
+        """The endpoints at which this node itself can be reached, best first. Raises KernelError."""
         local, port = self._local, self._local.listen_port
         found = [local.endpoint, *(Endpoint(one, port) for one in await self._addresses.candidates())]
         return usable_endpoints(found, local.ranges)
 
     async def observed_endpoints(self, node: str, *also: str) -> tuple[list[Endpoint], list[Endpoint]]:
-        """What some members say of where `node` is: what themselves have learned, and what those in `also` say.
+        """The endpoints of `node` as reported by some members: those they have learned, and those that the members in
+        `also` report.
 
-        Those in `also` are asked though there may be no path to them, or back: by all members, who pass it on. Others
-        are asked straight, if any are heard.
+        Members in `also` are queried although there may be no path to them, or back: via all members, which forward the
+        query. Other members are queried directly, if any are reachable.
         """
         own = self._ledger.local.node
         alive = [name for name in self._members.alive() if name not in (own, node)]
@@ -200,7 +203,7 @@ class EndpointDiscovery:
         return learned, said
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         changes = self._changes
         async with TaskSet() as queries:
             while True:
@@ -218,14 +221,14 @@ class EndpointDiscovery:
                 if fresh:
                     self._device.request()
                 if moved:
-                    # By then who moved has been heard on its old path, or is looked for on the new one.
+                    # By then a member that moved sends on its old path, or is searched for on the new one.
                     await asyncio.sleep(MOVE_GRACE_SECONDS)
                     self._device.request()
                 elif not await changes.wait_after(
                     generation, TICK_SECONDS if self._is_busy(now) else IDLE_TICK_SECONDS
                 ):
                     continue
-                # Many changes at once are one: in a large mesh a look takes its time.
+                # Many changes are handled as one: in a large mesh an update is expensive.
                 await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_PER_SECOND))
 
     def _update(self) -> bool:
@@ -236,7 +239,7 @@ class EndpointDiscovery:
         return bool(claims)
 
     def _probe(self, keys: Sequence[PublicKey]) -> list[Claim]:
-        """Has these members answer at once: their own next probe may be minutes away."""
+        """Requests immediate probes of these members: their own next probe may be minutes away."""
         claims = [binding.claim for key in keys if (binding := self._ledger.by_key(key)) is not None]
         if claims:
             self._prober.probe_now(claim.addresses[0] for claim in claims)
@@ -250,7 +253,7 @@ class EndpointDiscovery:
         return any(now - since < FAST_RETRY_SECONDS for since in self._troubled.values())
 
     def _unreachable_peers(self, now: float) -> dict[PublicKey, float]:
-        """Whoever lives as gossip says, and is not heard on a direct path: since when."""
+        """The members that gossip reports alive and that are unreachable on a direct path: since when."""
         troubled: dict[PublicKey, float] = {}
         untaken = self._indirect.untaken()
         for claim, link in alive_links(self._ledger, self._members.all(), self._prober.links()):

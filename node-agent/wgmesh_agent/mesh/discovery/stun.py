@@ -1,10 +1,10 @@
-"""This node's address as a STUN server sees it.
+"""This node's public address, as observed by a STUN server.
 
-pystun3 speaks RFC 3489 over IPv4, blocks, walks answers without bounds and fails with KeyError or ValueError on what
-it does not know. It therefore runs in a thread, on a socket that ends at a deadline and translates: requests get the
-magic cookie of RFC 5389, without which newer servers keep silent and which older ones take for a part of the
-transaction id; of answers, only whole ones of the asked server come through, cut down to the one attribute that
-pystun3 reads. And what it says is judged before anyone uses it.
+pystun3 implements RFC 3489 over IPv4, blocks, parses responses without bounds and fails with KeyError or ValueError on
+anything it does not know. It therefore runs in a thread, on a socket that has a deadline and translates: requests get
+the magic cookie of RFC 5389, without which newer servers do not respond, and which older ones treat as part of the
+transaction id; only complete responses of the queried server pass, reduced to the one attribute that pystun3 reads. The
+result is validated before it is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wgmesh_api.values import UnusableValue, parse_host_port
 
 ANSWER_SECONDS = 1.0
 TOTAL_SECONDS = 5.0
-_HEADER = struct.Struct("!HH16s")  # type, length of what follows, transaction id
+_HEADER = struct.Struct("!HH16s")  # type, length of the rest, transaction id
 _ATTRIBUTE = struct.Struct("!HH")  # type, length of the value, which is padded to four bytes
 _ADDRESS = struct.Struct("!xBHI")  # family, port, IPv4 address
 _BINDING_RESPONSE = 0x0101
@@ -32,15 +32,15 @@ _COOKIE_BYTES = _COOKIE.to_bytes(4, "big")
 
 
 class StunError(Exception):
-    """The STUN server gave no usable answer; says which server and why."""
+    """The STUN server gave no usable response; names the server and the reason."""
 
 
 class _DeadlineOver(Exception):
-    """Ends pystun3's loops, which catch socket errors and go on."""
+    """Ends pystun3's loops, which catch socket errors and retry."""
 
 
 class _GuardedSocket:
-    """What pystun3 gets for a socket: bounded in time, deaf to anything but whole answers from the server."""
+    """The socket for pystun3: with a deadline, and receiving only complete responses from the server."""
 
     def __init__(self, sock: socket.socket, server: tuple[str, int], deadline: float) -> None:
         self._sock = sock
@@ -66,15 +66,15 @@ class _GuardedSocket:
 
 
 def with_cookie(request: bytes) -> bytes:
-    """An RFC 3489 request as one of RFC 5389: its transaction id begins with the magic cookie (section 6)."""
+    """An RFC 3489 request as one of RFC 5389: its transaction id starts with the magic cookie (section 6)."""
     return request[:4] + _COOKIE_BYTES + request[8:]
 
 
 def plain_answer(data: bytes, request: bytes) -> bytes | None:
-    """The answer to `request` as an RFC 3489 client would have it, with a MAPPED-ADDRESS if it tells an address.
+    """The response to `request` as an RFC 3489 client expects it, with a MAPPED-ADDRESS if it contains an address.
 
-    None unless it is a whole binding response to that request sent `with_cookie`. XOR-MAPPED-ADDRESS (RFC 5389
-    section 15.2) goes before MAPPED-ADDRESS, which some NATs rewrite.
+    None unless it is a complete binding response to that request sent `with_cookie`. XOR-MAPPED-ADDRESS (RFC 5389
+    section 15.2) takes precedence over MAPPED-ADDRESS, which some NATs rewrite.
     """
     if len(data) < _HEADER.size:
         return None
@@ -93,15 +93,15 @@ def plain_answer(data: bytes, request: bytes) -> bytes | None:
 
 
 def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Raises ValueError if they don't end where the body does."""
+    """Raises ValueError if the attributes do not end where the body does."""
     position = 0
     while position < len(body):
         if len(body) - position < _ATTRIBUTE.size:
-            raise ValueError("half an attribute")
+            raise ValueError("incomplete attribute")
         kind, length = _ATTRIBUTE.unpack_from(body, position)
         position += _ATTRIBUTE.size
         if len(body) - position < length:
-            raise ValueError("an attribute past the end")
+            raise ValueError("attribute beyond the end of the body")
         yield kind, body[position : position + length]
         position += -(-length // 4) * 4
 
@@ -120,25 +120,23 @@ def _mapped(attributes: dict[int, bytes]) -> bytes | None:
 
 
 async def query_stun(host: str, port: int, local_port: int) -> Endpoint:
-    """The endpoint under which the server saw a packet from `local_port`.
+    """The endpoint under which the server observed a packet from `local_port`.
 
-    If that port is taken (by a running WireGuard), another is used and the answer's port is `local_port`: the
-    address is what the server saw, the port what a port-preserving NAT makes of it.
+    If that port is in use (by a running WireGuard), another is used and the port of the result is `local_port`: the
+    address is the observed one, the port that of a port-preserving NAT.
 
     Raises:
-        StunError: the name does not resolve, no answer, or none that makes sense.
+        StunError: the name does not resolve, or there is no response, or a malformed one.
     """
     try:
         return await asyncio.to_thread(_ask, host, port, local_port)
     except StunError:
         raise
     except OSError as error:
-        raise StunError(f"cannot ask the STUN server {host}:{port}: {error.strerror or error}") from error
+        raise StunError(f"cannot query the STUN server {host}:{port}: {error.strerror or error}") from error
     except Exception as error:
-        # pystun3 raises whatever comes, and the resolver does for names that it cannot encode.
-        raise StunError(
-            f"the STUN server {host}:{port} gave no answer that makes sense: {error!r}"
-        ) from error
+        # pystun3 raises exceptions of any kind, and so does the resolver for names that it cannot encode.
+        raise StunError(f"malformed response of the STUN server {host}:{port}: {error!r}") from error
 
 
 def _ask(host: str, port: int, local_port: int) -> Endpoint:
@@ -153,11 +151,11 @@ def _ask(host: str, port: int, local_port: int) -> Endpoint:
         try:
             answer = stun.stun_test(guarded, *address, "", local_port)  # type: ignore[no-untyped-call]
         except _DeadlineOver as error:
-            raise StunError(f"the STUN server {host}:{port} gave no answer that makes sense") from error
+            raise StunError(f"malformed response of the STUN server {host}:{port}") from error
     if not answer["Resp"]:
-        raise StunError(f"the STUN server {host}:{port} does not answer, or not as one does")
+        raise StunError(f"no valid response of the STUN server {host}:{port}")
     if not answer["ExternalIP"]:
-        raise StunError(f"the STUN server {host}:{port} does not say where it saw this node")
+        raise StunError(f"the response of the STUN server {host}:{port} contains no mapped address")
     seen_port = int(answer["ExternalPort"] or 0) if mapped_port_counts else local_port
     return validated_endpoint(host, str(answer["ExternalIP"]), seen_port)
 
@@ -172,17 +170,15 @@ def _bind(sock: socket.socket, local_port: int) -> bool:
 
 
 def validated_endpoint(server: str, address: str, port: int) -> Endpoint:
-    """The answer as an endpoint.
+    """The response as an endpoint.
 
     Raises:
-        StunError: nobody could be reached there.
+        StunError: the address cannot be an endpoint.
     """
     try:
         seen, seen_port = parse_host_port(address, port)
     except UnusableValue as error:
-        raise StunError(
-            f"the STUN server {server} reports an endpoint that cannot be used: {error}"
-        ) from error
+        raise StunError(f"the STUN server {server} reports an unusable endpoint: {error}") from error
     if not isinstance(seen, IPv4Address):
         raise StunError(f"the STUN server {server} reports {seen}, which is not an IPv4 address")
     return Endpoint(seen, seen_port)

@@ -1,1 +1,1 @@
-"""How a node joins: the Mesh service of a bootstrap node, and its client."""
+"""Admission of nodes: the Mesh service of a bootstrap node, and its client."""

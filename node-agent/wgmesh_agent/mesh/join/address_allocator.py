@@ -19,10 +19,10 @@ IPNetwork = IPv4Network | IPv6Network
 
 
 MAX_FOREIGN = 4096
-"""How many free addresses of other bootstrap nodes' shares are passed over before one of them is taken.
+"""How many free addresses of other bootstrap nodes' shares are skipped before one of them is used.
 
-With n bootstrap nodes, k in a row have probability (1 - 1/n)^k unless the own share is used up. Each costs n hashes on
-the event loop.
+With n bootstrap nodes, k in a row have probability (1 - 1/n)^k unless the own share is exhausted. Each costs n hashes
+on the event loop.
 """
 
 
@@ -32,7 +32,7 @@ class RangeExhausted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part of every range that this bootstrap node serves first."""
+    """The part of every range that this bootstrap node prefers."""
 
     own: str
     bootstraps: tuple[str, ...]
@@ -49,7 +49,7 @@ def _weight(name: str, packed: bytes) -> bytes:
 
 
 class AddressAllocator:
-    """Walks each range upwards from where it last stopped, so that a freed address rests before it is used again."""
+    """Allocates upwards in each range from the last address, so that a released address is not reused at once."""
 
     def __init__(self, ranges: Sequence[IPNetwork]) -> None:
         self._ranges = tuple(ranges)
@@ -59,7 +59,7 @@ class AddressAllocator:
         """One free address of each range.
 
         Raises:
-            RangeExhausted: says which range, and how many addresses it has.
+            RangeExhausted: names the range, and its number of addresses.
         """
         return tuple(self._allocate_one(network, taken, share) for network in self._ranges)
 

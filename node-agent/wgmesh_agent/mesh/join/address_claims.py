@@ -1,4 +1,4 @@
-"""Agreement of bootstrap nodes on addresses: the query `_claim`, and the answer to it."""
+"""Address claims among bootstrap nodes: the query `_claim`, and its answer."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ CLAIMS = border("address claim", "`_claim` queries of other bootstrap nodes, and
 
 
 class Promises(Protocol):
-    """Keeps addresses for other bootstrap nodes; `Registrar` does."""
+    """Reserves addresses for other bootstrap nodes; `Registrar` implements it."""
 
     def reserve(self, claim: Claim, now: float, asker: str) -> bool:
-        """Keeps the claim's addresses for it for a while from `now` (monotonic seconds), on behalf of the bootstrap
-        node `asker`; False if they are not free.
+        """Reserves the claim's addresses for a while from `now` (monotonic seconds), on behalf of the bootstrap node
+        `asker`; False if they are not free.
         """
 
 
 class AddressClaimResponder:
-    """Answers other bootstrap nodes before they give an address."""
+    """Answers queries of other bootstrap nodes about an address."""
 
     def __init__(
         self, admissions: AdmissionService, rejections: RejectionLog, promises: Promises, clock: Clock
@@ -48,15 +48,17 @@ class AddressClaimResponder:
         self._clock = clock
 
     def answer(self, request: QueryReceived) -> bytes | None:
-        """Only to bootstrap nodes, by the address that the query came from: any member could reserve all addresses."""
+        """Answers only bootstrap nodes, by the source address of the query: any other member could reserve all
+        addresses.
+        """
         asker = request.source_member
         if asker is None or asker != request.source_node:
             CLAIMS.reject(
-                "not_direct", request.source_node, "the query did not come from the member it names"
+                "not_direct", request.source_node, "the query did not come from the member that it names"
             )
             return None
         if not self._admissions.may_admit(asker):
-            CLAIMS.reject("no_role", asker, "it claims an address, and is not known to admit")
+            CLAIMS.reject("no_role", asker, "it claims an address, and is not known as a bootstrap node")
             return None
         try:
             claim = claim_from_peer(Peer.FromString(request.payload))
@@ -69,16 +71,17 @@ class AddressClaimResponder:
 
 
 class AddressClaimQuery:
-    """Asks the other bootstrap nodes before this one gives an address."""
+    """Queries the other bootstrap nodes before this one assigns an address."""
 
     def __init__(self, members: MemberView, admissions: AdmissionService) -> None:
         self._members = members
         self._admissions = admissions
 
     async def ask(self, claim: Claim, others: Sequence[str]) -> bool:
-        """Whether none of the other bootstrap nodes has promised an address of the claim to another key.
+        """Whether no other bootstrap node has promised an address of the claim to another key.
 
-        They are asked straight, and once more: an answer is for the node whose own datagram asked, and one may be lost.
+        They are queried directly, and once more: an answer goes only to the node that sent the query itself, and one
+        may be lost.
         """
         silent, payload = set(others), peer_message(claim).SerializeToString()
         for _ in range(TRIES):
@@ -96,7 +99,9 @@ class AddressClaimQuery:
                     continue
                 if self._admissions.may_admit(name):
                     return False
-                CLAIMS.reject("no_role", name, "it reports an address as taken, and is not known to admit")
+                CLAIMS.reject(
+                    "no_role", name, "it reports an address as taken, and is not known as a bootstrap node"
+                )
             silent -= set(result.responses)
         if silent:
             log.warning(

@@ -28,7 +28,7 @@ class BootstrapServer:
             self._server = await serve(self._service, str(bind), self._tls)
 
     async def stop(self) -> None:
-        """Ends all connections, after a moment for those in use."""
+        """Closes all connections, after a grace period for active ones."""
         server, self._server = self._server, None
         if server is not None:
             await server.stop(STOP_GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""Where bootstrap nodes serve, by whatever told this node of its mesh: flags, a join bundle, a roster."""
+"""Service addresses of bootstrap nodes, from this node's source for its mesh: flags, a join bundle, a roster."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wgmesh_agent.settings.model import HostPort
 
 
 class BootstrapDirectory(Protocol):
-    """Asked whenever bootstrap nodes are needed: a bundle or a roster names others in time."""
+    """Evaluated whenever bootstrap nodes are needed: bundles and rosters change."""
 
     def bootstraps(self) -> Sequence[HostPort]:
-        """The addresses of other bootstrap nodes, most wanted first."""
+        """The addresses of other bootstrap nodes, preferred ones first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class StaticBootstraps:
 
 @dataclass(frozen=True, slots=True)
 class CombinedBootstraps:
-    """Those of several directories, each address once."""
+    """Those of several directories, without duplicates."""
 
     directories: tuple[BootstrapDirectory, ...]
 
@@ -40,7 +40,7 @@ class CombinedBootstraps:
 
 
 class KnownBootstraps:
-    """Those of a directory, then the members that are bootstrap nodes, where they report to be."""
+    """Those of a directory, then the service addresses that members advertise which are bootstrap nodes."""
 
     def __init__(self, directory: BootstrapDirectory, ledger: Ledger, service_port: int) -> None:
         self._directory = directory
@@ -48,7 +48,7 @@ class KnownBootstraps:
         self._service_port = service_port
 
     def bootstraps(self) -> Sequence[HostPort]:
-        """Each address once."""
+        """Without duplicates."""
         members = (
             HostPort(str(endpoint.address), self._service_port)
             for binding in self._ledger

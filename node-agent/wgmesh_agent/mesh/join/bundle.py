@@ -1,8 +1,8 @@
-"""Join bundles: one JSON file with which a machine outside a cluster enters the cluster's mesh.
+"""Join bundle: one JSON file with which an external machine joins a cluster's mesh.
 
 The operator writes it (`wgmesh_operator.decisions.trust.join_bundles`): `mesh`, `node`, `bootstraps` (list of
-`address:port`), `addresses` (list), `ca`, `certificate`, `key` (PEM), `secrets` (list, base64; may be missing). Fields
-beyond these are left for later versions.
+`address:port`), `addresses` (list), `ca`, `certificate`, `key` (PEM), `secrets` (list, base64; may be missing). Other
+fields are ignored, for later versions.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ FETCH = "fetch it again: kubectl get secret, the key bundle.json, decoded from b
 
 
 class BundleError(SettingsError):
-    """A bundle that cannot be used; one sentence, which names the file."""
+    """An unusable bundle; one sentence, which names the file."""
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Raises BundleError: it cannot be read, or is not a whole and consistent bundle."""
+    """Raises BundleError: it cannot be read, or is incomplete or inconsistent."""
     try:
         data = read_bounded(path, MAX_BYTES)
     except FileFault as error:
@@ -50,19 +50,19 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def parse_bundle(data: bytes, path: Path) -> Bundle:
-    """As `read_bundle`, for what was in the file; at most MAX_BYTES. Whether it is still valid is not looked at."""
+    """Like `read_bundle`, for the file's content; at most MAX_BYTES. Does not check the validity period."""
     if len(data) > MAX_BYTES:
-        raise BundleError(f"{path} is no join bundle: it is larger than {MAX_BYTES // 1024} KiB")
+        raise BundleError(f"{path} is not a join bundle: it is larger than {MAX_BYTES // 1024} KiB")
     if not data.strip():
         raise BundleError(f"{path} is empty: {FETCH}")
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is no join bundle, or only a part of one: {FETCH}") from error
+        raise BundleError(f"{path} is not a join bundle, or is incomplete: {FETCH}") from error
     if not isinstance(content, Mapping):
-        raise BundleError(f"{path} is no join bundle: {FETCH}")
+        raise BundleError(f"{path} is not a join bundle: {FETCH}")
     if content.get("kind") == "Secret":
-        raise BundleError(f"{path} is the Secret with the bundle in it, not the bundle: {FETCH}")
+        raise BundleError(f"{path} is the Secret that contains the bundle, not the bundle: {FETCH}")
     bundle = Bundle(
         path=path,
         mesh=_name(content, path, "mesh"),
@@ -83,25 +83,27 @@ def tls_files_of(bundle: Bundle) -> TLSFiles:
 
 
 def credentials_of(bundle: Bundle) -> Credentials:
-    """To enter with. Whoever is asked must be a bootstrap node of the mesh; at which address makes no difference."""
+    """TLS credentials to join with. The server must be a bootstrap node of the mesh, at any address."""
     return Credentials(tls_files_of(bundle), bootstrap_dns_name(bundle.mesh))
 
 
 def validity_problem(bundle: Bundle, now: datetime) -> str | None:
-    """What is wrong with the certificate's time at `now` (aware), one sentence; None: nothing."""
+    """What is wrong with the certificate's validity period at `now` (aware), one sentence; None: nothing."""
     leaf = tls_files_of(bundle).leaf()
     if now >= leaf.not_valid_after_utc:
-        return f"the certificate in {bundle.path} ended on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: {FETCH}"
+        return f"the certificate in {bundle.path} expired on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: {FETCH}"
     if now < leaf.not_valid_before_utc:
         return (
-            f"the certificate in {bundle.path} is valid only from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: "
-            "is this machine's clock right?"
+            f"the certificate in {bundle.path} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} "
+            "UTC: check this machine's clock"
         )
     return None
 
 
 def expires_soon(leaf: x509.Certificate, now: datetime) -> bool:
-    """Whether it is time to fetch another bundle: a month before the end, or in the last third of a shorter life."""
+    """Whether it is time to fetch another bundle: a month before expiry, or in the last third of a shorter validity
+    period.
+    """
     begun, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     return now >= max(end - WARN_BEFORE, begun + (end - begun) * WARN_FROM)
 
@@ -120,22 +122,24 @@ def _check_certificate(bundle: Bundle) -> None:
         raise BundleError(str(error)) from error
     wanted = NodeIdentity(bundle.mesh, bundle.node, Role.NODE)
     if identity != wanted:
-        raise BundleError(f"the certificate in {bundle.path} is for {identity or 'nobody'}, not for {wanted}")
+        raise BundleError(
+            f"the certificate in {bundle.path} is for {identity or 'no wgmesh identity'}, not for {wanted}"
+        )
     if not any(is_issued_by(leaf, ca) for ca in load_certificates(bundle.authorities)):
-        raise BundleError(f"the certificate in {bundle.path} is not by the ca in it")
+        raise BundleError(f"the certificate in {bundle.path} is not issued by the ca in it")
 
 
 def _text(content: Mapping[str, Any], path: Path, key: str) -> str:
     value = content.get(key)
     if not isinstance(value, str) or not value or not value.isascii():
-        raise BundleError(f"{path} is no join bundle, or only a part of one: it has no {key}; {FETCH}")
+        raise BundleError(f"{path} is not a join bundle, or is incomplete: it has no {key}; {FETCH}")
     return value
 
 
 def _name(content: Mapping[str, Any], path: Path, key: str) -> str:
     name = _text(content, path, key)
     if not (is_mesh_name(name) if key == "mesh" else is_node_name(name)):
-        raise BundleError(f"{path}: {name!r:.80} is no name of a {key}")
+        raise BundleError(f"{path}: {name!r:.80} is not a valid {key} name")
     return name
 
 
@@ -148,7 +152,7 @@ def _bootstraps(content: Mapping[str, Any], path: Path) -> tuple[HostPort, ...]:
         except ValueError as error:
             raise BundleError(f"{path}: bootstraps: {error}") from error
     if not found:
-        raise BundleError(f"{path} names no bootstrap node: {FETCH}")
+        raise BundleError(f"{path} does not list a bootstrap node: {FETCH}")
     return tuple(dict.fromkeys(found))
 
 
@@ -167,4 +171,4 @@ def _list(content: Mapping[str, Any], path: Path, key: str, most: int) -> list[s
         texts = [text for text in value if isinstance(text, str) and text.isascii()]
         if len(texts) == len(value):
             return texts
-    raise BundleError(f"{path}: {key} is no list of at most {most} texts")
+    raise BundleError(f"{path}: {key} is not a list of at most {most} texts")

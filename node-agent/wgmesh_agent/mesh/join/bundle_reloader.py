@@ -1,4 +1,4 @@
-"""The join bundle while the agent runs: taken up anew when its file changes, and warned of before it ends."""
+"""Reloads the join bundle when its file changes, and warns before its certificate expires."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REMIND_SECONDS = 24 * 3600.0
 
 
 class BundleReloader:
-    """Keeps `credentials` as the file has them; what is wrong with a new one is logged, and the last good one stays."""
+    """Keeps `credentials` in step with the file; a faulty new file is logged, and the last good bundle stays in use."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class BundleReloader:
         return self.bundle.bootstraps
 
     async def run(self) -> None:
-        """Looks every few seconds until it is cancelled."""
+        """Polls every few seconds until cancelled."""
         if is_accessible_to_others(self.bundle.path):
             log.warning(
                 "bundle file is readable by group or others",
@@ -58,8 +58,8 @@ class BundleReloader:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def poll(self) -> None:
-        """Takes the bundle up anew if its file changed; once a day says that it ends soon."""
-        # Without the file the one in memory is as good as before.
+        """Reloads the bundle if its file changed; warns once a day that its certificate expires soon."""
+        # Without the file, the bundle in memory remains as good as before.
         if self._file.has_changed():
             await self._reload()
         self._warn_before_expiry()

@@ -35,19 +35,19 @@ ORIGINAL_GOSSIP_PORT = 5353
 PROFILES = ("lan", "wan", "local")
 MAX_PEERS = 20_000
 MAX_PEERS_BYTES = 20 << 20
-"""Of all peers that one answer names: 1 KiB for each, which a record with its certificate takes."""
+"""Of all peers in one response: 1 KiB for each, the size of a record with its certificate."""
 CALL_SECONDS = 10.0
 LAST_UNIX_SECONDS = 221_845_392_000
-"""The year 9000: what is later, `datetime` and the command line cannot print."""
+"""The year 9000: `datetime` and the command line cannot print later times."""
 CLOSED = ("socket closed", "connection reset", "broken pipe", "eof")
 
 
 class JoinRefused(Exception):
-    """A bootstrap node said no; its words."""
+    """A bootstrap node denied the request; its message."""
 
 
 class JoinUnreachable(Exception):
-    """A bootstrap node did not answer, or not as one does."""
+    """A bootstrap node did not respond, or not with a valid response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class JoinResult:
     """What a joiner learns.
 
     Attributes:
-        node: the name it was admitted under.
+        node: the name under which it was admitted.
         addresses: its mesh addresses, the primary one first.
         ranges: the mesh's ranges, the primary one first.
-        created_unix: when the mesh was made.
-        gossip_keys: the key ring, each of 16, 24 or 32 bytes, that which encrypts first; empty: plaintext gossip.
-        gossip_keys_since: unix seconds; of two rings of one mesh the later one holds. 0: not told.
+        created_unix: when the mesh was created.
+        gossip_keys: the keyring, each of 16, 24 or 32 bytes, the primary key first; empty: plaintext gossip.
+        gossip_keys_since: unix seconds; of two keyrings of one mesh the later one counts. 0: unknown.
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on mesh addresses.
         peers: the members, the bootstrap node first.
@@ -96,19 +96,20 @@ async def join(
     own_key: PrivateKey | None = None,
     before_joining: Callable[[], Awaitable[None]] | None = None,
 ) -> JoinResult:
-    """Joins by one bootstrap node at `address:port`. `routes` are networks behind this node that it asks to announce.
+    """Joins via one bootstrap node at `address:port`. `routes` are the networks behind this node that it requests to
+    advertise.
 
     Args:
-        at: the addresses of a bootstrap node that is named.
+        at: the addresses of a bootstrap node given by name.
         secret_ids: of the secrets for pre-shared keys that this node holds, the newest first.
-        replaces: the key that this machine was a member with, which `public_key` takes the place of.
-        own_key: that of `public_key`, to prove possession of it where the certificate does not name this node: the
+        replaces: the key under which this machine was a member, which `public_key` replaces.
+        own_key: that of `public_key`, to prove possession of it if the certificate does not name this node: the
             bootstrap node may have bound the key already, and a public key alone proves nothing.
-        before_joining: awaited when the bootstrap node has begun, right before it is asked to admit.
+        before_joining: awaited after Begin, right before the admission is requested.
 
     Raises:
-        JoinRefused: it said no.
-        JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
+        JoinRefused: the bootstrap node denied it.
+        JoinUnreachable: no connection, a failed TLS handshake, or a malformed response.
     """
     async with _channel(bootstrap, tls, at) as channel:
         stub = MeshStub(channel)  # type: ignore[no-untyped-call]
@@ -148,33 +149,35 @@ async def join(
 def _to_prove(
     own_key: PrivateKey | None, tls: Credentials | None, handshake: HandshakeResponse
 ) -> PrivateKey | None:
-    """The key to prove possession of; None if the certificate names this node, or the bootstrap node takes no proof."""
+    """The key whose possession to prove; None if the certificate names this node, or the bootstrap node accepts no
+    proof.
+    """
     is_named = tls is not None and parse_pem(tls.files.certificate)[0].identity is not None
     return None if is_named or not handshake.replacesKeys else own_key
 
 
 async def _own_key(stub: MeshStub, handshake: HandshakeResponse) -> PublicKey:
-    """The bootstrap node's WireGuard key. Raises JoinRefused if it replaces no keys."""
+    """The bootstrap node's WireGuard key. Raises JoinRefused if it cannot replace keys."""
     if not handshake.replacesKeys:
-        raise JoinRefused("it is of an earlier version, and replaces no keys")
+        raise JoinRefused("it runs an earlier version that cannot replace keys")
     async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
         try:
             return claim_from_peer(peer).public_key
         except PeerMessageError as error:
-            raise JoinUnreachable(f"its answer makes no sense: {error}") from error
-    raise JoinUnreachable("its answer makes no sense: it does not name itself")
+            raise JoinUnreachable(f"malformed response: {error}") from error
+    raise JoinUnreachable("malformed response: it contains no entry of the bootstrap node itself")
 
 
 async def peers_of(
     bootstrap: str, tls: Credentials | None, own_key: PublicKey, *, at: Sequence[IPAddress] = ()
 ) -> tuple[Claim, ...]:
-    """The members as one bootstrap node knows them, itself first, without this node.
+    """The members known to one bootstrap node, itself first, without this node.
 
     Args:
-        at: the addresses of a bootstrap node that is named.
+        at: the addresses of a bootstrap node given by name.
 
     Raises:
-        JoinUnreachable: no connection, a failed TLS handshake, or an answer that makes no sense.
+        JoinUnreachable: no connection, a failed TLS handshake, or a malformed response.
     """
     async with _channel(bootstrap, tls, at) as channel:
         try:
@@ -184,16 +187,16 @@ async def peers_of(
 
 
 def _channel(bootstrap: str, tls: Credentials | None, at: Sequence[IPAddress] = ()) -> grpc.aio.Channel:
-    """To one of the addresses `at`. gRPC's own resolver would ask name servers for what a hosts file does not say, such
-    as an IPv6 address, and wait 6 s for one that is not there.
+    """A channel to one of the addresses `at`. gRPC's own resolver would query name servers for names that a hosts file
+    resolves in one family only, such as an IPv6 address, and wait 6 s for one that does not respond.
     """
     host, _, port = bootstrap.rpartition(":")
     options: list[tuple[str, int | str]] = [
         ("grpc.enable_retries", 0),
-        # A proxy of the host is for its package manager: a bootstrap node is asked straight.
+        # The host's proxy is for its package manager: a bootstrap node is called directly.
         ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", 64 * 1024),
-        # A connection of its own: channels to one address would share one, and the streams that it may have.
+        # A separate connection: channels to one address would share one, and its limit of streams.
         ("grpc.use_local_subchannel_pool", 1),
     ]
     target = _target(at, port) if at else bootstrap
@@ -205,7 +208,7 @@ def _channel(bootstrap: str, tls: Credentials | None, at: Sequence[IPAddress] = 
 
 
 def _target(at: Sequence[IPAddress], port: str) -> str:
-    """gRPC's name for several addresses, which it tries in turn. It wants one family: IPv4 is mapped into IPv6."""
+    """gRPC's target for several addresses, which it tries in turn. It requires one family: IPv4 is mapped into IPv6."""
     if all(address.version == 4 for address in at):
         return "ipv4:" + ",".join(f"{address}:{port}" for address in at)
     texts = (str(address) if address.version == 6 else f"::ffff:{address}" for address in at)
@@ -216,12 +219,12 @@ async def _peers(stub: MeshStub, own_key: PublicKey) -> tuple[Claim, ...]:
     claims: list[Claim] = []
     count = size = left_out = 0
     why = ""
-    # The call's own timeout, not asyncio's: it then ends with an AioRpcError like every other failure.
+    # The call's own timeout instead of asyncio's: it ends with an AioRpcError like every other failure.
     async for peer in stub.Peers(Empty(), timeout=CALL_SECONDS):
         count, size = count + 1, size + peer.ByteSize()
         if count > MAX_PEERS or size > MAX_PEERS_BYTES:
             raise JoinUnreachable(
-                f"it names more than {MAX_PEERS} peers, or in more than {MAX_PEERS_BYTES} bytes"
+                f"the response contains more than {MAX_PEERS} peers, or more than {MAX_PEERS_BYTES} bytes"
             )
         if peer.pubkey == str(own_key):
             continue
@@ -246,12 +249,12 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
         keys = tuple(base64.b64decode(text, validate=True) for text in texts)
         admission = admission_from(response)
     except (ValueError, binascii.Error, InvalidAdmission) as error:
-        raise JoinUnreachable(f"its answer makes no sense: {error}") from error
+        raise JoinUnreachable(f"malformed response: {error}") from error
     node = response.nodeName or asked_for or default_node_name(mesh, addresses[0])
     profile = response.gossipProfile or ("lan" if response.serfModeLAN else "wan")
     port = response.gossipPort or ORIGINAL_GOSSIP_PORT
     wrong = (
-        (any(len(key) not in KEY_LENGTHS for key in keys), "a gossip key of odd length"),
+        (any(len(key) not in KEY_LENGTHS for key in keys), "a gossip key of invalid length"),
         (len(keys) > MAX_KEYS, f"more than {MAX_KEYS} gossip keys"),
         (profile not in PROFILES, f"the unknown gossip profile {profile!r:.20}"),
         (not 0 < port < 65536, f"the gossip port {port}"),
@@ -263,7 +266,7 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
     )
     for is_wrong, what in wrong:
         if is_wrong:
-            raise JoinUnreachable(f"its answer makes no sense: it names {what}")
+            raise JoinUnreachable(f"malformed response: it contains {what}")
     return JoinResult(
         node,
         addresses,
@@ -280,23 +283,24 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
 
 
 def describe_error(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:
-    """One sentence for the joiner's user."""
+    """One sentence for the joining user."""
     details = (error.details() or "").strip()
     lowered = details.lower()
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return "it did not answer in time"
+        return "it did not respond in time"
     if "hostname verification" in lowered:
-        return "its certificate does not name the address it was asked at: ask it at one that it names"
+        return "its certificate does not cover the address it was called at: use one that it covers"
     if "certificate" in lowered or "ssl" in lowered or "handshake" in lowered:
         return (
-            "the TLS handshake failed: check that both certificates come from the same authority, "
-            f"are still valid, and that the bootstrap node's names this address ({details[:200]})"
+            "the TLS handshake failed: check that both certificates are issued by the same CA, are still "
+            f"valid, and that the bootstrap node's certificate covers this address ({details[:200]})"
         )
     if tls is not None and any(sign in lowered for sign in CLOSED):
-        # TLS 1.3: our certificate is judged when our side of the handshake is long done, and nothing says why.
-        return f"it closed the connection: does it trust {_own_certificate(tls)}? ({details[:200]})"
+        # TLS 1.3: the server verifies our certificate after our side of the handshake has completed, and reports no
+        # reason.
+        return f"it closed the connection: check that it trusts {_own_certificate(tls)} ({details[:200]})"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        # gRPC strings its layers together with colons; the last one says what happened.
+        # gRPC joins the errors of its layers with colons; the last one is the cause.
         return f"no connection: {details.rpartition(': ')[2][:200].lower() or 'it gave no reason'}"
     return f"{error.code().name.lower()}: {details[:200]}"
 

@@ -1,8 +1,8 @@
-"""The listener of the join port: bounds connections by source, in all and in time, in front of gRPC.
+"""The listener of the join port: limits connections by source, in total and in time, in front of gRPC.
 
-gRPC accepts whoever connects, counts nobody, and has no bound by source. So the port is listened on here; what is
-accepted within the bounds is passed on, byte for byte, to the gRPC server, which listens on an abstract unix socket and
-ends TLS. The address of the caller travels as the name of the unix socket that speaks for it (ADR 032).
+gRPC accepts every connection, and has no limit by source. Therefore this listener accepts connections within the limits
+and forwards their bytes to the gRPC server, which listens on an abstract Unix socket and terminates TLS. The caller's
+address is passed as the name of the Unix socket that connects on its behalf (ADR 032).
 """
 
 from __future__ import annotations
@@ -27,26 +27,28 @@ log = structlog.get_logger()
 CONNECTIONS = border("join connection", "TCP connections to the join port, from anywhere")
 MAX_CONNECTIONS = 256
 MAX_CONNECTIONS_A_SOURCE = 128
-"""Of an IPv4 address or an IPv6 /64: as many machines behind one NAT join at once, and more one after the other."""
+"""Of an IPv4 address or an IPv6 /64: that many machines behind one NAT can join at once, and more one after the
+other.
+"""
 CONNECTIONS_A_SECOND_A_SOURCE = 16
 """After a first MAX_CONNECTIONS_A_SOURCE; further ones are closed before they cost a TLS handshake."""
 LEAST_CONNECTIONS = 8
 DESCRIPTORS_A_CONNECTION = 3
 DESCRIPTORS_KEPT = 224
-"""In reserve for gossip (128 streams), state files, netlink, the agent's socket and metrics."""
+"""Reserved for gossip (128 streams), state files, netlink, the agent's socket and metrics."""
 IDLE_SECONDS = 20.0
-"""Without a byte in either direction. A join's longest pause is the question whether a member lives, 3 s."""
+"""Without a byte in either direction. A join's longest pause is the liveness query of a member, 3 s."""
 MAX_SECONDS = 90.0
-"""For a connection in all: Begin, Join and Peers have 10 s each."""
+"""Total duration of a connection: Begin, Join and Peers have 10 s each."""
 BACKLOG = 128
 AGAIN_SECONDS = 1.0
-"""Until connections are accepted again when there was no descriptor for one."""
+"""Pause before connections are accepted again after descriptors were exhausted."""
 CHUNK_BYTES = 8 * 1024
-"""Read at once, and of what waits to be written: some ten of them wait at a connection whose ends do not read."""
+"""Bytes per read, and of the write buffer: some ten of them are buffered for a connection whose ends do not read."""
 
 
 def most_connections() -> int:
-    """As many as the process has descriptors for, with DESCRIPTORS_KEPT for all else; MAX_CONNECTIONS at most."""
+    """As many as the process has descriptors for, minus DESCRIPTORS_KEPT; at most MAX_CONNECTIONS."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -57,7 +59,7 @@ def most_connections() -> int:
 
 @dataclass(eq=False, slots=True)
 class _Connection:
-    """One that is open; `opened`, and `heard`, when the last byte passed, are the loop's seconds."""
+    """An open connection; `opened`, and `heard`, the time of the last byte, are seconds of the loop."""
 
     source: str
     outer: socket.socket
@@ -68,12 +70,12 @@ class _Connection:
 class ConnectionFront:
     """Listens on the join port for a gRPC server at `inner`.
 
-    On sockets, not on asyncio's streams: whoever opens connections without end would leave cycles of transports and
-    tracebacks behind with each, for the collector to walk.
+    Uses sockets instead of asyncio's streams: connections without end would leave cycles of transports and tracebacks
+    behind, for the garbage collector to traverse.
     """
 
     def __init__(self, most: int = MAX_CONNECTIONS, most_of_one: int = MAX_CONNECTIONS_A_SOURCE) -> None:
-        """`most` connections in all, `most_of_one` of one source."""
+        """`most` connections in total, `most_of_one` from one source."""
         self._most = most
         self._most_of_one = most_of_one
         self._name = f"wgmesh-{secrets.token_hex(16)}"
@@ -87,14 +89,14 @@ class ConnectionFront:
 
     @property
     def inner(self) -> str:
-        """Where the gRPC server is to listen, as gRPC writes it."""
+        """The listening address for the gRPC server, in gRPC's notation."""
         return f"unix-abstract:{self._name}"
 
     @property
     def port(self) -> int:
-        """Where it listens. Raises OSError if it does not."""
+        """The address this listens on. Raises OSError if it does not."""
         if self._listener is None:
-            raise OSError(errno.EBADF, "the join port is not listened on")
+            raise OSError(errno.EBADF, "the join port is not bound")
         return int(self._listener.getsockname()[1])
 
     async def start(self, bind: str) -> None:
@@ -104,7 +106,7 @@ class ConnectionFront:
         self._listen()
 
     def stop_listening(self) -> None:
-        """Accepts no more connections; those that are open stay."""
+        """Accepts no more connections; open ones stay."""
         if self._again is not None:
             self._again.cancel()
         if self._listener is not None:
@@ -113,7 +115,7 @@ class ConnectionFront:
             self._listener = None
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         self.stop_listening()
         tasks = list(self._connections.values())
         for task in tasks:
@@ -125,7 +127,7 @@ class ConnectionFront:
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Takes what waits, as much as the backlog holds."""
+        """Accepts all waiting connections, up to the backlog."""
         loop = asyncio.get_running_loop()
         for _ in range(BACKLOG):
             try:
@@ -133,7 +135,7 @@ class ConnectionFront:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                # No descriptor or memory: what waits would wake this loop again at once.
+                # No descriptor or memory: the waiting connection would wake this loop again at once.
                 log.warning("cannot accept connections to the join port", error=error.strerror)
                 loop.remove_reader(listener)
                 self._again = loop.call_later(AGAIN_SECONDS, self._listen)
@@ -147,9 +149,7 @@ class ConnectionFront:
         source, now = counted_source(caller), loop.time()
         if not self._opened.take(source, now):
             outer.close()
-            CONNECTIONS.reject(
-                "too_often", source, "this source opens connections faster than any number of joins"
-            )
+            CONNECTIONS.reject("too_often", source, "this source opens connections faster than joins require")
             return
         connection = _Connection(source, outer, now, now)
         task = loop.create_task(self._serve(connection, caller, address[1]))
@@ -164,16 +164,19 @@ class ConnectionFront:
         except OSError as error:
             log.debug("join connection ended", peer=str(caller), error=error.strerror)
         except asyncio.CancelledError:
-            # To make room, or since this node stops: the task ends here, and asyncio would log it as a fault.
+            # Cancelled for lack of room, or because this node stops: the task ends here; otherwise asyncio would log a
+            # fault.
             log.debug("join connection closed", peer=str(caller))
 
     def _ended(self, connection: _Connection) -> None:
-        """Also of a task that was cancelled before it began."""
+        """Also for a task that was cancelled before it started."""
         self._connections.pop(connection, None)
         connection.outer.close()
 
     def _make_room(self, newest: _Connection) -> None:
-        """Ends the oldest connection of a source that has too many; of the one with most, where all are too many."""
+        """Closes the oldest connection of a source that has too many, or of the source with the most if the total is
+        too high.
+        """
         held = Counter(one.source for one in self._connections)
         if held[newest.source] > self._most_of_one:
             source, reason = newest.source, "too_many_of_source"
@@ -204,20 +207,22 @@ class ConnectionFront:
                     pump.cancel()
                 await asyncio.wait(pumps)
         if why is None:
-            CONNECTIONS.reject("too_slow", caller, "nothing passed for long, or it took too long in all")
+            CONNECTIONS.reject(
+                "too_slow", caller, "the connection was idle for too long, or took too long in total"
+            )
         else:
             log.debug("join connection ended", peer=str(caller), reason=why)
 
 
 async def _pump(connection: _Connection, source: socket.socket, target: socket.socket) -> str:
-    """Passes bytes on until one end closes its side; why it ended."""
+    """Forwards bytes until one end closes its side; returns why it ended."""
     loop = asyncio.get_running_loop()
     try:
         while data := await loop.sock_recv(source, CHUNK_BYTES):
             await loop.sock_sendall(target, data)
             connection.heard = loop.time()
     except OSError as error:
-        # asyncio's own frames in it refer to it.
+        # The traceback refers to asyncio's own frames.
         error.__traceback__ = None
         return error.strerror or str(error)
     except asyncio.CancelledError:
@@ -226,7 +231,7 @@ async def _pump(connection: _Connection, source: socket.socket, target: socket.s
 
 
 async def _first_end(connection: _Connection, pumps: list[asyncio.Task[str]]) -> str | None:
-    """Waits until one direction has ended; why it did. None: the connection was idle for too long, or is too old."""
+    """Waits until one direction has ended; returns why. None: the connection was idle for too long, or is too old."""
     loop = asyncio.get_running_loop()
     end = connection.opened + MAX_SECONDS
     while (due := min(end, connection.heard + IDLE_SECONDS)) > loop.time():
@@ -241,7 +246,7 @@ def _unmapped(address: IPAddress) -> IPAddress:
 
 
 def _listener(address: IPAddress, port: int) -> socket.socket:
-    """A listening socket; the unspecified address of either version listens on both versions, as with gRPC."""
+    """A listening socket; the unspecified address of either version listens on both versions, as in gRPC."""
     if address.is_unspecified:
         try:
             return _bound(socket.AF_INET6, "::", port, both=True)

@@ -21,7 +21,7 @@ from wgmesh_api.values import UnusableValue, parse_network
 
 
 class DenialReason(enum.StrEnum):
-    """The label of the counter; the sentence goes to the joiner."""
+    """The label of the counter; the message goes to the joiner."""
 
     WRONG_MESH = "wrong_mesh"
     WRONG_IDENTITY = "wrong_identity"
@@ -40,7 +40,7 @@ class DenialReason(enum.StrEnum):
 
 
 class Denied(Exception):
-    """The joiner stays outside; the message is for its user."""
+    """The request is denied; the message is for the joining user."""
 
     def __init__(self, reason: DenialReason, message: str) -> None:
         super().__init__(message)
@@ -49,13 +49,13 @@ class Denied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JoinApplicant:
-    """A join request whose every field was checked.
+    """A join request with all fields validated.
 
     Attributes:
-        node: the name asked for, or the certificate's; empty: to be made from the address.
-        known: the binding this very node has already, whose addresses it keeps.
-        replaces: the binding of the same node under a key it lost.
-        routes: networks behind it that it asks to announce.
+        node: the requested name, or the certificate's; empty: to be derived from the address.
+        known: the existing binding of this very node, whose addresses it keeps.
+        replaces: the binding of the same node under a key that it lost.
+        routes: networks behind it that it requests to advertise.
         secret_ids: of the secrets for pre-shared keys that it holds.
     """
 
@@ -81,18 +81,18 @@ def evaluate(
     is_alive: Callable[[str], bool],
     proven: PublicKey | None = None,
 ) -> JoinApplicant:
-    """Checks a request against the certificate and the ledger.
+    """Validates a request against the certificate and the ledger.
 
     Args:
-        is_alive: whether gossip has the member of this name alive (or not yet sure that it is not).
-        proven: the key that the caller has shown to have; the member it belongs to may be replaced.
+        is_alive: whether gossip reports the member of this name alive (or not yet certainly failed).
+        proven: the key whose possession the caller has proven; the member it belongs to may be replaced.
 
     Raises:
-        Denied: with what the joiner's user should know.
+        Denied: with a message for the joining user.
     """
     if request.meshName != mesh_name:
         raise Denied(
-            DenialReason.WRONG_MESH, f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
+            DenialReason.WRONG_MESH, f"this bootstrap node serves a mesh other than {request.meshName!r:.40}"
         )
     node = _node_name(request, caller.identity, mesh_name)
     public_key = _public_key(request.pubkey)
@@ -107,13 +107,13 @@ def evaluate(
         if node and known.claim.node and node != known.claim.node:
             raise Denied(
                 DenialReason.KEY_IN_USE,
-                f"the public key is already held by {known.claim.node}: give this machine a state directory of its own",
+                f"the public key is already bound to {known.claim.node}: give this machine its own state directory",
             )
         # A public key is public: repeating it proves nothing.
         if not (caller.is_anonymous or known.is_held_by(caller) or proven == public_key):
             raise Denied(
                 DenialReason.KEY_IN_USE,
-                f"the public key is held by {known.claim.node or 'a member'}, which was admitted with another "
+                f"the public key is bound to {known.claim.node or 'a member'}, which was admitted with another "
                 "certificate: use that one, or a wgmesh that proves possession of the key",
             )
         return JoinApplicant(node or known.claim.node, public_key, endpoint, known, None, routes, secret_ids)
@@ -128,7 +128,7 @@ def evaluate(
 
 
 def _may_replace(named: Binding, caller: Caller, alive: bool) -> bool:
-    """A certificate made out to this very node proves it; another kind only together with the old node's silence."""
+    """A certificate for this very node is sufficient; one of another kind only if the old node is down as well."""
     if caller.identity is not None:
         return True
     return not alive and (caller.is_anonymous or named.is_held_by(caller))
@@ -139,7 +139,7 @@ def _node_name(request: JoinRequest, identity: NodeIdentity | None, mesh_name: s
     if name and not is_node_name(name):
         raise Denied(
             DenialReason.BAD_NAME,
-            f"{name!r:.80} is no node name: 1 to 64 of letters, digits, '.', '_' and '-'",
+            f"{name!r:.80} is not a valid node name: use 1 to 64 letters, digits, '.', '_' or '-'",
         )
     if identity is None:
         return name
@@ -165,14 +165,14 @@ def _secret_ids(raw: bytes) -> tuple[bytes, ...]:
     try:
         return split_ids(raw)
     except ValueError as error:
-        raise Denied(DenialReason.BAD_SECRETS, f"what it says of its pre-shared secrets: {error}") from error
+        raise Denied(DenialReason.BAD_SECRETS, f"malformed ids of pre-shared secrets: {error}") from error
 
 
 def _endpoint(address: str, port: int, ranges: tuple[IPv4Network | IPv6Network, ...]) -> Endpoint:
     try:
         endpoint = Endpoint.reported(address, port)
     except UnusableValue as error:
-        raise Denied(DenialReason.BAD_ENDPOINT, f"the endpoint cannot be used: {error}") from error
+        raise Denied(DenialReason.BAD_ENDPOINT, f"unusable endpoint: {error}") from error
     if not usable_endpoint(endpoint, ranges):
         raise Denied(
             DenialReason.BAD_ENDPOINT,

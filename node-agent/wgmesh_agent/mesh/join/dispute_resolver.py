@@ -1,10 +1,10 @@
-"""Settling contradictions: another key for a bound member counts only if a bootstrap node says the same.
+"""Resolves conflicting claims: a new key for a bound member is accepted only if a bootstrap node confirms it.
 
-Every member holds the gossip key, so what gossip says against a binding is refused. But a machine that was set up anew
-is such a contradiction too, and it was admitted properly. The difference is known to bootstrap nodes, which answer
-Peers() over TLS to whoever has a certificate: so they are asked, and what they say is bound instead. The same asking
-finds a bootstrap node that lost its own key and that nobody can reach through the mesh any more, and binds a member
-whose admission record nobody has, or is not believed here since this clock is behind.
+Every member holds the gossip key, so a claim in gossip that conflicts with a binding is rejected. But a reinstalled
+machine causes such a conflict too, and it was admitted properly. Bootstrap nodes know the difference, and answer
+Peers() over TLS to every caller with a certificate: so they are queried, and their claims are bound instead. The same
+query finds a bootstrap node that lost its own key and is unreachable through the mesh, and binds a member whose
+admission record is missing, or is rejected here because this clock is behind.
 """
 
 from __future__ import annotations
@@ -30,40 +30,42 @@ log = structlog.get_logger()
 BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 INTERVAL_SECONDS = 15.0
 CROWDED_PAUSE_SECONDS = 2.0
-"""Between requests while gossip names more strangers than can be asked about: newcomers among them wait for this."""
+"""Interval of requests while gossip names more unknown members than can be queried for: newcomers among them wait for
+this.
+"""
 CROWDED_PAUSE_SECONDS_A_MEMBER = 0.02
-"""Whoever invents members has all others ask the bootstrap nodes: together they ask them 50 times a second at most."""
+"""A member that invents others makes all members query the bootstrap nodes: together at most 50 times a second."""
 
 
 class Disputes(Protocol):
-    """What gossip and the ledger disagree on; `MembershipTracker` knows."""
+    """Conflicts of gossip and ledger; `MembershipTracker` implements it."""
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
         """Binds a claim; False if the ledger rejects it."""
 
     async def disputed_claims(self) -> list[Claim]:
-        """What living members say of themselves and the ledger rejects."""
+        """Claims of live members about themselves that the ledger rejects."""
 
     def has_failed_bootstrap(self) -> bool:
-        """Whether a bootstrap node is bound that gossip does not have alive."""
+        """Whether a bootstrap node is bound that gossip does not report alive."""
 
 
 class Crowd(Protocol):
-    """Members without an admission record; `MissingRecords` knows them."""
+    """Members without an admission record; `MissingRecords` implements it."""
 
     def is_crowded(self) -> bool:
-        """Whether gossip names more of them than can be asked about at once."""
+        """Whether gossip names more of them than can be queried for at once."""
 
 
 class PeersClient(Protocol):
-    """The Mesh service of other nodes, asked for their members."""
+    """The Mesh service of other nodes, to query their members."""
 
     async def peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
         """A bootstrap node's Peers(), itself first. Raises JoinUnreachable."""
 
 
 class DisputeResolver:
-    """Asks bootstrap nodes while something is in dispute, ever more seldom as long as they do not settle it."""
+    """Queries bootstrap nodes while there are conflicts, with backoff as long as they do not resolve any."""
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class DisputeResolver:
         self._pause = pause
 
     async def run(self) -> None:
-        """Looks after every change, and every 15 s."""
+        """Checks after every change, and every 15 s."""
         pause = BACKOFF.first_seconds
         while True:
             generation = self._changes.generation
@@ -103,8 +105,8 @@ class DisputeResolver:
                 pause = BACKOFF.first_seconds
 
     async def _rest(self, seconds: float, asked: Sequence[Claim]) -> bool:
-        """Waits so long, or until somebody is in dispute who was not `asked` about: who disputes what no bootstrap node
-        confirms must not hold up newcomers. Whether somebody is.
+        """Waits for the pause, or until there is a conflict of a member that was not `asked` about: claims that no
+        bootstrap node confirms must not delay newcomers. Returns whether there is one.
         """
         left, known = jittered(seconds, self._rng), {(claim.node, claim.public_key) for claim in asked}
         least = crowded_pause_seconds(len(self._ledger))
@@ -120,7 +122,7 @@ class DisputeResolver:
         return False
 
     async def resolve(self) -> bool:
-        """Asks the bootstrap nodes in turn until nothing is in dispute; whether any of it was settled."""
+        """Queries the bootstrap nodes in turn until no conflict is left; returns whether any was resolved."""
         settled = False
         for bootstrap in self._directory.bootstraps():
             try:
@@ -128,17 +130,18 @@ class DisputeResolver:
             except JoinUnreachable as error:
                 log.debug("bootstrap node unreachable", bootstrap=str(bootstrap), error=str(error))
                 continue
-            # Their announcement may have been lost, and among so many strangers their turn to be asked about is far.
+            # Their announcement may have been lost, and among so many unknown members their turn to be queried for is
+            # far away.
             for claim in told if self._missing.is_crowded() else ():
                 if self._is_new(claim):
                     settled |= self._bind(claim, bootstrap)
                     await asyncio.sleep(0)
-            # Among a thousand strangers finding out takes long: once, unless somebody was bound.
+            # Among a thousand unknown members this takes long: only once, unless a member was bound.
             disputed, is_bound = await self._tracker.disputed_claims(), False
             for claim in confirmed_claims(disputed, told):
                 if self._ledger.by_key(claim.public_key) is None or self._ledger.is_conflicting(claim):
                     is_bound |= self._bind(claim, bootstrap)
-            # Nobody knows better than the bootstrap node who it is itself.
+            # A bootstrap node is the authority on its own claim.
             for claim in told[:1]:
                 if self._ledger.is_conflicting(claim):
                     is_bound |= self._bind(claim, bootstrap)
@@ -167,12 +170,12 @@ class DisputeResolver:
 
 
 def crowded_pause_seconds(members: int) -> float:
-    """Between two requests of one of so many members in a crowd."""
+    """Interval of requests of one of so many members in a large mesh."""
     return max(CROWDED_PAUSE_SECONDS, CROWDED_PAUSE_SECONDS_A_MEMBER * members)
 
 
 def confirmed_claims(disputed: Sequence[Claim], told: Sequence[Claim]) -> list[Claim]:
-    """What a bootstrap node tells of the disputed keys, where it tells no other name."""
+    """The bootstrap node's claims of the disputed keys, unless it claims them under another name."""
     by_key = {claim.public_key: claim for claim in told}
     found = []
     for claim in disputed:

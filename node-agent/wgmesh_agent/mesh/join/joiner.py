@@ -1,4 +1,4 @@
-"""Entering a mesh by one of several bootstrap nodes: tried in turn, with backoff, until one admits."""
+"""Joins a mesh via one of several bootstrap nodes: tries them in turn, with backoff."""
 
 from __future__ import annotations
 
@@ -27,35 +27,36 @@ from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 log = structlog.get_logger()
 BACKOFF = Backoff(first_seconds=0.5, longest_seconds=15.0)
 KNOCK_SECONDS = 1.0
-"""Between two looks whether a bootstrap node takes connections at all, and for how long each may take."""
+"""Interval of the checks whether a bootstrap node accepts connections, and the timeout of each."""
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
-"""A clock that says less was never set: this program is younger."""
+"""A clock before this time was never set: this program is newer."""
 
 
 class JoinFailed(Exception):
-    """No bootstrap node let this node in; says what each answered."""
+    """No bootstrap node admitted this node; contains the response of each."""
 
 
 class CannotTryYet(JoinUnreachable):
-    """This machine lacks what it takes to ask: an address, a route, a name server, the time of day."""
+    """This machine lacks a prerequisite of a request: an address, a route, a name server, the time of day."""
 
 
 class EndpointLookup(Protocol):
-    """Where this node is reached, given the addresses of the bootstrap node it is about to ask."""
+    """This node's endpoint, given the addresses of the bootstrap node to be called."""
 
     async def __call__(self, towards: Sequence[IPAddress]) -> Endpoint: ...
 
 
 @dataclass(frozen=True, slots=True)
 class JoinTarget:
-    """How this node enters: whom it asks, and as whom.
+    """Parameters of a join: the bootstrap nodes, and this node's identity.
 
     Attributes:
-        node: the name to ask for; empty: whatever the mesh makes of the address.
-        routes: networks behind this node to ask for.
-        secrets: those for pre-shared keys, of which the bootstrap node is told what this node holds.
-        replaces: the key that this machine was a member with before this one, until a bootstrap node has accepted that.
-        own_key: that of `public_key`, for a proof where the certificate does not name this node.
+        node: the requested name; empty: derived from the address by the mesh.
+        routes: networks behind this node to request.
+        secrets: those for pre-shared keys; their ids are advertised to the bootstrap node.
+        replaces: the previous key under which this machine was a member, until a bootstrap node has accepted the new
+            one.
+        own_key: that of `public_key`, for a proof if the certificate does not name this node.
     """
 
     bootstraps: tuple[HostPort, ...]
@@ -70,13 +71,13 @@ class JoinTarget:
 
 
 async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds: float | None) -> JoinResult:
-    """Tries the bootstrap nodes in turn. One that refuses is not asked again; one that can't be reached is.
+    """Tries the bootstrap nodes in turn. One that denies is not tried again; an unreachable one is.
 
     Raises:
-        JoinFailed: all refused, or the time ran out. It begins when this machine can ask, and anew each time that it
-            could not. With a timeout of 0 there is one round.
-        wgmesh_agent.mesh.discovery.advertised_endpoint.UnusableEndpoint: this node's own address is none that others
-            can use.
+        JoinFailed: all denied, or the timeout elapsed. It starts when this machine can send a request, and again each
+            time that it could not. With a timeout of 0 there is one round.
+        wgmesh_agent.mesh.discovery.advertised_endpoint.UnusableEndpoint: this node's own address is not usable by
+            others.
     """
     answers: dict[HostPort, str] = {}
     waiting = list(door.bootstraps)
@@ -99,7 +100,7 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
                     log.warning("join via bootstrap node failed", bootstrap=str(bootstrap), error=said)
                 answers[bootstrap] = said
             if not could_try:
-                # An address or a route that was there for a moment: machines boot so.
+                # An address or a route that existed only for a moment: machines boot so.
                 deadline = None
             elif deadline is None and timeout_seconds is not None:
                 deadline = began + timeout_seconds
@@ -108,15 +109,15 @@ async def join_mesh(door: JoinTarget, endpoint: EndpointLookup, timeout_seconds:
             if deadline is not None and time.monotonic() + pause > deadline:
                 break
             await _until_worth_a_try(waiting, host, jittered(pause))
-            # What a machine waits for at its boot may come at any moment.
+            # A prerequisite that a booting machine waits for may appear at any moment.
             pause = BACKOFF.longer(pause) if could_try else BACKOFF.first_seconds
     said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
     raise JoinFailed(f"cannot join the mesh {door.mesh}: {said}")
 
 
 async def _until_worth_a_try(bootstraps: Sequence[HostPort], host: Waiting, seconds: float) -> None:
-    """Returns after so long, at once when this machine's addresses or routes change, and within a second when a
-    bootstrap node that took no connections does.
+    """Returns after the pause, at once when this machine's addresses or routes change, and within a second when a
+    bootstrap node that refused connections accepts them.
     """
     deadline = time.monotonic() + seconds
     closed: set[HostPort] | None = None
@@ -196,14 +197,14 @@ async def join_via(
 
 
 def clock_trouble(now: datetime) -> str | None:
-    """Why nobody can be asked at this time of day: no certificate is valid before a clock is set."""
+    """Why no request is possible at this time of day: before a clock is set, no certificate is valid."""
     if now >= EARLIEST:
         return None
-    return f"this machine's clock was never set: it says {now:%Y-%m-%d %H:%M}, when no certificate is valid"
+    return f"this machine's clock was never set: at {now:%Y-%m-%d %H:%M} no certificate is valid"
 
 
 async def until_the_clock_is_set() -> None:
-    """Waits for as long as no certificate can be valid, and what is signed would be of another age."""
+    """Waits until certificates can be valid; records signed before would have wrong times."""
     async with Waiting() as waiting:
         while (problem := clock_trouble(datetime.now(UTC))) is not None:
             waiting.say(problem)
@@ -213,8 +214,8 @@ async def until_the_clock_is_set() -> None:
 def mesh_record_from(
     admitted: JoinResult, mesh: str, earlier: MeshRecord | None, *, bootstrap: bool
 ) -> MeshRecord:
-    """What to remember of an admission; tags and the time of joining outlive a second one, and so do gossip keys
-    that are later than those of whoever admitted: it may have been away itself when they changed.
+    """The mesh record after an admission; tags and the time of joining survive a repeated one, and so do gossip keys
+    that are newer than those of the admitting node, which may have been down itself when they were rotated.
     """
     ring, since = admitted.gossip_keys, admitted.gossip_keys_since
     if earlier and (

@@ -1,8 +1,8 @@
-"""Proof that who joins with another WireGuard key has the private key it was a member with so far.
+"""Proof that a joiner with a different WireGuard key holds the private key under which it was a member.
 
-A certificate alone takes a name from no machine that lives: two machines may have one. So the joiner shows that it is
-that very machine by a MAC over all that is asked for and the join token's JWT, which is good for one request. Both
-sides derive its key by X25519 from the member's earlier key and the bootstrap node's WireGuard key. Pure.
+A certificate alone cannot take over the name of a live machine: two machines may have the same one. So the joiner
+proves that it is that very machine by a MAC over the whole request and the join token's JWT, which is valid for one
+request. Both sides derive its key by X25519 from the member's earlier key and the bootstrap node's WireGuard key.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _CONTEXT = b"wgmesh replace 1\0"
 def make_proof(
     own: PrivateKey, other: PublicKey, new: PublicKey, *, mesh: str, node: str, authorization: str
 ) -> bytes:
-    """32 bytes, the same on both sides: `own` is the member's earlier key or the bootstrap node's, `other` the other's.
+    """32 bytes, equal on both sides: `own` is the member's earlier key or the bootstrap node's, `other` the other's.
 
     Args:
-        new: the key asked for.
+        new: the requested key.
         authorization: the join's metadata, as sent.
 
     Raises:
-        ValueError: `other` is no key that anybody has.
+        ValueError: `other` is not the public key of any private key.
     """
     shared = X25519PrivateKey.from_private_bytes(own.raw).exchange(
         X25519PublicKey.from_public_bytes(other.raw)

@@ -1,4 +1,4 @@
-"""Which of the named bootstrap nodes are others: one list serves all of them, the founder too."""
+"""Selects the other bootstrap nodes from a list that all of them share, including the founder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 
 async def other_bootstraps(named: Sequence[HostPort], port: int, *, founds: bool) -> tuple[HostPort, ...]:
-    """Those of `named` that are not the node that reads it, which serves on `port`.
+    """Those of `named` that are not this node itself, which serves on `port`.
 
-    Who has no address yet cannot tell, and waits. So does who may found the mesh, for as long as no name server tells
-    whether a name is this node's own: two nodes that each take themselves for the first would make two meshes.
+    A node without an address cannot decide, and waits. So does a node that may found the mesh, until a name server
+    resolves a name that may be this node's own: two nodes that each consider themselves the first would create two
+    meshes.
     """
     if not named:
         return ()
@@ -31,9 +32,9 @@ async def other_bootstraps(named: Sequence[HostPort], port: int, *, founds: bool
                     others.append(one)
                     unknown.append(one)
             if not await has_addresses():
-                waiting.say("this machine has no address that others could reach")
+                waiting.say("this machine has no address that peers can reach")
             elif founds and unknown and unknown == others:
-                waiting.say(f"no name server answers for {unknown[0].host}, which may be this node itself")
+                waiting.say(f"no name server responds for {unknown[0].host}, which may be this node itself")
             else:
                 return tuple(others)
             await waiting.pause()

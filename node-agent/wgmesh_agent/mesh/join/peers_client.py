@@ -1,4 +1,4 @@
-"""Asks other bootstrap nodes for their members, with this node's certificate."""
+"""Client that queries other bootstrap nodes for their members, with this node's certificate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wgmesh_agent.settings.model import HostPort
 
 
 class BootstrapPeers:
-    """One request a call."""
+    """One connection per call."""
 
     def __init__(self, local: LocalNode, tls: Credentials | None) -> None:
         self._local = local
         self._tls = tls
 
     async def peers_of(self, bootstrap: HostPort) -> Sequence[Claim]:
-        """The members as this bootstrap node knows them, itself first, without this node. Raises JoinUnreachable."""
+        """The members known to this bootstrap node, itself first, without this node. Raises JoinUnreachable."""
         at = await resolve(bootstrap.host, bootstrap.port)
         if not at:
             raise JoinUnreachable(f"the name {bootstrap.host} does not resolve")

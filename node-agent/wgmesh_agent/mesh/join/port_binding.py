@@ -1,4 +1,4 @@
-"""The Mesh service of a bootstrap node, kept bound: a port that is taken hinders the duty to admit and nothing else."""
+"""Keeps the Mesh service of a bootstrap node bound: an occupied port prevents admission and nothing else."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = structlog.get_logger()
 LOOK_SECONDS = 2.0
 RETRY_SECONDS = 5.0
 TRIED_SECONDS = 5.0
-"""A service that could not be bound for so long is reported: an agent that restarts has the port a moment later."""
+"""A service that cannot be bound is reported after this time: a restarting agent gets the port a moment later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Whether joiners are served, and why not; `is_lasting` once that was tried for some seconds."""
+    """Whether joiners are served, and why not; `is_lasting` after some seconds of attempts."""
 
     is_serving: bool
     problem: str = ""
@@ -31,24 +31,24 @@ class Serving:
 
 
 class Service(Protocol):
-    """What is bound: `join.bootstrap.BootstrapServer`."""
+    """The service to bind: `join.bootstrap.BootstrapServer`."""
 
     async def start(self, bind: HostPort) -> None:
-        """Raises OSError: it cannot be bound, and why."""
+        """Raises OSError with the reason if it cannot be bound."""
 
     async def stop(self) -> None:
-        """Is served no more."""
+        """Stops serving."""
 
 
 class CurrentAddress(Protocol):
-    """Where to listen: `join.service_address.ServiceAddress`."""
+    """The address to listen on: `join.service_address.ServiceAddress`."""
 
     async def current(self) -> HostPort:
-        """Now; it may change, as a machine's address does."""
+        """The current one; it may change with the machine's addresses."""
 
 
 class JoinServing:
-    """One a session; `attempt` once, then `run` beside the session."""
+    """Binding of one session; call `attempt` once, then `run` beside the session."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class JoinServing:
         return Serving(False, self._fault.why, lasting)
 
     async def attempt(self) -> bool:
-        """Binds where it is to listen now, if it does not yet; whether it is served."""
+        """Binds the current address, if not bound yet; returns whether it is served."""
         wanted = await self._address.current()
         if self._bound == wanted:
             return True
@@ -91,7 +91,7 @@ class JoinServing:
         return True
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             is_served = await self.attempt()
             await asyncio.sleep(LOOK_SECONDS if is_served else RETRY_SECONDS)

@@ -1,8 +1,7 @@
-"""The bootstrap side of a join, without gRPC: from a checked request to an admitted member.
+"""Registrar: the bootstrap side of a join, without gRPC; from a validated request to an admitted member.
 
-The ledger is the reservation: a joiner is bound before anything is awaited, so joins that run at once never see the
-same name, key or address as free. What is bound but not yet agreed with the other bootstrap nodes is kept out of
-`peers()`.
+The ledger is the reservation: a joiner is bound before the first await, so concurrent joins never see the same name,
+key or address as free. A binding that other bootstrap nodes have not confirmed yet is excluded from `peers()`.
 """
 
 from __future__ import annotations
@@ -32,31 +31,31 @@ JOIN_DEADLINE_SECONDS = 60.0
 
 
 class MeshPort(Protocol):
-    """What the registrar needs of the running mesh."""
+    """The part of the running mesh that the registrar uses."""
 
     def is_alive(self, node: str) -> bool:
-        """Whether gossip has the member alive, or is not yet sure that it is not."""
+        """Whether gossip reports the member alive, or not yet certainly failed."""
 
     async def is_reachable(self, binding: Binding) -> bool:
-        """Whether the machine that holds this member's key answers a question through its tunnel, asked just now."""
+        """Whether the machine that holds this member's key answers a probe through its tunnel now."""
 
     def bootstraps(self) -> tuple[str, ...]:
-        """The names of all known bootstrap nodes, this one included."""
+        """The names of all known bootstrap nodes, including this one."""
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
-        """The addresses a roster has for a node; None where there is no roster. Raises Denied if it must not join."""
+        """The addresses that a roster assigns to a node; None without a roster. Raises Denied if it must not join."""
 
     def allowed_routes(self, node: str, asked: tuple[Network, ...]) -> tuple[Network, ...]:
-        """Which networks behind a node this one vouches for, given what it asks to announce."""
+        """The networks behind a node that this one signs, of those it requests."""
 
     async def claim_elsewhere(self, claim: Claim) -> bool:
-        """Asks the other bootstrap nodes that can be reached; False if one has promised an address to another key."""
+        """Queries the other reachable bootstrap nodes; False if one has promised an address to another key."""
 
     async def on_admitted(self, binding: Binding, replaced: Binding | None) -> None:
-        """Programs the new peer and announces it; `replaced` is what the same node was bound to before."""
+        """Programs the new peer and announces it; `replaced` is the previous binding of the same node."""
 
     async def on_reservation_expired(self, binding: Binding) -> None:
-        """Announces that an admitted joiner never came."""
+        """Announces that an admitted joiner never joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +86,22 @@ class Registrar:
         now_unix: float,
         proven: PublicKey | None = None,
     ) -> Binding:
-        """Examines, binds and announces one joiner.
+        """Validates, binds and announces one joiner.
 
         Args:
-            proven: the key that the caller has shown to have been a member with.
+            proven: the previous key whose possession the caller has proven.
 
         Raises:
-            Denied: with what the joiner's user should know.
+            Denied: with a message for the joining user.
         """
         applicant = await self._examine(request, caller, now_unix, proven)
         if applicant.public_key in self._tentative:
             raise Denied(
-                DenialReason.KEY_IN_USE, "a join with this public key is under way: try again in a second"
+                DenialReason.KEY_IN_USE, "a join with this public key is in progress: try again in a second"
             )
         if applicant.replaces is not None and applicant.replaces.claim.public_key in self._tentative:
             raise Denied(
-                DenialReason.NAME_IN_USE, "a join under this name is under way: try again in a second"
+                DenialReason.NAME_IN_USE, "a join under this name is in progress: try again in a second"
             )
         assigned = self._mesh.assigned_addresses(applicant.node, caller)
         earlier = applicant.replaces
@@ -115,8 +114,8 @@ class Registrar:
             try:
                 binding = await self._bind(applicant, assigned, caller, now, now_unix)
             except BaseException:
-                # The earlier member keeps its tunnel. Nothing was awaited since it was withdrawn: its addresses are
-                # those to be bound, which no other bootstrap node is asked for.
+                # The previous member keeps its tunnel. There was no await since it was withdrawn: its addresses are
+                # those to be bound, about which no other bootstrap node is queried.
                 if earlier is not None:
                     self._ledger.restore(earlier)
                 raise
@@ -126,22 +125,23 @@ class Registrar:
         return binding
 
     def require_listed(self, caller: Caller) -> None:
-        """Raises Denied for whoever a roster does not have any more, whatever it asks."""
+        """Raises Denied for a node that is no longer in the roster, whatever it requests."""
         if caller.identity is not None:
             self._mesh.assigned_addresses(caller.identity.node, caller)
 
     async def _examine(
         self, request: JoinRequest, caller: Caller, now_unix: float, proven: PublicKey | None
     ) -> JoinApplicant:
-        """Examines; a certificate takes a name from no machine that lives, under the key it was admitted with, unless
-        it is shown to be that machine.
+        """Validates. A certificate cannot take over the name of a live machine under the key it was admitted with,
+        without a proof that it is that machine.
 
-        Two machines with one certificate would take it from each other for ever. A machine that lost its key is silent
-        under it, whatever gossip still believes: so who is to be replaced is asked.
+        Two machines with one certificate would take the name from each other indefinitely. A machine that lost its key
+        is silent under it, whatever gossip still reports: so the member to be replaced is probed.
         """
         asked: PublicKey | None = None
         while True:
-            # Anew after a question, as all else may have changed; and from here to binding nothing is awaited.
+            # Validates again after a probe, because the state may have changed; from here to the binding there is no
+            # await.
             applicant = evaluate(
                 request,
                 caller,
@@ -159,19 +159,20 @@ class Registrar:
             if await self._mesh.is_reachable(earlier):
                 raise Denied(
                     DenialReason.NAME_IN_USE,
-                    f"the member {earlier.claim.node} is alive on another machine: each needs a certificate or bundle "
-                    "of its own; if this one is to take its place, stop the other first",
+                    f"the member {earlier.claim.node} is alive on another machine: each machine needs its own "
+                    "certificate or bundle; if this one is to replace it, stop the other first",
                 )
 
     def members(self) -> Iterator[Binding]:
-        """The bindings a joiner may be told of."""
+        """The bindings that may be sent to a joiner."""
         return (binding for binding in self._ledger if binding.claim.public_key not in self._tentative)
 
     def reserve(self, claim: Claim, now: float, asker: str = "") -> bool:
-        """Answers another bootstrap node's question whether these addresses are free for this key.
+        """Answers another bootstrap node's query whether these addresses are free for this key.
 
-        A yes keeps them for half a minute, by when the announcement of the new member has arrived. Addresses outside
-        the mesh are not promised, and no asker has more promises than MAX_PROMISES_AN_ASKER.
+        A positive answer reserves them for half a minute; by then the announcement of the new member has arrived.
+        Addresses outside the mesh are not promised, and no bootstrap node gets more promises than
+        MAX_PROMISES_AN_ASKER.
         """
         self._drop_expired(now)
         count = len(claim.addresses)
@@ -199,7 +200,7 @@ class Registrar:
                 del self._promised_to[promise.asker]
 
     def _drop_expired(self, now: float) -> None:
-        """In the order in which they were made, which is that in which they expire."""
+        """In the order of creation, which is that of expiry."""
         while self._reservations:
             address, promise = next(iter(self._reservations.items()))
             if promise.expires > now:
@@ -207,7 +208,7 @@ class Registrar:
             self._forget_promise(address)
 
     async def sweep(self, now_unix: float) -> None:
-        """Takes back what was admitted here and did not show up in gossip within JOIN_DEADLINE_SECONDS."""
+        """Reverts admissions of joiners that did not appear in gossip within JOIN_DEADLINE_SECONDS."""
         late = [
             binding
             for binding in self._ledger
@@ -221,7 +222,7 @@ class Registrar:
             await self._mesh.on_reservation_expired(binding)
 
     def _is_present(self, node: str, now_unix: float) -> bool:
-        """Alive in gossip, or admitted a moment ago and on its way there."""
+        """Alive in gossip, or admitted a moment ago and not yet there."""
         binding = self._ledger.by_name(node)
         expected = (
             binding is not None and not binding.last_seen and now_unix - binding.since < JOIN_DEADLINE_SECONDS
@@ -273,7 +274,9 @@ class Registrar:
             raise
 
     def _former_addresses(self, applicant: JoinApplicant) -> tuple[IPAddress, ...]:
-        """What the node had before it left: gossip elsewhere may take its name at another address for an impostor's."""
+        """The node's addresses before it left: gossip elsewhere may consider its name at another address an
+        impostor's.
+        """
         former = self._ledger.former_addresses(applicant.node)
         return () if any(self._is_taken(address, applicant.public_key) for address in former) else former
 

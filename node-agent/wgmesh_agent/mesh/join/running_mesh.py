@@ -1,4 +1,4 @@
-"""The running mesh as the registrar sees it: who is alive, what the policy grants, and what an admission changes."""
+"""The running mesh as the registrar sees it: live members, grants of the policy, and the effects of an admission."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ PING_TIMEOUT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningMesh:
-    """The registrar's `MeshPort`, by the parts of a running node.
+    """Implements the registrar's `MeshPort` by the parts of a running node.
 
     Attributes:
         snapshot: the members on disk.
-        changes: notified when an admission, or its end, is through.
+        changes: notified when an admission is completed or reverted.
     """
 
     ledger: Ledger
@@ -63,14 +63,14 @@ class RunningMesh:
             result = await self.members.query(
                 PING_QUERY, nodes=[node], ack=True, timeout=PING_TIMEOUT_SECONDS
             )
-            # Others could answer in its name, but not through its tunnel.
+            # Other members could answer in its name, but not through its tunnel.
             return node in result.acks and await self._received_bytes(binding) > before
         except (GossipError, BackEndError) as error:
             log.warning("liveness query failed", node=node, error=str(error))
             return False
 
     async def _received_bytes(self, binding: Binding) -> int:
-        """What came through a member's tunnel so far."""
+        """Bytes received through a member's tunnel so far."""
         peer = (await self.device.read()).peers.get(binding.claim.public_key)
         return peer.rx_bytes if peer is not None else 0
 
@@ -86,7 +86,7 @@ class RunningMesh:
         for route in asked:
             if route not in given:
                 self.rejections.record(
-                    "route_not_allowed", f"{node} asks to announce {route}, which it was not given"
+                    "route_not_allowed", f"{node} requests to advertise {route}, which is not granted to it"
                 )
         return given
 
@@ -103,7 +103,7 @@ class RunningMesh:
                 instead_of=str(replaced.claim.public_key),
             )
         vouched = self.admissions.record_for_peer(binding.claim)
-        # The address that a joiner was told must be found taken after a power cut here.
+        # An address that a joiner received must still be known as taken after a power failure here.
         await asyncio.gather(self.reconciler.reconcile(check_interface=False), self.snapshot.write_now())
         self.announcer.send(vouched)
         self.changes.notify()

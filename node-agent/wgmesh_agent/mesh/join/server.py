@@ -40,14 +40,14 @@ from wgmesh_api.parsed_certificate import UnreadableCertificate
 log = structlog.get_logger()
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_STREAMS = 64
-"""Of one connection at a time; a join has one."""
+"""Concurrent calls of one connection; a join has one."""
 HANDSHAKE_SECONDS = 10.0
 """For TLS and HTTP/2 settings. A connection without a certificate ends here."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Vouching(Protocol):
-    """Makes admission records for what this node tells of members; `AdmissionService` does."""
+    """Adds admission records to the members this node reports; `AdmissionService` implements it."""
 
     required: bool
     """Whether members are bound with records only."""
@@ -56,11 +56,11 @@ class Vouching(Protocol):
         """This node's own claim, with its record."""
 
     def record_for_peer(self, claim: Claim) -> Claim:
-        """A member's claim with a record to pass on."""
+        """A member's claim with a record to forward."""
 
 
 class MeshService(MeshServicer):
-    """Begin, Join, Peers. Every denial goes to the joiner as a sentence and to the log as a line."""
+    """Implements Begin, Join and Peers. Every denial is sent to the joiner as a sentence, and logged."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class MeshService(MeshServicer):
         try:
             caller = _caller(context)
             if request.meshName != self._local.record.mesh:
-                text = f"this bootstrap node serves another mesh than {request.meshName!r:.40}"
+                text = f"this bootstrap node serves a mesh other than {request.meshName!r:.40}"
                 raise Denied(DenialReason.WRONG_MESH, text)
             self._registrar.require_listed(caller)
             token = self._tokens.issue(caller.holder, self._clock.monotonic())
@@ -97,7 +97,7 @@ class MeshService(MeshServicer):
             caller = _caller(context)
             self._tokens.redeem(_authorization(context), caller.holder, self._clock.monotonic())
             proven = self._proven(request, _authorization(context) or "")
-            # An admission that was begun is ended, whether or not the caller waits: it binds, programs and announces.
+            # A started admission is completed even if the caller does not wait: it binds, programs and announces.
             binding = await self._joining.outlive(
                 self._registrar.admit(
                     request, caller, now=self._clock.monotonic(), now_unix=self._clock.unix(), proven=proven
@@ -145,7 +145,7 @@ class MeshService(MeshServicer):
             yield peer_message(self._admissions.record_for_peer(binding.claim))
 
     def _proven(self, request: JoinRequest, authorization: str) -> PublicKey | None:
-        """The key that the caller shows to have been a member with; None if it shows none. Raises Denied."""
+        """The previous key whose possession the caller proves; None without a proof. Raises Denied."""
         if not request.replaces:
             return None
         try:
@@ -162,9 +162,7 @@ class MeshService(MeshServicer):
             authorization=authorization,
         ):
             return old
-        raise Denied(
-            DenialReason.PROOF, "nothing shows that this machine has the key that it says it had so far"
-        )
+        raise Denied(DenialReason.PROOF, "no proof that this machine holds the previous key it claims")
 
     def _refuse(self, error: Denied | TokenError, peer: str, node: str) -> None:
         reason = error.reason if isinstance(error, Denied) else DenialReason.TOKEN
@@ -181,7 +179,7 @@ def _caller(context: Context) -> Caller:
     try:
         return caller_of(context.auth_context(), _peer(context))
     except (IdentityError, UnreadableCertificate) as error:
-        raise Denied(DenialReason.WRONG_IDENTITY, f"the certificate is malformed: {error}") from error
+        raise Denied(DenialReason.WRONG_IDENTITY, f"malformed certificate: {error}") from error
 
 
 def _peer(context: Context) -> str:
@@ -198,14 +196,14 @@ def _authorization(context: Context) -> str | None:
 
 
 class MeshServer:
-    """The gRPC server of a bootstrap node, behind the bounds of its port."""
+    """The gRPC server of a bootstrap node, behind its connection limiter."""
 
     def __init__(self, server: grpc.aio.Server, front: ConnectionFront) -> None:
         self._server = server
         self._front = front
 
     async def stop(self, grace: float | None) -> None:
-        """Accepts nothing more, gives calls `grace` seconds, and ends what is left."""
+        """Accepts no new connections, gives calls `grace` seconds, and ends the rest."""
         self._front.stop_listening()
         await self._server.stop(grace)
         await self._front.close()
@@ -243,6 +241,6 @@ async def serve(service: MeshService, bind: str, tls: Credentials | None) -> Mes
         if error.errno != errno.EADDRINUSE:
             raise
         raise OSError(
-            errno.EADDRINUSE, f"cannot listen on {bind}: is something else using that port?"
+            errno.EADDRINUSE, f"cannot listen on {bind}: check whether another program uses that port"
         ) from error
     return MeshServer(server, front)

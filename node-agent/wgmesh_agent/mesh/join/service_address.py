@@ -1,4 +1,4 @@
-"""Where the Mesh service is to listen now: as set, or where this machine's address is by now."""
+"""Listening address of the Mesh service: the configured one, or this machine's current address."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ log = structlog.get_logger()
 
 
 class ServiceAddress:
-    """Looked at again and again, as a machine's address may change."""
+    """Evaluated repeatedly, because a machine's address may change."""
 
     def __init__(
         self, bind: HostPort, addresses: LocalAddresses, lookup: EndpointLookup, *, follows_address: bool
     ) -> None:
         """
         Args:
-            follows_address: once this machine does not have the address of `bind`, the service listens where it is.
+            follows_address: if this machine no longer has the address of `bind`, the service listens on its current
+                one.
         """
         self._bind = bind
         self._addresses = addresses

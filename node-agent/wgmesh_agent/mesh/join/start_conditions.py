@@ -1,7 +1,8 @@
-"""Waiting for what this machine lacks at its start: an address, a route, a name server, room on the disk, a free port.
+"""Waits for prerequisites at start: an address, a route, a name server, space on the disk, a free port.
 
-Machines boot in any order. What is missing is said in one line, and again only when it is something else or is still
-missing after minutes; the kernel's news of addresses and routes ends a wait at once, all else is tried each second.
+Machines boot in any order. A missing prerequisite is logged in one line, and again only when it changes or is still
+missing after minutes; changes of addresses and routes that the kernel reports end a wait at once, all else is retried
+each second.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 TRY_SECONDS = 1.0
 LEAST_SECONDS = 0.1
-"""Between two tries, whatever happens to the host: a lease brings several changes at once."""
+"""Debounces changes of the host: a lease brings several at once."""
 PASSING = frozenset(
     {
         errno.EADDRINUSE,
@@ -47,7 +48,7 @@ PASSING = frozenset(
 
 
 class Waiting:
-    """An asynchronous context: while it is open, it follows what happens to the host."""
+    """An asynchronous context: while open, it follows changes of the host."""
 
     def __init__(
         self, *, try_seconds: float = TRY_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -72,7 +73,7 @@ class Waiting:
             await asyncio.wait([self._task])
 
     async def until(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` answers, tried again for as long as what it raises may pass. Raises all else."""
+        """The result of `attempt`, retried while its exceptions are transient. Raises all others."""
         while True:
             try:
                 return await attempt()
@@ -83,7 +84,7 @@ class Waiting:
             await self.pause()
 
     async def pause(self, seconds: float | None = None) -> bool:
-        """Returns after `seconds`, or when the host has changed since the last pause: whether it has."""
+        """Returns after `seconds`, or when the host has changed since the last pause; returns whether it has."""
         if seconds is None:
             seconds = self._try_seconds
         await asyncio.sleep(min(LEAST_SECONDS, seconds))
@@ -92,7 +93,7 @@ class Waiting:
         return changed
 
     def say(self, why: str) -> None:
-        """Logs what is waited for, if that is not what was said last or long ago: ever more seldom."""
+        """Logs the prerequisite, unless it was the last one logged and not long ago: with backoff."""
         if self._reminders.is_due(why, self._clock()):
             log.warning("waiting", reason=why, next="retrying when this machine changes, and every second")
 
@@ -102,14 +103,14 @@ class Waiting:
 
 
 def sentence(error: BaseException) -> str:
-    """What a foreseeable fault says to a user."""
+    """A foreseeable fault as text for a user."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot use {error.filename}: {error.strerror.lower()}" if error.filename else error.strerror
     return str(error) or repr(error)
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether what failed may succeed later on this machine, without anybody changing the settings."""
+    """Whether a failed attempt may succeed later on this machine without a change of the settings."""
     if isinstance(error, UnusableEndpoint | ForeignInterfaceError):
         return False
     if isinstance(error, NoUsableEndpoint | InterfaceGoneError):

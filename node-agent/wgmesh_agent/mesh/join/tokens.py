@@ -1,8 +1,8 @@
-"""Join tokens: random, single-use, short-lived, bound to whoever asked for them.
+"""Join tokens: random, single-use, short-lived, bound to the caller that requested them.
 
-Begin() hands one out; Join() must carry a JWT signed with it (HS256). The token itself never comes back over the wire:
-its id stands in the JWT's header as `kid` (RFC 7515, 4.1.4). Peers of the original send none; for them the store tries
-the caller's own tokens, of which there are few.
+Begin() issues one; Join() must carry a JWT signed with it (HS256). The token itself is never sent back:
+its id is in the JWT's header as `kid` (RFC 7515, 4.1.4). Peers of the original send none; for them the store tries the
+caller's own tokens, of which there are few.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ CLOCK_SKEW_SECONDS = 30
 MAX_TOKENS = 16384
 MAX_TOKENS_A_HOLDER = 512
 ROOM_SHARE = 16
-"""A holder may have as many tokens as a sixteenth of the room that is left: a store full for it has room for others."""
+"""A holder may have as many tokens as a sixteenth of the remaining room, so that no holder can fill the store."""
 MAX_JWT_SECONDS = 60
 MAX_AUTHORIZATION_CHARACTERS = 2048
 SCHEME = "Bearer: "  # the colon is part of the contract
 
 
 class TokenFault(enum.StrEnum):
-    """Why a join was not authenticated; each is told to the joiner in these words."""
+    """Why a join was not authenticated; each value is the message for the joiner."""
 
     MISSING = "no join token: call Begin and sign with the token it returns"
     MALFORMED = "the authorization is not 'Bearer: ' and a JWT signed with HS256"
-    FORGED = "the JWT is not signed with a token of this bootstrap node, or the token ran out: begin again"
+    FORGED = "the JWT is not signed with a token of this bootstrap node, or the token has expired: call Begin again"
     EXPIRED = "the JWT has expired, or the two clocks differ by more than half a minute"
     TOO_LONG = "the JWT is valid for longer than a minute: sign one that expires in 10 s"
-    FOREIGN = "the join token was handed to another certificate"
-    REUSED = "the join token was used before: begin again"
+    FOREIGN = "the join token was issued to another certificate"
+    REUSED = "the join token was used before: call Begin again"
     TOO_MANY = "too many join tokens are open: try again in half a minute"
 
 
@@ -69,7 +69,7 @@ def new_token() -> str:
 
 
 class TokenStore:
-    """Open and lately used tokens of one bootstrap node; `now` is monotonic seconds."""
+    """Open and recently used tokens of one bootstrap node; `now` is monotonic seconds."""
 
     def __init__(self, random_token: Callable[[], str]) -> None:
         self._random_token = random_token
@@ -99,7 +99,7 @@ class TokenStore:
         """Uses up the token that signed this authorization.
 
         Raises:
-            TokenError: with the fault; nothing is used up then.
+            TokenError: with the fault; no token is used up then.
         """
         if not authorization:
             raise TokenError(TokenFault.MISSING)
@@ -118,7 +118,9 @@ class TokenStore:
         token.used = True
 
     def _signer_of(self, encoded: str, holder: str) -> _Token | None:
-        """The token that signed it: the one named, else one of the holder's. At most 512 comparisons, about 1 ms."""
+        """The token that signed it: the named one, otherwise one of the holder's. At most 512 comparisons,
+        about 1 ms.
+        """
         named = _named_in(encoded)
         signed, signature = _parts(encoded)
         if named is not None:
@@ -142,7 +144,7 @@ class TokenStore:
 
 
 def token_id(token: str) -> str:
-    """Names the token in a JWT's header, and gives nothing of it away: 128 bits of a hash of 256 random ones."""
+    """Id of the token in a JWT's header; reveals nothing about it: 128 bits of a hash of 256 random ones."""
     return hashlib.sha256(b"wgmesh token id 1\0" + token.encode()).hexdigest()[:32]
 
 
@@ -158,7 +160,7 @@ def _named_in(encoded: str) -> str | None:
     try:
         header: Mapping[str, Any] = jwt.get_unverified_header(encoded)
     except Exception as error:
-        # The library raises more than its own errors for odd JSON: RecursionError, AttributeError.
+        # For malformed JSON the library also raises exceptions that are not its own: RecursionError, AttributeError.
         raise TokenError(TokenFault.MALFORMED) from error
     if header.get("alg") != "HS256":
         raise TokenError(TokenFault.MALFORMED)
@@ -167,7 +169,7 @@ def _named_in(encoded: str) -> str | None:
 
 
 def _parts(encoded: str) -> tuple[bytes, bytes]:
-    """What is signed, and the signature. Raises TokenError."""
+    """The signed part, and the signature. Raises TokenError."""
     signed, _, signature = encoded.rpartition(".")
     try:
         return signed.encode("ascii"), base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
@@ -187,7 +189,7 @@ def _check_times(encoded: str, secret: str) -> None:
     except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError) as error:
         raise TokenError(TokenFault.EXPIRED) from error
     except Exception as error:
-        # InvalidTokenError, and whatever odd claims raise in the library.
+        # InvalidTokenError, and any exception that malformed claims cause in the library.
         raise TokenError(TokenFault.MALFORMED) from error
     if claims["exp"] - max(claims["iat"], claims["nbf"]) > MAX_JWT_SECONDS:
         raise TokenError(TokenFault.TOO_LONG)

@@ -1,4 +1,6 @@
-"""What a bootstrap node does between joins: reservations that expire, and records of members whose routes changed."""
+"""Periodic work of a bootstrap node between joins: expiry of reservations, and new records for members whose routes
+changed.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,14 @@ class JoinUpkeep:
         self._clock = clock
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
             await self._registrar.sweep(self._clock.unix())
             self.reissue_records()
 
     def reissue_records(self) -> None:
-        """Announces members whose routes the policy changed: a member without a roster learns of it by that."""
+        """Announces members whose routes the policy changed: members without a roster learn of it from that."""
         for binding in list(self._ledger):
             claim, record = binding.claim, binding.claim.admission
             if record is None:

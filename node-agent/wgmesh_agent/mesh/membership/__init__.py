@@ -1,1 +1,1 @@
-"""Who is bound to which name, key and addresses."""
+"""Bindings of names, keys and addresses to members."""

@@ -1,4 +1,4 @@
-"""Asks for missing admission records: the member itself and a few bootstrap nodes, ever more seldom."""
+"""Fetches missing admission records from the member itself and from a few bootstrap nodes, with backoff."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RELAY_FACTOR = 3
 
 
 class AdmissionFetcher:
-    """One instance a node; `run` for as long as it does."""
+    """Fetcher of missing records."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class AdmissionFetcher:
         """
         Args:
             news: that of `missing`.
-            changes: is told after each round of answers.
+            changes: notified after each round of answers.
         """
         self._missing = missing
         self._news = news
@@ -56,13 +56,14 @@ class AdmissionFetcher:
         self._clock = clock
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             generation = self._news.generation
             due = self._missing.due(self._clock.monotonic())
             if due:
                 alive = self._members.alive_bootstraps()
-                # Where all members must pass on what a crowd of invented ones is asked about, one at a time is enough.
+                # Queries that all members must forward are sent one at a time: many invented members may be in
+                # question.
                 asked = due[: MAX_CONCURRENT_QUERIES if alive or not self._missing.is_crowded() else 1]
                 for missing in asked:
                     missing.retry_now = False
@@ -72,7 +73,7 @@ class AdmissionFetcher:
                     now = self._clock.monotonic()
                     if self._missing.answered(missing, now, jittered, is_found=is_found):
                         self._rejections.record(
-                            "admission_missing", f"nobody has an admission record of {node}"
+                            "admission_missing", f"no queried member has an admission record of {node}"
                         )
                     if self._ledger.by_name(node):
                         self._missing.settled(node)
@@ -89,8 +90,9 @@ class AdmissionFetcher:
             return claim.node not in self._missing or self._take(claim, answer)
 
         try:
-            # Whom we have not bound cannot answer us through a tunnel: others bring its answer. In a crowd bootstrap
-            # nodes are asked straight: all members would pass on eight questions a second of each node about nobody.
+            # A member that is not bound cannot answer through a tunnel: other members forward its answer. In a large
+            # mesh bootstrap nodes are queried directly: otherwise all members would forward eight queries a second of
+            # each node about members that do not exist.
             await self._members.query(
                 ADMISSION_QUERY,
                 claim.node.encode(),

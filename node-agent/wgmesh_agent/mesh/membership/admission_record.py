@@ -1,7 +1,7 @@
-"""Admission records: what a bootstrap node vouches for, signed with its TLS key (design, rules of the data plane).
+"""Admission record: a binding signed by a bootstrap node with its TLS key (design, rules of the data plane).
 
-Every member holds the gossip key, so gossip alone cannot say who owns a key or an address. A record can: its signer's
-certificate chains to the mesh's authority and says that it may admit.
+Every member holds the gossip key, so gossip alone cannot prove who owns a key or an address. A record can: its signer's
+certificate chains to the mesh's CA and permits it to admit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from wgmesh_api.values import check_address
 
 LIFETIME = timedelta(hours=24)
 MAX_CLOCK_SKEW = timedelta(minutes=5)
-"""How far ahead a signer's clock may be."""
+"""Maximum lead of a signer's clock."""
 MAX_CERTIFICATES = 4
 MAX_CERTIFICATE_BYTES = 4096
 MAX_SIGNERS = 256
@@ -56,7 +56,7 @@ SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class AdmissionFaultReason(enum.StrEnum):
-    """Why a record is not believed; the label of the counter."""
+    """Why a record is rejected; the label of the counter."""
 
     MALFORMED = "admission_malformed"
     OTHER_MESH = "admission_other_mesh"
@@ -70,7 +70,7 @@ class AdmissionFaultReason(enum.StrEnum):
 
 
 class InvalidAdmission(Exception):
-    """A record that is not believed: `fault`, and one sentence."""
+    """A rejected record: `fault`, and one sentence."""
 
     def __init__(self, fault: AdmissionFaultReason, message: str) -> None:
         super().__init__(message)
@@ -79,15 +79,15 @@ class InvalidAdmission(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRecord:
-    """One member's record; not believed before a Verifier has seen it.
+    """One member's record; not trusted before a Verifier has accepted it.
 
     Attributes:
-        mesh, node, public_key, addresses, routes: what is vouched for; routes are networks behind the member.
-        not_before, not_after: unix microseconds; of two records for one member the later one holds.
+        mesh, node, public_key, addresses, routes: the signed binding; routes are networks behind the member.
+        not_before, not_after: unix microseconds; of two records for one member the later one counts.
         blob: the signed bytes.
         signature: over a context and `blob`.
         signer: SHA-256 of the signer's certificate, 32 bytes.
-        certificates: DER, the signer's first; may be empty where room was short.
+        certificates: DER, the signer's first; may be empty where space is limited.
     """
 
     mesh: str
@@ -112,7 +112,7 @@ class AdmissionRecord:
             key = PublicKey(content.publicKey)
         except (DecodeError, InvalidKeyError, ValueError) as error:
             raise InvalidAdmission(
-                AdmissionFaultReason.MALFORMED, f"an admission record makes no sense: {error}"
+                AdmissionFaultReason.MALFORMED, f"malformed admission record: {error}"
             ) from error
         certificates = tuple(message.certificates)
         if (
@@ -125,7 +125,8 @@ class AdmissionRecord:
             or any(len(der) > MAX_CERTIFICATE_BYTES for der in certificates)
         ):
             raise InvalidAdmission(
-                AdmissionFaultReason.MALFORMED, "an admission record lacks a part, or has too much of one"
+                AdmissionFaultReason.MALFORMED,
+                ("malformed admission record: a field is missing, too long, or has too many entries"),
             )
         return cls(
             content.mesh,
@@ -148,7 +149,7 @@ class AdmissionRecord:
             message = RecordMessage.FromString(data)
         except DecodeError as error:
             raise InvalidAdmission(
-                AdmissionFaultReason.MALFORMED, f"this is no admission record: {error}"
+                AdmissionFaultReason.MALFORMED, f"not an admission record: {error}"
             ) from error
         return cls.from_message(message)
 
@@ -161,7 +162,7 @@ class AdmissionRecord:
         return self.message().SerializeToString()
 
     def without_certificates(self) -> AdmissionRecord:
-        """For where room is short: good for whoever knows the signer already."""
+        """For messages of limited size: usable by members that know the signer already."""
         return replace(self, certificates=())
 
     def is_since(self, moment: datetime) -> bool:
@@ -169,12 +170,12 @@ class AdmissionRecord:
         return self.not_before >= _microseconds(moment)
 
     def is_fresh(self, now: datetime) -> bool:
-        """Whether more than half of its time is left."""
+        """Whether more than half of its validity remains."""
         return 2 * _microseconds(now) < self.not_before + self.not_after
 
 
 def newest(a: AdmissionRecord | None, b: AdmissionRecord | None) -> AdmissionRecord | None:
-    """The one that holds."""
+    """The record that counts."""
     if a is None or b is None:
         return a or b
     return b if b.not_before > a.not_before else a
@@ -199,7 +200,7 @@ class Signer:
         now: datetime,
         routes: Sequence[IPNetwork] = (),
     ) -> AdmissionRecord:
-        """Vouches from `now` for a day, or for as long as its own certificate lasts."""
+        """Signs a binding from `now` on, for a day or until its own certificate expires."""
         leaf = self.chain[0]
         not_before, not_after = (_microseconds(t) for t in (now, min(now + LIFETIME, leaf.not_after)))
         blob = AdmissionMessage(
@@ -232,16 +233,16 @@ class Signer:
 
 
 class Verifier:
-    """Believes records of one mesh whose signers the authorities allow to admit; remembers 256 signers."""
+    """Verifies records of one mesh whose signers the CAs permit to admit; caches 256 signers."""
 
     def __init__(self, mesh: str, authorities_pem: bytes) -> None:
-        """Raises ValueError if there is no certificate of an authority."""
+        """Raises ValueError if there is no CA certificate."""
         self._mesh = mesh
         self._store = Store(load_certificates(authorities_pem))
         self._signers: dict[bytes, tuple[ParsedCertificate, ...]] = {}
 
     def knows(self, signer: bytes) -> bool:
-        """Whether records of this signer need no certificates."""
+        """Whether records of this signer can be verified without certificates."""
         return signer in self._signers
 
     def admitting(self) -> frozenset[str] | None:
@@ -252,11 +253,11 @@ class Verifier:
         return frozenset(identity.node for identity in identities if identity is not None)
 
     def verify(self, record: AdmissionRecord, now: datetime) -> AdmissionRecord:
-        """The record with its certificates, whether or not it came with them.
+        """The record with its certificates, whether or not it contained them.
 
         Raises:
-            InvalidAdmission: it is not believed, whatever the reason: certificates of others are parsed by the library
-                as they are used, and raise what they like.
+            InvalidAdmission: it is rejected, for any reason: the library parses foreign certificates while they are
+                used, and raises exceptions of any kind.
         """
         try:
             return self._verified(record, now)
@@ -276,11 +277,11 @@ class Verifier:
         present = _microseconds(now)
         if record.not_after <= present:
             raise InvalidAdmission(
-                AdmissionFaultReason.EXPIRED, f"the admission record of {record.node} is past its time"
+                AdmissionFaultReason.EXPIRED, f"the admission record of {record.node} has expired"
             )
         if record.not_before > present + MAX_CLOCK_SKEW // _MICROSECOND:
             raise InvalidAdmission(
-                AdmissionFaultReason.NOT_YET_VALID, f"the admission record of {record.node} is of the future"
+                AdmissionFaultReason.NOT_YET_VALID, f"the admission record of {record.node} is not valid yet"
             )
         chain = self._chain(record)
         self.check_signer(chain, now)
@@ -296,17 +297,17 @@ class Verifier:
             chain = tuple(parse_der(der) for der in record.certificates)
         except UnreadableCertificate as error:
             raise InvalidAdmission(
-                AdmissionFaultReason.MALFORMED, f"a signer's certificate is malformed: {error}"
+                AdmissionFaultReason.MALFORMED, f"malformed certificate of a signer: {error}"
             ) from error
         if not chain or chain[0].fingerprint != record.signer:
             raise InvalidAdmission(
                 AdmissionFaultReason.UNKNOWN_SIGNER,
-                f"the signer of {record.node}'s admission record is not known here",
+                f"the signer of {record.node}'s admission record is unknown",
             )
         return chain
 
     def check_signer(self, chain: Sequence[ParsedCertificate], now: datetime) -> None:
-        """Raises InvalidAdmission unless whoever has the first certificate's key may admit."""
+        """Raises InvalidAdmission unless the holder of the first certificate may admit."""
         leaf = chain[0]
         who = leaf.subject
         builder = PolicyBuilder().store(self._store).time(now)
@@ -318,13 +319,13 @@ class Verifier:
         except VerificationError as error:
             raise InvalidAdmission(
                 AdmissionFaultReason.UNKNOWN_SIGNER,
-                f"{who} signed an admission record, and is no certificate of this mesh: {error}",
+                f"{who} signed an admission record without a certificate of this mesh: {error}",
             ) from error
         if leaf.identity_fault:
             raise InvalidAdmission(
                 AdmissionFaultReason.MAY_NOT_ADMIT, f"{who} signed an admission record: {leaf.identity_fault}"
             )
-        # A certificate that names no role of ours may admit if it is made for servers.
+        # A certificate that states no wgmesh role may admit if it is issued for servers.
         identity = leaf.identity
         if identity is None:
             may = leaf.is_for_servers
@@ -333,7 +334,7 @@ class Verifier:
         if not may:
             raise InvalidAdmission(
                 AdmissionFaultReason.MAY_NOT_ADMIT,
-                f"{identity or who} signed an admission record, and may not admit",
+                f"{identity or who} signed an admission record, but may not admit",
             )
 
     def _remember(self, signer: bytes, chain: tuple[ParsedCertificate, ...]) -> None:
@@ -345,7 +346,7 @@ class Verifier:
 
 def _is_authority(policy: Policy, certificate: x509.Certificate, extension: x509.BasicConstraints) -> None:
     if not extension.ca:
-        raise ValueError("it is no authority's")
+        raise ValueError("it is not issued by a CA of this mesh")
 
 
 def _check_signature(certificate: ParsedCertificate, record: AdmissionRecord) -> None:
@@ -362,7 +363,7 @@ def _check_signature(certificate: ParsedCertificate, record: AdmissionRecord) ->
     except InvalidSignature as error:
         raise InvalidAdmission(
             AdmissionFaultReason.BAD_SIGNATURE,
-            f"the admission record of {record.node} is not what its signer signed",
+            f"the signature of {record.node}'s admission record is invalid",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Admission records at work: made if this node may, and checked before gossip binds anybody."""
+"""Admission service: issues admission records if this node may, and verifies them before gossip binds a member."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_QUERY_RESPONSE_BYTES = 16 * 1024
 
 
 class AdmissionService:
-    """What this node knows of who was admitted; without TLS: nothing, and nothing is required."""
+    """The admission records known to this node; without TLS there are none, and none is required."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class AdmissionService:
     ) -> None:
         """
         Args:
-            local: its record holds this node's own admission record.
-            trust: whose authorities signers' certificates chain to.
+            local: its record contains this node's own admission record.
+            trust: its CAs are those that signers' certificates chain to.
             signer: a bootstrap node's own; None on a plain node.
-            missing: is told who is not bound for want of a record.
+            missing: receives claims that are not bound because their record is missing.
         """
         self._local = local
         self._mesh = local.record.mesh
@@ -67,9 +67,10 @@ class AdmissionService:
             self.strip_unverified(binding.claim)
 
     def may_admit(self, node: str) -> bool:
-        """Whether a member is known to be a bootstrap node: by a record that it signed, where there are records.
+        """Whether a member is known to be a bootstrap node: by a record that it signed, if the mesh has records.
 
-        Its own tags say it, too, and prove nothing. A bootstrap node that has not admitted anybody yet is not known.
+        Its own tags claim it too, and prove nothing. A bootstrap node that has not admitted any member yet is not
+        known.
         """
         binding = self._ledger.by_name(node)
         if binding is None or not binding.claim.bootstrap:
@@ -80,9 +81,9 @@ class AdmissionService:
         return admitting is None or node in admitting
 
     def verify(self, claim: Claim) -> tuple[Claim, bool] | None:
-        """What to make of hearsay: the claim to accept, and whether it overrides what is bound.
+        """Evaluates a claim that is not authenticated: the claim to accept, and whether it overrides existing bindings.
 
-        None, counted and logged, if the claim needs a record and has none that is believed.
+        Returns None, and counts and logs it, if the claim requires a record and has no valid one.
         """
         record = claim.admission
         claim = replace(claim, admission=None, routes=None)
@@ -97,14 +98,14 @@ class AdmissionService:
                 else:
                     self._refusals.record(error.reason.value, str(error))
                 return None
-        # Whatever else is wrong with it, the ledger says in better words.
+        # The ledger reports any other fault of the claim more precisely.
         if self._ledger.by_key(claim.public_key) is not None or self._ledger.rejection_of(claim):
             return claim, False
         self._miss(claim)
         return None
 
     def strip_unverified(self, claim: Claim) -> Claim:
-        """A claim from somebody authenticated; its record goes with it only if it is believed."""
+        """A claim from an authenticated source; its record is kept only if it is valid."""
         record = claim.admission
         if record is None or self._trust is None:
             return claim
@@ -119,9 +120,9 @@ class AdmissionService:
         return claim
 
     def record_for_peer(self, claim: Claim) -> Claim:
-        """The claim with a record to pass on: the newest there is, or one made here when that grows old.
+        """The claim with a record to forward: the newest known, or one issued here if that is old.
 
-        What is signed for a bound member is kept with it.
+        A record signed for a bound member is stored with its binding.
         """
         binding = self._ledger.by_key(claim.public_key)
         record = newest(claim.admission, binding.claim.admission if binding else None)
@@ -147,17 +148,17 @@ class AdmissionService:
         return vouched
 
     def issue(self, claim: Claim) -> AdmissionRecord | None:
-        """A record of this node's own making, from now on; None if it may make none."""
+        """A newly issued record of this node, or None if it may not issue one."""
         signer = self._own_signer() if self.required else None
         if signer is None:
             return None
-        # A clock here that is behind that of the roster makes nobody older than its own entry.
+        # A clock that is behind the roster's must not make a member older than its own roster entry.
         now, made = self._clock.now(), self._policy.member_since(claim.node)
         now = now if made is None else max(now, made)
         return signer.sign(self._mesh, claim.node, claim.public_key, claim.addresses, now, claim.routes or ())
 
     def answer_query(self, request: QueryReceived) -> bytes | None:
-        """To the query `_admission`: the record of the member named."""
+        """Answers the query `_admission`: the record of the given member."""
         node = request.payload.decode("ascii", "replace")
         if node == self._local.node:
             vouched = self.local_record()
@@ -181,20 +182,20 @@ class AdmissionService:
         ):
             raise InvalidAdmission(
                 AdmissionFaultReason.MISMATCH,
-                f"{claim.node or claim.public_key} shows a record that vouches for something else",
+                f"{claim.node or claim.public_key} sends a record of another binding",
             )
         made = self._policy.member_since(record.node)
         if made is not None and not record.is_since(made):
             raise InvalidAdmission(
                 AdmissionFaultReason.REPLAYED,
-                f"{record.node} shows a record that is older than the member of that name, which was made anew",
+                f"{record.node} sends a record that is older than the re-created member of that name",
             )
         for rival in rivals:
             is_expected = self._policy.announced_key(record.node) == record.public_key
             if (rival.origin is Origin.ROSTER and not is_expected) or _holds(rival, record):
                 raise InvalidAdmission(
                     AdmissionFaultReason.REPLAYED,
-                    f"{record.node} shows a record that is older than what {rival.claim.node} is bound by",
+                    f"{record.node} sends a record that is older than the binding of {rival.claim.node}",
                 )
         claim = replace(claim, node=record.node, addresses=record.addresses, admission=record)
         return replace(claim, routes=record.routes), True
@@ -204,14 +205,14 @@ class AdmissionService:
         return self._verifier_of(self._trust).verify(record, self._clock.now())
 
     def _verifier_of(self, trust: Credentials) -> Verifier:
-        """For the authorities as they are now."""
+        """A verifier for the current CAs."""
         authorities = trust.files.authorities
         if self._verifier is None or self._verifier[0] != authorities:
             self._verifier = (authorities, Verifier(self._mesh, authorities))
         return self._verifier[1]
 
     def _own_signer(self) -> Signer | None:
-        """With the certificate as it is now; None if there is none that says that it may admit."""
+        """A signer with the current certificate; None if there is none that permits it to admit."""
         if self._signs_as is None:
             return None
         files = self._signs_as.files
@@ -238,7 +239,7 @@ class AdmissionService:
 
 
 def _holds(bound: Binding, record: AdmissionRecord) -> bool:
-    """Whether what is bound is at least as new as the record."""
+    """Whether the existing binding is at least as new as the record."""
     if bound.claim.admission is not None:
         return bound.claim.admission.not_before >= record.not_before
     return bound.since * 1e6 >= record.not_before

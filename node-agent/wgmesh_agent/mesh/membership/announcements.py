@@ -1,4 +1,4 @@
-"""`_j`: news of a member, sent to all as a user event."""
+"""`_j`: announcement of a member, sent to all as a user event."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ANNOUNCEMENT_EVENT = "_j"
 
 
 class Announcing(Protocol):
-    """Sends user events; `GossipNode` does."""
+    """Sends user events; `GossipNode` implements it."""
 
     def user_event(self, name: str, payload: bytes, *, coalesce: bool = True) -> object:
-        """To all members. Raises GossipError: too large."""
+        """Sends to all members. Raises GossipError: too large."""
 
 
 class Announcer:
-    """Sends announcements: news, not the truth. A member that misses one learns the same from tags."""
+    """Sends announcements, which are not authoritative: a member that misses one learns the same from tags."""
 
     def __init__(self, gossip: Announcing) -> None:
         self._gossip = gossip
 
     def send(self, claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> None:
-        """Without certificates, or without the record, where it would be too large with them."""
+        """The announcement without certificates, or without the record, if it would be too large with them."""
         record = claim.admission
         shorter = (record.without_certificates(), None) if record else (None,)
         for short in shorter:

@@ -1,4 +1,4 @@
-"""A binding: one member's name, WireGuard key and mesh addresses, fixed when it was admitted."""
+"""Claims and bindings: a member's name, WireGuard key and mesh addresses, fixed when it was admitted."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 
 class Origin(enum.StrEnum):
-    """Who told of a binding first; only the first four come from somebody authenticated."""
+    """First source of a binding; only the first four are authenticated."""
 
     ADMITTED = "admitted"  # this node's own Join service
     ROSTER = "roster"  # the cluster's own list of members
     PEERS = "peers"  # a bootstrap node's Peers() stream
-    RECORD = "record"  # an admission record, wherever it came from
+    RECORD = "record"  # an admission record, from any source
     ANNOUNCED = "announced"  # the user event _j
     GOSSIP = "gossip"  # a member's own tags
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What somebody says of a member.
+    """A claim about a member.
 
     Attributes:
-        node: its name; empty where a peer of the original announces, which does not send one.
+        node: its name; empty in announcements of the original, which do not contain one.
         public_key: its WireGuard key.
         addresses: its mesh addresses, at least one, the primary one first.
-        endpoints: where its WireGuard can be reached, best first; may be empty.
+        endpoints: of its WireGuard, best first; may be empty.
         bootstrap: whether it admits joiners.
-        admission: what a bootstrap node vouches for; says nothing before it was verified.
-        routes: networks behind it, as somebody who may say so gave them; None: nothing is said of them.
-        secret_ids: ids of the secrets for pre-shared keys that it holds, the newest first; None: nothing is said.
+        admission: the record signed by a bootstrap node; proves nothing before it is verified.
+        routes: networks behind it, from an authorised source; None: unknown.
+        secret_ids: ids of the secrets for pre-shared keys that it holds, the newest first; None: unknown.
     """
 
     node: str
@@ -50,14 +50,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A claim that was accepted.
+    """An accepted claim.
 
     Attributes:
-        claim: name, key and addresses as accepted; endpoints and role as last heard.
-        origin: who told of it first.
+        claim: name, key and addresses as accepted; endpoints and role as last received.
+        origin: its first source.
         since: unix seconds of the first acceptance.
-        last_seen: unix seconds when gossip last had it alive; 0 if never.
-        identity: what authenticated it to this node's Join service; empty if unknown.
+        last_seen: unix seconds when gossip last reported it alive; 0 if never.
+        identity: the identity that this node's Join service authenticated; empty if unknown.
     """
 
     claim: Claim
@@ -67,14 +67,14 @@ class Binding:
     identity: str = ""
 
     def is_held_by(self, caller: Caller) -> bool:
-        """Whether the caller's certificate is of the identity that was admitted with this binding."""
+        """Whether the caller's certificate has the identity that was admitted with this binding."""
         if caller.identity is not None:
             return caller.identity.node == self.claim.node
         return bool(caller.name) and caller.name == self.identity
 
 
 class Accepting(Protocol):
-    """Takes a claim into the ledger, or not; `MembershipTracker` does."""
+    """Accepts or rejects a claim; `MembershipTracker` implements it."""
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
-        """Whether it did."""
+        """Whether the claim was accepted."""

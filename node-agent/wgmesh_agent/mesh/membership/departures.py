@@ -1,4 +1,4 @@
-"""Members that others say have left: they are let go of once their tunnels are silent, and not before."""
+"""Members that gossip reports as left: they are removed once their tunnels are silent, and not before."""
 
 from __future__ import annotations
 
@@ -12,45 +12,42 @@ from wgmesh_agent.gossip.wire.endpoint import IPAddress
 from wgmesh_agent.wireguard.keys import PublicKey
 
 SILENT_SECONDS = 2.0
-"""After a probe that asks for an answer at once. It is asked anew with each look, and answers once a second."""
+"""After a probe that requests an immediate answer. Each check requests another, and the answer comes once a second."""
 AGAIN_SECONDS = 5.0
-"""Until one that answered is asked once more: it may have answered in the middle of its own goodbye."""
+"""Until a member that answered is probed once more: it may have answered while it was leaving."""
 ASKED_AT_ONCE = 8
-"""So many of those who are waited for; the next when one of them is decided."""
+"""Maximum number of members checked at the same time; the others wait."""
 
 
 class Tunnels(Protocol):
-    """What comes in through the tunnels, apart from gossip."""
+    """Liveness by the tunnels, independent of gossip."""
 
     def hears(self, address: IPAddress) -> bool:
-        """Whether the member of this mesh address is heard now."""
+        """Whether the link from the member of this mesh address is up."""
 
     def leaves(self, address: IPAddress) -> bool:
-        """Whether the member of this mesh address said last, through its tunnel, that it leaves the mesh."""
+        """Whether the member of this mesh address announced through its tunnel that it leaves the mesh."""
 
     def doubt(self, address: IPAddress) -> None:
-        """Probes a member, and takes it for heard from its next answer on."""
+        """Probes a member; its link counts as up from its next answer on."""
 
     def has_session(self, key: PublicKey) -> bool:
-        """Whether WireGuard has shaken hands with the peer so lately that packets pass."""
+        """Whether the WireGuard session with the peer is recent enough that packets pass."""
 
 
 class NoTunnels:
-    """Of a ledger without a device: nobody is heard, and whoever is said to be gone is."""
+    """Liveness of a ledger without a device: every link is down, so members reported as left are removed at once."""
 
     def hears(self, address: IPAddress) -> bool:
-        """False."""
         return False
 
     def leaves(self, address: IPAddress) -> bool:
-        """False."""
         return False
 
     def doubt(self, address: IPAddress) -> None:
-        """There is nothing to probe by."""
+        """No tunnel to probe."""
 
     def has_session(self, key: PublicKey) -> bool:
-        """False."""
         return False
 
 
@@ -68,7 +65,7 @@ class _Departure:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """What a look came to: `member` is gone, or lives so far in spite of what was said of it."""
+    """Result of a check: `member` is removed, or still up although gossip reported it as left."""
 
     member: Member
     how: str
@@ -76,23 +73,24 @@ class Departed:
 
 
 class Departures:
-    """A goodbye that comes by others is any member's word. `now` is monotonic seconds.
+    """A leave that others report is any member's claim. `now` is monotonic seconds.
 
-    Who answers is waited for on, until gossip has it back or its tunnel is silent after all.
+    A member that answers is kept under observation until gossip reports it alive again or its tunnel is silent after
+    all.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Departure] = {}
 
     def __iter__(self) -> Iterator[Member]:
-        """Those who are waited for: they are to be probed, though gossip has them left."""
+        """The members under observation: they are to be probed, although gossip reports them as left."""
         return (departure.member for departure in self._waiting.values())
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def awaits(self, member: Member, how: str, tunnels: Tunnels) -> bool:
-        """Whether the member is to stay until its tunnel is silent; False if it is silent, or said goodbye itself: in
+        """Whether the member stays until its tunnel is silent; False if it is silent, or announced its leave itself: in
         gossip, or in a probe.
         """
         if member.says_goodbye or tunnels.leaves(member.address) or not tunnels.hears(member.address):
@@ -102,11 +100,11 @@ class Departures:
         return True
 
     def back(self, name: str) -> None:
-        """Gossip has the member alive again."""
+        """Gossip reports the member alive again."""
         self._waiting.pop(name, None)
 
     def look(self, now: float, tunnels: Tunnels) -> list[Departed]:
-        """Asks the next, and tells of whom it is decided."""
+        """Checks the next members, and returns those that are decided."""
         found = []
         for departure in self._waiting.values():
             is_asked = departure.asked <= now

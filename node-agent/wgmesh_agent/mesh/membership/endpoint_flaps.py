@@ -1,5 +1,6 @@
-"""Members that are now at this endpoint, now at that one: one that moves does so once, two agents with one identity for
-ever. Two that were told to say the same of where they are still call from two places: WireGuard sees that.
+"""Detects endpoint flapping: a node that moves changes its endpoint once; two agents with one identity alternate.
+
+Two agents that advertise the same endpoint still send from two, which WireGuard observes.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ MAX_MEMBERS = 16384
 
 
 class EndpointFlapDetector:
-    """Remembers the last changes of each member; `now` is monotonic seconds."""
+    """Keeps the last endpoint changes of each member; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[str, list[tuple[float, str]]] = OrderedDict()
 
     def record(self, node: str, endpoint: str, now: float) -> None:
-        """A member is at this endpoint."""
+        """A member is at this endpoint now."""
         changes = self._told.get(node)
         if changes is None:
-            # No deque, whose first item takes 600 bytes: most members never move.
+            # Not a deque, whose first item takes 600 bytes: most members never move.
             changes = self._told[node] = []
             if len(self._told) > MAX_MEMBERS:
                 self._told.popitem(last=False)
@@ -35,7 +36,7 @@ class EndpointFlapDetector:
             del changes[:-MAX_CHANGES]
 
     def flap_count(self, node: str, now: float) -> int:
-        """How often within ten minutes it went back to where it had been just before."""
+        """How often within ten minutes the endpoint changed back to the one before."""
         changes = [item for item in self._told.get(node, ()) if now - item[0] <= WINDOW_SECONDS]
         return sum(changes[place][1] == changes[place - 2][1] for place in range(2, len(changes)))
 
@@ -44,7 +45,7 @@ class EndpointFlapDetector:
 
 
 class Calls:
-    """Where the holder of each key was at its last handshakes, which only who has the key can make."""
+    """The source endpoints of each key's last handshakes, which only the holder of the key can make."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -52,7 +53,7 @@ class Calls:
         self._handshakes: dict[PublicKey, float] = {}
 
     def observe(self, device: Device) -> None:
-        """To be called with the device as it was read."""
+        """Updates from the device as read."""
         now = self._clock.monotonic()
         for key, peer in device.peers.items():
             if peer.endpoint is not None and peer.last_handshake > self._handshakes.get(key, 0.0):
@@ -60,12 +61,12 @@ class Calls:
         self._handshakes = {key: peer.last_handshake for key, peer in device.peers.items()}
 
     def flap_count(self, key: PublicKey) -> int:
-        """As that of `EndpointFlapDetector`, now."""
+        """Like that of `EndpointFlapDetector`, now."""
         return self._wandering.flap_count(str(key), self._clock.monotonic())
 
 
 class MemberFlaps:
-    """Both of a member: the endpoints that it reports, and those that it calls from."""
+    """Both kinds of flaps of a member: of the endpoints that it advertises, and of those that it sends from."""
 
     def __init__(self, ledger: Ledger, reported: EndpointFlapDetector, calls: Calls, clock: Clock) -> None:
         self._ledger = ledger
@@ -74,7 +75,7 @@ class MemberFlaps:
         self._clock = clock
 
     def count(self, node: str) -> int:
-        """How often within ten minutes the member returned to the endpoint it had before, as it reports or calls."""
+        """How often within ten minutes the member returned to the endpoint before, advertised or source."""
         binding = self._ledger.by_name(node)
         called = self._calls.flap_count(binding.claim.public_key) if binding is not None else 0
         return max(self._reported.flap_count(node, self._clock.monotonic()), called)

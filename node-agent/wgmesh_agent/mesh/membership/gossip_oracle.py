@@ -1,4 +1,4 @@
-"""What gossip is told of the ledger: which names are bound to members, and which member holds an address."""
+"""The ledger as gossip sees it: which names are bound to members, and which member holds an address."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 
 class LedgerVouching:
-    """The ledger as `gossip.memberlist.senders.Vouching`."""
+    """Implements `gossip.memberlist.senders.Vouching` by the ledger."""
 
     def __init__(self, ledger: Ledger, *, is_admitted: bool) -> None:
         """
         Args:
-            is_admitted: whether this node itself has its name by an admission record.
+            is_admitted: whether this node itself was admitted under its name by an admission record.
         """
         self._ledger = ledger
         self._is_admitted = is_admitted
@@ -24,11 +24,11 @@ class LedgerVouching:
         return self._ledger.by_name(name) is not None
 
     def is_stranger(self, name: str) -> bool:
-        """Whether the name is another's, and not bound."""
+        """Whether the name belongs to another node, and is not bound."""
         return name != self._ledger.local.node and self._ledger.by_name(name) is None
 
     def holder(self, address: IPAddress) -> str | None:
-        """The name that the address is bound to; None for one that is free, or whose name is not known yet."""
+        """The name to which the address is bound; None for a free one, or one whose name is not known yet."""
         if address in self._ledger.local.addresses:
             return self._ledger.local.node
         binding = self._ledger.by_address(address)

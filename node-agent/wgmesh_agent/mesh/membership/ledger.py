@@ -1,7 +1,7 @@
 """The ledger: which member holds which name, key and addresses.
 
-Every member holds the gossip key, so gossip may bring news of a member but never another key or address for one that
-is bound (design, rules of the data plane). The ledger is where a contradicting claim ends: refused, with a sentence.
+Every member holds the gossip key, so gossip may announce a member but never another key or address for a bound one
+(design, rules of the data plane). The ledger rejects a conflicting claim, with one sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_FORMER_ADDRESSES = 4096
 
 
 class RejectionReason(enum.StrEnum):
-    """Why a claim was refused; the label of the counter."""
+    """Why a claim was rejected; the label of the counter."""
 
     OWN_NAME = "own_name"
     OWN_KEY = "own_key"
@@ -40,7 +40,7 @@ class RejectionReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A claim that was not accepted, and one sentence on why."""
+    """A rejected claim, and one sentence on why."""
 
     claim: Claim
     reason: RejectionReason
@@ -48,7 +48,7 @@ class Rejection:
 
 
 class LocalFacts(Protocol):
-    """This node, as far as other members' claims may not touch it; `LocalNode` is one."""
+    """The properties of this node that other members' claims must not touch; `LocalNode` implements it."""
 
     @property
     def node(self) -> str:
@@ -56,7 +56,7 @@ class LocalFacts(Protocol):
 
     @property
     def public_key(self) -> PublicKey:
-        """The one that its tunnels use."""
+        """The key that its tunnels use."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -64,7 +64,7 @@ class LocalFacts(Protocol):
 
     @property
     def ranges(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """The mesh's."""
+        """The mesh's ranges."""
 
 
 class Ledger:
@@ -98,7 +98,7 @@ class Ledger:
         return None if key is None else self._by_key[key]
 
     def former_addresses(self, node: str) -> tuple[IPAddress, ...]:
-        """What a member of this name had before it went; empty if that is not remembered (4,096 names are)."""
+        """The former addresses of a removed member of this name; empty if unknown (4,096 names are kept)."""
         return self._former.get(node, ())
 
     def addresses(self) -> set[IPAddress]:
@@ -108,7 +108,7 @@ class Ledger:
     def accept(
         self, claim: Claim, origin: Origin, now_unix: float, *, identity: str = ""
     ) -> Rejection | None:
-        """Binds a new member, or takes over endpoints and role of a bound one; a refusal changes nothing."""
+        """Binds a new member, or updates endpoints and role of a bound one; a rejection changes nothing."""
         refusal = self._refusal(claim)
         if refusal is not None:
             return refusal
@@ -134,9 +134,9 @@ class Ledger:
         return None
 
     def bind(self, claim: Claim, origin: Origin, now_unix: float) -> Rejection | None:
-        """Binds what a bootstrap node itself says, in place of every binding that contradicts it.
+        """Binds a claim of a bootstrap node itself, in place of every conflicting binding.
 
-        Refused, and nothing changed, only if it touches what is this node's own or what no member may have.
+        Rejected, without any change, only if it claims this node's own properties or those that no member may have.
         """
         for reason, message in self._invalid(claim):
             return Rejection(claim, reason, message)
@@ -145,25 +145,25 @@ class Ledger:
         return self.accept(claim, origin, now_unix)
 
     def conflicting_bindings(self, claim: Claim) -> list[Binding]:
-        """The bindings that stand against the claim."""
+        """The bindings that conflict with the claim."""
         return [self._by_key[key] for key in self._rivals(claim)]
 
     def rejection_of(self, claim: Claim) -> bool:
-        """Whether `accept` would refuse it."""
+        """Whether `accept` would reject it."""
         return self._refusal(claim) is not None
 
     def is_conflicting(self, claim: Claim) -> bool:
-        """Whether the claim could be a member's, and is refused only because of what is bound."""
+        """Whether the claim is valid in itself, and rejected only because of existing bindings."""
         return next(self._invalid(claim), None) is None and next(self._conflicts(claim), None) is not None
 
     def mark_alive(self, public_key: PublicKey, now_unix: float) -> None:
-        """Gossip had this member alive just now."""
+        """Gossip reported this member alive just now."""
         binding = self._by_key.get(public_key)
         if binding is not None:
             self._by_key[public_key] = replace(binding, last_seen=now_unix)
 
     def remove(self, public_key: PublicKey) -> Binding | None:
-        """Forgets a member that left, was reaped or removed; answers what was bound."""
+        """Removes a member that left, was reaped or removed; returns its binding."""
         binding = self._by_key.pop(public_key, None)
         if binding is not None:
             if self._by_name.get(binding.claim.node) == public_key:
@@ -175,7 +175,7 @@ class Ledger:
         return binding
 
     def restore(self, binding: Binding) -> None:
-        """Takes back a `remove`, unless another binding stands against it by now."""
+        """Reverts a `remove`, unless another binding conflicts with it by now."""
         if self._refusal(binding.claim) is None:
             self._put(binding)
 
@@ -217,14 +217,14 @@ class Ledger:
                 f"{claim.public_key} claims a name that no member may have: {claim.node!r:.80}",
             )
         if not claim.addresses or len(set(claim.addresses)) != len(claim.addresses):
-            yield RejectionReason.BAD_ADDRESS, f"{who} claims no mesh address, or one twice"
+            yield RejectionReason.BAD_ADDRESS, f"{who} claims no mesh address, or a duplicate one"
         for address in claim.addresses:
             if address in self.local.addresses:
                 yield RejectionReason.OWN_ADDRESS, f"{who} claims this node's own mesh address {address}"
             if not any(is_usable_host(address, network) for network in self.local.ranges):
                 yield (
                     RejectionReason.BAD_ADDRESS,
-                    f"{who} claims {address}, which is no host address of the mesh's ranges",
+                    f"{who} claims {address}, which is not a host address of the mesh's ranges",
                 )
 
     def _conflicts(self, claim: Claim) -> Iterator[tuple[RejectionReason, str]]:
@@ -254,7 +254,7 @@ class Ledger:
                 )
 
     def _rivals(self, claim: Claim) -> set[PublicKey]:
-        """The keys whose bindings stand against the claim."""
+        """The keys whose bindings conflict with the claim."""
         holders = (self._by_name.get(claim.node), *(self._by_address.get(a) for a in claim.addresses))
         rivals = {key for key in holders if key is not None and key != claim.public_key}
         old = self._by_key.get(claim.public_key)
@@ -272,12 +272,12 @@ class Ledger:
 def usable_endpoints(
     endpoints: Iterable[Endpoint], ranges: Sequence[IPv4Network | IPv6Network]
 ) -> tuple[Endpoint, ...]:
-    """The endpoints outside the mesh's own ranges, at most MAX_ENDPOINTS: a tunnel never runs inside itself."""
+    """The endpoints outside the mesh's own ranges, at most MAX_ENDPOINTS: a tunnel must not run inside itself."""
     return tuple(dict.fromkeys(e for e in endpoints if usable_endpoint(e, ranges)))[:MAX_ENDPOINTS]
 
 
 def usable_endpoint(endpoint: Endpoint, ranges: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Whether WireGuard may send there: one other machine, outside the mesh, also where packets are translated to."""
+    """Whether WireGuard may send there: a unicast address outside the mesh, also after translation."""
     try:
         if endpoint.port == 0 or check_address(endpoint.address) != endpoint.address:
             return False
@@ -293,12 +293,12 @@ def usable_endpoint(endpoint: Endpoint, ranges: Sequence[IPv4Network | IPv6Netwo
 
 
 def merge_endpoints(fresh: Sequence[Endpoint], known: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """Fresh ones first, then the known ones, each once, at most MAX_ENDPOINTS."""
+    """New ones first, then the known ones, without duplicates, at most MAX_ENDPOINTS."""
     return tuple(dict.fromkeys((*fresh, *known)))[:MAX_ENDPOINTS]
 
 
 def are_compatible_addresses(claimed: Sequence[IPAddress], bound: Sequence[IPAddress]) -> bool:
-    """A peer of the original tells of one address only, so a part of the bound ones contradicts nothing."""
+    """A peer of the original announces one address only, so a subset of the bound ones is no conflict."""
     return set(claimed) <= set(bound)
 
 

@@ -1,4 +1,4 @@
-"""This node: its record, its key, where others reach it. One home for each fact; who needs one reads it here."""
+"""This node: its mesh record, key and endpoint. The single source of each of these values."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from wgmesh_agent.wireguard.model import Endpoint, IPAddress, Network
 
 log = structlog.get_logger()
 NAT_KEEPALIVE_SECONDS = 25
-"""Between packets that keep a NAT's mapping: many forget it after 30 s (RFC 4787 section 4.3 asks for 120)."""
+"""Interval of packets that keep a NAT's mapping open: many expire after 30 s (RFC 4787 section 4.3 requires 120)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What does not change while a node runs.
+    """Constant properties of a running node.
 
     Attributes:
         interface: the name of the WireGuard interface.
-        mtu: the interface's, in bytes.
-        keepalive_seconds: as the user set it; None: as NAT needs it.
-        endpoint_is_fixed: the endpoint was set, or told by a STUN server: it is advertised whatever others observe.
-        relays: members that may carry traffic between others, best first.
+        mtu: of the interface, in bytes.
+        keepalive_seconds: as configured; None: as NAT requires.
+        endpoint_is_fixed: the endpoint is configured, or from a STUN server: it is advertised whatever members observe.
+        relays: members that may relay, best first.
     """
 
     interface: str
@@ -46,7 +46,7 @@ class RecordStore(Protocol):
 
     @property
     def value(self) -> MeshRecord:
-        """As it is now."""
+        """The current record."""
 
     def set(self, value: MeshRecord) -> None:
         """Visible at once; durable with the next `persist`."""
@@ -55,18 +55,20 @@ class RecordStore(Protocol):
         """Durable first, then visible. Raises OSError: nothing has changed."""
 
     def persist(self) -> None:
-        """Raises OSError. For the loop or a thread."""
+        """Writes it. Raises OSError. For the event loop or a thread."""
 
     def persist_if_possible(self) -> None:
-        """A full disk is logged."""
+        """Writes it; a full disk is logged."""
 
 
 class TagsTooLarge(GossipError):
-    """The tags with what is new would not fit into a gossip message."""
+    """The changed tags would not fit into a gossip message."""
 
 
 class LocalNode:
-    """Not thread-safe, but for `persist`. Every change is announced by `changed`, without saying what changed."""
+    """This node's current properties. Not thread-safe, except `persist`. `changed` announces every change, without its
+    kind.
+    """
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class LocalNode:
     ) -> None:
         """
         Args:
-            endpoint: where others reach this node, as far as it knows at its start.
+            endpoint: where peers reach this node, as known at start.
             secret_ids: of the pre-shared secrets that it holds, the newest first.
         """
         self.config = config
@@ -104,7 +106,7 @@ class LocalNode:
 
     @property
     def record(self) -> MeshRecord:
-        """The mesh as this node is part of it now."""
+        """The current mesh record."""
         return self._store.value
 
     @property
@@ -114,7 +116,7 @@ class LocalNode:
 
     @property
     def listen_port(self) -> int:
-        """WireGuard's."""
+        """WireGuard's UDP port."""
         return self.config.listen_port
 
     @property
@@ -124,17 +126,17 @@ class LocalNode:
 
     @property
     def ranges(self) -> tuple[Network, ...]:
-        """The mesh's, the primary one first."""
+        """The mesh's ranges, the primary one first."""
         return self.record.ranges
 
     @property
     def probe_port(self) -> int:
-        """UDP, on the mesh address, beside gossip."""
+        """UDP, on the mesh address, next to gossip."""
         return self.record.gossip_port + 1
 
     @property
     def private_key(self) -> PrivateKey:
-        """The one that its tunnels use."""
+        """The key that its tunnels use."""
         return self._private_key
 
     @property
@@ -143,33 +145,35 @@ class LocalNode:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where others reach it."""
+        """Its advertised endpoint."""
         return self._endpoint
 
     @property
     def behind_nat(self) -> bool:
-        """Whether others observe it at another endpoint than it has."""
+        """Whether peers observe it at an endpoint other than its own."""
         return self._behind_nat
 
     @property
     def keepalive_seconds(self) -> int | None:
-        """Of its tunnels; 0: none. None: not known yet whether any is needed, and those that are there stay."""
+        """Persistent keepalive of its tunnels; 0: disabled. None: not known yet whether it is needed; the current one
+        stays.
+        """
         if self.config.keepalive_seconds is not None:
             return self.config.keepalive_seconds
         return self._keepalive
 
     @property
     def routes(self) -> tuple[Network, ...]:
-        """The networks behind this node that the mesh gave it."""
+        """The networks behind this node that the mesh granted to it."""
         return self._routes
 
     @property
     def secret_ids(self) -> tuple[bytes, ...]:
-        """Of the pre-shared secrets that it tells others it holds, the newest first."""
+        """Of the pre-shared secrets that it advertises, the newest first."""
         return self._secret_ids
 
     def claim(self) -> Claim:
-        """What it says of itself, with the key that its tunnels use."""
+        """Its own claim, with the key that its tunnels use."""
         return Claim(
             self.node,
             self.public_key,
@@ -181,12 +185,12 @@ class LocalNode:
         )
 
     def tags(self) -> dict[str, str]:
-        """What it says of itself in gossip: a key only once the mesh has accepted it."""
+        """Its own tags in gossip: a key only once the mesh has accepted it."""
         said = replace(self.claim(), public_key=self._announced_key)
         return own_tags(said, self.record.tags, probe_port=self.probe_port)
 
     def use_key(self, private_key: PrivateKey) -> None:
-        """Its tunnels use another key from now on; gossip is not told before `announce_key`."""
+        """Its tunnels use another key from now on; gossip advertises it only after `announce_key`."""
         self._private_key = private_key
         self._changed.notify()
 
@@ -196,7 +200,7 @@ class LocalNode:
         self._changed.notify()
 
     def move(self, endpoint: Endpoint) -> None:
-        """Others reach it elsewhere now. Raises TagsTooLarge: nothing has changed."""
+        """Changes its advertised endpoint. Raises TagsTooLarge: nothing has changed."""
         before, self._endpoint = self._endpoint, endpoint
         if not self._fits():
             self._endpoint = before
@@ -204,13 +208,13 @@ class LocalNode:
         self._changed.notify()
 
     def set_behind_nat(self, behind_nat: bool) -> None:
-        """Others observe it behind NAT, or not: its tunnels need a keepalive for that, or none."""
+        """Sets whether it is behind NAT: then its tunnels need a keepalive."""
         self._behind_nat = behind_nat
         self._keepalive = NAT_KEEPALIVE_SECONDS if behind_nat else 0
         self._changed.notify()
 
     def advertise_routes(self, routes: tuple[Network, ...]) -> None:
-        """The mesh gives it these networks instead of those before."""
+        """The mesh grants it these networks instead of the previous ones."""
         if routes != self._routes:
             log.info("advertised routes changed", routes=[str(route) for route in routes])
             self._routes = routes
@@ -232,16 +236,16 @@ class LocalNode:
         """
         for key in tags:
             if not key or is_reserved(key):
-                raise TagRejected(f"the tag {key!r} is reserved: tags that start with '_' are the mesh's own")
+                raise TagRejected(f"the tag {key!r} is reserved: tags that start with '_' belong to wgmesh")
         before = self.record
         self._store.set(replace(before, tags=tags))
         if not self._fits():
             self._store.set(before)
-            raise TagRejected("the tags are too large: no gossip message has room for them")
+            raise TagRejected("the tags are too large: they do not fit into a gossip message")
         self._changed.notify()
 
     def update_record(self, **changes: Any) -> None:
-        """Other values for fields of the record: visible at once, durable with the next `persist`."""
+        """Changes fields of the record: visible at once, durable with the next `persist`."""
         self._store.set(replace(self.record, **changes))
         self._changed.notify()
 
@@ -251,11 +255,11 @@ class LocalNode:
         self._changed.notify()
 
     def persist(self) -> None:
-        """Writes the record as it is. For the loop or a thread. Raises OSError."""
+        """Writes the current record. For the event loop or a thread. Raises OSError."""
         self._store.persist()
 
     def persist_if_possible(self) -> None:
-        """As `persist`; a full disk is logged, and ends nobody whose mesh is remembered from before."""
+        """Like `persist`; a full disk is only logged, because the mesh is already on disk from before."""
         self._store.persist_if_possible()
 
     def _fits(self) -> bool:

@@ -1,4 +1,4 @@
-"""Gossip's members joined with what the ledger has of them, and questions to them. Pure."""
+"""Gossip members joined with their ledger bindings, and queries to them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LIVING = (MemberStatus.ALIVE, MemberStatus.LEAVING)
 
 
 class Gossip(Protocol):
-    """What most parts need of gossip; `GossipNode` has it."""
+    """The part of gossip that most components use; `GossipNode` implements it."""
 
     def members(self) -> Mapping[str, Member]:
-        """All that gossip knows, by name: those that have left, too."""
+        """All members that gossip knows, by name, including those that have left."""
 
     async def query(
         self,
@@ -33,33 +33,33 @@ class Gossip(Protocol):
         enough: Callable[[bytes], bool] | None = None,
         direct: bool = False,
     ) -> QueryResult:
-        """Asks all members, or `nodes`. Raises GossipError."""
+        """Sends a query to all members, or to `nodes`. Raises GossipError."""
 
 
 class MemberView:
-    """One instance a node."""
+    """View of the members of a mesh."""
 
     def __init__(self, gossip: Gossip, ledger: Ledger) -> None:
         self._gossip = gossip
         self._ledger = ledger
         self.query = gossip.query
-        """As that of gossip."""
+        """Like that of gossip."""
 
     def all(self) -> Mapping[str, Member]:
-        """By name: those that have left, too, which gossip remembers for a day."""
+        """By name, including those that have left, which gossip keeps for a day."""
         return self._gossip.members()
 
     def present(self) -> list[Member]:
-        """All but those that have left, in the order of their names."""
+        """All but those that have left, ordered by name."""
         found = (one for one in self.all().values() if one.status is not MemberStatus.LEFT)
         return sorted(found, key=lambda one: one.name)
 
     def alive(self) -> Iterator[str]:
-        """The names of those alive, one after the other: some ask only whether there is any."""
+        """The names of those alive, lazily: some callers only need to know whether there is one."""
         return (one.name for one in self.all().values() if one.status is MemberStatus.ALIVE)
 
     def living_claims(self) -> list[Claim]:
-        """Of the bound members that gossip has alive, or leaving."""
+        """Of the bound members that gossip reports alive or leaving."""
         living = {one.name for one in self.all().values() if one.status in LIVING}
         return [one.claim for one in self._ledger if one.claim.node in living]
 
@@ -72,13 +72,13 @@ class MemberView:
         return not any(name != self._ledger.local.node for name in self.alive())
 
     def alive_bootstraps(self) -> list[str]:
-        """The names of the bootstrap nodes alive, as the ledger has them."""
+        """The names of the live bootstrap nodes, by the ledger."""
         living = set(self.alive())
         return [one.claim.node for one in self._ledger if one.claim.bootstrap and one.claim.node in living]
 
     def probe_targets(self, port: int, departing: Iterable[Member] = ()) -> dict[IPAddress, str]:
-        """The members that listen for probes, by primary mesh address: failed ones too, whose links are worth looking
-        at most. `departing` have left as others say, and are not known to be silent.
+        """The members that listen for probes, by primary mesh address, including failed ones, whose links matter most.
+        `departing` have left according to gossip, and are not known to be silent.
         """
         return {
             binding.claim.addresses[0]: one.name
@@ -88,7 +88,7 @@ class MemberView:
         }
 
     def peer_endpoint(self, device: Device, address: IPAddress) -> Endpoint | None:
-        """Where WireGuard sends what is for a member."""
+        """WireGuard's current endpoint of a member."""
         binding = self._ledger.by_address(address)
         peer = device.peers.get(binding.claim.public_key) if binding is not None else None
         return peer.endpoint if peer is not None else None

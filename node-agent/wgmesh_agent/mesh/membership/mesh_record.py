@@ -1,4 +1,4 @@
-"""The mesh as this node is part of it."""
+"""Mesh record: the mesh as this node is part of it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class MeshRecord:
         node: this node's name.
         addresses: this node's mesh addresses, the primary one first.
         ranges: the mesh's ranges, the primary one first.
-        ipam_ranges: where joiners' addresses come from; empty on a plain node.
+        ipam_ranges: ranges of joiners' addresses; empty on a plain node.
         created_unix, joined_unix: seconds.
-        gossip_keys: the key ring, the primary key first; empty: plaintext gossip.
-        wireguard_key_since: unix seconds when this node's WireGuard key came into use; 0: not known.
-        wireguard_key_token: what a cluster had asked for by then, as an id; empty: nothing.
-        gossip_keys_since: unix seconds when the ring was decided on; of two rings of one mesh the later one holds.
+        gossip_keys: the keyring, the primary key first; empty: plaintext gossip.
+        wireguard_key_since: unix seconds when this node's WireGuard key came into use; 0: unknown.
+        wireguard_key_token: id of the cluster's last rotation request by then; empty: none.
+        gossip_keys_since: unix seconds when the keyring was decided; of two keyrings of one mesh the later one counts.
         profile: lan, wan or local.
         gossip_port: UDP and TCP, on the mesh addresses.
         bootstrap: whether this node admits joiners.
-        tags: what the user set on this node.
+        tags: those that the user set on this node.
         requires_admission: whether gossip binds a member only with an admission record.
-        admission: this node's own record; None where it makes it itself, or has none.
-        routes: networks behind this node that it asks to announce.
+        admission: this node's own record; None if it issues its own, or has none.
+        routes: networks behind this node that it requests to advertise.
     """
 
     mesh: str

@@ -1,4 +1,4 @@
-"""Whose admission records are missing: who is not bound for want of one, and when to ask for it next."""
+"""Missing admission records: the members not bound for lack of one, and when to query for it next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_CONCURRENT_QUERIES = 16
 
 
 class Jitter(Protocol):
-    """Spreads a pause, so that not all members ask at once."""
+    """Jitter for a pause, so that not all members send queries at once."""
 
     def __call__(self, seconds: float) -> float:
         """Seconds."""
@@ -33,14 +33,14 @@ class MissingRecord:
 
 
 class Notified(Protocol):
-    """Told that something is new."""
+    """Notified of new claims."""
 
     def notify(self) -> None:
-        """Something is."""
+        """A claim is new."""
 
 
 class MissingRecords:
-    """At most MAX_MISSING; `now` is monotonic seconds. `news` is told when there is more to ask."""
+    """At most MAX_MISSING claims; `now` is monotonic seconds. `news` is notified when there is another to query for."""
 
     def __init__(self, news: Notified) -> None:
         self._news = news
@@ -50,7 +50,7 @@ class MissingRecords:
         return node in self._missing
 
     def add(self, claim: Claim) -> None:
-        """A member is not bound for want of a record; the newest claim of a name counts."""
+        """A member is not bound for lack of a record; the newest claim of a name counts."""
         if claim.node in self._missing:
             self._missing[claim.node].claim = claim
         elif claim.node and len(self._missing) < MAX_MISSING:
@@ -58,37 +58,37 @@ class MissingRecords:
             self._news.notify()
 
     def settled(self, node: str) -> None:
-        """The member is bound, or has gone: what is still asked of it must not bind it again."""
+        """The member is bound, or was removed: a pending query must not bind it again."""
         self._missing.pop(node, None)
 
     def retry_now(self) -> None:
-        """A bootstrap node is back: it may know who was asked for in vain."""
+        """A bootstrap node is back: it may have the records that earlier queries did not find."""
         for missing in self._missing.values():
             missing.due, missing.retry_now = 0.0, True
         if self._missing:
             self._news.notify()
 
     def asked_in_vain(self) -> list[Claim]:
-        """Whoever is not bound because nobody asked has shown a record."""
+        """The claims whose record was not found by at least one query."""
         return [missing.claim for missing in self._missing.values() if missing.asked]
 
     def is_crowded(self) -> bool:
-        """Whether more members lack a record than are asked about at once."""
+        """Whether more members lack a record than are queried for at once."""
         return len(self._missing) > MAX_CONCURRENT_QUERIES
 
     def due(self, now: float) -> list[MissingRecord]:
-        """Those to ask for now, the least asked for first."""
+        """Those to query for now, the least queried first."""
         return sorted((m for m in self._missing.values() if m.due <= now), key=lambda m: m.asked)
 
     def next_due(self, now: float) -> float:
-        """Seconds until there is one to ask for, unless `news` comes before."""
+        """Seconds until a query is due, unless `news` comes first."""
         return min((m.due - now for m in self._missing.values()), default=BACKOFF.longest_seconds)
 
     def answered(self, missing: MissingRecord, now: float, jitter: Jitter, *, is_found: bool) -> bool:
-        """It was asked for; whether that it was in vain is to be reported now."""
+        """A query was sent; returns whether to report now that it was unsuccessful."""
         missing.asked += 1
         missing.due = 0.0 if missing.retry_now else now + jitter(BACKOFF.seconds(missing.asked))
         if is_found or missing.asked > MAX_ATTEMPTS:
-            # Whoever lives is heard of again, and asked for again.
+            # A live member is seen again, and queried for again.
             self._missing.pop(missing.claim.node, None)
         return not is_found and missing.asked == REPORT_MISSING_AFTER

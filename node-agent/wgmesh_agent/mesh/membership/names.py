@@ -1,4 +1,4 @@
-"""The name a member gets that asks for none."""
+"""Default name of a member that requests none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between the wire's Peer message and a claim."""
+"""Conversion between the wire's Peer message and a claim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_ADDRESSES = 8
 
 
 class PeerMessageError(Exception):
-    """A Peer message that makes no sense; says which part."""
+    """A malformed Peer message; names the field."""
 
 
 def peer_message(claim: Claim, kind: Peer.AnnouncementType = Peer.JOIN) -> Peer:
@@ -58,5 +58,5 @@ def claim_from_peer(peer: Peer) -> Claim:
 
 
 def admission_from(message: Peer | JoinResponse) -> AdmissionRecord | None:
-    """The admission record a message carries, None if none. Raises InvalidAdmission if it is malformed."""
+    """The admission record in a message, None if none. Raises InvalidAdmission if it is malformed."""
     return AdmissionRecord.from_message(message.admission) if message.HasField("admission") else None

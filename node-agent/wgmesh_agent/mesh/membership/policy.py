@@ -1,6 +1,6 @@
-"""The policy that decides who may be a member, at which addresses, with which key and routes.
+"""Membership policy: who may be a member, at which addresses, with which key and routes.
 
-A node is made with its policy: gossip, the Mesh service and announcements answer by it from their first message on.
+A node is composed with its policy: gossip, the Mesh service and announcements apply it from their first message on.
 """
 
 from __future__ import annotations
@@ -15,41 +15,42 @@ from wgmesh_agent.wireguard.model import IPAddress, Network
 
 Routes = tuple[Network, ...]
 STALE_ROSTER_SECONDS = 300.0
-"""A watch confirms what is known each minute, and is begun again after 240 s at the latest: a roster that is older
-is one that nobody keeps up to date."""
+"""A watch confirms the cache each minute, and is restarted after at most 240 s: an older roster is not kept up
+to date.
+"""
 
 
 class MembershipPolicy(Protocol):
-    """Who may be a member, and with what. Asked at each decision: no answer is kept."""
+    """Who may be a member, and with which properties. Evaluated at each decision: results are not cached."""
 
     def admits(self, node: str) -> bool:
-        """Whether there may be a member of this name."""
+        """Whether a member of this name may exist."""
 
     def assigned_addresses(self, node: str, caller: Caller) -> tuple[IPAddress, ...] | None:
         """The addresses of a joiner; None: this node allocates them. Raises `join.decision.Denied`."""
 
     def allowed_routes(self, node: str, requested: Routes) -> Routes:
-        """Of the routes a member requests, or has: those this node signs, as a bootstrap node."""
+        """The routes that this node signs, as a bootstrap node, of those a member requests or has."""
 
     def takes_routes_from_claims(self) -> bool:
-        """Whether routes in signed records are installed; otherwise `MembershipTracker.set_routes` alone sets them."""
+        """Whether routes in signed records are installed; otherwise only `MembershipTracker.set_routes` sets them."""
 
     def announced_key(self, node: str) -> PublicKey | None:
-        """The key that a member has announced to replace its own by."""
+        """The key by which a member has announced to replace its own."""
 
     def member_since(self, node: str) -> datetime | None:
-        """When the present member of this name was made: records before that vouch for another. None: not known."""
+        """When the present member of this name was created: earlier records are for another. None: unknown."""
 
     def roster_age_seconds(self) -> float | None:
-        """How long ago the roster that decides was confirmed, infinite for never; None: no roster decides."""
+        """Age of the last confirmation of the roster that decides, infinite for never; None: no roster decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class StandalonePolicy:
-    """Without a roster: every valid certificate is admitted, and this node allocates addresses.
+    """Policy without a roster: every valid certificate is admitted, and this node allocates addresses.
 
     Attributes:
-        route_grants: which member may announce what: networks within these, by name.
+        route_grants: networks within which a member may advertise routes, by name.
     """
 
     route_grants: tuple[tuple[str, Network], ...]
@@ -61,7 +62,7 @@ class StandalonePolicy:
         return None
 
     def allowed_routes(self, node: str, requested: Routes) -> Routes:
-        """Those that lie within what the node may announce."""
+        """Those within the networks that the node may advertise."""
         return tuple(
             route
             for route in requested

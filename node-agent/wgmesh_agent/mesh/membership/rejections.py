@@ -1,4 +1,4 @@
-"""Refused claims: all counted by reason; logged each distinct one once an hour, of each reason a few a minute."""
+"""Rejected claims: all counted by reason; each distinct one logged once an hour, a few per reason and minute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMPLAUSIBLE_TIME_COUNTERS = (
 
 
 class RejectionLog:
-    """Counts are for `wgmesh info`; the log gets no flood from a member that repeats itself, or never does."""
+    """Counts are for `wgmesh info`; repeated or varied claims of one member do not flood the log."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class RejectionLog:
         self._limit = LogLimit(clock)
 
     def add_gossip_counters(self, refused: Mapping[str, int]) -> None:
-        """Counts what the gossip core refused of claims about times that no honest member makes."""
+        """Counts claims that the gossip core rejected because of times that no honest member states."""
         for what in IMPLAUSIBLE_TIME_COUNTERS:
             times = refused.get(what, 0) - self._overtaken[what]
             if times > 0:
@@ -39,7 +39,7 @@ class RejectionLog:
                 self.record("gossip_implausible_time", f"gossip claimed an implausible time: {what}", times)
 
     def recent(self, seconds: float) -> list[tuple[str, str, float]]:
-        """Reason, last message and how many seconds ago, of each reason that was counted within so many."""
+        """Reason, last message and age in seconds of each reason counted within the given time."""
         now = self._clock()
         return [
             (why, said, now - at) for why, (said, at) in sorted(self._last.items()) if now - at <= seconds

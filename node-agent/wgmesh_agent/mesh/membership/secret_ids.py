@@ -1,4 +1,4 @@
-"""Ids of pre-shared-key secrets, as tag and as text."""
+"""Codec for ids of pre-shared-key secrets, as tag and as text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def encode_ids(ids: Iterable[bytes]) -> str:
 
 
 def decode_ids(text: str) -> tuple[bytes, ...]:
-    """As `split_ids`, from what `encode_ids` makes."""
+    """Like `split_ids`, from the output of `encode_ids`."""
     if len(text) > 2 * MOST_SECRETS * ID_BYTES:
         raise ValueError("too many ids of secrets")
     return split_ids(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
 
 
 def split_ids(raw: bytes) -> tuple[bytes, ...]:
-    """The ids in their bytes one after the other. Raises ValueError: not whole ids, or more than four."""
+    """The concatenated ids, split. Raises ValueError: incomplete, or more than four."""
     if len(raw) % ID_BYTES or len(raw) > MOST_SECRETS * ID_BYTES:
-        raise ValueError(f"{len(raw)} bytes are no ids of at most {MOST_SECRETS} secrets")
+        raise ValueError(f"{len(raw)} bytes are not ids of at most {MOST_SECRETS} secrets")
     return tuple(raw[start : start + ID_BYTES] for start in range(0, len(raw), ID_BYTES))

@@ -1,4 +1,4 @@
-"""The tags every member sets about itself, and a claim read back from another's. Reserved tags start with `_`."""
+"""Tags that every member sets about itself, and the claim decoded from another's. Reserved tags start with `_`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOOTSTRAP, NODE = "b", "n"
 
 
 class TagsError(Exception):
-    """A member's tags do not say who it is; one sentence."""
+    """A member's tags contain no valid claim; one sentence."""
 
 
 def is_reserved(key: str) -> bool:
@@ -33,7 +33,7 @@ def own_tags(claim: Claim, user_tags: Mapping[str, str], *, probe_port: int | No
     """The tags of this node: the reserved ones and the user's.
 
     Args:
-        probe_port: where this node listens for probes; peers of the original do not.
+        probe_port: UDP port on which this node listens for probes; peers of the original have none.
     """
     tags = {
         PUBLIC_KEY: str(claim.public_key),
@@ -53,7 +53,7 @@ def own_tags(claim: Claim, user_tags: Mapping[str, str], *, probe_port: int | No
 
 
 def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
-    """What a member says of itself; None while it has set no key yet, as at its very start.
+    """The claim of a member about itself; None while it has set no key yet, as at its very start.
 
     Raises:
         TagsError: a tag is malformed, or an address is not usable by other machines.
@@ -70,9 +70,9 @@ def claim_from_tags(node: str, tags: Mapping[str, str]) -> Claim | None:
         )
         secret_ids = decode_ids(tags.get(SECRETS, ""))
     except (InvalidKeyError, ValueError) as error:
-        raise TagsError(f"the tags of {node} make no sense: {error}") from error
+        raise TagsError(f"malformed tags of {node}: {error}") from error
     if not addresses:
-        raise TagsError(f"the tags of {node} name no mesh address")
+        raise TagsError(f"the tags of {node} contain no mesh address")
     return Claim(node, key, addresses, endpoint, tags.get(ROLE) == BOOTSTRAP, secret_ids=secret_ids)
 
 

@@ -1,4 +1,4 @@
-"""From what gossip and announcements say to the ledger: who is bound, who is let go."""
+"""Applies gossip and announcements to the ledger: binds and removes members."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEPARTING_LOOK_SECONDS = 0.5
 
 
 class MembershipTracker:
-    """Applies news to the ledger; `changed` is notified when WireGuard, snapshot or listeners should look again."""
+    """Applies changes to the ledger; `changed` is notified when WireGuard, snapshot or listeners may be affected."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class MembershipTracker:
         self._departing = asyncio.Event()
 
     def on_member_update(self, member: Member) -> None:
-        """Gossip has news of a member: bind or refresh it while it lives, let it go when it left."""
+        """Gossip reports a change of a member: binds or updates a live one, removes one that left."""
         if member.name == self._ledger.local.node:
             return
         if member.status in LIVING:
@@ -73,11 +73,11 @@ class MembershipTracker:
         return name == self._ledger.local.node or self._ledger.by_name(name) is not None
 
     def on_reaped(self, member: Member) -> None:
-        """Gossip forgot a member that was failed or left for long."""
+        """Gossip reaped a member that had failed or left long ago."""
         self._on_leave(member, "reaped")
 
     async def watch_departing(self) -> None:
-        """Lets go of them once they are silent, until it is cancelled."""
+        """Removes departed members once they are silent, until cancelled."""
         while True:
             await self._departing.wait()
             self._look_at_departing()
@@ -92,7 +92,7 @@ class MembershipTracker:
             if departed.lives:
                 self._refusals.record(
                     "leave_of_member",
-                    f"others say that {name} is gone ({departed.how}), and it is heard through its tunnel",
+                    f"gossip reports that {name} has left ({departed.how}), but its link is up",
                 )
             else:
                 self._let_go(name, departed.how)
@@ -101,7 +101,7 @@ class MembershipTracker:
                     self._on_alive(again)
 
     def on_announcement(self, payload: bytes) -> None:
-        """A `_j` user event came."""
+        """Handles a `_j` user event."""
         try:
             peer = Peer.FromString(payload)
             claim = claim_from_peer(peer)
@@ -114,9 +114,13 @@ class MembershipTracker:
             self.accept(claim, Origin.ANNOUNCED)
 
     def accept(self, claim: Claim, origin: Origin) -> bool:
-        """Takes a claim into the ledger, or counts and logs why not; a bootstrap node overrides what is bound."""
+        """Accepts a claim into the ledger, or counts and logs the rejection; a bootstrap node overrides existing
+        bindings.
+        """
         if claim.node and not self._policy.admits(claim.node):
-            self._refusals.record("not_listed", f"{claim.node} is no member: the roster does not have it")
+            self._refusals.record(
+                "not_listed", f"{claim.node} is not a member: it is missing from the roster"
+            )
             return False
         if origin in (Origin.PEERS, Origin.ROSTER):
             claim, overrides = self._admissions.strip_unverified(claim), True
@@ -151,8 +155,8 @@ class MembershipTracker:
         return True
 
     def _with_advertised_secrets(self, claim: Claim) -> Claim:
-        """What a living member itself says of its secrets counts; what others say may be older. With a key that it does
-        not yet speak with, it counts where nothing else is said.
+        """Secret ids count as advertised by a live member itself; those from others may be older. With a key that the
+        member does not use yet, they count only in the absence of others.
         """
         member = self._members.all().get(claim.node)
         if member is None or member.status not in LIVING:
@@ -165,7 +169,7 @@ class MembershipTracker:
             return claim
 
     def set_routes(self, node: str, routes: tuple[Network, ...]) -> None:
-        """The roster says which networks are behind a member."""
+        """The roster states the networks behind a member."""
         binding = self._ledger.by_name(node)
         if binding is not None and (binding.claim.routes or ()) != routes:
             self._ledger.accept(replace(binding.claim, routes=routes), binding.origin, binding.since)
@@ -173,8 +177,8 @@ class MembershipTracker:
             self._changed.notify()
 
     def hint(self, node: str, address: IPAddress) -> Binding | None:
-        """The roster says at which address machines beyond its network reach a member: the first to try after what it
-        says itself, at the same port. The member, if that can be used and is another than was known.
+        """The roster states the address at which external machines reach a member: the first candidate after its
+        advertised endpoint, at the same port. Returns the member, if the address is usable and new.
         """
         binding = self._ledger.by_name(node)
         if binding is None or not binding.claim.endpoints:
@@ -191,7 +195,7 @@ class MembershipTracker:
         return after
 
     def remove(self, node: str, why: str) -> None:
-        """Lets go of a member that the roster does not have any more."""
+        """Removes a member that is no longer in the roster."""
         self._departures.back(node)
         self._let_go(node, why)
 
@@ -203,7 +207,7 @@ class MembershipTracker:
             self._changed.notify()
 
     async def refresh(self) -> None:
-        """Takes up whoever was overheard, and lets go of whoever was absent for too long; every minute or so."""
+        """Binds members that were missed, and removes those absent for too long; every minute or so."""
         await self.mark_alive_members()
         now = self._clock.unix()
         members = self._members.all()
@@ -227,7 +231,7 @@ class MembershipTracker:
                 self._changed.notify()
 
     async def mark_alive_members(self) -> None:
-        """Notes who is alive now."""
+        """Records the members alive now."""
         now = self._clock.unix()
         members = self._members.all()
 
@@ -243,7 +247,7 @@ class MembershipTracker:
         await in_chunks(list(self._ledger), note)
 
     async def disputed_claims(self) -> list[Claim]:
-        """What living members say of themselves and is refused: another key or address is bound, or no record shown."""
+        """The rejected claims of live members about themselves: other bindings conflict, or a record is missing."""
         members = self._members.all()
         disputed = [
             claim
@@ -270,15 +274,15 @@ class MembershipTracker:
         return disputed
 
     def has_failed_bootstrap(self) -> bool:
-        """Whether a bootstrap node is bound that gossip does not have alive."""
+        """Whether a bootstrap node is bound that gossip does not report alive."""
         return bool(self.failed_bootstraps())
 
     def failed_bootstraps(self) -> list[str]:
-        """The names of bound bootstrap nodes that gossip does not have alive."""
+        """The names of bound bootstrap nodes that gossip does not report alive."""
         return [binding.claim.node for binding in self.failed() if binding.claim.bootstrap]
 
     def failed(self) -> list[Binding]:
-        """Bound members that gossip does not have alive."""
+        """Bound members that gossip does not report alive."""
         members = self._members.all()
         return [
             binding
@@ -287,7 +291,7 @@ class MembershipTracker:
         ]
 
     def unknown_to_gossip(self) -> list[Binding]:
-        """Bound members that gossip does not know (yet): this node restarted, or they have not come."""
+        """Bound members that gossip does not know (yet): this node restarted, or they have not joined it."""
         members = self._members.all()
         return [binding for binding in self._ledger if binding.claim.node not in members]
 
@@ -309,7 +313,7 @@ class MembershipTracker:
         if member.address not in claim.addresses:
             self._refusals.record(
                 "address_mismatch",
-                f"{member.name} gossips from {member.address} but says its mesh address is {claim.addresses[0]}",
+                f"{member.name} gossips from {member.address} but claims the mesh address {claim.addresses[0]}",
             )
             return
         if self.accept(claim, Origin.GOSSIP):
@@ -334,12 +338,13 @@ class MembershipTracker:
         if binding is None:
             return
         member = self._members.all().get(binding.claim.node)
-        # Only a joiner that never came is taken back so: whoever was seen alive says goodbye in gossip itself.
+        # Reverts only the admission of a joiner that never joined: a member that was alive leaves through gossip
+        # itself.
         is_there = bool(binding.last_seen) if member is None else member.status is not MemberStatus.LEFT
         if is_there or self._tunnels.has_session(claim.public_key):
             self._refusals.record(
                 "leave_of_member",
-                f"somebody announced that {binding.claim.node} left, which gossip does not say",
+                f"an announcement reports that {binding.claim.node} left, but gossip does not",
             )
             return
         self._let_go(binding.claim.node, "announced")

@@ -1,7 +1,8 @@
 """Relay selection for peers without a direct path.
 
 The addresses of a relayed peer move to the relay's WireGuard peer. The tunnel to the peer itself stays, without
-addresses, and keeps trying. Both ends must do the same: the one with the lower key proposes, the other agrees or not.
+addresses, and keeps trying. Both ends must do the same: the one with the lower key proposes, the other accepts or
+rejects.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, Device, Network
 
 RELAY_AFTER_SECONDS = 5.0
-"""How long a path may be silent before another is sought; direct tries come first."""
+"""How long a path may be down before a relay is sought; direct candidates are tried first."""
 GIVE_UP_SECONDS = 30.0
-"""After so long in silence a relay is let go of: the other end may have done so before."""
+"""After a path via a relay is down for this long it is released: the other end may have released it already."""
 DIRECT_VALID_SECONDS = 15.0
-"""A tunnel that took something in within this time works in that direction: both ends send into it every 10 s."""
+"""A tunnel that received something within this time works in that direction: both ends send into it every 10 s."""
 PROPOSE_INTERVAL_SECONDS = 4.0
 KEEPALIVE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RelayProposal:
-    """To the peer, and to the relay if there is one: this way from now on? `relay` None: directly."""
+    """A proposal to the peer, and to the relay if there is one: to use this path from now on. `relay` None: the direct
+    one.
+    """
 
     peer: PublicKey
     relay: PublicKey | None
@@ -40,7 +43,7 @@ class _Route:
 
 
 class RelaySelector:
-    """Which peers are relayed through whom; `now` is monotonic seconds."""
+    """Which peers are relayed via which relay; `now` is monotonic seconds."""
 
     def __init__(self, local: LocalFacts) -> None:
         self._local = local
@@ -55,7 +58,9 @@ class RelaySelector:
         return {peer: way.relay for peer, way in self._ways.items()}
 
     def untaken(self, now: float) -> dict[PublicKey, float | None]:
-        """The relayed peers whose own tunnel is silent, and for how many seconds; None: always."""
+        """The relayed peers whose own tunnel is down, and for how many seconds; None: for as long as they have been
+        relayed.
+        """
         return {
             peer: None if way.received is None else now - way.received
             for peer, way in self._ways.items()
@@ -63,7 +68,9 @@ class RelaySelector:
         }
 
     def restore_from_device(self, desired: DesiredDevice, actual: Device, now: float) -> None:
-        """Takes up what an earlier process had agreed: a peer without addresses whose addresses stand at another."""
+        """Adopts the paths that an earlier process had agreed on: a peer without addresses, whose addresses another
+        peer has.
+        """
         holders = {one: key for key, peer in actual.peers.items() for one in peer.allowed_ips}
         for peer in desired.peers:
             held = actual.peers.get(peer.public_key)
@@ -78,11 +85,11 @@ class RelaySelector:
     def update(
         self, links: Mapping[PublicKey, bool], relays: Sequence[PublicKey], device: Device, now: float
     ) -> list[RelayProposal]:
-        """What to ask now.
+        """The proposals to send now.
 
         Args:
-            links: members alive as gossip says, and whether the path to each works in both directions.
-            relays: who may relay, best first; those with a path that works are used.
+            links: members that gossip reports alive, and whether the path to each works in both directions.
+            relays: the members that may relay, best first; those with a working path are used.
             device: as it is now; matters only while peers are relayed.
         """
         usable = [key for key in relays if links.get(key) and key not in self._ways]
@@ -120,9 +127,9 @@ class RelaySelector:
         relays: Sequence[PublicKey],
         now: float,
     ) -> bool:
-        """Whether this end, asked by `question.peer`, does the same; if so, it is done.
+        """Whether this end accepts the proposal of `question.peer`; if so, it has done the same.
 
-        A path that works is given up for nobody's word, and nobody relays who may not.
+        No message makes a node abandon a working path, and a member that may not relay is never used.
         """
         peer, relay = question.peer, question.relay
         way = self._ways.get(peer)
@@ -145,7 +152,7 @@ class RelaySelector:
         return True
 
     def confirm(self, question: RelayProposal, now: float) -> None:
-        """The other end does what it was asked: so does this one."""
+        """The other end accepted: this end does the same."""
         if question.relay is None:
             self._direct(question.peer)
         else:
@@ -196,7 +203,7 @@ class RelaySelector:
         return way.received is not None and now - way.received <= DIRECT_VALID_SECONDS
 
     def _next(self, peer: PublicKey, usable: list[PublicKey]) -> PublicKey | None:
-        """Another one than was tried last, if there is another."""
+        """A relay other than the last one tried, if there is another."""
         if not usable:
             return None
         last = self._tried.get(peer)

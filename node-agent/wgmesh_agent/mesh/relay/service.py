@@ -1,4 +1,6 @@
-"""Relays at work: agrees with the other end of a dead link on one, tries the direct path on, and relays if named."""
+"""Relay service: agrees on a relay with the far end of a link that is down, keeps probing the direct path, and forwards
+if this node is a configured relay.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,20 @@ from wgmesh_agent.wireguard.model import DesiredDevice, Device
 from wgmesh_api.meshservice_pb2 import RelayRequest
 
 log = structlog.get_logger()
-ANSWERS = border("relay answers", "to `_relay`: who agrees to a path through a relay, from those asked")
+ANSWERS = border("relay answers", "to `_relay`: which members accept a path via a relay, from those queried")
 RELAY_QUERY = "_relay"
 YES, NO = b"\x01", b"\x00"
 QUERY_SECONDS = 2.0
 RELAY_FACTOR = 2
 TICK_SECONDS = 1.0
 FORWARDING_CHECK_SECONDS = 15.0
-"""Between looks whether this machine still forwards: the interface may be another one."""
+"""Interval of the check that this machine still forwards: the interface may have been re-created."""
 MAX_REQUEST_BYTES = 512
 EMPTY_DEVICE = Device("")
 
 
 class RelayService:
-    """One instance a node. Without names it does nothing."""
+    """Relaying for a node. Without names it does nothing."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class RelayService:
     ) -> None:
         """
         Args:
-            names: the members that may carry traffic of others, best first; if this node is one, it does.
+            names: the members that may relay, best first; this node relays if it is one of them.
         """
         self._names = tuple(names)
         self._forwarding = forwarding
@@ -76,11 +78,11 @@ class RelayService:
 
     @property
     def is_open(self) -> bool:
-        """Whether this node forwards for others."""
+        """Whether this node forwards for peers."""
         return self._is_forwarding
 
     def relays_in_use(self) -> dict[PublicKey, str]:
-        """The peers that are relayed, and the names of their relays."""
+        """The relayed peers, and the names of their relays."""
         found = {}
         for peer, relay in self._relays.relays_in_use().items():
             binding = self._ledger.by_key(relay)
@@ -89,8 +91,8 @@ class RelayService:
         return found
 
     def untaken(self) -> dict[PublicKey, float | None]:
-        """The peers that are heard through a relay alone, and for how many seconds their own tunnel has been silent;
-        None: since they are relayed.
+        """The peers that are reachable only via a relay, and for how many seconds their own tunnel has been down; None:
+        for as long as they have been relayed.
         """
         return self._relays.untaken(self._clock.monotonic())
 
@@ -104,14 +106,14 @@ class RelayService:
         return self._relays.refine(desired)
 
     async def answer_query(self, request: QueryReceived) -> bytes:
-        """To the query `_relay`: whether this node relays, or does what the other end of a link asks for."""
+        """Answers the query `_relay`: whether this node relays, or accepts the proposal of the other end of a link."""
         try:
             if len(request.payload) > MAX_REQUEST_BYTES:
                 raise DecodeError(f"{len(request.payload)} bytes")
             asked = RelayRequest.FromString(request.payload)
         except DecodeError as error:
             self._refusals.record(
-                "malformed_relay_request", f"{request.source_node} asks for no relay: {error}"
+                "malformed_relay_request", f"malformed relay query of {request.source_node}: {error}"
             )
             return NO
         asker, peer, relay = (self._ledger.by_name(name) for name in (asked.asker, asked.peer, asked.relay))
@@ -132,10 +134,10 @@ class RelayService:
         return YES
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         named = self._ledger.local.node in self._names
         if not named:
-            # An earlier life of this agent may have been.
+            # An earlier process of this agent may have forwarded.
             await self.disable_forwarding()
         door_at = 0.0
         async with TaskSet() as proposals:
@@ -149,7 +151,7 @@ class RelayService:
                 await asyncio.sleep(TICK_SECONDS)
 
     async def disable_forwarding(self) -> None:
-        """This node leaves: nothing is forwarded any more."""
+        """This node leaves: disables forwarding."""
         self._is_forwarding = False
         try:
             await asyncio.to_thread(self._forwarding.require, ForwardingPurpose.RELAY)
@@ -234,7 +236,7 @@ class RelayService:
             log.error("cannot program WireGuard", error=str(error), next="retrying with the next pass")
 
     def _links(self) -> dict[PublicKey, bool]:
-        """The members alive, and whether the path to each works in both directions."""
+        """The members that gossip reports alive, and whether the path to each works in both directions."""
         return {
             claim.public_key: link.receiving and bool(link.peer_receiving)
             for claim, link in alive_links(self._ledger, self._members.all(), self._prober.links())

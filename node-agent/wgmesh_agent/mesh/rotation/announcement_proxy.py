@@ -1,7 +1,7 @@
-"""A bootstrap node's new key, announced by another member: its own tunnels wait for that very announcement.
+"""Announces a bootstrap node's new key on its behalf: until peers know the key, its own tunnels carry nothing.
 
 The bootstrap node signs for its new key itself, shows that to one member (query `_herald`), and uses the key as soon as
-that one has agreed. A moment later the herald binds and announces it, as a bootstrap node does for others.
+that member has agreed. A moment later that member binds and announces it, as a bootstrap node does for joiners.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ HERALD_QUERY = "_herald"
 HERALDS = border("herald query", "`_herald`: a bootstrap node's new key, from its own mesh address")
 AGREED, REJECTED = b"\x01", b"\x00"
 ANNOUNCE_DELAY_SECONDS = 0.3
-"""From agreeing to announcing: the other uses its key by then. Its packets wait for the announcement, not for long."""
+"""Delay from agreement to announcement: by then the other uses its key. Its packets wait for the announcement."""
 MAX_PENDING = 16
 
 
 class AnnouncementProxy:
-    """What a member does for bootstrap nodes; one instance a node."""
+    """Service of a member for bootstrap nodes."""
 
     def __init__(
         self,
@@ -49,14 +49,20 @@ class AnnouncementProxy:
         self._open: dict[str, Claim] = {}
 
     def answer_query(self, request: QueryReceived) -> bytes:
-        """Agrees to announce what is vouched for as any announcement must be, and of nobody but who asks."""
+        """Agrees to announce a key that is authorised like that of any announcement, and only that of the querying
+        node.
+        """
         try:
             claim = claim_from_peer(Peer.FromString(request.payload))
         except (DecodeError, PeerMessageError) as error:
             self._refusals.record("malformed_announcement", str(error))
             return REJECTED
         if claim.node != request.source_node or request.source_member != request.source_node:
-            HERALDS.reject("not_the_asker", request.source_member or "", "it asks to announce another member")
+            HERALDS.reject(
+                "not_the_asker",
+                request.source_member or "",
+                ("it requests the announcement of another member"),
+            )
             return REJECTED
         if claim.admission is None or len(self._open) >= MAX_PENDING:
             return REJECTED

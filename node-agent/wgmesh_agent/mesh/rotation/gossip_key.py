@@ -27,11 +27,11 @@ ATTEMPTS = 3
 
 
 class RotationFailed(Exception):
-    """The keys are as they were, or what the sentence says."""
+    """The keys are as before, or as the sentence states."""
 
 
 class KeyQueries(Protocol):
-    """What the rotation needs of gossip."""
+    """The part of gossip that the rotation uses."""
 
     def change_keys(
         self, operation: KeyOperation, key: bytes = b"", nodes: Sequence[str] | None = None
@@ -41,11 +41,11 @@ class KeyQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RotationResult:
-    """The new key is used by all.
+    """All members use the new key.
 
     Attributes:
-        members: on how many it is.
-        kept: why the old ones are still on the rings; empty: they are not.
+        members: their number.
+        kept: why the old keys are still in keyrings; empty: they are not.
     """
 
     members: int
@@ -53,12 +53,12 @@ class RotationResult:
 
 
 class GossipKeyRotation:
-    """One instance a node; one rotation at a time."""
+    """Rotates the gossip key; one rotation at a time."""
 
     def __init__(self, gossip: KeyQueries, keyring: Keyring, away: Callable[[], Iterable[str]]) -> None:
         """
         Args:
-            away: the bootstrap nodes that gossip does not have alive.
+            away: the bootstrap nodes that gossip does not report alive.
         """
         self._gossip = gossip
         self._keyring = keyring
@@ -66,20 +66,22 @@ class GossipKeyRotation:
         self._lock = asyncio.Lock()
 
     async def rotate(self, new: bytes) -> RotationResult:
-        """Raises RotationFailed: what is wrong with whom; all that was changed was taken back, or it says otherwise."""
+        """Raises RotationFailed, which names the members and their errors; all changes were rolled back unless it
+        states otherwise.
+        """
         if self._lock.locked():
-            raise RotationFailed("a rotation is under way on this node: wait for its end")
+            raise RotationFailed("a rotation is already in progress on this node: wait until it completes")
         async with self._lock:
             try:
                 return await self._rotate(new)
             except GossipError as error:
-                raise RotationFailed(f"the members could not be asked: {error}") from error
+                raise RotationFailed(f"cannot query the members: {error}") from error
 
     async def _rotate(self, new: bytes) -> RotationResult:
         old = self._keyring.primary
         self._require_bootstraps("nothing was changed")
         before = await self._list()
-        # What an interrupted rotation left goes with the old key.
+        # Keys left over from an interrupted rotation are removed with the old key.
         known = {key for ring in before.rings.values() for key in ring} | {encode_key(old)}
         trouble = await self._apply_to_all(KeyOperation.INSTALL, new)
         if not trouble:
@@ -108,10 +110,10 @@ class GossipKeyRotation:
         return RotationResult(len((await self._list()).rings), _named(trouble))
 
     async def _apply_to_all(self, operation: KeyOperation, key: bytes) -> dict[str, str]:
-        """Does it on all members, and asks whether it is done; by name what is wrong with whom after three attempts.
+        """Performs a step on all members and verifies it. Returns the errors by member after three attempts.
 
-        Queries get lost: whoever has not answered is asked again. A member that dies meanwhile counts until gossip has
-        noticed, which takes no longer.
+        Queries get lost: members that have not answered are queried again. A member that fails in the meantime counts
+        until gossip has detected it, which takes no longer.
         """
         trouble: dict[str, str] = {}
         for _ in range(ATTEMPTS):
@@ -122,33 +124,38 @@ class GossipKeyRotation:
         return trouble
 
     async def _roll_back(self, new: bytes, old: bytes | None) -> str:
-        """Uses `old` again where the new key may be in use, then removes the new one; says how that went."""
+        """Makes `old` primary again where the new key may be in use, then removes the new one. Returns the outcome as
+        text.
+        """
         if old is not None:
             trouble = await self._apply_to_all(KeyOperation.USE, old)
             if trouble:
-                return f"both keys stay on the rings, as {_named(trouble)}: try again when all answer"
+                return f"both keys stay in the keyrings, because {_named(trouble)}: try again when all answer"
         trouble = await self._apply_to_all(KeyOperation.REMOVE, new)
         if trouble:
-            return f"the old key stays in use, and the new one on some rings, as {_named(trouble)}: try again later"
+            return (
+                f"the old key stays in use, and the new one in some keyrings, because {_named(trouble)}: try "
+                "again later"
+            )
         return "the old key stays in use"
 
     async def _list(self) -> KeyResult:
         return await self._gossip.change_keys(KeyOperation.LIST)
 
     def _lost_bootstraps(self) -> dict[str, str]:
-        return dict.fromkeys(self._away(), "is a bootstrap node, and away")
+        return dict.fromkeys(self._away(), "is a bootstrap node that is down")
 
     def _require_bootstraps(self, outcome: str) -> None:
         lost = self._lost_bootstraps()
         if lost:
             raise RotationFailed(
-                f"{_named(lost)}; {outcome}: bootstrap nodes hand out the keys, so bring it back, or take it out with "
-                "`wgmesh leave NAME`"
+                f"{_named(lost)}; {outcome}: bootstrap nodes distribute the keys, so bring it back, or remove "
+                "it with `wgmesh leave NAME`"
             )
 
 
 def _keys(texts: Iterable[str]) -> list[bytes]:
-    """Those that are keys: members tell what they like."""
+    """Those that are valid keys: members may send anything."""
     found = []
     for text in sorted(texts):
         with contextlib.suppress(KeyringError):

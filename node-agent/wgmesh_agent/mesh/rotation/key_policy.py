@@ -1,4 +1,4 @@
-"""The policy that decides on keys: who changes gossip's, and who must learn of a WireGuard key before it is used."""
+"""Key policy: who rotates the gossip key, and who must learn of a WireGuard key before it is used."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from wgmesh_agent.wireguard.keys import PublicKey
 
 
 class KeyPolicy(Protocol):
-    """Part of what a node is made with, as its membership policy is."""
+    """Part of a node's composition, like its membership policy."""
 
     @property
     def gossip_keys_managed_by(self) -> str:
-        """Who else decides on gossip keys, as a sentence that says how to ask; empty: the members do."""
+        """Another authority that decides on gossip keys, as a sentence that tells how to request a rotation; empty:
+        members decide.
+        """
 
     async def before_new_key(self, key: PublicKey) -> None:
         """Returns when this node may use `key`. Raises `rotation.gossip_key.RotationFailed`."""
@@ -21,11 +23,11 @@ class KeyPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StandaloneKeyPolicy:
-    """Members decide on gossip keys, and nobody is to learn of a WireGuard key first."""
+    """Members decide on gossip keys, and no authority has to learn of a WireGuard key first."""
 
     @property
     def gossip_keys_managed_by(self) -> str:
         return ""
 
     async def before_new_key(self, key: PublicKey) -> None:
-        """At once."""
+        """Returns immediately."""

@@ -1,4 +1,4 @@
-"""This node's WireGuard key while it runs: another one used, and accepted by the mesh."""
+"""Switches this node to a new WireGuard key, and confirms it once the mesh has accepted it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from wgmesh_agent.wireguard.keys import PrivateKey
 
 
 class KeyStore(Protocol):
-    """Where the key is kept; `StateStore` does. Raises OSError."""
+    """Storage of the key; `StateStore` implements it. Raises OSError."""
 
     def save_private_key(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
-        """And the one before, as long as the mesh may know only that."""
+        """Also stores the previous key, while the mesh may know only that."""
 
     def forget_earlier_key(self) -> None:
-        """The mesh knows the one in use."""
+        """The mesh knows the key in use."""
 
 
 class Programming(Protocol):
-    """Programs WireGuard; `Reconciler` does."""
+    """Programs WireGuard; `Reconciler` implements it."""
 
     async def reconcile(self, *, check_interface: bool) -> object:
         """One pass. Raises BackEndError."""
 
 
 class KeySwitch:
-    """One instance a node."""
+    """The WireGuard key of this node."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class KeySwitch:
         self._trigger = trigger
 
     async def use(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
-        """Has the tunnels use another key from now on; `earlier` is remembered on disk until `confirm`.
+        """Switches the tunnels to another key; `earlier` is kept on disk until `confirm`.
 
-        An agent that ends in between starts with the new key, and asks to be admitted with it in the place of the
-        earlier. All members are knocked at: to those that do not know the key yet, WireGuard then sends nothing for
-        five seconds, so that theirs will be the only handshake when they do (`dataplane/handshake_retry.py` says what
-        two at once come to).
+        An agent that terminates in between starts with the new key, and requests admission with it in place of the
+        earlier one. A handshake is triggered to all members: to those that do not know the key yet, WireGuard then
+        sends nothing for five seconds, so that theirs is the only handshake once they do
+        (`dataplane/handshake_retry.py` explains two at once).
 
         Raises:
-            OSError: the key cannot be kept; nothing has changed.
+            OSError: the key cannot be stored; nothing has changed.
             BackEndError: the interface may have either key.
         """
         await asyncio.to_thread(self._store.save_private_key, key, earlier)
@@ -67,13 +67,13 @@ class KeySwitch:
         self._trigger(binding.claim.addresses[0] for binding in self._ledger)
 
     async def confirm(self, admission: AdmissionRecord | None) -> None:
-        """The mesh has accepted the key in use: tells everybody, and forgets the one before.
+        """The mesh has accepted the key in use: announces it, and removes the previous one.
 
         Args:
-            admission: this node's record with it; None where it is still to be told.
+            admission: this node's record with it; None if it is announced later.
 
         Raises:
-            OSError: that cannot be kept; the next start asks to be admitted once more.
+            OSError: that cannot be stored; the next start requests admission once more.
         """
         self._local.update_record(admission=admission, wireguard_key_since=int(self._clock.unix()))
         self._local.announce_key()

@@ -47,10 +47,10 @@ SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 0.5
 
 
 class Readmission(Protocol):
-    """Bootstrap nodes, and how to be admitted by one with another key."""
+    """Bootstrap nodes, and the admission by one of them with another key."""
 
     def bootstraps(self) -> Sequence[HostPort]:
-        """Where they serve, as far as this node knows."""
+        """Their service addresses, as far as this node knows them."""
 
     async def join_with_new_key(
         self,
@@ -59,30 +59,30 @@ class Readmission(Protocol):
         new: PrivateKey,
         before_joining: Callable[[], Awaitable[None]],
     ) -> JoinResult:
-        """Joins with the new key in the place of the old one; calls `before_joining` right before it asks to be
-        admitted, when it has seen that the other knows how. Raises JoinRefused or JoinUnreachable.
+        """Joins with the new key in place of the old one; calls `before_joining` right before the request, once the
+        bootstrap node has proved to support it. Raises JoinRefused or JoinUnreachable.
         """
 
 
 class RoundTrips(Protocol):
-    """How far members are away; `GossipNode` knows."""
+    """Round-trip times to members; `GossipNode` implements it."""
 
     def rtt(self, node: str) -> float | None:
-        """Seconds, by coordinates; None: not known."""
+        """Seconds, by coordinates; None: unknown."""
 
 
 class Issuer(Protocol):
-    """Makes admission records, if this node may; `AdmissionService` does."""
+    """Issues admission records, if this node may; `AdmissionService` implements it."""
 
     required: bool
     """Whether members are bound with records only."""
 
     def issue(self, claim: Claim) -> AdmissionRecord | None:
-        """None: this node may make none."""
+        """None: this node may issue none."""
 
 
 class WireGuardKeyRotation:
-    """One instance a session; one rotation at a time."""
+    """Rotates the WireGuard key; one rotation at a time."""
 
     def __init__(
         self,
@@ -110,14 +110,16 @@ class WireGuardKeyRotation:
         self._lock = asyncio.Lock()
 
     async def rotate(self) -> str:
-        """A sentence on how many tunnels use the new key. Raises RotationFailed: the old one is in use again."""
+        """Returns a sentence on how many tunnels use the new key. Raises RotationFailed: the old one is in use
+        again.
+        """
         if self._lock.locked():
-            raise RotationFailed("a rotation is under way on this node: wait for its end")
+            raise RotationFailed("a rotation is already in progress on this node: wait until it completes")
         async with self._lock:
             if not self._admissions.required:
                 raise RotationFailed(
-                    "in this mesh nobody vouches for a member's new key: bootstrap nodes have no TLS certificates that "
-                    "say they may admit"
+                    "no node of this mesh can vouch for a member's new key: bootstrap nodes have no TLS "
+                    "certificates that permit them to admit"
                 )
             new = PrivateKey.generate(os.urandom)
             await self._keys.before_new_key(new.public())
@@ -162,7 +164,7 @@ class WireGuardKeyRotation:
                 break
         said = "; ".join(f"{bootstrap} {answer}" for bootstrap, answer in answers.items())
         if begun and await self._has_handshake(begun):
-            # It was admitted, and the answer got lost.
+            # The admission succeeded, and its response was lost.
             await self._switch.confirm(None)
             return begun
         if begun:
@@ -174,40 +176,42 @@ class WireGuardKeyRotation:
         message = peer_message(claim).SerializeToString()
         heralds = self._proxy_candidates()
         if heralds and not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
-            # Who did not know this node's signature refused, and has asked for it meanwhile.
+            # A member that did not know this node's signature rejected it, and has requested it since.
             await asyncio.sleep(PROXY_RETRY_SECONDS)
             if not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
                 raise RotationFailed("no member agreed to announce the new key; the old one is in use")
         begun = self._clock.unix()
         await self._switch.use(new, old)
         if heralds and not await self._has_handshake(begun):
-            await self._roll_back(old, "nobody shakes hands with it")
-            raise RotationFailed("nobody shook hands with the new key; the old one is in use")
+            await self._roll_back(old, "no peer completes a handshake with it")
+            raise RotationFailed("no peer completed a handshake with the new key; the old one is in use")
         await self._switch.confirm(record)
         return begun
 
     async def _is_announced_by_proxy(self, heralds: Sequence[str], message: bytes) -> bool:
-        """Whether one of them agreed to announce it; they are asked in turn."""
+        """Whether one of them agreed to announce it; they are queried in turn."""
         for herald in heralds:
             try:
                 told = await self._members.query(
                     HERALD_QUERY, message, nodes=[herald], direct=True, timeout=PROXY_QUERY_TIMEOUT_SECONDS
                 )
             except GossipError as error:
-                raise RotationFailed(f"no member could be asked to announce the new key: {error}") from error
+                raise RotationFailed(
+                    f"no member could be queried to announce the new key: {error}"
+                ) from error
             if told.responses.get(herald) == AGREED:
                 return True
         return False
 
     def _trigger_delay(self) -> float:
-        """Seconds until the members have got, and not understood, what this node's new key sends them first."""
+        """Seconds until the members have received, and not understood, the first packets of this node's new key."""
         rtts = (self._rtts.rtt(member.name) for member in self._members.present())
         return min(
             LONGEST_WAIT_SECONDS, SHORTEST_WAIT_SECONDS + max((rtt for rtt in rtts if rtt), default=0.0)
         )
 
     def _proxy_candidates(self) -> list[str]:
-        """Living members that understand such a question, other bootstrap nodes first."""
+        """Live members that support this query, other bootstrap nodes first."""
         found = self._members.living_claims()
         self._rng.shuffle(found)
         return [claim.node for claim in sorted(found, key=lambda claim: not claim.bootstrap)]

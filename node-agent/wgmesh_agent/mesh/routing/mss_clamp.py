@@ -22,7 +22,7 @@ FORWARDING_SYSCTLS = ("ipv4/ip_forward", "ipv4/conf/{}/forwarding", "ipv6/conf/a
 
 
 class MSSClamp:
-    """One instance an interface; `run` beside a node that may route."""
+    """Clamps the MSS on one interface; `run` beside a node that may route."""
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class MSSClamp:
     ) -> None:
         """
         Args:
-            changes: when `plan` may have other routes.
-            net: where the kernel's network settings are.
+            changes: notified when `plan` may have other routes.
+            net: the folder of the kernel's network sysctls, /proc/sys/net.
         """
         self._interface = interface
         self._plan = plan
@@ -45,11 +45,11 @@ class MSSClamp:
         self._clock = clock
         self._net = net
         self._standing: str | None = None
-        """What was put in place last, empty for no table; None: not known."""
+        """The ruleset in place, empty for no table; None: unknown."""
         self._fault = LogOnChange()
 
     async def run(self) -> None:
-        """Looks after every change, and every minute whatever others did to the table, until it is cancelled."""
+        """Reconciles after every change, and every minute in case of foreign changes to the table, until cancelled."""
         checked = self._clock.monotonic()
         while True:
             generation = self._changes.generation
@@ -58,14 +58,14 @@ class MSSClamp:
                 checked = self._clock.monotonic()
             await self.apply(self._plan.interface_spec(), check=check)
             if await self._changes.wait_after(generation, CHECK_SECONDS):
-                # Many changes come together, and each look reads files.
+                # Changes come in bursts, and each check reads files.
                 await asyncio.sleep(GATHER_SECONDS)
 
     async def apply(self, spec: InterfaceSpec, *, check: bool = True) -> None:
-        """Puts the table in place where packets are routed; takes it away where they are not any more.
+        """Installs the table if this machine forwards packets of the interface; otherwise removes it.
 
         Args:
-            check: look whether somebody else took it away.
+            check: verify that no other program has removed it.
         """
         wanted = (
             ruleset(self._interface, spec.mtu, (*spec.peer_routes, *spec.subnet_routes))
@@ -82,7 +82,7 @@ class MSSClamp:
             self._standing = wanted
 
     async def remove(self) -> bool:
-        """Takes the table away, if there is a program that could have made it."""
+        """Removes the table, if the program that could have created it exists."""
         return self._is_done(await remove_clamp(self._interface, self._nft))
 
     async def _is_in_place(self) -> bool:
@@ -98,17 +98,17 @@ class MSSClamp:
 
 
 async def remove_clamp(interface: str, nft: Nft) -> str:
-    """Takes the table away, if there is a program that could have made it. Returns why it could not; empty: it did."""
+    """Removes the table, if the program that could have created it exists. Returns the error; empty: removed."""
     return await nft.run("-f", "-", text=removal_ruleset(interface)) if nft.is_installed() else ""
 
 
 def is_forwarding(interface: str, net: Path) -> bool:
-    """Whether this machine forwards packets that come out of the interface, or go into it."""
+    """Whether this machine forwards packets that come from the interface, or go to it."""
     for switch in FORWARDING_SYSCTLS:
         try:
             if (net / switch.format(interface)).read_text().strip() not in ("", "0"):
                 return True
         except OSError as error:
-            # A kernel without IPv6, or an interface that is not there yet.
+            # The kernel has no IPv6, or the interface does not exist yet.
             log.debug("cannot read forwarding sysctl", switch=switch, error=str(error))
     return False

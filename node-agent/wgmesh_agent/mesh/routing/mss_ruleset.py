@@ -1,7 +1,7 @@
-"""The nftables table of ours: TCP segments of what is routed through this machine never exceed what the mesh carries.
+"""nftables ruleset that clamps the TCP MSS of traffic routed through this machine to what the mesh carries.
 
-Ends that know nothing of the tunnel agree on segments as large as their own cables take. The packets that say otherwise
-are often filtered on the way, so the number is put right in the handshake itself (RFC 4459 section 3.2).
+Hosts unaware of the tunnel negotiate segments for the MTU of their own links. The ICMP messages that report a lower
+path MTU are often filtered, so the value is corrected in the handshake itself (RFC 4459 section 3.2).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def table_name(interface: str) -> str:
 
 
 def removal_ruleset(interface: str) -> str:
-    """What has `nft` remove the table, whether or not it is there."""
+    """The `nft` input that removes the table, whether or not it exists."""
     name = table_name(interface)
     return f"table inet {name}\ndelete table inet {name}\n"
 
 
 def ruleset(interface: str, mtu: int, paths: Iterable[Route] = ()) -> str:
-    """What has `nft` put the table in place, in one transaction.
+    """The `nft` input that replaces the table, in one transaction.
 
-    What goes in is held to its route's MTU. What comes out asks for segments that will come back through the tunnel, so
-    it is held to the path there: `paths` where those carry less than `mtu`, the interface's.
+    Outbound handshakes are limited to the MTU of their route. Inbound ones request segments that return through the
+    tunnel, so they are limited to its path MTU: that of `paths` if lower than `mtu`, the interface's.
     """
     narrow = [
         f'iifname "{interface}" {_FAMILY[path.destination.version]} saddr {path.destination} {_SYN} {_mss(path)}'

@@ -1,7 +1,7 @@
-"""Routes beyond nodes: which networks behind members are taken to them, and which are refused.
+"""Route selection: which subnet routes of members are installed, and which are rejected.
 
-A member's routes are vouched for, by its admission record or the roster. That does not make them fit here: they may not
-touch the mesh's own ranges, what this machine is connected to or announces itself, or another member's routes.
+A member's routes are authorised by its admission record or by the roster. Here they must also not overlap the mesh's
+own ranges, networks this machine is connected to or advertises itself, or another member's routes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from wgmesh_agent.wireguard.model import Network
 
 @dataclass(frozen=True, slots=True)
 class RouteRejection:
-    """`node` was given `route`, which overlaps `existing` of `owner`: another member, or a word for this machine."""
+    """`node` was granted `route`, which overlaps `existing` of `owner`: another member, or a description of this
+    machine.
+    """
 
     node: str
     route: Network
@@ -30,7 +32,9 @@ class RouteRejection:
 
 @dataclass(frozen=True, slots=True)
 class LocalRoutes:
-    """What no member's route may touch: the mesh's `ranges`, `connected` networks, `routes` this node announces."""
+    """Networks that no member's route may overlap: the mesh's `ranges`, `connected` networks, `routes` this node
+    advertises.
+    """
 
     ranges: tuple[Network, ...]
     connected: tuple[Network, ...] = ()
@@ -39,14 +43,16 @@ class LocalRoutes:
 
 @dataclass(frozen=True, slots=True)
 class RouteSelection:
-    """Routes to program by member's key, and those refused."""
+    """Routes to install by member's key, and the rejected ones."""
 
     by_key: dict[PublicKey, tuple[Network, ...]]
     rejections: tuple[RouteRejection, ...]
 
 
 def select_routes(bindings: Iterable[Binding], own: LocalRoutes) -> RouteSelection:
-    """Who was bound first keeps a route; two of one moment go by name. O(n log n) in the number of routes."""
+    """The member bound first keeps a route; members bound at the same moment are ordered by name. O(n log n) in the
+    number of routes.
+    """
     held: dict[int, AllowedIPIndex[str]] = {4: AllowedIPIndex(), 6: AllowedIPIndex()}
     for network in merged((*own.ranges, *own.routes, *own.connected)):
         held[network.version].add(network, "this machine's or the mesh's own")

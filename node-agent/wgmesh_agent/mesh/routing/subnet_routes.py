@@ -29,7 +29,7 @@ POLL_INTERVAL_SECONDS = 15.0
 
 
 class SubnetRoutes:
-    """One instance a node."""
+    """Subnet routes of a node and of its peers."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class SubnetRoutes:
         connected: NetworkReader,
         changed: Callable[[], None],
     ) -> None:
-        """`changed` is called when `allowed_ips` answers differently for another reason than `local` and the ledger."""
+        """`changed` is called when `allowed_ips` changes for a reason other than `local` and the ledger."""
         self._interface = interface
         self._ledger = ledger
         self._local = local
@@ -54,10 +54,10 @@ class SubnetRoutes:
         self._known: frozenset[RouteRejection] = frozenset()
         self.rejected: tuple[RouteRejection, ...] = ()
         self.installed: Mapping[PublicKey, Sequence[Network]] = {}
-        """What was answered to `allowed_ips` last."""
+        """The last result of `allowed_ips`."""
 
     def allowed_ips(self) -> Mapping[PublicKey, Sequence[Network]]:
-        """The routes to program by member's key. What is refused for the first time is counted and logged."""
+        """The routes to install by member's key. A rejection is counted and logged once."""
         found = self._selection()
         self.rejected = found.rejections
         for refusal in found.rejections:
@@ -68,12 +68,12 @@ class SubnetRoutes:
         return found.by_key
 
     def peer_routes(self, reduced: Mapping[IPAddress, int]) -> tuple[Route, ...]:
-        """The routes to members whose path carries less. `reduced`: how much, by primary mesh address."""
+        """The routes to members with a reduced path MTU. `reduced`: its value, by primary mesh address."""
         bindings = ((address, self._ledger.by_address(address)) for address in reduced)
         return path_routes(reduced, {a: binding.claim.addresses for a, binding in bindings if binding})
 
     def device_routes(self, reduced: Mapping[IPAddress, int]) -> tuple[Route, ...]:
-        """What belongs into the routing table. `reduced`: what passes to a peer, by its primary mesh address."""
+        """The routing table's desired content. `reduced`: path MTU of a peer, by its primary mesh address."""
         routes = []
         for key, networks in self._selection().by_key.items():
             binding = self._ledger.by_key(key)
@@ -82,11 +82,11 @@ class SubnetRoutes:
         return tuple(sorted(routes, key=lambda one: (one.destination.version, one.destination[0].packed)))
 
     async def start(self) -> None:
-        """Learns what this machine is connected to."""
+        """Reads the networks that this machine is connected to."""
         self._connected = await self._read_connected_networks()
 
     async def run(self) -> None:
-        """Looks now and then what this machine is connected to, and keeps forwarding as announced routes need it."""
+        """Reads connected networks periodically, and keeps forwarding as advertised routes need it."""
         while True:
             await asyncio.to_thread(self._update_forwarding)
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
@@ -123,7 +123,7 @@ class SubnetRoutes:
         self._log(self._fault, self._forward(self._local.routes, interfaces))
 
     def _forward(self, networks: Sequence[Network], interfaces: Iterable[str]) -> str:
-        """Why that failed; empty if it did not."""
+        """The error, or empty."""
         try:
             self._forwarding.require(ForwardingPurpose.GATEWAY, networks, interfaces)
         except (KernelError, OSError) as error:

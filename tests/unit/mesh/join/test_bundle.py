@@ -53,25 +53,25 @@ def test_fields_of_later_versions_are_no_fault_and_addresses_may_be_missing() ->
     [
         (b"", "is empty"),
         (b" \n", "is empty"),
-        (GOOD[:-200], "only a part of one"),
-        (b"\x00\xff", "is no join bundle"),
-        (b"[" * 100_000, "is no join bundle"),
-        (b"9" * 10_000, "is no join bundle"),
-        (b"null", "is no join bundle"),
-        (b"[]", "is no join bundle"),
-        (b'"text"', "is no join bundle"),
+        (GOOD[:-200], "is incomplete"),
+        (b"\x00\xff", "is not a join bundle"),
+        (b"[" * 100_000, "is not a join bundle"),
+        (b"9" * 10_000, "is not a join bundle"),
+        (b"null", "is not a join bundle"),
+        (b"[]", "is not a join bundle"),
+        (b'"text"', "is not a join bundle"),
         (b" " * (MAX_BYTES + 1), "larger than 256 KiB"),
         (json.dumps({"kind": "Secret", "data": {"bundle.json": "e30="}}).encode(), "is the Secret"),
         (b"{}", "it has no mesh"),
         (changed(GOOD, certificate=None), "it has no certificate"),
         (changed(GOOD, key=17), "it has no key"),
         (changed(GOOD, ca="\ud800"), "it has no ca"),
-        (changed(GOOD, mesh="a/b"), "'a/b' is no name of a mesh"),
-        (changed(GOOD, node="x" * 200), "is no name of a node"),
-        (changed(GOOD, bootstraps=[]), "names no bootstrap node"),
-        (changed(GOOD, bootstraps="192.0.2.1:5000"), "bootstraps is no list"),
-        (changed(GOOD, bootstraps=[1]), "bootstraps is no list"),
-        (changed(GOOD, bootstraps=["h:5000"] * 65), "bootstraps is no list of at most 64"),
+        (changed(GOOD, mesh="a/b"), "'a/b' is not a valid mesh name"),
+        (changed(GOOD, node="x" * 200), "is not a valid node name"),
+        (changed(GOOD, bootstraps=[]), "does not list a bootstrap node"),
+        (changed(GOOD, bootstraps="192.0.2.1:5000"), "bootstraps is not a list"),
+        (changed(GOOD, bootstraps=[1]), "bootstraps is not a list"),
+        (changed(GOOD, bootstraps=["h:5000"] * 65), "bootstraps is not a list of at most 64"),
         (changed(GOOD, bootstraps=["192.0.2.1:99999"]), "is not a port"),
         (changed(GOOD, addresses=["10.232.0.400"]), "addresses: '10.232.0.400'"),
         (changed(GOOD, node="phone"), "is for wgmesh://blue/node/laptop, not for wgmesh://blue/node/phone"),
@@ -83,7 +83,7 @@ def test_fields_of_later_versions_are_no_fault_and_addresses_may_be_missing() ->
             "the certificate in /etc/bundle.json contains no PEM certificate",
         ),
         (changed(GOOD, ca="ca"), "the ca in /etc/bundle.json contains no PEM certificate"),
-        (changed(GOOD, ca=json.loads(bundle_bytes(make_authority()))["ca"]), "is not by the ca in it"),
+        (changed(GOOD, ca=json.loads(bundle_bytes(make_authority()))["ca"]), "is not issued by the ca in it"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_that_names_the_file(data: bytes, says: str) -> None:
@@ -141,7 +141,7 @@ def test_a_certificate_out_of_its_time_says_so() -> None:
     assert validity_problem(bundle, NOW) is None
     ended = validity_problem(bundle, NOW + timedelta(days=365))
     assert ended is not None
-    assert "ended on 2027-11-22" in ended
+    assert "expired on 2027-11-22" in ended
     assert "fetch it again" in ended
     early = validity_problem(bundle, NOW - timedelta(hours=1))
     assert early is not None

@@ -161,7 +161,7 @@ async def test_of_two_at_a_time_none_removes_what_the_other_uses() -> None:
 
 async def test_nothing_begins_while_a_bootstrap_node_is_away() -> None:
     members = Members("a", "b", "c")
-    with pytest.raises(RotationFailed, match="n1 is a bootstrap node, and away; nothing was changed"):
+    with pytest.raises(RotationFailed, match="n1 is a bootstrap node that is down; nothing was changed"):
         await rotation(members, ["n1"]).rotate(NEW)
     assert members.asked == []
 
@@ -174,7 +174,7 @@ async def test_the_old_key_stays_while_a_bootstrap_node_is_away_that_may_still_u
             away.append("n1")
 
     members.before = lose
-    assert (await rotation(members, away).rotate(NEW)).old_keys_kept == "n1 is a bootstrap node, and away"
+    assert (await rotation(members, away).rotate(NEW)).old_keys_kept == "n1 is a bootstrap node that is down"
     assert members.all_have(NEW, OLD)
 
 
@@ -185,7 +185,7 @@ async def test_a_question_that_cannot_be_asked_is_told() -> None:
         raise GossipError("the query is too large")
 
     members.before = fail
-    with pytest.raises(RotationFailed, match="could not be asked: the query is too large"):
+    with pytest.raises(RotationFailed, match="cannot query the members: the query is too large"):
         await rotation(members).rotate(NEW)
 
 
