@@ -135,7 +135,7 @@ async def test_a_configured_interface_without_our_mark_is_left_alone(host: Host,
     async with Agent(host) as agent:
         await member(agent, kind, one)
         host.run("ip", "link", "set", NAME, "alias", "")
-        with pytest.raises(ForeignInterfaceError, match="was not made by wgmesh"):
+        with pytest.raises(ForeignInterfaceError, match="was not created by wgmesh"):
             await agent.open(one.spec())
         await agent.destroy()
         assert NAME in host.run("ip", "link")

@@ -1,4 +1,4 @@
-"""Runs `nft`, and answers its error as text."""
+"""Runs `nft`, and returns its error as text."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ NFT_SECONDS = 10.0
 
 
 async def run_nft(*arguments: str, text: str = "") -> str:
-    """Runs `nft`; empty, or what it says is wrong."""
+    """Runs `nft`; returns its error, or empty."""
     try:
         process = await asyncio.create_subprocess_exec(
             PROGRAM, *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
     except OSError as error:
-        return f"{PROGRAM} does not run here: {error.strerror} (Debian package nftables)"
+        return f"{PROGRAM} cannot run here: {error.strerror} (Debian package nftables)"
     try:
         async with asyncio.timeout(NFT_SECONDS):
             _, said = await process.communicate(text.encode())
     except BaseException as error:
-        # One that goes on alone would put in place what somebody removes meanwhile: removal is the last word.
-        # On a machine that is slow enough it has ended by now.
+        # A process that continued could install a table that is being removed: removal must be last. On a machine that
+        # is slow enough it has ended by now.
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
@@ -37,5 +37,5 @@ async def run_nft(*arguments: str, text: str = "") -> str:
 
 
 def is_installed() -> bool:
-    """Whether there is a program that could have made a table."""
+    """Whether the program that could have created a table exists."""
     return shutil.which(PROGRAM) is not None
