@@ -76,7 +76,7 @@ async def test_a_route_of_others_is_left_alone(pair: tuple[Host, Host], kind: Ba
     left.run("ip", "route", "add", "10.232.0.0/16", "via", "10.9.1.2")
     async with Agent(left) as agent:
         await agent.choose(kind.value, NAME)
-        with pytest.raises(KernelError, match=r"a route to 10\.232\.0\.0/16 exists already"):
+        with pytest.raises(KernelError, match=r"a route to 10\.232\.0\.0/16 already exists"):
             await agent.open(node(1).spec())
         await agent.destroy()
         await agent.close()

@@ -1,4 +1,4 @@
-"""Parts of libraries that an agent leaves out: never called, yet imported, for 16 MiB and a tenth of a second."""
+"""Parts of libraries that an agent does not load: never called, but imported, at 16 MiB and a tenth of a second."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from importlib.util import find_spec, module_from_spec
 
 
 def leave_out() -> None:
-    """Before the first import of structlog, pyroute2 and kubernetes in a process that shows no tables.
+    """To be called before the first import of structlog, pyroute2 and kubernetes in a process that prints no tables.
 
-    - structlog imports rich wherever it is installed, for tracebacks that our logs don't have.
+    - structlog imports rich wherever it is installed, for tracebacks that our logs do not have.
     - `pyroute2/__init__.py` imports all of pyroute2, with databases, firewalls and servers; the agent uses
-      `pyroute2.iproute` alone, which finds what it needs by itself in a package whose `__init__` has not run.
+      `pyroute2.iproute` only, which finds its modules in a package whose `__init__` has not run.
     - `kubernetes/__init__.py` and `kubernetes/config/__init__.py` do the same for streams over websockets, kubeconfigs
-      and their ways to log in.
+      and their login plugins.
     """
     # None makes an import of it fail as if it were not installed.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
