@@ -37,7 +37,7 @@ async def test_a_bare_interface_made_by_hand_is_adopted_and_a_configured_one_is_
         await agent.destroy()
         host.run("ip", "link", "add", NAME, "type", "wireguard")
         host.run("sh", "-c", f"wg genkey | wg set {NAME} private-key /dev/stdin")
-        with pytest.raises(ForeignInterfaceError, match="was not made by wgmesh"):
+        with pytest.raises(ForeignInterfaceError, match="was not created by wgmesh"):
             await agent.open(one.spec())
         await agent.close()
 
@@ -47,9 +47,9 @@ async def test_an_interface_removed_by_hand_is_told_and_opened_anew(host: Host) 
     async with Agent(host) as agent:
         await member(agent, BackendKind.KERNEL, one, two.as_peer("10.9.1.2"))
         host.run("ip", "link", "del", NAME)
-        with pytest.raises(InterfaceGoneError, match=f"{NAME}: the interface is gone"):
+        with pytest.raises(InterfaceGoneError, match=f"{NAME}: the interface does not exist"):
             await agent.read()
-        with pytest.raises(InterfaceGoneError, match=f"{NAME}: the interface is gone"):
+        with pytest.raises(InterfaceGoneError, match=f"{NAME}: the interface does not exist"):
             await agent.converge(desired(one))
         assert not (await agent.open(one.spec())).adopted
         changes, _ = await agent.converge(desired(one, two.as_peer("10.9.1.2")))

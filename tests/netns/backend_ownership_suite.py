@@ -76,7 +76,7 @@ async def test_a_route_of_others_is_left_alone(pair: tuple[Host, Host], kind: Ba
     left.run("ip", "route", "add", "10.232.0.0/16", "via", "10.9.1.2")
     async with Agent(left) as agent:
         await agent.choose(kind.value, NAME)
-        with pytest.raises(KernelError, match=r"a route to 10\.232\.0\.0/16 exists already"):
+        with pytest.raises(KernelError, match=r"a route to 10\.232\.0\.0/16 already exists"):
             await agent.open(node(1).spec())
         await agent.destroy()
         await agent.close()
@@ -135,7 +135,7 @@ async def test_a_configured_interface_without_our_mark_is_left_alone(host: Host,
     async with Agent(host) as agent:
         await member(agent, kind, one)
         host.run("ip", "link", "set", NAME, "alias", "")
-        with pytest.raises(ForeignInterfaceError, match="was not made by wgmesh"):
+        with pytest.raises(ForeignInterfaceError, match="was not created by wgmesh"):
             await agent.open(one.spec())
         await agent.destroy()
         assert NAME in host.run("ip", "link")

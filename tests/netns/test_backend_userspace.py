@@ -121,7 +121,7 @@ async def test_a_process_that_cannot_be_started_anew_is_tried_again(host: Host) 
         os.kill(go_process(host), signal.SIGKILL)
         while len(await agent.trouble()) < 2:
             continue
-        assert "ended at once" in (await agent.trouble())[0]
+        assert "terminated at once" in (await agent.trouble())[0]
         with pytest.raises(UapiError, match="does not answer"):
             await agent.read()
         host.run("sh", "-c", "umount $(command -v wireguard-go)")

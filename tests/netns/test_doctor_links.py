@@ -125,4 +125,4 @@ def test_a_good_link_is_said_to_be_so_in_the_middle_of_it(mesh: Mesh, document: 
 def test_a_member_that_there_is_not_is_told_in_a_sentence(mesh: Mesh) -> None:
     done = wgmesh(mesh.network.hosts["n1"], "doctor", "nobody")
     assert done.returncode == 1
-    assert done.stderr == "wgmesh: nothing was looked at: this mesh has no member 'nobody'\n"
+    assert done.stderr == "wgmesh: nothing was inspected: this mesh has no member 'nobody'\n"

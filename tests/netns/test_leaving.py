@@ -141,7 +141,7 @@ def test_leave_with_a_name_takes_out_a_failed_member_and_no_living_one(mesh: Mes
     eventually(lambda: all(status(mesh, other, "n3") == "failed" for other in others), 30, "n3 is noticed")
     assert all(key in wireguard(mesh.network.hosts[other]).tunnels for other in others)
     done = wgmesh(mesh.network.hosts["n2"], "leave", "n3")
-    assert (done.returncode, done.stdout) == (0, "n3 has been taken out of the mesh.\n")
+    assert (done.returncode, done.stdout) == (0, "n3 has been removed from the mesh.\n")
     eventually(lambda: is_gone(mesh, "n3", key, others), 10, "n3 is gone everywhere")
     assert not agent.runs()
 

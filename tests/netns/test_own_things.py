@@ -172,5 +172,8 @@ def test_a_range_that_another_interface_has_a_route_to_is_refused_and_left_alone
         before = routes(host)
         done = wgmesh(host, "bootstrap", "-n", "lab", *mesh.bootstrap_tls("n1"))
         assert done.returncode == 1
-        assert "a route to 10.232.0.0/16 exists already and is not ours" in done.stderr.splitlines()[-1]
+        assert (
+            "a route to 10.232.0.0/16 already exists and does not belong to wgmesh"
+            in done.stderr.splitlines()[-1]
+        )
         assert routes(host) == before

@@ -1,4 +1,4 @@
-"""Talking to the agent on this machine, with every way that fails told in a sentence."""
+"""Client of the agent's socket on this machine; every failure is reported in a sentence."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _PROBE_TIMEOUT_SECONDS = 3.0
 
 
 class NoAgent(CommandFailed):
-    """Nobody listens on the socket."""
+    """No process listens on the socket."""
 
 
 @contextmanager
 def agent_at(path: Path) -> Iterator[AgentStub]:
-    """A stub for the agent listening on the unix socket `path`.
+    """A stub for the agent that listens on the Unix socket `path`.
 
-    Raises CommandFailed if nobody answers there, now or in the body's calls.
+    Raises CommandFailed if no agent answers there, now or in the body's calls.
     """
     _probe(path)
     import grpc
 
     from wgmesh_api.agent_pb2_grpc import AgentStub
 
-    # without an authority grpc sends the path, which servers written in Go refuse
+    # without an authority gRPC sends the path, which servers written in Go reject
     options = [("grpc.default_authority", "localhost"), ("grpc.enable_http_proxy", 0)]
     with grpc.insecure_channel(f"unix:{path.absolute()}", options=options) as channel:
         try:
@@ -46,7 +46,7 @@ def agent_at(path: Path) -> Iterator[AgentStub]:
 
 
 def _probe(path: Path) -> None:
-    # grpc would say no more than "unavailable"; the kernel knows why
+    # gRPC reports only "unavailable"; the kernel reports the cause
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_PROBE_TIMEOUT_SECONDS)
         try:
@@ -58,12 +58,12 @@ def _probe(path: Path) -> None:
             ) from error
         except ConnectionRefusedError as error:
             raise NoAgent(
-                f"no agent answers at {path}: its socket is still there but the agent is gone; start it again."
+                f"no agent answers at {path}: its socket exists, but the agent has terminated; start it again."
             ) from error
         except PermissionError as error:
             raise CommandFailed(
-                f"you may not talk to the agent at {path}: be root, or let the agent give its socket to you "
-                "with -agent-grpc-bind-socket-id UID:GID."
+                f"permission denied for the agent's socket {path}: run as root, or start the agent with "
+                "-agent-grpc-bind-socket-id UID:GID."
             ) from error
         except OSError as error:
             raise NoAgent(f"no agent answers at {path}: {error.strerror or error}.") from error
@@ -80,6 +80,6 @@ def _explained(error: grpc.RpcError, path: Path) -> str:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"the agent at {path} took too long to answer; `wgmesh join -d` shows what it is doing."
         case grpc.StatusCode.UNIMPLEMENTED:
-            return f"the agent at {path} is of another version and does not know this command."
+            return f"the agent at {path} runs another version and does not support this command."
         case _:
             return f"the agent at {path} failed: {details or code}"

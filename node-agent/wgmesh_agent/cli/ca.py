@@ -1,4 +1,4 @@
-"""`wgmesh ca`: the flags; what they do is in certificate_files.py, which brings in cryptography."""
+"""`wgmesh ca`: the flags; the implementation is in certificate_files.py, which imports cryptography."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _init(mesh: str | None, dir_: Path, days: int, force: bool) -> int:
 
     made = make_authority(mesh, dir_, days=days, force=force)
     click.echo(f"A CA for the mesh {mesh}: {made.cert}, valid until {made.not_after:%Y-%m-%d}.")
-    click.echo(f"Its key, which makes members: {made.key}. Keep it off the nodes.")
+    click.echo(f"Its key, which signs certificates of members: {made.key}. Keep it off the nodes.")
     return 0
 
 
@@ -58,7 +58,7 @@ def _issue(
     made = issue_certificate(wanted, dir_, out or dir_, days=days, force=force)
     click.echo(f"{made.cert} and {made.key}, valid until {made.not_after:%Y-%m-%d}.")
     if made.shortened:
-        click.echo("That is when the CA ends, sooner than asked.")
+        click.echo("That is the expiry of the CA, earlier than requested.")
     return 0
 
 
@@ -91,7 +91,7 @@ def _dir_option(help_text: str, *, default: Path | None) -> click.Option:
 
 def _days_option(default: int) -> click.Option:
     return click.Option(
-        ["--days"], type=_DAYS, default=default, metavar="N", help="how long it is valid", show_default=True
+        ["--days"], type=_DAYS, default=default, metavar="N", help="validity period", show_default=True
     )
 
 
@@ -106,32 +106,36 @@ init = _command(
     _init,
     [
         click.Option(["--mesh"], metavar="NAME", help="the mesh the CA is for"),
-        _dir_option("where to put ca.pem and ca-key.pem [default: here]", default=Path()),
+        _dir_option("folder for ca.pem and ca-key.pem [default: here]", default=Path()),
         _days_option(CA_DAYS),
         _FORCE,
     ],
-    "Make a certificate authority for a mesh.",
+    "Create a certificate authority for a mesh.",
 )
 issue = _command(
     "issue",
     _issue,
     [
         click.Argument(["name"]),
-        _dir_option("where ca.pem and ca-key.pem are [default: here]", default=Path()),
-        click.Option(["--mesh"], metavar="NAME", help="the mesh, for a CA made by another program"),
-        click.Option(["--bootstrap"], is_flag=True, help="for a bootstrap node: it may admit others"),
-        click.Option(["--ip"], multiple=True, metavar="IP", help="address it is reached at; may be repeated"),
-        click.Option(["--dns"], multiple=True, metavar="NAME", help="name it is reached at; may be repeated"),
+        _dir_option("folder of ca.pem and ca-key.pem [default: here]", default=Path()),
+        click.Option(["--mesh"], metavar="NAME", help="mesh name, for a CA created by another program"),
+        click.Option(["--bootstrap"], is_flag=True, help="for a bootstrap node: permits it to admit members"),
+        click.Option(
+            ["--ip"], multiple=True, metavar="IP", help="IP address for joining nodes; may be repeated"
+        ),
+        click.Option(
+            ["--dns"], multiple=True, metavar="NAME", help="DNS name for joining nodes; may be repeated"
+        ),
         _days_option(NODE_DAYS),
         click.Option(
             ["--out"],
             type=click.Path(path_type=Path),
             metavar="FOLDER",
-            help="where to put NAME.pem and NAME-key.pem [default: as --dir]",
+            help="folder for NAME.pem and NAME-key.pem [default: as --dir]",
         ),
         _FORCE,
     ],
-    "Make a key and a certificate for the node NAME.",
+    "Create a key and a certificate for the node NAME.",
 )
 show = _command(
     "show",
@@ -140,15 +144,15 @@ show = _command(
         click.Argument(["file"], required=False, type=click.Path(path_type=Path)),
         _dir_option("show all certificates in this folder [default: here]", default=None),
     ],
-    "Show certificates: whom they speak for, how long, their fingerprint.",
+    "Show certificates: identity, validity, fingerprint.",
 )
 
 ca = LateGroup(
     "ca",
     {
-        "init": Late(__name__, "init", "make a certificate authority for a mesh"),
-        "issue": Late(__name__, "issue", "make a key and a certificate for a node"),
+        "init": Late(__name__, "init", "create a certificate authority for a mesh"),
+        "issue": Late(__name__, "issue", "create a key and a certificate for a node"),
         "show": Late(__name__, "show", "show certificates"),
     },
-    help="Make the certificates of a mesh, for those who have no other way to.",
+    help="Create certificates for a mesh, if you have no CA of your own.",
 )

@@ -40,7 +40,7 @@ _PEM_MARK = b"-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Two files just written. `shortened`: the certificate ends before it was asked to, with its CA."""
+    """Two files just written. `shortened`: the certificate expires earlier than requested, with its CA."""
 
     cert: Path
     key: Path
@@ -50,7 +50,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whom to certify. `mesh` may be None where the CA says it."""
+    """The subject of a certificate. `mesh` may be None if the CA states it."""
 
     name: str
     mesh: str | None
@@ -60,7 +60,7 @@ class Wanted:
 
 
 def make_authority(mesh: str, folder: Path, *, days: int, force: bool) -> Made:
-    """Write a new CA into `folder`, which is made if need be. Raises CommandFailed."""
+    """Writes a new CA into `folder`, which is created if missing. Raises CommandFailed."""
     key = generate_key()
     cert = make_ca(mesh, key, now=_now(), lifetime=timedelta(days=days), serial=x509.random_serial_number())
     made = Made(folder / CA_CERT, folder / CA_KEY, cert.not_valid_after_utc)
@@ -69,13 +69,13 @@ def make_authority(mesh: str, folder: Path, *, days: int, force: bool) -> Made:
 
 
 def issue_certificate(wanted: Wanted, ca_folder: Path, out: Path, *, days: int, force: bool) -> Made:
-    """Write a new key and its certificate, signed by the CA in `ca_folder`, into `out`. Raises CommandFailed."""
+    """Writes a new key and its certificate, signed by the CA in `ca_folder`, into `out`. Raises CommandFailed."""
     authority = _authority(ca_folder)
     mesh = wanted.mesh or mesh_of_ca(authority.cert)
     if mesh is None:
-        raise CommandFailed(f"the CA in {ca_folder} does not say for which mesh it is: give --mesh NAME.")
+        raise CommandFailed(f"the CA in {ca_folder} does not state its mesh: give --mesh NAME.")
     if {f"{wanted.name}.pem", f"{wanted.name}-key.pem"} & {CA_CERT, CA_KEY}:
-        raise CommandFailed(f"a node called {wanted.name} would have its files where the CA has its own.")
+        raise CommandFailed(f"the files of a node named {wanted.name} would overwrite those of the CA.")
     key, now = generate_key(), _now()
     role = Role.BOOTSTRAP if wanted.bootstrap else Role.NODE
     try:
@@ -119,14 +119,14 @@ def _authority(folder: Path) -> CertificateAuthority:
     try:
         return load_authority(_read(folder / CA_CERT), _read(folder / CA_KEY))
     except CertificateError as error:
-        raise CommandFailed(f"the CA in {folder} is of no use: {error}.") from error
+        raise CommandFailed(f"the CA in {folder} is not usable: {error}.") from error
 
 
 def _write_pair(made: Made, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey, *, force: bool) -> None:
     _check_free(made, force=force)
     try:
         made.key.parent.mkdir(parents=True, exist_ok=True)
-        # The certificate last: without its key it would look finished. Both are written before either takes its place,
+        # The certificate last: without its key it would look complete. Both are written before either replaces a file,
         # or a full disk would leave the old certificate with the new key.
         pair = ((made.key, key_to_pem(key), _KEY_MODE), (made.cert, cert_to_pem(cert), _CERT_MODE))
         write_together(pair, replace=force)
@@ -139,10 +139,10 @@ def _check_free(made: Made, *, force: bool) -> None:
         if not path.exists():
             continue
         if not force:
-            raise CommandFailed(f"{path} exists already; --force overwrites it.")
-        # the certificate of a node called a-key has the name of the key of a node called a
+            raise CommandFailed(f"{path} already exists; --force overwrites it.")
+        # the certificate of a node named a-key has the file name of the key of a node named a
         if holds_cert != (_PEM_MARK in _read(path)):
-            raise CommandFailed(f"{path} exists already and is something else: move it away first.")
+            raise CommandFailed(f"{path} already exists and is not a regular file: move it first.")
 
 
 def _read(path: Path) -> bytes:
@@ -150,7 +150,7 @@ def _read(path: Path) -> bytes:
         return read_bounded(path, MAX_PEM_BYTES)
     except FileFault as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise CommandFailed(f"there is no {path}; `wgmesh ca init` makes a CA.") from error
+            raise CommandFailed(f"there is no {path}; `wgmesh ca init` creates a CA.") from error
         raise CommandFailed(f"{error}.") from error
 
 
@@ -168,7 +168,7 @@ def _certificates(file: Path) -> list[x509.Certificate]:
     except FileFault as error:
         raise CommandFailed(f"{error}.") from error
     except UnreadableCertificate as error:
-        raise CommandFailed(f"{file} holds no certificate in PEM form.") from error
+        raise CommandFailed(f"{file} contains no certificate in PEM form.") from error
 
 
 def _described(file: Path, cert: x509.Certificate) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""click's commands and groups, taught our flags: Go spellings, settings from the table, groups loaded late."""
+"""click's commands and groups with this project's flags: Go spellings, settings from the table, groups loaded
+lazily.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ _COMMON = (table.CONFIG, table.VERBOSE, table.DEBUG)
 
 
 class SettingOption(click.Option):
-    """A row of the settings table as a flag. It keeps the text as typed: reading it is the table's business."""
+    """A row of the settings table as a flag. It keeps the text as typed: the table parses it."""
 
     def __init__(self, setting: Setting[Any]) -> None:
         super().__init__(
@@ -48,13 +50,13 @@ class SettingOption(click.Option):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> None:
-    # meta is one for a group and its command: -v may stand before or after the command's name
+    # meta is shared by a group and its command: -v may stand before or after the command's name
     if value and isinstance(param, SettingOption):
         ctx.meta.setdefault(_FLAGS, {})[param.setting.flags[0]] = value
 
 
 def gather(ctx: click.Context, command: Command) -> Resolved:
-    """The settings of the command being run. Raises SettingsError."""
+    """The settings of the running command. Raises SettingsError."""
     flags: Mapping[str, Sequence[str]] = ctx.meta.get(_FLAGS, {})
     return resolve(command, flags, os.environ)
 
@@ -95,7 +97,7 @@ def _canonical(
 
 
 class GoCommand(click.Command):
-    """A command with Go spellings and the flags all commands have."""
+    """A command with Go spellings and the flags that all commands have."""
 
     def __init__(
         self, name: str, callback: Callable[..., int], *, params: Sequence[click.Parameter] = (), help: str
@@ -114,7 +116,7 @@ class GoCommand(click.Command):
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A command that is imported when it is used: `attribute` of `module`, and a line for the group's help."""
+    """A command that is imported when used: `attribute` of `module`, and a line for the group's help."""
 
     module: str
     attribute: str
@@ -148,7 +150,7 @@ class LateGroup(click.Group):
             return None
         command = getattr(import_module(late.module), late.attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{late.module}.{late.attribute} is no command")
+            raise TypeError(f"{late.module}.{late.attribute} is not a command")
         return command
 
     def resolve_command(

@@ -1,4 +1,4 @@
-"""`wgmesh demo`: a mesh on this machine, shown working and cleared away again."""
+"""`wgmesh demo`: a demo mesh on this machine, removed at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wgmesh_agent.cli.failure import CommandFailed
 
 def _demo(nodes: int, keep: bool, backend: str) -> int:
     if os.geteuid() != 0:
-        raise CommandFailed("the demo makes network namespaces and needs root: run `sudo wgmesh demo`.")
+        raise CommandFailed("the demo creates network namespaces and requires root: run `sudo wgmesh demo`.")
     from wgmesh_agent.lab.demo import run_demo
 
     return run_demo(nodes, keep, backend)
@@ -27,18 +27,18 @@ demo = GoCommand(
             type=click.IntRange(2, 50),
             default=3,
             metavar="N",
-            help="how many",
+            help="number of nodes",
             show_default=True,
         ),
-        click.Option(["--keep"], is_flag=True, help="leave the mesh up at the end"),
+        click.Option(["--keep"], is_flag=True, help="keep the mesh running at the end"),
         click.Option(
             ["--backend"],
             type=click.Choice(["auto", "kernel", "userspace"]),
             default="auto",
             metavar="auto|kernel|userspace",
-            help="WireGuard of the kernel, or wireguard-go",
+            help="WireGuard implementation: kernel module or wireguard-go",
             show_default=True,
         ),
     ],
-    help="Run a mesh of network namespaces on this machine, show it working, and clear it away. Needs root.",
+    help="Run a demo mesh in network namespaces on this machine, then remove it. Requires root.",
 )

@@ -1,4 +1,4 @@
-"""`wgmesh doctor`: what is wrong with this node's links and this machine, how it was seen, and what to do."""
+"""`wgmesh doctor`: diagnoses this node's links and this machine: findings with evidence and fix."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool
 
     resolved = gather(ctx, Command.DOCTOR)
     try:
-        # First, as the agent repairs its interface while it looks at links.
+        # First, because the agent repairs its interface while it inspects links.
         interfaces = local_interfaces()
         info, result, trouble, runs = _ask(resolved.value(table.AGENT_SOCKET), node or "")
         if result is not None and not result.ok:
-            raise CommandFailed(f"nothing was looked at: {result.message}")
+            raise CommandFailed(f"nothing was inspected: {result.message}")
         machine = inspect_machine(resolved, interfaces, info, trouble, agent_runs=runs, result=result)
     except (BackEndError, OSError) as error:
-        raise CommandFailed(f"this machine cannot be looked at: {error}") from error
+        raise CommandFailed(f"this machine cannot be inspected: {error}") from error
     found = diagnose(machine, info, result)
     if as_document or output == "json":
         click.echo(json.dumps(_as_json(found, info, result), indent=2))
@@ -53,7 +53,7 @@ def _doctor(ctx: click.Context, node: str | None, output: str, as_document: bool
 
 
 def _ask(path: Path, node: str) -> tuple[MeshInfo | None, ExamineResult | None, str, bool]:
-    """What the agent says, or why it says nothing, and whether there is one."""
+    """The agent's report, or why there is none, and whether an agent runs."""
     from wgmesh_api.agent_pb2 import AgentEmpty, ExamineRequest
 
     try:
@@ -127,9 +127,9 @@ doctor = GoCommand(
     params=[
         click.Argument(["node"], required=False),
         OUTPUT,
-        click.Option(["--json", "as_document"], is_flag=True, help="the same as -o json"),
+        click.Option(["--json", "as_document"], is_flag=True, help="equivalent to -o json"),
         *setting_options(Command.DOCTOR),
     ],
-    help="Say what is wrong with this machine and this node's links, or the one to NODE; or that all is well "
-    "(exit code 0; else 1). Certificate files are looked at if they are named as for join or bootstrap.",
+    help="Diagnose this machine and this node's links, or only the link to NODE. Exit code 0 if nothing was "
+    "found, else 1. Certificate files are inspected if they are named as for join or bootstrap.",
 )

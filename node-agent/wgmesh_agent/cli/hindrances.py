@@ -1,4 +1,4 @@
-"""What of this machine's routing and firewall stands in the mesh's way. Asks the kernel and `nft`; blocks."""
+"""Routing and firewall settings of this machine that conflict with the mesh. Queries the kernel and `nft`; blocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
 _STRICT = "1"
 _LOOKUP_TABLE = 0x1000
-"""RTM_F_LOOKUP_TABLE: the answer is to name the table (linux/rtnetlink.h)."""
+"""RTM_F_LOOKUP_TABLE: requests the table in the response (linux/rtnetlink.h)."""
 _TABLES = {253: "default", 254: "main", 255: "local"}
 _SELECTORS = (("FRA_FWMARK", "fwmark"), ("FRA_IIFNAME", "iif"), ("FRA_UID_RANGE", "uidrange"))
 
@@ -35,13 +35,13 @@ def hindrances(interface: str, peers: Sequence[str], *, forwards: bool) -> Hindr
     Raises:
         KernelError: the kernel cannot be asked.
     """
-    with open_rtnetlink("looking for the ways to members") as ipr:
+    with open_rtnetlink("looking up the routes to members") as ipr:
         ways = tuple(way for peer in peers if (way := _way(ipr, peer, interface)) is not None)
     return Hindrances(ways, tuple(_forward_drops(interface)) if forwards else (), _is_strict(interface))
 
 
 def _way(ipr: Rtnetlink, peer: str, interface: str) -> Way | None:
-    """How packets to a member leave this machine, if that is not by the mesh's interface."""
+    """The route of packets to a member, if it does not lead by the mesh's interface."""
     family = _FAMILIES[ip_address(peer).version]
     try:
         (answer,) = ipr.route("get", family=family, dst=peer, flags=_LOOKUP_TABLE)
@@ -61,7 +61,7 @@ def _way(ipr: Rtnetlink, peer: str, interface: str) -> Way | None:
 
 
 def _rule(message: Any) -> str:
-    """As `ip rule` shows it, in short."""
+    """As `ip rule` prints it, abbreviated."""
     words = [f"{message.get_attr('FRA_PRIORITY') or 0}:"]
     for length, attribute, word in (("src_len", "FRA_SRC", "from"), ("dst_len", "FRA_DST", "to")):
         if message[length]:
@@ -72,7 +72,7 @@ def _rule(message: Any) -> str:
 
 
 def _is_strict(interface: str) -> bool:
-    """Whether packets are dropped whose sender would be answered by another way (`rp_filter`, ip-sysctl)."""
+    """Whether packets are dropped whose reply would leave by another interface (`rp_filter`, ip-sysctl)."""
     values = []
     for name in ("all", interface):
         try:
@@ -83,7 +83,7 @@ def _is_strict(interface: str) -> bool:
 
 
 def _forward_drops(interface: str) -> Iterator[str]:
-    """The chains that drop what is forwarded, and have no rule that names the interface."""
+    """The chains that drop forwarded packets, and have no rule that names the interface."""
     for family, table, chain in _dropping_chains():
         if f'"{interface}"' not in _run("nft", "list", "table", family, table):
             yield f"the chain {chain} of nftables table {family} {table} has the policy drop"
@@ -106,7 +106,7 @@ def _dropping_chains() -> list[tuple[str, str, str]]:
 
 
 def _run(*command: str) -> str:
-    """What a program says; empty if it is not there, or fails."""
+    """Output of a program; empty if it is missing, or fails."""
     program = shutil.which(command[0])
     if program is None:
         return ""

@@ -1,4 +1,4 @@
-"""`wgmesh info`: the mesh and its members, once or whenever something changes."""
+"""`wgmesh info`: the mesh and its members, once or on every change."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _info(ctx: click.Context, watch: bool, output: str) -> int:
 
 def _watch(agent: AgentStub, as_document: bool) -> None:
     for number in itertools.count():
-        # asked before looking: what changes while we print is then not missed
+        # requested before reading: changes during the output are then not missed
         answers = _next_change(agent)
         if number > 0 and not as_document:
             click.echo()
@@ -137,7 +137,7 @@ def _header(view: MeshView) -> list[str]:
 
 
 def _preshared(view: MeshView) -> list[str]:
-    """Which tunnels use a pre-shared key; nothing where none is meant to."""
+    """Number of tunnels that use a pre-shared key; empty if none is configured."""
     others = [member for member in view.members if not member.is_local]
     without = [member.name for member in others if not member.preshared_key]
     if not others or (not view.info.secretIds and len(without) == len(others)):
@@ -167,7 +167,7 @@ def _row(member: MemberRow, now_unix: float) -> tuple[str, ...]:
 
 
 def last_probe_text(hearing: Liveness | None) -> str:
-    """Whether and when a member was heard last, and whether it hears this node."""
+    """Whether and when the last probe of a member arrived, and whether it receives from this node."""
     if hearing is None:
         return UNKNOWN
     when = "never" if hearing.seconds_ago is None else seconds_ago(hearing.seconds_ago)
@@ -180,9 +180,7 @@ info = GoCommand(
     "info",
     _info,
     params=[
-        click.Option(
-            ["--watch"], is_flag=True, help="show again whenever something changes, until interrupted"
-        ),
+        click.Option(["--watch"], is_flag=True, help="print again on every change, until interrupted"),
         OUTPUT,
         *setting_options(Command.CLIENT),
     ],

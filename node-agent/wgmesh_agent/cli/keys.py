@@ -1,4 +1,4 @@
-"""`wgmesh keys`: keys made anew while the mesh goes on."""
+"""`wgmesh keys`: rotates keys of a running mesh."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ rotate = GoCommand(
         click.Argument(["which"], type=click.Choice(["gossip", "wireguard"])),
         *setting_options(Command.CLIENT),
     ],
-    help="Make new keys while all goes on. gossip: another key for the gossip of the whole mesh, installed on all "
-    "members before any uses it; the old one is removed when all do, and stays in use if one refuses. wireguard: "
-    "another key for this node's own tunnels.",
+    help="Rotate keys without interruption. gossip: a new key for the gossip of the whole mesh, installed on "
+    "all members before any uses it; the old one is removed when all do, and stays in use if a member "
+    "refuses. wireguard: a new key for this node's own tunnels.",
 )
 
 
@@ -50,7 +50,7 @@ def _new_psk(file: str) -> int:
     except ValueError as error:
         raise CommandFailed(str(error)) from error
     click.echo(f"{path} has a new secret{', and the one before it' if kept else ''}.")
-    click.echo("Copy it to all members over a way you trust; each takes it up without a restart.")
+    click.echo("Copy it to all members over a secure channel; each reloads it without a restart.")
     return 0
 
 
@@ -58,14 +58,14 @@ new_psk = GoCommand(
     "new-psk",
     _new_psk,
     params=[click.Argument(["file"], type=click.Path(dir_okay=False))],
-    help="Make a secret for pre-shared keys, in FILE for -psk-file. Where FILE has secrets, the newest of them is kept "
-    "behind the new one, until all members have that.",
+    help="Create a secret for pre-shared keys, in FILE for -psk-file. If FILE has secrets, the newest of them "
+    "is kept behind the new one, until all members have that.",
 )
 keys = LateGroup(
     "keys",
     {
-        "rotate": Late(__name__, "rotate", "make new keys while all goes on"),
-        "new-psk": Late(__name__, "new_psk", "make a secret for pre-shared keys"),
+        "rotate": Late(__name__, "rotate", "rotate keys without interruption"),
+        "new-psk": Late(__name__, "new_psk", "create a secret for pre-shared keys"),
     },
     help="Keys of a running mesh.",
 )

@@ -1,4 +1,4 @@
-"""`wgmesh-agent kube` and `wgmesh-agent tunnel`: what the operator's DaemonSets run."""
+"""`wgmesh-agent kube` and `wgmesh-agent tunnel`: the commands of the operator's DaemonSets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wgmesh_agent.cli.library_parts import leave_out
 
 
 def _end_when_terminated() -> None:
-    """The first process of a container is not ended by SIGTERM unless it says so; what follows takes time to load."""
+    """SIGTERM does not end the first process of a container unless it has a handler; the rest takes time to load."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
@@ -31,10 +31,12 @@ def _tunnel() -> int:
 
 
 kube = GoCommand(
-    "kube", _kube, help="Run the agent of this Kubernetes node. Set up by the operator, by environment."
+    "kube",
+    _kube,
+    help="Run the agent of this Kubernetes node. Configured by the operator through the environment.",
 )
 tunnel = GoCommand(
     "tunnel",
     _tunnel,
-    help="Hold the tunnels that agents on this node ask for, where the kernel has no WireGuard.",
+    help="Run wireguard-go for the agents on this node, where the kernel has no WireGuard.",
 )

@@ -1,4 +1,4 @@
-"""`wgmesh leave`: out of the mesh for good."""
+"""`wgmesh leave`: removes a node from the mesh permanently."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _leave(ctx: click.Context, node: str | None) -> int:
         result = agent.Leave(LeaveRequest(nodeName=node or ""), timeout=SLOW_CALL_TIMEOUT_SECONDS)
     if not result.ok:
         who = node or "this node"
-        raise CommandFailed(f"{who} was not taken out of the mesh: {result.message or 'the agent refused'}")
-    click.echo(f"{node} has been taken out of the mesh." if node else "This node has left the mesh.")
+        raise CommandFailed(f"{who} was not removed from the mesh: {result.message or 'the agent refused'}")
+    click.echo(f"{node} has been removed from the mesh." if node else "This node has left the mesh.")
     return 0
 
 
@@ -29,5 +29,5 @@ leave = GoCommand(
     "leave",
     _leave,
     params=[click.Argument(["node"], required=False), *setting_options(Command.CLIENT)],
-    help="Take this node out of the mesh for good, or NODE, a member that has failed and will not come back.",
+    help="Remove this node from the mesh permanently, or NODE, a failed member that will not return.",
 )

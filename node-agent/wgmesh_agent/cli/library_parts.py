@@ -1,4 +1,4 @@
-"""Parts of libraries that an agent leaves out: never called, yet imported, for 24 MiB and a fifth of a second."""
+"""Parts of libraries that an agent does not load: never called, but imported, at 24 MiB and a fifth of a second."""
 
 from __future__ import annotations
 

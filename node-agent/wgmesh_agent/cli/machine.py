@@ -1,4 +1,6 @@
-"""What `wgmesh doctor` looks at itself: WireGuard, interface, networks, certificate files, ports, state folder."""
+"""Collects the machine's facts for `wgmesh doctor`: WireGuard, interface, networks, certificate files, ports, state
+folder.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ _PAIRS = (
 
 @dataclass(frozen=True, slots=True)
 class SavedMesh:
-    """The mesh that this machine is part of, as its agent says or its state folder remembers."""
+    """The mesh of this machine, as reported by its agent or recorded in its state folder."""
 
     mesh: str
     interface: str
@@ -67,10 +69,10 @@ def inspect_machine(
 ) -> Machine:
     """Args:
         found: the interfaces of this machine.
-        info: what the agent says; None where none answers.
-        agent_trouble: why it does not answer; else empty.
-        agent_runs: whether somebody listens on its socket.
-        result: what it says of its links; None where none answers.
+        info: the agent's report; None without an answer.
+        agent_trouble: why it does not answer; otherwise empty.
+        agent_runs: whether a process listens on its socket.
+        result: its report on links; None without an answer.
 
     Raises:
         BackEndError: the kernel cannot be asked.
@@ -110,7 +112,7 @@ def _told(info: MeshInfo) -> SavedMesh:
 
 
 def _remembered(resolved: Resolved) -> SavedMesh:
-    """The mesh named, or the only one there is."""
+    """The given mesh, or the only one."""
     base, name = resolved.value(table.STATE_DIR), resolved.value(table.MESH_NAME)
     paths = [base / name / MESH] if name else sorted(base.glob(f"*/{MESH}"))
     contents = [checksummed_file.load_or_none(path) for path in paths]
@@ -140,7 +142,7 @@ def _networks(found: Sequence[LocalInterface], own: str) -> Iterator[LocalNetwor
 
 
 def _certificates(resolved: Resolved) -> Iterator[CertificateFile]:
-    """Of the settings that the agent is started with, as far as they are in flags, variables or the YAML file."""
+    """From the settings that the agent is started with, as far as they are in flags, variables or the YAML file."""
     for key_setting, setting in _PAIRS:
         key, path = resolved.value(key_setting), resolved.value(setting)
         if path is not None:
@@ -163,7 +165,7 @@ def _certificate(path: Path, key: Path | None) -> CertificateFile:
     except OSError as error:
         return CertificateFile(str(path), f"it cannot be read: {error.strerror}")
     except ValueError as error:
-        return CertificateFile(str(path), f"it holds no PEM certificate: {error}")
+        return CertificateFile(str(path), f"it contains no PEM certificate: {error}")
 
 
 def _bundle(path: Path) -> CertificateFile:
@@ -183,7 +185,7 @@ def _times(path: Path, pem: bytes) -> CertificateFile:
 
 
 def _ports_taken(resolved: Resolved, *, has_interface: bool) -> Iterator[str]:
-    """`has_interface`: the mesh's own WireGuard runs, and has its port by right."""
+    """`has_interface`: the mesh's own WireGuard is running, and owns its port."""
     wanted = []
     if not has_interface:
         wanted.append((resolved.value(table.LISTEN_PORT), socket.SOCK_DGRAM))

@@ -1,4 +1,4 @@
-"""Where `wgmesh` and `wgmesh-agent` begin, and how they end: 0 done, 1 failed, 2 wrong use."""
+"""Entry points of `wgmesh` and `wgmesh-agent`. Exit codes: 0 success, 1 failure, 2 usage error."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ from wgmesh_agent.settings.errors import SettingsError
 _INTERRUPTED = 130
 
 _RUNNING: Mapping[str, Late] = {
-    "bootstrap": Late("wgmesh_agent.cli.node", "bootstrap", "make a mesh and admit others to it"),
-    "join": Late("wgmesh_agent.cli.node", "join", "enter a mesh and stay in it"),
+    "bootstrap": Late("wgmesh_agent.cli.node", "bootstrap", "create a mesh and admit members"),
+    "join": Late("wgmesh_agent.cli.node", "join", "join a mesh and keep running as a member"),
 }
 _IN_KUBERNETES: Mapping[str, Late] = {
     "kube": Late("wgmesh_agent.cli.kube", "kube", "run the agent of this Kubernetes node"),
-    "tunnel": Late("wgmesh_agent.cli.kube", "tunnel", "hold the tunnels of this Kubernetes node"),
+    "tunnel": Late("wgmesh_agent.cli.kube", "tunnel", "run wireguard-go for this Kubernetes node"),
 }
 _ASKING: Mapping[str, Late] = {
     "info": Late("wgmesh_agent.cli.info", "info", "show the mesh and its members"),
     "tags": Late("wgmesh_agent.cli.tags", "tags", "show, set or delete this node's tags"),
     "rtt": Late("wgmesh_agent.cli.rtt", "rtt", "show round-trip times between all members"),
     "doctor": Late(
-        "wgmesh_agent.cli.doctor", "doctor", "say what is wrong with this node's links, and what to do"
+        "wgmesh_agent.cli.doctor", "doctor", "diagnose this node's links: findings with evidence and fix"
     ),
-    "leave": Late(
-        "wgmesh_agent.cli.leave", "leave", "take this node, or a failed one, out of the mesh for good"
-    ),
+    "leave": Late("wgmesh_agent.cli.leave", "leave", "remove this node, or a failed member, permanently"),
 }
 _CHANGING: Mapping[str, Late] = {
-    "keys": Late("wgmesh_agent.cli.keys", "keys", "make new keys while the mesh goes on"),
+    "keys": Late("wgmesh_agent.cli.keys", "keys", "rotate keys without interruption"),
 }
 _TOOLS: Mapping[str, Late] = {
-    "ca": Late("wgmesh_agent.cli.ca", "ca", "make the certificates of a mesh"),
-    "demo": Late("wgmesh_agent.cli.demo", "demo", "run a mesh on this machine and show it working"),
+    "ca": Late("wgmesh_agent.cli.ca", "ca", "create the certificates of a mesh"),
+    "demo": Late("wgmesh_agent.cli.demo", "demo", "run a demo mesh on this machine"),
 }
 _VERSION: Mapping[str, Late] = {
     "version": Late("wgmesh_agent.cli.version", "version", "show the version"),
@@ -70,8 +68,8 @@ def wgmesh_agent() -> LateGroup:
 
 
 def run(group: LateGroup, args: Sequence[str]) -> int:
-    """Run the command `args` name; the exit code. Complaints are one sentence on standard error."""
-    # gRPC's core prints each failed handshake by itself, beside the sentence that we make of it.
+    """Runs the command line `args` of `name`; returns the exit code. Errors are one sentence on standard error."""
+    # gRPC's core prints each failed handshake, in addition to our own sentence about it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         if not args:
@@ -90,7 +88,7 @@ def run(group: LateGroup, args: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has gone, and Python would complain once more when it flushes at exit
+        # the reader of our output has terminated, and Python would report that once more when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,4 +1,4 @@
-"""What the agent says of the mesh, as plain values with what is unknown told apart from what is zero."""
+"""The agent's report on the mesh as plain values, with unknown distinguished from zero."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESERVED_PREFIX = "_"
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """What probes through the tunnel say. `seconds_ago` is None for never."""
+    """Liveness by probes through the tunnel. `seconds_ago` is None for never."""
 
     receiving: bool
     peer_receiving: bool
@@ -23,9 +23,9 @@ class Liveness:
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """One member. `rtt_usec` is None when not known, `last_handshake_unix` 0 for never; counts are bytes.
+    """One member. `rtt_usec` is None if unknown, `last_handshake_unix` 0 for never; counts are bytes.
 
-    `hearing` is None where no probes are exchanged: with this node itself, and with agents that know none.
+    `hearing` is None if no probes are exchanged: with this node itself, and with agents that do not support them.
     """
 
     name: str
@@ -43,7 +43,7 @@ class MemberRow:
     hearing: Liveness | None
     routes: tuple[str, ...] = ()
     path_mtu: int | None = None
-    """Bytes a packet to it may have, as probed; None while not known."""
+    """Path MTU to it in bytes, as probed; None while unknown."""
     relay: str = ""
     preshared_key: bool = False
 
@@ -57,7 +57,7 @@ class MeshView:
 
 
 def rtt_usec(msec: int, usec: int) -> int | None:
-    """The better of two fields: agents of the original only fill milliseconds, ours says -1 for not known."""
+    """The more precise of two fields: agents of the original only fill milliseconds, this one uses -1 for unknown."""
     if usec > 0:
         return usec
     if msec > 0:
@@ -66,13 +66,13 @@ def rtt_usec(msec: int, usec: int) -> int | None:
 
 
 def with_reduced_mtu(view: MeshView) -> list[MemberRow]:
-    """The members to whom less passes than the interface sends: MTUMismatch."""
-    whole = view.info.mtu // 16 * 16  # WireGuard pads to this, so less of a difference is none
+    """The members with a reduced path MTU: MTUMismatch."""
+    whole = view.info.mtu // 16 * 16  # WireGuard pads to this, so a smaller difference does not count
     return [member for member in view.members if member.path_mtu is not None and member.path_mtu < whole]
 
 
 def mesh_view(info: MeshInfo, members: Iterable[MemberInfo]) -> MeshView:
-    """Members sorted by name, reserved tags left out."""
+    """Members sorted by name, without reserved tags."""
     return MeshView(info, tuple(sorted((_member(member) for member in members), key=lambda view: view.name)))
 
 

@@ -1,4 +1,4 @@
-"""`wgmesh bootstrap` and `wgmesh join`: settings in, the daemon runs."""
+"""`wgmesh bootstrap` and `wgmesh join`: from settings to a running agent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _bootstrap(ctx: click.Context) -> int:
 
     settings = bootstrap_settings(gather(ctx, Command.BOOTSTRAP), random.SystemRandom())
     leave_out(tls=False)
-    # only now: grpc, cryptography and pyroute2 take half a second that a complaint should not cost
+    # only now: grpc, cryptography and pyroute2 take half a second, which an error message must not cost
     from wgmesh_agent.agent.launch import run_bootstrap
 
     return run_bootstrap(settings)
@@ -38,7 +38,7 @@ def _join(ctx: click.Context) -> int:
 
 def _read_bundle(path: Path) -> Bundle:
     leave_out(tls=False)
-    # only now: cryptography and grpc are for those who give a bundle
+    # only now: cryptography and grpc are needed only with a bundle
     from wgmesh_agent.mesh.join.bundle import read_bundle
 
     return read_bundle(path)
@@ -48,13 +48,13 @@ bootstrap = GoCommand(
     "bootstrap",
     _bootstrap,
     params=setting_options(Command.BOOTSTRAP),
-    help="Make a mesh and admit others to it; with --bootstrap-addr, admit others to a mesh that exists. "
+    help="Create a mesh and admit members; with --bootstrap-addr, join an existing mesh as a bootstrap node. "
     "Runs until stopped.",
 )
 join = GoCommand(
     "join",
     _join,
     params=setting_options(Command.JOIN),
-    help="Enter a mesh through one of its bootstrap nodes and stay in it; a machine outside a Kubernetes cluster "
-    "enters the cluster's mesh with --bundle FILE and nothing else. Runs until stopped.",
+    help="Join a mesh through one of its bootstrap nodes; an external machine joins the mesh of a Kubernetes "
+    "cluster with --bundle FILE and nothing else. Runs until stopped.",
 )

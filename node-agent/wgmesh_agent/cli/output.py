@@ -1,4 +1,4 @@
-"""The flag `-o`: for people or for programs."""
+"""The flag `-o`: output as text or JSON."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ OUTPUT = click.Option(
     type=click.Choice(["text", "json"]),
     default="text",
     metavar="text|json",
-    help="how to print; json is for programs and stays as documented",
+    help="output format; json is for programs and stable as documented",
 )

@@ -1,4 +1,4 @@
-"""`wgmesh rtt`: round-trip times between all members, as each of them sees it."""
+"""`wgmesh rtt`: round-trip times between all members, as measured by each."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ rtt = GoCommand(
     "rtt",
     _rtt,
     params=[OUTPUT, *setting_options(Command.CLIENT)],
-    help="Show round-trip times between all members, each row as that member sees it.",
+    help="Show round-trip times between all members, each row as that member measures them.",
 )

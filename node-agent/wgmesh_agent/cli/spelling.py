@@ -1,7 +1,7 @@
-"""Flags as Go programs take them: one dash or two, `-flag value` or `-flag=value`, switches as `-flag=false`.
+"""Flags with Go's spellings: one dash or two, `-flag value` or `-flag=value`, switches as `-flag=false`.
 
-Rewrites what people type into the one spelling click reads without guessing: `--flag=value`. So `-dev` is never
-taken for `-d -e -v`, and a value may begin with a dash.
+Rewrites the command line into the one spelling that click parses unambiguously: `--flag=value`. So `-dev` is never
+parsed as `-d -e -v`, and a value may start with a dash.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 
 class Kind(Enum):
-    """What follows a flag."""
+    """Kinds of arguments of a flag."""
 
     VALUE = auto()
     """A value, after `=` or as the next word."""
@@ -31,7 +31,7 @@ class Spelling:
 
 
 class FlagError(ValueError):
-    """A flag nobody knows, or one without its value. The text is one sentence."""
+    """An unknown flag, or one without its value. The text is one sentence."""
 
 
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
@@ -41,8 +41,8 @@ _FALSE = frozenset({"0", "f", "false", "n", "no", "off"})
 def canonical(args: Sequence[str], flags: Mapping[str, Spelling], *, stop_at_word: bool) -> list[str]:
     """`args` with each flag as `--main=value` (`--main` for plain switches).
 
-    `flags` maps every spelling without dashes. With `stop_at_word` what follows the first word that is no flag is
-    left alone: it belongs to another command. Raises FlagError.
+    `flags` maps every spelling without dashes. With `stop_at_word`, everything after the first word that is not a flag
+    is unchanged: it belongs to another command. Raises FlagError.
     """
     rewritten: list[str] = []
     rest = list(args)
@@ -91,7 +91,7 @@ def _without_dashes(word: str) -> str:
 
 
 def _unknown(typed: str, name: str, flags: Mapping[str, Spelling]) -> str:
-    from difflib import get_close_matches  # only needed to complain; help must stay quick
+    from difflib import get_close_matches  # only needed for errors; help must stay fast
 
     close = get_close_matches(name, list(flags), n=1, cutoff=0.7)
     return f"there is no flag {typed}" + (f", did you mean -{close[0]}?" if close else ".")

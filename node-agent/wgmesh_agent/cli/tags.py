@@ -40,7 +40,7 @@ def _tags(ctx: click.Context, set_: tuple[str, ...], delete: tuple[str, ...], ou
 
 
 def parse_tag(text: str) -> tuple[str, str]:
-    """`key=value` in two; a service's value must make sense. Raises SettingsError."""
+    """`key=value`, split; a service's value must be valid. Raises SettingsError."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise SettingsError(f'-set: "{text}" is not of the form key=value')
@@ -101,5 +101,5 @@ tags = GoCommand(
         *setting_options(Command.CLIENT),
     ],
     help="Show this node's tags, or set and delete them. A tag svc:NAME with the value port=80,key=value,… "
-    "announces a service. Names that begin with _ are the program's own.",
+    "announces a service. Names that begin with _ are reserved.",
 )

@@ -1,4 +1,4 @@
-"""Aligned tables: whole lines into a file or pipe, folded to the window on a terminal, colour only there."""
+"""Aligned tables: complete lines into a file or pipe, folded to the window on a terminal, colour only there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; one that `folds` gives way when the window is too narrow. `styles` colours known values."""
+    """A column; one that `folds` is narrowed when the window is too narrow. `styles` colours known values."""
 
     title: str
     right: bool = False
@@ -30,7 +30,7 @@ class Column:
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
-    """Write the table to `stream`. No text is ever cut off, and what a terminal would obey is escaped."""
+    """Writes the table to `stream`. Text is never truncated, and terminal control sequences are escaped."""
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     widths = [_width(number, column, rows) for number, column in enumerate(columns)]
     for column, width in zip(columns, widths, strict=True):
@@ -44,7 +44,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], stream
     for row in rows:
         table.add_row(*(_cell(column, text) for column, text in zip(columns, row, strict=True)))
     if stream.isatty():
-        # in a window narrower than this cells would be cut: better let the terminal wrap whole lines
+        # in a window narrower than this, cells would be truncated: the terminal wraps the lines instead
         smallest = sum(
             _GAP + (min(width, _FOLDED_WIDTH) if column.folds else width)
             for column, width in zip(columns, widths, strict=True)

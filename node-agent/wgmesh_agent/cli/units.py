@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats quantities for people."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def size(count_bytes: int) -> str:
 
 
 def ago(then_unix: int, now_unix: float) -> str:
-    """How long ago: `12s ago`, `3m ago`, `2h 5m ago`, `3d 4h ago`; 0 is `never`, the future is now."""
+    """An age: `12s ago`, `3m ago`, `2h 5m ago`, `3d 4h ago`; 0 is `never`, the future is now."""
     return "never" if then_unix <= 0 else seconds_ago(now_unix - then_unix)
 
 
 def seconds_ago(age: float) -> str:
-    """As `ago`, from seconds."""
+    """Like `ago`, from seconds."""
     seconds = max(0, int(age))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 60:
@@ -51,5 +51,5 @@ def moment(unix: int) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal would obey written as escapes: names and tags come from other machines."""
+    """`text` with control characters as escapes: names and tags come from other machines."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

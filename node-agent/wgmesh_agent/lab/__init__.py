@@ -1,1 +1,1 @@
-"""Several machines on one: hosts made of Linux namespaces, for `wgmesh demo` and for this project's own tests."""
+"""Lab: hosts in network namespaces on one machine, for `wgmesh demo` and for this project's own tests."""

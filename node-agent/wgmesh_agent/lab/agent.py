@@ -1,4 +1,4 @@
-"""An agent in a lab host: the real program in a process of its own, asked over its real socket."""
+"""An agent in a lab host: the real program in its own process, queried over its real socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Agent:
-    """Runs `wgmesh bootstrap` or `wgmesh join` in a host. Its output goes to a log file beside the host's disk."""
+    """Runs `wgmesh bootstrap` or `wgmesh join` in a host. Its output goes to a log file next to the host's disk."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Agent:
     ) -> None:
         """
         Args:
-            socket: the agent's own, as the host sees it.
-            program: how the agent is started.
+            socket: the agent's own, by its path in the host.
+            program: the command that starts the agent.
         """
         self.host = host
         self.arguments = tuple(arguments)
@@ -50,17 +50,17 @@ class Agent:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts the process; `wait_until_ready` waits for it."""
+        """Starts the process; `wait_until_ready` waits for readiness."""
         with self.log.open("ab") as output:
             self._process = self.host.popen([*self._program, *self.arguments], output, self._env)
 
     @property
     def pid(self) -> int:
-        """The agent's process number, as this machine counts. Raises LabError when it does not run."""
+        """The agent's process number on this machine. Raises LabError if it is not running."""
         process = self._running()
         children = children_of(process.pid)
         if not children:
-            raise LabError(f"the agent of {self.host.name} does not run: {self.said()}")
+            raise LabError(f"the agent of {self.host.name} is not running: {self.said()}")
         return children[0]
 
     def wait_until_ready(self, seconds: float = 60.0) -> MeshInfo:
@@ -68,28 +68,28 @@ class Agent:
         return until(self._info_or_none, seconds, lambda: f"{self.host.name} answers: {self.said()}")
 
     def info(self) -> MeshInfo:
-        """What the agent says of the mesh. Raises grpc.RpcError."""
+        """The agent's report on the mesh. Raises grpc.RpcError."""
         with self._channel() as channel:
             return AgentStub(channel).Info(AgentEmpty(), timeout=5)  # type: ignore[no-untyped-call,no-any-return]
 
     def nodes(self) -> dict[str, MemberInfo]:
-        """The members as this agent sees them, by name. Raises grpc.RpcError."""
+        """The members as this agent reports them, by name. Raises grpc.RpcError."""
         with self._channel() as channel:
             stub = AgentStub(channel)  # type: ignore[no-untyped-call]
             return {member.nodeName: member for member in stub.Nodes(AgentEmpty(), timeout=5)}
 
     def kill(self) -> None:
-        """SIGKILL: the agent gets no chance to do anything."""
+        """SIGKILL: the agent cannot react."""
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Sends a signal and waits for the end; the exit status."""
+        """Sends a signal and waits for the end; returns the exit status."""
         os.kill(self.pid, number)
         return self.wait()
 
     def wait(self, seconds: float = 20.0) -> int:
-        """Waits for the process to end; the exit status."""
+        """Waits for the process to end; returns the exit status."""
         return self._running().wait(seconds)
 
     def runs(self) -> bool:
@@ -106,14 +106,14 @@ class Agent:
 
     def _info_or_none(self) -> MeshInfo | None:
         if not self.runs():
-            raise LabError(f"the agent of {self.host.name} ended: {self.said()}")
+            raise LabError(f"the agent of {self.host.name} terminated: {self.said()}")
         try:
             return self.info()
         except grpc.RpcError:
             return None
 
     def _channel(self) -> grpc.Channel:
-        # Seen from outside, the host's files are below its first process.
+        # From outside, the host's files are below its first process.
         return grpc.insecure_channel(f"unix:/proc/{self.host.pid}/root{self.socket}")
 
 
@@ -124,10 +124,10 @@ def until(
     *,
     every: float = POLL_SECONDS,
 ) -> T:
-    """Looks again and again, `every` so many seconds, until there is something to see.
+    """Polls every `every` seconds until there is a result.
 
     Raises:
-        LabError: there was nothing within `seconds`; `what` says what was waited for.
+        LabError: there was none within `seconds`; `what` describes what was awaited.
     """
     deadline = time.monotonic() + seconds
     while (found := look()) is None or found is False:

@@ -1,4 +1,4 @@
-"""Running other programs: argument lists, never a shell; a failure says what ran and what it said."""
+"""Runs other programs: argument lists, never a shell; an error contains the command and its output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     """Runs a command to its end.
 
     Args:
-        text: what it reads on standard input.
+        text: its standard input.
 
     Raises:
         LabError: it is not installed, took longer than `seconds`, or failed while `check` is set.

@@ -1,4 +1,4 @@
-"""`wgmesh demo`: a mesh on this machine, each claim about it checked in front of the user's eyes."""
+"""`wgmesh demo`: a mesh on this machine, with each claim about it verified on the terminal."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ FAILED_SECONDS = 60.0
 
 
 class ClaimFailed(LabError):
-    """Something the demo shows did not hold."""
+    """A claim of the demo did not hold."""
 
 
 def run_demo(nodes: int, keep: bool, backend: str) -> int:
-    """Runs the demo; 0 if every claim held, else 1.
+    """Runs the demo; returns 0 if every claim held, else 1.
 
     Args:
-        nodes: how many, 2 to 50.
-        keep: wait for Ctrl-C before clearing up.
+        nodes: number of nodes, 2 to 50.
+        keep: wait for Ctrl-C before cleaning up.
         backend: auto, kernel or userspace.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -52,7 +52,7 @@ def run_demo(nodes: int, keep: bool, backend: str) -> int:
         click.secho(f"FAILED  {error}", fg="red", err=True)
         return 1
     except KeyboardInterrupt:
-        click.echo("interrupted; everything is cleared away", err=True)
+        click.echo("interrupted; everything was removed", err=True)
         return 1
     click.secho(f"Every claim held, in {time.monotonic() - begun:.0f} s.", fg="green")
     return 0
@@ -65,7 +65,7 @@ def _show(mesh: Mesh, count: int) -> None:
         mesh.network.add_host(name)
     with _timed("n1 bootstraps a mesh: mutual TLS, encrypted gossip"):
         mesh.bootstrap("n1")
-    with _timed(f"{count - 1} join at once, and all have shaken hands with all"):
+    with _timed(f"{count - 1} join at once, and all have completed handshakes with all"):
         for name in names[1:]:
             mesh.join(name)
         mesh.wait_until_full()
@@ -108,7 +108,7 @@ def _cut_off(mesh: Mesh, names: list[str]) -> None:
     until(
         lambda: all(_status(mesh, other, lonely) == "failed" for other in others) or None,
         FAILED_SECONDS,
-        f"the others notice that {lonely} is cut off",
+        f"the others detect that {lonely} is isolated",
     )
     noticed = time.monotonic() - begun
     mesh.network.heal(lonely)
@@ -116,7 +116,7 @@ def _cut_off(mesh: Mesh, names: list[str]) -> None:
     until(lambda: not mesh.ping(others[0], lonely).lost or None, 10, f"{lonely} answers pings again")
     _check(
         True,
-        f"{lonely} was cut off: noticed everywhere in {noticed:.1f} s, whole again {healed:.1f} s after healing",
+        f"{lonely} was isolated: detected everywhere in {noticed:.1f} s, all links up {healed:.1f} s after healing",
     )
 
 
@@ -137,14 +137,14 @@ def _leave(mesh: Mesh, names: list[str]) -> None:
             or None
         )
 
-    until(gone, FAILED_SECONDS, f"{leaver} is gone everywhere")
+    until(gone, FAILED_SECONDS, f"{leaver} is removed everywhere")
     took = time.monotonic() - begun
     process.wait(20)
     mesh.agents[leaver].wait()
     links = mesh.agents[leaver].host.run(["ip", "-brief", "link"]).stdout
     _check(
         took <= GONE_SECONDS,
-        f"{leaver} left: gone everywhere in {took:.1f} s",
+        f"{leaver} left: removed everywhere in {took:.1f} s",
         f"{GONE_SECONDS:g} s are the limit",
     )
     _check(interface not in links, f"{leaver} kept no interface")
@@ -157,7 +157,7 @@ def _status(mesh: Mesh, viewer: str, node: str) -> str | None:
 
 @contextmanager
 def _pinging(mesh: Mesh, source: str, target: str) -> Iterator[Callable[[], Pings]]:
-    """Pings ten times a second all through the block; the answer is there after it."""
+    """Pings ten times a second during the block; the result is available after it."""
     address = mesh.mesh_address(target)
     ended = threading.Event()
     results: list[Pings] = []
@@ -210,7 +210,7 @@ def _cell(pings: Pings | None) -> str:
 
 
 class _Made:
-    """What the demo made on this machine, to look for it when it should be gone."""
+    """Objects that the demo created on this machine, to verify their removal."""
 
     def __init__(self) -> None:
         self._namespaces: set[str] = set()
@@ -240,12 +240,12 @@ def _interfaces() -> list[str]:
 def _link(path: Path) -> str:
     try:
         return str(path.readlink())
-    except OSError:  # the process ended meanwhile
+    except OSError:  # the process ended in the meantime
         return ""
 
 
 def _wait_for_user(network: Network) -> None:
-    click.echo("\nThe mesh stays up until you press Ctrl-C. To look around in a host:")
+    click.echo("\nThe mesh stays up until you press Ctrl-C. To inspect a host:")
     for name, host in network.hosts.items():
         click.echo(f"  {name}: nsenter --target={host.pid} --net --mount --uts --pid bash")
     try:

@@ -1,8 +1,7 @@
 """A host: its own network, processes and /run, on this machine's disk.
 
-`unshare` makes the namespaces; its child is the host's first process. When that is killed, the kernel ends every
-process in the host, and with the last one the network goes too: killing it is a power cut.
-No host outlives the lab.
+`unshare` creates the namespaces; its child is the host's first process. When that is killed, the kernel ends every
+process in the host, and with the last one the network: killing it is a power failure. No host outlives the lab.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ START_SECONDS = 10.0
 
 
 class Host:
-    """One machine. Use `run` for a command, `popen` for a process, `kill` for a power cut."""
+    """One machine. Use `run` for a command, `popen` for a process, `kill` for a power failure."""
 
     def __init__(self, name: str, disk: Path) -> None:
         """Boots the host.
@@ -59,7 +58,7 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """The host's first process, as this machine counts; 0 when it is down."""
+        """The host's first process, by its number on this machine; 0 when it is down."""
         return self._pid
 
     def inside(self, command: Sequence[str]) -> list[str]:
@@ -94,7 +93,7 @@ class Host:
         return process
 
     def kill(self) -> None:
-        """Cuts the power: every process in the host ends at once, its network vanishes, its disk stays."""
+        """Power failure: every process in the host ends at once, its network is removed, its disk stays."""
         if self._unshare is None:
             return
         if self._pid:
@@ -103,7 +102,7 @@ class Host:
         self._unshare.wait()
         self._unshare, self._pid = None, 0
         for process in self._started:
-            # What entered the host ends with what it ran there.
+            # A process that entered the host ends with the command it ran there.
             process.wait(START_SECONDS)
         self._started.clear()
 
@@ -112,9 +111,9 @@ class Host:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._unshare.poll() is not None:
-                raise LabError(f"cannot make namespaces for {self.name}: are you root?")
+                raise LabError(f"cannot create namespaces for {self.name}: run this as root")
             for child in children_of(self._unshare.pid):
-                # Until it runs `sleep`, the child may still be busy mounting /proc.
+                # Until it runs `sleep`, the child may still be mounting /proc.
                 if Path(f"/proc/{child}/comm").read_text().strip() == "sleep":
                     return child
             time.sleep(0.005)

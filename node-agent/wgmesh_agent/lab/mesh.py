@@ -1,4 +1,4 @@
-"""A mesh in the lab: an authority, a host for each node, the agents, and questions about all of them at once."""
+"""A mesh in the lab: a CA, a host for each node, the agents, and queries to all of them at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PING_TIME = re.compile(r"= [\d.]+/([\d.]+)/")
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """What `ping` counted; `milliseconds` is the mean round trip, None if nothing came back."""
+    """Result of `ping`; `milliseconds` is the mean round trip, None without replies."""
 
     sent: int
     received: int
@@ -49,11 +49,11 @@ class Mesh:
     """Nodes named n1, n2, … on hosts of the same names; n1 is the bootstrap node.
 
     Attributes:
-        tls: with certificates of an authority made for this mesh, and encrypted gossip; else `-dev`.
+        tls: with certificates of a CA created for this mesh, and encrypted gossip; else `-dev`.
         socket: of every agent; a second mesh on the same hosts needs another.
         service_port: of the bootstrap nodes.
         options: further options for every agent.
-        program: how agents are started.
+        program: the command that starts agents.
     """
 
     network: Network
@@ -111,7 +111,9 @@ class Mesh:
         self.wait_until_full()
 
     def wait_until_full(self, nodes: set[str] | None = None, seconds: float = 60.0) -> float:
-        """Waits until all of `nodes` (default: all) see each other alive, with a handshake; how long it took."""
+        """Waits until all of `nodes` (default: all) report each other alive, with a handshake; returns the time it
+        took.
+        """
         names = nodes if nodes is not None else set(self.agents)
         begun = time.monotonic()
         until(
@@ -126,26 +128,26 @@ class Mesh:
         missing = []
         for here in sorted(nodes):
             if not self.agents[here].runs():
-                missing.append(f"the agent of {here} does not run: {self.agents[here].said(600)}")
+                missing.append(f"the agent of {here} is not running: {self.agents[here].said(600)}")
                 continue
             seen = self.members(here)
             for there in sorted(nodes - {here}):
                 member = seen.get(there)
                 if member is None or member.status != "alive":
-                    missing.append(f"{here} has {there} as {member.status if member else 'unknown'}")
+                    missing.append(f"{here} reports {there} as {member.status if member else 'unknown'}")
                 elif not member.lastHandshakeTS:
                     missing.append(f"{here} and {there} had no handshake")
         return missing
 
     def members(self, node: str) -> dict[str, MemberInfo]:
-        """The members as `node` sees them; none while its agent does not answer."""
+        """The members as `node` reports them; none while its agent does not answer."""
         try:
             return self.agents[node].nodes()
         except grpc.RpcError:
             return {}
 
     def mesh_address(self, node: str) -> str:
-        """A node's first mesh address, as its agent says."""
+        """A node's first mesh address, as its agent reports it."""
         return self.agents[node].info().meshIPs[0]
 
     def ping(
@@ -162,7 +164,7 @@ class Mesh:
         done = self.agents[source].host.run(command, check=False, seconds=count * interval + wait + 30)
         summary = PING_SUMMARY.search(done.stdout)
         if summary is None:
-            raise LabError(f"ping from {source} to {address} said: {done.stdout}{done.stderr}")
+            raise LabError(f"ping from {source} to {address} printed: {done.stdout}{done.stderr}")
         mean = PING_TIME.search(done.stdout)
         return Pings(int(summary[1]), int(summary[2]), float(mean[1]) if mean else None)
 
@@ -201,7 +203,7 @@ class Mesh:
         return ["-client-key", str(key), "-client-cert", str(certificate), "-ca-cert", str(ca)]
 
     def certificate(self, node: str, role: Role) -> tuple[Path, Path, Path]:
-        """Key, certificate and authority files for a node, made at the first call."""
+        """Key, certificate and CA files for a node, created at the first call."""
         key_file, certificate_file = self._certificates / f"{node}.key", self._certificates / f"{node}.pem"
         if not key_file.exists():
             key = generate_key()

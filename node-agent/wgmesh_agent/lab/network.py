@@ -1,4 +1,4 @@
-"""An Ethernet switch and the cables to it, in a host of its own: nothing of it shows in this machine's network."""
+"""An Ethernet switch and the cables to it, in its own host: nothing of it is visible in this machine's network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _TABLE = "lab"
 
 
 class Network:
-    """Hosts on one switch: the n-th gets the n-th address of each subnet. Removes all it made when it is closed."""
+    """Hosts on one switch: the n-th gets the n-th address of each subnet. Removes everything it created when it is
+    closed.
+    """
 
     def __init__(
         self,
@@ -24,10 +26,10 @@ class Network:
         folder: Path | None = None,
         mtu: int = 1500,
     ) -> None:
-        """Makes the switch.
+        """Creates the switch.
 
         Args:
-            folder: where the hosts' disks are; a temporary one, removed at the end, if None.
+            folder: of the hosts' disks; a temporary one, removed at the end, if None.
         """
         self._temporary = tempfile.TemporaryDirectory(prefix="wgmesh-lab-") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary else folder or Path()
@@ -54,10 +56,10 @@ class Network:
         return host
 
     def add_router(self, name: str, *, random_ports: bool = False) -> Host:
-        """Boots a host that hides those behind it behind its own address (masquerade), and lets nobody in unasked.
+        """Boots a host that masquerades the hosts behind it, and accepts no connections to them.
 
         Args:
-            random_ports: each destination sees another port; else the port is kept where it is free.
+            random_ports: another port for each destination (symmetric NAT); else the port is kept if it is free.
         """
         router = self.add_host(name)
         router.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
@@ -68,7 +70,7 @@ class Network:
         return router
 
     def add_host_behind(self, name: str, router: str) -> Host:
-        """Boots a host on a cable of its own to a router."""
+        """Boots a host on its own cable to a router."""
         host = Host(name, self.folder / name)
         self.hosts[name] = host
         self._numbers[name] = len(self._numbers) + 1
@@ -76,7 +78,7 @@ class Network:
         return host
 
     def plug_behind(self, name: str, router: str) -> None:
-        """Takes the host's cable out where it is, and puts it into a router; its address there is another."""
+        """Moves the host's cable from where it is to a router, with another address there."""
         host, door = self.hosts[name], self.hosts[router]
         number = self._numbers[name]
         inside = f"in{number}"
@@ -94,9 +96,9 @@ class Network:
         host.run(["ip", "route", "add", "default", "via", f"{subnet}.254", "dev", UPLINK, "onlink"])
 
     def introduce(self) -> None:
-        """Tells each host the hardware addresses of all others, for good.
+        """Sets the link-layer addresses of all hosts permanently on each host.
 
-        The kernel's table of what it asked for is one for all hosts of a machine, and is full at 1,024 of them.
+        The kernel's table of resolved addresses is shared by all hosts of a machine, and is full at 1,024 of them.
         """
         for name, host in self.hosts.items():
             known = "".join(
@@ -113,7 +115,7 @@ class Network:
         return str(subnet[self._numbers[name]])
 
     def reboot(self, name: str) -> Host:
-        """A power cut, then a start with the same disk and the same cable."""
+        """Power failure, then a start with the same disk and the same cable."""
         host = self.hosts[name]
         host.kill()
         host.boot()
@@ -121,11 +123,11 @@ class Network:
         return host
 
     def cut_off(self, name: str) -> None:
-        """Drops everything that the host sends and gets on its cable."""
+        """Drops everything that the host sends and receives on its cable."""
         self.hosts[name].run(["nft", "-f", "-"], text=_cut_rules(UPLINK))
 
     def cut(self, name: str, other: str, *, one_way: bool = False) -> None:
-        """Drops what comes to `name` from `other`, and unless `one_way` the other way round too."""
+        """Drops packets to `name` from `other`, and unless `one_way` those in the other direction."""
         for here, there in ((name, other),) if one_way else ((name, other), (other, name)):
             addresses = [self.address(there, subnet.version) for subnet in self.subnets]
             rules = "".join(
@@ -135,13 +137,13 @@ class Network:
             self.hosts[here].run(["nft", "-f", "-"], text=_chains() + rules)
 
     def heal(self, name: str) -> None:
-        """Undoes every cut of this host (of a cut between two, its own half)."""
+        """Reverts every cut of this host (of a cut between two, its own half)."""
         self.hosts[name].run(
             ["nft", "-f", "-"], text=f"add table inet {_TABLE}\ndelete table inet {_TABLE}\n"
         )
 
     def _add_link(self, words: str) -> None:
-        # Only the network namespace is entered: a host's process number means something on this machine alone.
+        # Only the network namespace is entered: a host's process number is valid on this machine only.
         run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", *words.split()])
 
     def close(self) -> None:
@@ -172,7 +174,9 @@ def _hardware(number: int) -> str:
 
 
 def _router_rules(interface: str, masquerade: str) -> str:
-    """What comes unasked is dropped before connection tracking notes it: it would hold the port against its owner."""
+    """Unsolicited packets are dropped before connection tracking records them: an entry would hold the port against its
+    owner.
+    """
     return (
         "add table ip lab-nat\n"
         "add chain ip lab-nat out { type nat hook postrouting priority 100; }\n"

@@ -1,4 +1,4 @@
-"""Who is whose child, as /proc has it on any kernel."""
+"""Children of processes, from /proc on any kernel."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def children_of(parent: int) -> list[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = stat.read_text()
-        except OSError:  # it ended meanwhile
+        except OSError:  # it ended in the meantime
             continue
-        # The second field is a name in parentheses, which may hold anything; the parent comes two fields after it.
+        # The second field is a name in parentheses, which may contain anything; the parent comes two fields after it.
         fields = text.rpartition(")")[2].split()
         if int(fields[1]) == parent:
             found.append((int(fields[19]), int(stat.parent.name)))

@@ -1,1 +1,1 @@
-"""All that touches the kernel: rtnetlink, generic netlink, sysctls, nftables."""
+"""Kernel interfaces: rtnetlink, generic netlink, sysctls, nftables."""

@@ -1,8 +1,8 @@
-"""Which of this machine's addresses are ways to it that others could take.
+"""Selects this machine's addresses that peers may be able to reach.
 
-A host has addresses that lead to nothing but itself: of Docker's bridges and CNIs, of other meshes and VPNs, of
-services (`kube-ipvs0`), and virtual ones that move to another host (keepalived, kube-vip). They are not candidates;
-`-listen-addr` names one that is to be used all the same.
+A host has addresses that lead only to itself: of Docker's bridges and CNIs, of other meshes and VPNs, of services
+(`kube-ipvs0`), and virtual ones that move to another host (keepalived, kube-vip). They are not candidates;
+`-listen-addr` can select one nevertheless.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from wgmesh_agent.wireguard.model import IPAddress
 
 NEVER = frozenset({"dummy", "ifb", "ipvs", "nlmon", "tun", "vrf", "wireguard"})
-"""Kinds (IFLA_INFO_KIND) that carry packets to this host alone, or inside another tunnel."""
+"""Kinds (IFLA_INFO_KIND) whose packets stay on this host, or go inside another tunnel."""
 UNLESS_DEFAULT = frozenset(
     {
         "bridge",
@@ -32,9 +32,11 @@ UNLESS_DEFAULT = frozenset(
         "xfrm",
     }
 )
-"""Kinds that may be the way to the world, on a host that sends its packets for the world there."""
+"""Kinds that may be the uplink, on a host that has its default route there."""
 SWITCH_PORTS = frozenset({"", "bond", "team", "vlan"})
-"""A bridge with one of these is a network of others, too; one with nothing but veths and taps is the host's own."""
+"""A bridge with a port of one of these kinds connects other machines too; one with only veths and taps is the host's
+own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Card:
 
     Attributes:
         kind: empty for hardware.
-        master: the index of the bridge or bond it is a port of; 0: of none.
+        master: the index of the bridge or bond it is a port of; 0: none.
         ours: whether it is a mesh's.
     """
 
@@ -62,8 +64,8 @@ class Held:
 
     Attributes:
         prefix: bits of its network.
-        lasting: it was set by hand or a program, not leased or learned.
-        deprecated: not to be used for what is new.
+        lasting: configured statically, not leased or learned.
+        deprecated: not to be used for new connections.
     """
 
     index: int
@@ -76,11 +78,11 @@ class Held:
 def candidates(
     cards: Sequence[Card], held: Sequence[Held], defaults: Collection[IPAddress]
 ) -> list[tuple[str, IPAddress]]:
-    """Interface and address, best first: the address that packets for the world leave from, others of that interface,
-    then all else in the kernel's order.
+    """Interface and address, best first: the source address of the default route, other addresses of that interface,
+    then all others in the kernel's order.
 
     Args:
-        defaults: source addresses towards the world, one a family.
+        defaults: source addresses of the default routes, one per family.
     """
     by_index = {card.index: card for card in cards}
     world = {one.index for one in held if one.address in defaults}
@@ -106,8 +108,8 @@ def is_way_towards(
     held: Sequence[Held],
     defaults: Collection[IPAddress],
 ) -> bool:
-    """Whether the address that packets to a bootstrap node leave from is one to tell: a bridge or VPN that leads to
-    that node, and is not the way to the world, was asked for by naming the node.
+    """Whether the source address towards a bootstrap node is to be advertised: a bridge or VPN that leads to that node,
+    and is not the uplink, was selected by naming the node.
     """
     mine = next((one for one in held if one.address == source), None)
     card = next((card for card in cards if mine is not None and card.index == mine.index), None)
@@ -120,8 +122,8 @@ def is_way_towards(
 
 
 def is_virtual(one: Held, held: Sequence[Held]) -> bool:
-    """Whether an address beside others of its interface has no network of its own: it may move to another host. One
-    that was leased (DHCPv6 gives single addresses) does not.
+    """Whether an address next to others of its interface has no network of its own: it may move to another host. A
+    leased one (DHCPv6 assigns single addresses) does not.
     """
     if one.prefix != one.address.max_prefixlen or not one.lasting:
         return False

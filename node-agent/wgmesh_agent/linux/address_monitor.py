@@ -1,4 +1,4 @@
-"""Tells when this machine gets or loses an address, a link or a route: a new lease, a cable in another network."""
+"""Reports changes of this machine's addresses, links and routes: a new lease, a cable in another network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MAIN_TABLE, _UNICAST = 254, 1
 
 @dataclass(frozen=True, slots=True)
 class HostChange:
-    """What may have changed since the last one.
+    """Possible changes since the last report.
 
     Attributes:
-        addresses: one came or went, of whatever interface.
-        lost_address: one may have gone.
-        links: an interface came, went, or changed its state.
-        routes: a unicast route of the main table came or went.
+        addresses: one was added or removed, on any interface.
+        lost_address: one may have been removed.
+        links: an interface was added or removed, or changed its state.
+        routes: a unicast route of the main table was added or removed.
     """
 
     addresses: bool = False
@@ -52,8 +52,8 @@ class HostChanges(Protocol):
 
 
 async def host_changes() -> AsyncIterator[HostChange]:
-    """One item for each time the kernel tells of something. Raises nothing: where the kernel is not heard, that
-    is tried again each second, and anything may have changed.
+    """Yields one item per kernel notification. Raises nothing: while the kernel's notifications cannot be received,
+    that is retried each second, and anything may have changed.
     """
     while True:
         try:
@@ -70,7 +70,7 @@ async def host_changes() -> AsyncIterator[HostChange]:
 
 
 def change_in(data: bytes) -> HostChange:
-    """What the messages of a datagram tell, as far as it is whole."""
+    """The changes reported by the messages of a datagram, as far as it is complete."""
     kinds = set()
     for kind, body in messages(data):
         if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
@@ -89,7 +89,7 @@ def change_in(data: bytes) -> HostChange:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and body of the netlink messages in a datagram, as far as it is whole."""
+    """Type and body of the netlink messages in a datagram, as far as it is complete."""
     position = 0
     while len(data) - position >= _HEADER.size:
         length, kind, *_ = _HEADER.unpack_from(data, position)
@@ -100,5 +100,5 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def message_types(data: bytes) -> Iterator[int]:
-    """The types of the netlink messages in a datagram, as far as it is whole."""
+    """The types of the netlink messages in a datagram, as far as it is complete."""
     return (kind for kind, _ in messages(data))

@@ -1,7 +1,7 @@
-"""Where packets that come out of the tunnel may go on this machine: by rules that name the interface they came in by.
+"""Restricts the destinations of packets that come out of the tunnel, by routing rules on their input interface.
 
-Routing rules, since nftables may be missing. What is for this machine itself is looked up first: elsewhere too, on most
-machines, but not where somebody has moved the rule for that. Blocking, like `links`.
+Routing rules, because nftables may be missing. Packets for this machine itself are looked up first on most machines,
+but not where that rule was moved; here as well. Blocking, like `wireguard_interface`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from wgmesh_agent.linux.rtnetlink import open_rtnetlink
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, Network
 
 PRIORITY = 8787
-"""Of the rules, with the ones before and after: before the main table's 32766. Others may have rules there, too."""
+"""Of the rules, with those before and after: before the main table's 32766. Other programs may have rules
+there, too.
+"""
 _AF_INET, _LOCAL_TABLE, _MAIN_TABLE = 2, 255, 254
 _TO_TABLE, _UNREACHABLE = 1, 7
 
@@ -21,13 +23,13 @@ Rule = dict[str, Any]
 
 
 def restrict_forwarding(name: str, networks: Iterable[Network], *, only_add: bool = False) -> None:
-    """Lets packets that came in by interface `name` go to these IPv4 networks, and nowhere else.
+    """Allows packets that came in by interface `name` to these IPv4 networks, and nowhere else.
 
     Args:
         only_add: networks allowed earlier stay allowed.
 
     Raises:
-        KernelError: a rule cannot be made.
+        KernelError: a rule cannot be added.
     """
     wanted = [
         _rule(name, PRIORITY - 1, action=_TO_TABLE, table=_LOCAL_TABLE),
@@ -45,8 +47,8 @@ def restrict_forwarding(name: str, networks: Iterable[Network], *, only_add: boo
         for one in networks
     ]
     found = _found(name)
-    with open_rtnetlink(f"making routing rules for {name}") as ipr:
-        # What forbids comes first.
+    with open_rtnetlink(f"adding routing rules for {name}") as ipr:
+        # The prohibiting rule comes first.
         for rule in wanted:
             if rule not in found:
                 ipr.rule("add", **rule)
@@ -56,7 +58,7 @@ def restrict_forwarding(name: str, networks: Iterable[Network], *, only_add: boo
 
 
 def is_restricted(name: str) -> bool:
-    """Whether there are such rules for the interface. Raises KernelError."""
+    """Whether such rules exist for the interface. Raises KernelError."""
     return bool(_found(name))
 
 

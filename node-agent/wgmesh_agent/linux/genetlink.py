@@ -1,6 +1,4 @@
-"""A generic netlink socket for one family: requests that are acknowledged, and dumps. Blocking; for one
-thread.
-"""
+"""A generic netlink socket for one family: acknowledged requests, and dumps. Blocking; for one thread."""
 
 import os
 import socket
@@ -50,21 +48,21 @@ class Genetlink:
             raise
 
     def request(self, payload: bytes) -> None:
-        """Send `payload` (generic netlink header and attributes) and wait for its acknowledgement."""
+        """Sends `payload` (generic netlink header and attributes) and waits for its acknowledgement."""
         for _ in self._exchange(self._family, _REQUEST | _ACK, payload):
             pass
 
     def dump(self, payload: bytes) -> list[bytes]:
-        """All payloads the kernel answers; asked anew while the kernel says things changed under the dump."""
+        """All payloads of the kernel's response; repeated while the kernel reports changes during the dump."""
         for _ in range(_DUMP_ATTEMPTS):
             self._interrupted = False
             payloads = list(self._exchange(self._family, _REQUEST | _DUMP, payload))
             if not self._interrupted:
                 return payloads
-        raise KernelError(f"the kernel's answer changed while it was read, {_DUMP_ATTEMPTS} times in a row")
+        raise KernelError(f"the kernel's response changed while it was read, {_DUMP_ATTEMPTS} times in a row")
 
     def close(self) -> None:
-        """Close the socket; may be called twice."""
+        """Closes the socket; may be called twice."""
         self._socket.close()
 
     def _resolve(self, family: str) -> int:
@@ -78,9 +76,9 @@ class Genetlink:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
             raise BackEndUnavailableError(
-                f"the kernel has no {family} (module not there or not loaded)"
+                f"the kernel has no {family} (the module does not exist or is not loaded)"
             ) from error
-        raise KernelError(f"the kernel did not say the number of its netlink family {family}")
+        raise KernelError(f"the kernel did not report the number of its netlink family {family}")
 
     def _exchange(self, kind: int, flags: int, payload: bytes) -> Iterator[bytes]:
         sequence = next(self._sequence) & 0xFFFFFFFF
@@ -103,22 +101,20 @@ class Genetlink:
 
 
 def _split(data: bytes, sequence: int) -> Iterator[tuple[int, int, bytes]]:
-    """Type, flags and body of each message that answers `sequence`; what is left of an earlier exchange is
-    dropped.
-    """
+    """Type, flags and body of each message that answers `sequence`; leftovers of an earlier exchange are discarded."""
     start = 0
     while start + _MESSAGE.size <= len(data):
         length, kind, flags, number, _ = _MESSAGE.unpack_from(data, start)
         if length < _MESSAGE.size or start + length > len(data):
-            raise KernelError("a netlink message is cut short")
+            raise KernelError("a netlink message is truncated")
         if number == sequence:
             yield kind, flags, data[start + _MESSAGE.size : start + length]
         start += length + 3 & ~3
 
 
 def _check(body: bytes, flags: int) -> None:
-    """Raises `KernelError` if `body` (of an error or done message) tells of one, with the kernel's own
-    words if any.
+    """Raises `KernelError` if `body` (of an error or done message) contains an error, with the kernel's own message if
+    any.
     """
     code = -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else 0
     if code == 0:
@@ -129,6 +125,6 @@ def _check(body: bytes, flags: int) -> None:
         start = 4 + _MESSAGE.size if flags & _CAPPED else 4
         words = dict(attributes(body, start)).get(_ERROR_TEXT, b"").rstrip(b"\0").decode("utf-8", "replace")
     reason = os.strerror(code)
-    raise KernelError(f"the kernel refused: {reason}{f' ({words})' if words else ''}") from OSError(
+    raise KernelError(f"the kernel rejected it: {reason}{f' ({words})' if words else ''}") from OSError(
         code, reason
     )

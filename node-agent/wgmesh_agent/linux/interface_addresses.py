@@ -1,4 +1,4 @@
-"""This machine's interfaces as others could reach them."""
+"""This machine's interfaces and addresses, as candidates for its endpoint."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _SIOCGIFMTU = 0x8921
 _IFREQ = struct.Struct("16si20x")
 _UP, _LOOPBACK = 0x1, 0x8
 _DEPRECATED, _PERMANENT = 0x20, 0x80
-# Documentation addresses (RFC 5737, RFC 3849): a route lookup towards them finds the default route; nothing is sent.
+# Documentation addresses (RFC 5737, RFC 3849): a route lookup for them finds the default route; nothing is sent.
 DEFAULT_ROUTE_PROBES = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
 
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """The ways to this machine, as of one look.
+    """Addresses of this machine at one moment.
 
     Attributes:
-        cards, held: its interfaces and their addresses, without link-local ones and those of the loopback.
-        defaults: source addresses towards the world, one a family.
+        cards, held: its interfaces and their addresses, without link-local ones and those of loopback.
+        defaults: source addresses of the default routes, one per family.
     """
 
     cards: tuple[Card, ...]
@@ -40,22 +40,22 @@ class Ways:
     defaults: tuple[IPAddress, ...]
 
     def candidates(self) -> list[tuple[str, IPAddress]]:
-        """Interface and address that others could use, best first."""
+        """Interface and address that peers may be able to reach, best first."""
         return candidates(self.cards, self.held, self.defaults)
 
     def leads_towards(self, target: IPAddress, source: IPAddress) -> bool:
-        """Whether `source`, from which packets to `target` leave, is an address to tell."""
+        """Whether `source`, from which packets to `target` leave, is an address to advertise."""
         return is_way_towards(source, target, self.cards, self.held, self.defaults)
 
 
 async def ways() -> Ways:
-    """Asks the kernel. Raises KernelError."""
-    # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
+    """Reads them from the kernel. Raises KernelError."""
+    # pyroute2's calls run their own event loop, which is not possible in a thread with a running one.
     return await asyncio.to_thread(_ways)
 
 
 async def candidate_addresses() -> list[tuple[str, IPAddress]]:
-    """Interface and address that others could use, best first. Raises KernelError."""
+    """Interface and address that peers may be able to reach, best first. Raises KernelError."""
     return (await ways()).candidates()
 
 
@@ -70,19 +70,19 @@ async def reachable_addresses() -> list[tuple[str, IPAddress]]:
 
 
 class InterfaceAddresses:
-    """Reads the addresses of this machine, as `AddressReader` asks."""
+    """Reads the addresses of this machine; implements `AddressReader`."""
 
     async def reachable(self) -> list[tuple[str, IPAddress]]:
-        """As `reachable_addresses`."""
+        """Like `reachable_addresses`."""
         return await reachable_addresses()
 
     async def candidates(self) -> list[tuple[str, IPAddress]]:
-        """As `candidate_addresses`."""
+        """Like `candidate_addresses`."""
         return await candidate_addresses()
 
 
 async def has_addresses() -> bool:
-    """Whether this machine has any address that others could reach; where the kernel does not tell, it may."""
+    """Whether this machine has any address that peers may be able to reach; True if the kernel does not answer."""
     try:
         return bool(await candidate_addresses())
     except KernelError:
@@ -97,7 +97,7 @@ def interface_mtu(name: str) -> int:
 
 
 def sources_of(targets: Iterable[IPAddress]) -> list[IPAddress]:
-    """The addresses that packets to `targets` leave from, of those to which there is a route."""
+    """The source addresses of packets to `targets`, of those to which there is a route."""
     found: list[IPAddress] = []
     for target in targets:
         with contextlib.suppress(KernelError):

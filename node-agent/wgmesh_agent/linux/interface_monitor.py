@@ -1,4 +1,4 @@
-"""Tells when somebody may have changed the mesh's interface, its routes, or any routing rule (rtnetlink(7))."""
+"""Reports possible foreign changes to the mesh's interface, its routes, or any routing rule (rtnetlink(7))."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL
 
 log = structlog.get_logger()
-NEWS = border("interface news", "netlink: the kernel tells of links, addresses, routes and rules")
+NEWS = border(
+    "interface news", "netlink: the kernel's notifications about links, addresses, routes and rules"
+)
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """Links; IPv4 addresses, routes and rules; IPv6 addresses, routes and rules (linux/rtnetlink.h)."""
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _DELROUTE, _NEWRULE, _DELRULE = 16, 17, 20, 21, 25, 32, 33
@@ -31,7 +33,7 @@ _IFNAME, _OIF, _TABLE, _PROTOCOL = 3, 4, 15, 21
 
 
 class InterfaceNews:
-    """Reads messages of the kernel for one interface, whatever index it has by and by."""
+    """Parses the kernel's notifications for one interface, whose index may change."""
 
     def __init__(self, interface: str, index: int) -> None:
         """`index`: 0 while there is no such interface."""
@@ -40,10 +42,10 @@ class InterfaceNews:
         self._index = index
 
     def concerns(self, data: bytes) -> bool:
-        """Whether a datagram tells of something that may have to be repaired. What is added and is ours is no news."""
+        """Whether a datagram reports a change that may have to be repaired. Additions of our own do not count."""
         found = False
         for kind, body in messages(data):
-            # All of them: a link that comes anew is known by its index to what follows.
+            # All of them: the index of a new link is needed for the messages that follow.
             found = self._concerns(kind, body) or found
         return found
 
@@ -51,7 +53,7 @@ class InterfaceNews:
         if kind in (_NEWLINK, _DELLINK):
             _, _, index, _, _ = _LINK.unpack_from(body)
             if dict(_attributes(body, _LINK.size)).get(_IFNAME, b"").rstrip(b"\0") != self._name:
-                # Renamed, perhaps.
+                # Possibly renamed.
                 return bool(index == self._index)
             self._index = index
             return True
@@ -74,8 +76,8 @@ class InterfaceMonitor(Protocol):
 
 
 async def interface_news(interface: str) -> AsyncIterator[None]:
-    """One item for each time that something of it may have changed. Raises nothing: where the kernel is not heard, that
-    is tried again each second, and anything may have changed.
+    """Yields one item for each possible change. Raises nothing: while the kernel's notifications cannot be received,
+    that is retried each second, and anything may have changed.
     """
     while True:
         try:

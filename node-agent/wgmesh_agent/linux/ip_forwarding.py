@@ -1,10 +1,10 @@
-"""Forwarding, switched on for single interfaces where a node is a gateway or a relay, and off again as it was before.
+"""Enables IP forwarding per interface for gateways and relays, and restores the previous setting.
 
-Both say what they need, and one mechanism does it: the mesh's interface forwards, and what comes out of it may go to
-the networks needed and nowhere else; a gateway's interface to its network forwards into the mesh. A machine that
-forwards from an interface anyway is left as it is. What was switched on is noted in the state folder before it is done,
-so that it is undone also after a power cut: unless somebody has switched on forwarding of the whole machine since, that
-was off then. What is on is theirs from that moment on.
+Both roles declare their needs, and one mechanism applies them: the mesh's interface forwards, and packets from it may
+go to the required networks and nowhere else; a gateway's interface to its network forwards into the mesh. A machine
+that forwards from an interface anyway is left unchanged. Changed settings are recorded in the state folder first, so
+that they are restored also after a power failure: unless forwarding of the whole machine, which was off then, was
+enabled since. From then on the setting belongs to the administrator.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NET = Path("/proc/sys/net")
 
 
 class ForwardingPurpose(enum.Enum):
-    """For what a node forwards."""
+    """Purposes for which a node forwards."""
 
     GATEWAY = enum.auto()
     RELAY = enum.auto()
@@ -55,17 +55,17 @@ class ForwardingRules(Protocol):
 
 
 class IPForwarding:
-    """Blocking, from any thread; one instance a node.
+    """Forwarding of a node. Blocking, from any thread.
 
-    What an earlier life of the agent let pass stays so until both roles have said what they need now: traffic goes on
-    while an agent restarts.
+    Forwarding enabled by an earlier process of the agent stays until both roles have declared their needs: traffic
+    continues while an agent restarts.
     """
 
     def __init__(self, folder: Path, tunnel: str, rules: ForwardingRules, net: Path = NET) -> None:
         """
         Args:
             tunnel: the mesh's interface.
-            net: where the kernel's settings are.
+            net: path of the kernel's settings.
         """
         self._path = folder / FILE
         self._tunnel = tunnel
@@ -79,9 +79,9 @@ class IPForwarding:
     def require(
         self, role: ForwardingPurpose, networks: Sequence[Network] = (), interfaces: Iterable[str] = ()
     ) -> None:
-        """What comes out of the tunnel is to be forwarded to these networks, and what comes in by these interfaces.
+        """Sets the networks to which packets from the tunnel are forwarded, and the interfaces that forward into it.
 
-        Without networks the role needs nothing (any more). Of IPv4 only: see `why_not`.
+        Without networks the role needs nothing (any more). IPv4 only: see `why_not`.
 
         Raises:
             KernelError: it cannot be done from here; one sentence.
@@ -94,7 +94,7 @@ class IPForwarding:
             self._settle(all_known=len(self._needs) == len(ForwardingPurpose))
 
     def withdraw(self) -> None:
-        """Sets back all there is; a thread that is still on its way to `need` comes too late from now on.
+        """Restores everything; a later `need` from another thread has no effect.
 
         Raises:
             KernelError: it cannot be done from here; one sentence.
@@ -105,7 +105,7 @@ class IPForwarding:
             self._settle(all_known=True)
 
     def again(self) -> None:
-        """Puts right what others may have changed, the interface that was made anew above all. Logs what cannot be."""
+        """Repairs foreign changes, above all a re-created interface. Logs failures."""
         with self._lock:
             try:
                 if self._needs and not self._withdrawn:
@@ -117,8 +117,8 @@ class IPForwarding:
         """Why some of the networks cannot be forwarded to, in a sentence; None: they can."""
         if any(one.version == 6 for one in networks) and self._read("ipv6", "all") == "0":
             return (
-                "IPv6 is not forwarded here: set sysctl net.ipv6.conf.all.forwarding=1 if it is to be (which is not "
-                "done by this program: it changes how the machine takes router advertisements)"
+                "IPv6 is not forwarded here: set sysctl net.ipv6.conf.all.forwarding=1 if it should be (this "
+                "program does not set it: it changes how the machine handles router advertisements)"
             )
         return None
 
@@ -172,7 +172,7 @@ class IPForwarding:
         log.info("forwarding changed", interface=name, on=value == "1")
 
     def _load(self) -> dict[str, str]:
-        """What was switched on, and whether the whole machine forwarded then; earlier releases noted names alone."""
+        """Changed settings, and whether the whole machine forwarded then; earlier releases recorded names only."""
         try:
             noted = checksummed_file.load(self._path) or {}
             if isinstance(noted, list):

@@ -1,4 +1,4 @@
-"""What this machine reaches by which interface: addresses with their networks, and routes. Asks the kernel; blocks."""
+"""Networks that this machine reaches by each interface: of its addresses, and routes. Reads the kernel; blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAIN_TABLE, _UNICAST = 254, 1
 
 @dataclass(slots=True)
 class LocalInterface:
-    """An interface; `alias` says who made it."""
+    """An interface; `alias` names its creator."""
 
     name: str
     up: bool

@@ -1,7 +1,7 @@
-"""Names looked up without waiting for name servers that are not there yet.
+"""Resolves names without waiting for name servers that are not reachable yet.
 
-The resolver waits 5 s for a server and 10 s in all, and does not see that the network came meanwhile. So a look-up is
-waited for shortly; it goes on, another begins with the next call, and the first answer counts.
+The resolver waits 5 s for a server and 10 s in total, and does not notice that the network has come up since. So a
+look-up is awaited for a short time only; it continues, the next call starts another, and the first result counts.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from wgmesh_agent.wireguard.model import IPAddress
 log = structlog.get_logger()
 WAIT_SECONDS = 1.0
 MOST_UNDER_WAY = 8
-"""Of one name: old ones that a slow server may answer yet, and always one that knows the network as it is now."""
+"""Look-ups of one name: old ones that a slow server may still answer, and always one that uses the current network."""
 _threads = ThreadPoolExecutor(2 * MOST_UNDER_WAY, thread_name_prefix="look up")
 _under_way: dict[tuple[str, int], list[Future[list[IPAddress]]]] = {}
 
 
 class NameServiceAway(Exception):
-    """A name could not be looked up for now, which says nothing about the name."""
+    """A name could not be resolved for now, which proves nothing about the name."""
 
 
 async def addresses_of(host: str, port: int) -> list[IPAddress]:
@@ -40,13 +40,13 @@ async def addresses_of(host: str, port: int) -> list[IPAddress]:
         one.add_done_callback(_seen)
     done, _ = await asyncio.wait(waits, timeout=WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if not done:
-        raise NameServiceAway(f"no name server answers for {host}")
+        raise NameServiceAway(f"no name server responds for {host}")
     _under_way.pop((host, port), None)
     try:
         return next(iter(done)).result()
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
-            raise NameServiceAway(f"no name server answers for {host}") from error
+            raise NameServiceAway(f"no name server responds for {host}") from error
         return []
     except (OSError, UnicodeError):
         return []
@@ -67,6 +67,6 @@ def _look_up(host: str, port: int) -> list[IPAddress]:
 
 
 def _seen(future: asyncio.Future[list[IPAddress]]) -> None:
-    """An answer that nobody waits for any more is no fault."""
+    """The exception of an abandoned look-up is no fault."""
     if not future.cancelled():
         future.exception()

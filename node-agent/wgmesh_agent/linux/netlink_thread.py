@@ -1,4 +1,4 @@
-"""One thread that owns a back end's sockets: netlink calls block, and one task at a time may use a socket."""
+"""Thread that owns a back end's sockets: netlink calls block, and only one task at a time may use a socket."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 
 class NetlinkThread:
-    """Runs functions one after another in a thread of its own, in the order they were asked for."""
+    """Runs functions one after another in its own thread, in the order of the calls."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `function` returns or raises. Cancelling the caller does not stop a function under way."""
+        """The result of `function`, or its exception. Cancelling the caller does not stop a running function."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
-        """Ends the thread after what it has begun."""
+        """Ends the thread after the function that is running."""
         self._pool.shutdown(wait=False)

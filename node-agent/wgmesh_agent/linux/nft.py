@@ -1,4 +1,4 @@
-"""Runs `nft`, and answers its error as text."""
+"""Runs `nft`, and returns its error as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Nft(Protocol):
     """The program `nft`; `SystemNft` is this machine's."""
 
     def is_installed(self) -> bool:
-        """Whether there is a program that could have made a table."""
+        """Whether the program that could have created a table exists."""
 
     async def run(self, *arguments: str, text: str = "") -> str:
         """Runs it; empty, or what it says is wrong."""
@@ -32,7 +32,7 @@ class SystemNft:
 
 
 async def run_nft(*arguments: str, text: str = "") -> str:
-    """Runs `nft`; empty, or what it says is wrong."""
+    """Runs `nft`; returns its error, or empty."""
     try:
         process = await asyncio.create_subprocess_exec(
             PROGRAM,
@@ -42,13 +42,13 @@ async def run_nft(*arguments: str, text: str = "") -> str:
             stderr=asyncio.subprocess.PIPE,
         )
     except OSError as error:
-        return f"{PROGRAM} does not run here: {error.strerror} (Debian package nftables)"
+        return f"{PROGRAM} cannot run here: {error.strerror} (Debian package nftables)"
     try:
         async with asyncio.timeout(NFT_SECONDS):
             _, said = await process.communicate(text.encode())
     except BaseException as error:
-        # One that goes on alone would put in place what somebody removes meanwhile: removal is the last word.
-        # On a machine that is slow enough it has ended by now.
+        # A process that continued could install a table that is being removed: removal must be last. On a machine that
+        # is slow enough it has ended by now.
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()

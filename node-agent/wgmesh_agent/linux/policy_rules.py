@@ -1,14 +1,14 @@
-"""The rules that have packets looked up in a mesh's own routing table, for networks behind its members. Blocking.
+"""Routing rules that direct packets for networks behind members to a mesh's own routing table. Blocking.
 
-| what | is looked up in |
+| packets | table |
 |---|---|
-| WireGuard's own packets | as if these rules were not there: a tunnel never runs through itself |
-| packets from this node's mesh addresses, or the networks it announces | the mesh's table, before the main one |
-| packets of this machine whose source is not chosen yet | the main table but its default route; then the mesh's table |
-| all others: from other addresses of this machine, and what it forwards | as ever |
+| WireGuard's own | as without these rules: a tunnel never runs through itself |
+| from this node's mesh addresses, or the networks it advertises | the mesh's table, before the main one |
+| of this machine whose source is not chosen yet | the main table without its default route; then the mesh's table |
+| all others: from other addresses of this machine, and forwarded ones | unchanged |
 
-Peers take packets from those addresses only, so only those are taken from where the host would send them (ADR 37). The
-mesh's table holds the networks behind members and nothing else: a packet to elsewhere passes by it.
+Peers accept packets from those addresses only, so only those are diverted from the host's own routes (ADR 37). The
+mesh's table contains the networks behind members and nothing else: a packet to any other destination falls through.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from wgmesh_agent.linux.rtnetlink import Rtnetlink
 
 FIRST_PRIORITY, MAX_MESHES, PRIORITIES_PER_MESH = 10_000, 4_000, 5
-"""Priorities: after the rules of network plugins, and before the main table's, 32766. Where a mesh begins to look for
-free ones.
+"""Priorities: after the rules of network plugins, and before the main table's, 32766. The search for free ones starts
+here for each mesh.
 """
 _USED = 3
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -40,7 +40,9 @@ _UDP = 17
 _NO_SOURCE = "0.0.0.0/32"
 _NONE = 0xFFFFFFFF
 _INVERTED, _FIND_SOURCE = 0x2, 0x10000
-"""Flags (linux/fib_rules.h). With the second an IPv6 rule is for packets whose source will be found to be its own."""
+"""Flags (linux/fib_rules.h). With the second, an IPv6 rule matches packets whose source will be selected to be
+its own.
+"""
 _SELECTORS = (
     "FRA_IIFNAME",
     "FRA_OIFNAME",
@@ -57,16 +59,17 @@ _SELECTORS = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of ours, which bears the number of our table: as its table, also where its action needs none, or as `tag`.
+    """A rule of ours, identified by the number of our table: as its table, also where its action needs none, or as
+    `tag`.
 
     Attributes:
-        target: the priority to go on at.
+        target: the priority to continue at.
         source: a network as text.
         ports: the UDP source port.
         local: for this machine's own packets only.
-        no_default: what leads to a default route does not count.
-        tag: an interface group that no interface is in; what would leave by it does not count either.
-        finds: for packets without a source, if `source` is what they will get (IPv6).
+        no_default: default routes do not match.
+        tag: an interface group that no interface is in; routes by its interfaces do not match either.
+        finds: for packets without a source, if `source` is the one that will be selected (IPv6).
     """
 
     priority: int
@@ -83,9 +86,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A rule of somebody else's; `main` if all packets are looked up in the main table, `no_default` but for its
-    default route.
-    """
+    """A foreign rule; `main` if it directs all packets to the main table, `no_default` if without its default route."""
 
     priority: int
     main: bool = False
@@ -98,12 +99,14 @@ def routing_table_of(interface: str) -> int:
 
 
 def first_priority_of(interface: str) -> int:
-    """The first of the priorities that an interface's rules have, where nobody else has rules there."""
+    """The first of the priorities of an interface's rules, if no foreign rules are there."""
     return FIRST_PRIORITY + zlib.crc32(interface.encode()) % MAX_MESHES * PRIORITIES_PER_MESH
 
 
 def apply_rules(ipr: Rtnetlink, spec: InterfaceSpec) -> bool:
-    """The rules for each IP version that has routes in the table, none for others; whether some were changed."""
+    """Sets the rules for each IP version that has routes in the table, and removes those of others; returns whether any
+    changed.
+    """
     changed = False
     for version, family in _FAMILIES.items():
         routed = any(route.destination.version == version for route in spec.subnet_routes)
@@ -129,7 +132,7 @@ def remove_rules(ipr: Rtnetlink, interface: str) -> None:
 
 
 def wanted_rules(spec: InterfaceSpec, version: int, order: Sequence[Rule | Foreign]) -> Iterator[Rule]:
-    """Our rules among those of `order`, which is the kernel's, in the order in which they are to be made."""
+    """Our rules among those of `order`, which is the kernel's, in the order in which they are to be added."""
     table = routing_table_of(spec.name)
     late = _late(order)
     last = late.priority if late.no_default else max(late.priority - 1, 0)
@@ -141,7 +144,7 @@ def wanted_rules(spec: InterfaceSpec, version: int, order: Sequence[Rule | Forei
         if network.version == version:
             yield Rule(first + 1, table=table, source=str(network))
     yield Rule(first + 2, _NOTHING, table)
-    # These stand where the main table is looked up anyway: what that has but its default route is found as before.
+    # These precede the lookup of the main table: its routes except the default route are found as before.
     yield Rule(last, _GOTO, table, target=last + 1, ports=ports)
     if late.main and not late.no_default:
         source = _NO_SOURCE if version == 4 else ""
@@ -155,23 +158,23 @@ def wanted_rules(spec: InterfaceSpec, version: int, order: Sequence[Rule | Forei
 
 
 def _late(order: Sequence[Rule | Foreign]) -> Foreign:
-    """The rule by which all packets come to the main table first."""
+    """The rule by which all packets reach the main table first."""
     found = (one for one in order if isinstance(one, Foreign) and one.main)
     return next(found, Foreign(_MAIN_PRIORITY))
 
 
 def _free(interface: str, order: Sequence[Rule | Foreign], last: int) -> int:
-    """Priorities that nobody else has, before `last`: where our rules are, or the next ones."""
+    """Free priorities before `last`: those of our rules, or the next ones."""
     taken = {one.priority for one in order if isinstance(one, Foreign)}
     stand = (one.priority - 2 for one in order if isinstance(one, Rule) and one.action == _NOTHING)
-    # A place that is kept: two meshes would move each other about else.
+    # Keeps the current priorities: otherwise two meshes would move each other's rules.
     start = next((one for one in stand if FIRST_PRIORITY <= one < last - _USED), first_priority_of(interface))
     turns = range(0, MAX_MESHES * PRIORITIES_PER_MESH, PRIORITIES_PER_MESH)
     places = (
         FIRST_PRIORITY + (start - FIRST_PRIORITY + turn) % (MAX_MESHES * PRIORITIES_PER_MESH)
         for turn in turns
     )
-    # A host that has the main table looked up early leaves no room but there.
+    # On a host that looks the main table up early there is room only there.
     earlier = range(max(last - _USED, 0), -1, -1)
     return next(
         (
@@ -184,8 +187,8 @@ def _free(interface: str, order: Sequence[Rule | Foreign], last: int) -> int:
 
 
 def _misplaced(order: Sequence[Rule | Foreign], wanted: Sequence[Rule]) -> set[Rule]:
-    """Of the wanted rules that stand at one priority with others: those found in another order, or not right before
-    the rule that they belong before. The kernel puts a new rule behind those of its priority.
+    """Of the desired rules that share a priority with others: those in a wrong order, or not right before the rule that
+    they belong before. The kernel adds a new rule behind those of its priority.
     """
     at = max((one.priority for one in wanted if one.action == _TO_TABLE), default=0)
     group = [one for one in wanted if one.priority == at]
@@ -208,7 +211,7 @@ def _dump(ipr: Rtnetlink, family: int, interface: str) -> list[Rule | Foreign]:
 
 
 def _is_former(rule: Rule, places: range, message: Any) -> bool:
-    """Whether an earlier release made it, whose rules were known by their priority."""
+    """Whether an earlier release created it, whose rules were identified by their priority."""
     return (
         message.get_attr("FRA_PROTOCOL") == ROUTE_PROTOCOL
         and rule.priority in places
@@ -253,7 +256,7 @@ def _change(ipr: Rtnetlink, command: str, family: int, rule: Rule) -> None:
     try:
         ipr.rule(command, **_message(family, rule))
     except NetlinkError as error:
-        # Somebody else's hand was quicker.
+        # Another program was faster.
         if error.code != {"add": errno.EEXIST, "del": errno.ENOENT}[command]:
             raise
 

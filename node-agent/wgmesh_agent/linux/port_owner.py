@@ -1,4 +1,4 @@
-"""Who has a port of this machine: as `ss -tulpn` tells it, from /proc. Reads files; blocks."""
+"""Owner of a port of this machine, from /proc like `ss -tulpn`. Reads files; blocks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _LISTENS = {"tcp": "0A", "udp": "07"}
-"""States in the kernel's tables: of a TCP socket that listens, and of a UDP socket that is bound."""
+"""States in the kernel's tables: of a listening TCP socket, and of a bound UDP socket."""
 MOST_NAMED = 3
 
 
 class PortTaken(OSError):
-    """A port that this agent needs is in use; says whose it is and which setting names it."""
+    """A port that this agent needs is in use; names its owner and the setting."""
 
     def __init__(self, ports: str, setting: str, holders: str) -> None:
         super().__init__(
-            errno.EADDRINUSE, f"{ports} ({setting}) is in use by {holders}: end that, or set another port"
+            errno.EADDRINUSE, f"{ports} ({setting}) is in use by {holders}: stop that, or set another port"
         )
 
 
 @contextmanager
 def needing(port: int, protocols: Sequence[str], setting: str) -> Iterator[None]:
-    """Raises PortTaken where what is done inside finds a port taken: `tcp`, `udp` or both."""
+    """Raises PortTaken if the block finds a port in use: `tcp`, `udp` or both."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,7 @@ def needing(port: int, protocols: Sequence[str], setting: str) -> Iterator[None]
 
 
 def taken(port: int, protocols: Sequence[str], setting: str, proc: Path = PROC) -> PortTaken:
-    """The fault to raise for a port that could not be bound."""
+    """The error for a port that could not be bound."""
     names = " and ".join(protocol.upper() for protocol in protocols)
     return PortTaken(f"{names} port {port}", setting, holders(port, protocols, proc))
 
@@ -49,7 +49,7 @@ def holders(port: int, protocols: Sequence[str], proc: Path = PROC) -> str:
     if found:
         return ", ".join(found[:MOST_NAMED])
     return (
-        "the kernel, as WireGuard's ports are" if "0" in inodes else "a program that cannot be seen from here"
+        "the kernel, as for WireGuard's ports" if "0" in inodes else "a program that is not visible from here"
     )
 
 
@@ -72,7 +72,7 @@ def _programs(proc: Path, inodes: set[str]) -> Iterator[str]:
     for process in proc.iterdir():
         if not process.name.isdigit():
             continue
-        # Processes end while they are looked at, and those of others may not be.
+        # Processes may end while they are read, and those of other users may be inaccessible.
         with contextlib.suppress(OSError):
             if any(_target(descriptor) in wanted for descriptor in (process / "fd").iterdir()):
                 yield f"{(process / 'comm').read_text().strip()} (process {process.name})"

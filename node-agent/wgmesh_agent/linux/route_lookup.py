@@ -1,6 +1,4 @@
-"""What lies beneath the tunnel: the source address and MTU of the route to a destination, and addresses of
-a link.
-"""
+"""The underlay: source address and MTU of the route to a destination, and addresses of a link."""
 
 import asyncio
 import socket
@@ -17,7 +15,7 @@ _DISCARD_PORT = 9
 
 @dataclass(frozen=True, slots=True)
 class UnderlayRoute:
-    """The way to a destination: the `source` address this host uses, and the route's (path) MTU in bytes."""
+    """The route to a destination: the `source` address this host uses, and the route's (path) MTU in bytes."""
 
     source: Address
     mtu: int
@@ -31,10 +29,9 @@ class RouteLookup(Protocol):
 
 
 def lookup_route(destination: Address) -> UnderlayRoute:
-    """Asks the kernel by connecting a datagram socket, which sends nothing; raises `KernelError` without a
-    route.
+    """Queries the kernel by connecting a datagram socket, which sends nothing; raises `KernelError` without a route.
 
-    The MTU counts a smaller path MTU the kernel has learned. Does not block.
+    The MTU includes a smaller path MTU that the kernel has learned. Does not block.
     """
     six = isinstance(destination, IPv6Address)
     family = socket.AF_INET6 if six else socket.AF_INET
@@ -57,7 +54,7 @@ async def addresses_by_interface() -> dict[str, tuple[Interface, ...]]:
 
     Raises `KernelError`.
     """
-    # pyroute2's calls run an event loop of their own, which a thread with a running one does not allow.
+    # pyroute2's calls run their own event loop, which is not possible in a thread with a running one.
     return await asyncio.to_thread(_addresses)
 
 
@@ -77,7 +74,7 @@ class NetworkReader(Protocol):
 
 
 async def connected_networks(*, without: str) -> tuple[Network, ...]:
-    """The networks of all addresses of this machine, but loopback's, link-local ones and those of `without`; sorted.
+    """The networks of all addresses of this machine, except loopback's, link-local ones and those of `without`; sorted.
 
     Raises `KernelError`.
     """
@@ -93,8 +90,8 @@ def egress_interface(network: Network) -> str:
 
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     target = network[1] if network.num_addresses > 2 else network[0]
-    with open_rtnetlink(f"looking for the way to {network}") as ipr:
-        # The way to this machine's own address there is the loopback, so who has one is asked first.
+    with open_rtnetlink(f"looking up the route to {network}") as ipr:
+        # The route to this machine's own address is by loopback, so its owner is looked up first.
         for one in ipr.addr("dump", family=family):
             address = ip_address(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
             if address in network:
@@ -112,7 +109,7 @@ def _addresses() -> dict[str, tuple[Interface, ...]]:
     names = dict(socket.if_nameindex())
     found: dict[str, list[Interface]] = {name: [] for name in names.values()}
     with open_rtnetlink("listing the addresses of this machine") as ipr:
-        # One question for all: what it costs is the asking.
+        # One request for all: the cost is per request.
         for one in ipr.addr("dump"):
             if (name := names.get(one["index"])) is not None:
                 address = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")

@@ -1,4 +1,6 @@
-"""What the kernel tells of links, addresses, routes and rules unasked: the socket of its groups (rtnetlink(7))."""
+"""The kernel's notifications about links, addresses, routes and rules: the socket of its multicast groups
+(rtnetlink(7)).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 REOPEN_SECONDS = 1.0
-"""Until a socket that failed is opened again."""
+"""Pause before a failed socket is opened again."""
 _RECEIVE_BYTES = 1 << 16
 
 
 @contextmanager
 def listening(groups: int) -> Iterator[socket.socket]:
-    """A socket that hears these multicast groups, a bit each (linux/rtnetlink.h). Raises OSError."""
+    """A socket that receives these multicast groups, a bit each (linux/rtnetlink.h). Raises OSError."""
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     ) as heard:
@@ -24,10 +26,10 @@ def listening(groups: int) -> Iterator[socket.socket]:
 
 
 async def receive(heard: socket.socket) -> bytes | None:
-    """The next datagram; None if there were more than the socket holds: among what was lost may be anything.
+    """The next datagram; None after a buffer overflow: the lost ones may have reported anything.
 
     Raises:
-        OSError: the socket is of no more use.
+        OSError: the socket is not usable any more.
     """
     try:
         return await asyncio.get_running_loop().sock_recv(heard, _RECEIVE_BYTES)

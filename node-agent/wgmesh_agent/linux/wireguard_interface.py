@@ -1,7 +1,7 @@
 """Interface, addresses and routes over rtnetlink, by difference only; shared by both back ends. Blocking.
 
-A socket is opened for each piece of work (about half a millisecond): pyroute2's `link('get')` leaks on a
-long-lived one, and its sockets belong to one thread.
+A socket is opened for each operation (about half a millisecond): pyroute2's `link('get')` leaks on a long-lived one,
+and its sockets belong to one thread.
 """
 
 import errno
@@ -19,7 +19,7 @@ from wgmesh_agent.wireguard.errors import ForeignInterfaceError, KernelError
 from wgmesh_agent.wireguard.model import ROUTE_PROTOCOL, Address, InterfaceSpec, Network, Route
 
 ALIAS = "wgmesh"
-"""The interface alias that says who made it."""
+"""The interface alias that marks wgmesh as its creator."""
 
 _AF_INET, _AF_INET6 = 2, 10
 _MAIN_TABLE, _UNICAST, _UNREACHABLE = 254, 1, 7
@@ -67,7 +67,7 @@ def find_interface(ipr: Rtnetlink, name: str) -> InterfaceInfo | None:
 
 
 def create_wireguard(ipr: Rtnetlink, name: str) -> None:
-    """Make a kernel WireGuard interface, down and without settings."""
+    """Creates a kernel WireGuard interface, down and without settings."""
     ipr.link("add", ifname=name, kind="wireguard")
 
 
@@ -81,17 +81,17 @@ def require_kind(link: InterfaceInfo, kind: str) -> None:
 
 
 def foreign_interface_error(link: InterfaceInfo) -> ForeignInterfaceError:
-    """The error for a WireGuard interface that is in use and does not bear our mark."""
+    """The error for a WireGuard interface that is in use and does not have our alias."""
     return ForeignInterfaceError(
-        f"WireGuard interface {link.name} exists, is configured, and was not made by wgmesh: "
-        "choose another mesh name or remove it"
+        f"WireGuard interface {link.name} exists, is configured, and was not created by wgmesh: choose another "
+        "mesh name or remove it"
     )
 
 
 def apply_spec(ipr: Rtnetlink, link: InterfaceInfo, spec: InterfaceSpec) -> tuple[str, ...]:
-    """Give `link` the mark, MTU, addresses, state and routes of `spec`, touching only what differs.
+    """Sets alias, MTU, addresses, state and routes of `link` as in `spec`, changing only differences.
 
-    Returns what differed, in words: `it was down`.
+    Returns the differences, in words: `it was down`.
     """
     differed = []
     if link.alias != ALIAS:
@@ -113,15 +113,15 @@ def apply_spec(ipr: Rtnetlink, link: InterfaceInfo, spec: InterfaceSpec) -> tupl
 
 
 def _allow_ipv6(name: str) -> None:
-    """Machines that have no IPv6 of their own, containers above all, often have it switched off for new interfaces."""
+    """Machines without IPv6 of their own, above all containers, often have it disabled for new interfaces."""
     switch = _IPV6_SETTINGS / name / "disable_ipv6"
     try:
         if switch.read_text().strip() != "0":
             switch.write_text("0")
     except OSError as error:
         raise KernelError(
-            f"IPv6 is switched off for {name} and cannot be switched on from here ({error.strerror}): "
-            "set sysctl net.ipv6.conf.default.disable_ipv6=0 on this machine"
+            f"IPv6 is disabled for {name} and cannot be enabled from here ({error.strerror}): set sysctl "
+            "net.ipv6.conf.default.disable_ipv6=0 on this machine"
         ) from error
 
 
@@ -132,7 +132,7 @@ def _apply_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterato
         for one in ipr.addr("dump", index=index)
         if one["scope"] != _LINK_LOCAL_SCOPE
     }
-    # IPv6 does not take an address twice, whatever its prefix: that one must go first.
+    # IPv6 does not accept an address twice, whatever its prefix: the old one must be removed first.
     blocking = {one for one in found - wanted if one[0].version == 6 and (one[0], 128) in wanted}
     for address, length in blocking:
         ipr.addr("del", index=index, address=str(address), prefixlen=length)
@@ -150,8 +150,9 @@ def _add_address(ipr: Rtnetlink, index: int, address: Address, length: int) -> N
 
 
 def _renew_deaf_addresses(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[str]:
-    """Whoever flushes the interface's routes may take the kernel's own to an address, too, without which nothing for it
-    is taken in. The kernel makes that route with the address and never again; in a VRF, it is in the VRF's table.
+    """A program that flushes the interface's routes may remove the kernel's own route to an address, too, without which
+    packets for it are not accepted. The kernel creates that route with the address and never again; in a VRF, it is in
+    the VRF's table.
     """
     heard = {
         _destination(message, family).network_address
@@ -180,7 +181,7 @@ def _apply_routes(ipr: Rtnetlink, index: int, spec: InterfaceSpec) -> Iterator[s
 
 
 def _settle_fence(ipr: Rtnetlink, table: int, networks: set[Network]) -> Iterator[str]:
-    """What goes to these networks and finds no interface goes nowhere, and in clear least of all."""
+    """Packets for these networks that find no interface are dropped, and never sent in plaintext."""
     found = {_destination(message, family) for family, message in _fence(ipr, table)}
     for network in sorted(networks - found, key=str):
         _if_not_there(ipr, "add", **_barrier(table, network))
@@ -210,7 +211,7 @@ def _barrier(table: int, network: Network) -> dict[str, Any]:
 
 
 def _if_not_there(ipr: Rtnetlink, command: str, **route: Any) -> None:
-    """Adds or deletes a route, unless somebody has just done it."""
+    """Adds or deletes a route, unless another program has just done it."""
     try:
         ipr.route(command, **route)
     except NetlinkError as error:
@@ -258,7 +259,8 @@ def _add_route(ipr: Rtnetlink, index: int, table: int, route: Route) -> None:
         if error.code != errno.EEXIST:
             raise
         raise KernelError(
-            f"a route to {route.destination} exists already and is not ours: choose another range, or remove it"
+            f"a route to {route.destination} already exists and does not belong to wgmesh: choose another "
+            "range, or remove it"
         ) from error
 
 
@@ -272,14 +274,14 @@ def _route(index: int, table: int, route: Route) -> dict[str, Any]:
         "oif": index,
         "table": table,
         "proto": ROUTE_PROTOCOL,
-        # IPv6 routes know no scope.
+        # IPv6 routes have no scope.
         **({"scope": _LINK_SCOPE} if four else {}),
         **({"metrics": metrics} if metrics else {}),
     }
 
 
 def clear(ipr: Rtnetlink, name: str) -> None:
-    """Remove what stays when an interface of ours has gone: the rules for its table, and what is left in that."""
+    """Removes what remains after an interface of ours is deleted: the rules for its table, and the table's content."""
     policy_rules.remove_rules(ipr, name)
     table = policy_rules.routing_table_of(name)
     for family, message in _fence(ipr, table):
@@ -287,7 +289,7 @@ def clear(ipr: Rtnetlink, name: str) -> None:
 
 
 def remove_interface(ipr: Rtnetlink, link: InterfaceInfo) -> None:
-    """Remove an interface; its addresses and routes go with it."""
+    """Removes an interface; its addresses and routes go with it."""
     try:
         ipr.link("del", index=link.index)
     except NetlinkError as error:

@@ -125,14 +125,14 @@ class TestLeave:
         assert agent.left == [""]
 
     def test_a_failed_member_is_taken_out(self, cli: Any, agent: Any) -> None:
-        assert cli("leave", "beta").out == "beta has been taken out of the mesh.\n"
+        assert cli("leave", "beta").out == "beta has been removed from the mesh.\n"
         assert agent.left == ["beta"]
 
     def test_a_refusal_is_told(self, cli: Any, agent: Any) -> None:
         agent.leave_result = LeaveResult(ok=False, message="beta is alive")
         outcome = cli("leave", "beta")
         assert (outcome.code, outcome.out) == (1, "")
-        assert outcome.err == "wgmesh: beta was not taken out of the mesh: beta is alive\n"
+        assert outcome.err == "wgmesh: beta was not removed from the mesh: beta is alive\n"
 
 
 class TestKeys:
@@ -167,7 +167,7 @@ class TestNoAgent:
             dead.bind(str(path))
         outcome = cli("info", "-agent-grpc-socket", str(path))
         assert outcome.code == 1
-        assert "the agent is gone" in outcome.err
+        assert "the agent has terminated" in outcome.err
 
     def test_a_forbidden_socket_says_what_to_do(self) -> None:
         # root may open every socket: ask as nobody, who may not even read this machine's Python
@@ -187,7 +187,7 @@ class TestNoAgent:
             done = subprocess.run(
                 [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
             )
-        assert done.stdout.startswith(f"you may not talk to the agent at {path}: be root")
+        assert done.stdout.startswith(f"permission denied for the agent's socket {path}: run as root")
 
     def test_the_socket_is_named_by_flag_variable_or_file(
         self, cli: Any, agent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -76,7 +76,7 @@ def test_a_bootstrap_certificate_has_what_joiners_dial(cli: Any, folder: Path, t
 def test_days_are_as_asked_but_never_past_the_ca(cli: Any, folder: Path) -> None:
     assert "sooner" not in cli("ca", "issue", "--dir", str(folder), "short", "--days", "2").out
     assert 1 < days_left(load(folder / "short.pem")) <= 2
-    assert "sooner than asked" in cli("ca", "issue", "--dir", str(folder), "long", "--days", "9999").out
+    assert "earlier than requested" in cli("ca", "issue", "--dir", str(folder), "long", "--days", "9999").out
     assert load(folder / "long.pem").not_valid_after_utc == load(folder / "ca.pem").not_valid_after_utc
 
 
@@ -86,7 +86,7 @@ def test_nothing_is_overwritten_unless_forced(cli: Any, folder: Path) -> None:
     for args in (("init", "--mesh", "blue"), ("issue", "alpha")):
         outcome = cli("ca", *args, "--dir", str(folder))
         assert outcome.code == 1
-        assert "exists already; --force overwrites it" in outcome.err
+        assert "already exists; --force overwrites it" in outcome.err
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert cli("ca", "issue", "alpha", "--dir", str(folder), "--force").code == 0
     assert (folder / "alpha.pem").read_bytes() != before[folder / "alpha.pem"]
@@ -177,7 +177,7 @@ def test_a_ca_of_another_tool_needs_to_be_told_the_mesh(cli: Any, tmp_path: Path
         ("ca issue --dir {d} alpha --mesh red", 1, "'blue', not 'red'"),
         ("ca issue --dir /nowhere alpha", 1, "wgmesh ca init"),
         ("ca show /nowhere.pem", 1, "/nowhere.pem cannot be read"),
-        ("ca show {d}/ca-key.pem", 1, "holds no certificate"),
+        ("ca show {d}/ca-key.pem", 1, "contains no certificate"),
         ("ca show x --dir {d}", 2, "not both"),
         ("ca init --mesh blue --dir {d}/ca.pem/x", 1, "cannot write"),
     ],

@@ -75,7 +75,7 @@ def test_a_member_that_there_is_not_is_a_failure_in_a_sentence(cli: Any, well: A
     well.examined = ExamineResult(message="this mesh has no member 'x'")
     outcome = cli("doctor", "x")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err == "wgmesh: nothing was looked at: this mesh has no member 'x'\n"
+    assert outcome.err == "wgmesh: nothing was inspected: this mesh has no member 'x'\n"
 
 
 def test_an_agent_of_another_version_is_told_apart_from_none(cli: Any, agent: Any, tmp_path: Any) -> None:

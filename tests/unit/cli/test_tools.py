@@ -48,7 +48,7 @@ def test_the_demo_needs_root_and_says_so(cli: Any, demo: Demo, monkeypatch: pyte
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     outcome = cli("demo")
     assert outcome.code == 1
-    assert "needs root" in outcome.err
+    assert "requires root" in outcome.err
     assert demo.ran == []
 
 

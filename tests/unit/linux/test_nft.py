@@ -48,7 +48,7 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 async def test_one_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(nft, "PROGRAM", str(tmp_path / "none"))
-    assert "does not run here" in await run_nft("list", "tables")
+    assert "cannot run here" in await run_nft("list", "tables")
 
 
 async def test_one_that_runs_when_the_agent_is_told_to_end_has_ended_before_removal_begins(

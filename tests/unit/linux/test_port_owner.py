@@ -31,8 +31,8 @@ def test_a_port_of_the_kernel_s_own_has_no_process(tmp_path: Path) -> None:
         "  sl  local_address rem_address   st tx rx tr tm retrnsmt   uid  timeout inode\n"
         " 1: 00000000:D50C 00000000:0000 07 0:0 00:0 0 0 0 0 2 0 0\n"
     )
-    assert holders(0xD50C, ("udp",), tmp_path) == "the kernel, as WireGuard's ports are"
-    assert holders(1, ("udp",), tmp_path) == "a program that cannot be seen from here"
+    assert holders(0xD50C, ("udp",), tmp_path) == "the kernel, as for WireGuard's ports"
+    assert holders(1, ("udp",), tmp_path) == "a program that is not visible from here"
 
 
 def test_a_fault_names_port_setting_and_holder() -> None:
@@ -41,7 +41,7 @@ def test_a_fault_names_port_setting_and_holder() -> None:
         port = held.getsockname()[1]
         with (
             pytest.raises(
-                PortTaken, match=rf"UDP port {port} \(probes\) is in use by .* \(process \d+\): end that"
+                PortTaken, match=rf"UDP port {port} \(probes\) is in use by .* \(process \d+\): stop that"
             ),
             needing(port, ("udp",), "probes"),
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,

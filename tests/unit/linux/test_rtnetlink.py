@@ -52,7 +52,7 @@ def test_an_odd_answer_is_an_error_of_the_kernel_and_is_counted(answer: Any) -> 
     before = sum(borders.rejected().values())
     with (
         capture_logs(),
-        pytest.raises(KernelError, match="looking for wg0: the kernel's answer was not understood"),
+        pytest.raises(KernelError, match="looking for wg0: malformed response of the kernel"),
         rtnetlink.open_rtnetlink("looking for wg0"),
     ):
         wireguard_interface.find_interface(Answering(answer), "wg0")

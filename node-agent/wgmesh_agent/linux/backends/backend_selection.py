@@ -1,4 +1,4 @@
-"""Which back end: the one asked for; or by itself the one that runs already, the kernel's, or the process."""
+"""Backend selection: the configured one; otherwise the one that is running, the kernel's, or wireguard-go."""
 
 import asyncio
 import shutil
@@ -24,15 +24,15 @@ _TUN = Path("/dev/net/tun")
 
 @dataclass(frozen=True, slots=True)
 class SelectedBackend:
-    """The back end to use; `reason` is one line for the log. `program` is where `wireguard-go` is, if that
-    is it.
+    """The selected back end; `reason` is one line for the log. `program` is the path of `wireguard-go`, if that is
+    selected.
     """
 
     kind: BackendKind
     reason: str
     program: str = PROGRAM
     external_process: bool = False
-    """The process is another's: this one only asks for it."""
+    """Another program runs the process: this one only requests it."""
 
     def backend(
         self,
@@ -53,16 +53,16 @@ class SelectedBackend:
 async def select_backend(preference: str, name: str) -> SelectedBackend:
     """The back end for interface `name` by `preference`: `auto`, `kernel` or `userspace` (else `ValueError`).
 
-    Raises `BackEndUnavailableError`, which says what to install, if this machine cannot.
+    Raises `BackEndUnavailableError`, which names the package to install, if this machine has none.
     """
     if preference not in PREFERENCES:
-        raise ValueError(f"back end {preference!r} is none of {', '.join(PREFERENCES)}")
+        raise ValueError(f"back end {preference!r} is not one of {', '.join(PREFERENCES)}")
     check_interface_name(name)
     return await asyncio.to_thread(_choose, preference, name)
 
 
 def missing_requirements() -> tuple[str, str]:
-    """Why there is no kernel WireGuard on this machine, and why no wireguard-go; empty where there is. Blocks."""
+    """Why there is no kernel WireGuard on this machine, and why no wireguard-go; empty if there is. Blocks."""
     return _why_not(_require_kernel), _why_not(_require_program)
 
 
@@ -77,12 +77,12 @@ def _why_not(require: Callable[[], object]) -> str:
 def _choose(preference: str, name: str) -> SelectedBackend:
     if preference == BackendKind.KERNEL.value:
         _require_kernel()
-        return SelectedBackend(BackendKind.KERNEL, "kernel WireGuard, as set")
+        return SelectedBackend(BackendKind.KERNEL, "kernel WireGuard, as configured")
     if preference == BackendKind.USERSPACE.value:
-        return SelectedBackend(BackendKind.USERSPACE, "wireguard-go, as set", _require_program())
+        return SelectedBackend(BackendKind.USERSPACE, "wireguard-go, as configured", _require_program())
     if _has_tun_of_ours(name):
         return SelectedBackend(
-            BackendKind.USERSPACE, f"wireguard-go, because {name} runs on it already", _require_program()
+            BackendKind.USERSPACE, f"wireguard-go, because it already runs {name}", _require_program()
         )
     try:
         _require_kernel()
@@ -100,13 +100,13 @@ def _choose(preference: str, name: str) -> SelectedBackend:
 
 
 def _has_tun_of_ours(name: str) -> bool:
-    with rtnetlink.open_rtnetlink(f"looking for interface {name}") as ipr:
+    with rtnetlink.open_rtnetlink(f"looking up interface {name}") as ipr:
         link = wireguard_interface.find_interface(ipr, name)
     return link is not None and link.kind == "tun" and link.alias == wireguard_interface.ALIAS
 
 
 def _require_kernel() -> None:
-    # Asking for the family also makes the kernel load the module, where it has one.
+    # Requesting the family also makes the kernel load the module, if it has one.
     Genetlink(FAMILY).close()
 
 
@@ -115,5 +115,5 @@ def _require_program() -> str:
     if program is None:
         raise BackEndUnavailableError(f"{PROGRAM} is not installed (Debian package {PROGRAM})")
     if not _TUN.exists():
-        raise BackEndUnavailableError(f"{_TUN} is missing, so {PROGRAM} cannot make its interface")
+        raise BackEndUnavailableError(f"{_TUN} is missing, so {PROGRAM} cannot create its interface")
     return program

@@ -1,7 +1,7 @@
-"""A `wireguard-go` that somebody else runs: in Kubernetes, a pod that agents' restarts and upgrades leave alone.
+"""A wireguard-go process run by the tunnel pod, so that it outlives restarts and upgrades of the agent.
 
-The agent asks for it by a file beside the socket; whoever holds the tunnels starts the program while the file is
-there. So it ends with neither the agent's process nor its container, and does not come back once it is not wanted.
+The agent requests it by a file next to the socket; the tunnel pod runs the program while the file exists. Therefore it
+ends with neither the agent's process nor its container, and is not restarted once the request is withdrawn.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ POLL_SECONDS = 0.05
 
 
 def request_file_of(name: str, directory: Path = SOCKETS) -> Path:
-    """The file that asks for interface `name`."""
+    """The file that requests interface `name`."""
     return directory / f"{name}.wanted"
 
 
 class ExternalProcess(WireGuardGo):
-    """The process behind interface `name`, which this one only asks for."""
+    """The process of interface `name`, which this agent only requests."""
 
     async def start(self) -> None:
-        """Asks, and waits until the socket answers; raises `UapiError` if nobody holds tunnels here."""
+        """Requests it, and waits until the socket answers; raises `UapiError` if no tunnel pod runs here."""
         request = request_file_of(self._name, self.socket_path.parent)
         with writing(request.parent):
             request.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -36,23 +36,23 @@ class ExternalProcess(WireGuardGo):
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError as error:
             raise UapiError(
-                f"nobody made {self._name} within {START_SECONDS:g} s: is the tunnel pod running on this node?"
+                f"{self._name} was not created within {START_SECONDS:g} s: is the tunnel pod running on this node?"
             ) from error
 
     def withdraw_request(self) -> None:
-        """Asks no longer. Raises `UapiError`."""
+        """Withdraws the request. Raises `UapiError`."""
         with writing(self.socket_path.parent):
             request_file_of(self._name, self.socket_path.parent).unlink(missing_ok=True)
 
     async def stop(self) -> None:
-        """Asks no longer, and waits until the process has gone."""
+        """Withdraws the request, and waits until the process has ended."""
         self.withdraw_request()
         await self.wait_ended()
         self.detach()
         self.clear()
 
     def clear(self) -> None:
-        """Removes what it left behind: one that was killed leaves its socket."""
+        """Removes its leftovers: a killed process leaves its socket."""
         self.withdraw_request()
         with writing(self.socket_path.parent):
             self.socket_path.unlink(missing_ok=True)

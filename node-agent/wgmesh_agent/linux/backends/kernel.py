@@ -18,9 +18,7 @@ from wgmesh_agent.wireguard.patch import endpoint_write_times
 
 
 class KernelBackend:
-    """A `Backend` on kernel WireGuard. Everything blocking runs in one thread, which owns the netlink
-    socket.
-    """
+    """A `Backend` on kernel WireGuard. All blocking calls run in one thread, which owns the netlink socket."""
 
     kind = BackendKind.KERNEL
 
@@ -31,7 +29,7 @@ class KernelBackend:
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`name` is the interface's; `clock` gives unix seconds, as handshakes are stamped."""
+        """`name` is the interface's; `clock` gives unix seconds, as in the timestamps of handshakes."""
         check_interface_name(name)
         self.name = name
         self._clock = clock
@@ -79,16 +77,16 @@ class KernelBackend:
                 wireguard_interface.create_wireguard(ipr, self.name)
                 link = wireguard_interface.find_interface(ipr, self.name)
                 if link is None:
-                    raise InterfaceGoneError(f"interface {self.name} vanished as soon as it was made")
+                    raise InterfaceGoneError(f"interface {self.name} disappeared as soon as it was created")
             else:
                 wireguard_interface.require_kind(link, "wireguard")
                 if link.alias != wireguard_interface.ALIAS and not self._is_unconfigured():
                     raise wireguard_interface.foreign_interface_error(link)
             differed = wireguard_interface.apply_spec(ipr, link, spec)
-        return OpenResult(adopted, differed if adopted else ("it was gone",))
+        return OpenResult(adopted, differed if adopted else ("it did not exist",))
 
     def _is_unconfigured(self) -> bool:
-        """Nobody uses it yet: also what is left when this program died between making and marking it."""
+        """Not configured yet: also true of an interface left by a process that died between creating and marking it."""
         device = self._read()
         return device.public_key is None and not device.peers
 
@@ -113,7 +111,7 @@ class KernelBackend:
     def _named(self, error: KernelError, doing: str) -> BackEndError:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENODEV, errno.ENXIO):
-            return InterfaceGoneError(f"{doing} {self.name}: the interface is gone")
+            return InterfaceGoneError(f"{doing} {self.name}: the interface does not exist")
         advice = ": choose another WireGuard port" if _is_port_taken(cause) else ""
         return KernelError(f"{doing} {self.name}: {error}{advice}")
 

@@ -1,6 +1,7 @@
-"""A tunnel that is a program comes before other programs, as the kernel's own WireGuard does.
+"""Gives a userspace tunnel priority over other programs, like kernel WireGuard has.
 
-While it waits its turn its socket runs over, and packets of the mesh are lost for an agent's, or anybody's, work.
+While it waits for the processor its socket buffer overflows, and packets of the mesh are lost because of an agent's, or
+any other program's, work.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ NICE = -10
 
 
 def come_first(pid: int) -> None:
-    """Has all threads of a process, and those that they start, run before other programs.
+    """Runs all threads of a process, and those that they start, before other programs.
 
-    Not where its priority has been chosen already, nor where this process may not do that (CAP_SYS_NICE).
+    Not if its priority was set already, nor if this process may not set it (CAP_SYS_NICE).
     """
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError, PermissionError):

@@ -1,6 +1,4 @@
-"""WireGuard in a process: `wireguard-go` on a TUN device, told what to do over its socket, restarted if it
-dies.
-"""
+"""Userspace WireGuard: `wireguard-go` on a TUN device, configured over its socket, restarted when it dies."""
 
 import asyncio
 import os
@@ -20,13 +18,15 @@ from wgmesh_agent.wireguard.patch import endpoint_write_times
 from wgmesh_agent.wireguard.uapi import GET, decode_get, decode_set_reply, encode_set, fingerprint
 
 BACKOFF = Backoff(first_seconds=0.1, longest_seconds=30.0)
-"""Before a process that exited is started again: at once, then longer with each failure or exit within a minute."""
+"""Pauses before a process that exited is restarted: none at first, then longer with each failure or exit within a
+minute.
+"""
 END_SECONDS = 2.0
 _STEADY_SECONDS = 60.0
 
 
 class UserspaceBackend:
-    """A `Backend` on `wireguard-go`, which goes on while this process restarts, upgrades or is killed."""
+    """A `Backend` on `wireguard-go`, which keeps running while this process restarts, upgrades or is killed."""
 
     kind = BackendKind.USERSPACE
 
@@ -43,9 +43,8 @@ class UserspaceBackend:
     ) -> None:
         """`program` is the path of `wireguard-go`; `clock` gives unix seconds.
 
-        `on_restarted` is called (from the event loop) when the process died and a new one stands: its
-        interface is set up, but it has no key and no peers, so read, diff and apply. `on_trouble` gets what
-        failed in between.
+        `on_restarted` is called (from the event loop) when the process died and a new one is running: its interface is
+        set up, but it has no key and no peers, so read, diff and apply. `on_trouble` receives failures in between.
         """
         check_interface_name(name)
         self.name = name
@@ -68,7 +67,7 @@ class UserspaceBackend:
             adopted, differed = await self._set_up(spec)
             self._spec = spec
             self._supervision = asyncio.create_task(self._supervise(), name=f"supervising {self.name}")
-        return OpenResult(adopted, differed if adopted else ("it was gone",))
+        return OpenResult(adopted, differed if adopted else ("it did not exist",))
 
     async def read(self) -> Device:
         async with self._lock:
@@ -87,7 +86,7 @@ class UserspaceBackend:
             self._written = endpoint_write_times(self._written, changes, now_unix=self._clock())
 
     async def close(self) -> None:
-        # First: it may hold the lock for long, waiting for a process that nobody starts any more.
+        # First: it may hold the lock for long, waiting for a process that is not started any more.
         await self._end_supervision()
         async with self._lock:
             self._process.detach()
@@ -106,7 +105,9 @@ class UserspaceBackend:
             self._written = {}
 
     async def _set_up(self, spec: InterfaceSpec) -> tuple[bool, tuple[str, ...]]:
-        """Find or start the process, and settle its interface; whether it was found, and what differed."""
+        """Finds or starts the process, and configures its interface; returns whether it was found, and the
+        differences.
+        """
         found = await self._find()
         if not found:
             await self._process.start()
@@ -114,7 +115,7 @@ class UserspaceBackend:
         return found, await self._worker.run(self._settle, spec)
 
     async def _find(self) -> bool:
-        """Whether a process of ours stands; raises `ForeignInterfaceError` for what is not ours."""
+        """Whether a process of ours is running; raises `ForeignInterfaceError` for a foreign one."""
         link = await self._worker.run(self._link)
         answers = await self._process.connect()
         if link is None:
@@ -123,22 +124,22 @@ class UserspaceBackend:
             if answers:
                 # The directory of sockets is shared by all network namespaces of a host.
                 raise ForeignInterfaceError(
-                    f"{self._process.socket_path} answers, but interface {self.name} is not in this "
-                    "network namespace: choose another mesh name, or end that process"
+                    f"{self._process.socket_path} answers, but interface {self.name} is not in this network "
+                    "namespace: choose another mesh name, or stop that process"
                 )
             return False
         wireguard_interface.require_kind(link, "tun")
         if not answers:
             raise ForeignInterfaceError(
-                f"interface {self.name} exists and no WireGuard answers at {self._process.socket_path}: "
-                "choose another mesh name, or remove it"
+                f"interface {self.name} exists, but no WireGuard answers at {self._process.socket_path}: choose "
+                "another mesh name, or remove it"
             )
         if link.alias != wireguard_interface.ALIAS and not await self._is_unconfigured():
             raise wireguard_interface.foreign_interface_error(link)
         return True
 
     async def _has_ended(self) -> bool:
-        """Somebody removed the interface: the process ends after it, which takes a moment."""
+        """The interface was removed by another program: the process ends after it, which takes a moment."""
         try:
             async with asyncio.timeout(END_SECONDS):
                 await self._process.wait_ended()
@@ -156,18 +157,20 @@ class UserspaceBackend:
         return await self._worker.run(decode_get, reply, self.name, self._written)
 
     def _link(self) -> wireguard_interface.InterfaceInfo | None:
-        with rtnetlink.open_rtnetlink(f"looking for interface {self.name}") as ipr:
+        with rtnetlink.open_rtnetlink(f"looking up interface {self.name}") as ipr:
             return wireguard_interface.find_interface(ipr, self.name)
 
     def _settle(self, spec: InterfaceSpec) -> tuple[str, ...]:
         with rtnetlink.open_rtnetlink(f"setting up interface {self.name}") as ipr:
             link = wireguard_interface.find_interface(ipr, self.name)
             if link is None:
-                raise InterfaceGoneError(f"interface {self.name} is gone: {PROGRAM} has just ended")
+                raise InterfaceGoneError(
+                    f"interface {self.name} does not exist: {PROGRAM} has just terminated"
+                )
             return wireguard_interface.apply_spec(ipr, link, spec)
 
     def _remove_link(self) -> bool:
-        """Whether there was an interface of ours; its process ends with it."""
+        """Whether an interface of ours existed; its process ends with it."""
         with rtnetlink.open_rtnetlink(f"removing interface {self.name}") as ipr:
             wireguard_interface.clear(ipr, self.name)
             link = wireguard_interface.find_interface(ipr, self.name)
@@ -180,8 +183,8 @@ class UserspaceBackend:
         return PublicKey(self._random_bytes(KEY_BYTES))
 
     async def _supervise(self) -> None:
-        """Start the process anew whenever it dies, with the interface as it was last asked for. Whatever fails is told,
-        and supervision goes on.
+        """Restarts the process whenever it dies, with the last requested interface. Failures are reported, and
+        supervision continues.
         """
         loop = asyncio.get_running_loop()
         pause = 0.0

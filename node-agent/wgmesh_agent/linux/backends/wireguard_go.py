@@ -1,9 +1,9 @@
-"""A `wireguard-go` process that outlives its agent: started, found again by its socket, watched, ended.
+"""A `wireguard-go` process that outlives its agent: started, found again by its socket, monitored, terminated.
 
-It is a process group of its own, which neither an interrupt nor a hang-up of the agent's terminal reaches, with its
-output in a file: a pipe to the agent would kill it with the agent. It is no session of its own: the kernel shares
-processor time out by sessions, and two ends of a tunnel on one machine lost 15 % of their throughput by it. Whether it
-lives is told by a connection to its socket held open, alike for a process started now and one found.
+It has its own process group, so that neither an interrupt nor a hang-up of the agent's terminal reaches it, and its
+output goes to a file: a pipe to the agent would kill it with the agent. It has no session of its own: the kernel
+distributes processor time by sessions, and two ends of a tunnel on one machine lost 15 % of their throughput by it. Its
+liveness is detected by an open connection to its socket, the same for a process started now and one that was found.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from wgmesh_agent.wireguard.uapi import MAX_REPLY_BYTES, SUCCEEDED
 
 PROGRAM = "wireguard-go"
 SOCKETS = Path("/var/run/wireguard")
-"""Where `wg` and every userspace WireGuard look for each other (wireguard.com/xplatform)."""
+"""Directory in which `wg` and every userspace WireGuard keep their sockets (wireguard.com/xplatform)."""
 MAX_LOG_BYTES = 256 * 1024
-"""The output file is emptied when it is found longer than this."""
+"""The output file is emptied when it is longer than this."""
 _START_SECONDS = 10.0
 _END_SECONDS = 5.0
 _POLL_SECONDS = 0.01
@@ -39,7 +39,7 @@ _ERROR = ("ERROR", "Failed", "panic:", "fatal error:")
 
 
 class WireGuardGo:
-    """The process behind interface `name`, whoever started it."""
+    """The process of interface `name`, whichever program started it."""
 
     def __init__(self, name: str, program: str, directory: Path = SOCKETS) -> None:
         self.socket_path = directory / f"{name}.sock"
@@ -52,14 +52,14 @@ class WireGuardGo:
         self._log_start = 0
 
     async def connect(self) -> bool:
-        """Hold a connection to the process; False if none answers there. Raises `UapiError` for what is no place for
-        a socket, and where there are no descriptors left.
+        """Opens a connection to the process; False if none answers there. Raises `UapiError` if the path cannot hold a
+        socket, and if descriptors are exhausted.
         """
         self.detach()
         try:
             watch = socket.socket(socket.AF_UNIX, _STREAM)
         except OSError as error:
-            raise UapiError(f"cannot look for {PROGRAM} {self._name}: {error.strerror}") from error
+            raise UapiError(f"cannot look up {PROGRAM} {self._name}: {error.strerror}") from error
         try:
             await asyncio.get_running_loop().sock_connect(watch, str(self.socket_path))
         except (FileNotFoundError, ConnectionRefusedError):
@@ -76,24 +76,29 @@ class WireGuardGo:
         return True
 
     async def start(self) -> None:
-        """Start it and wait until its socket answers; raises `UapiError` with its last words if it ends instead."""
+        """Starts it and waits until its socket answers; raises `UapiError` with its last output if it terminates
+        instead.
+        """
         pid, has_ended = self._spawn(), False
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while not await self.connect():
                     if has_ended := _has_ended(pid):
-                        raise UapiError(f"{PROGRAM} {self._name} ended at once: {self._last_words()}")
+                        raise UapiError(f"{PROGRAM} {self._name} terminated at once: {self._last_words()}")
                     await asyncio.sleep(_POLL_SECONDS)
         except BaseException as error:
-            # Also when the agent is told to leave: one that goes on would make its interface after all was removed.
+            # Also when the agent is to leave: a process that continues would create its interface after everything
+            # was removed.
             if not has_ended:
                 _kill_child(pid)
             if not isinstance(error, TimeoutError):
                 raise
-            raise UapiError(f"{PROGRAM} {self._name} made no socket in {_START_SECONDS} s") from error
+            raise UapiError(
+                f"{PROGRAM} {self._name} did not create its socket within {_START_SECONDS} s"
+            ) from error
 
     def _spawn(self) -> int:
-        """Raises `UapiError` where its folder or output file cannot be written, `BackEndUnavailableError` without the
+        """Raises `UapiError` if its folder or output file cannot be written, `BackEndUnavailableError` without the
         program.
         """
         with writing(self.socket_path.parent):
@@ -107,7 +112,7 @@ class WireGuardGo:
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
         arguments = [PROGRAM, "-f", self._name]
-        # Nothing else of this program's environment, which may hold secrets.
+        # Nothing else of this program's environment, which may contain secrets.
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "error"}
         try:
             return os.posix_spawnp(
@@ -116,24 +121,24 @@ class WireGuardGo:
                 environment,
                 file_actions=actions,
                 setpgroup=0,
-                # Python ignores this one, and what is ignored is inherited.
+                # Python ignores this signal, and ignored signals are inherited.
                 setsigdef=[signal.SIGPIPE],
             )
         except OSError as error:
             raise BackEndUnavailableError(f"cannot start {self._program}: {error.strerror}") from error
 
     async def wait_ended(self) -> None:
-        """Returns when the process has gone, and its interface with it. Only one task may wait."""
+        """Returns when the process has ended, and its interface with it. Only one task may wait."""
         loop = asyncio.get_running_loop()
         watch, descriptor = self._watch, self._descriptor
         if watch is None:
             return
         with suppress(OSError):
-            # It never speaks unasked: whatever comes, comes at its end.
+            # It sends nothing unrequested: any data marks its end.
             while await loop.sock_recv(watch, 4096):
                 continue
         if descriptor is not None:
-            # The connection closes first, the interface a little later, and last of all this becomes
+            # The connection closes first, the interface is removed a little later, and last of all this becomes
             # readable.
             gone = asyncio.Event()
             loop.add_reader(descriptor, gone.set)
@@ -141,14 +146,14 @@ class WireGuardGo:
                 await gone.wait()
             finally:
                 loop.remove_reader(descriptor)
-            # As a child (also one adopted as process 1 of a container) it would stay a zombie.
+            # As a child (also one adopted as process 1 of a container) it would remain a zombie.
             _reap(descriptor)
 
     def withdraw_request(self) -> None:
-        """Its interface is about to be removed: nobody is to start it anew."""
+        """Its interface is about to be removed: it must not be restarted."""
 
     async def stop(self) -> None:
-        """Wait until it has gone after its interface was removed; make it go if it does not."""
+        """Waits until it has ended after its interface was removed; terminates it if it does not."""
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await self.wait_ended()
@@ -159,7 +164,7 @@ class WireGuardGo:
         self.clear()
 
     def clear(self) -> None:
-        """Remove what a process that is gone left behind; `start` made the output file, so without it:
+        """Removes the leftovers of an ended process; `start` created the output file, so without it:
         nothing. Raises `UapiError`.
         """
         with writing(self.socket_path.parent):
@@ -168,7 +173,7 @@ class WireGuardGo:
                 self.log_path.unlink(missing_ok=True)
 
     def detach(self) -> None:
-        """Watch no longer; the process goes on."""
+        """Stops monitoring; the process keeps running."""
         for connection in (self._watch, self._asked):
             if connection is not None:
                 connection.close()
@@ -178,16 +183,16 @@ class WireGuardGo:
             self._descriptor = None
 
     async def exchange(self, request: bytes) -> bytes:
-        """One operation at a time; raises `UapiError` if there is no whole answer.
+        """One operation at a time; raises `UapiError` without a complete answer.
 
-        The connection is kept for the next one: to make one costs both ends more than to ask.
+        The connection is kept for the next one: opening one costs both ends more than a request.
         """
         connection, self._asked = self._asked, None
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 connection = connection or await _connected(str(self.socket_path))
                 answer = await _exchange(connection, request)
-                # After an error it may take the rest of the request for the next one.
+                # After an error it may treat the rest of the request as the next one.
                 if answer.endswith(SUCCEEDED):
                     self._asked, connection = connection, None
                 return answer
@@ -202,7 +207,7 @@ class WireGuardGo:
                 connection.close()
 
     def trim_log(self) -> None:
-        """Empty the output file if it has grown too long; what is written next starts it anew."""
+        """Empties the output file if it has grown too long; the next output starts it again."""
         with suppress(OSError):
             if self.log_path.stat().st_size > MAX_LOG_BYTES:
                 os.truncate(self.log_path, 0)
@@ -216,8 +221,8 @@ class WireGuardGo:
 
     def _kill(self) -> None:
         if self._descriptor is None:
-            raise UapiError(f"what answers at {self.socket_path} does not end by itself: end it by hand")
-        # It may end just now, and be no child of ours that waits for us to see it.
+            raise UapiError(f"the process at {self.socket_path} does not exit: stop it manually")
+        # It may be ending just now, and be no child of ours, which would wait for us to reap it.
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
@@ -234,7 +239,7 @@ async def _connected(path: str) -> socket.socket:
 
 
 async def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    """The answer up to its empty line. Not by asyncio's streams, which cost several times as much. Raises OSError."""
+    """The answer up to its empty line. Without asyncio's streams, which cost several times as much. Raises OSError."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(connection, request)
     answer = bytearray()
@@ -242,13 +247,13 @@ async def _exchange(connection: socket.socket, request: bytes) -> bytes:
         part = await loop.sock_recv(connection, _RECEIVE_BYTES)
         answer += part
         if not part or len(answer) > MAX_REPLY_BYTES:
-            raise ConnectionError(f"no whole answer in {len(answer)} bytes")
+            raise ConnectionError(f"no complete answer in {len(answer)} bytes")
     return bytes(answer)
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Raises `UapiError` where the folder of the sockets is none, read-only or full."""
+    """Raises `UapiError` if the folder of the sockets is not a folder, read-only or full."""
     try:
         yield
     except OSError as error:
@@ -256,15 +261,16 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def stderr_tail(said: str) -> str:
-    """Why it ended, out of all it said: its last lines, and of those only errors if there are any.
+    """Why it terminated, from its output: the last lines, and only the errors among them if there are any.
 
-    Before anything else it draws a box around the advice to use the kernel's WireGuard.
+    First of all it prints a box with the advice to use the kernel's WireGuard.
     """
     lines = [line.strip() for line in said.splitlines()]
     lines = [line for line in lines if line and line[0] not in _BOX]
     errors = [line for line in lines if line.startswith(_ERROR)]
     return (
-        " / ".join(_STAMP.sub("", line) for line in (errors or lines)[-_SPOKEN_LINES:]) or "it said nothing"
+        " / ".join(_STAMP.sub("", line) for line in (errors or lines)[-_SPOKEN_LINES:])
+        or "it printed nothing"
     )
 
 
@@ -283,11 +289,10 @@ def _reap(descriptor: int) -> None:
 
 
 def _process_behind(connection: socket.socket) -> int | None:
-    """A descriptor of the process that listens there; None if it cannot be seen from here or is another
-    program.
+    """A descriptor of the process that listens there; None if it is not visible from here or is another program.
 
-    The kernel remembers who began to listen. That may be gone by now and its number another's; held by
-    descriptor, it cannot change after this look at its name.
+    The kernel records the process that started to listen. It may have ended, and its number been reused; held by a
+    descriptor, it cannot change after its name was checked.
     """
     pid, _, _ = _CREDENTIALS.unpack(
         connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

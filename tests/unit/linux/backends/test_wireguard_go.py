@@ -37,7 +37,7 @@ async def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_p
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\necho $LOG_LEVEL\necho $@ >&2\necho no such device >&2\nexit 1\n")
     program.chmod(0o755)
-    with pytest.raises(UapiError, match="ended at once: error / -f wgtest / no such device"):
+    with pytest.raises(UapiError, match="terminated at once: error / -f wgtest / no such device"):
         await process(tmp_path, str(program)).start()
 
 
@@ -56,8 +56,8 @@ BOX = """┌──────────────────────�
         ),
         (f"{BOX}ERROR: (wg0) 2026/11/23 01:04:18 a\nINFO: b\nERROR: (wg0) 2026/11/23 01:04:19 c\n", "a / c"),
         ("1\n2\n\n3\n4\n", "2 / 3 / 4"),
-        (BOX, "it said nothing"),
-        ("", "it said nothing"),
+        (BOX, "it printed nothing"),
+        ("", "it printed nothing"),
     ],
 )
 def test_the_last_words_are_the_error_not_the_advice_before_it(said: str, words: str) -> None:
@@ -69,7 +69,7 @@ async def test_what_an_earlier_one_said_is_not_this_one_s_last_word(tmp_path: Pa
     program.write_text("#!/bin/sh\necho this time >&2\n")
     program.chmod(0o755)
     (tmp_path / "wgtest.log").write_text("ERROR: another time\n")
-    with pytest.raises(UapiError, match=r"ended at once: this time$"):
+    with pytest.raises(UapiError, match=r"terminated at once: this time$"):
         await process(tmp_path, str(program)).start()
 
 
