@@ -14,6 +14,7 @@ from tests.unit.factories import mesh_record
 from tests.unit.machine import PlayedMachine, played_platform
 from tests.unit.node import CONFIG, ENDPOINT, KEY, MEMBER, lookup
 from tests.unit.policies import standalone
+from tests.unit.waiting import DEADLINE_SECONDS, until
 
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.agent.session_end import SessionOutcome
@@ -29,7 +30,6 @@ from wgmesh_agent.wireguard.backend import Backend, BackendKind
 from wgmesh_agent.wireguard.memory_backend import MemoryBackend
 from wgmesh_api.agent_pb2_grpc import AgentStub
 
-DEADLINE_SECONDS = 20.0
 ADDRESS = ip_address("127.0.0.1")
 
 
@@ -136,10 +136,3 @@ def free_ports() -> int:
             udp.bind((str(ADDRESS), port))
             probes.bind((str(ADDRESS), port + 1))
             return port
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Returns as soon as it holds."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.005)

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from tests.unit.agent.sessions import ADDRESS, SessionHarness, until
+from tests.unit.agent.sessions import ADDRESS, SessionHarness
+from tests.unit.waiting import until
 
 from wgmesh_agent.agent.session import Session
 from wgmesh_agent.agent.session_end import SessionOutcome
@@ -19,6 +20,8 @@ from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.runtime.log_levels import LogFormat
 from wgmesh_agent.runtime.supervisor import Component, FatalError
 from wgmesh_agent.settings.model import HostPort
+from wgmesh_agent.wireguard.backend import BackendKind
+from wgmesh_agent.wireguard.diff import SetPeer
 from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Endpoint
 
@@ -149,10 +152,14 @@ async def test_a_person_at_the_terminal_reads_what_was_made(
     assert "wgmesh join -v -dev -n blue -bootstrap-addr 127.0.0.1:0" in said
 
 
-async def test_an_address_that_goes_has_endpoints_written_anew(tmp_path: Path) -> None:
+async def test_an_address_that_goes_has_wireguard_go_choose_its_source_anew(tmp_path: Path) -> None:
     harness = SessionHarness(tmp_path)
+    harness.backend.kind = BackendKind.USERSPACE
     async with harness.running(BETA):
-        before = len(harness.machine.triggered)
+        await until(lambda: BETA.addresses[0] in harness.machine.triggered)
+        harness.backend.changes.clear()
         harness.machine.host_news.put_nowait(HostChange(addresses=True, lost_address=True))
-        await until(lambda: harness.machine.triggered[before:])
-        assert harness.machine.triggered[-1] == BETA.addresses[0]
+        await until(lambda: harness.backend.changes)
+        (written,) = harness.backend.changes
+        assert isinstance(written, SetPeer)
+        assert (written.public_key, written.endpoint) == (BETA.public_key, BETA.endpoints[0])
