@@ -63,7 +63,7 @@ class DebouncedWriter:
         try:
             await asyncio.shield(writing)
         finally:
-            # A thread cannot be stopped: what is cancelled ends after it, or it would write what is cleared away next.
+            # A thread cannot be stopped: what is cancelled ends after it, or it would write what is cleaned up next.
             await asyncio.wait([writing])
             if not writing.cancelled():
                 writing.exception()

@@ -121,7 +121,7 @@ async def test_a_socket_that_cannot_be_made_ends_the_session_and_its_node(tmp_pa
     harness = SessionHarness(tmp_path)
     harness.socket.write_text("somebody's")
     async with harness.running() as task:
-        with pytest.raises(OSError, match="exists and is no socket"):
+        with pytest.raises(OSError, match="exists and is not a socket"):
             await task
     # The port of gossip is free again: another session can begin.
     again = SessionHarness(tmp_path / "again")

@@ -56,18 +56,18 @@ def service(
         (
             RotationResult(3),
             (),
-            "the new gossip key is used by all 3 members, and the old one is removed",
+            "all 3 members use the new gossip key, and the old one is removed",
         ),
         (
             RotationResult(3),
             ("beta", "beta", "gamma"),
-            "the new gossip key is used by all 3 members, and the old one is removed; 2 that are away get it from a "
-            "bootstrap node when they come back",
+            "all 3 members use the new gossip key, and the old one is removed; 2 that are down get it from a "
+            "bootstrap node when they return",
         ),
         (
             RotationResult(3, "gamma did not answer"),
             ("gamma",),
-            "the new gossip key is used by all 3 members; the old one is still accepted, as gamma did not answer: "
+            "all 3 members use the new gossip key; the old one is still accepted, because gamma did not answer: "
             "rotate again when all answer",
         ),
     ],
