@@ -88,11 +88,11 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
                     reach=f"≤ {REACH_JOIN_SECONDS:g} s", reached=statistics.median(joined) <= REACH_JOIN_SECONDS),
         Measurement(f"{n}: processor, idle for {seconds:.0f} s", "%", cpu, "serf agent", serf_rest[0],
                     f"≤ {REACH_CPU_PERCENT:g} %", statistics.median(cpu) <= REACH_CPU_PERCENT),
-        Measurement(f"{n}: processor of a wireguard-go meanwhile", "%", tunnel_cpu),
+        Measurement(f"{n}: processor of a wireguard-go in that time", "%", tunnel_cpu),
         Measurement(f"{n}: resident memory", "MiB", resident, "serf agent", serf_memories[0],
                     f"≤ {REACH_RESIDENT_MIB:g} MiB", max(resident) <= REACH_RESIDENT_MIB),
         Measurement(f"{n}: resident memory of a wireguard-go", "MiB", tunnel_resident),
-        Measurement(f"{n}: a death known to all", "s", deaths, "serf agent", serf_deaths, "median no worse", no_worse),
+        Measurement(f"{n}: until a failure is known to all", "s", deaths, "serf agent", serf_deaths, "median no worse", no_worse),
     ]  # fmt: skip
 
 
