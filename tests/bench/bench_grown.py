@@ -121,7 +121,7 @@ def _draw(folder: Path, found: list[Grown]) -> None:
     ]
     (folder / "detection.svg").write_text(svg("Until a death is known to all", nodes, Axis("seconds"), lines))
     lines = [
-        Line("at rest", [(one.size, one.bytes) for one in found]),
+        Line("idle", [(one.size, one.bytes) for one in found]),
         Line(f"at {LOSS:.0%} loss", [(one.size, one.lossy_bytes) for one in found]),
     ]
     (folder / "traffic.svg").write_text(svg("What a node sends", nodes, Axis("bytes a second"), lines))
