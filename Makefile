@@ -50,7 +50,7 @@ bench: setup
 chaos: setup
 	@scripts/need-root $(PYTHON) tests/chaos/run.py $(CHAOS)
 
-# Each border with as many odd values as FUZZ says; `make test` tries a few.
+# Each border gets FUZZ invalid values; `make test` tries a few.
 FUZZ := 200000
 fuzz: setup
 	@FUZZ_EXAMPLES=$(FUZZ) $(PYTHON) -m pytest tests/fuzz tests/unit/gossip/test_hostile_input.py tests/unit/test_values.py \

@@ -1,6 +1,6 @@
-"""The Kubernetes API as the operator uses it: one call for each action, through the `kubernetes` client's connections.
+"""Client of the Kubernetes API: one call for each action, through the `kubernetes` client's connections.
 
-Bodies stay the dictionaries they are in JSON. Calls block: the controller makes them in threads.
+Bodies stay the dictionaries they are in JSON. Calls block: the controller runs them in threads.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MERGE = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """The API server refused a call."""
+    """The API server rejected a call."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         self.status = status
@@ -55,37 +55,37 @@ class ApiError(Exception):
 
     @property
     def is_conflict(self) -> bool:
-        """Somebody else changed the object meanwhile, or it is there already, or gone: look again."""
+        """Another client changed the object in the meantime, or it already exists, or was deleted: read it again."""
         return self.status in (404, 409)
 
 
 class ApiUnreachable(Exception):
-    """The API server did not answer, or could not."""
+    """The API server did not respond, or could not."""
 
 
 class ClusterApi(Protocol):
-    """What the controller needs of the API."""
+    """The API as the controller uses it."""
 
     def execute(self, action: Action) -> Json | None:
-        """Carry out `action`; the object as it is afterwards, None if it is gone (or an Event).
+        """Carries out `action`; returns the object afterwards, None if it was deleted (or for an Event).
 
         Raises:
-            ApiError: the API server refused.
-            ApiUnreachable: it did not answer.
+            ApiError: the API server rejected it.
+            ApiUnreachable: it did not respond.
         """
         ...
 
     def list_all(self, watched: WatchedResource) -> tuple[list[Json], str]:
-        """All objects and the version of the list. Raises as `execute`."""
+        """All objects and the version of the list. Raises like `execute`."""
         ...
 
     def service_cidrs(self) -> list[str]:
-        """The ranges of services; none where the API server doesn't say (before Kubernetes 1.33)."""
+        """The ranges of services; none if the API server does not report them (before Kubernetes 1.33)."""
         ...
 
 
 class KubernetesClusterApi:
-    """The real one. `namespace` is the operator's; `authorization` gives the header of each call."""
+    """The real API. `namespace` is the operator's; `authorization` returns the header of each call."""
 
     def __init__(
         self,
@@ -162,15 +162,15 @@ class KubernetesClusterApi:
         items: list[Json] = []
         while True:
             page = self._call("GET", resource.path(self._namespace), query)
-            # in a list of built-in objects only the list says what they are
+            # in a list of built-in objects only the list states their kind
             of_kind = {
                 "apiVersion": page.get("apiVersion"),
                 "kind": str(page.get("kind")).removesuffix("List"),
             }
             metadata = read_mapping(page, "metadata")
             if not read_text(metadata, "resourceVersion") or not isinstance(page.get("items") or [], list):
-                # taken for an empty list, it would say that all objects are gone
-                raise ApiUnreachable(f"GET {resource.plural}: the answer is not a list")
+                # parsed as an empty list, it would mean that all objects were deleted
+                raise ApiUnreachable(f"GET {resource.plural}: the response is not a list")
             items += [of_kind | item for item in read_list(page, "items") if isinstance(item, dict)]
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
@@ -246,7 +246,7 @@ class KubernetesClusterApi:
         except ApiError as error:
             if error.status != 409:
                 raise
-            # said before: it is so again
+            # reported before: the same again
             path = EVENTS.path(EVENTS_NAMESPACE, name)
             self._call("PATCH", path, {}, {"lastTimestamp": now}, _MERGE)
 
@@ -261,7 +261,8 @@ class KubernetesClusterApi:
         try:
             identity = self._authorization()
         except Exception as error:
-            # kubelet replaces the token's file: for a moment it may be absent or empty, and the client raises at will
+            # kubelet replaces the token's file: for a moment it may be absent or empty, and the client raises
+            # exceptions of any kind
             raise ApiUnreachable(f"the service account's token cannot be read: {error}") from error
         try:
             answer = self._pool.request(
@@ -296,5 +297,5 @@ def _decoded(data: bytes) -> Json:
 
 
 def _is_there(body: Json) -> bool:
-    """Whether a delete left the object there to be released by its finalizers."""
+    """Whether the object still exists after a delete, to be released by its finalizers."""
     return bool((body.get("metadata") or {}).get("finalizers"))

@@ -1,4 +1,4 @@
-"""Where the API has the objects the operator reads and writes."""
+"""API resources that the operator reads and writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ApiResource:
 
 
 class WatchedResource(StrEnum):
-    """What the operator holds a copy of."""
+    """Resources that the operator caches."""
 
     MESHES = "meshes"
     MEMBERS = "members"

@@ -1,11 +1,11 @@
-"""Exponential backoff: pauses that double with each failure, up to a longest one."""
+"""Exponential backoff: pauses that double with each failure, up to a maximum."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 _MAX_DOUBLINGS = 16
-"""Bounds the exponent: after this many, every pause is the longest."""
+"""Bounds the exponent: after this many failures, every pause is the longest."""
 
 
 @dataclass(frozen=True, slots=True)

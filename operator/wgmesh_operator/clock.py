@@ -1,4 +1,4 @@
-"""Clocks, passed to whatever measures time or waits."""
+"""Clocks, passed to all components that measure time or wait."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The operator's copy of the cluster: kept by watches, by the answers to its own writes, and by listing now and then.
+"""Cache of the cluster: updated by watches, by the responses to the operator's own writes, and by periodic lists.
 
-Versions only go forward: what a watch tells late doesn't overwrite what an answer told before. Every change says which
-meshes must be looked at.
+Versions only increase: a late watch event does not overwrite a newer response. Every change names the meshes to
+reconcile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from wgmesh_operator.rejections import Rejections
 
 @dataclass(frozen=True, slots=True)
 class LabelledBody:
-    """An object that is kept as it is. `mesh`: the one it was made for."""
+    """An object that is cached unparsed. `mesh`: the one it was created for."""
 
     mesh: str
     body: Json
@@ -49,7 +49,7 @@ Read = AnyMesh | ClusterNode | Member | SigningRequest | Secret | LabelledBody
 
 
 class ClusterCache:
-    """Holds the objects; used from one thread. `changed` is called with the names of meshes to look at."""
+    """Holds the objects; used from one thread. `changed` is called with the names of meshes to reconcile."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ClusterCache:
 
     @property
     def state(self) -> ClusterState:
-        """As it is now. Not a copy: to be used before anything is awaited."""
+        """The current state. Not a copy: to be used before any await."""
         return ClusterState(
             self._meshes,
             self._nodes,
@@ -91,7 +91,7 @@ class ClusterCache:
 
     @property
     def mesh_names(self) -> set[str]:
-        """Every mesh there is anything of. "" stands for requests of nobody's mesh."""
+        """Every mesh of which any object exists. "" stands for requests that belong to no mesh."""
         return {*self._meshes, *self._members, *self._requests}
 
     def version(self, watched: WatchedResource, name: str) -> int | None:
@@ -103,9 +103,9 @@ class ClusterCache:
             self._changed(self.mesh_names)
 
     def put(self, watched: WatchedResource, body: Json) -> bool:
-        """Takes over `body` unless a later version is known; returns whether it was taken.
+        """Stores `body` unless a later version is known; returns whether it was stored.
 
-        An object that reading fails on is counted and listed in `state.unreadable`; what was read of it before stays.
+        An object whose decoding fails is counted and listed in `state.unreadable`; its last valid version stays.
         """
         name = ""
         try:
@@ -131,14 +131,14 @@ class ClusterCache:
         return True
 
     def _read(self, watched: WatchedResource, body: Json) -> tuple[Read, Exception | None]:
-        """The object, and what reading its status raised. Raises whatever reading the rest of it does."""
+        """The object, and the exception of decoding its status. Raises the exception of decoding the rest."""
         match watched:
             case WatchedResource.MESHES:
                 return read_mesh_object(body), None
             case WatchedResource.NODES:
                 return read_cluster_node(body), None
             case WatchedResource.MEMBERS:
-                # agents write the status alone: an odd one must not hide what the operator itself has written
+                # agents write the status only: a malformed one must not hide what the operator itself has written
                 try:
                     return read_member(body), None
                 except UnreadableObject:
@@ -157,7 +157,7 @@ class ClusterCache:
     ) -> None:
         kind = KIND_NAMES[watched]
         self._rejections.count(Fault(Border.OBJECT, f"{kind} {name or '(without a name)'}", error))
-        # anybody's agent creates requests: what is wrong with one is nobody else's condition
+        # any agent can create requests: a malformed one must not affect the condition of others
         if not name or watched is WatchedResource.REQUESTS:
             return
         with self._rejections.fence(Border.OBJECT, f"{kind} {name}"):
@@ -178,7 +178,7 @@ class ClusterCache:
             self._changed(self.mesh_names)
 
     def remove(self, watched: WatchedResource, name: str, body: Json | None = None) -> None:
-        """Forget an object that is gone. `body` is its last version: a later namesake stays."""
+        """Removes a deleted object. `body` is its last version: a later namesake stays."""
         key = (watched, name)
         if self._unreadable.pop(key, None) is not None:
             self._unread_versions.pop(key, None)
@@ -186,7 +186,7 @@ class ClusterCache:
         known = self._versions.get(key)
         last = _version(body) if body is not None else known or 0
         if known is None:
-            # what was written before it went may be answered after
+            # responses to earlier writes may arrive after the deletion
             self._gone[key] = max(last, self._gone.get(key, 0))
         elif last >= known:
             del self._versions[key]
@@ -194,7 +194,7 @@ class ClusterCache:
             self._changed(self._remove(watched, name))
 
     def replace_from_list(self, watched: WatchedResource, items: Iterable[Json], list_version: str) -> int:
-        """Compare with a full list; how many objects the watch had missed."""
+        """Compares the cache with a full list; returns how many changes the watch had missed."""
         listed: dict[str, Json] = {}
         for body in items:
             with self._rejections.fence(Border.OBJECT, KIND_NAMES[watched]):
@@ -241,7 +241,7 @@ class ClusterCache:
         before = self._meshes.get(name)
         self._meshes[name] = mesh
         if before is None or before.uid != mesh.uid or before.metadata.generation != mesh.metadata.generation:
-            # its ranges and ports are others' business
+            # its ranges and ports affect other meshes
             return self.mesh_names
         return (name,)
 

@@ -1,7 +1,7 @@
-"""The loop that brings meshes to where they should be.
+"""Controller: the loop that reconciles meshes.
 
-Events only mark a mesh; some time later one pass looks at the whole of it, plans, and does what is planned. What goes
-wrong is tried again, less and less often.
+Events only queue a mesh; some time later one pass evaluates all of it, plans, and executes the plan. Failures are
+retried with backoff.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from wgmesh_operator.rejections import Rejections
 
 log = logging.getLogger(__name__)
 MAX_ACTIONS_PER_PASS = 500
-"""More wait for the next look, which follows at once: others' turn comes, and statuses tell how far it is."""
+"""Maximum number of actions per pass; the rest follows in the next pass, at once: other meshes get their turn, and
+statuses show the progress.
+"""
 MAX_REPEATED_PASSES = 5
-"""That do the same again."""
+"""Maximum number of successive passes that repeat the same actions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class ReconcilePace:
 
 
 class _MeshQueueEntry:
-    """What is remembered of a mesh from one pass to the next; all of it may be lost."""
+    """State of a mesh from one pass to the next; all of it may be lost."""
 
     def __init__(self) -> None:
         self.due: float | None = None
@@ -68,7 +70,7 @@ class _MeshQueueEntry:
 
 
 class Controller:
-    """Reconciles each mesh that is queued: one pass at a time, all in one loop."""
+    """Reconciles each queued mesh: one pass at a time, all in one loop."""
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class Controller:
         self._executor = Executor(cluster, self.cache, progress, self.rejections)
 
     def enqueue(self, names: Iterable[str], delay: float | None = None) -> None:
-        """Look at these meshes soon."""
+        """Queues these meshes to be reconciled soon."""
         due = self._clock.monotonic() + (self._pace.debounce if delay is None else delay)
         for name in names:
             mesh = self._meshes.setdefault(name, _MeshQueueEntry())
@@ -103,7 +105,7 @@ class Controller:
         self._marked.set()
 
     async def run(self) -> None:
-        """Works until cancelled. Begins with a list of everything: decisions on half of it would be wrong."""
+        """Runs until cancelled. Starts with a complete list: decisions on a partial one would be wrong."""
         try:
             await self._first_lists()
             self._next_sweep = self._clock.monotonic() + self._pace.sweep
@@ -114,10 +116,10 @@ class Controller:
             self._executor.close()
 
     async def _turn(self) -> None:
-        """One turn of the loop. Nothing that it raises ends the loop, which serves all meshes."""
+        """One turn of the loop. No exception in it ends the loop, which serves all meshes."""
         failures = self._failed_turns
         self._failed_turns += 1
-        with self.rejections.fence(Border.LOOP, "the worker's loop"):
+        with self.rejections.fence(Border.LOOP, "the controller's loop"):
             self._progress.heartbeat()
             if self._clock.monotonic() >= self._next_resync:
                 self._next_resync = self._clock.monotonic() + self._pace.resync
@@ -204,14 +206,14 @@ class Controller:
         return plan
 
     def _schedule_next(self, name: str, mesh: _MeshQueueEntry, plan: Plan, *, changed: bool) -> None:
-        """When to look again after a pass in which all went well."""
+        """When to reconcile again after a pass without errors."""
         done = frozenset(map(describe_action, plan.actions))
         mesh.repeated_passes = mesh.repeated_passes + 1 if changed and done == mesh.done else 0
         mesh.done = done
         if changed:
             self.enqueue([name])
         if mesh.repeated_passes > MAX_REPEATED_PASSES:
-            # somebody undoes what is done here each time: that must not go on at full speed
+            # another client reverts the operator's changes each time: the operator must not repeat them at full speed
             mesh.rest_until = self._clock.monotonic() + self._backoff.after(
                 mesh.repeated_passes - MAX_REPEATED_PASSES
             )
@@ -244,7 +246,7 @@ class Controller:
         return outcome
 
     async def _report_failure(self, name: str, mesh: _MeshQueueEntry, error: Exception) -> None:
-        """Reports on the mesh that a pass ends with `error`; once for each sentence."""
+        """Reports on the mesh that a pass ended with `error`; once for each sentence."""
         current = self.cache.state.meshes.get(name)
         said = explained(error)
         if current is None or mesh.failed == said:

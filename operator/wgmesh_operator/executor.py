@@ -1,4 +1,4 @@
-"""Doing what was planned: in threads, in order, what is of one sort at once; answers go into the cache."""
+"""Executes plans: in threads, in order, actions of one kind concurrently; responses update the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH = 4 * MAX_CONNECTIONS
 
 @dataclass(slots=True)
 class Outcome:
-    """How it went. `error`: what was refused, as a sentence, or empty; `conflict`: somebody was quicker."""
+    """Result of an action. `error`: the rejection, as a sentence, or empty; `conflict`: another writer was faster."""
 
     error: str = ""
     changed: bool = False
@@ -33,7 +33,7 @@ class Outcome:
 
 
 class Executor:
-    """Calls of the API block, so they are made in threads; everything else happens in the loop's."""
+    """Calls of the API block, so they run in threads; everything else runs in the event loop's."""
 
     def __init__(
         self, cluster: ClusterApi, cache: ClusterCache, progress: LivenessCheck, rejections: Rejections
@@ -51,7 +51,7 @@ class Executor:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def execute_all(self, actions: Sequence[Action]) -> Outcome:
-        """Does them all, also if some are refused or fail. Raises ApiUnreachable: some are done then, some are not."""
+        """Executes all, even if some are rejected or fail. Raises ApiUnreachable: some are done then, some are not."""
         outcome = Outcome()
         for _, group in itertools.groupby(actions, key=lambda action: (type(action), action.kind)):
             same = list(group)
@@ -63,7 +63,7 @@ class Executor:
         return outcome
 
     async def _do(self, action: Action) -> bool:
-        """Do it, and take over what it made of the object; whether that is a change."""
+        """Executes one, and stores the resulting object; returns whether that is a change."""
         body = await self.in_thread(lambda: self._cluster.execute(action))
         self._progress.heartbeat()
         if isinstance(action, Emit):
@@ -85,13 +85,13 @@ class Executor:
             case ApiError() if isinstance(action, Emit):
                 log.warning("%s was refused: %s", describe_action(action), result)
             case ApiError() if result.is_conflict:
-                # the watch, or the next pass, brings what the other writer did
+                # the watch, or the next pass, delivers the other writer's change
                 log.debug("%s: %s", describe_action(action), result)
                 outcome.conflict = True
             case ApiError():
-                outcome.error = f"{describe_action(action)} was refused: {result}"
+                outcome.error = f"{describe_action(action)} was rejected: {result}"
             case Exception() if not isinstance(result, ApiUnreachable):
-                # one action's fault: it must not undo the pass for all that follow
+                # the fault of one action: it must not abort the pass for all that follow
                 self._rejections.count(Fault(Border.ACTION, describe_action(action), result))
                 outcome.error = f"{describe_action(action)} failed: {explained(result)}"
             case _:

@@ -1,6 +1,6 @@
-"""kopf's part: watches that tell the cache, credentials, and the controller's start and end.
+"""kopf handlers: watches that update the cache, credentials, and the controller's start and end.
 
-Handlers decide nothing and write nothing; kopf's own writing to objects stays switched off.
+Handlers decide nothing and write nothing; kopf's own writing to objects stays disabled.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ LOGIN_SECONDS = 2.0
 
 
 class ReconnectAfter:
-    """Seconds before each further try, without end: with an end, kopf ends too if the last answer was "forbidden".
+    """Seconds before each further attempt, without end: with an end, kopf ends too if the last response was
+    "forbidden".
 
-    An API server that has just started says that to everybody until it has read its roles.
+    An API server that has just started returns that to all clients until it has read its roles.
     """
 
     def __iter__(self) -> Iterator[float]:
@@ -37,7 +38,7 @@ def settings() -> kopf.OperatorSettings:
     made = kopf.OperatorSettings()
     made.posting.enabled = False
     made.peering.standalone = True
-    # resources are looked for once, at the start: no right to watch definitions and namespaces is needed
+    # resources are discovered once, at the start: no permission to watch CRDs and namespaces is needed
     made.scanning.disabled = True
     made.watching.server_timeout = SERVER_TIMEOUT_SECONDS
     made.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
@@ -50,7 +51,7 @@ def settings() -> kopf.OperatorSettings:
 
 
 def login(**arguments: Any) -> kopf.ConnectionInfo | None:
-    """Reads the credentials. For a moment the service account's token may be absent or empty: kopf asks again then.
+    """Reads the credentials. For a moment the service account's token may be absent or empty: kopf calls again then.
 
     Without this, kopf would end the operator.
     """

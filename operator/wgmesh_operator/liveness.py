@@ -1,6 +1,6 @@
-"""The operator's own progress: a loop that no longer turns is what a liveness probe is for.
+"""The operator's own progress: a blocked loop is the reason for a liveness probe to fail.
 
-An API server that doesn't answer is no reason to restart: the loop goes on turning, and says so here.
+An API server that does not respond is no reason to restart: the loop continues, and reports it here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ STUCK_AFTER_SECONDS = 120.0
 
 
 class ControllerStuck(Exception):
-    """Nothing was done for too long."""
+    """There was no progress for too long."""
 
 
 class LivenessCheck:
-    """When the controller's loop last made progress, and how many passes it has done."""
+    """When the controller's loop last made progress, and how many passes it has completed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -24,14 +24,14 @@ class LivenessCheck:
         self.failures = 0
 
     def heartbeat(self) -> None:
-        """The loop turned, or a step of it was done."""
+        """The loop turned, or completed a step."""
         self._beat = self._clock.monotonic()
 
     def idle_seconds(self) -> float:
         return self._clock.monotonic() - self._beat
 
     def check(self) -> dict[str, float | int]:
-        """What the probe shows. Raises ControllerStuck."""
+        """The probe's body. Raises ControllerStuck."""
         idle = self.idle_seconds()
         if idle > STUCK_AFTER_SECONDS:
             raise ControllerStuck(f"no progress for {idle:.0f} s")

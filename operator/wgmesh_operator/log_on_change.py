@@ -1,4 +1,4 @@
-"""Logs a fault once, however often it is found."""
+"""Logs a fault once, however often it recurs."""
 
 from __future__ import annotations
 

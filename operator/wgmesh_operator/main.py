@@ -1,4 +1,4 @@
-"""The command `wgmesh-operator`: settings by flag or variable, then kopf until it is told to stop."""
+"""The command `wgmesh-operator`: settings by flag or variable, then kopf until it is stopped."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ ENTROPY = Entropy(key=generate_key, serial=x509.random_serial_number, random_byt
     "--agent-image-pull-policy",
     type=click.Choice(["Always", "IfNotPresent", "Never"]),
     default="IfNotPresent",
-    help="when nodes fetch it",
+    help="image pull policy of the agents",
 )
-@click.option("--agent-image-pull-secrets", default="", help="names of pull secrets, separated by commas")
+@click.option(
+    "--agent-image-pull-secrets", default="", help="names of image pull secrets, separated by commas"
+)
 @click.option("--agent-cluster-role", default="wgmesh-agent", help="ClusterRole the agents are bound to")
 @click.option("--agent-priority-class", default="", help="priority class of the agents' pods")
 @click.option("--agent-resources", default="{}", help="requests and limits of the agents, as JSON")
-@click.option(
-    "--tunnel-resources", default="{}", help="requests and limits of what holds the tunnels, as JSON"
-)
+@click.option("--tunnel-resources", default="{}", help="requests and limits of the tunnel pods, as JSON")
 @click.option("--health-port", type=click.IntRange(1, 65535), default=8080, help="TCP port of /healthz")
-@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="how log lines look")
-@click.option("--verbose", is_flag=True, help="log everything")
+@click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="log format")
+@click.option("--verbose", is_flag=True, help="log at debug level")
 @click.version_option(package_name="wgmesh")
 def command(
     namespace: str,
@@ -79,14 +79,14 @@ def command(
 
 
 def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: bool) -> int:
-    """Run until a signal ends it; the exit code."""
+    """Runs until a signal ends it; returns the exit code."""
     import kopf
 
     from wgmesh_operator import handlers
 
     kopf.configure(verbose=verbose, log_format=kopf.LogFormat.JSON if as_json else kopf.LogFormat.FULL)
     if not verbose:
-        # of every event handed over and every probe answered
+        # of every event passed on and every probe answered
         logging.getLogger("kopf._cogs.clients.watching").addFilter(_DropRetryLines())
         logging.getLogger("kopf._cogs.clients.fetching").addFilter(_DropRetryLines())
         for talkative in ("kopf", "aiohttp.access"):
@@ -110,7 +110,7 @@ def run(deployment: AgentDefaults, health_port: int, *, as_json: bool, verbose: 
                 error.strerror,
             )
             return 1
-        # Probes are answered before kopf puts its own handler in the place of this one.
+        # Probes are answered before kopf replaces this handler by its own.
         stack.enter_context(startup.ended_by_sigterm())
         startup.wait_for_api(cluster, clock)
         health.start()
@@ -140,7 +140,7 @@ def _resources(flag: str, text: str) -> dict[str, Any]:
     except ValueError as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint=flag) from error
     if not isinstance(resources, dict):
-        raise click.BadParameter("an object of requests and limits is needed", param_hint=flag)
+        raise click.BadParameter("expected an object of requests and limits", param_hint=flag)
     return resources
 
 

@@ -1,7 +1,7 @@
-"""The operator's answers to probes: over IPv4 and IPv6, from the start of the process to its end.
+"""HTTP server for the operator's probes: over IPv4 and IPv6, from the start of the process to its end.
 
-kopf's own endpoint listens on one address family only: nothing reaches `0.0.0.0` in a cluster of IPv6 alone, and
-asyncio opens `::` without IPv4. It also starts after the API server has been found, when probes have long begun.
+kopf's own endpoint listens on one address family only: nothing reaches `0.0.0.0` in an IPv6-only cluster, and asyncio
+opens `::` without IPv4. It also starts after the API server was reached, long after the first probes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ READINESS_PATH = "/healthz?ready"
 """Paths that the chart's probes request."""
 REQUEST_SECONDS = 10.0
 MAX_CONNECTIONS = 32
-"""The oldest is closed for the next: connections that are held open keep no probe out."""
+"""The oldest connection is closed for the next: open connections cannot block a probe."""
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 
 Answer = tuple[int, str, bytes]
 
 
 class Health:
-    """What probes are answered. Used from several threads; `counts` gives rejected input."""
+    """State behind the probes. Used from several threads; `counts` gives rejected input."""
 
     def __init__(self, progress: LivenessCheck, counts: Callable[[], Mapping[str, int]]) -> None:
         self._progress = progress
@@ -39,7 +39,7 @@ class Health:
         self._started = threading.Event()
 
     def start(self) -> None:
-        """The API server has been found: from now on the operator is ready, and its progress counts."""
+        """The API server was reached: from now on the operator is ready, and its progress counts."""
         self._progress.heartbeat()
         self._started.set()
 
@@ -47,7 +47,7 @@ class Health:
         if path not in (LIVENESS, READINESS_PATH):
             return 404, TEXT, f"{LIVENESS}\n".encode()
         if not self._started.is_set():
-            # not killed while the API server is away, and sent no requests
+            # not killed while the API server is unreachable, and not ready either
             return 503 if path == READINESS_PATH else 200, TEXT, b"waiting for the API server\n"
         try:
             progress = self._progress.check()
@@ -61,7 +61,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, port: int, answer: Callable[[str], Answer]) -> None:
         self._open: deque[socket.socket] = deque()
-        # where IPv6 is switched off there is no such socket
+        # with IPv6 disabled there is no such socket
         self.address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
         super().__init__(("", port), _handler(answer))
 
@@ -106,10 +106,10 @@ def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def probe_server(port: int, answer: Callable[[str], Answer]) -> Iterator[None]:
-    """Answers probes on all addresses for as long as the block takes.
+    """Answers probes on all addresses during the block.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     server = _Server(port, answer)
     thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)

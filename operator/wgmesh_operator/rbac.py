@@ -1,8 +1,7 @@
-"""Who may do what: every permission that operator and agents use, and no other. The chart's roles are tested
-against this list.
+"""Permissions of operator and agents, complete and minimal. Tests compare the chart's roles with this list.
 
-Bounds that roles cannot express are set by the chart's admission policies: an agent writes the status of its own
-WgMeshNode and asks for certificates in its own name alone.
+Limits that roles cannot express are set by the chart's admission policies: an agent writes the status of its own
+WgMeshNode and requests certificates in its own name only.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ OWN_SECRETS = "secrets"
 
 
 class Scope(StrEnum):
-    """Where a permission holds: a ClusterRole, a Role in the operator's namespace, a Role in `default`.
+    """Scope of a permission: a ClusterRole, a Role in the operator's namespace, a Role in `default`.
 
-    Events on cluster-scoped objects belong into the namespace `default`.
+    Events on cluster-scoped objects belong to the namespace `default`.
     """
 
     CLUSTER = "cluster"
@@ -45,21 +44,21 @@ def _permission(
 
 
 def operator_permissions(agent_cluster_role: str = "wgmesh-agent") -> tuple[Permission, ...]:
-    """What the operator uses. It binds agents to `agent_cluster_role`, and to no other role."""
+    """Permissions of the operator. It binds agents to `agent_cluster_role`, and to no other role."""
     own = Scope.OWN_NAMESPACE
     return (
         _permission(GROUP, MESHES, "list watch patch", "reads meshes, sets their finalizer"),
-        _permission(GROUP, f"{MESHES}/status", "patch", "tells their status"),
-        _permission(GROUP, NODES, "list watch create patch delete", "keeps members"),
-        _permission(GROUP, f"{NODES}/status", "patch", "tells the status of machines outside the cluster"),
-        _permission("", "nodes", "list watch", "knows which nodes there are"),
-        _permission("networking.k8s.io", "servicecidrs", "list", "refuses meshes that overlap services"),
-        _permission("certificates.k8s.io", "certificatesigningrequests", "list watch", "sees requests"),
+        _permission(GROUP, f"{MESHES}/status", "patch", "writes their status"),
+        _permission(GROUP, NODES, "list watch create patch delete", "maintains members"),
+        _permission(GROUP, f"{NODES}/status", "patch", "writes the status of external members"),
+        _permission("", "nodes", "list watch", "reads the nodes of the cluster"),
+        _permission("networking.k8s.io", "servicecidrs", "list", "rejects meshes that overlap services"),
+        _permission("certificates.k8s.io", "certificatesigningrequests", "list watch", "reads requests"),
         _permission(
             "certificates.k8s.io", "certificatesigningrequests/approval", "update", "approves and denies them"
         ),
         _permission("certificates.k8s.io", "certificatesigningrequests/status", "update", "signs them"),
-        _permission("certificates.k8s.io", "signers", "approve sign", "those for its own signer", (SIGNER,)),
+        _permission("certificates.k8s.io", "signers", "approve sign", "only for its own signer", (SIGNER,)),
         _permission(
             "rbac.authorization.k8s.io",
             "clusterrolebindings",
@@ -67,26 +66,30 @@ def operator_permissions(agent_cluster_role: str = "wgmesh-agent") -> tuple[Perm
             "binds each mesh's agents to their role",
         ),
         _permission(
-            "rbac.authorization.k8s.io", "clusterroles", "bind", "to that role alone", (agent_cluster_role,)
+            "rbac.authorization.k8s.io", "clusterroles", "bind", "to that role only", (agent_cluster_role,)
         ),
         _permission(
-            "", OWN_SECRETS, "list watch create update delete", "keeps CAs, gossip keys, bundles", scope=own
+            "",
+            OWN_SECRETS,
+            "list watch create update delete",
+            "maintains CAs, gossip keys, bundles",
+            scope=own,
         ),
         _permission(
-            "", "serviceaccounts", "create patch delete", "makes each mesh's agents' account", scope=own
+            "", "serviceaccounts", "create patch delete", "creates each mesh's agents' account", scope=own
         ),
         _permission("apps", "daemonsets", "list watch create patch delete", "runs the agents", scope=own),
-        _permission("", "events", "create patch", "tells what happened", scope=Scope.DEFAULT_NAMESPACE),
+        _permission("", "events", "create patch", "emits Events", scope=Scope.DEFAULT_NAMESPACE),
     )
 
 
 def agent_permissions() -> tuple[Permission, ...]:
-    """What the agents of every mesh use."""
+    """Permissions of the agents of every mesh."""
     return (
-        _permission(GROUP, MESHES, "get list watch", "where to enter, whom to trust"),
+        _permission(GROUP, MESHES, "get list watch", "bootstrap nodes, CA certificates"),
         _permission(GROUP, NODES, "get list watch", "the roster"),
-        _permission(GROUP, f"{NODES}/status", "patch", "tells its own status"),
+        _permission(GROUP, f"{NODES}/status", "patch", "writes its own status"),
         _permission(
-            "certificates.k8s.io", "certificatesigningrequests", "create get", "asks for its certificate"
+            "certificates.k8s.io", "certificatesigningrequests", "create get", "requests its certificate"
         ),
     )

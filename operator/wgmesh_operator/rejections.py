@@ -1,6 +1,6 @@
 """Counts and logs of rejected units of input, by border and reason.
 
-The counts are shown by the liveness probe. The log is bounded: other parties decide how much is rejected.
+The liveness probe returns the counts. The log is bounded: other parties determine how much is rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINES_A_WINDOW = 10
 
 
 class Rejections:
-    """Counted from one thread; `counts` may be asked from any."""
+    """Counted from one thread; `counts` may be read from any."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class Rejections:
             began, lines = self._clock.monotonic(), 0
         self._windows[fault.border] = (began, lines + 1)
         if lines < LINES_A_WINDOW:
-            # a foreseen one says all in its sentence
+            # a foreseen one explains itself in its sentence
             is_foreseen = isinstance(fault.error, UnreadableObject | UnusableValue)
             trace = None if is_foreseen else fault.error
             log.warning("%s rejected: %s", fault.border, fault, exc_info=trace)
@@ -52,7 +52,7 @@ class Rejections:
         """The context for one unit: an exception raised inside is counted, logged and swallowed.
 
         Args:
-            border: what the unit crosses.
+            border: of the unit.
             subject: the object at fault.
             passing: exceptions that are not the unit's fault, and leave the context.
         """
@@ -64,6 +64,6 @@ class Rejections:
             self.count(Fault(border, subject, error))
 
     def counts(self) -> Mapping[str, int]:
-        """How many units were rejected since the start, as `border: reason`."""
-        # a copy at once: the probe's thread asks
+        """Number of units rejected since the start, as `border: reason`."""
+        # a copy at once: the probe's thread reads it
         return {f"{border}: {reason}": count for (border, reason), count in self._counts.copy().items()}

@@ -1,6 +1,6 @@
-"""Before kopf runs: waits for the API server, and for the definitions of the resources.
+"""Before kopf runs: waits for the API server, and for the CRDs.
 
-kopf looks for definitions once, at its start.
+kopf discovers them once, at its start.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ POLL_INTERVAL_SECONDS = 2.0
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Ends the process on SIGTERM for as long as the block takes: kopf, which does so later, does not run yet."""
-    # the first process of a container would not be ended by SIGTERM otherwise
+    """Ends the process on SIGTERM during the block: kopf, which does so later, is not running yet."""
+    # otherwise SIGTERM would not end the first process of a container
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
@@ -33,7 +33,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def wait_for_api(cluster: ClusterApi, clock: Clock) -> None:
-    """Waits for the API server and the definitions of the resources."""
+    """Waits for the API server and the CRDs."""
     waiting = LogOnChange(log)
     while True:
         try:

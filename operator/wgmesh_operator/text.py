@@ -1,4 +1,4 @@
-"""Lists of names in sentences, shortened: a mesh may have thousands of members, and a condition 1,024 characters."""
+"""Shortened lists of names in sentences: a mesh may have thousands of members, and a condition has 1,024 characters."""
 
 from __future__ import annotations
 

@@ -59,12 +59,12 @@ class Grown:
     def rows(self) -> list[Measurement]:
         n = f"{self.size:,} nodes"
         formula = [detection_seconds(LAN, self.size)]
-        wrongly = f"{n}: living called failed in {LOSSY_SECONDS:g} s of {LOSS:.0%} loss"
+        wrongly = f"{n}: live members reported failed in {LOSSY_SECONDS:g} s of {LOSS:.0%} loss"
         return [
             Measurement(f"{n}: a death known to the first", "s", self.first),
-            Measurement(f"{n}: a death known to all", "s", self.all, "formula", formula),
-            Measurement(f"{n}: sent at rest, a node", "datagrams/s", [self.datagrams]),
-            Measurement(f"{n}: sent at rest, a node", "bytes/s", [self.bytes]),
+            Measurement(f"{n}: until a failure is known to all", "s", self.all, "formula", formula),
+            Measurement(f"{n}: sent when idle, per node", "datagrams/s", [self.datagrams]),
+            Measurement(f"{n}: sent when idle, per node", "bytes/s", [self.bytes]),
             Measurement(f"{n}: sent at {LOSS:.0%} loss, a node", "bytes/s", [self.lossy_bytes]),
             Measurement(wrongly, "", [self.false_positives], reach="0", reached=not self.false_positives),
         ]
@@ -121,7 +121,7 @@ def _draw(folder: Path, found: list[Grown]) -> None:
     ]
     (folder / "detection.svg").write_text(svg("Until a death is known to all", nodes, Axis("seconds"), lines))
     lines = [
-        Line("at rest", [(one.size, one.bytes) for one in found]),
+        Line("idle", [(one.size, one.bytes) for one in found]),
         Line(f"at {LOSS:.0%} loss", [(one.size, one.lossy_bytes) for one in found]),
     ]
     (folder / "traffic.svg").write_text(svg("What a node sends", nodes, Axis("bytes a second"), lines))

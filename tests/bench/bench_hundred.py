@@ -108,7 +108,7 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
             f"≤ {REACH_CPU_PERCENT:g} %",
             statistics.median(cpu) <= REACH_CPU_PERCENT,
         ),
-        Measurement(f"{n}: processor of a wireguard-go meanwhile", "%", tunnel_cpu),
+        Measurement(f"{n}: processor of a wireguard-go in that time", "%", tunnel_cpu),
         Measurement(
             f"{n}: resident memory",
             "MiB",

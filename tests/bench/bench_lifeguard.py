@@ -34,11 +34,17 @@ def measure(quick: bool) -> list[Measurement]:
     seeds = range(QUICK_SEEDS if quick else SEEDS)
     wrongly, wrongly_plain = ([_wrongly(profile, seed) for seed in seeds] for profile in (LAN, PLAIN))
     deaths, deaths_plain = ([_death(profile, seed) for seed in seeds] for profile in (LAN, PLAIN))
-    called = f"{SLOW} of {SIZE} stall {STALL_SECONDS:g} s at a time for {SECONDS:g} s: the well called failed"
+    called = f"{SLOW} of {SIZE} stall {STALL_SECONDS:g} s at a time for {SECONDS:g} s: healthy members reported failed"
     fewer = sum(wrongly) < sum(wrongly_plain)
     return [
         Measurement(called, "events", wrongly, "without", wrongly_plain, "fewer", fewer),
-        Measurement(f"{SIZE} nodes, all well: a death known to all", "s", deaths, "without", deaths_plain),
+        Measurement(
+            f"{SIZE} nodes, all healthy: until a failure is known to all",
+            "s",
+            deaths,
+            "without",
+            deaths_plain,
+        ),
     ]
 
 

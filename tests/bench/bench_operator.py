@@ -133,7 +133,7 @@ class _Mesh:
                 reach=f"≤ {MOST_ROLL_UP_SECONDS:g} s",
                 reached=max(delays) <= MOST_ROLL_UP_SECONDS,
             ),
-            Measurement(f"{n}: operator, processor meanwhile", "%", [share]),
+            Measurement(f"{n}: operator, processor in that time", "%", [share]),
             Measurement(f"{n}: operator, resident memory", "MiB", [self._operator.memory_mib()]),
         ]
 

@@ -145,7 +145,7 @@ class _Bench:
                 await _until(lambda: len(node.ledger) == len(members), "all members bound")
                 await _until_programmed(node, len(members))
                 await asyncio.sleep(1.0)
-            async with self._part("at rest"):
+            async with self._part("idle"):
                 await asyncio.sleep(self._seconds)
             request = await asyncio.to_thread(full_state, members, port, join=False, reply=False)
             async with self._part("full states exchanged with others"):

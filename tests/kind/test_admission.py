@@ -273,7 +273,7 @@ def stranger(release: Release, tmp_path: Path) -> Iterator[Identity]:
 def test_the_operator_denies_another_service_account(ground: Ground, stranger: Identity) -> None:
     denied = asked(stranger, request(ground.own))
     assert denied["type"] == "Denied"
-    assert "no mesh's agents' account" in denied["message"]
+    assert "not the agents' account of any mesh" in denied["message"]
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
     with machine(name, images[0], ground.nodes[0], file) as there:
         wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12", mesh.status)
         pairs = [*mesh.pairs(ground.nodes), *outside_pairs(ground, there)]
-        with none_lost(tmp_path, measured, "the CA is rolled over, with a machine outside", pairs):
+        with none_lost(tmp_path, measured, "the CA is rotated, with an external member", pairs):
             new = rolled_over(ground, old, measured)
         assert mesh.counts() == ("4/4", "12/12")
     assert {"CARotationStarted", "CASwitched", "CARotated"} <= mesh.events()

@@ -28,6 +28,7 @@ def check(path: Path, text: str) -> tuple[int, str]:
         ("a.py", "a = 1\n# Fine.\n# Anew.\n", 3),
         ("a.py", "a = 1  # anew\n", 1),
         ("a.py", "b = 2\na = f'made anew in {b} s'\n", 2),
+        ("CHANGELOG.md", "# Changes\n\nMade anew.\n\n### Renamed\n\nMade anew.\n", 3),
     ],
 )
 def test_avoided_word_fails_with_its_line_and_a_better_one(
@@ -45,6 +46,8 @@ def test_avoided_word_fails_with_its_line_and_a_better_one(
         ("a.md", "The key is created again.\n"),
         ("a.md", "`tests/unit/test_a.py::test_who_is_told_anew`\n"),
         ("a.py", "told = anew = 1\n"),
+        ("CHANGELOG.md", "# Changes\n\n### Renamed\n\n| made anew | re-created |\n"),
+        ("a.md", "`told` is a parameter.\n"),
         ("a.py", "def test_whoever_is_told() -> None: ...\n"),
     ],
 )

@@ -217,7 +217,7 @@ def _own_state(folder: StateStore, *, founds: bool, name: str | None) -> bool:
             folder.is_of_another(machine)
         return True
     why = "the state folder was written on another machine: this machine is a copy of it, or has its disk"
-    keep = f"if the other machine is gone permanently, remove {folder.path / MACHINE} to continue as it"
+    keep = f"if the other machine will not return, remove {folder.path / MACHINE} to continue as it"
     if founds and not folder.is_empty():
         raise ConfigConflict(
             f"{why}. It founded the mesh {folder.path.name}, and would found a second one: give this machine "

@@ -181,7 +181,7 @@ def _described(file: Path, cert: x509.Certificate) -> Iterator[str]:
     if identity is not None:
         role = f"{identity.role} {identity.node} of mesh {identity.mesh}"
     else:
-        role = f"CA of mesh {mesh_of_ca(cert) or '(not said)'}" if summary.is_ca else "no wgmesh identity"
+        role = f"CA of mesh {mesh_of_ca(cert) or '(unknown)'}" if summary.is_ca else "no wgmesh identity"
     yield str(file)
     for label, value in (
         ("Role", role),

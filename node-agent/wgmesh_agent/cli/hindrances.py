@@ -33,7 +33,7 @@ def hindrances(interface: str, peers: Sequence[str], *, forwards: bool) -> Hindr
         forwards: whether this node forwards for the mesh, as a gateway or relay.
 
     Raises:
-        KernelError: the kernel cannot be asked.
+        KernelError: the kernel cannot be queried.
     """
     with open_rtnetlink("looking up the routes to members") as ipr:
         ways = tuple(way for peer in peers if (way := _way(ipr, peer, interface)) is not None)

@@ -75,7 +75,7 @@ def inspect_machine(
         result: its report on links; None without an answer.
 
     Raises:
-        BackEndError: the kernel cannot be asked.
+        BackEndError: the kernel cannot be queried.
         OSError: the state folder cannot be read.
     """
     known = _told(info) if info is not None else _remembered(resolved)

@@ -13,7 +13,7 @@ _ORDER = {code: place for place, code in enumerate(Code)}
 
 def diagnose(machine: Machine, info: MeshInfo | None, result: ExamineResult | None) -> list[Finding]:
     """Args:
-    info, result: what the agent says; None where none answers.
+    info, result: the agent's report; None without an answer.
     """
     found = [*machine_findings(machine)]
     if info is not None and result is not None:

@@ -1,1 +1,1 @@
-"""What the operator decides: the cluster's state and the time in, actions out. Nothing here reads, writes or waits."""
+"""The operator's decisions: from the cluster's state and the time to actions. Nothing here reads, writes or waits."""

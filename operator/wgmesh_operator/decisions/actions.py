@@ -1,4 +1,4 @@
-"""What can be done to the cluster. A plan is a list of these; each may be repeated without harm."""
+"""Actions on the cluster. A plan is a list of these; each may be repeated without harm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of `manifest`, or of its `subresource`, over whoever else wrote those fields."""
+    """Server-side apply of `manifest`, or of its `subresource`, overriding other field managers."""
 
     kind: Kind
     manifest: Json = field(repr=False)
@@ -36,7 +36,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make `manifest` unless it exists: what is there already stays as it is."""
+    """Creates `manifest` unless it exists: an existing object is unchanged."""
 
     kind: Kind
     manifest: Json = field(repr=False)
@@ -48,7 +48,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Put `manifest` in the place of exactly the version it names; if that has changed, nothing happens."""
+    """Replaces exactly the version that `manifest` names; if that has changed, nothing happens."""
 
     kind: Kind
     manifest: Json = field(repr=False)
@@ -61,7 +61,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class SetFinalizers:
-    """Set the finalizers of exactly this version of an object."""
+    """Sets the finalizers of exactly this version of an object."""
 
     kind: Kind
     name: str
@@ -71,7 +71,7 @@ class SetFinalizers:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the object of this uid. `wait_for_owned`: it goes only when everything it owns has gone."""
+    """Deletes the object of this uid. `wait_for_owned`: it is removed only after everything it owns."""
 
     kind: Kind
     name: str

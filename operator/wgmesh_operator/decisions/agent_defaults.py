@@ -1,4 +1,4 @@
-"""How agents are deployed where the mesh doesn't say: what the operator was told at its start."""
+"""Defaults of the agents' deployment for what the mesh's spec leaves unset, from the operator's command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AgentDefaults:
-    """`namespace` is the operator's: there is everything it makes that has a namespace."""
+    """`namespace` is the operator's: it contains all namespaced objects that the operator creates."""
 
     namespace: str
     agent_image: str

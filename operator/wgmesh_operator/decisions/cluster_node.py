@@ -1,4 +1,4 @@
-"""Kubernetes nodes, as far as a mesh depends on them."""
+"""Kubernetes nodes: the properties on which a mesh depends."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Taint:
 class NodeAddresses:
     """The addresses of a Kubernetes node.
 
-    `internal` are its InternalIPs; `outer` is where machines beyond its network reach it: the annotation
-    `wgmesh.dev/endpoint`, or else an ExternalIP. `error` says what is wrong with the annotation.
+    `internal` are its InternalIPs; `outer` is its external address: the annotation `wgmesh.dev/endpoint`, or else an
+    ExternalIP. `error` is what is wrong with the annotation.
     """
 
     internal: tuple[IPAddress, ...] = ()
@@ -90,7 +90,7 @@ def read_cluster_node(body: Mapping[str, Any]) -> ClusterNode:
 
 
 def _addresses(items: Iterable[Mapping[str, Any]], annotated: str) -> NodeAddresses:
-    """`annotated` is the endpoint that a person has written, empty if nobody has."""
+    """`annotated` is the endpoint in the annotation, empty if there is none."""
     read = [
         (kind, address)
         for item in items

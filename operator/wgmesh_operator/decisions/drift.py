@@ -1,4 +1,4 @@
-"""Whether an object is as it was applied: everything wanted is there, and nothing wanted before is left over."""
+"""Drift of an object from what was applied: a desired field differs, or a formerly desired one is left over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_applied(wanted: Json, live: Mapping[str, Any] | None) -> bool:
 
 
 def covers(wanted: Any, live: Any) -> bool:
-    """Whether all that `wanted` says is so in `live`, which may say more: the API server fills in defaults."""
+    """Whether all fields of `wanted` are equal in `live`, which may have more: the API server sets defaults."""
     if isinstance(wanted, Mapping):
         return isinstance(live, Mapping) and all(
             covers(value, live.get(key, _empty_like(value))) for key, value in wanted.items()
@@ -42,7 +42,7 @@ def covers(wanted: Any, live: Any) -> bool:
 
 
 def _empty_like(value: Any) -> Any:
-    # what is empty is left out by the API server
+    # the API server omits empty values
     return type(value)() if isinstance(value, dict | list) else None
 
 
@@ -55,7 +55,7 @@ _SCALE = {"": Decimal(1), "m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decim
 
 
 def _same_quantity(wanted: Any, live: Any) -> bool:
-    # the API server writes quantities its own way: 0.5 is 500m
+    # the API server normalises quantities: 0.5 is 500m
     one, other = _QUANTITY.fullmatch(str(wanted)), _QUANTITY.fullmatch(str(live))
     if one is None or other is None or isinstance(wanted, bool) or isinstance(live, bool):
         return False

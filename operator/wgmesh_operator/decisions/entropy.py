@@ -1,4 +1,4 @@
-"""Chance, handed to decisions by who executes them."""
+"""Randomness, passed to decisions by their executor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 @dataclass(frozen=True, slots=True)
 class Entropy:
-    """`key` makes a P-256 key; `serial` a positive number below 2^159; `random_bytes` as many as asked for."""
+    """`key` generates a P-256 key; `serial` a positive number below 2^159; `random_bytes` that many bytes."""
 
     key: Callable[[], ec.EllipticCurvePrivateKey]
     serial: Callable[[], int]

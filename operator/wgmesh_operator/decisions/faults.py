@@ -1,7 +1,7 @@
-"""Fences of the operator: what crosses each, and what handling one unit of it raised.
+"""Fences of the operator: the units of input at each border, and the exceptions of handling one.
 
-Other parties write what the operator reads. Libraries raise more than any list of exceptions foresees (cryptography's
-`UnsupportedGeneralNameType` is not a `ValueError`), so whatever handling one unit raises rejects that unit alone.
+Other parties write what the operator reads. Libraries raise more exceptions than any list foresees (cryptography's
+`UnsupportedGeneralNameType` is not a `ValueError`), so any exception in handling one unit rejects that unit only.
 Decisions collect faults; the controller counts and logs them.
 """
 
@@ -16,17 +16,17 @@ MESSAGE_LIMIT = 300
 
 
 class Border(StrEnum):
-    """What is handled unit by unit; a name for logs and counts."""
+    """Kind of units; a name for logs and counts."""
 
     OBJECT = "object"
-    """An object of a list or of an answer, as the cache reads it."""
+    """An object of a list or of a response, as the cache decodes it."""
     WATCH = "watch event"
     LIST = "list"
     """A full list of one kind, or a sweep."""
     SERVICE_CIDR = "service CIDR"
     REQUEST = "signing request"
     MEMBER = "member"
-    """A WgMeshNode in a pass: its address, duty and routes."""
+    """A WgMeshNode in a pass: its address, role and routes."""
     EXTERNAL_STATUS = "external status"
     BUNDLE = "join bundle"
     PASS = "pass"  # noqa: S105 - not a password
@@ -51,7 +51,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Unit:
-    """One unit that is handled; `error` is what handling it raised."""
+    """One unit; `error` is the exception of handling it."""
 
     error: Exception | None = None
 
@@ -74,5 +74,5 @@ class Faults:
 
 
 def explained(error: Exception) -> str:
-    """The error's type and the beginning of its text: type alone says little, text alone may be empty."""
+    """The error's type and the start of its text: type alone is too general, text alone may be empty."""
     return f"{type(error).__name__}: {error}"[:MESSAGE_LIMIT]

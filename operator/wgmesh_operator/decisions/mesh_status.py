@@ -1,4 +1,4 @@
-"""The status of one mesh, from what a pass has found, and the Events that report its changes."""
+"""The status of one mesh, from the results of a pass, and the Events that report its changes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from wgmesh_operator.decisions.trust.wireguard_keys import summarize_keys
 
 @dataclass(frozen=True, slots=True)
 class MeshFindings:
-    """What a pass has found about a mesh. The defaults are those of a mesh that is not deployed.
+    """The results of a pass over a mesh. The defaults are those of a mesh that is not deployed.
 
-    `selected` are the nodes of the mesh, `bootstraps` those chosen to admit others; `authority_error` is a sentence or
-    empty.
+    `selected` are the nodes of the mesh, `bootstraps` those selected as bootstrap nodes; `authority_error` is a
+    sentence or empty.
     """
 
     conflicts: Sequence[SpecConflict]
@@ -46,7 +46,7 @@ class MeshFindings:
 
 @dataclass(frozen=True, slots=True)
 class StatusPlan:
-    """`requeue_at`: when the status changes though nothing else does."""
+    """`requeue_at`: when the status changes without another change."""
 
     status: Json
     events: list[Action]
@@ -102,12 +102,12 @@ def plan_status(mesh: AnyMesh, state: ClusterState, findings: MeshFindings, now:
 
 
 def first_meshed_at(status: Mapping[str, Any]) -> datetime | None:
-    """When all links were up for the first time, as this operator or the previous release's wrote it."""
+    """When all links were up for the first time, as written by this operator or the previous release's."""
     return read_time(status.get("firstMeshedTime")) or read_unix_time(status.get("firstMeshedAt"))
 
 
 def bootstrap_statuses(mesh: Mesh, state: ClusterState, bootstraps: AbstractSet[str]) -> list[Json]:
-    """The addresses of bootstrap nodes in the order in which joiners try them: those that serve first."""
+    """The addresses of bootstrap nodes in the order in which joiners try them: serving ones first."""
     port, members = mesh.spec.bootstrap.port, state.members.get(mesh.name, {})
     found = []
     for name in bootstraps:

@@ -1,7 +1,7 @@
-"""The end of a mesh: members leave, then what was made for it goes, then its finalizer lets go.
+"""Teardown of a mesh: members leave, then the objects created for it are deleted, then its finalizer is removed.
 
-Each step is read off the cluster: what is still there is next. Nothing waits for ever: members have LEAVE_DEADLINE,
-pods POD_TERMINATION_DEADLINE more.
+Each step is derived from the cluster: the remaining objects determine the next one. No step waits indefinitely: members
+have LEAVE_DEADLINE, pods POD_TERMINATION_DEADLINE more.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from wgmesh_operator.decisions.status.conditions import Condition, with_transiti
 from wgmesh_operator.text import shortened
 
 POD_TERMINATION_DEADLINE = timedelta(seconds=60)
-"""How long the agents' pods have for ending once their DaemonSet is deleted."""
+"""Deadline for the termination of agent pods after their DaemonSet is deleted."""
 MAX_NAMED = 5
 """How many members a condition names."""
 
 
 @dataclass(frozen=True, slots=True)
 class TeardownPlan:
-    """`status` is the mesh's while it goes; None: nothing to say."""
+    """`status` is the mesh's during the teardown; None: unchanged."""
 
     actions: list[Action] = field(default_factory=list)
     status: Json | None = None
@@ -54,7 +54,7 @@ def plan_teardown(mesh: AnyMesh, state: ClusterState, now: datetime) -> Teardown
             if not d["metadata"].get("deletionTimestamp")
         ]
         return TeardownPlan(
-            actions, _status(mesh, "PodsTerminating", "the agents' pods are ending", now), give_up_at
+            actions, _status(mesh, "PodsTerminating", "agent pods are terminating", now), give_up_at
         )
     rest = tuple(name for name in mesh.metadata.finalizers if name != names.MESH_FINALIZER)
     return TeardownPlan(
@@ -74,7 +74,9 @@ def plan_teardown(mesh: AnyMesh, state: ClusterState, now: datetime) -> Teardown
 def plan_orphans(
     mesh: str, members: Mapping[str, Member], state: ClusterState, now: datetime
 ) -> TeardownPlan:
-    """What to do about members of a mesh that does not exist: those of the cluster go, those outside are told."""
+    """Actions on members of a mesh that does not exist: those of the cluster are deleted, the condition of external
+    ones reports it.
+    """
     actions: list[Action] = []
     for member in members.values():
         if not member.roster.external and not member.roster.deleting:

@@ -1,4 +1,4 @@
-"""The cluster as decisions see it: objects read once, when they change, into what decisions ask of them."""
+"""The cluster as decisions use it: objects are parsed once, when they change."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Mesh:
 
 @dataclass(frozen=True, slots=True)
 class InvalidMesh:
-    """A WgMesh whose spec cannot be read; `error` is one sentence."""
+    """A WgMesh with an invalid spec; `error` is one sentence."""
 
     metadata: MeshMetadata
     status: Mapping[str, Any]
@@ -111,7 +111,7 @@ AnyMesh = Mesh | InvalidMesh
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A WgMeshNode, with what is needed to change it. `owners` are uids."""
+    """A WgMeshNode, with the metadata needed to change it. `owners` are uids."""
 
     roster: RosterNode
     resource_version: str = ""
@@ -122,7 +122,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret of the operator's namespace, decoded. `mesh` is the one it was made for."""
+    """A Secret of the operator's namespace, decoded. `mesh` is the one it was created for."""
 
     name: str
     uid: str = ""
@@ -145,7 +145,7 @@ class Requester:
 
 @dataclass(frozen=True, slots=True)
 class RequestState:
-    """How far a CertificateSigningRequest has come."""
+    """State of a CertificateSigningRequest."""
 
     approved: bool = False
     denied: bool = False
@@ -173,10 +173,10 @@ class SigningRequest:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An object that reading fails on.
+    """An object whose decoding fails.
 
-    `mesh` is the one it belongs to; empty for an object of all meshes, such as a node. `partly`: it is read without its
-    status, which is what fails; else the last version that could be read counts, or none.
+    `mesh` is the one it belongs to; empty for an object of all meshes, such as a node. `partly`: it is decoded without
+    its status, which is the malformed part; otherwise its last valid version counts, or none.
     """
 
     kind: str
@@ -193,7 +193,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """Everything decisions look at. Members and requests by mesh; the rest by name."""
+    """The complete input of decisions. Members and requests by mesh; the rest by name."""
 
     meshes: Mapping[str, AnyMesh] = field(default_factory=dict)
     nodes: Mapping[str, ClusterNode] = field(default_factory=dict)
@@ -205,7 +205,7 @@ class ClusterState:
     unreadable: tuple[Unreadable, ...] = ()
 
     def unread(self, kind: str) -> frozenset[str]:
-        """The names of objects of which nothing may be concluded: they exist, and their content is unknown."""
+        """The names of objects from which nothing may be concluded: they exist, and their content is unknown."""
         return frozenset(one.name for one in self.unreadable if one.kind == kind and not one.partly)
 
 
@@ -232,7 +232,7 @@ def _mesh_metadata(metadata: Mapping[str, Any]) -> MeshMetadata:
 
 
 def _mesh(metadata: MeshMetadata, status: Mapping[str, Any], spec: WgMeshSpec) -> Mesh:
-    """Raises ValueError for what the definition cannot express, or did not in an earlier release."""
+    """Raises ValueError for a value that the CRD does not permit, or did not in an earlier release."""
     cidrs = tuple(parse_network(text) for text in spec.cidrs)
     for network in cidrs:
         if network.num_addresses > 1:
@@ -286,9 +286,7 @@ def read_secret(body: Mapping[str, Any]) -> Secret:
 
 
 def read_signing_request(body: Mapping[str, Any]) -> SigningRequest:
-    """Raises wgmesh_api.fields.UnreadableObject. What is wrong with the request itself is for
-    `signing_requests.evaluate`.
-    """
+    """Raises wgmesh_api.fields.UnreadableObject. A malformed request itself is left to `signing_requests.evaluate`."""
     metadata, spec = read_mapping(body, "metadata"), read_mapping(body, "spec")
     status = read_mapping(body, "status")
     conditions = {read_text(one, "type") for one in read_items(status, "conditions")}

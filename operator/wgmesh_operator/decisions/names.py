@@ -1,4 +1,4 @@
-"""What the operator calls the objects it makes, and how they are labelled."""
+"""Names and labels of the objects that the operator creates."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ OPERATOR = "wgmesh-operator"
 MANAGED_SELECTOR = f"{MANAGED_BY}={OPERATOR}"
 MESH_FINALIZER = f"{GROUP}/mesh"
 ROTATE_CA = f"{GROUP}/rotate-ca"
-"""Annotation of a WgMesh: any new value starts a roll-over of its CA."""
+"""Annotation of a WgMesh: any new value starts a rotation of its CA."""
 ROTATE_GOSSIP_KEY = f"{GROUP}/rotate-gossip-key"
-"""Annotation of a WgMesh: any new value changes its gossip key."""
+"""Annotation of a WgMesh: any new value rotates its gossip key."""
 ROTATE_PSK = f"{GROUP}/rotate-psk"
-"""Annotation of a WgMesh: any new value makes another secret for its pre-shared keys."""
+"""Annotation of a WgMesh: any new value creates another secret for its pre-shared keys."""
 RESTART_TUNNELS = f"{GROUP}/restart-tunnels"
 """Annotation of a WgMesh: any new value restarts its tunnel pods, one at a time."""
 RENDERED = f"{GROUP}/rendered"
-"""Annotation of what the operator applied: a digest of it."""
+"""Annotation of an applied object: a digest of it."""
 
 
 def ca_secret(mesh: str) -> str:
@@ -45,7 +45,9 @@ def tunnel_daemon_set(mesh: str) -> str:
 
 
 def agent_binding(mesh: str) -> str:
-    """The ClusterRoleBinding of a mesh's agents. No other part of wgmesh is called so, whatever a mesh is called."""
+    """The ClusterRoleBinding of a mesh's agents. No other object of wgmesh has this name, whatever the mesh's
+    name is.
+    """
     return f"wgmesh-{mesh}-agents"
 
 

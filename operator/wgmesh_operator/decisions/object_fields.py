@@ -1,4 +1,4 @@
-"""Parts of Kubernetes objects that several kinds have. Whatever is not of the expected type is left out."""
+"""Common fields of Kubernetes objects. A value of an unexpected type is ignored."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def read_text_map(metadata: Mapping[str, Any], key: str) -> dict[str, str]:
 
 
 def read_deleting_since(metadata: Mapping[str, Any]) -> datetime | None:
-    """An object that is being deleted is so whatever the time says."""
+    """Whether the object is being deleted, whatever the value of the time."""
     moment = metadata.get("deletionTimestamp")
     return None if moment is None else read_time(moment) or EPOCH

@@ -1,7 +1,7 @@
-"""All that is to be done about one mesh, from what the cluster is: decided anew at each look, remembered nowhere.
+"""Plan for one mesh, from the state of the cluster: decided again at each pass, stored nowhere.
 
-A plan is only the next steps. What they change is seen at the next look, which goes on from there, so it makes no
-difference where a plan was interrupted.
+A plan contains only the next steps. The next pass sees their effects and continues from there, so it does not matter
+where a plan was interrupted.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from wgmesh_operator.decisions.trust.join_bundles import plan_bundle, plan_stale
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`status` is what the mesh's should be (None: no mesh), with `events` to tell when it is written.
+    """`status` is the desired one of the mesh (None: no mesh), with `events` to emit when it is written.
 
-    `requeue_at`: when to look again though nothing has changed. `faults`: what was passed over.
+    `requeue_at`: when to reconcile again without a change. `faults`: rejected units.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -63,9 +63,9 @@ def plan_mesh(
     refresh: bool = False,
     last_error: str = "",
 ) -> Plan:
-    """What to do now about the mesh called `name`, there or not. Requests of nobody's mesh are under the name "".
+    """The current plan for the mesh called `name`, existing or not. Requests that belong to no mesh have the name "".
 
-    `refresh`: apply also what is not watched. `last_error`: what the API server refused at the last look.
+    `refresh`: apply also objects that are not watched. `last_error`: what the API server rejected in the last pass.
     """
     mesh = state.meshes.get(name)
     if mesh is None and name in state.unread(Kind.MESH):
@@ -83,11 +83,11 @@ def plan_mesh(
         denied = _deny_all(name, mesh, denial, state, now)
         return Plan([*removal.actions, *denied], removal.status, requeue_at=removal.requeue_at)
     if names.MESH_FINALIZER not in mesh.metadata.finalizers:
-        # before anything that would have to be removed is made
+        # before any object is created that would have to be removed
         finalizers = (*mesh.metadata.finalizers, names.MESH_FINALIZER)
         return Plan([SetFinalizers(Kind.MESH, name, finalizers, mesh.metadata.resource_version)])
     if isinstance(mesh, InvalidMesh):
-        invalid = SpecConflict("InvalidSpec", f"the spec cannot be read: {mesh.error}", blocking=True)
+        invalid = SpecConflict("InvalidSpec", f"invalid spec: {mesh.error}", blocking=True)
         conflicts = [invalid, *_apply_failure(last_error)]
         told = plan_status(mesh, state, MeshFindings(conflicts, blocked=True), now)
         return Plan([], told.status, told.events, told.requeue_at)
@@ -106,7 +106,7 @@ def _apply_failure(last_error: str) -> list[SpecConflict]:
 
 
 class _MeshPlanner:
-    """One pass over a mesh with a valid spec: `plan` fills the attributes that a `Plan` is made of."""
+    """One pass over a mesh with a valid spec: `plan` fills the attributes of which a `Plan` consists."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _MeshPlanner:
         mesh, state, now = self.mesh, self.state, self.now
         selected = scheduling.selected(mesh.spec, state.nodes)
         found = [*find_conflicts(mesh, state, selected), *self._unreadable()]
-        # a mesh that carries traffic is not taken away because a newcomer clashes with it
+        # a mesh that carries traffic is not removed because a newer one conflicts with it
         blocked = any(conflict.blocking for conflict in found) and self.live is None and not self.members
         if blocked:
             return MeshFindings(found, selected, blocked=True)
@@ -176,7 +176,7 @@ class _MeshPlanner:
         try:
             authority = read_authority(secret)
         except CertificateError as error:
-            fix = "restore it, or delete it to have a new CA made"
+            fix = "restore it, or delete it to have a new CA created"
             return None, f"{error}: {fix}"
         step = plan_ca_rotation(
             self.mesh,
@@ -219,7 +219,7 @@ class _MeshPlanner:
             yield MemberTrust(name, report.certificate_issuer, report.trusted)
 
     def _has_members_to_drain(self, selected: set[str]) -> bool:
-        """Whether a node that is wanted no more is still a member: its agent is needed for leaving."""
+        """Whether a node that should no longer be a member still is: its agent is needed for leaving."""
         return any(
             name not in selected and name in self.state.nodes and not member.roster.external
             for name, member in self.members.items()
@@ -237,7 +237,7 @@ class _MeshPlanner:
             ),
         )
         if self.live is None or self.refresh:
-            # the account must be there before the first pods are made
+            # the account must exist before the first pods are created
             self.actions.append(
                 Apply(Kind.SERVICE_ACCOUNT, agent.service_account(self.mesh, self.deployment))
             )
@@ -271,7 +271,7 @@ class _MeshPlanner:
     ) -> None:
         self.actions += plan_stale_bundles(self.mesh.name, self.members.values(), self.state.secrets.values())
         found = bootstrap_statuses(self.mesh, self.state, bootstraps)
-        # an external machine is beyond the nodes' network more often than in it
+        # an external machine is more often outside the nodes' network than in it
         where = [item["outerAddress"] for item in found if "outerAddress" in item]
         where += [item["address"] for item in found if item["address"] not in where]
         secrets = preshared.secrets_for_bundle(self.state.secrets.get(names.psk_secret(self.mesh.name)))
@@ -293,7 +293,7 @@ class _MeshPlanner:
 
 
 def _mesh_not_found(name: str) -> str:
-    return f"there is no mesh {name}" if name else "the requester is no mesh's agents' account"
+    return f"there is no mesh {name}" if name else "the requester is not the agents' account of any mesh"
 
 
 def _deny_all(

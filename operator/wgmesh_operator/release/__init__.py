@@ -1,1 +1,1 @@
-"""Programs that the chart runs beside the operator: before it is uninstalled, and to test it."""
+"""Programs that the chart runs in addition to the operator: before an uninstall, and as a test."""

@@ -1,4 +1,4 @@
-"""What the chart's hook and test ask of the API server, as the service account of their pod."""
+"""API calls of the chart's hook and test, with the service account of their pod."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ REQUEST_SECONDS = 10
 
 
 class ApiError(OSError):
-    """The API server refused a call or did not answer; says which."""
+    """The API server rejected a call or did not respond; names the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """A WgMesh there is; `leaving` once its deletion was asked for, `ready` as its status says."""
+    """An existing WgMesh; `leaving` once its deletion was requested, `ready` by its status."""
 
     name: str
     leaving: bool = False
@@ -30,13 +30,13 @@ class ReleaseApi:
     """The API server. Each call raises ApiError."""
 
     def __init__(self) -> None:
-        # The client takes a second to load: what needs no cluster does without it.
+        # The client takes a second to load: code that needs no cluster runs without it.
         from kubernetes import client, config
 
         try:
             config.load_incluster_config()
         except config.ConfigException as error:
-            raise ApiError(f"this is no pod with a service account: {error}") from error
+            raise ApiError(f"this is not a pod with a service account: {error}") from error
         self._objects = client.CustomObjectsApi()
         self._admission = client.AdmissionregistrationV1Api()
 
@@ -46,7 +46,7 @@ class ReleaseApi:
         return [_mesh(item) for item in (found or {}).get("items", [])]
 
     def delete(self, name: str) -> None:
-        """Asks for a mesh to be deleted; that it is gone already is as good."""
+        """Requests the deletion of a mesh; a mesh that is already deleted is no error."""
         self._call(
             f"delete mesh {name}", self._objects.delete_cluster_custom_object, GROUP, VERSION, MESHES, name
         )
@@ -59,7 +59,7 @@ class ReleaseApi:
         )
 
     def has_policy(self, name: str) -> bool:
-        """Whether an admission policy of this name is there and bound."""
+        """Whether an admission policy of this name exists and is bound."""
         policy = self._call("read a policy", self._admission.read_validating_admission_policy, name)
         bound = self._call("read a binding", self._admission.read_validating_admission_policy_binding, name)
         return policy is not None and bound is not None
@@ -73,9 +73,11 @@ class ReleaseApi:
         except ApiException as error:
             if error.status == http.client.NOT_FOUND:
                 return None
-            raise ApiError(f"the API server does not let us {what}: {error.status} {error.reason}") from error
+            raise ApiError(
+                f"the API server does not permit to {what}: {error.status} {error.reason}"
+            ) from error
         except HTTPError as error:
-            raise ApiError(f"the API server does not answer, we cannot {what}: {error}") from error
+            raise ApiError(f"the API server does not respond, cannot {what}: {error}") from error
 
 
 def _mesh(item: dict[str, Any]) -> Mesh:

@@ -1,4 +1,4 @@
-"""What `helm test` runs: whether this release can do its work, and what every mesh says of itself.
+"""The test of `helm test`: whether this release works, and the status of every mesh.
 
 Run as `python -m wgmesh_operator.release.self_check`.
 """
@@ -19,7 +19,7 @@ ANSWER_SECONDS = 10
 
 
 class ClusterFacts(Protocol):
-    """What is looked at. Each call raises OSError, with a sentence, if the API server cannot be asked."""
+    """The cluster under test. Each call raises OSError, with a sentence, if the API server cannot be queried."""
 
     def meshes(self) -> Sequence[Mesh]: ...
 
@@ -34,18 +34,18 @@ def failed_checks(
     answers: Callable[[], str | None],
     say: Callable[[str], None],
 ) -> list[str]:
-    """What is wrong, a sentence each.
+    """The faults found, a sentence each.
 
     Args:
-        policies: names of the admission policies that must be there and bound.
-        answers: asks the operator how it is; None if well, else what is wrong.
-        say: told what is seen, a line a call.
+        policies: names of the admission policies that must exist and be bound.
+        answers: queries the operator's health; None if healthy, else the fault.
+        say: receives the results, a line per call.
     """
     found = []
     if (trouble := answers()) is None:
         say("The operator answers.")
     else:
-        found.append(f"The operator is not well: {trouble}.")
+        found.append(f"The operator is not healthy: {trouble}.")
     if not cluster.has_members():
         found.append("The API server does not know WgMeshNodes: install the chart with crds.install=true.")
     for policy in policies:
@@ -59,26 +59,26 @@ def failed_checks(
             f"Mesh {mesh.name}: nodes {mesh.nodes or 'not known yet'}, links {mesh.links or 'not known yet'}."
         )
     if not meshes:
-        say("There is no mesh yet: see the release's notes for how to make one (`helm get notes`).")
+        say("There is no mesh yet: see the release's notes for how to create one (`helm get notes`).")
     return found
 
 
 def operator_problem(url: str) -> str | None:
-    """What keeps the operator's health page from saying that it is well; None if it does."""
+    """Why the operator's health page does not report it healthy; None if it does."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310 - the chart gives the URL
             return None
     except urllib.error.HTTPError as error:
         return f"{url} says {error.code} {error.reason}"
     except OSError as error:
-        return f"{url} does not answer: {error}"
+        return f"{url} does not respond: {error}"
 
 
 @click.command()
 @click.option("--operator", required=True, help="URL of the operator's health page")
-@click.option("--policy", multiple=True, help="admission policy that must be there; may be repeated")
+@click.option("--policy", multiple=True, help="admission policy that must exist; may be repeated")
 def main(operator: str, policy: tuple[str, ...]) -> None:
-    """Ends with 1 if something is wrong."""
+    """Ends with 1 if there is a fault."""
     try:
         found = failed_checks(ReleaseApi(), policy, lambda: operator_problem(operator), click.echo)
     except OSError as error:

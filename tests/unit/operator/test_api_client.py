@@ -237,7 +237,7 @@ def test_an_answer_that_is_not_a_list_is_no_empty_list(
     server: Server, cluster: KubernetesClusterApi, body: bytes
 ) -> None:
     server.answers = [(200, body)]
-    with pytest.raises(ApiUnreachable, match="GET nodes: the answer is not a list"):
+    with pytest.raises(ApiUnreachable, match="GET nodes: the response is not a list"):
         cluster.list_all(WatchedResource.NODES)
 
 

@@ -13,7 +13,7 @@ class KeyPolicy(Protocol):
 
     @property
     def gossip_keys_managed_by(self) -> str:
-        """Another authority that decides on gossip keys, as a sentence that tells how to request a rotation; empty:
+        """Another authority that decides on gossip keys, as a sentence that explains how to request a rotation; empty:
         members decide.
         """
 

@@ -1,1 +1,1 @@
-"""Membership: which nodes and external machines are members of a mesh, and with what."""
+"""Membership: which nodes and external machines are members of a mesh, and with which properties."""

@@ -1,7 +1,7 @@
-"""Mesh addresses: given once to a name, kept as long as its WgMeshNode, free again afterwards.
+"""Allocation of mesh addresses: one per name, kept as long as its WgMeshNode, free again afterwards.
 
-A name's search begins where its hash says, so a node that is removed and comes back gets the address it had unless it
-was given away meanwhile, and a freed address is seldom the next one given.
+The search starts at a hash of the name, so a node that is removed and returns gets its former address unless it was
+allocated in the meantime, and a released address is rarely the next one allocated.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class RangeExhausted(Exception):
 
 
 def capacity(network: IPNetwork) -> int:
-    """How many members `network` has room for."""
+    """Number of members for which `network` has addresses."""
     return network.num_addresses - _lowest(network) - _kept_back_at_the_end(network)
 
 
 def usable(address: IPAddress, network: IPNetwork) -> bool:
-    """Whether a host of `network` can have `address`."""
+    """Whether `address` is usable for a host of `network`."""
     if address.version != network.version or address not in network:
         return False
     offset = int(address) - int(network.network_address)
@@ -49,11 +49,11 @@ def allocate(
 
 
 def _allocate_one(name: str, network: IPNetwork, taken: AbstractSet[IPAddress]) -> IPAddress:
-    # short addresses of a huge range are many enough, and easier on the eye
+    # short addresses of a huge range are sufficient, and easier to read
     size, first = min(capacity(network), _WIDEST), int(network.network_address) + _lowest(network)
     address_type = type(network.network_address)
     start = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest()) % size
-    # one more than are taken must hold a free one, so a huge empty range is never walked
+    # among one more than are taken there must be a free one, so a huge empty range is never searched completely
     for step in range(min(size, len(taken) + 1)):
         address = address_type(first + (start + step) % size)
         if address not in taken:

@@ -1,4 +1,4 @@
-"""Which nodes admit others: as many as asked for, spread over zones, moved only when one is gone for good."""
+"""Selects the bootstrap nodes: as many as desired, spread over zones, replaced only after permanent loss."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 from wgmesh_operator.decisions.cluster_node import ClusterNode
 
 REPLACE_AFTER = timedelta(seconds=60)
-"""How long a node is not ready before its bootstrap duty is given to another; a reboot is quicker."""
+"""How long a node is not ready before its bootstrap role moves to another; a reboot is faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node that could admit others.
+    """A candidate for a bootstrap node.
 
-    `alive`: ready, or not ready for less than REPLACE_AFTER. `serving`: False if its agent reports that its service for
-    joiners does not run.
+    `alive`: ready, or not ready for less than REPLACE_AFTER. `serving`: False if its agent reports that its join
+    service is not running.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Candidate:
 
 
 def replaceable_at(node: ClusterNode) -> datetime | None:
-    """When a node that is not ready counts as gone; None for one that is ready."""
+    """When a node that is not ready counts as lost; None for one that is ready."""
     return None if node.ready else node.changed + REPLACE_AFTER
 
 
@@ -43,9 +43,9 @@ def is_alive(node: ClusterNode, now: datetime) -> bool:
 def choose(candidates: Iterable[Candidate], replicas: int) -> frozenset[str]:
     """The names of at most `replicas` bootstrap nodes.
 
-    Those there are stay while alive and serving. New ones are taken where the zone has fewest, members before others.
-    Those that do not serve, and dead ones after them, are chosen only if no other node is left: when they recover, the
-    mesh is as it was.
+    Current ones stay while they are alive and serving. New ones are selected in the zone with the fewest, members
+    before others. Nodes that do not serve, and failed ones after them, are selected only if no other is left: when they
+    recover, the mesh is as before.
     """
     pool = list(candidates)
     chosen = sorted(

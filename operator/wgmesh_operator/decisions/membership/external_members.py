@@ -1,4 +1,4 @@
-"""Machines outside the cluster: their status, from what the bootstrap nodes say of them."""
+"""Status of external members, from the reports of bootstrap nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MESSAGE_LIMIT = 1024
 def plan_external_member_statuses(
     members: Mapping[str, Member], refused: Mapping[str, SpecConflict], now: datetime, faults: Faults
 ) -> list[Apply]:
-    """The statuses that differ from what is known now. `refused`: those that are no members, and why."""
+    """The statuses that differ from the current ones. `refused`: those that are not members, and why."""
     outside = [member for member in members.values() if member.roster.external and not member.roster.deleting]
     if not outside:
         return []
@@ -60,10 +60,10 @@ def _apply(name: str, status: dict[str, Any]) -> Apply:
 
 
 def reports_by_external_member(members: Mapping[str, Member]) -> dict[str, list[ExternalReport]]:
-    """What bootstrap nodes report of each external member; a report about an earlier one of its name is passed over.
+    """The reports of bootstrap nodes on each external member; a report on an earlier one of its name is ignored.
 
-    The spec, which the operator alone writes for nodes of the cluster, says which members may report: the status is
-    the word of an agent, and any agent can write one.
+    The spec, which only the operator writes for nodes of the cluster, determines which members may report: the status
+    is an agent's claim, and any agent can write one.
     """
     known: dict[str, list[ExternalReport]] = {}
     for member in members.values():
@@ -82,14 +82,14 @@ def _report(
     before = member.roster.report
     has_joined = bool(known) or before.phase == "Joined"
     heard = any(peer.heard for peer in known)
-    # hearing goes both ways through a tunnel, so what the others hear of it is what it hears of them
+    # liveness through a tunnel is mutual: what peers receive of it corresponds to what it receives of them
     others = joined - (before.phase == "Joined")
     if heard:
         reason, message = "Joined", "at least one bootstrap node reaches it"
     elif has_joined:
-        reason, message = "Unreachable", "no bootstrap node hears it"
+        reason, message = "Unreachable", "no bootstrap node receives from it"
     else:
-        reason, message = "NotJoined", "it has not entered yet: hand its join bundle to it"
+        reason, message = "NotJoined", "it has not joined yet: copy its join bundle to the machine"
     return NodeReport(
         phase="Joined" if has_joined else "Pending",
         public_key=_latest(peer.public_key for peer in known) or before.public_key,

@@ -1,4 +1,4 @@
-"""Members that take part in a rotation: those that are joined, on ready nodes of the cluster."""
+"""Members that take part in a rotation: those that have joined, on ready nodes of the cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from wgmesh_operator.decisions.model import ClusterState, Member
 
 
 def live_members(mesh: str, state: ClusterState) -> dict[str, Member]:
-    """The live members of `mesh`, by node. External members are not among them: they follow when they can."""
+    """The live members of `mesh`, by node. External members are excluded: they catch up when they can."""
     return {
         name: member
         for name, member in state.members.get(mesh, {}).items()

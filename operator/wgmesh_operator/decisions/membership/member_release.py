@@ -1,4 +1,4 @@
-"""Letting go of WgMeshNodes: when the agent has left, when it cannot, or when it had long enough."""
+"""Releases WgMeshNodes: when the agent has left, when it cannot, or after a deadline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from wgmesh_operator.decisions.cluster_node import ClusterNode
 from wgmesh_operator.decisions.model import Member
 
 LEAVE_DEADLINE = timedelta(seconds=60)
-"""How long an agent has for leaving gracefully before its WgMeshNode goes without it."""
+"""How long an agent may take to leave gracefully before its WgMeshNode is released without that."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberReleasePlan:
-    """`waiting_for`: nodes whose agents are still to answer."""
+    """`waiting_for`: nodes whose agents have not left yet."""
 
     actions: list[Action]
     waiting_for: list[str]
@@ -27,7 +27,7 @@ class MemberReleasePlan:
 def plan_member_release(
     members: Iterable[Member], nodes: Mapping[str, ClusterNode], *, has_agents: bool, now: datetime
 ) -> MemberReleasePlan:
-    """Release what can be released. `has_agents`: the mesh's agents are deployed."""
+    """Releases the members that can be released. `has_agents`: the mesh's agents are deployed."""
     actions: list[Action] = []
     waiting: list[str] = []
     requeue_at: datetime | None = None
@@ -47,5 +47,5 @@ def plan_member_release(
 
 def _can_be_released(member: Member, nodes: Mapping[str, ClusterNode], *, has_agents: bool) -> bool:
     roster = member.roster
-    # a machine outside is cut off by the others; it has no access to the API to say that it has gone
+    # an external machine is isolated by the other members; it has no access to the API to report its leave
     return roster.external or not has_agents or roster.node not in nodes or roster.report.phase == "Left"

@@ -1,4 +1,4 @@
-"""A mesh's WgMeshNodes: one for each of its nodes and each machine outside, with address and duty."""
+"""A mesh's WgMeshNodes: one for each of its nodes and each external machine, with address and role."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from wgmesh_operator.decisions.model import ClusterState, Member, Mesh
 
 @dataclass(frozen=True, slots=True)
 class MembersPlan:
-    """What to do about WgMeshNodes.
+    """Actions on WgMeshNodes.
 
-    `bootstraps` are the names chosen to admit others; `refused` those whose WgMeshNode has what is another's, and why.
+    `bootstraps` are the names selected as bootstrap nodes; `refused` those whose WgMeshNode claims properties of
+    another, and why.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -61,7 +62,7 @@ def plan_members(
 ) -> MembersPlan:
     """Creates missing members, corrects those that differ, deletes those without a node.
 
-    Members whose own object or node cannot be read stay as they are.
+    Members whose own object or node cannot be decoded stay unchanged.
 
     Args:
         members: those of `mesh`.
@@ -74,8 +75,8 @@ def plan_members(
         plan.conflicts.append(
             SpecConflict(
                 "NodeNameTooLong",
-                f"{len(odd)} nodes such as {odd[0]} have names a certificate cannot carry (over 64 characters):"
-                " exclude them by nodeSelector",
+                f"{len(odd)} nodes such as {odd[0]} have names that do not fit into a certificate (over 64 "
+                "characters): exclude them by nodeSelector",
             )
         )
     externals = {name for name, member in members.items() if member.roster.external}
@@ -161,7 +162,7 @@ def _choose_bootstraps(
 def _addresses_of(
     plan: MembersPlan, mesh: Mesh, name: str, member: Member | None, taken: set[IPAddress]
 ) -> tuple[IPAddress, ...]:
-    """The addresses that the member has, or is given now; none: a range is exhausted, which is a conflict."""
+    """The addresses that the member has, or gets now; none: a range is exhausted, which is a conflict."""
     if member is not None and member.roster.addresses:
         return member.roster.addresses
     try:
@@ -170,7 +171,7 @@ def _addresses_of(
         plan.conflicts.append(
             SpecConflict(
                 "AddressesExhausted",
-                f"{name} has no address: {error}; remove nodes, or make a mesh with a larger range",
+                f"no address for {name}: {error}; remove nodes, or create a mesh with a larger range",
             )
         )
         return ()
@@ -183,7 +184,7 @@ def _plan_member(plan: MembersPlan, mesh: Mesh, member: Member | None, desired: 
         return
     plan.actions.append(Apply(Kind.MEMBER, member_manifest(mesh, desired)))
     if member is not None and member.roster.bootstrap != desired.bootstrap:
-        verb = "admits others from now on" if desired.bootstrap else "admits others no more"
+        verb = "is now a bootstrap node" if desired.bootstrap else "is no longer a bootstrap node"
         reason = member.roster.report.not_serving
         why = f": {reason}" if reason and not desired.bootstrap else ""
         plan.actions.append(
@@ -210,16 +211,18 @@ def _idle_bootstraps(members: Mapping[str, Member], chosen: AbstractSet[str]) ->
 
 
 def _without_metrics(members: Mapping[str, Member]) -> list[SpecConflict]:
-    """One that has left reports nothing more."""
+    """A member that has left reports nothing more."""
     return [
-        SpecConflict("MetricsNotServed", f"{name} serves no health and no metrics: {report.metrics_problem}")
+        SpecConflict(
+            "MetricsNotServed", f"{name} serves neither health nor metrics: {report.metrics_problem}"
+        )
         for name in sorted(members)
         if (report := members[name].roster.report).metrics_problem and report.phase == "Joined"
     ]
 
 
 def _plan_refused(plan: MembersPlan, mesh: Mesh, member: Member) -> None:
-    """Takes its routes away: a person may have written them, and nothing is to go to what is not a member."""
+    """Removes its routes: a person may have written them, and no traffic may go to a node that is not a member."""
     roster = member.roster
     if not roster.routes:
         return
@@ -227,7 +230,7 @@ def _plan_refused(plan: MembersPlan, mesh: Mesh, member: Member) -> None:
         mesh, _DesiredMember(roster.node, roster.addresses, False, roster.external, None)
     )
     if LEAVE_FINALIZER not in member.finalizers:
-        # the finalizer would say that it was accepted
+        # the finalizer would mean that it was accepted
         manifest["metadata"] = {"name": roster.name}
     plan.actions.append(Apply(Kind.MEMBER, manifest))
 
@@ -235,7 +238,7 @@ def _plan_refused(plan: MembersPlan, mesh: Mesh, member: Member) -> None:
 def _member_conflict(
     mesh: Mesh, member: Member, holders: AddressHolders, *, is_node: bool
 ) -> SpecConflict | None:
-    """What keeps a WgMeshNode, which people may write as well, from being a member."""
+    """Why a WgMeshNode, which people may write as well, cannot be a member."""
     roster = member.roster
     found: SpecConflict | None = None
     if roster.external and is_node:
@@ -247,17 +250,18 @@ def _member_conflict(
         if not any(usable(address, network) for network in mesh.cidrs):
             ranges = " or ".join(str(network) for network in mesh.cidrs)
             found = SpecConflict(
-                "AddressOutOfRange", f"{roster.node} asks for {address}, no host of {ranges}"
+                "AddressOutOfRange",
+                f"{roster.node} requests {address}, which is not a host address in {ranges}",
             )
         elif holder is not None and holder.name != roster.name:
-            found = SpecConflict("AddressTaken", f"{roster.node} asks for {address} of {holder.node}")
+            found = SpecConflict("AddressTaken", f"{roster.node} requests {address} of {holder.node}")
     if found is None:
         return None
     otherwise = "name" if found.reason == "NameTaken" else "address"
     remedy = f"delete WgMeshNode {roster.name}" + (
         f" and create it with another {otherwise}"
         if roster.external
-        else ": it is created again with a free address"
+        else ": it is re-created with a free address"
     )
     return replace(found, message=f"{found.message}: {remedy}", member=roster.name, uid=roster.uid)
 

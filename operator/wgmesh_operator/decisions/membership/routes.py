@@ -1,4 +1,4 @@
-"""Which networks behind each member are routed through the mesh: pods' ranges, and those the spec names."""
+"""Subnet routes of each member: its pods' ranges, and those in the mesh's spec."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Routes = Mapping[str, tuple[IPNetwork, ...]]
 def plan_routes(
     mesh: Mesh, nodes: Mapping[str, ClusterNode], names: AbstractSet[str]
 ) -> tuple[Routes, list[SpecConflict]]:
-    """The routes of each of the members called `names`, and those that are given to nobody because they overlap.
+    """The routes of each of the members called `names`, and those that no member gets because they overlap.
 
-    Pods' ranges go before networks of the spec, and those in their order.
+    Pods' ranges take precedence over networks of the spec, and those are in their order.
     """
     given: dict[str, list[IPNetwork]] = {}
     conflicts: list[SpecConflict] = []
@@ -30,7 +30,11 @@ def plan_routes(
         if other is not None:
             conflicts.append(
                 SpecConflict(
-                    "RouteOverlap", f"{network} of {name} is not routed, as it overlaps {other}: name another"
+                    "RouteOverlap",
+                    (
+                        f"{network} of {name} is not routed because it overlaps {other}: choose "
+                        "another network"
+                    ),
                 )
             )
             continue

@@ -1,7 +1,7 @@
-"""Which nodes a mesh's DaemonSet runs on: its selector and tolerations, as the DaemonSet controller judges them.
+"""Nodes on which a mesh's DaemonSet runs: its selector and tolerations, evaluated like the DaemonSet controller does.
 
-The controller itself adds tolerations for a node's own troubles; those taints keep no agent out.
-Source: kubernetes pkg/controller/daemon/util, AddOrUpdateDaemonPodTolerations.
+The controller adds tolerations for a node's own conditions; those taints exclude no agent. Source: kubernetes
+pkg/controller/daemon/util, AddOrUpdateDaemonPodTolerations.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What only the operator can see of a spec: ranges and ports that others use. The older mesh is in the right."""
+"""Conflicts of a spec that only the operator can detect: ranges and ports in use by others. The older mesh takes
+precedence.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class SpecConflict:
-    """Something a person must see to. A `blocking` one keeps a mesh that is not deployed yet from being so.
+    """A problem that requires intervention. A `blocking` one prevents the deployment of a mesh that is not deployed
+    yet.
 
     `member` and `uid` are name and uid of the WgMeshNode at fault, which gets an Event; empty: none.
     """
@@ -55,8 +58,8 @@ def _with_mesh(
             if _overlap(own, theirs):
                 yield SpecConflict(
                     "CIDROverlap",
-                    f"{own} overlaps {theirs} of mesh {other.name}: delete this mesh and make it with another"
-                    " range",
+                    f"{own} overlaps {theirs} of mesh {other.name}: delete this mesh and create it with another "
+                    "range",
                     blocking=True,
                 )
     clashes = sorted(_port_conflicts(mesh.spec, other.spec))
@@ -74,7 +77,7 @@ def _with_mesh(
 
 
 def _with_cluster(mesh: Mesh, state: ClusterState) -> Iterator[SpecConflict]:
-    fix = "delete this mesh and make it with a range the cluster doesn't use"
+    fix = "delete this mesh and create it with a range that the cluster does not use"
     for own in mesh.cidrs:
         for services in state.service_cidrs:
             if _overlap(own, services):
@@ -98,7 +101,7 @@ def _with_cluster(mesh: Mesh, state: ClusterState) -> Iterator[SpecConflict]:
             if inside is not None:
                 yield SpecConflict(
                     "CIDROverlap",
-                    f"{own} has node {node.name}'s own address {inside} in it: {fix}",
+                    f"{own} contains the address {inside} of node {node.name}: {fix}",
                     blocking=True,
                 )
                 break

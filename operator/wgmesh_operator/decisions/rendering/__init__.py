@@ -1,1 +1,1 @@
-"""The objects the operator applies, as manifests."""
+"""Manifests of the objects that the operator applies."""

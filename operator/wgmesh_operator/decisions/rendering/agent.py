@@ -21,7 +21,7 @@ GRACE_SECONDS = 30
 def daemon_set(
     mesh: Mesh, deployment: AgentDefaults, *, node_selector: Mapping[str, str] | None = None
 ) -> Json:
-    """`node_selector` is used instead of the mesh's own while nodes it excludes have still to leave."""
+    """`node_selector` replaces the mesh's own while nodes that it excludes have still to leave."""
     spec = mesh.spec
     labels = names.labels(mesh.name, COMPONENT)
     placement = pods.placement(spec, deployment)
@@ -65,7 +65,7 @@ def daemon_set(
 
 
 def _secret_volume(name: str, secret: str) -> Json:
-    """Optional: it comes and goes without a restart."""
+    """Optional: it is created and deleted without a restart."""
     return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": 0o400}}
 
 
@@ -106,7 +106,8 @@ def _container(mesh: Mesh, deployment: AgentDefaults) -> Json:
             {"name": "gossip", "mountPath": GOSSIP_FOLDER, "readOnly": True},
             {"name": "psk", "mountPath": PSK_FOLDER, "readOnly": True},
         ],
-        # None that restarts it: another program may have the port, and an agent whose event loop is stuck ends itself.
+        # No liveness probe: another program may have the port, and an agent whose event loop is blocked terminates
+        # itself.
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": "metrics"},
             "periodSeconds": 5,
@@ -137,7 +138,7 @@ def service_account(mesh: Mesh, deployment: AgentDefaults) -> Json:
 
 
 def binding(mesh: Mesh, deployment: AgentDefaults) -> Json:
-    """What the agents' account may do is the chart's ClusterRole."""
+    """The permissions of the agents' account are in the chart's ClusterRole."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",

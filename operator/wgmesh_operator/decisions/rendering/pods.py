@@ -1,4 +1,4 @@
-"""What the pods of agents and tunnels have in common: the node's network, its TUN device, its folders."""
+"""Common parts of the pods of agents and tunnels: the node's network, its TUN device, its folders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def image(spec: WgMeshSpec, deployment: AgentDefaults) -> Json:
 
 
 def placement(spec: WgMeshSpec, deployment: AgentDefaults) -> Json:
-    """Where the pods run, and how important they are."""
+    """The nodes on which the pods run, and their priority."""
     placed: Json = {
         "hostNetwork": True,
         "dnsPolicy": "ClusterFirstWithHostNet",
@@ -72,7 +72,7 @@ def security_context(spec: WgMeshSpec) -> Json:
 
 
 def variables(values: dict[str, Any]) -> list[Json]:
-    """Environment variables; None: left out, a dictionary: where the value comes from."""
+    """Environment variables; None: omitted, a dictionary: the source of the value."""
     return [
         {"name": name, "valueFrom": value} if isinstance(value, dict) else {"name": name, "value": str(value)}
         for name, value in values.items()

@@ -1,7 +1,7 @@
-"""The tunnels' DaemonSet: holds what carries packets, so that agents may restart and be upgraded without a lost one.
+"""The tunnels' DaemonSet: runs wireguard-go, so that agents can restart and be upgraded without packet loss.
 
-Its pods are left alone when its template changes (OnDelete): a node takes it up when its pod is made anew.
-Only a new value of the mesh's annotation wgmesh.dev/restart-tunnels has all of them restarted, one at a time.
+A change of its template does not restart its pods (OnDelete): it applies to a node when its pod is re-created. Only a
+new value of the mesh's annotation wgmesh.dev/restart-tunnels restarts all of them, one at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wgmesh_operator.decisions.rendering.agent import selector
 
 COMPONENT = "tunnel"
 RESTARTED = f"{names.RESTART_TUNNELS}-done"
-"""Annotation of the DaemonSet: the value of the mesh's annotation that has been carried out."""
+"""Annotation of the DaemonSet: the last value of the mesh's annotation that was carried out."""
 
 
 def daemon_set(
@@ -29,7 +29,7 @@ def daemon_set(
     *,
     node_selector: Mapping[str, str] | None = None,
 ) -> Json:
-    """`live` is the DaemonSet there is, which says how far a restart has come."""
+    """`live` is the current DaemonSet, which contains the progress of a restart."""
     spec = mesh.spec
     token = mesh.metadata.annotations.get(names.RESTART_TUNNELS, "")
     restarting = live is not None and token != _carried_out(live) and not _restarted(live, token)
@@ -101,7 +101,7 @@ def _carried_out(live: Mapping[str, Any]) -> str:
 
 
 def _restarted(live: Mapping[str, Any], token: str) -> bool:
-    """Whether all pods of `live` run a template that has `token`."""
+    """Whether all pods of `live` have a template with `token`."""
     template = live["spec"]["template"]["metadata"].get("annotations") or {}
     status = live.get("status") or {}
     wanted = status.get("desiredNumberScheduled", 0)

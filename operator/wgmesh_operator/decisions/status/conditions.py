@@ -1,12 +1,12 @@
-"""A WgMesh's status: counts, where to enter, whom to trust, and five conditions with reason and message.
+"""A WgMesh's status: counts, bootstrap nodes, CA certificates, and five conditions with reason and message.
 
 | condition | True when |
 |---|---|
-| Ready | every live node has joined, and a bootstrap node is there |
+| Ready | every live node has joined, and a bootstrap node is ready |
 | CertificatesReady | every member has a valid certificate |
-| FullyMeshed | every member is ready and hears every other |
-| Degraded | something needs a person, or a node is down |
-| MTUMismatch | a path carries smaller packets than the interface sends |
+| FullyMeshed | every member is ready and all links are up |
+| Degraded | intervention is required, or a node is down |
+| MTUMismatch | the path MTU to some peers is below the interface MTU |
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from wgmesh_operator.decisions.status.mesh_summary import MeshSummary
 
 _MESSAGE_LIMIT = 1024
 STARTUP_GRACE = timedelta(minutes=2)
-"""How long pods that do not run yet and links that are silent yet need nobody's care in a mesh never whole before."""
+"""How long pods that are not running yet and links that are not up yet are no problem in a mesh that was never
+complete.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class StatusInputs:
-    """What conditions are evaluated from.
+    """Inputs of the conditions.
 
-    `agents` are (ready, wanted) pods; `authority_error` is a sentence or empty. `starting`: new, and never whole yet.
+    `agents` are (ready, desired) pods; `authority_error` is a sentence or empty. `starting`: new, and never complete
+    yet.
     """
 
     summary: MeshSummary
@@ -82,7 +85,7 @@ def _ready(inputs: StatusInputs) -> Condition:
             f"{joined} of {summary.nodes} have joined; waiting for {summary.not_joined}",
         )
     if summary.ready_bootstraps == 0:
-        return Condition(kind, False, "NoBootstrap", "no bootstrap node is ready: nobody can enter")
+        return Condition(kind, False, "NoBootstrap", "no bootstrap node is ready: nodes cannot join")
     return Condition(kind, True, "NodesJoined", f"{summary.ready} of {summary.nodes} members are ready")
 
 
@@ -94,13 +97,18 @@ def _certificates_ready(inputs: StatusInputs) -> Condition:
         return Condition(kind, False, "Blocked", "the mesh is not deployed: see Degraded")
     if summary.certificates_expired:
         return Condition(
-            kind, False, "CertificatesExpired", f"those of {summary.certificates_expired} have ended"
+            kind, False, "CertificatesExpired", f"certificates of {summary.certificates_expired} have expired"
         )
     if summary.certificates_missing:
-        return Condition(kind, False, "CertificatesPending", f"{summary.certificates_missing} have none yet")
+        return Condition(
+            kind,
+            False,
+            "CertificatesPending",
+            (f"waiting for certificates of {summary.certificates_missing}"),
+        )
     if inputs.ca_rotating:
-        return Condition(kind, True, "CARotating", "all have one; a new CA is taking over")
-    return Condition(kind, True, "CertificatesIssued", "all have one")
+        return Condition(kind, True, "CARotating", "all certificates are issued; CA rotation in progress")
+    return Condition(kind, True, "CertificatesIssued", "all certificates are issued")
 
 
 def _fully_meshed(inputs: StatusInputs) -> Condition:
@@ -108,7 +116,7 @@ def _fully_meshed(inputs: StatusInputs) -> Condition:
     if inputs.blocked or summary.nodes == 0:
         return Condition(kind, False, "NoNodes", "there are no members")
     if summary.fully_meshed:
-        relayed = f", {summary.relayed} of them through a relay" if summary.relayed else ""
+        relayed = f", {summary.relayed} of them via a relay" if summary.relayed else ""
         return Condition(kind, True, "AllLinksUp", f"{summary.links_up} of {summary.links} links{relayed}")
     missing = summary.links - summary.links_up
     if summary.not_joined:
@@ -131,12 +139,12 @@ def _degraded(inputs: StatusInputs) -> Condition:
         return Condition(kind, True, "CAUnusable", inputs.authority_error)
     if summary.certificates_expired:
         return Condition(
-            kind, True, "CertificatesExpired", f"those of {summary.certificates_expired} have ended"
+            kind, True, "CertificatesExpired", f"certificates of {summary.certificates_expired} have expired"
         )
     if summary.down:
         return Condition(kind, True, "NodesDown", f"{summary.down} down")
     if inputs.starting:
-        return Condition(kind, False, "AsExpected", "nothing needs attention")
+        return Condition(kind, False, "AsExpected", "no intervention is required")
     ready, wanted = inputs.agents
     if ready < wanted:
         return Condition(kind, True, "AgentsNotReady", f"{ready} of {wanted} agents are ready")
@@ -147,14 +155,19 @@ def _degraded(inputs: StatusInputs) -> Condition:
             "BootstrapsBelowDesired",
             f"{summary.ready_bootstraps} of {inputs.bootstraps_wanted} bootstrap nodes are ready",
         )
-    return Condition(kind, False, "AsExpected", "nothing needs attention")
+    return Condition(kind, False, "AsExpected", "no intervention is required")
 
 
 def _mtu_mismatch(inputs: StatusInputs) -> Condition:
     narrow, kind = inputs.summary.reduced_mtu, "MTUMismatch"
     if narrow:
-        return Condition(kind, True, "PathMTUReduced", f"{narrow.count} paths carry less: {narrow}")
-    return Condition(kind, False, "PathMTUSufficient", "every path carries what the interfaces send")
+        return Condition(
+            kind,
+            True,
+            "PathMTUReduced",
+            (f"the path MTU to {narrow.count} peers is below the interface MTU: {narrow}"),
+        )
+    return Condition(kind, False, "PathMTUSufficient", "the path MTU to all peers is that of the interfaces")
 
 
 def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -186,7 +199,7 @@ def with_transition_times(
 
 
 def transition_events(mesh: AnyMesh, conditions: Sequence[Json]) -> list[Emit]:
-    """Events on what changed since the status the mesh has: from it alone, so a restart repeats nothing."""
+    """Events for changes since the current status of the mesh: derived from it only, so a restart repeats none."""
     events: dict[str, Emit] = {}
     for condition in conditions:
         previous = condition_of(mesh.status, condition["type"])
@@ -196,7 +209,7 @@ def transition_events(mesh: AnyMesh, conditions: Sequence[Json]) -> list[Emit]:
         if same_status and (good or previous.get("reason") == condition["reason"]):
             continue
         if not previous and good == is_bad:
-            # a new mesh is not ready yet, and not degraded: that is no news
+            # a new mesh is not ready yet, and not degraded: that is no change
             continue
         reason = _event_reason(condition)
         message = condition["message"] or condition["reason"]
@@ -206,8 +219,8 @@ def transition_events(mesh: AnyMesh, conditions: Sequence[Json]) -> list[Emit]:
 
 
 def failed_pass(mesh: AnyMesh, why: str, now: datetime) -> tuple[Json, Emit]:
-    """The status and the Event of a mesh whose pass ends with an exception: all else in the status stays."""
-    message = f"the operator cannot look after this mesh: {why}: report this, with the operator's log"
+    """The status and the Event of a mesh whose pass ends with an exception: the rest of the status stays."""
+    message = f"the operator cannot reconcile this mesh: {why}: report this, with the operator's log"
     condition = Condition("Degraded", True, "PassFailed", message)
     others = [
         one
@@ -220,7 +233,7 @@ def failed_pass(mesh: AnyMesh, why: str, now: datetime) -> tuple[Json, Emit]:
 
 
 def member_news(mesh: AnyMesh, conflicts: Sequence[SpecConflict]) -> list[Emit]:
-    """Events on the WgMeshNodes at fault, unless the condition that the mesh has names them already."""
+    """Events on the WgMeshNodes at fault, unless the mesh's current condition names them already."""
     before = read_text(condition_of(mesh.status, "Degraded"), "message")
     return [
         Emit(Kind.MEMBER, one.member, one.uid, one.reason, one.message[:_MESSAGE_LIMIT], warning=True)

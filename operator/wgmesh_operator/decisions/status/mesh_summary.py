@@ -1,4 +1,4 @@
-"""The mesh in numbers: what its members report, summed up. One pass over the members, no pairs."""
+"""Summary of a mesh: its members' reports, counted. One pass over the members, no pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_NAMED = 5
 
 @dataclass(slots=True)
 class Examples:
-    """A few names, and how many there are in all."""
+    """A few names, and the total number."""
 
     names: list[str] = field(default_factory=list)
     count: int = 0
@@ -37,7 +37,7 @@ class Examples:
 @dataclass(slots=True)
 class MeshSummary:
     """Counts of one mesh. `links` are ordered pairs; `links_up` those of which the first receives from the second,
-    `relayed` those of these that go through a relay.
+    `relayed` those of these via a relay.
     """
 
     nodes: int = 0
@@ -48,13 +48,13 @@ class MeshSummary:
     not_joined: Examples = field(default_factory=Examples, init=False)
     """Live members that have not joined."""
     down: Examples = field(default_factory=Examples, init=False)
-    """Members that had joined and are not there: their node is not ready, or nobody hears the machine."""
+    """Members that had joined and are down: their node is not ready, or no bootstrap node receives from the machine."""
     certificates_missing: Examples = field(default_factory=Examples, init=False)
     certificates_expired: Examples = field(default_factory=Examples, init=False)
     links_down: Examples = field(default_factory=Examples, init=False)
     """Links that are down, as `a -> b: problem`."""
     reduced_mtu: Examples = field(default_factory=Examples, init=False)
-    """Paths that carry less than the interface sends, as `a -> b: 1216 of 1440 bytes`."""
+    """Reduced path MTUs, as `a -> b: 1216 of 1440 bytes`."""
     ready_bootstraps: int = field(default=0, init=False)
 
     @property
@@ -69,7 +69,7 @@ def summarize(
     bootstraps: AbstractSet[str],
     now: datetime,
 ) -> MeshSummary:
-    """Counts over the `wanted` nodes of the cluster and those machines outside that have entered once."""
+    """Counts over the `wanted` nodes of the cluster and the external machines that have joined once."""
     names = [*wanted, *_joined_externals(members.values())]
     total = MeshSummary(nodes=len(names), links=len(names) * (len(names) - 1))
     for name in sorted(names):
@@ -85,7 +85,7 @@ def summarize(
 
 
 def is_ready(member: Member, node: ClusterNode | None) -> bool:
-    """Whether it has joined, and is there to say so: the report of a dead node is history."""
+    """Whether it has joined, and its node is up to report it: the report of a failed node is outdated."""
     report = member.roster.report
     return (
         report.ready

@@ -1,4 +1,4 @@
-"""When a status is written: at once if a judgement changed or members need it, else at most once in
+"""Debounces status writes: at once if a condition changed or members need it, else at most once in
 MIN_WRITE_INTERVAL.
 """
 
@@ -17,7 +17,7 @@ _URGENT_FIELDS = ("observedGeneration", "bootstraps", "trustBundle", "creationTi
 def next_write_at(
     old: Mapping[str, Any], new: Mapping[str, Any], last_written: datetime | None, now: datetime
 ) -> datetime | None:
-    """When `new` is to be written over `old`: `now`, or later, or None if they are the same."""
+    """When to write `new` over `old`: `now`, or later, or None if they are equal."""
     if old == new:
         return None
     if last_written is None or is_urgent(old, new):

@@ -1,14 +1,16 @@
-"""A mesh's CA: its Secret, and its roll-over with two CAs trusted.
+"""A mesh's CA: its Secret, and its rotation with two trusted CAs.
 
-The Secret holds `ca.crt` and `ca.key`, which sign. A roll-over goes through two phases, told by what else it holds:
+The Secret contains `ca.crt` and `ca.key`, which sign. A rotation has two phases, identified by the Secret's further
+content:
 
-| holds | phase | trusted | ends when |
+| content | phase | trusted | ends when |
 |---|---|---|---|
-| - | steady | ca | a new value of the annotation wgmesh.dev/rotate-ca, or the CA grows old |
+| - | steady | ca | a new value of the annotation wgmesh.dev/rotate-ca, or the CA's age |
 | `next.crt`, `next.key` | announcing | ca, next | every live member trusts next, or ANNOUNCE_FOR has passed |
-| `previous.crt` | switched | ca (the new one), previous | all live members' certificates are of ca, or old ones ended |
+| `previous.crt` | switched | ca (the new one), previous | all live members' certificates are issued by ca, or old ones
+have expired |
 
-If the Secret is lost, a new CA is made; the certificates told to members stay trusted as previous.
+If the Secret is lost, a new CA is created; the certificates distributed to members stay trusted as previous.
 """
 
 from __future__ import annotations
@@ -43,16 +45,16 @@ from wgmesh_operator.decisions.trust.secret_manifests import (
 
 CA_LIFETIME = timedelta(days=3650)
 RENEW_AFTER = 0.8
-"""Share of a CA's life after which it is rolled over by itself."""
+"""Share of a CA's lifetime after which it is rotated automatically."""
 ANNOUNCE_FOR = timedelta(minutes=10)
-"""How long members have for trusting the next CA before it signs without their word."""
+"""How long members may take to trust the next CA before it signs without their confirmation."""
 ROTATED = f"{GROUP}/rotated-ca"
 SINCE = f"{GROUP}/ca-phase-since"
 
 
 @dataclass(frozen=True, slots=True)
 class MemberTrust:
-    """What a live member says of its certificates: fingerprints in hexadecimal; empty if it doesn't say."""
+    """A live member's report on its certificates: fingerprints in hexadecimal; empty if it reports none."""
 
     node: str
     issuer: str
@@ -61,7 +63,7 @@ class MemberTrust:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The CA that signs, and the certificates to trust, that one first."""
+    """The signing CA, and the certificates to trust, with that one first."""
 
     signing: CertificateAuthority
     next: CertificateAuthority | None
@@ -92,7 +94,7 @@ def fingerprint(cert: x509.Certificate) -> str:
 
 
 def read_authority(secret: Secret) -> Authority:
-    """Raises CertificateError if the Secret holds no usable CA."""
+    """Raises CertificateError if the Secret contains no usable CA."""
     data = secret.data
     try:
         signing = load_authority(data["ca.crt"], data["ca.key"])
@@ -101,7 +103,7 @@ def read_authority(secret: Secret) -> Authority:
             tuple(x509.load_pem_x509_certificates(data["previous.crt"])) if "previous.crt" in data else ()
         )
     except (KeyError, ValueError) as error:
-        raise CertificateError(f"Secret {secret.name} holds no usable CA: {error}") from error
+        raise CertificateError(f"Secret {secret.name} contains no usable CA: {error}") from error
     return Authority(signing, following, previous)
 
 
@@ -123,7 +125,7 @@ def plan_ca_rotation(
     now: datetime,
     entropy: Entropy,
 ) -> AuthorityPlan:
-    """The next step of a roll-over, if it is time. `members` are those alive."""
+    """The next step of a rotation, if it is due. `members` are the live ones."""
     since = read_time(secret.annotations.get(SINCE)) or now
     step = _RotationStep(MeshSecret(mesh, _identity(mesh, namespace), secret), now)
     if authority.next is not None:
@@ -155,9 +157,12 @@ class _RotationStep:
 
     def announce(self, token: str, made: tuple[bytes, bytes], *, asked: bool) -> AuthorityPlan:
         data = {**self.secret.current.data, "next.crt": made[0], "next.key": made[1]}
-        why = "as asked" if asked else "as the old one grows old"
+        why = "as requested" if asked else "because of the old one's age"
         return self._write(
-            data, {ROTATED: token}, "CARotationStarted", f"a new CA was made, {why}, and is told to members"
+            data,
+            {ROTATED: token},
+            "CARotationStarted",
+            f"created a new CA, {why}; distributing it to members",
         )
 
     def switch(self, authority: Authority, deaf: list[str]) -> AuthorityPlan:
@@ -167,11 +172,11 @@ class _RotationStep:
             "previous.crt": b"".join(cert_to_pem(c) for c in (authority.signing.cert, *authority.previous)),
         }
         doubt = f"; not confirmed by {', '.join(sorted(deaf)[:5])}" if deaf else ""
-        return self._write(data, {}, "CASwitched", f"the new CA signs from now on{doubt}")
+        return self._write(data, {}, "CASwitched", f"the new CA now signs certificates{doubt}")
 
     def finish(self) -> AuthorityPlan:
         data = {key: value for key, value in self.secret.current.data.items() if key != "previous.crt"}
-        return self._write(data, {}, "CARotated", "the old CA is trusted no more")
+        return self._write(data, {}, "CARotated", "the old CA is no longer trusted")
 
     def _write(
         self, data: Mapping[str, bytes], annotations: Mapping[str, str], reason: str, message: str

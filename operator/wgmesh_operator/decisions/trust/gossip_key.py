@@ -1,13 +1,13 @@
-"""A mesh's gossip key: its Secret, and its change while all goes on.
+"""A mesh's gossip key: its Secret, and its rotation without interruption.
 
-The Secret holds `keyring`, a JSON list of keys in base64, that which encrypts first, and `since`, when that was decided
-(unix seconds). It is mounted into every agent's pod, and what it says holds: agents follow the later of what they have
-and what is there, so whoever starts at any moment starts with a ring of the mesh's. A change goes through two phases:
+The Secret contains `keyring`, a JSON list of keys in base64, the primary key first, and `since`, when that was decided
+(unix seconds). It is mounted into every agent's pod and authoritative: agents use the later of their own keyring and
+the mounted one, so an agent started at any moment has a current keyring. A rotation has two phases:
 
 | `keyring` | phase | ends when |
 |---|---|---|
-| old | - | a new value of the annotation wgmesh.dev/rotate-gossip-key, or the key is older than spec.rotation says |
-| old, new | installing | every live node has the new one; after INSTALL_DEADLINE it is taken back instead |
+| old | - | a new value of the annotation wgmesh.dev/rotate-gossip-key, or the key is older than spec.rotation permits |
+| old, new | installing | every live node has the new one; after INSTALL_DEADLINE it is rolled back instead |
 | new, old | switching | every live node encrypts with the new one |
 """
 
@@ -38,9 +38,11 @@ KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
 """The Secret's keys."""
 INSTALL_DEADLINE = timedelta(minutes=10)
-"""How long nodes have for a new key before it is taken back: kubelets bring a changed Secret within two minutes."""
+"""How long nodes may take to install a new key before it is rolled back: kubelets deliver a changed Secret within two
+minutes.
+"""
 RETRY_AFTER = timedelta(hours=1)
-"""How long a schedule rests after a change that was taken back."""
+"""Pause of a schedule after a rotation that was rolled back."""
 MAX_NAMED = 5
 """How many nodes a message names."""
 INSTALLING, SWITCHING = "installing", "switching"
@@ -52,7 +54,7 @@ ROTATED = f"{GROUP}/rotated-gossip-key"
 
 @dataclass(frozen=True, slots=True)
 class MemberRing:
-    """What a live member says of its gossip keys: their ids, that which encrypts first; none if it doesn't say."""
+    """A live member's report on its gossip keys: their ids, the primary key first; none if it reports none."""
 
     node: str
     keys: tuple[str, ...]
@@ -71,7 +73,7 @@ def first_keyring(mesh: Mesh, namespace: str, now: datetime, entropy: Entropy) -
 
 
 def key_created_at(mesh: AnyMesh, secret: Secret | None) -> datetime | None:
-    """When the key that encrypts was made; None as long as there is none."""
+    """When the primary key was created; None while there is none."""
     return None if secret is None else read_time(secret.annotations.get(MADE)) or mesh.metadata.created
 
 
@@ -83,10 +85,10 @@ def plan_key_rotation(
     now: datetime,
     entropy: Entropy,
 ) -> KeyPlan:
-    """The next step of a change, if it is time. `members` are those alive."""
+    """The next step of a rotation, if it is due. `members` are the live ones."""
     ring = _read(secret)
     if ring is None:
-        # Members have their keys; what is not understood here is not written over.
+        # Members have their keys; a malformed keyring is not overwritten.
         return KeyPlan()
     phase, since = secret.annotations.get(PHASE, ""), read_time(secret.annotations.get(SINCE))
     step = _RotationStep(MeshSecret(mesh, _identity(mesh, namespace), secret), now)
@@ -101,10 +103,10 @@ def plan_key_rotation(
         return KeyPlan() if late else step.finish(ring[:1])
     token = mesh.metadata.annotations.get(names.ROTATE_GOSSIP_KEY, "")
     if token and token != secret.annotations.get(ROTATED, ""):
-        return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as asked")
+        return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as requested")
     due = _due(mesh, secret, since)
     if due is not None and now >= due:
-        return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "as the old one is old enough")
+        return step.begin([*ring, entropy.random_bytes(KEY_BYTES)], token, "because of the old one's age")
     return KeyPlan(requeue_at=due)
 
 
@@ -123,22 +125,20 @@ class _RotationStep:
     now: datetime
 
     def begin(self, ring: Sequence[bytes], token: str, why: str) -> KeyPlan:
-        message = f"a new gossip key was made, {why}, and is told to members"
+        message = f"created a new gossip key, {why}; distributing it to members"
         return self._write(ring, {PHASE: INSTALLING, ROTATED: token}, "GossipKeyRotationStarted", message)
 
     def switch(self, ring: Sequence[bytes]) -> KeyPlan:
-        message = "all nodes have the new gossip key, and encrypt with it from now on"
+        message = "all nodes have installed the new gossip key; it is now the primary key"
         noted = {PHASE: SWITCHING, MADE: write_time(self.now)}
         return self._write(ring, noted, "GossipKeySwitched", message)
 
     def finish(self, ring: Sequence[bytes]) -> KeyPlan:
-        return self._write(
-            ring, {PHASE: ""}, "GossipKeyRotated", "all nodes use the new gossip key; the old one is gone"
-        )
+        return self._write(ring, {PHASE: ""}, "GossipKeyRotated", "removed the old gossip key from all nodes")
 
     def roll_back(self, ring: Sequence[bytes], lacking: list[str]) -> KeyPlan:
         some = shortened(sorted(lacking), MAX_NAMED)
-        message = f"the old gossip key stays in use: the new one was not taken by {some}"
+        message = f"the old gossip key stays in use: {some} did not install the new one"
         return self._write(ring, {PHASE: ""}, "GossipKeyRotationFailed", message, warning=True)
 
     def _write(
@@ -158,7 +158,7 @@ class _RotationStep:
 
 
 def _read(secret: Secret) -> list[bytes] | None:
-    """The ring in the Secret; None if it holds none."""
+    """The keyring in the Secret; None if it contains none."""
     try:
         texts = json.loads(secret.data.get(KEYRING, b""))
         ring = [base64.b64decode(text, validate=True) for text in texts]
@@ -173,7 +173,7 @@ def _decided(secret: Secret) -> int:
 
 
 def _content(ring: Sequence[bytes], now: datetime, before: int = 0) -> dict[str, bytes]:
-    """The ring, decided later than what was decided `before`, whatever the clock says."""
+    """The keyring, decided later than the one decided `before`, whatever the clock is."""
     keys = json.dumps([base64.b64encode(key).decode() for key in ring])
     return {KEYRING: keys.encode(), DECIDED: str(max(int(now.timestamp()), before + 1)).encode()}
 

@@ -1,6 +1,6 @@
-"""Join bundles: all that a machine outside the cluster needs to enter, in one Secret for each.
+"""Join bundles: everything that an external machine needs to join, in one Secret for each.
 
-Here alone the operator makes a member's key: the machine has no access to the API to ask with its own.
+Only here the operator generates a member's key: the machine has no access to the API to send a request with its own.
 The Secret's `bundle.json` is an object: `mesh`, `node`, `bootstraps` (list of `address:port`), `addresses` (list),
 `ca`, `certificate`, `key` (PEM), `secrets` (list, base64, for pre-shared keys; the newest first).
 """
@@ -30,7 +30,7 @@ from wgmesh_operator.decisions.trust.secret_manifests import (
 
 BUNDLE = "bundle.json"
 LIFETIME = timedelta(days=365)
-"""Of the certificate in a bundle. It is needed for entering only, and ended by deleting the WgMeshNode."""
+"""Lifetime of the certificate in a bundle. It is needed for joining only, and revoked by deleting the WgMeshNode."""
 RENEW_AFTER = 2 / 3
 MEMBER_UID = f"{GROUP}/node-uid"
 
@@ -46,10 +46,10 @@ def plan_bundle(
     now: datetime,
     entropy: Entropy,
 ) -> list[Action]:
-    """Make the bundle, or renew it: what changed is changed, the certificate only when it must be."""
+    """Creates the bundle, or renews it: changed fields are updated, the certificate only if necessary."""
     roster = member.roster
     if not bootstraps or not roster.addresses or LEAVE_FINALIZER not in member.finalizers:
-        # nowhere to enter, or not taken on as a member
+        # there is no bootstrap node to join, or it is not accepted as a member
         return []
     outer = {
         "mesh": mesh.name,
@@ -80,7 +80,7 @@ def plan_bundle(
 
 
 def plan_stale_bundles(mesh: str, members: Iterable[Member], secrets: Iterable[Secret]) -> list[Action]:
-    """Delete bundles of members that are gone."""
+    """Deletes bundles of deleted members."""
     there = {member.roster.uid for member in members}
     return [
         Delete(Kind.SECRET, secret.name, secret.uid)
@@ -94,7 +94,7 @@ def plan_stale_bundles(mesh: str, members: Iterable[Member], secrets: Iterable[S
 def _current_bundle(
     secret: Secret | None, uid: str, authority: Authority, now: datetime
 ) -> Mapping[str, Any] | None:
-    """What the Secret holds, if its certificate is this member's, of the CA that signs, and fresh."""
+    """The Secret's content, if its certificate is this member's, issued by the signing CA, and fresh."""
     if secret is None or secret.annotations.get(MEMBER_UID) != uid:
         return None
     try:
@@ -102,7 +102,7 @@ def _current_bundle(
         cert = x509.load_pem_x509_certificate(bundle["certificate"].encode())
         cert.verify_directly_issued_by(authority.signing.cert)
     except Exception:
-        # whatever is wrong with it, it is made anew
+        # whatever is wrong with it, it is created again
         return None
     fresh_until = cert.not_valid_before_utc + RENEW_AFTER * (
         cert.not_valid_after_utc - cert.not_valid_before_utc

@@ -1,7 +1,8 @@
-"""A mesh's secrets for pre-shared keys: one Secret, mounted into every agent's pod, and their change while all goes on.
+"""A mesh's secrets for pre-shared keys: one Secret, mounted into every agent's pod, and their replacement without
+interruption.
 
-The Secret holds `secrets`, one a line, the newest first (`wgmesh_api.preshared`). Members tell each other which they
-hold, and each pair uses the newest it has in common: so a new one is simply put in front, and the one before it goes
+The Secret contains `secrets`, one per line, the newest first (`wgmesh_api.preshared`). Members advertise which they
+hold, and each pair uses the newest it has in common: so a new one is added in front, and the previous one is removed
 when every live member holds the new one.
 """
 
@@ -30,7 +31,8 @@ def plan_preshared(
     namespace: str,
     entropy: Entropy,
 ) -> list[Action]:
-    """Make the secret, replace it, drop the one before, or remove all, as the mesh's spec and annotation say.
+    """Creates the secret, replaces it, removes the previous one, or removes all, as the mesh's spec and annotation
+    require.
 
     `holders`: for each live member the ids of the secrets that it holds.
     """
@@ -41,10 +43,10 @@ def plan_preshared(
         return []
     if secret is None:
         made = create_secret(identity, _content([entropy.random_bytes(SECRET_BYTES)]), {ROTATED: token})
-        message = "a secret for pre-shared keys was made: tunnels use such keys from their next handshake on"
+        message = "pre-shared keys are enabled: tunnels use them from their next handshake"
         return [made, Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysEnabled", message)]
     if not wanted:
-        message = "the secret for pre-shared keys is gone: tunnels go without from their next handshake on"
+        message = "pre-shared keys are disabled: tunnels stop using them from their next handshake"
         event = Emit(Kind.MESH, mesh.name, mesh.uid, "PresharedKeysDisabled", message)
         return [Delete(Kind.SECRET, secret.name, secret.uid), event]
     return _plan_rotation(MeshSecret(mesh, identity, secret), holders, token, entropy)
@@ -55,22 +57,22 @@ def _plan_rotation(
 ) -> list[Action]:
     held = _read(own.current)
     if not held:
-        # Members have theirs; what is not understood here is not written over.
+        # Members have theirs; malformed secrets are not overwritten.
         return []
     rotated = own.current.annotations.get(ROTATED, "")
     if token and token != rotated:
-        message = "another secret for pre-shared keys was made, as asked, beside the one before"
+        message = "created another secret for pre-shared keys, as requested, in addition to the previous one"
         data = _content([entropy.random_bytes(SECRET_BYTES), held[0]])
         return own.write(data, {ROTATED: token}, "PresharedSecretCreated", message)
     newest, told = secret_id(held[0], own.mesh.name).hex(), [set(ids) for ids in holders]
     if len(held) > 1 and told and all(newest in ids for ids in told):
-        message = "all live members hold the new secret for pre-shared keys; the old one is gone"
+        message = "all live members hold the new secret for pre-shared keys; the old one was removed"
         return own.write(_content(held[:1]), {ROTATED: rotated}, "PresharedSecretReplaced", message)
     return []
 
 
 def secrets_held(live: Iterable[Member], members: Mapping[str, Member]) -> list[tuple[str, ...]]:
-    """What live members say that they hold, and what is said of machines outside that are heard."""
+    """The secrets that live members report to hold, and those reported of external machines with a link up."""
     found = [member.roster.report.secret_ids for member in live]
     for reports in reports_by_external_member(members).values():
         found += [outside.secret_ids for outside in reports if outside.heard]
@@ -83,7 +85,7 @@ def secrets_for_bundle(secret: Secret | None) -> list[str]:
 
 
 def _read(secret: Secret) -> tuple[bytes, ...]:
-    """The secrets in the Secret; none if they cannot be read."""
+    """The secrets in the Secret; none if they are malformed."""
     try:
         return read_secrets(secret.data.get(SECRETS, b"").decode("ascii"))
     except (SecretsError, UnicodeDecodeError):

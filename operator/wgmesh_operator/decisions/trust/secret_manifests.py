@@ -1,6 +1,6 @@
 """Secrets that the operator writes: CA, gossip key, pre-shared keys and join bundles.
 
-A Secret that exists is replaced in exactly the version that was read: if another writer was faster, the API server
+An existing Secret is replaced in exactly the version that was read: if another writer was faster, the API server
 rejects the write, and the next pass decides again.
 """
 
@@ -65,7 +65,7 @@ def replace_secret(
 
 @dataclass(frozen=True, slots=True)
 class MeshSecret:
-    """One of a mesh's Secrets, as it was read. Rotations write it step by step."""
+    """One of a mesh's Secrets, as read. Rotations write it step by step."""
 
     mesh: Mesh
     identity: SecretIdentity

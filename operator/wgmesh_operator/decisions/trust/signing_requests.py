@@ -1,8 +1,8 @@
-"""CertificateSigningRequests: who may have which certificate, and making it.
+"""CertificateSigningRequests: evaluates them, and signs certificates.
 
-A request is judged alone by who asks (as the API server attests it) and by the member's WgMeshNode; what the request
-asks for may be less than that, never more. Approved requests are judged again before they are signed: people can
-approve, too.
+A request is evaluated only by its requester (as the API server attests it) and the member's WgMeshNode; it may request
+less than that permits, never more. Approved requests are evaluated again before they are signed: people can approve,
+too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_REQUESTS_PER_PASS = 200
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What a request gets."""
+    """The granted certificate's content."""
 
     identity: NodeIdentity
     public_key: ec.EllipticCurvePublicKey
@@ -51,14 +51,14 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why a request gets nothing: `reason` for programs, `message` for people."""
+    """A denial: `reason` for programs, `message` for people."""
 
     reason: str
     message: str
 
 
 def mesh_of_requester(username: str, namespace: str) -> str | None:
-    """The mesh whose agents' service account `username` is, by its name alone; None if it is nobody's."""
+    """The mesh whose agents' service account `username` is, by its name only; None if it is no such account."""
     prefix = _ACCOUNT.format(namespace=namespace, account=agent_service_account(""))
     return username.removeprefix(prefix) if username.startswith(prefix) else None
 
@@ -71,18 +71,18 @@ def evaluate(
     namespace: str,
     refused: Mapping[str, SpecConflict] | None = None,
 ) -> Approval | Denial:
-    """What `request` gets from the CA of `mesh`. `refused`: members that have what is another's, and why."""
+    """The grant of the CA of `mesh` for `request`. `refused`: members that claim properties of another, and why."""
     account = _ACCOUNT.format(namespace=namespace, account=agent_service_account(mesh.name))
     if request.requester.username != account:
         return Denial("WrongRequester", f"{request.requester.username} is not the agents' account {account}")
     if len(request.requester.node_names) != 1:
         return Denial(
-            "NodeUnknown", f"the token is bound to no node ({NODE_NAME_EXTRA}): ask with a pod's own token"
+            "NodeUnknown", f"the token is not bound to a node ({NODE_NAME_EXTRA}): use the token of a pod"
         )
     name = request.requester.node_names[0]
     member = members.get(name)
     if member is None or member.roster.external:
-        return Denial("NotAMember", f"node {name} is no member of mesh {mesh.name}: it has no WgMeshNode")
+        return Denial("NotAMember", f"node {name} is not a member of mesh {mesh.name}: it has no WgMeshNode")
     if member.roster.deleting:
         return Denial("MemberTerminating", f"WgMeshNode {member.roster.name} is being deleted")
     if refused and name in refused:
@@ -90,7 +90,7 @@ def evaluate(
     odd = [usage for usage in request.usages if usage not in _USAGES]
     if odd or "client auth" not in request.usages:
         return Denial(
-            "WrongUsages", f"usages {', '.join(request.usages)}: ask for client auth, and server auth at most"
+            "WrongUsages", f"usages {', '.join(request.usages)}: request client auth, and server auth at most"
         )
     return _evaluate_content(request, mesh, member, nodes.get(name))
 
@@ -104,11 +104,11 @@ def _evaluate_content(
         asked = _subject_names(csr)
         common_names = [str(a.value) for a in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     except Exception as error:
-        # cryptography reads lazily, and raises what no base class joins: UnsupportedGeneralNameType for an X.400
-        # name, DuplicateExtension, UnsupportedAlgorithm, ValueError for a NULL in the subject
+        # cryptography parses lazily, and raises exceptions without a common base class: UnsupportedGeneralNameType for
+        # an X.400 name, DuplicateExtension, UnsupportedAlgorithm, ValueError for a NULL in the subject
         return unreadable(error)
     if not signed:
-        return Denial("InvalidRequest", "the request is not signed with the key it names")
+        return Denial("InvalidRequest", "the request is not signed with the key in it")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return Denial("WrongKey", "the key is not an elliptic curve key of P-256")
     roster = member.roster
@@ -127,23 +127,23 @@ def _evaluate_content(
         if (claimed.mesh, claimed.node) != (identity.mesh, identity.node):
             return Denial("WrongName", f"{uri} is not the requester's identity {identity.uri}")
         if claimed.role is Role.BOOTSTRAP and role is not Role.BOOTSTRAP:
-            return Denial("NotABootstrap", f"{roster.node} is not to admit others: ask for {identity.uri}")
-    # all addresses of the node are its own, also where its role gives it no use for them in a certificate
+            return Denial("NotABootstrap", f"{roster.node} is not a bootstrap node: request {identity.uri}")
+    # all addresses of the node are its own, even if its role does not use them in a certificate
     permitted = {*roster.addresses, *reached_at}
     foreign = [str(address) for address in asked.addresses if address not in permitted]
     foreign += [name for name in asked.dns_names if name not in dns_names]
     if foreign or asked.others:
         return Denial(
             "WrongName",
-            f"{', '.join([*foreign, *asked.others])} are not {roster.node}'s: ask for its own names alone",
+            f"{', '.join([*foreign, *asked.others])} do not belong to {roster.node}: request its own names only",
         )
     return Approval(identity, key, own, dns_names, roster.created, _lifetime(request, mesh))
 
 
 def unreadable(error: Exception) -> Denial:
-    """The denial of a request that handling fails on."""
+    """The denial of a request whose handling fails."""
     return Denial(
-        "InvalidRequest", f"the request cannot be read: {explained(error)}: create it again without that"
+        "InvalidRequest", f"the request is malformed: {explained(error)}: create it again without that"
     )
 
 
@@ -184,7 +184,7 @@ def _lifetime(request: SigningRequest, mesh: Mesh) -> timedelta:
 def sign(grant: Approval, authority: CertificateAuthority, now: datetime, entropy: Entropy) -> bytes:
     """The certificate of `grant` (PEM). Raises CertificateError.
 
-    It is not valid before its WgMeshNode was made, so that one issued for a deleted namesake can be told apart.
+    It is not valid before its WgMeshNode was created, so that one issued for a deleted namesake can be distinguished.
     """
     cert = issue(
         authority,
@@ -201,8 +201,8 @@ def sign(grant: Approval, authority: CertificateAuthority, now: datetime, entrop
 
 
 def plan_denial(request: SigningRequest, denial: Denial, mesh: AnyMesh | None, now: datetime) -> list[Action]:
-    """Deny `request`; tell it on `mesh`, if there is one."""
-    # an approval cannot be taken back, but it need not be signed
+    """Denies `request`; reports it on `mesh`, if there is one."""
+    # an approval cannot be reverted, but it need not be signed
     denial = Denial(denial.reason, denial.message[:DENIAL_LIMIT])
     kind, subresource = ("Failed", "status") if request.state.approved else ("Denied", "approval")
     body = _with_condition(request, kind, denial.reason, denial.message, now)
@@ -223,9 +223,9 @@ def plan_approval(
     now: datetime,
     entropy: Entropy,
 ) -> list[Action]:
-    """Approve, then sign. One step a pass: the next is decided on what the API server says then."""
+    """Approves, then signs. One step per pass: the next is decided on the API server's state after it."""
     if not request.state.approved:
-        message = f"{grant.identity.node} asks for its own certificate of mesh {grant.identity.mesh}"
+        message = f"{grant.identity.node} requests its own certificate of mesh {grant.identity.mesh}"
         return [
             Replace(Kind.REQUEST, _with_condition(request, "Approved", "Member", message, now), "approval")
         ]

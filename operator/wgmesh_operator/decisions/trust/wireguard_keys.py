@@ -1,4 +1,4 @@
-"""What nodes say of their WireGuard keys, summed up. They change them by themselves, when due or asked to."""
+"""Summary of the nodes' reports on their WireGuard keys. Nodes rotate them automatically, when due or on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from wgmesh_operator.decisions.model import AnyMesh
 
 @dataclass(frozen=True, slots=True)
 class WireGuardKeys:
-    """`oldest`: since when the oldest key is in use; `rotated_for`: the last wish all have done; `news` of it."""
+    """`oldest`: since when the oldest key is in use; `rotated_for`: the last request that all have completed; `news` of
+    it.
+    """
 
     oldest: datetime | None
     rotated_for: str

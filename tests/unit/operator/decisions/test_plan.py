@@ -277,7 +277,7 @@ def test_bootstrap_duty_moves_from_a_node_whose_port_is_taken_and_says_why() -> 
     assert failing not in bootstraps(api)
     assert len(bootstraps(api)) == 2
     told = [event.message for event in api.events if event.reason == "BootstrapsChanged"]
-    assert f"{failing} admits others no more: port 5000 is in use by registry (process 812)" in told
+    assert f"{failing} is no longer a bootstrap node: port 5000 is in use by registry (process 812)" in told
 
 
 def test_a_bootstrap_node_that_no_other_can_replace_is_reported_and_tried_last() -> None:
@@ -307,7 +307,8 @@ def test_a_member_without_health_and_metrics_is_reported_and_stays_what_it_is() 
     settle(api)
     assert condition(api, "Degraded")["reason"] == "MetricsNotServed"
     assert (
-        "n0 serves no health and no metrics: TCP port 9586 is in use" in condition(api, "Degraded")["message"]
+        "n0 serves neither health nor metrics: TCP port 9586 is in use"
+        in condition(api, "Degraded")["message"]
     )
     assert condition(api, "Ready")["status"] == "True"
     assert bootstraps(api) == before

@@ -70,8 +70,10 @@ def test_links_and_conditions_are_those_of_agents_of_this_release(api: MemoryApi
     settle(api)
     assert (status(api)["nodes"], status(api)["links"]) == ("3/3", "6/6")
     assert condition(api, "FullyMeshed")["reason"] == "AllLinksUp"
-    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 3 of them through a relay"
-    assert condition(api, "MTUMismatch")["message"].startswith("6 paths carry less: n0 -> n2: 1216 of 1440")
+    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 3 of them via a relay"
+    assert condition(api, "MTUMismatch")["message"].startswith(
+        "the path MTU to 6 peers is below the interface MTU: n0 -> n2: 1216 of 1440"
+    )
 
 
 def test_half_the_agents_replaced_changes_no_count(api: MemoryApi) -> None:

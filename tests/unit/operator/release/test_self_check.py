@@ -36,7 +36,7 @@ def test_a_release_that_is_whole_has_no_fault_and_tells_of_its_meshes() -> None:
 @pytest.mark.parametrize(
     ("known", "trouble", "words"),
     [
-        (Known(policies=["status"]), "503 stuck", "The operator is not well: 503 stuck"),
+        (Known(policies=["status"]), "503 stuck", "The operator is not healthy: 503 stuck"),
         (Known(policies=["status"], members=False), None, "does not know WgMeshNodes"),
         (Known(), None, "policy status is missing"),
     ],
@@ -69,4 +69,4 @@ def test_the_operator_is_well_if_its_health_page_says_so(status: int, well: bool
 def test_an_operator_that_does_not_answer_is_not_well() -> None:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         port = server.server_port
-    assert "does not answer" in str(operator_problem(f"http://127.0.0.1:{port}/healthz"))
+    assert "does not respond" in str(operator_problem(f"http://127.0.0.1:{port}/healthz"))

@@ -63,7 +63,7 @@ def test_a_node_of_the_cluster_with_anothers_address_is_told_and_gets_no_certifi
     settle(api)
     told = condition(api, "Degraded")
     assert told["reason"] == "AddressTaken"
-    assert f"n9 asks for {victim[0]} of n0: delete WgMeshNode blue.n9" in told["message"]
+    assert f"n9 requests {victim[0]} of n0: delete WgMeshNode blue.n9" in told["message"]
     assert events_of(api, "blue.n9") == [("AddressTaken", told["message"])]
     assert spec(api, "n9")["routes"] == []
     api.put(csr_body("r", csr_pem("n9", None), nodes=["n9"]))
@@ -84,7 +84,7 @@ def test_a_member_created_again_at_once_with_anothers_address_is_told(api: Memor
     api.put(member_body("n0", spec(api, "n1")["addresses"]))
     settle(api)
     assert condition(api, "Degraded")["reason"] == "AddressTaken"
-    assert "n0 asks for" in condition(api, "Degraded")["message"]
+    assert "n0 requests" in condition(api, "Degraded")["message"]
 
 
 @pytest.mark.parametrize("addresses", [["10.9.9.9"], ["10.232.0.0"]])
@@ -103,7 +103,7 @@ def test_of_two_with_one_address_and_one_second_the_first_by_name_has_it(
     for name in (first, second):
         api.put(external_body(node=name, addresses=["10.232.7.7"]))
     settle(api)
-    assert "zzz asks for 10.232.7.7 of aaa" in condition(api, "Degraded")["message"]
+    assert "zzz requests 10.232.7.7 of aaa" in condition(api, "Degraded")["message"]
     assert api.get("Secret", "wgmesh-blue-aaa-join") is not None
     assert api.get("Secret", "wgmesh-blue-zzz-join") is None
     refused = api.get("WgMeshNode", "blue.zzz")

@@ -74,8 +74,8 @@ def test_what_overlaps_is_given_to_nobody_and_told() -> None:
     told = condition(api, "Degraded")
     assert (told["status"], told["reason"]) == ("True", "RouteOverlap")
     for sentence in (
-        "172.16.1.128/25 of n0 is not routed, as it overlaps 172.16.1.0/24 of n1",
-        "10.232.7.0/24 of n0 is not routed, as it overlaps the mesh's own range",
-        "192.168.7.0/24 of n1 is not routed, as it overlaps 192.168.0.0/16 of n0",
+        "172.16.1.128/25 of n0 is not routed because it overlaps 172.16.1.0/24 of n1",
+        "10.232.7.0/24 of n0 is not routed because it overlaps the mesh's own range",
+        "192.168.7.0/24 of n1 is not routed because it overlaps 192.168.0.0/16 of n0",
     ):
         assert sentence in told["message"]

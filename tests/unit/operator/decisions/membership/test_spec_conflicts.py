@@ -88,7 +88,7 @@ def test_ranges_of_pods_services_and_nodes_are_the_clusters() -> None:
     api.put(node_body("a", "10.1.2.3", pod_cidr="10.244.0.0/24"))
     messages = [problem.message for problem in found(api, "blue")]
     assert any("overlaps the pods' range 10.244.0.0/24 of a" in message for message in messages)
-    assert any("has node a's own address 10.1.2.3 in it" in message for message in messages)
+    assert any("contains the address 10.1.2.3 of node a" in message for message in messages)
 
 
 def test_a_mesh_in_the_wrong_is_not_deployed_and_says_why() -> None:

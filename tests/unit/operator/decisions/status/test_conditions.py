@@ -75,7 +75,10 @@ def test_narrow_paths_are_told_and_that_they_are_wide_again(api: MemoryApi) -> N
     settle(api)
     assert told(api)["MTUMismatch"] == ("True", "PathMTUReduced")
     message = condition(api, "MTUMismatch")["message"]
-    assert message == "7 paths carry less: n0 -> n2: 1216 of 1440 bytes and 6 more"
+    assert (
+        message
+        == "the path MTU to 7 peers is below the interface MTU: n0 -> n2: 1216 of 1440 bytes and 6 more"
+    )
     assert told(api)["Degraded"] == ("False", "AsExpected")
     assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
     api.report_ready("blue.n0", 2)
@@ -93,7 +96,7 @@ def test_links_through_a_relay_count_and_are_said(api: MemoryApi) -> None:
     settle(api)
     assert status(api)["links"] == "6/6"
     assert told(api)["FullyMeshed"] == ("True", "AllLinksUp")
-    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 2 of them through a relay"
+    assert condition(api, "FullyMeshed")["message"] == "6 of 6 links, 2 of them via a relay"
 
 
 def test_the_report_of_a_dead_node_is_history(api: MemoryApi) -> None:

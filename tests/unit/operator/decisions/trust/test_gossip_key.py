@@ -95,7 +95,7 @@ def test_one_that_does_not_take_it_is_named_and_the_old_key_stays(api: MemoryApi
     assert since(api) > before
     assert told(api) == ["GossipKeyRotationStarted", "GossipKeyRotationFailed"]
     assert api.events[-1].warning
-    assert api.events[-1].message == "the old gossip key stays in use: the new one was not taken by n2"
+    assert api.events[-1].message == "the old gossip key stays in use: n2 did not install the new one"
     settle(api, seed=4)
     assert ring(api) == [old]
 

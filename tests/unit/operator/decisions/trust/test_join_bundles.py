@@ -119,7 +119,7 @@ def test_an_address_of_another_member_is_told(api: MemoryApi) -> None:
 
 def test_status_is_what_bootstrap_nodes_say(api: MemoryApi) -> None:
     assert member(api)["status"]["phase"] == "Pending"
-    assert "hand its join bundle" in member(api)["status"]["conditions"][0]["message"]
+    assert "copy its join bundle" in member(api)["status"]["conditions"][0]["message"]
     for number in range(3):
         known = [{"node": "laptop", "publicKey": "k", "endpoint": "198.51.100.7:1", "reachable": number == 1}]
         api.report_ready(f"blue.n{number}", 3, externals=known)

@@ -61,7 +61,7 @@ def test_existing_secret_is_replaced_in_the_version_that_was_read() -> None:
 
 def test_written_secret_of_a_mesh_is_reported_on_the_mesh() -> None:
     secret = MeshSecret(MESH, IDENTITY, CURRENT)
-    assert secret.write({"key": b"new"}, {"a": "b"}, "CASwitched", "the new CA signs", warning=True) == [
+    assert secret.write({"key": b"new"}, {"a": "b"}, "CASwitched", "the new CA now signs", warning=True) == [
         replace_secret(IDENTITY, CURRENT, {"key": b"new"}, {"a": "b"}),
-        Emit(Kind.MESH, "blue", MESH.uid, "CASwitched", "the new CA signs", True),
+        Emit(Kind.MESH, "blue", MESH.uid, "CASwitched", "the new CA now signs", True),
     ]

@@ -251,7 +251,7 @@ def test_denials_are_written_with_reason_and_told(api: MemoryApi) -> None:
     assert body is not None
     (told,) = body["status"]["conditions"]
     assert (told["type"], told["reason"]) == ("Denied", "WrongName")
-    assert "192.0.2.1 are not beta's" in told["message"]
+    assert "192.0.2.1 do not belong to beta" in told["message"]
     assert "CertificateDenied" in [event.reason for event in api.events]
 
 
