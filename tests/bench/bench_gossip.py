@@ -59,7 +59,7 @@ def measure(quick: bool) -> list[Measurement]:
         microseconds(f"LZW, compress {len(text)} bytes of member states", lambda: compress(text)),
         microseconds(f"LZW, expand them ({len(packed)} bytes)", lambda: decompress(packed, 2 * len(text))),
         Measurement(
-            f"a second of {size} nodes at rest, simulated in one thread",
+            f"a second of {size} idle nodes, simulated in one thread",
             "ms",
             _simulated_seconds(size, QUICK_SIMULATED_SECONDS if quick else SIMULATED_SECONDS),
         ),

@@ -45,7 +45,7 @@ ANYTHING = HostChange(addresses=True, lost_address=True, links=True, routes=True
 
 
 class HostChanges(Protocol):
-    """Tells what changes of this machine's network; `host_changes` does."""
+    """Reports changes of this machine's network; `host_changes` does."""
 
     def __call__(self) -> AsyncIterator[HostChange]:
         """One item for each time that something may have changed. Raises nothing."""

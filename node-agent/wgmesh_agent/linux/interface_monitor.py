@@ -69,7 +69,7 @@ class InterfaceNews:
 
 
 class InterfaceMonitor(Protocol):
-    """Tells what changes of an interface; `interface_news` does."""
+    """Reports changes of an interface; `interface_news` does."""
 
     def __call__(self, interface: str, /) -> AsyncIterator[None]:
         """One item for each time that something of it may have changed. Raises nothing."""
