@@ -120,7 +120,13 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
         ),
         Measurement(f"{n}: resident memory of a wireguard-go", "MiB", tunnel_resident),
         Measurement(
-            f"{n}: until a failure is known to all", "s", deaths, "serf agent", serf_deaths, "median no worse", no_worse
+            f"{n}: until a failure is known to all",
+            "s",
+            deaths,
+            "serf agent",
+            serf_deaths,
+            "median no worse",
+            no_worse,
         ),
     ]
 

@@ -107,7 +107,7 @@ async def test_keys_that_there_are_none_of_are_not_rotated(agent: AgentStub) -> 
     assert "not encrypted" in gossip.message
     assert not wireguard.ok
     assert "can vouch for a member's new key" in wireguard.message
-    assert unknown.message == "this agent knows no such keys"
+    assert unknown.message == "unknown kind of key"
 
 
 async def test_own_round_trips_come_first(agent: AgentStub) -> None:
