@@ -324,7 +324,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield handshake_trigger, "trigger_handshakes", _knock
     yield gossip_joiner, "trigger_handshakes", _knock
     yield composition, "Random", lambda: random.Random(rng.getrandbits(64))
-    # Signatures differ in length by chance, and with it what fits into a packet.
+    # Signatures differ in length randomly, and with it the content of a packet.
     yield admission_record, "_ECDSA", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
     yield store, "urandom", rng.randbytes
 

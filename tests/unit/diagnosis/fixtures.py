@@ -65,7 +65,7 @@ def link(**changed: Any) -> LinkFacts:
 
 
 def silent(**changed: Any) -> LinkFacts:
-    """A link on which nothing is heard, both ends having counted."""
+    """A link that is down, both ends having counted."""
     facts: dict[str, Any] = {
         "heard": False, "heardMsecAgo": 30000, "hearsUs": False, "smallPasses": False, "largePasses": False,
         "gossipTrouble": "no answer within 2 s", "view": view(heard=False), "watched": True, "txGrowth": 296,
