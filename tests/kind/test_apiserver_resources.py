@@ -76,10 +76,10 @@ def test_a_mesh_of_one_range_gets_the_defaults_of_the_models(api: Client) -> Non
         ({"cidrs": ["fd00:1::5/64"]}, "host bits are set: write the first address"),
         ({"cidrs": ["10.232.0.0/31"]}, "prefix length of 8 to 30 for IPv4"),
         ({"cidrs": ["fd00::/127"]}, "of 32 to 126 for IPv6"),
-        ({"cidrs": ["127.0.0.0/16"]}, "not a range hosts can have"),
-        ({"cidrs": ["224.0.0.0/8"]}, "not a range hosts can have"),
-        ({"cidrs": ["ff02::/64"]}, "not a range hosts can have"),
-        ({"cidrs": ["fe80::/64"]}, "not a range hosts can have"),
+        ({"cidrs": ["127.0.0.0/16"]}, "not a range of host addresses"),
+        ({"cidrs": ["224.0.0.0/8"]}, "not a range of host addresses"),
+        ({"cidrs": ["ff02::/64"]}, "not a range of host addresses"),
+        ({"cidrs": ["fe80::/64"]}, "not a range of host addresses"),
         ({"cidrs": ["10.0.0.0/8", "10.232.0.0/16"]}, "the two ranges overlap"),
         ({"cidrs": ["10.1.0.0/16", "10.2.0.0/16"]}, "two ranges of one family"),
         ({"cidrs": []}, "should have at least 1 items"),
@@ -87,8 +87,8 @@ def test_a_mesh_of_one_range_gets_the_defaults_of_the_models(api: Client) -> Non
         ({"bootstrap": {"replicas": 0}}, "greater than or equal to 1"),
         ({"bootstrap": {"port": 9586}}, "bootstrap.port and agent.metricsPort are the same TCP port"),
         ({"gossip": {"port": 5000}}, "gossip.port is also bootstrap.port or agent.metricsPort"),
-        ({"gossip": {"port": 54540}}, "wireguard.port is gossip.port or the one after it"),
-        ({"gossip": {"port": 54539}}, "wireguard.port is gossip.port or the one after it"),
+        ({"gossip": {"port": 54540}}, "wireguard.port is gossip.port or the next one"),
+        ({"gossip": {"port": 54539}}, "wireguard.port is gossip.port or the next one"),
         ({"wireguard": {"backend": "wireguard-go"}}, 'supported values: "auto", "kernel", "userspace"'),
         ({"certificates": {"lifetime": "30 days"}}, "spec.certificates.lifetime"),
         ({"certificates": {"lifetime": "1m"}}, "write a lifetime of 5m to 87600h"),
@@ -114,7 +114,7 @@ def test_right_ranges_are_taken(api: Client, cidrs: list[str]) -> None:
 
 def test_ranges_are_fixed_once_set(api: Client) -> None:
     api.create(MESHES, mesh("fixed"))
-    with pytest.raises(Refused, match="a mesh keeps its ranges: make another mesh"):
+    with pytest.raises(Refused, match="a mesh keeps its ranges: create another mesh"):
         api.merge(f"{MESHES}/fixed", {"spec": {"cidrs": ["10.233.0.0/16"]}})
     api.merge(f"{MESHES}/fixed", {"spec": {"bootstrap": {"replicas": 3}}})
     api.delete(f"{MESHES}/fixed")
@@ -123,8 +123,8 @@ def test_ranges_are_fixed_once_set(api: Client) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"gossip": {"profile": "wan"}}, "a mesh keeps its gossip settings: make another mesh"),
-        ({"wireguard": {"backend": "userspace"}}, "tunnels keep their back end: make another mesh"),
+        ({"gossip": {"profile": "wan"}}, "a mesh keeps its gossip settings: create another mesh"),
+        ({"wireguard": {"backend": "userspace"}}, "tunnels keep their backend: create another mesh"),
     ],
 )
 def test_what_members_could_not_follow_is_fixed_once_set(
@@ -159,9 +159,9 @@ def test_a_member_stays_what_it_is(api: Client) -> None:
     path = f"{NODES}/blue.beta"
     api.merge(path, {"spec": {"addresses": ["10.232.0.7"], "bootstrap": True}})
     for change, sentence in (
-        ({"addresses": ["10.232.0.8"]}, "a member keeps its addresses"),
-        ({"addresses": None}, "a member keeps its addresses"),
-        ({"external": True, "bootstrap": False}, "a member stays what it is"),
+        ({"addresses": ["10.232.0.8"]}, "the addresses of a member are fixed"),
+        ({"addresses": None}, "the addresses of a member are fixed"),
+        ({"external": True, "bootstrap": False}, "the identity of a member is fixed"),
         ({"bootstrap": True, "external": True}, "cannot be a bootstrap node"),
     ):
         with pytest.raises(Refused, match=sentence):

@@ -109,7 +109,7 @@ def test_one_that_cannot_keep_the_key_is_named_and_the_old_one_stays(mesh: Mesh)
     finally:
         host.run(["chattr", "-i", f"/var/lib/wgmesh/{mesh.name}"])
     assert done.returncode == 1
-    assert "n3 the key ring cannot be kept on disk" in done.stderr, done
+    assert "n3 the keyring cannot be stored on disk" in done.stderr, done
     assert "the old key stays in use" in done.stderr
     assert all(ring(mesh, node) == before for node in ("n1", "n2", "n3"))
     assert mesh.agents["n3"].stop(signal.SIGTERM) == 0
