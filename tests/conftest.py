@@ -1,4 +1,4 @@
-"""For all tests: examples are drawn by chance, and no test asserts a time, as these machines are noisy."""
+"""For all tests: examples are drawn randomly, and no test asserts a time, because these machines are noisy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 from hypothesis import settings
 
-# Whoever runs tests in the background may have these ignored, and the programs under test would inherit that.
+# A shell that runs tests in the background may ignore these signals, and the programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

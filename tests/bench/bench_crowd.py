@@ -1,4 +1,4 @@
-"""How soon everybody has shaken hands with everybody after the last of ten joins."""
+"""Time until all members have completed handshakes with each other after the last of ten joins."""
 
 from __future__ import annotations
 

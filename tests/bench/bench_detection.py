@@ -36,7 +36,7 @@ def measure(quick: bool) -> list[Measurement]:
         mesh = Mesh(network, "dying")
         mesh.start(NODES)
         for _ in range(QUICK_TRIES if quick else TRIES):
-            # Where the killing falls within everybody's probing must be chance.
+            # The moment of the kill within the members' probe periods must be random.
             time.sleep(SETTLE_SECONDS + chance.random())
             # The switch to n1 is no different, but it carries the Mesh service: let it live, and s1 too.
             node = chance.randrange(2, NODES + 1)

@@ -1,4 +1,4 @@
-"""Clusters that have long been whole, simulated: what they send, how they find the dead, whom they take for dead."""
+"""Simulated clusters that have long been complete: what they send, how they detect failures, false positives."""
 
 from __future__ import annotations
 

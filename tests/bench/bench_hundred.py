@@ -30,9 +30,11 @@ SETTLE_SECONDS = 30.0
 IDLE_SECONDS, QUICK_SECONDS = 90.0, 30.0
 LONGEST_SECONDS = 180.0
 LOOK_SECONDS = 0.05
-"""Between two looks at a hundred logs: looking must not be what keeps the machine busy."""
+"""Pause between two reads of a hundred logs: reading must not load the machine."""
 CALM_SECONDS = 15.0
-"""Between two deaths: who came back last has met everybody, so that a death is found by clusters at rest."""
+"""Pause between two kills: the last one restarted has rejoined all members, so that failures are detected by idle
+clusters.
+"""
 GIB_A_NODE = 0.09
 
 REACH_JOIN_SECONDS = 15.0
@@ -132,11 +134,11 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
 
 
 def _grow(mesh: Mesh, nodes: list[str]) -> None:
-    """All join, each when everybody knows the one before, and after a pause of as long as that took.
+    """Starts all agents, each when all members know the previous one, and after a pause of the same duration.
 
-    A join is work for every agent. If the next came before it is done, a few cores would have ever more of it waiting.
+    A join is work for every agent. If the next started before it is done, the backlog on a few cores would grow.
 
-    Raises CannotRun; LabError with the end of its log if an agent has ended.
+    Raises CannotRun; LabError with the end of its log if an agent has terminated.
     """
     mesh.bootstrap(nodes[0])
     for node in nodes[1:]:

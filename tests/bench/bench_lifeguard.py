@@ -49,7 +49,7 @@ def measure(quick: bool) -> list[Measurement]:
 
 
 def _wrongly(profile: Profile, seed: int) -> int:
-    """How often, by anybody, a member was called failed that never stalled."""
+    """How often, by any member, a member was reported failed that never stalled."""
     simulator = Simulator(seed, profile=profile)
     nodes = grow(simulator, SIZE)
     slow = nodes[:SLOW]

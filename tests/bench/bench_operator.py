@@ -156,7 +156,7 @@ class _Mesh:
         return written, self._mesh_writes() - version
 
     def _roll_ups(self, all_well: NodeReport, count: int) -> list[float]:
-        """Seconds from a member's status to its sum in the WgMesh's, at moments that nobody chose."""
+        """Seconds from a member's status to the summary in the WgMesh's, at random moments."""
         found = []
         chance = random.Random(1)
         for number in range(count):

@@ -9,7 +9,7 @@ import sys
 from tests.bench.measurement import CannotRun
 
 REPORT = {"PYTHONPROFILEIMPORTTIME": "1"}
-"""Environment of a process that is to tell each import on standard error."""
+"""Environment of a process that prints each import on standard error."""
 _LINE = re.compile(r"^import time:\s+\d+ \|\s+\d+ \| *([\w.]+)$", re.MULTILINE)
 
 _BEGIN = "from wgmesh_agent.cli.library_parts import leave_out; leave_out(tls=False)\n"
@@ -31,7 +31,7 @@ def imported(log: str) -> list[str]:
     """The modules in the order in which a process with `REPORT` finished importing them.
 
     Raises:
-        CannotRun: the log tells of none.
+        CannotRun: the log contains none.
     """
     names = list(dict.fromkeys(_LINE.findall(log)))
     if len(names) < 100:
@@ -46,10 +46,10 @@ def program(names: list[str]) -> list[str]:
 
 
 def existing(names: list[str]) -> list[str]:
-    """Without those that an import was tried of in vain (other systems' modules), and what is no module of its own.
+    """Without those whose import failed (other systems' modules), and names that are not modules.
 
     Raises:
-        CannotRun: importing them brings in others that no joining agent has: it would be no fair reference.
+        CannotRun: importing them imports others that no joining agent has: it would be no fair reference.
     """
     found = _said(_BEGIN + _TRY, *names)
     loaded = _said(

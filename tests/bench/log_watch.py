@@ -1,4 +1,4 @@
-"""When each of several logs first says something: the same look at ours and at serf's, every two milliseconds."""
+"""When each of several logs first contains a text: our logs and serf's are polled alike, every two milliseconds."""
 
 from __future__ import annotations
 

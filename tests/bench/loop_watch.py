@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 NOTED_SECONDS = 0.01
-"""Steps shorter than this are not told apart."""
+"""Shorter steps are not distinguished."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Steps:
 
 
 class LoopWatch:
-    """Watches all loops of this process while entered; `part` begins to count anew."""
+    """Watches all loops of this process while entered; `part` resets the counts."""
 
     def __init__(self) -> None:
         self.steps = Steps()

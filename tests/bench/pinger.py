@@ -1,7 +1,7 @@
-"""Pings an address until it answers, then says when that was. Usage: pinger.py ADDRESS SECONDS
+"""Pings an address until it answers, then prints when that was. Usage: pinger.py ADDRESS SECONDS
 
-Says `ready` once it listens, and at the first reply the monotonic clock in seconds, which all hosts of the lab share.
-Unlike `ping` it goes on while there is no route to the address yet. Exit status 1 if nothing answered in time.
+Prints `ready` once it listens, and at the first reply the monotonic clock in seconds, which all hosts of the lab share.
+Unlike `ping` it continues while there is no route to the address yet. Exit status 1 if there was no reply in time.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def memory(pid: int) -> Memory:
 
 
 def voluntary_switches(pid: int) -> int:
-    """How often the process's threads have gone to sleep: once for each time that one was woken up."""
+    """How often the process's threads went to sleep: once per wake-up."""
     total = 0
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
         for line in status.read_text().splitlines():
@@ -61,7 +61,7 @@ def named(name: str, hosts: Iterable[int]) -> list[int]:
         try:
             if comm.read_text().strip() == name and (comm.parent / "ns/pid").readlink() in inside:
                 found.append(int(comm.parent.name))
-        except OSError:  # it ended meanwhile
+        except OSError:  # it ended in the meantime
             continue
     return found
 

@@ -30,7 +30,9 @@ def authority(mesh: str) -> CertificateAuthority:
 
 @cache
 def credentials(mesh: str, node: str, role: Role) -> Credentials:
-    """A node's, for a role; signatures by chance a byte shorter are made again, lest runs differ."""
+    """A node's certificate, for a role; signatures that happen to be a byte shorter are made again, lest runs
+    differ.
+    """
     signer = authority(mesh)
     key = ec.derive_private_key(11, ec.SECP256R1())
     while True:

@@ -95,7 +95,7 @@ SET_BACK = _named(
 )
 """All clocks are set back by an hour after both ends of each link have begun handshakes."""
 NO_DOOR = _named(3, 7, 2, Fault(Kind.BOOTSTRAPS, 5, 120, ("n1", "n2"), ("n4", "n5")))
-"""All bootstrap nodes are lost with their disks; two plain nodes take their place, and the lost are made anew."""
+"""All bootstrap nodes are lost with their disks; two plain nodes replace them, and the lost ones are re-created."""
 FORGETFUL = _named(4, 7, 2, Fault(Kind.TRUNCATE, 5, 8, ("n1", "n3", "n5", "n7"), file="wireguard.key"))
 """More than half of the nodes lose their keys at once."""
 NEWCOMERS = _named(
@@ -105,7 +105,7 @@ NEWCOMERS = _named(
     Fault(Kind.JOIN, 5, 5, ("j1", "j2", "j3")),
     Fault(Kind.TRUNCATE, 8, 40, ("n1", "n2", "n4", "n6"), file="members.json"),
 )
-"""Nodes come, and before all have their records the bootstrap nodes are gone for most of a minute."""
+"""Nodes join, and before all have their records the bootstrap nodes are down for most of a minute."""
 STORMY = _named(
     6,
     3,
@@ -121,4 +121,4 @@ STORMY = _named(
 NAMED = {
     schedule.seed: schedule for schedule in (HOUR_APART, SET_BACK, NO_DOOR, FORGETFUL, NEWCOMERS, STORMY)
 }
-"""Schedules that found something once, or that chance draws too seldom; their seeds are negative."""
+"""Schedules that found a fault once, or that random draws contain too rarely; their seeds are negative."""

@@ -1,4 +1,4 @@
-"""Looks at hosts from outside while a schedule happens to them: by what `wg` says and by what is on their disks."""
+"""Observes hosts from outside during a schedule: by `wg` and by the files on their disks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LabHosts:
 
 
 class Watching:
-    """Of one mesh; to be told of no fault."""
+    """Observer of one mesh; not notified of faults."""
 
     def __init__(self, hosts: Hosts, nodes: tuple[str, ...]) -> None:
         self._hosts = hosts
@@ -98,7 +98,7 @@ class Watching:
             raise Broken(f"{node} lost the peers {sorted(lost)}")
 
     def _note_keys(self) -> None:
-        """A node's key is on its disk before anybody is told of it."""
+        """A node's key is on its disk before it is announced to any member."""
         for node in self._nodes:
             try:
                 text = self._hosts.state_file(node, "wireguard.key").read_text("ascii").strip()

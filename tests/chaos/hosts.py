@@ -212,7 +212,7 @@ class Run:
     def _empty(self, nodes: tuple[str, ...]) -> None:
         for node in nodes:
             (self.mesh.network.hosts[node].disk / "filler").unlink(missing_ok=True)
-            # Whoever started meanwhile found no room and ended; its supervisor goes on trying.
+            # An agent started during the fault found no space and terminated; its supervisor keeps retrying.
             if node not in self._down and not self.mesh.agents[node].runs():
                 self.mesh.agents[node].start()
 
@@ -285,7 +285,7 @@ def _judged(schedule: Schedule, pings: dict[tuple[str, str], Pinging]) -> str:
 
 
 def _small_disk(stack: ExitStack, disk: object) -> None:
-    """A disk of its own, which can be full without harm to anybody else."""
+    """Its own disk, which can be full without harm to others."""
     subprocess.run(["mkdir", "-p", str(disk)], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)], check=True)
     # Hosts that still run hold it; it goes with the last of them.

@@ -1,4 +1,4 @@
-"""What must hold in a mesh whatever happens to it, looked at from outside: by what machines' tunnels hold."""
+"""Invariants of a mesh under any fault, checked from outside: by the tunnels of its machines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Record:
 
 
 def shared_addresses(current: Mapping[str, tuple[IPAddress, ...]], living: Iterable[str]) -> Iterator[str]:
-    """Two living members with one address."""
+    """Two live members with one address."""
     holders: dict[IPAddress, str] = {}
     for name in living:
         for address in current.get(name, ()):
@@ -64,7 +64,7 @@ def wrong_peers(name: str, device: Device, record: Record) -> Iterator[str]:
         if owner == name:
             yield f"{name} has a peer with a key of its own"
         allowed = {alone(address) for address in record.addresses.get(key, ())}
-        # Who admits somebody has the peer before that one knows its address.
+        # The admitting node has the peer before that one knows its address.
         if allowed and not peer.allowed_ips <= allowed:
             yield f"{name} lets {owner} have {sorted(map(str, peer.allowed_ips - allowed))}"
         spans += [

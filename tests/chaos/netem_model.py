@@ -12,7 +12,7 @@ WEATHER = frozenset({Kind.LOSS, Kind.DELAY, Kind.DUPLICATE, Kind.REORDER})
 LATE_SECONDS = 0.1
 """By how much a packet out of order is later."""
 CHANCE = 1e-9
-"""How likely a run of lost pings is at most that is taken for an interruption and is none."""
+"""Maximum probability of a run of lost pings that is considered an interruption and is none."""
 
 
 def netem(faults: Iterable[Fault]) -> list[str]:

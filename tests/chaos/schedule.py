@@ -1,7 +1,7 @@
-"""Schedules of faults: what goes wrong, with whom, when and for how long. Pure: the seed says all of it.
+"""Schedules of faults: kind, targets, time and duration, all derived from the seed.
 
-A ground (virtual time, namespaces, the kernel guest) says in a `Menu` which kinds of faults it can make, how often, how
-long and how badly; `draw` makes a schedule from it, and each ground carries it out in its own way.
+A ground (virtual time, namespaces, the kernel guest) states in a `Menu` the kinds of faults it can cause, how often,
+how long and how severe; `draw` creates a schedule from it, and each ground carries it out in its own way.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from dataclasses import dataclass
 class Kind(enum.StrEnum):
     """What can go wrong."""
 
-    PARTITION = "partition"  # nothing passes between `whom` and everybody else
-    PARTIAL = "partial partition"  # nothing passes between `whom` and `others`, and both still hear the rest
-    ONE_WAY = "one-way cut"  # nothing passes from `whom` to `others`; the other way still does
+    PARTITION = "partition"  # nothing passes between `whom` and all others
+    PARTIAL = (
+        "partial partition"  # nothing passes between `whom` and `others`; both still receive from the rest
+    )
+    ONE_WAY = "one-way cut"  # nothing passes from `whom` to `others`; the other direction still works
     LOSS = "loss"  # of all packets everywhere, `amount` is the share
     DELAY = "delay"  # of all packets, `amount` seconds one way, and up to a third of it more or less
     DUPLICATE = "duplication"  # `amount` is the share of packets that arrive twice
     REORDER = "reordering"  # `amount` is the share of packets that arrive late
-    KILL = "kill"  # the agents of `whom` are killed, and started again at the end
+    KILL = "kill"  # the agents of `whom` are killed, and restarted at the end
     STORM = "kill storm"  # the same, again and again, every `amount` seconds
     REBOOT = "reboot"  # the machines lose their power, and have it back at the end
     TRUNCATE = "truncated state"  # killed, and a state file is cut in half before the start
     STALE = "stale state"  # killed, and the snapshot is an old one at the start
     DISK_FULL = "disk full"  # nothing can be written
     CLOCK = "clock stepped"  # the wall clock jumps by `amount` seconds, and back at the end
-    JOIN = "join"  # new machines `whom` enter
+    JOIN = "join"  # new machines `whom` join
     BOOTSTRAPS = (
         "bootstraps lost"  # all of them lost with their disks; `others` take over, then they are back
     )

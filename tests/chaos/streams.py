@@ -26,7 +26,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What ends an exchange: the answer, nothing (closed), or None where nobody listens."""
+    """End of an exchange: the answer, nothing (closed), or None without a listener."""
 
     number: Number
     payload: bytes | None

@@ -1,4 +1,4 @@
-"""What is seen on hosts while a schedule happens to them, and taken for a broken promise."""
+"""Observations of hosts during a schedule, and which of them count as broken promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What netem is told, and how much silence is the weather's."""
+"""Settings passed to netem, and how much silence they explain."""
 
 from __future__ import annotations
 

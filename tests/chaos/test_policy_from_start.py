@@ -1,7 +1,7 @@
 """The policy is in force from the first message of the first session on, and of each that follows, in virtual time.
 
-n1 founded the mesh without a roster and has admitted `stranger`, whom n2's roster does not list. The same runs with
-n2's policy left out show what these tests would miss without it.
+n1 founded the mesh without a roster and has admitted `stranger`, which n2's roster does not list. The same runs without
+n2's policy show the violations that these tests detect.
 """
 
 from __future__ import annotations

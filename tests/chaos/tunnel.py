@@ -1,9 +1,10 @@
-"""WireGuard between machines in virtual time, as far as members of a mesh can tell it from the real one.
+"""WireGuard between machines in virtual time, indistinguishable from the real one for members of a mesh.
 
-Peers and allowed ranges follow `wireguard.patch`. Handshakes follow the paper (section 6) and the kernel: an
-initiation repeats every five seconds for ninety, and is taken only if its time stamp, read off the sender's wall clock,
-is later than the last one taken from that peer; initiations that cross spoil each other; a session is renewed after 120
-seconds and useless after 180; who is not answered for 15 seconds begins anew; endpoints are learnt from what comes in.
+Peers and allowed ranges follow `wireguard.patch`. Handshakes follow the paper (section 6) and the kernel: an initiation
+repeats every five seconds for ninety, and is accepted only if its timestamp, from the sender's wall clock, is later
+than the last one accepted from that peer; initiations that cross invalidate each other; a session is renewed after 120
+seconds and unusable after 180; without a response for 15 seconds a handshake starts again; endpoints are learned from
+received packets.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def alone(address: IPAddress) -> Network:
 
 
 class Wire(Protocol):
-    """What lies below: sends a message to an endpoint, whoever is there."""
+    """The underlay: sends a message to an endpoint, whether or not one listens there."""
 
     def __call__(self, endpoint: Endpoint, message: object) -> None: ...
 
@@ -87,7 +88,7 @@ class _Session:
 
 @dataclass(slots=True)
 class _Peer:
-    """What WireGuard keeps of a peer beyond what it shows; gone with the peer."""
+    """State that WireGuard keeps for a peer without showing it; removed with the peer."""
 
     current: _Session | None = None
     previous: _Session | None = None
@@ -366,7 +367,7 @@ class TunnelBackend:
             self._tunnel.apply(changes)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     async def destroy(self) -> None:
         if not self._is_dead():

@@ -50,7 +50,7 @@ class Underlay:
         self._blocked.update((source, target) for source in sources for target in targets)
 
     def unblock(self, sources: Iterable[str], targets: Iterable[str]) -> None:
-        """Takes back one `block`."""
+        """Reverts one `block`."""
         targets = list(targets)
         self._blocked.subtract((source, target) for source in sources for target in targets)
 

@@ -334,7 +334,7 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
     yield joiner, "addresses_of", _resolve
     yield joiner, "has_route_to", lambda address: True
     yield launch, "endpoint_of", _own_endpoint
-    # Signatures differ in length by chance, and with it what fits into a packet.
+    # Signatures differ in length randomly, and with it the content of a packet.
     yield admission_record, "_ECDSA", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
     yield store, "urandom", rng.randbytes
 

@@ -1,4 +1,4 @@
-"""An event loop whose time is made up: whoever sleeps is woken as soon as nobody has anything left to do.
+"""An event loop in virtual time: a sleeping task is woken as soon as no other task is runnable.
 
 The agent's own code runs on it unchanged: sleeps, timeouts and timers take no real time, threads run at once.
 """
@@ -39,7 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return super().call_at(when + self._timers * TIE_SECONDS, callback, *args, context=context)
 
     def remove_reader(self, fd: Any) -> bool:
-        """Nobody was ever watched."""
+        """No process was ever watched."""
         return False
 
     async def create_datagram_endpoint(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Looks at virtual machines from outside: whether the promises hold, whether pings are answered, what lacks."""
+"""Observes virtual machines from outside: whether the promises hold, whether pings are answered, what is missing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Onlooker:
         self._turn = 0
 
     def look(self) -> None:
-        """One look at everything. Raises Broken."""
+        """One check of everything. Raises Broken."""
         self.looks += 1
         for machine in self._machines.values():
             self.look_at(machine)
@@ -97,7 +97,7 @@ class Onlooker:
         return self._met.get((here, there)) == (self._machines[here].boots, self.record.keys.get(there))
 
     def note_clear(self) -> None:
-        """Notes between whom nothing is in the way; to be told of every change."""
+        """Records between which machines no fault is active; notified of every change."""
         calm = self._underlay.weather.loss == 0.0
         up = [name for name, machine in self._machines.items() if machine.tunnel.is_up]
         clear = {
@@ -118,7 +118,7 @@ class Onlooker:
 
     def _send_pings(self) -> None:
         """Each machine pings one other, in turn, and no two at the same time: both ends of a tunnel without a session
-        would begin handshakes in step for ever, and those that cross spoil each other.
+        would start handshakes in step indefinitely, and those that cross invalidate each other.
         """
         names = list(self._machines)
         self._turn = self._turn % (len(names) - 1) + 1
@@ -147,7 +147,8 @@ class Onlooker:
                 if since is None or since > ping.sent - GRACE_SECONDS:
                     continue
                 if self._is_one_set_back(ping.source, ping.target):
-                    # It cannot renew the session, which ends: until the other end speaks, or both made each other anew.
+                    # It cannot renew the session, which expires: until the other end sends, or both have re-created
+                    # each other.
                     since = max(since, self._heard.get((ping.source, ping.target), since) + SET_BACK_SECONDS)
                 if since <= ping.sent:
                     self.broken.append(

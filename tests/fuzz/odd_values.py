@@ -1,6 +1,6 @@
-"""Values that a type allows and nobody expects, and objects in which some values are such.
+"""Unexpected values that a type allows, and objects that contain such values.
 
-`FUZZ_EXAMPLES` says how many are tried of each border: few in `make test`, 200,000 in `make fuzz`.
+`FUZZ_EXAMPLES` is the number tried at each border: few in `make test`, 200,000 in `make fuzz`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 
 
 def fuzzed_by(values: int) -> settings:
-    """Of a test that tries at least so many odd values in each example."""
+    """For a test that tries at least that many unexpected values in each example."""
     return settings(
         max_examples=math.ceil(EXAMPLES / values), deadline=None, suppress_health_check=list(HealthCheck)
     )
@@ -83,7 +83,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def spoiled(value: Any, seed: int, replacements: list[Any]) -> Any:
-    """A copy with one odd value after another in its places, or a place taken out."""
+    """Copies with one unexpected value after another in its places, or a place removed."""
     rng = random.Random(seed)
     result = copy.deepcopy(value)
     for replacement in replacements:
@@ -102,13 +102,13 @@ def spoiled(value: Any, seed: int, replacements: list[Any]) -> Any:
 
 
 def objects_like(*values: Any) -> st.SearchStrategy[Any]:
-    """JSON values like one of `values`, with one to four odd places."""
+    """JSON values like one of `values`, with one to four unexpected places."""
     return odd_likes(*values).map(lambda found: found[1])
 
 
 def odd_likes(*values: Any) -> st.SearchStrategy[tuple[int, Any]]:
-    """A number, and a JSON value like that of `values`, with one to four odd places."""
-    # one flat strategy: one made anew for each example takes ten times as long as what it makes
+    """A number, and a JSON value like that of `values`, with one to four unexpected places."""
+    # one flat strategy: a new one for each example takes ten times as long as its examples
     replacements = st.lists(odd, min_size=1, max_size=4)
     return st.tuples(st.integers(0, len(values) - 1), st.integers(0, 2**32), replacements).map(
         lambda drawn: (drawn[0], spoiled(values[drawn[0]], drawn[1], drawn[2]))

@@ -1,4 +1,6 @@
-"""What the API server hands over, whatever it admits: one odd object costs itself, in operator and agents."""
+"""Objects from the API server, with any admitted content: an invalid one affects only itself, in operator and
+agents.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from wgmesh_operator.decisions.plan import plan_mesh
 
 
 def settled() -> MemoryApi:
-    """A cluster of three nodes and a machine outside, with the meshes blue and red, all reported ready."""
+    """A cluster of three nodes and an external machine, with the meshes blue and red, all reported ready."""
     api = cluster_of(3)
     api.put(external_body("blue", "laptop"))
     api.put(
@@ -80,7 +82,7 @@ odd_objects = odd_likes(*(LISTED[watched][number] for watched, number in PLACES)
 
 
 class Kept:
-    """A store of all objects, in which some are odd for the length of a plan: only those are read anew."""
+    """A store of all objects, some of which are invalid for the duration of a plan: only those are read again."""
 
     def __init__(self) -> None:
         self._store = ClusterCache(NAMESPACE, lambda _names: None)
@@ -89,7 +91,7 @@ class Kept:
         self._version = 1 << 40
 
     def planned(self, meshes: Sequence[str], odd: list[tuple[WatchedResource, int, Any]]) -> list[Any]:
-        """The plan of each mesh, where the operator sees the odd objects as the first thing ever of their names."""
+        """The plan of each mesh, if the operator sees the invalid objects as the first ones of their names."""
         for watched, number, body in odd:
             self._first_seen(watched, LISTED[watched][number], body)
         plans = [plan_mesh(mesh, self._store.state, DEPLOYMENT, API.now, entropy()) for mesh in meshes]
@@ -127,7 +129,7 @@ def test_an_odd_object_of_one_mesh_leaves_the_other_alone(odd: tuple[WatchedReso
     watched, number, body = odd
     if belongs_to("red", LISTED[watched][number]) or belongs_to("red", body):
         return
-    # A mesh may claim another's range by its own spec: then both are told.
+    # A mesh may claim another's range by its own spec: then both are reported.
     if watched is WatchedResource.MESHES:
         body = {**body, "spec": LISTED[watched][number]["spec"]}
     (plan,) = KEPT.planned(["red"], [(watched, number, body)])

@@ -1,4 +1,4 @@
-"""What lies in the state folder, whoever wrote it: read to a record that every consumer can use, or refused."""
+"""Files in the state folder, from any writer: decoded to a record that every consumer can use, or rejected."""
 
 from __future__ import annotations
 

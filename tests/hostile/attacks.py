@@ -1,7 +1,7 @@
-"""What a hostile member says in gossip: a generator for each attack, which yields the messages of each datagram.
+"""Messages of a hostile member in gossip: a generator for each attack, which yields the messages of each datagram.
 
-All of them are what somebody with the gossip key and a tunnel can send; the sender encrypts and sends them from its own
-mesh address. Drawn from a seed, so that a failing run can be run again.
+Any member with the gossip key and a tunnel can send them; the sender encrypts and sends them from its own mesh address.
+Drawn from a seed, so that a failing run can be repeated.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OUTSIDE = IPv4Address("10.0.0.200")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the hostile member knows of its mesh.
+    """The hostile member's knowledge of its mesh.
 
     Attributes:
         own: its name.
@@ -52,7 +52,7 @@ class Facts:
         victims: mesh addresses of the honest members, by name.
         keys: their WireGuard keys in base64.
         port: of gossip.
-        incarnation: the last one that it has heard of a member.
+        incarnation: the last one received of a member.
         time: of its Lamport clock.
         outside: an address that is no member's.
     """
@@ -243,7 +243,7 @@ def names(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("coordinates")
 def coordinates(facts: Facts, rng: random.Random) -> Datagrams:
-    """H03: coordinates beyond all bounds, in acks that nobody asked for and in those that somebody did."""
+    """H03: coordinates beyond all bounds, in unsolicited ACKs and in solicited ones."""
     while True:
         value = rng.choice([1e10, 1e200, 1.7e308, -1e200, float("nan"), float("inf")])
         payload = b"\x01" + packed(
@@ -276,7 +276,7 @@ def incarnations(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("prune")
 def prune(facts: Facts, rng: random.Random) -> Datagrams:
-    """H08: living members are pruned."""
+    """H08: live members are pruned."""
     for ltime in range(2, 1 << 40):
         name = rng.choice(list(facts.victims))
         yield [said(LeaveIntent(ltime, name, rng.random() < 0.8))]
@@ -285,7 +285,7 @@ def prune(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("answers")
 def answers(facts: Facts, rng: random.Random) -> Datagrams:
-    """H09: answers in everybody's name, and claims on living members' names, so that a vote is held."""
+    """H09: answers in the name of all members, and claims on live members' names, so that a vote is held."""
     while True:
         name = rng.choice(list(facts.victims))
         yield [alive(facts, name, rng.randrange(1, 100), addr=facts.address.packed)]
@@ -339,7 +339,9 @@ def question(
 
 @attack("questions")
 def questions(facts: Facts, rng: random.Random) -> Datagrams:
-    """H11, S02, S03, S27: every query there is, in everybody's name, with any payload, answers to be sent anywhere."""
+    """H11, S02, S03, S27: every query there is, in the name of all members, with any payload, answers to be sent
+    anywhere.
+    """
     kinds = (
         "_claim",
         "_where",
@@ -383,7 +385,7 @@ def large_intents(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("invented members")
 def invented(facts: Facts, rng: random.Random) -> Datagrams:
-    """H18: thousands of members that nobody admitted."""
+    """H18: thousands of members without an admission."""
     for number in range(1, 1 << 30):
         tags = {
             "_pk": base64.b64encode(rng.randbytes(32)).decode(),
@@ -416,7 +418,7 @@ def reflection(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("accusations")
 def accusations(facts: Facts, rng: random.Random) -> Datagrams:
-    """Living members are said to be suspect and dead, in everybody's name."""
+    """Live members are reported suspect and dead, in the name of all members."""
     while True:
         name, by = rng.choice(list(facts.victims)), rng.choice([facts.own, *facts.victims])
         incarnation = facts.incarnation(name) + rng.randrange(3)
@@ -426,7 +428,7 @@ def accusations(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("dismissals")
 def dismissals(facts: Facts, rng: random.Random) -> Datagrams:
-    """H07, H08: living members are dead, and have left or are to be forgotten, in one datagram."""
+    """H07, H08: live members are reported dead, and left or to be forgotten, in one datagram."""
     while True:
         name, by = rng.choice(list(facts.victims)), rng.choice([facts.own, *facts.victims])
         parts = [
@@ -439,7 +441,7 @@ def dismissals(facts: Facts, rng: random.Random) -> Datagrams:
 
 @attack("far refutations")
 def far_refutations(facts: Facts, rng: random.Random) -> Datagrams:
-    """H07: living members are made to refute where only their own word counts."""
+    """H07: live members are made to refute where only their own claim counts."""
     while True:
         yield [
             encode(Suspect(rng.choice([1 << 31, (1 << 32) - 1]), rng.choice(list(facts.victims)), facts.own))

@@ -1,4 +1,6 @@
-"""Honest members under attack: a mesh, a hostile member and an outsider beside it, and what is promised meanwhile."""
+"""Honest members under attack: a mesh, a hostile member and an outsider next to it, and the promises during the
+attack.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ PINGS_A_SECOND = 5
 JOIN_SECONDS = 60.0
 ASKING = "requesting admission"
 CALM_SECONDS = 20.0
-"""What a hostile member makes others believe of a living one for seconds is over after so long."""
+"""Maximum duration for which a hostile member can make others consider a live one failed."""
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ class Ground:
         self._keys = {node: wireguard(mesh.network.hosts[node]).public_key for node in HONEST}
 
     def start_hostile(self, outsider: bool = True) -> None:
-        """Ends the agent of the host that goes bad, and starts what attacks."""
+        """Stops the agent of the host that becomes hostile, and starts the attacker."""
         hosts = self.mesh.network.hosts
         setting = {
             "folder": f"/var/lib/wgmesh/{self.mesh.name}",
@@ -96,7 +98,7 @@ class Ground:
         eventually(self._socket.exists, 30, lambda: f"the hostile member runs: {self._log.read_text()}")
 
     def end_attackers(self) -> None:
-        """Ends them for good: a hostile member that is still there goes on telling of those whom it invented."""
+        """Stops them permanently: a hostile member that remains keeps announcing the members it invented."""
         for process in self._attackers:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -226,7 +228,7 @@ def _resident_mib(pid: int) -> float:
 
 @contextmanager
 def under_attack() -> Iterator[Ground]:
-    """A mesh of honest members with their event loops watched; the one that goes bad is a member still."""
+    """A mesh of honest members with their event loops watched; the one that becomes hostile is still a member."""
     built = subprocess.run(
         [HERE / "wireguard-go"], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.strip()

@@ -1,8 +1,10 @@
-"""A hostile member, run inside a lab host whose agent is dead: it keeps up its membership, and attacks when told to.
+"""A hostile member, run inside a lab host whose agent has been killed: it keeps up its membership, and attacks on
+request.
 
 Its argument is a JSON object: `folder` (a mesh's state folder), `name`, `victims` (mesh addresses by name), `keys`
-(WireGuard keys by name) and `socket`, where it takes orders, one a connection: a JSON object with `attacks` (names of
-ATTACKS and STREAMS), `seconds`, `rate` (datagrams a second in all) and `seed`. It answers how many it sent of each.
+(WireGuard keys by name) and `socket`, on which it accepts requests, one per connection: a JSON object with `attacks`
+(names of ATTACKS and STREAMS), `seconds`, `rate` (datagrams a second in total) and `seed`. It answers how many it sent
+of each.
 """
 
 from __future__ import annotations
@@ -155,7 +157,7 @@ async def slow_writers(
 
 
 async def merges(hostile: Hostile, rng: random.Random, ended: asyncio.Event, sent: Counter[str]) -> None:
-    """S26, H18, H19: states in which all honest members are gone, and thousands of others are there."""
+    """S26, H18, H19: states without all honest members, and with thousands of others."""
 
     def state() -> bytes:
         facts = hostile.facts

@@ -1,7 +1,7 @@
-"""Somebody without certificate and key, run inside a lab host beside the mesh, until it is killed.
+"""An attacker without certificate and key, run inside a lab host next to the mesh, until it is killed.
 
-Its arguments: addresses of members. At each: connections to the join port that say nothing, or nonsense, or begin a TLS
-handshake and stop; datagrams of nonsense to the port of WireGuard.
+Its arguments: addresses of members. At each: connections to the join port that send nothing, or malformed data, or
+start a TLS handshake and stop; malformed datagrams to the port of WireGuard.
 """
 
 from __future__ import annotations

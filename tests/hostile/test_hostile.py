@@ -1,6 +1,6 @@
-"""A member gone bad, and somebody outside, do their worst: no honest member ends, loses a ping or changes a peer.
+"""A compromised member and an outsider attack: no honest agent terminates, loses a ping or changes a peer.
 
-Ten minutes of it at twice the rate, and whether memory is back after ten more, are for `make chaos CHAOS=hostile`.
+Ten minutes of it at twice the rate, and whether memory is released after ten more, are for `make chaos CHAOS=hostile`.
 """
 
 from __future__ import annotations

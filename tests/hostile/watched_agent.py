@@ -1,7 +1,7 @@
-"""The agent with its event loop watched: the longest steps so far go to the file `LOOP_WATCH_FILE`, once a second, and
-how many blocks of memory Python's objects take.
+"""The agent with its event loop watched: the longest steps so far go to the file `LOOP_WATCH_FILE`, once a second, with
+the number of memory blocks of Python's objects.
 
-Whoever removes that file has the account begin again: starting is not what is measured.
+Removing that file resets the counts: the start is not part of the measurement.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Prints what goes over an interface, run in a node's network: one packet a line in hex, without the link's header.
+"""Prints packets on an interface, run in a node's network: one packet per line in hex, without the link's header.
 
-Its argument: the interface. Says "ready" first; goes on until SIGTERM, and then tells what there was up to it.
+Its argument: the interface. Prints "ready" first; continues until SIGTERM, and then prints the packets up to it.
 """
 
 import select
@@ -28,5 +28,5 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL_PROTOCO
             while True:
                 print(tap.recv(65536).hex())
         except BlockingIOError:
-            # All that was there; more comes, or nobody asks for more.
+            # All packets so far were printed; more follow only on request.
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Requests to the API server in somebody else's name: a service account's own token, and nothing besides."""
+"""Requests to the API server under another identity: a service account's own token, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody with a token; `folder` is for files of its own."""
+    """An identity with a token; `folder` is for its files."""
 
     token: str
     folder: Path

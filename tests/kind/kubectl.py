@@ -12,7 +12,7 @@ from wgmesh_agent.lab.command import LabError
 
 CALL_SECONDS = 60
 LOOK_SECONDS = 0.2
-"""From one look to the next: kubectl is a large program, and what is looked at needs the machine too."""
+"""Pause between two polls: kubectl is a large program, and the cluster needs the machine too."""
 Object = dict[str, Any]
 
 
@@ -59,7 +59,7 @@ def apply(body: Mapping[str, Any], *flags: str) -> str:
 
 
 def delete(kind: str, name: str, *, namespace: str | None = None, seconds: float = CALL_SECONDS) -> None:
-    """Deletes an object and waits until it is gone; none is as good. Raises KubectlError."""
+    """Deletes an object and waits until it is deleted; a missing one is no error. Raises KubectlError."""
     kubectl(
         "delete",
         kind,

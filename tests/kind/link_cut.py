@@ -1,4 +1,4 @@
-"""A link between a node and another machine, cut by nftables as by a pulled cable, and let go again."""
+"""A link between a node and another machine, cut by nftables like by a pulled cable, and restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine outside the cluster: a container of the wgmesh image beside the nodes, entering with a join bundle."""
+"""An external machine: a container of the wgmesh image next to the nodes, which joins with a join bundle."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _docker(*arguments: str) -> str:
 
 
 def external(mesh: Mesh, node: str) -> None:
-    """Applies the WgMeshNode of a machine outside."""
+    """Applies the WgMeshNode of an external machine."""
     body: Object = {
         "apiVersion": API_VERSION,
         "kind": "WgMeshNode",

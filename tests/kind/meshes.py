@@ -1,4 +1,4 @@
-"""Meshes on the cluster under test: made, looked at, pinged, taken away."""
+"""Meshes on the cluster under test: created, inspected, pinged, deleted."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Mesh:
         return [(one, address) for one, other in permutations(nodes, 2) for address in addresses[other.name]]
 
     def keys(self) -> dict[str, str]:
-        """The WireGuard public keys of those members that have told theirs, by node name."""
+        """The WireGuard public keys of those members that have reported theirs, by node name."""
         return {
             node: member["status"]["publicKey"]
             for node, member in self.members().items()

@@ -1,4 +1,4 @@
-"""kind's nodes as the containers they are on this machine: restarted, cut off, looked into.
+"""kind's nodes as containers on this machine: restarted, isolated, inspected.
 
 Programs run with this machine's own files in the node's network namespace, so a node needs none of them.
 """

@@ -16,7 +16,7 @@ DOWN_SECONDS = 60
 UP_SECONDS = 120
 _MANIFEST, _AWAY = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/root/kube-apiserver.yaml"
 _REFUSED = 7
-"""curl's exit status if nobody listens."""
+"""curl's exit status without a listener."""
 _CUT = """
 add table inet e2e_cut
 add chain inet e2e_cut to {{ type filter hook output priority 0; policy accept; }}
@@ -27,7 +27,7 @@ _ENDS = {"to": "daddr", "from": "saddr"}
 
 
 def agent_is_ready(node: Node) -> bool:
-    """What the kubelet is told, asked without Kubernetes."""
+    """Response to the kubelet's probe, requested without Kubernetes."""
     return node.run("curl", "-sf", f"http://127.0.0.1:{HEALTH_PORT}/readyz", check=False).returncode == 0
 
 
@@ -44,7 +44,7 @@ def kill_agent(node: Node, made: Mesh) -> Callable[[], bool]:
 
 
 def kubelet_is_up(node: Node) -> bool:
-    """By its own health endpoint, which is up before it tells the API server that the node is ready."""
+    """By its own health endpoint, which is up before it reports the node ready to the API server."""
     return node.inside("curl", "-sf", "http://127.0.0.1:10248/healthz", check=False).returncode == 0
 
 
@@ -77,7 +77,9 @@ def scale_operator(replicas: int, release: Release) -> None:
 
 @contextmanager
 def no_api_server(control_plane: Node) -> Iterator[None]:
-    """Its manifest is out of the kubelet's sight, and nobody listens on its port; back, and well, after the block."""
+    """Its manifest is hidden from the kubelet, and no process listens on its port; restored, and healthy, after the
+    block.
+    """
 
     def is_gone() -> bool:
         return _asked(control_plane) == _REFUSED

@@ -1,4 +1,4 @@
-"""What anybody on a wire sees: packets that went over an interface of a node, and what they are."""
+"""What an observer on the wire sees: packets on an interface of a node, and their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pings that go on while something happens, and how many of them were lost."""
+"""Continuous pings during a fault, and how many of them were lost."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def container(pod: Object) -> Object:
 
 
 def lives(made: Mesh, component: str) -> dict[str, tuple[str, int]]:
-    """By node the pod, and how often its container was started anew."""
+    """The pod of each node, and how often its container was restarted."""
     return {
         node: (pod["metadata"]["uid"], container(pod).get("restartCount", -1))
         for node, pod in made.pods(component).items()

@@ -1,4 +1,4 @@
-"""The real processes of a mesh on a node: found by what they run and for whom, looked at, killed."""
+"""The real processes of a mesh on a node: found by their program and mesh, inspected, killed."""
 
 from __future__ import annotations
 

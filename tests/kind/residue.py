@@ -10,7 +10,7 @@ from tests.kind.nodes import Node
 from tests.kind.release import NAMESPACE
 
 FOLDERS = ("/var/lib/wgmesh", "/run/wgmesh", "/var/run/wireguard")
-# Pods come and go meanwhile; what is theirs and kube-proxy's is not ours.
+# Pods come and go during the test; what belongs to them and to kube-proxy is not ours.
 _PODS = "veth"
 _NOT_OURS = {"ip", "ip6"}
 
@@ -75,7 +75,7 @@ _KINDS_IN_NAMESPACE = (
 
 
 def objects_of(mesh: str) -> list[str]:
-    """What the cluster has of a mesh, by label, by owner or by name; events, which tell its story, left out."""
+    """All objects of a mesh in the cluster, by label, by owner or by name, without Events, which outlive it."""
     every = [*items(_KINDS), *items(_KINDS_IN_NAMESPACE, namespace=NAMESPACE)]
     return sorted(
         f"{one['kind']} {one['metadata']['name']}" for one in every if _is_of(mesh, one["metadata"])

@@ -1,4 +1,4 @@
-"""A member's papers, taken from its node as a thief would, and what a bootstrap node says to whoever shows them."""
+"""A member's credentials, copied from its node like by a thief, and how a bootstrap node responds to them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def papers(node: Node, mesh: str) -> TLSFiles:
 
 
 def join_with(shown: TLSFiles, bootstrap: str, mesh: str, member: Object) -> str:
-    """Joins as `member`, with its own WireGuard key and endpoint, by the bootstrap node at `address:port`.
+    """Joins as `member`, with its own WireGuard key and endpoint, via the bootstrap node at `address:port`.
 
-    "admitted", or why not: its words if it said no, what happened to the connection if it did not speak at all.
+    "admitted", or why not: its message if it denied, or the error of the connection without a response.
     """
     entering = join(
         bootstrap,
@@ -72,7 +72,7 @@ def serials(mesh: Mesh) -> dict[str, str]:
 
 
 def authorities(mesh: Mesh) -> list[x509.Certificate]:
-    """Those that the mesh tells its members to trust, the one that signs first."""
+    """Those that the mesh publishes as trusted, the signing one first."""
     return x509.load_pem_x509_certificates(mesh.status()["trustBundle"].encode())
 
 

@@ -1,4 +1,4 @@
-"""Who may do what, tried on the real API server with real tokens: an agent's, a stranger's, the operator's."""
+"""Permissions, tested on the real API server with real tokens: an agent's, a stranger's, the operator's."""
 
 from __future__ import annotations
 

@@ -435,7 +435,7 @@ def test_an_api_server_that_goes_away_finds_the_operator_waiting(
     api.delete("/api/v1/nodes/worker-d")
     wait_for(lambda: "worker-d" not in members(api, "blue"), "gone again")
     assert operator.is_running()
-    # Until it has read its roles, an API server says so to everybody.
+    # Until it has read its roles, an API server returns that to all clients.
     operator.forgiven = len(operator.log)
 
 

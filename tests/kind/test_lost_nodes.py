@@ -1,6 +1,6 @@
-"""A node is lost, and with it the only bootstrap node and the operator: the mesh goes on, grows, and lets go of it.
+"""A node is lost, and with it the only bootstrap node and the operator: the mesh keeps working, grows, and releases it.
 
-One loss for all tests here: its machine's plug is pulled, and put back at their end.
+One loss for all tests here: its machine is stopped, and started at their end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Meshes come, share nodes, shrink, grow and go; and nothing is left of those that have gone."""
+"""Meshes are created, share nodes, shrink, grow and are deleted; and nothing is left of the deleted ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHOSEN = "e2e-chosen"
 TOGETHER_SECONDS = 60
 GONE_SECONDS = 20
 INTERRUPTED_SECONDS = 40
-"""For the end of a mesh whose pods are only just starting: they hear of it when they are up."""
+"""For the teardown of a mesh whose pods are only just starting: they learn of it when they run."""
 LEAVE_SECONDS = 30
 ROTATED_SECONDS = 300
 """A kubelet takes up to a minute and a half to bring a changed Secret to a pod; then two minutes between handshakes."""
@@ -226,7 +226,7 @@ def away_and_back(
     measured: Measured,
     folder: Path,
 ) -> None:
-    """Has a node leave blue and come back, while nobody else notices."""
+    """Lets a node leave blue and return, without effects on the others."""
     blue, stay = ground.blue, [node for node in ground.nodes if node != goes]
     key, addresses = wait_for(lambda: blue.keys().get(goes.name), LEAVE_SECONDS, "its key"), blue.addresses()
     others = [*blue.pairs(stay), *ground.green.pairs(ground.nodes)]
@@ -312,7 +312,7 @@ def assert_collected(mesh: Mesh) -> None:
 
 
 def stages(mesh: Mesh) -> list[Callable[[], object]]:
-    """How far a mesh is when it is deleted again: asked for, taken up, deployed, entered in part, whole."""
+    """State of a mesh when it is deleted again: requested, accepted, deployed, partly joined, complete."""
     return [
         lambda: True,
         lambda: mesh.status(),

@@ -22,7 +22,7 @@ from tests.kind.release import Release
 
 TOLD_SECONDS = 60
 SERVED_SECONDS = 60
-"""An agent tries the port again every 10 s; the kubelet asks every 10 s, and the operator is told after that."""
+"""An agent retries the port every 10 s; the kubelet probes every 10 s, and reports to the operator after that."""
 HINTED_SECONDS = 60
 _TRANSLATED = """
 add table ip e2e_nat
@@ -82,7 +82,7 @@ def test_a_taken_metrics_port_costs_no_tunnel_and_no_restart_and_is_told_until_i
 
 @contextmanager
 def another_address(node: Node) -> Iterator[str]:
-    """An address that is translated to the node's own, and back in answers, as clouds do it; nobody was told of it."""
+    """An address that is translated to the node's own, and back in responses, as in clouds; configured nowhere."""
     shown = node.json("ip", "-j", "-4", "addr", "show", "dev", "eth0")[0]["addr_info"][0]
     network = ipaddress.ip_network(f"{shown['local']}/{shown['prefixlen']}", strict=False)
     address = f"{network[-7]}/{shown['prefixlen']}"

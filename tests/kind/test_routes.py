@@ -145,7 +145,7 @@ def routed(node: Node) -> set[str]:
 
 
 def in_clear(ground: Ground, wire: dict[str, list[bytes]]) -> list[str]:
-    """Packets that pods' addresses or words can be read off, by anybody on the wire."""
+    """Packets from which an observer on the wire can read pods' addresses or payload."""
     addresses = {pod.address() for pod in ground.pods}
     found = []
     for node, packets in wire.items():

@@ -1,4 +1,4 @@
-"""Traffic through a mesh: what the wire shows of it, and that it goes on whatever happens to what made the mesh."""
+"""Traffic through a mesh: its appearance on the wire, and that it continues whatever happens to operator and agents."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_a_cut_link_is_told_by_name_and_heals_by_itself(ground: Ground, measured
         wait_for(lambda: made.status().get("links") == "4/6", AGENT_SECONDS, "4/6 links", made.status)
         measured("both directions of a link cut until LINKS is 4/6", time.monotonic() - began)
         assert_named(made, f"{other.name} -> {one.name}", f"{one.name} -> {other.name}")
-        # Everybody is still a member: others relay between the two in gossip.
+        # All are still members: others forward gossip between the two.
         assert made.condition("Ready")["status"] == "True"
         began = time.monotonic()
     made.wait(seconds=AGENT_SECONDS)
@@ -390,7 +390,7 @@ def test_without_an_api_server_for_two_minutes_all_goes_on(
     assert lives(made, "tunnel") == tunnels
     assert_only_agent_restarted(made, node, agents)
     measured("lines an agent logged meanwhile", log_lines(watcher) - lines, "lines", at_most=20)
-    # Nobody killed the new operator for having no API server to begin with.
+    # The new operator was not killed for the missing API server at its start.
     (after,) = release.operator_pods()
     assert container(after)["restartCount"] == container(operator)["restartCount"] + 1
 

@@ -1,6 +1,6 @@
-"""Who is trusted, and no longer: a CA rolled over, machines outside, certificates renewed, members revoked.
+"""Trust and its end: a CA rotated, external members, certificates renewed, members revoked.
 
-All on one mesh whose certificates last minutes: while the rest happens, they come up for renewal.
+All on one mesh whose certificates last minutes: during the tests they are due for renewal.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ OUTSIDE = "outside"
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A mesh on all nodes; `plain` is the one that admits nobody."""
+    """A mesh on all nodes; `plain` is the one that is not a bootstrap node."""
 
     mesh: Mesh
     nodes: list[Node]
@@ -80,7 +80,7 @@ def ground(blue: Mesh, nodes: list[Node]) -> Ground:
 
 @pytest.fixture
 def outsider(ground: Ground) -> Iterator[None]:
-    """The WgMeshNode of a machine outside the cluster."""
+    """The WgMeshNode of an external machine."""
     external(ground.mesh, OUTSIDE)
     yield
     delete("wgmeshnode", f"{ground.mesh.name}.{OUTSIDE}")
@@ -88,7 +88,7 @@ def outsider(ground: Ground) -> Iterator[None]:
 
 
 def outside_pairs(ground: Ground, there: Node) -> list[tuple[Node, str]]:
-    """Who pings whom: every node the machine outside, and it every node."""
+    """Pairs of pings: every node and the external machine, in both directions."""
     (address,) = ground.mesh.addresses()[OUTSIDE]
     inside = [(there, ground.mesh.addresses()[node.name][0]) for node in ground.nodes]
     return [*((node, address) for node in ground.nodes), *inside]
@@ -120,7 +120,7 @@ def test_a_roll_over_of_the_ca_replaces_all_certificates_and_costs_no_ping(
         answer = join_with(shown, door, mesh.name, mesh.members()[ground.plain.name])
         assert answer.startswith("JoinUnreachable: it closed the connection"), answer
     assert mesh.condition("CertificatesReady")["reason"] == "CertificatesIssued"
-    # The machine was not waited for: to enter again it needs the bundle that was made meanwhile.
+    # The external machine was not awaited: to join again it needs the bundle created since.
     bundle(mesh, OUTSIDE, file, unlike=made)
     with machine(name, images[0], ground.nodes[0], file):
         wait_for(lambda: mesh.counts() == ("4/4", "12/12"), CHANGED_SECONDS, "4/4, 12/12 again", mesh.status)
@@ -176,7 +176,7 @@ def test_a_machine_outside_enters_with_its_bundle_counts_and_is_cut_off_for_good
     mesh, name = ground.mesh, f"e2e-{ground.nodes[0].name}-{OUTSIDE}"
     file = tmp_path / "bundle.json"
     made = bundle(mesh, OUTSIDE, file)
-    # Its namesake of the test before is gone, and nobody takes the one for the other.
+    # Its namesake of the previous test is deleted, and the two are not confused.
     assert (
         wait_for(lambda: mesh.members()[OUTSIDE]["status"]["phase"], CHANGED_SECONDS, "its phase")
         == "Pending"
@@ -197,7 +197,7 @@ def test_a_machine_outside_enters_with_its_bundle_counts_and_is_cut_off_for_good
     stranger = tmp_path / "again"
     stranger.mkdir()
     assert_refused(ground, images[0], file, "no member outside")
-    # One of the same name is another: what was made for the first is worth nothing.
+    # One of the same name is another: credentials of the first are rejected.
     external(mesh, OUTSIDE)
     bundle(mesh, OUTSIDE, stranger / "bundle.json", unlike=made)
     assert_refused(ground, images[0], file, "older than the member outside")
@@ -252,7 +252,7 @@ def assert_cut_off(ground: Ground, there: Node, measured: Measured, folder: Path
 
 
 def assert_no_way_back(ground: Ground, there: Node, measured: Measured) -> None:
-    """The agent of a machine that was cut off goes on trying, and is refused."""
+    """The agent of an isolated machine keeps retrying, and is denied."""
     mesh = ground.mesh
     words = f"the roster has no member {OUTSIDE}"
     wait_for(lambda: words in said(there.name), CHANGED_SECONDS, f"the machine is told: {words}")
@@ -273,7 +273,7 @@ def assert_refused(ground: Ground, image: str, file: Path, words: str) -> None:
 
 @contextmanager
 def frozen_agent(node: Node, mesh: Mesh) -> Iterator[None]:
-    """Its agent does nothing any more, as that of a member who means no good; WireGuard goes on."""
+    """Its agent does nothing any more, like that of a malicious member; WireGuard keeps running."""
     pid = str(process(node, AGENT, mesh.name).pid)
     node.inside("kill", "-STOP", pid)
     try:
@@ -357,7 +357,7 @@ def test_certificates_are_renewed_before_they_end_and_no_ping_is_lost(
     ground: Ground, measured: Measured, tmp_path: Path
 ) -> None:
     mesh = ground.mesh
-    # Those of the third are newer, if it was revoked meanwhile.
+    # Those of the third are newer, if it was revoked in between.
     nodes = ground.admitting
     before = serials(mesh)
     with none_lost(tmp_path, measured, "certificates are renewed", mesh.pairs(ground.nodes)):

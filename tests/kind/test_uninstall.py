@@ -52,7 +52,7 @@ def test_uninstall_refuses_while_a_mesh_exists_and_says_what_to_do(installed: Re
     assert len(installed.operator_pods()) == 1
     assert blue.condition("FullyMeshed")["status"] == "True"
 
-    # Helm's own record is half-way gone now; the command it was told gets it right.
+    # Helm's own record is half removed now; the printed command repairs it.
     (keep,) = re.findall(r"helm (rollback .*)$", said, re.M)
     helm(*shlex.split(keep))
     assert f"{NAME}\t" in helm("list", "-n", NAMESPACE, "--deployed").stdout

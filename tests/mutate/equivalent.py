@@ -1,4 +1,4 @@
-"""Mutants that change nothing anybody could notice, by hand, with the reason of each: equivalent.toml."""
+"""Mutants without observable effect, listed by hand with the reason of each: equivalent.toml."""
 
 from __future__ import annotations
 

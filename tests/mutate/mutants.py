@@ -68,7 +68,7 @@ class Mutant:
         return f"{self.path}:{self.line}: {self.before}  →  {self.after}"
 
     def apply(self) -> None:
-        """Changes the tree that this was found in: for good, so in a process of its own."""
+        """Changes the tree that this was found in permanently, so run it in a separate process."""
         place = self.place
         if place.index is None:
             setattr(place.parent, place.field, self.replacement)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How many small changes of the code the tests notice: `make mutate`, or `tests/mutate/run.py [PACKAGE …]`.
+"""How many small changes of the code the tests detect: `make mutate`, or `tests/mutate/run.py [PACKAGE …]`.
 
 Draws a seeded sample of mutants (tests/mutate/mutants.py) of the modules without I/O in PACKAGES, and runs the
-package's own tests on each: those that pass through the changed function, the quickest first, in a process forked from
+package's own tests on each: those that pass through the changed function, the fastest first, in a process forked from
 one that has imported the libraries. Prints each package's score, and each survivor with its place and the change;
 build/mutate/survivors.txt keeps them. The mutants in equivalent.toml make no difference to anybody, with the reason of
 each: they are drawn, not tried, and counted apart.
-The well-kept tools do not serve: mutmut 3 wants its sources in `.` or `src`, and mutates nothing outside of functions,
-where the tables of gossip/wire stand; cosmic-ray starts pytest anew for each mutant: hours for a thousand.
+tools do not fit: mutmut 3 requires its sources in `.` or `src`, and mutates nothing outside of functions, where the
+tables of gossip/wire are; cosmic-ray starts pytest for each mutant: hours for a thousand.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ class FirstFailure:
 
 
 class Recorder:
-    """Tells coverage which test is running, and how long it took."""
+    """Reports to coverage which test is running, and how long it took."""
 
     def __init__(self, measured: coverage.Coverage) -> None:
         self.seconds: dict[str, float] = {}

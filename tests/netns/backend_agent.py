@@ -1,4 +1,4 @@
-"""A stand-in for the agent on one test host: does to a back end what it is told, by pickles over its standard streams.
+"""A stand-in for the agent on one test host: executes requests on a back end, by pickles over its standard streams.
 
 A request is (method, arguments); an answer is (result, None) or (None, error).
 """

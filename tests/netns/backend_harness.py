@@ -69,7 +69,7 @@ class Host:
 
     @contextmanager
     def monitor(self) -> Iterator[Callable[[], str]]:
-        """Tells afterwards what changed of links, addresses and routes within the block."""
+        """Returns afterwards the changes of links, addresses and routes within the block."""
         with tempfile.TemporaryFile("w+") as output:
             command = self.inside("ip", "monitor", "link", "address", "route")
             monitor = subprocess.Popen(command, stdout=output)
@@ -77,7 +77,7 @@ class Host:
             def text() -> str:
                 return _written(output)
 
-            # Nothing else tells when it has begun to listen, or has told all there is.
+            # There is no other sign that it has started to listen, or has reported everything.
             until(lambda: self._mark("10.254.0.1") in text(), "the monitor's beginning")
             told: list[str] = []
             yield lambda: told[0]
@@ -165,7 +165,7 @@ def wire(left: Host, right: Host, subnet: int) -> None:
 
 @contextmanager
 def hosts(count: int, inside: Host | None = None) -> Iterator[list[Host]]:
-    """That many hosts, gone at the end with all that ran in them."""
+    """That many hosts, removed at the end with all that ran in them."""
     made: list[Host] = []
     try:
         for _ in range(count):
@@ -230,7 +230,7 @@ class Ping:
     """Pings every 10 ms until asked what was `lost`."""
 
     def __init__(self, host: Host, address: str) -> None:
-        # A file, not a pipe: nobody reads while it runs, and a full pipe would stop it.
+        # A file, not a pipe: no process reads while it runs, and a full pipe would stop it.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `finish`
         self._process = subprocess.Popen(
             host.inside("ping", "-i", "0.01", "-n", address), stdout=self._output, stderr=subprocess.STDOUT

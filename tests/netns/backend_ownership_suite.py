@@ -109,7 +109,7 @@ async def test_destroying_removes_only_our_own(pair: tuple[Host, Host], kind: Ba
         await agent.destroy()
         assert everything() == before
         assert left.run("ls", "/var/run/wireguard") == ""
-        # Nothing of it left, so once more does nothing, and it can be made anew.
+        # Nothing of it is left, so a repetition does nothing, and it can be re-created.
         await agent.destroy()
         assert not (await agent.open(one.spec())).adopted
         await agent.destroy()

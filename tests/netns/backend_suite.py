@@ -167,7 +167,7 @@ async def test_a_learned_endpoint_is_kept(pair: tuple[Host, Host], kind: Backend
         await member(there, kind, two, one.as_peer("10.9.1.1"))
         await member(here, kind, one, told)
         until(lambda: answers(right, "10.232.1.1"), "the tunnel")
-        # The peer moves, and tells by a packet from where it is now.
+        # The peer moves, and its packet shows from where it sends now.
         await there.converge(replace(desired(two, one.as_peer("10.9.1.1")), listen_port=PORT + 1))
         until(lambda: answers(right, "10.232.1.1"), "the tunnel after the move")
         changes, _ = await here.converge(desired(one, told))
@@ -365,7 +365,7 @@ async def test_an_endpoint_on_a_link_keeps_its_zone(pair: tuple[Host, Host], kin
         await member(here, kind, one, told)
         until(lambda: answers(left, "10.232.1.2"), "the tunnel over the link's own addresses")
         endpoint = (await here.read()).peers[two.public].endpoint
-        # wireguard-go does not tell the zone, though it uses it.
+        # wireguard-go does not report the zone, although it uses it.
         unzoned = Endpoint(ip_address("fe80::2"), PORT)
         assert endpoint == (told.endpoints[0] if kind is BackendKind.KERNEL else unzoned)
         changes, _ = await here.converge(desired(one, told))

@@ -20,7 +20,7 @@ NODE = "n3"
 AWAY = "cold0"
 SERVICE, NAME = "10.9.9.1", "bootstrap.test"
 JOIN_TIMEOUT_SECONDS = 2
-"""Shorter than what is missing stays away: it must not run meanwhile."""
+"""Shorter than the prerequisite is missing: it must not run in that time."""
 WITHOUT_BOOTSTRAP_SECONDS = 30
 """Where the bootstrap node is missing: once nothing else is, the machine can ask, and the time runs."""
 GAP_SECONDS = 1.5

@@ -1,4 +1,4 @@
-"""A mesh with certificates as the operator makes them, and machines outside that enter it with join bundles."""
+"""A mesh with certificates as issued by the operator, and external machines that join it with join bundles."""
 
 from datetime import UTC, datetime
 from ipaddress import ip_address

@@ -37,6 +37,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _enough_watchers() -> None:
-    """Every wireguard-go takes an inotify instance, of which root has 128 on a machine that nobody set up for more."""
+    """Every wireguard-go uses an inotify instance, of which root has 128 by default."""
     if int(_INSTANCES.read_text()) < _NEEDED_INSTANCES:
         _INSTANCES.write_text(str(_NEEDED_INSTANCES))

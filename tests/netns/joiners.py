@@ -1,6 +1,6 @@
-"""Many joiners in one process, run inside a lab host: each asks a bootstrap node to be let in, and nothing more.
+"""Many joiners in one process, run inside a lab host: each requests admission by a bootstrap node, and nothing more.
 
-Its arguments: the mesh's name, this host's address, how many, and the bootstrap nodes (`address:port`), asked in turn.
+Its arguments: the mesh's name, this host's address, how many, and the bootstrap nodes (`address:port`), called in turn.
 Prints a JSON object: mesh addresses by public key.
 """
 

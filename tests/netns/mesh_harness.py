@@ -1,4 +1,4 @@
-"""What the tests of whole meshes share: meshes on lab hosts, pings that run on, and looks at WireGuard itself."""
+"""Shared parts of the tests of complete meshes: meshes on lab hosts, continuous pings, and reading WireGuard itself."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def saved_members(mesh: Mesh, node: str) -> set[str]:
 
 
 class Pinging:
-    """A ping that goes on until it is ended; every request that got no answer before a later one did is lost."""
+    """A ping that continues until it is stopped; every request that got no reply before a later one did is lost."""
 
     def __init__(self, host: Host, address: str, log: Path, a_second: int = PINGS_A_SECOND) -> None:
         self._log = log

@@ -1,8 +1,7 @@
-"""A host with a life of its own, made by chance in this process's network, and what its kernel answers to `route get`.
+"""A host with random configuration, created in this process's network, and its kernel's output of `route get`.
 
-Run in a network namespace of its own with a seed, it prints as JSON what a mesh changes that it has no business with:
-`unshare --net python random_host.py SEED`. Nothing of it needs an agent or a tunnel: the ways of packets are
-the kernel's.
+Run in its own network namespace with a seed, it prints as JSON the changes by a mesh that are not its business:
+`unshare --net python random_host.py SEED`. It needs no agent or tunnel: the kernel routes the packets.
 """
 
 from __future__ import annotations
@@ -254,7 +253,7 @@ def is_the_mesh_s(question: Question, after: Answer, meshes: list[Mesh]) -> bool
     target, source, name = question
     whose = [mesh for mesh in meshes if after[1:2] == (mesh.spec.name,)]
     if source in {mesh.own for mesh in meshes}:
-        # Nobody had that address before.
+        # No host had that address before.
         return True
     if any(ip_address(target) in network for mesh in whose for network in mesh.spec.ranges):
         return True

@@ -1,8 +1,8 @@
-"""A member gone bad, run inside a lab host: it holds the gossip key and a mesh address, and says what it is told to.
+"""A compromised member, run inside a lab host: it holds the gossip key and a mesh address, and sends what is requested.
 
-Its argument is a JSON object: `folder` (a mesh's state folder), `name`, `port`, `seeds` (mesh addresses to join
-gossip by), `tags` and `socket`, where it takes orders, one a connection: a JSON object with `tags`, `events` (pairs of
-a name and base64), `force_leave` (names), `flood` (pairs of a member's name and address), and `dismiss` (names) with
+Its argument is a JSON object: `folder` (a mesh's state folder), `name`, `port`, `seeds` (mesh addresses to join gossip
+by), `tags` and `socket`, on which it accepts requests, one per connection: a JSON object with `tags`, `events` (pairs
+of a name and base64), `force_leave` (names), `flood` (pairs of a member's name and address), and `dismiss` (names) with
 `targets` (mesh addresses). It stays a member until it is killed.
 """
 
@@ -28,7 +28,7 @@ from wgmesh_agent.state.store import MESH
 
 
 def flood(node: GossipNode, victim: str, address: IPAddress, name: str, record: MeshRecord) -> None:
-    """Tells a victim of times and incarnations that no cluster reaches, about the victim and of itself."""
+    """Sends a victim times and incarnations that no cluster reaches, about the victim and about itself."""
     say = node._core._memberlist.transmitter.send
     where = Endpoint(address, record.gossip_port)
     for incarnation in (1 << 20, (1 << 31) + (1 << 17), (1 << 32) - 2, (1 << 32) - 1):
@@ -47,7 +47,7 @@ def flood(node: GossipNode, victim: str, address: IPAddress, name: str, record: 
 
 
 def dismiss(node: GossipNode, victim: str, targets: list[IPAddress], name: str, record: MeshRecord) -> None:
-    """Tells each target in one datagram that a living member is dead, and that it is to be forgotten."""
+    """Reports to each target in one datagram that a live member is dead, and that it is to be forgotten."""
     ltime = node._core._clock.time + 2
     dead = encode(Dead(node.members()[victim].incarnation, victim, name))
     leave = encode(UserMessage(encode_serf(LeaveIntent(ltime, victim, prune=True))))
@@ -64,7 +64,7 @@ async def misbehave(setting: dict[str, Any]) -> None:
         port=setting["port"],
         profile=PROFILES[record.profile],
         tags=setting["tags"],
-        # Nobody makes it keep to the limits that honest members have.
+        # It ignores the limits that honest members observe.
         user_event_bytes=4096,
     )
     node = GossipNode(config, keyring=Keyring(record.gossip_keys[0]))

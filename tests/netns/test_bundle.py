@@ -1,4 +1,4 @@
-"""A machine outside the cluster: one file, made by the operator's own code, and it is a member."""
+"""An external machine: one file, created by the operator's own code, and it is a member."""
 
 import signal
 from collections.abc import Iterator

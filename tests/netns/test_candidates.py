@@ -1,4 +1,6 @@
-"""Ways to a node on a host with bridges, another mesh, and virtual addresses: only those that lead there are told."""
+"""Addresses of a node on a host with bridges, another mesh, and virtual addresses: only reachable ones are
+advertised.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ def test_a_second_card_is_found_behind_nine_bridges(mesh: Mesh) -> None:
     mesh.bootstrap("n1").wait_until_ready()
     mesh.join("n3")
     mesh.wait_until_full()
-    # The way that is told is cut, and the second remains; a third member passes on what each says.
+    # The advertised path is cut, and the second remains; a third member forwards the gossip of both.
     for name, other in (("n1", "n2"), ("n2", "n1")):
         rule = f"ip saddr {network.address(other)} udp dport 54540 drop"
         drop = f"table ip cut {{\n chain in {{ type filter hook input priority 0; {rule}; }}\n}}\n"

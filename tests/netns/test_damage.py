@@ -1,4 +1,4 @@
-"""Damaged state: set aside and reported, never overwritten in silence, and the mesh goes on."""
+"""Corrupt state: quarantined and reported, never overwritten silently, and the mesh keeps working."""
 
 import shutil
 from collections.abc import Iterator

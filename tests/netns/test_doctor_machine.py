@@ -29,7 +29,7 @@ PROVOKE_SECONDS = 0.1
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    """Three members, and one behind an address translator."""
+    """Three members, and one behind NAT."""
     with lab_mesh(len(NODES)) as mesh:
         mesh.network.add_router("nat")
         mesh.network.add_host_behind("hidden", "nat")
@@ -69,7 +69,7 @@ def again_and_again(provoke: Callable[[], object]) -> Iterator[None]:
 def at_once(
     mesh: Mesh, node: str, provoke: Callable[[], object], about: str, code: str, *arguments: str
 ) -> dict[str, str]:
-    """The finding of a run while somebody provokes it again and again: agents repair such things within a second."""
+    """The finding of a run while the fault is provoked repeatedly: agents repair such faults within a second."""
     for _ in range(ATTEMPTS):
         with again_and_again(provoke):
             status, document = doctor(mesh.network.hosts[node], *arguments)
@@ -250,8 +250,8 @@ def test_a_peer_that_somebody_removed_here_or_there(mesh: Mesh) -> None:
 
 @pytest.mark.parametrize("says", ["its own endpoint", "the original's"])
 def test_two_agents_with_one_identity(mesh: Mesh, says: str) -> None:
-    """A machine whose state folder was copied to another that cannot be told from it. Where both say to be at the same
-    endpoint, WireGuard alone sees that their key calls from two.
+    """A machine whose state folder was copied to another that cannot be distinguished from it. If both advertise the
+    same endpoint, only WireGuard sees that their key sends from two.
     """
     network, original = mesh.network, mesh.network.hosts["n2"]
     twin = network.add_host(f"twin{len(network.hosts)}")
@@ -265,7 +265,8 @@ def test_two_agents_with_one_identity(mesh: Mesh, says: str) -> None:
     copy = Agent(twin, arguments)
     copy.start()
     copy.wait_until_ready()
-    # Of WireGuard's view a sample each 15 s, and each of the two shakes hands anew when it is not answered for as long.
+    # WireGuard's view is sampled each 15 s, and each of the two starts a handshake when it gets no response for as
+    # long.
     seconds = 60 if says == "its own endpoint" else 150
     for one, about in ((network.hosts["n1"], "n2"), (original, ""), (twin, "")):
         arguments = (about,) if about else ()

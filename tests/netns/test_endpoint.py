@@ -1,4 +1,4 @@
-"""Where a node says it can be reached: as told, as a STUN server sees it, or by the route to a bootstrap node."""
+"""A node's advertised endpoint: as configured, as observed by a STUN server, or by the route to a bootstrap node."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def announced(mesh: Mesh, *options: str) -> str:
 
 
 def refused(mesh: Mesh, *options: str) -> str:
-    """What n2's join says when it does not even ask to be let in."""
+    """The error of n2's join when it does not even send a request."""
     arguments = ["join", "-n", "lab", *mesh.join_tls("n2"), "-bootstrap-addr", mesh.service_address("n1")]
     done: subprocess.CompletedProcess[str] = wgmesh(
         mesh.network.hosts["n2"], *arguments, "--join-timeout", "1", *options

@@ -1,4 +1,4 @@
-"""The gossip key is changed while all goes on: no packet is lost, and who was away comes back."""
+"""The gossip key is rotated without interruption: no packet is lost, and a member that was down catches up."""
 
 import json
 import signal

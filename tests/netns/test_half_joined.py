@@ -37,6 +37,6 @@ def test_a_joiner_that_dies_half_way_leaves_no_peer_and_no_address_behind() -> N
         eventually(lambda: holders() == [], INTERVAL_SECONDS + 20, "both have let it go")
         assert "join reservation expired" in mesh.agents["n1"].said()
         assert set(mesh.members("n1")) == {"n1", "n2"}
-        # Its name and its address are free again, and go to whoever asks under that name.
+        # Its name and its address are free again, and go to the next node that requests the name.
         again = json.loads(network.hosts["n3"].run(command).stdout)
         assert list(again.values()) == [address]

@@ -1,4 +1,4 @@
-"""The host's routing is the host's: what `ip route get` answers before and after a mesh, on hosts made by chance."""
+"""The host's routing is unchanged: `ip route get` before and after a mesh, on random hosts."""
 
 from __future__ import annotations
 

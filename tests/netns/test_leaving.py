@@ -1,4 +1,4 @@
-"""Ways to go: Ctrl-C and `wgmesh leave` for good, `wgmesh leave NODE` for one that cannot say it any more."""
+"""Leaving: Ctrl-C and `wgmesh leave` permanently, `wgmesh leave NODE` for a failed member."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def starting_seconds(mesh: Mesh, node: str) -> float:
 
 
 def seconds_of_leaving(mesh: Mesh, node: str, key: str, others: list[str]) -> float:
-    """Until a node that was told Ctrl-C is gone everywhere; its agent has ended well by then."""
+    """Until a node that received Ctrl-C is removed everywhere; its agent has ended without error by then."""
     agent, began = mesh.agents[node], time.monotonic()
     os.kill(agent.pid, signal.SIGINT)
     eventually(lambda: is_gone(mesh, node, key, others), 10, f"{node} is gone everywhere")
@@ -117,7 +117,7 @@ def test_leave_on_the_command_line_leaves_the_mesh(mesh: Mesh) -> None:
 
 
 def test_who_hears_of_a_goodbye_from_others_only_lets_go_as_soon(mesh: Mesh) -> None:
-    """A goodbye that comes by others is asked about through the tunnel, and who is leaving still answers there: it says
+    """A leave reported by others is verified through the tunnel, and a leaving member still answers there: it announces
     itself that it leaves.
     """
     agent = mesh.agents["n5"]
@@ -156,7 +156,7 @@ def test_a_member_that_was_taken_out_while_away_asks_to_be_let_in_again(mesh: Me
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_goodbye(mesh: Mesh) -> None:
-    """The network is gone, so that the goodbye would take its time."""
+    """The network is down, so that the leave takes its time."""
     agent = mesh.agents["n2"]
     mesh.network.cut_off("n2")
     os.kill(agent.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Nodes behind address translators: they join, are reached, reach each other, and follow when their network changes."""
+"""Nodes behind NAT: they join, are reachable, reach each other, and follow changes of their network."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def mesh() -> Iterator[Mesh]:
 
 
 def heard(mesh: Mesh, *nodes: str) -> bool:
-    """Whether each hears each other through the tunnel, and knows that it is heard."""
+    """Whether the link is up in both directions, and each end knows it."""
     return all(
         (member := mesh.members(here).get(there)) is not None and member.receiving and member.peerReceiving
         for here in nodes
@@ -89,7 +89,7 @@ def test_a_node_behind_a_nat_of_random_ports_is_reached(mesh: Mesh) -> None:
 
 
 def test_where_no_hole_can_be_punched_a_relay_carries(mesh: Mesh) -> None:
-    """n4's translator gives n3 a port that nobody can know, and n3's lets nobody in unasked."""
+    """n4's NAT maps n3 to a port that cannot be predicted, and n3's drops unsolicited packets."""
     print("n3 and n4, relayed", seconds_until_heard(mesh, "n3", "n4", within=60))
     assert mesh.members("n3")["n4"].relay == "n1"
     assert mesh.members("n4")["n3"].relay == "n1"
@@ -98,7 +98,7 @@ def test_where_no_hole_can_be_punched_a_relay_carries(mesh: Mesh) -> None:
 
 
 def back_after(mesh: Mesh, node: str, others: list[str], host: str) -> float:
-    """Seconds until the node tells its new endpoint, and pings from and to it answer."""
+    """Seconds until the node advertises its new endpoint, and pings from and to it are answered."""
     began = time.monotonic()
     eventually(
         lambda: all(not mesh.ping(node, one, wait=0.5).lost for one in others), 30, f"{node} reaches all"
@@ -124,8 +124,8 @@ def test_a_node_that_moves_is_followed_by_those_behind_nats(mesh: Mesh) -> None:
 
 
 def test_a_node_that_moves_behind_another_nat_is_back(mesh: Mesh) -> None:
-    """At first the router keeps those behind it from each other, so that a relay carries: they are heard, and still
-    look for a way of their own, one that neither has ever used.
+    """At first the router blocks traffic between the hosts behind it, so that a relay is used: their links are up, and
+    they still search for a direct path, one that neither has ever used.
     """
     mesh.network.hosts["nat3"].run(["nft", "-f", "-"], text=KEEP_APART)
     mesh.network.plug_behind("n2", "nat3")

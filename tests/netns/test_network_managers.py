@@ -94,7 +94,7 @@ def of_mesh(host: Host) -> str:
 
 @contextmanager
 def taken(mesh: Mesh, node: str) -> Iterator[list[str]]:
-    """What the kernel says was removed of the mesh's meanwhile, a line each; filled at the end."""
+    """The kernel's notifications about removed objects of the mesh during the block, a line each; filled at the end."""
     path = mesh.network.folder / f"{node}.monitor"
     lines: list[str] = []
     with path.open("wb") as output:
@@ -112,8 +112,8 @@ def taken(mesh: Mesh, node: str) -> Iterator[list[str]]:
 
 
 def mark_devices(host: Host) -> None:
-    """What udevd, which does not run here, notes of a device that it is done with: network managers wait for that. With
-    a read-only /sys they would not, and networkd would look at links before it knows of any address, route or rule.
+    """The record of udevd, which does not run here, that a device is initialised: network managers wait for that. With
+    a read-only /sys they would not, and networkd would handle links before it knows any address, route or rule.
     """
     mark = "echo I:1 >/run/udev/data/n$(cat $one/ifindex)"
     host.run(["sh", "-c", f"mkdir -p /run/udev/data; for one in /sys/class/net/*; do {mark}; done"])

@@ -100,7 +100,7 @@ MOMENTS = (0.0, 0.1, 0.25, 0.5, 0.9, 1.4)
 
 
 def test_nothing_is_left_whenever_a_node_leaves() -> None:
-    """A gateway and relay, told to leave while it is being set up: whatever is under way, removal is the last word."""
+    """A gateway and relay, stopped by a leave while it is being set up: whatever is in progress, removal is last."""
     with lab_network() as network:
         mesh = Mesh(network, options=("-relays", "n2"))
         network.add_host("n1")
@@ -117,7 +117,7 @@ def test_nothing_is_left_whenever_a_node_leaves() -> None:
             time.sleep(moment)
             os.kill(agent.pid, signal.SIGINT)
             agent.wait()
-            # Whatever went on without its agent would have ended by then.
+            # Any process that kept running without its agent would have ended by then.
             stays(lambda: everything(host) == before, 0.5, f"nothing is left of who left after {moment} s")
             mesh.agents.pop("n2")
 

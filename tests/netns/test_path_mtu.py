@@ -83,8 +83,7 @@ def tcp_probing(network: Network, value: int) -> None:
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     with lab_network() as network:
         narrow_path(network, RULES[request.param])
-        # Joining takes TCP on the underlay, which can be told to find its way without a word; the tunnel gets no
-        # such help.
+        # Joining uses TCP on the underlay, which can be configured to probe its path MTU; the tunnel gets no such help.
         tcp_probing(network, 2)
         mesh = Mesh(network)
         mesh.bootstrap("n1")
@@ -138,7 +137,7 @@ def test_ten_megabytes_pass_each_way_at_once(ground: Ground, capsys: pytest.Capt
 
 
 def test_ten_megabytes_pass_each_way_at_once_for_a_machine_routed_through_a_node(ground: Ground) -> None:
-    """Its TCP does not know of the tunnel, and nobody tells it: the node puts the segment size right."""
+    """Its TCP does not know of the tunnel, and receives no ICMP: the node corrects the segment size."""
     if ground.kind == "nothing":
         transferred(ground.mesh, "lan", "n2")
 

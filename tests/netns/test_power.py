@@ -1,4 +1,4 @@
-"""Power cuts: the interface is gone, the disk is kept, and the mesh comes back without anybody joining anew."""
+"""Power failures: the interface is lost, the disk is kept, and the mesh recovers without a join."""
 
 from collections.abc import Iterator
 
@@ -73,7 +73,7 @@ def test_after_a_power_cut_of_all_hosts_the_mesh_is_whole_again_in_any_order_of_
         mesh.agents[node].start()
         mesh.agents[node].wait_until_ready()
         up.add(node)
-        # Whoever is up is whole before the next one starts, however long that takes to come.
+        # The running ones are fully connected before the next one starts, however long it takes to start.
         took = mesh.wait_until_full(up, seconds=20)
         print(f"{len(up)} up: whole after {took:.1f} s")
     assert [identity(mesh, node) for node in NODES] == before

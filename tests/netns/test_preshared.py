@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow]
 NODES = ("n1", "n2", "n3")
 ALL_PAIRS = tuple((a, b) for a in NODES for b in NODES if a != b)
 REKEY_SECONDS = 130.0
-"""WireGuard shakes hands anew when a session is 120 s old."""
+"""WireGuard starts a handshake when a session is 120 s old."""
 
 
 def psk_file(mesh: Mesh, node: str) -> Path:
@@ -130,7 +130,7 @@ def test_one_with_another_secret_talks_without_and_is_told_so(mesh: Mesh) -> Non
 
 
 def test_no_handshake_comes_about_with_a_wrong_key(mesh: Mesh) -> None:
-    """Last on this mesh: two agents are killed, so that nobody mends what is spoilt."""
+    """Last on this mesh: two agents are killed, so that no agent repairs the damage."""
     right = held(mesh, "n2")["n3"]
     for node in ("n2", "n3"):
         mesh.agents[node].kill()

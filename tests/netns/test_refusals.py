@@ -1,4 +1,4 @@
-"""Who is not let in is told why in a sentence, by `wgmesh join` itself, and it ends with the right status."""
+"""A denied join ends with the reason in one sentence, printed by `wgmesh join` itself, and the right exit status."""
 
 import subprocess
 from collections.abc import Iterator

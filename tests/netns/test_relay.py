@@ -1,4 +1,6 @@
-"""Two members without a direct path speak through a third that all of them named, and directly as soon as they can."""
+"""Two members without a direct path communicate via a third that all of them configured, and directly as soon as
+possible.
+"""
 
 import signal
 import time

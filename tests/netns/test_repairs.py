@@ -1,4 +1,4 @@
-"""What others do to the mesh's interface is put right at once, said once, and ever more seldom if it is undone."""
+"""Foreign changes to the mesh's interface are repaired at once, logged once, and with backoff if undone repeatedly."""
 
 import json
 import os
@@ -138,7 +138,7 @@ def site_or_default(mesh: Mesh) -> Iterator[Host]:
 
 
 def test_what_must_not_leak_goes_nowhere_while_others_flush(mesh: Mesh, site_or_default: Host) -> None:
-    """The agent is dead, so that nobody repairs: packets to the site do not go by the default route."""
+    """The agent is killed, so that nothing is repaired: packets to the site do not leave by the default route."""
     host = site_or_default
     mesh.agents["n1"].kill()
     for command in ("ip route flush table all dev wglab", "ip link set wglab down", "ip link del wglab"):

@@ -27,7 +27,7 @@ def restart(mesh: Mesh, node: str, how: signal.Signals) -> None:
 
 
 def data_plane(mesh: Mesh, node: str) -> str:
-    """What would change if the interface, or the process behind it, were made anew."""
+    """Properties that would change if the interface, or its process, were re-created."""
     host = mesh.network.hosts[node]
     link = host.run(["ip", "-oneline", "link", "show", f"wg{mesh.name}"]).stdout.split(":")[0]
     if mesh.agents[node].info().backend == "kernel":

@@ -1,4 +1,4 @@
-"""A node's address on the underlay changes: WireGuard follows it, and nobody undoes that."""
+"""A node's address on the underlay changes: WireGuard follows it, and no component reverts that."""
 
 from collections.abc import Iterator
 
@@ -76,7 +76,7 @@ table ip mute {{
   }}
 }}
 """
-"""The member does not call the other one: whoever wants to meet it must look for it."""
+"""The member sends nothing to the other one, which must search for it."""
 
 
 def test_a_node_that_moved_four_times_is_looked_for_where_it_is_now_and_not_where_it_was(mesh: Mesh) -> None:

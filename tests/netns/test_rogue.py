@@ -1,4 +1,4 @@
-"""A member gone bad holds the gossip key: what it claims of others changes no peer anywhere."""
+"""A compromised member holds the gossip key: its claims about others change no peer anywhere."""
 
 import base64
 import json
@@ -129,10 +129,10 @@ class Watch:
         self._counts = self._counted()
 
     def refused(self, reason: str, but: str = "", again: Callable[[], None] | None = None) -> None:
-        """Waits until everybody (`but` one) has counted and logged it, and finds that no peer changed.
+        """Waits until all members (`but` one) have counted and logged it, and verifies that no peer changed.
 
         Args:
-            again: claims it once more while somebody has not: a node that has just joined drops events from before.
+            again: repeats the claim until all have: a node that has just joined drops earlier events.
         """
         witnesses = [node for node in HONEST if node != but]
 
@@ -328,7 +328,7 @@ def test_nobody_is_bound_whom_no_bootstrap_node_vouches_for(mesh: Mesh, rogue: R
     watch = Watch(mesh)
     rogue.announce(announcement(some_key(), "10.232.0.77", "n9"))
     watch.refused("admission_missing")
-    # Long enough for everybody to have asked all bootstrap nodes.
+    # Long enough for all members to have queried all bootstrap nodes.
     watch.unchanged(6)
 
 
@@ -389,7 +389,7 @@ def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> 
     # Questions and answers are user events, which have a clock of their own.
     asked = wgmesh(mesh.network.hosts["n3"], "rtt").stdout
     assert all(node in asked for node in HONEST)
-    # Whoever comes now hears of them for the first time at incarnations that nobody is believed to have reached.
+    # A node that joins now learns of them at incarnations that it accepts from no other member.
     mesh.agents["n3"].kill()
     mesh.agents["n3"].start()
     mesh.agents["n3"].wait_until_ready()

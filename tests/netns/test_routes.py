@@ -1,4 +1,4 @@
-"""Networks behind nodes: a site is reached through its gateway, by nobody's word alone, and let go with the node.
+"""Networks behind nodes: a site is reached through its gateway, only with authorisation, and removed with the node.
 
 The gateway may relay, too: it forwards for both, and no further.
 """

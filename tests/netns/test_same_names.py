@@ -1,4 +1,4 @@
-"""Names that come twice: a machine that is set up anew, and two meshes with the same node names on the same hosts."""
+"""Duplicate names: a reinstalled machine, and two meshes with the same node names on the same hosts."""
 
 import shutil
 

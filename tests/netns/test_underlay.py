@@ -125,7 +125,7 @@ def test_gossip_inside_the_tunnel_is_encrypted_with_the_mesh_s_key(mesh: Mesh) -
     assert mesh.agents["n2"].info().gossipEncrypted
     found = [packet for packet in packets(mesh, "wglab", 60) if is_gossip(packet)]
     assert len(found) > 10
-    # Long enough not to turn up by chance in what is encrypted.
+    # Long enough not to occur in ciphertext.
     words = (b"Node", b"Payload", b"SourceNode")
     for packet in found:
         assert not any(word in packet[28:] for word in words)

@@ -1,9 +1,9 @@
-"""How long a cluster of n nodes takes by the formulas, beside what is simulated.
+"""Times of a cluster of n nodes by the formulas, for comparison with the simulation.
 
-One item of news has gone round: a gossip interval each time that those who know it can be (fan-out + 1)-fold more. A
-storm of joins is over: after the joins, and then what is longer, one item going round or all coming in, as fast as
-gossip's datagrams hold them. A dead node is known to all: e/(e-1) probe intervals until somebody probes it (SWIM,
-section 3.1), the cycle that fails, the shortest suspicion of n nodes, and one item going round.
+One change has reached all: a gossip interval each time that the nodes that know it can be (fan-out + 1)-fold more. A
+storm of joins is over: after the joins, and then the longer of one change reaching all and all changes arriving, at the
+rate that gossip's datagrams allow. A failed node is known to all: e/(e-1) probe intervals until a member probes it
+(SWIM, section 3.1), the failing probe cycle, the shortest suspicion of n nodes, and one change reaching all.
 """
 
 from __future__ import annotations

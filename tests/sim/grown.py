@@ -29,12 +29,12 @@ def grow(simulator: Simulator, size: int) -> list[Node]:
                 members._members[record.name] = SerfMember(record, MemberStatus.ALIVE, 1, 0.0)
         simulator._rng.shuffle(memberlist.table._order)
         memberlist.table._cursor = simulator._rng.randrange(size)
-        # Alone it would have exchanged states soon; among so many its turn comes seldom.
+        # Alone it would have exchanged states soon; among so many its turn comes rarely.
         timer = memberlist._exchange._timer
         assert timer is not None
         timer.cancel()
         memberlist._exchange.start(memberlist.streams, simulator.now)
-        # What it said of itself at its start was heard long ago.
+        # Its own messages at its start arrived long ago.
         memberlist._queue.take(1 << 20, 0, 1, 1 << 20)
     return nodes
 

@@ -28,9 +28,9 @@ PORT = 7946
 
 @dataclass(slots=True)
 class Weather:
-    """How the network treats datagrams: shares 0..1, delays in seconds. Streams only suffer delay and cuts.
+    """Treatment of datagrams by the network: shares 0..1, delays in seconds. Streams only suffer delay and cuts.
 
-    A node needs `work` seconds for each that arrives; of others, `room` wait meanwhile, and the rest is lost.
+    A node needs `work` seconds for each received one; `room` others are queued during that time, and the rest is lost.
     """
 
     latency: float = 0.002
@@ -56,7 +56,7 @@ class Node:
     log: list[tuple[float, SerfEvent]] = field(default_factory=list)
 
     def statuses(self) -> dict[str, MemberStatus]:
-        """What it thinks of everybody."""
+        """Its view of all nodes."""
         return {name: member.status for name, member in self.core.members().items()}
 
     def heard(self, kind: type[Any]) -> list[Any]:
@@ -126,7 +126,7 @@ class Simulator:
         node.running = False
 
     def stall(self, node: Node, seconds: float) -> None:
-        """It comes to handle nothing that arrives for so long; its timers go on."""
+        """It handles no received message for so long; its timers keep running."""
         node.stalled_until = self.now + seconds
 
     def do(self, node: Node, action: Callable[[Serf], object]) -> None:
@@ -322,7 +322,7 @@ class Simulator:
         return all(node.statuses() == expected for node in (self.running() if among is None else among))
 
     def all_alive(self) -> bool:
-        """Whether every running node has every running node alive, and nobody else so."""
+        """Whether every running node reports every running node alive, and no other."""
         names = {node.name for node in self.running()}
         return all(
             {name for name, status in node.statuses().items() if status is MemberStatus.ALIVE} == names

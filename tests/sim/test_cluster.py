@@ -55,7 +55,7 @@ def test_a_killed_node_is_failed_everywhere_within_the_formula(seed: int) -> Non
     simulator.run(20)
     simulator.kill(nodes[7])
     took = simulator.run_until(lambda: all_see(simulator, "n7", MemberStatus.FAILED), 60, "n7 failed")
-    # At worst: every prober is a whole round away, one cycle, nobody confirms, then the news travels.
+    # Worst case: every prober is a whole round away, one cycle, no confirmation, then dissemination.
     shortest = LAN.suspicion_min_seconds(SIZE)
     assert shortest < took < 2 + LAN.suspicion_max_seconds(SIZE), f"seed {seed}"
     assert took < shortest + 8, f"confirmations did not shorten the suspicion (seed {seed})"

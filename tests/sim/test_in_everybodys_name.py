@@ -1,4 +1,4 @@
-"""A member sends every kind of message there is in everybody's name about everybody: no living member changes."""
+"""A member sends every kind of message in the name of all members about all members: no live member changes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Ledger:
 
 Said = Message | SerfMessage
 About = tuple[Node, Node, Endpoint]
-"""Whom it is about, in whose name it is said, and an address of somebody's."""
+"""Its subject, its claimed sender, and any address."""
 
 
 def _query(name: str, about: Node, by: Node, at: Endpoint, rng: random.Random) -> Query:
@@ -151,7 +151,7 @@ def streams(about: Node, by: Node, at: Endpoint) -> Iterator[Said]:
 
 
 def accused_and_dismissed(about: Node, by: Node, ltime: int) -> Iterator[tuple[Said, Said]]:
-    """That it is dead and that it leaves, of a time that none has heard of yet, in one datagram."""
+    """That it is dead and that it leaves, at a time that no member has received yet, in one datagram."""
     incarnation = about.core.members()[about.name].incarnation
     for prune, accuser in product((False, True), (by.name, about.name)):
         dead = Dead(incarnation, about.name, accuser)

@@ -1,4 +1,4 @@
-"""Some hundred nodes: as quick as the formulas say, and nobody living is taken for dead. `make bench` has thousands."""
+"""Some hundred nodes: as fast as the formulas, and no live node is considered dead. `make bench` has thousands."""
 
 from __future__ import annotations
 

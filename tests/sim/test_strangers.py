@@ -1,4 +1,4 @@
-"""Members that somebody invents go from a mesh with time, though all members tell each other of all they know."""
+"""Invented members disappear from a mesh with time, although all members exchange all that they know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gossip and probes as tests give them: whom they have, and what they answer, without sockets."""
+"""Fakes of gossip and probes for tests: their members and answers, without sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wgmesh_agent.mesh.probing.path_mtu import PathMTU
 from wgmesh_agent.mesh.probing.service import ProbeService
 
 UNUSED_ADDRESS = ip_address("10.232.255.1")
-"""Of members of whom only the name matters."""
+"""Of members of which only the name matters."""
 
 
 def gossip_member(
@@ -42,13 +42,13 @@ class Question:
 
 
 class PlayedGossip(GossipNode):
-    """Has the members of `table`; `answers` is what the next queries bring, the last one for good.
+    """Has the members of `table`; `answers` are those of the next queries, the last one repeated.
 
     Attributes:
         asked: the queries so far.
         events_sent: the user events so far.
         rtts: seconds to members.
-        joined: what was tried to join; `join_faults`: what the next tries raise.
+        joined: attempted joins; `join_faults`: the exceptions of the next ones.
     """
 
     def __init__(self, *names: str) -> None:
@@ -125,4 +125,4 @@ class PlayedProbing(ProbeService):
         self.asked_now += addresses
 
     def on_member_change(self, address: IPAddress, *, failed: bool) -> None:
-        """Nobody is probed."""
+        """No member is probed."""

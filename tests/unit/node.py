@@ -31,7 +31,7 @@ CONFIG = NodeConfig("wgblue", 54540, 1420)
 KEY = PrivateKey.generate(lambda size: bytes([9]) * size)
 ENDPOINT = Endpoint(ip_address("192.0.2.1"), 54540)
 MEMBER = SessionConfig(None, None, None)
-"""A plain node without TLS that has nobody to ask."""
+"""A plain node without TLS and without a bootstrap node to query."""
 
 
 @dataclass(frozen=True, slots=True)

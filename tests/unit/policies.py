@@ -16,10 +16,10 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 @dataclass
 class ScriptedPolicy:
-    """Admits all but `unlisted`, and says of members what it is told to.
+    """Admits all but `unlisted`, and answers about members as configured.
 
     Attributes:
-        signed_routes: which routes it signs, of those asked for; None: all.
+        signed_routes: the routes it signs, of those requested; None: all.
     """
 
     unlisted: set[str] = field(default_factory=set)

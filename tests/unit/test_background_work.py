@@ -1,7 +1,7 @@
 """Every task, thread, timer and handler of agent and operator has an owner that learns of its end: a list of all.
 
-Whoever starts another finds this test failing: give the work to `runtime.supervisor` or handle its units inside a fence
-(`runtime.borders`), and enter here who owns it.
+A new one makes this test fail: give the work to `runtime.supervisor` or handle its units inside a fence
+(`runtime.borders`), and add its owner here.
 """
 
 from __future__ import annotations

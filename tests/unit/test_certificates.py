@@ -199,7 +199,7 @@ def test_a_summary_says_what_people_ask() -> None:
 
 
 class Greeter(MeshServicer):
-    """Answers with the identity of whoever called."""
+    """Answers with the identity of the caller."""
 
     def Begin(self, request: HandshakeRequest, context: grpc.ServicerContext) -> HandshakeResponse:
         shown: Any = context.auth_context()["x509_pem_cert"]

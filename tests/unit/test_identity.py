@@ -1,4 +1,4 @@
-"""The URI that says whom a certificate speaks for."""
+"""The URI that states the identity of a certificate."""
 
 from __future__ import annotations
 

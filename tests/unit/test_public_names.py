@@ -1,7 +1,7 @@
 """Names that others rely on: other versions on the wire, this version after an upgrade, monitoring. They stay.
 
-Names are found in the code wherever they stand: moving a module changes nothing here. Whoever changes one breaks an
-upgrade, or a dashboard.
+Names are found anywhere in the code: moving a module changes nothing here. A changed name breaks an upgrade, or a
+dashboard.
 """
 
 from __future__ import annotations

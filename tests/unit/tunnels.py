@@ -1,4 +1,4 @@
-"""Tunnels that a test plays: who is heard, who answers, and with whom WireGuard has a session."""
+"""Fake tunnels for tests: links that are up, members that answer, and WireGuard sessions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class PlayedTunnels:
     leaving: set[IPAddress] = field(default_factory=set)
 
     def live(self, address: IPAddress) -> None:
-        """From now on the member answers, and is heard."""
+        """From now on the member answers, and its link is up."""
         self.answering.add(address)
         self.heard.add(address)
 
     def die(self, address: IPAddress) -> None:
-        """From now on it does not answer; it was heard a moment ago."""
+        """From now on it does not answer; its last probe arrived a moment ago."""
         self.answering.remove(address)
 
     def hears(self, address: IPAddress) -> bool:
-        """Whether the member is heard now."""
+        """Whether the member's link is up."""
         return address in self.heard
 
     def leaves(self, address: IPAddress) -> bool:
@@ -36,7 +36,7 @@ class PlayedTunnels:
         return address in self.leaving
 
     def doubt(self, address: IPAddress) -> None:
-        """It is heard again if it answers."""
+        """Its link is up again if it answers."""
         self.doubted.append(address)
         self.heard &= self.answering
 

@@ -31,7 +31,7 @@ from wgmesh_agent.runtime.change_signal import Signal
 
 
 class Odd(Exception):
-    """Raised where nobody foresees it."""
+    """An exception that no code foresees."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Members that gossip does not know: a lone node tries them at once, one that knows others lets gossip tell first."""
+"""Members that gossip does not list: an isolated node dials them at once, a connected one waits for gossip first."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class TestNoAgent:
         assert "the agent has terminated" in outcome.err
 
     def test_a_forbidden_socket_says_what_to_do(self) -> None:
-        # root may open every socket: ask as nobody, who may not even read this machine's Python
+        # root may open every socket: run as the user `nobody`, which may not even read this machine's Python
         program = (
             "import os, sys; from pathlib import Path; from wgmesh_agent.cli.agent_client import agent_at\n"
             "from wgmesh_agent.cli.failure import CommandFailed\n"

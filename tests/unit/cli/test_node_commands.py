@@ -37,7 +37,7 @@ class Daemon(ModuleType):
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
     daemon = Daemon()
     monkeypatch.setitem(sys.modules, "wgmesh_agent.agent.launch", daemon)
-    # This process goes on to other tests, which need the libraries whole.
+    # This process runs other tests afterwards, which need the libraries complete.
     monkeypatch.setattr(node, "leave_out", lambda *, tls: None)
     return daemon
 

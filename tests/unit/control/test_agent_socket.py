@@ -1,4 +1,4 @@
-"""The agent's socket: what a killed agent left is cleared away, and nothing else."""
+"""The agent's socket: leftovers of a killed agent are removed, and nothing else."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Members as the agent's socket reports them: one whose numbers cannot be told is left out, and only that one."""
+"""Members as the agent's socket reports them: one with invalid numbers is omitted, and only that one."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def link(**changed: Any) -> LinkFacts:
 
 
 def silent(**changed: Any) -> LinkFacts:
-    """A link on which nothing is heard, both ends having counted."""
+    """A link that is down, both ends having counted."""
     facts: dict[str, Any] = {
         "heard": False,
         "heardMsecAgo": 30000,

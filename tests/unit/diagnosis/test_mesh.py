@@ -1,4 +1,4 @@
-"""This node as a member: identity, clock, address translators, its certificate."""
+"""This node as a member: identity, clock, NAT, its certificate."""
 
 from __future__ import annotations
 

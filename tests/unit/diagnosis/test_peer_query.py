@@ -1,4 +1,4 @@
-"""What members answer to `_doctor`: believed only as far as it makes sense."""
+"""Answers of members to `_doctor`: only their valid parts are used."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Bench:
         self.told.append(("conflict", record.name))
 
     def clear(self) -> None:
-        """Forget what was said and told."""
+        """Clears the recorded messages and events."""
         self.told.clear()
         self.said.clear()
 
@@ -204,7 +204,7 @@ class Loner:
         return [entry for entry in self.sent if isinstance(entry[1], kind)]
 
     def clear(self) -> None:
-        """Forget what was sent and told."""
+        """Clears the recorded datagrams and events."""
         self.sent.clear()
         self.datagrams.clear()
         self.actions.clear()

@@ -201,7 +201,7 @@ def test_what_is_told_of_strangers_waits_for_all_else() -> None:
 
 
 def test_what_waited_too_long_to_be_told_of_strangers_is_told_nobody() -> None:
-    """Others that had forgotten them would learn of them anew, and tell it on."""
+    """Others that had forgotten them would learn of them again, and rebroadcast them."""
     core = Loner(vouching=Admitted())
     for number in range(200):
         core.hear(alive(f"x{number}", index=number % 200 + 5))

@@ -37,7 +37,7 @@ PLAIN = StreamCodec(None)
 
 
 class Odd(Exception):
-    """Raised where nobody foresees it."""
+    """An exception that no code foresees."""
 
 
 class OddSerf(Serf):

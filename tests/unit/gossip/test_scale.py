@@ -1,4 +1,4 @@
-"""Five thousand members: what one costs to hold, to merge and to look after."""
+"""Five thousand members: the cost of one to hold, to merge and to maintain."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def mesh_body(trust_bundle: str = "", *, deleting: bool = False, **status: Any) 
 
 
 class MemoryApi(KubernetesApi):
-    """Objects by path. While it is `away` nothing is answered, and watches say nothing; then they list anew."""
+    """Objects by path. While it is `away` there are no responses, and watches send nothing; then they list again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class MemoryApi(KubernetesApi):
         self._tell(path, told, body)
 
     def remove(self, path: str) -> None:
-        """As some other user: it is gone at once."""
+        """As another user: it is deleted at once."""
         self._tell(path, "DELETED", self.objects.pop(path))
 
     def lose(self, *paths: str) -> None:
@@ -220,7 +220,7 @@ def node_path(node: str = OWN) -> str:
 
 
 class PlayedDiscovery(EndpointDiscovery):
-    """Notes what it is told of other endpoints."""
+    """Records the reported endpoints of others."""
 
     def __init__(self) -> None:
         self.hints: list[tuple[PublicKey, Endpoint]] = []

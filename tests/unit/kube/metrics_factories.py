@@ -1,4 +1,4 @@
-"""A look at a session in which everything has a value, and what Prometheus makes of one."""
+"""A snapshot of a session in which every field has a value, and its Prometheus text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API server that is away: each call fails at once, and that it is away is told once."""
+"""An unavailable API server: each call fails at once, and the outage is logged once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate in use: renewed in time, with another role, another authority, and never for somebody else."""
+"""The certificate in use: renewed before expiry, with another role, another CA, and never for another member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gossip keys in the Secret, and an agent that follows them: only forward, and with machines outside in tow."""
+"""The gossip keys in the Secret, and an agent that follows them: only forward, and on behalf of external members."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 class PlayedGossip(GossipNode):
-    """Notes which keys it was told to change, and at whom."""
+    """Records the keys to change, and the target members."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[KeyOperation, bytes, tuple[str, ...]]] = []

@@ -36,7 +36,7 @@ LOOK = MetricsSnapshot(
 
 
 class Looker:
-    """What a look comes to."""
+    """Result of a snapshot."""
 
     def __init__(self) -> None:
         self.look: MetricsSnapshot | None = None

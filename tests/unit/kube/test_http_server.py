@@ -1,4 +1,4 @@
-"""The server of health and metrics among slow, greedy and odd callers: whoever asks properly is answered."""
+"""The server of health and metrics with slow, greedy and malformed clients: every valid request is answered."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_odd_requests_cost_themselves_alone(server: HTTPServer, data: byte
 
 
 async def test_server_that_stops_while_it_starts_leaves_nothing_open() -> None:
-    """Pytest fails it for an exception in its thread, and for a socket or a loop that nobody closed."""
+    """Pytest fails it for an exception in its thread, and for an unclosed socket or loop."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(50):
         made = HTTPServer(answer)

@@ -85,7 +85,7 @@ def test_the_sooner_of_the_two_counts(interval: float, asked: float, count: int)
 
 
 class Ground(RotationService):
-    """One node that rotates when it is told to, its roster, and a clock."""
+    """One node that rotates on request, its roster, and a clock."""
 
     def __init__(self, folder: Path, *, since: int = 1000, interval: float | None = None) -> None:
         self.now, self.rotated = 2000.0, list[float]()

@@ -23,7 +23,7 @@ LISTED = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": 
 
 
 class UnheardOf(Exception):
-    """What nobody who wrote the watch has heard of."""
+    """An exception that the watch does not know."""
 
 
 class Stream:
@@ -106,7 +106,7 @@ class Ground:
         return 0.0
 
     async def asked(self, questions: int) -> list[object]:
-        """What was told by the time so many questions were asked."""
+        """The objects reported after so many requests."""
         await eventually(lambda: len(self.script.asked) >= questions)
         await eventually(lambda: self.told)
         return self.told

@@ -1,4 +1,4 @@
-"""What an agent tells Prometheus, as text."""
+"""Metrics of an agent, as Prometheus text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What metrics are made of: a look at a session."""
+"""The source of metrics: a snapshot of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's report: counts what is heard, names the worst, and is calm about what has not changed."""
+"""The agent's report: counts links that are up, names down ones, and is stable without changes."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ async def test_another_mesh_s_member_is_none_of_ours_whatever_its_label(
 
 
 class Counted(dict[str, Any]):
-    """Counts how often somebody walks all of it."""
+    """Counts complete iterations."""
 
     walks = 0
 

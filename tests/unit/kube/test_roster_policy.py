@@ -1,6 +1,7 @@
-"""The roster's policy is in force as soon as there is a node, whatever runs beside it: nothing here compares rosters.
+"""The roster's policy is in force as soon as there is a node, independent of other components: nothing here syncs
+rosters.
 
-Each test has its counterpart with a policy that admits everybody, which is what a hook not yet set came to.
+Each test has its counterpart with a policy that admits all nodes, which is the effect of a hook that is not set yet.
 """
 
 from __future__ import annotations
@@ -219,7 +220,7 @@ async def test_with_the_members_own_policy_it_is_installed(ground: Ground) -> No
 
 
 class ScriptedAnnouncer(ScriptedKeyPolicy):
-    """Notes which keys were told to the roster."""
+    """Records the keys that were published in the roster."""
 
     async def announce_key(self, key: object) -> None:
         self.announced.append(OWN_KEY.public())

@@ -1,4 +1,4 @@
-"""Roster to ledger: the deleted are let go, the living may say goodbye, and no wrong roster takes a mesh apart."""
+"""Roster to ledger: deleted members are removed, live ones may leave, and no inconsistent roster dismantles a mesh."""
 
 from __future__ import annotations
 

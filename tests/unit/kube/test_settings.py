@@ -1,4 +1,4 @@
-"""What the operator tells an agent by its environment, and what is said when that makes no sense."""
+"""The agent's environment as set by the operator, and the errors for invalid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A status is written on news, calmly, and only to the object this node is a member by."""
+"""A status is written on changes, rate-limited, and only to the object by which this node is a member."""
 
 from __future__ import annotations
 

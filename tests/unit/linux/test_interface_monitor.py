@@ -1,4 +1,4 @@
-"""What the kernel tells of the mesh's interface, out of all it tells of this machine."""
+"""The kernel's notifications about the mesh's interface, among all of this machine."""
 
 from __future__ import annotations
 

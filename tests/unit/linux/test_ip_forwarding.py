@@ -221,7 +221,7 @@ def test_a_note_of_an_earlier_release_is_read(net: Path, tmp_path: Path, exits: 
 def test_who_comes_after_it_was_withdrawn_switches_nothing_on(
     net: Path, tmp_path: Path, exits: Exits
 ) -> None:
-    """A thread goes on when the task that waits for it is ended."""
+    """A thread continues when the task that awaits it is cancelled."""
     forwarding = agent(tmp_path, net, exits)
     forwarding.require(ForwardingPurpose.GATEWAY, [SITE], ["lan0"])
     forwarding.withdraw()

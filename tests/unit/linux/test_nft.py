@@ -1,4 +1,4 @@
-"""Running `nft`: whatever becomes of the program, the agent goes on and says what went wrong."""
+"""Running `nft`: whatever happens to the program, the agent continues and reports the error."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ async def test_one_that_runs_when_the_agent_is_told_to_end_has_ended_before_remo
     await asyncio.gather(task, return_exceptions=True)
     begun.unlink()
     assert not late.exists()
-    # Whoever comes next finds that it stays so.
+    # The next check finds that it stays so.
     await asyncio.sleep(0.5)
     assert not late.exists()

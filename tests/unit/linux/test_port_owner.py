@@ -1,4 +1,4 @@
-"""Who has a port: told by name and process, or by why that cannot be told."""
+"""Owner of a port: by name and process, or the reason why it is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tunnel that is a program runs before other programs, unless somebody chose otherwise."""
+"""A userspace tunnel has priority over other programs, unless its priority was set otherwise."""
 
 from __future__ import annotations
 

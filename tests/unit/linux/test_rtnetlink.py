@@ -1,4 +1,4 @@
-"""Routing netlink: what the kernel answers in a shape that nobody foresaw is an error of the back end."""
+"""Routing netlink: a response of the kernel in an unforeseen form is an error of the back end."""
 
 from __future__ import annotations
 

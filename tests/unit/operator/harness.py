@@ -206,7 +206,7 @@ class MemoryApi:
         return body
 
     def remove(self, kind: str, name: str) -> None:
-        """As some other user: delete; what has finalizers stays until they are gone."""
+        """As another user: delete; an object with finalizers stays until they are removed."""
         body = self.objects[(kind, name)]
         if body["metadata"].get("finalizers"):
             body["metadata"].setdefault("deletionTimestamp", write_time(self.now))

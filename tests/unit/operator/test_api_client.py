@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers from `answers` in turn, the last one for ever; `asked` is (method, path, query, type, body)."""
+    """Answers from `answers` in turn, the last one repeated; `asked` is (method, path, query, type, body)."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -1,4 +1,4 @@
-"""The command, the probe and what kopf is told."""
+"""The command, the probe and kopf's settings."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_bootstrap_addresses_follow_a_node_whose_address_changes_at_once() -> No
     api.put(node_body("n0", "10.0.0.77", external="203.0.113.8"))
     plan = plan_mesh("blue", api.state(), DEPLOYMENT, api.now, entropy())
     assert plan.status is not None
-    # however lately the status was written
+    # however recently the status was written
     assert next_write_at(before["status"], plan.status, api.now, api.now) == api.now
     settle(api)
     assert bootstraps(api) == [

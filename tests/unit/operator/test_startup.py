@@ -1,4 +1,4 @@
-"""The operator before it has an API server: quiet, and ended when told to."""
+"""The operator before it has an API server: quiet, and ended by a signal."""
 
 from __future__ import annotations
 

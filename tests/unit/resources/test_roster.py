@@ -1,4 +1,4 @@
-"""What the models write, agents read; what agents write, the models accept; nonsense harms nobody."""
+"""Agents read what the models write; the models accept what agents write; malformed data affects nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine that was suspended: `time.monotonic` stood still, and its clock for sessions and links went on."""
+"""A machine that was suspended: `time.monotonic` stood still, and its clock for sessions and links kept running."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Told:
 
 
 class Noted(ProbeService):
-    """Sends nothing, and notes to whom it would have."""
+    """Sends nothing, and records the destinations."""
 
     def __init__(self, clock: Clock) -> None:
         local = local_node(mesh_record(node="own", addresses=(OWN,)), PrivateKey(bytes(32)))
@@ -142,7 +142,7 @@ class Noted(ProbeService):
 
     async def until_all_are_probed(self) -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while self.probed() != PEERS.keys():  # noqa: ASYNC110 - nothing tells of it
+            while self.probed() != PEERS.keys():  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.01)
 
 
@@ -180,7 +180,7 @@ async def test_what_passes_is_not_asked_of_a_link_that_slept(noted: Noted, suspe
     suspended.seconds += 2 * HOUR
     noted.hear(FIRST)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while noted.asked_what_passes() != {FIRST}:  # noqa: ASYNC110 - nothing tells of it
+        while noted.asked_what_passes() != {FIRST}:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
     suspended.seconds += 200 * HOUR
     noted.sent.clear()
@@ -276,7 +276,7 @@ async def test_it_is_made_anew_when_it_ends_and_not_only_at_the_next_look(suspen
     task = asyncio.create_task(ground.reconciler.run())
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not ground.is_made_anew():  # noqa: ASYNC110 - nothing tells of it
+            while not ground.is_made_anew():  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.01)
     finally:
         task.cancel()

@@ -1,4 +1,4 @@
-"""What is cached for a burst is computed once in it, and not kept for ever."""
+"""A value that is cached for a burst is computed once in it, and not kept indefinitely."""
 
 from __future__ import annotations
 

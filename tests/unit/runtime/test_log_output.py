@@ -1,4 +1,4 @@
-"""Lines of log when nobody takes them: lost and counted, without an error and without waiting."""
+"""Log lines that are not accepted: lost and counted, without an error and without waiting."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ async def test_one_that_is_cancelled_has_not_failed() -> None:
 
 
 async def test_one_that_is_cancelled_before_its_first_step_is_closed(tasks: Supervisor) -> None:
-    """Otherwise Python warns, whenever the collector of cycles comes by, of a coroutine that nobody awaited."""
+    """Otherwise Python warns, at some garbage collection, of a coroutine that was never awaited."""
 
     async def work() -> None:
         raise AssertionError("begun")

@@ -1,4 +1,4 @@
-"""Whose state this is: a copy on another machine is told from a machine that got a new card or a new system id."""
+"""The machine of a state: a copy on another machine is distinguished from a machine with a new card or system id."""
 
 from __future__ import annotations
 

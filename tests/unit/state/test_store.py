@@ -1,4 +1,4 @@
-"""The state folder: restarts find everything, damage is set aside and told, two agents never share it."""
+"""The state folder: restarts find everything, corrupt files are quarantined and logged, two agents never share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other ends of both configuration protocols, as strict as the real ones: what they are told becomes a device.
+"""The other ends of both configuration protocols, as strict as the real ones: requests are applied to a device.
 
 Written from linux/wireguard.h and wireguard.com/xplatform, not from the code under test: they share no encoder with it.
 """

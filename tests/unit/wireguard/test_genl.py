@@ -105,7 +105,7 @@ def test_removed_ranges_go_with_a_throwaway_peer(ranges: int) -> None:
     removed = frozenset(many(ranges))
     for payload in encoded([SetPeer(A, remove_allowed_ips=removed)]):
         kernel_set(receiver, payload)
-        # Made and removed within one message: nobody ever sees it.
+        # Created and removed within one message: it is never visible.
         assert set(receiver.peers) == {A}
     assert receiver.peers[A].allowed_ips == held - removed
     assert set(receiver.created) == {THROWAWAY}
@@ -226,7 +226,7 @@ def test_a_dump_in_any_number_of_messages_is_the_device(device: Device, split: i
     payloads = [dumped_device(device)]
     for peer in device.peers.values():
         ranges = sorted(peer.allowed_ips, key=str)
-        # A peer whose ranges do not fit goes on in the next message with its key alone.
+        # A peer whose ranges do not fit continues in the next message with its key only.
         payloads.append(dumped_device(device, dumped_peer(peer, ranges[:split])))
         if ranges[split:]:
             rest = nest(0, attribute(1, peer.public_key.raw), nest(9, *map(dumped_range, ranges[split:])))

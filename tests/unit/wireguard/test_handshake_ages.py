@@ -40,7 +40,7 @@ def test_a_step_of_the_clock_makes_no_handshake_older_or_younger(step: float) ->
 
 
 def test_a_session_is_as_old_as_the_suspend_that_it_slept_through() -> None:
-    """Both the wall clock and the time since boot go on: that is no step of the clock."""
+    """Both the wall clock and the time since boot advance: that is no step of the clock."""
     ages = HandshakeAges()
     seen(ages, 1000.0, 1010.0, 60.0)
     assert seen(ages, 1000.0, 1011.0 + 8 * HOUR, 61.0 + 8 * HOUR) == 11.0 + 8 * HOUR

@@ -305,7 +305,7 @@ async def test_a_state_of_thousands_is_exchanged_whole_either_way(start: Start) 
 
 
 async def test_work_that_is_cancelled_before_its_first_step_is_closed() -> None:
-    """Otherwise Python warns, whenever the collector of cycles comes by, of a coroutine that nobody awaited."""
+    """Otherwise Python warns, at some garbage collection, of a coroutine that was never awaited."""
     node = GossipNode(SerfConfig("n1", ip_address("127.0.0.1")), keyring=None)
 
     async def work() -> None:

@@ -140,7 +140,7 @@ def test_listeners_are_distinct_in_one_pick_and_fewer_only_if_there_are_no_more(
 
 
 def among_strangers() -> tuple[NodeTable, list[NodeRecord]]:
-    """n0 to n4, and a thousand that nobody vouches for."""
+    """n0 to n4, and a thousand unbound ones."""
     table = NodeTable(random.Random(1), 2000, 100.0, lambda name: not name.startswith("n"))
     records = [NodeRecord(f"n{index}", address(index), PORT) for index in range(5)]
     records += [NodeRecord(f"x{index}", address(index % 200 + 5), PORT) for index in range(1000)]

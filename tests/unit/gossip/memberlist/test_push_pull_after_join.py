@@ -19,7 +19,7 @@ from wgmesh_agent.gossip.wire.stream import stream_message
 
 
 def exchanges(core: Loner) -> list[OpenStream]:
-    """What it opens for exchanges with anybody, taken."""
+    """The exchanges that it opens with any member, consumed."""
     opened = [a for a in core.actions if isinstance(a, OpenStream) and a.purpose is not Purpose.PING]
     core.actions.clear()
     return opened

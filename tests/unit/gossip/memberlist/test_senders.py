@@ -1,4 +1,4 @@
-"""Which member a packet is from is told by its source address, never by what it says."""
+"""A packet's source address identifies the sending member, never its content."""
 
 from __future__ import annotations
 

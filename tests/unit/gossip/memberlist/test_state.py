@@ -25,7 +25,7 @@ DOUBT_SECONDS = 5 * LAN.gossip_interval_seconds
 
 
 def in_state(state: NodeStateKind, nodes: int = 6, incarnation: int = 5) -> Bench:
-    """n1's view of five others, of whom n2 has `incarnation` and `state`."""
+    """n1's view of five others; n2 has `incarnation` and `state`."""
     bench = Bench().with_nodes(nodes)
     bench.membership.alive(alive("n2", incarnation), 0.0)
     if state is SUSPECT:
@@ -348,7 +348,7 @@ class TestOurselves:
             bench.membership.suspect(Suspect(own + 2**15, "n1", "n3"), step / 1000)
             bench.membership.suspect(Suspect(own, "n1", "n3"), step / 1000)
         assert bench.membership.own.incarnation < 2**31 + 2**22
-        # What others can believe of it by then it still refutes.
+        # It still refutes all claims that others can accept by then.
         own = bench.membership.own.incarnation
         bench.membership.suspect(Suspect(own + 32, "n1", "n3"), 103.0)
         assert bench.membership.own.incarnation == own + 33

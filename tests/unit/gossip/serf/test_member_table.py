@@ -244,7 +244,7 @@ class TestForceLeave:
         assert status(core, "n2") is ALIVE
 
     def test_a_leave_of_the_time_of_our_own_join_is_refuted(self) -> None:
-        """Who says so has not heard of the join, and will not take it for news."""
+        """The sender has not learned of the join, and would not handle it as a change."""
         core = Loner().know(2)
         core.do(lambda serf: serf._broadcast_join(core.now))
         joined = core.core._members.get("n1")

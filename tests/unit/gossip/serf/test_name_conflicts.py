@@ -1,4 +1,4 @@
-"""Two members of one name: whom the majority knows keeps it (gossip-wire section 8.5)."""
+"""Two members of one name: the one known to the majority keeps it (gossip-wire section 8.5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wgmesh_agent.gossip.wire.serf_messages import (
 
 class TestConflicts:
     def conflict(self, core: Loner, *known_as: int) -> list[NameConflict]:
-        """Somebody else is n1; members n2, n3 … say at which address they know n1."""
+        """Another node is n1; members n2, n3 … report at which address they know n1."""
         core.hear(alive("n1", 9, 77))
         core.pass_time(0.3)
         asked = said(core, Query)[0][1]

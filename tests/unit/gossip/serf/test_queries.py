@@ -261,7 +261,7 @@ class TestAsking:
 
 
 class TestTargets:
-    """Nobody is sent anything on somebody's word but members, and who asks."""
+    """On a claim, nothing is sent except to members, and to the querying node."""
 
     def test_a_query_that_names_a_stranger_s_address_is_not_answered(self) -> None:
         core = Loner().know(2)

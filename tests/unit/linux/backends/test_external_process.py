@@ -1,4 +1,6 @@
-"""A tunnel that somebody else holds: asked for by a file, and let go of also when its holder has gone for good."""
+"""A tunnel run by another program: requested by a file, and released also when that program has terminated
+permanently.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ class Mortal(ExternalProcess):
 
 
 async def until_asked_again(process: Mortal) -> None:
-    while process.asked < 2:  # noqa: ASYNC110 - nothing tells of it
+    while process.asked < 2:  # noqa: ASYNC110 - nothing signals it
         await asyncio.sleep(0.001)
 
 
@@ -62,7 +64,7 @@ async def test_an_agent_that_waits_for_a_holder_that_has_gone_ends_at_once(
 
 
 class Stumbling(ExternalProcess):
-    """Answers when first asked for; watching it and finding it again fail in ways that nobody foresaw."""
+    """Answers at the first request; watching it and finding it again raise unforeseen exceptions."""
 
     watched = 0
     stood = 0
@@ -93,7 +95,7 @@ async def test_supervision_outlives_whatever_is_raised(
     backend = UserspaceBackend(NAME, process=process, on_trouble=lambda error: told.append(str(error)))
     await backend.open(SPEC)
     async with asyncio.timeout(10):
-        while len(told) < 2:  # noqa: ASYNC110 - nothing tells of it
+        while len(told) < 2:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.001)
     assert "ValueError('not foreseen')" in told[0]
     await backend.close()

@@ -1,4 +1,6 @@
-"""An adopted interface: peers that the last snapshot missed keep their tunnel until gossip had time to tell."""
+"""An adopted interface: peers that the last snapshot missed keep their tunnel until gossip had time to announce
+them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device as everyone but the reconciler has it: one read for all at once, and a pass to wait for."""
+"""The device for all components but the reconciler: one read for all concurrent callers, and a pass to wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers without a first handshake: which are made anew, when, and how often; then by a reconciler at work."""
+"""Peers without a first handshake: which are re-created, when, and how often; then by a running reconciler."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Ground:
         )
 
     def told(self) -> list[str]:
-        """What the back end was told of the peer, in order."""
+        """The peer's changes on the back end, in order."""
         words = {RemovePeer: "remove", SetPeer: "make"}
         return [words[type(change)] for change in self.backend.changes if type(change) in words]
 
@@ -149,7 +149,7 @@ class Ground:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not condition():  # noqa: ASYNC110 - nothing tells of what it looks at
+            while not condition():  # noqa: ASYNC110 - nothing signals the condition
                 await asyncio.sleep(0.01)
 
 

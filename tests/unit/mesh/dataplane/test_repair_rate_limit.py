@@ -1,4 +1,4 @@
-"""Repairs of what others undo: at once, at most one a second, ever more seldom."""
+"""Repairs that other programs undo: at once, at most one a second, with backoff."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def seeking(*, moved_ago: float | None = None) -> CandidateSelector:
         (10.0, NEW, 30.0, 5.0, 14.0, None),
         (10.0, NEW, 30.0, 6.0, 14.0, SEEN),
         (10.0, NEW, 30.0, 6.0, 3.0, None),
-        # WireGuard itself learned it: nobody's word moves it.
+        # WireGuard itself learned it: no claim moves it.
         (10.0, LEARNED, 30.0, 1000.0, 30.0, None),
         (10.0, None, None, 0.0, None, None),
     ],
@@ -107,7 +107,7 @@ def test_a_peer_with_a_session_and_without_news_is_settled(
         (OLD, None, None, NEW),
         (OLD, 30.0, 4.0, NEW),
         (SEEN, 30.0, None, NEW),
-        # It is heard where it is.
+        # It is reachable at its current endpoint.
         (OLD, 30.0, 1.0, None),
         # It is tried there already.
         (NEW, 30.0, 4.0, None),
@@ -191,7 +191,9 @@ def test_a_mesh_that_falls_silent_at_once_is_asked_about_a_few_at_a_time() -> No
 
 @pytest.mark.heavy
 def test_a_member_that_is_slow_is_not_asked_after_by_a_large_mesh_all_at_once() -> None:
-    """Each asks three members straight first; what all would pass on follows the more seldom the more there are."""
+    """Each queries three members directly first; the query that all would forward follows the less often the more there
+    are.
+    """
     straight, widely, members = 0, 0, 400
     claims = [
         replace(STAYED, public_key=PublicKey(number.to_bytes(32, "big"))) for number in range(1, members)

@@ -1,4 +1,4 @@
-"""Where this node says that it is: looked at when it may have changed, and not for every container's address."""
+"""This node's advertised endpoint: checked when it may have changed, and not for every container's address."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Ground:
                 await asyncio.sleep(0.001)
 
     async def an_address_changes(self) -> None:
-        """Returns when it was looked at, twice."""
+        """Returns when it was checked, twice."""
         for _ in range(2):
             located = self.located
             self.addresses.invalidate()

@@ -1,4 +1,4 @@
-"""Answers to `_where`: what was told comes back, and any bytes are endpoints that could be used or an error."""
+"""Answers to `_where`: encoded endpoints are decoded again, and any bytes are usable endpoints or an error."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 

@@ -1,4 +1,4 @@
-"""Where a node tells others that it is."""
+"""The endpoint that a node advertises."""
 
 from ipaddress import ip_address
 
@@ -17,15 +17,15 @@ OWN = [INNER.address]
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        # Nobody said anything: it is not known.
+        # No observation: it is unknown.
         ([], ObservedEndpoint(INNER, behind_nat=None)),
         ([INNER, INNER], ObservedEndpoint(INNER, behind_nat=False)),
         ([OUTER], ObservedEndpoint(OUTER, behind_nat=True)),
-        # One beside it on its own side of the translator, one outside.
+        # One next to it on its own side of the NAT, one outside.
         ([INNER, OUTER], ObservedEndpoint(OUTER, behind_nat=True)),
-        # A translator that keeps no port: each destination has its own.
+        # A symmetric NAT: each destination has its own port.
         ([OTHER_PORT, THIRD_PORT], ObservedEndpoint(OUTER, behind_nat=True)),
-        # One liar against two is not believed, one against one neither is.
+        # One false observation against two is ignored, and one against one as well.
         ([OUTER, LIE, OUTER], ObservedEndpoint(OUTER, behind_nat=True)),
         ([OUTER, LIE], ObservedEndpoint(INNER, behind_nat=True)),
     ],
@@ -42,7 +42,7 @@ def test_where_every_destination_sees_another_port_what_was_told_stays() -> None
 
 
 def test_where_others_disagree_what_was_told_stays_while_one_of_them_sees_it() -> None:
-    """One that has not heard of a move yet says where this node was."""
+    """A member that has not learned of a move yet reports where this node was."""
     for seen in ([OUTER, LIE], [LIE, OUTER]):
         assert detect_nat(INNER, OWN, seen, given=False, told=OUTER).endpoint == OUTER
     assert detect_nat(INNER, OWN, [OTHER_PORT, LIE], given=False, told=OUTER).endpoint == INNER

@@ -155,7 +155,7 @@ def test_who_moved_and_is_heard_through_a_relay_is_looked_for_as_one_that_is_not
 
 
 def test_it_is_looked_for_as_long_as_the_relay_carries() -> None:
-    """However long ago it moved, and whatever WireGuard counted: what it had was heard on the old path."""
+    """However long ago it moved, and whatever WireGuard counted: its bytes arrived on the old path."""
     ground = Ground()
     ground.paths._update()
     ground.prober.heard = {"b": LinkState(0.1, True, True)}

@@ -1,4 +1,4 @@
-"""Join bundles as the operator makes them, for whoever enters with one."""
+"""Join bundles as the operator creates them, for tests that join with one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bundle_bytes(
     now: datetime = NOW,
     secrets: Sequence[str] = (),
 ) -> bytes:
-    """What the operator puts into the Secret of a machine outside."""
+    """Content of the Secret of an external machine."""
     member = read_member(
         {
             "apiVersion": API_VERSION,

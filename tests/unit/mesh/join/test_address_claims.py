@@ -1,4 +1,4 @@
-"""The query `_claim`: answered to bootstrap nodes that ask from their own address, and to nobody else."""
+"""The query `_claim`: answered only to bootstrap nodes that send it from their own address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle that changes while the agent runs: a good one is taken up, a bad one is not, and its end is told of."""
+"""A bundle that changes while the agent runs: a good one is reloaded, a bad one is not, and its expiry is logged."""
 
 from __future__ import annotations
 

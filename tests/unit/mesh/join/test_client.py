@@ -1,4 +1,4 @@
-"""What a bootstrap node that has gone bad may answer to Peers(): bounded in number and in bytes, and said once."""
+"""Answers of a compromised bootstrap node to Peers(): bounded in number and in bytes, and logged once."""
 
 from __future__ import annotations
 

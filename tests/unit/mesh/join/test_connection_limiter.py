@@ -1,4 +1,4 @@
-"""The bounds of the join port: whoever holds connections, others join."""
+"""The limits of the join port: held connections do not prevent others from joining."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def descriptors() -> int:
 async def ends(front: ConnectionFront, most_descriptors: float = math.inf) -> None:
     """All of its connections; and with them all descriptors but so many."""
     async with asyncio.timeout(5):
-        while len(front) or descriptors() > most_descriptors:  # noqa: ASYNC110 - nothing tells of it
+        while len(front) or descriptors() > most_descriptors:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
 
 
@@ -177,7 +177,7 @@ async def test_who_is_closed_before_it_was_looked_at_is_closed_all_the_same(grou
     before = descriptors()
     clients = [socket.create_connection(("127.0.0.1", ground.port)) for _ in range(20)]
     async with asyncio.timeout(5):
-        while len(ground.front) != 4 or len(ground.callers) < 4:  # noqa: ASYNC110 - nothing tells of it
+        while len(ground.front) != 4 or len(ground.callers) < 4:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
     for client in clients[:-4]:
         client.settimeout(5)
@@ -206,7 +206,7 @@ async def test_without_a_descriptor_it_accepts_again_once_there_is_one(
     said = [line for line in logs if "cannot accept connections" in line["event"]]
     assert 1 <= len(said) <= 5
     async with asyncio.timeout(5):
-        while not ground.callers:  # noqa: ASYNC110 - nothing tells of it
+        while not ground.callers:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
     client.close()
 

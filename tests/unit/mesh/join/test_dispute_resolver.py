@@ -1,4 +1,4 @@
-"""Contradictions settled by bootstrap nodes: only what they say themselves is bound anew."""
+"""Conflicts resolved by bootstrap nodes: only their own claims are bound again."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -178,7 +178,7 @@ async def test_bootstrap_nodes_are_asked_ever_more_seldom_while_they_settle_noth
 
 
 async def test_a_newcomer_does_not_wait_for_a_dispute_that_nobody_settles() -> None:
-    """An attacker has long said what no bootstrap node confirms; then somebody comes whose announcement was lost."""
+    """An attacker has long claimed what no bootstrap node confirms; then a node joins whose announcement was lost."""
     newcomer = claim(5, "n5", "10.232.0.5")
     ground = Ground({FIRST: [BOOT, newcomer]})
     await asks(ground, lambda: len(ground.asked) >= 10)
@@ -197,7 +197,7 @@ async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_
     newcomer = claim(5, "n5", "10.232.0.5")
 
     class Later(Ground):
-        """The newcomer is heard after some time."""
+        """The newcomer becomes reachable after some time."""
 
         async def disputed_claims(self) -> list[Claim]:
             return [ANEW, newcomer] if len(self.slept) > 5 else [ANEW]

@@ -1,4 +1,4 @@
-"""Admission end to end below gRPC: who is let in, under which name and address, and who is told why not."""
+"""Admission end to end below gRPC: admitted names and addresses, and denials with their reasons."""
 
 from __future__ import annotations
 

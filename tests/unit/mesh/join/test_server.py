@@ -178,7 +178,7 @@ async def test_a_joiner_of_the_original_reads_what_it_knows(bench: Bench, author
 
 
 class SlowMesh(QuietMesh):
-    """Takes its time to program and announce whom it admits."""
+    """Takes time to program and announce the nodes that it admits."""
 
     def __init__(self) -> None:
         self.begun, self.let_go, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -196,7 +196,7 @@ async def test_an_admission_that_was_begun_is_ended_when_its_caller_has_gone(aut
         await mesh.begun.wait()
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
-        # The server hears of it before it answers what is asked after that.
+        # The server receives it before it answers later requests.
         async with channel(bench, authority.credentials("beta")) as other:
             for _ in range(3):
                 await MeshStub(other).Begin(HandshakeRequest(meshName="blue"))  # type: ignore[no-untyped-call]
@@ -207,7 +207,7 @@ async def test_an_admission_that_was_begun_is_ended_when_its_caller_has_gone(aut
 
 @pytest.fixture
 def nobodys_port() -> Iterator[int]:
-    """Taken, so that nothing else gets it, and nobody listens there."""
+    """Occupied, so that no other program gets it, and without a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -456,7 +456,7 @@ async def test_nothing_is_switched_where_no_bootstrap_node_answers() -> None:
 
 
 def named(address: str) -> str:
-    """The same port of a host whose name nobody resolves."""
+    """The same port of a host whose name does not resolve."""
     return f"bootstrap.invalid:{address.rpartition(':')[2]}"
 
 

@@ -1,4 +1,4 @@
-"""Admission records: believed when a bootstrap node of the mesh signed them, and for no other reason."""
+"""Admission records: trusted only if a bootstrap node of the mesh signed them."""
 
 from __future__ import annotations
 

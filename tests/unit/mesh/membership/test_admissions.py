@@ -1,4 +1,4 @@
-"""What admission records do to hearsay: nobody is bound without one, and an old one takes nothing from anybody."""
+"""Admission records and unauthenticated claims: no member is bound without one, and an old one changes no binding."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Node:
         return self.gossip
 
     async def query(self, *_: Any, **__: Any) -> QueryResult:
-        """Nobody answers."""
+        """No member answers."""
         return QueryResult(frozenset(), frozenset(), {})
 
     @property
@@ -170,7 +170,7 @@ def boot(authority: Authority) -> Node:
 
 @pytest.fixture
 def node(authority: Authority, boot: Node) -> Node:
-    """A member that was told of the bootstrap node when it joined."""
+    """A member that learned of the bootstrap node when it joined."""
     node = Node("node", 2, authority.credentials("node", Role.NODE))
     node.membership.accept(replace(boot.admissions.local_record(), bootstrap=True), Origin.PEERS)
     return node
@@ -360,7 +360,7 @@ class Alive:
 
 
 class Deaf(Alive):
-    """Nobody answers; says what was asked, and through how many members answers may come."""
+    """No member answers; records the query, and through how many members answers may come."""
 
     def __init__(self) -> None:
         super().__init__("boot")

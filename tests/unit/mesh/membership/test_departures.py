@@ -1,4 +1,4 @@
-"""Who is waited for before it is let go, and how many are asked at once."""
+"""Which members are kept before they are removed, and how many are checked at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def member(number: int) -> Member:
 
 
 def ground(count: int) -> tuple[PlayedTunnels, Departures]:
-    """So many members are heard, and said to have left."""
+    """The number of members whose links are up and that are reported as left."""
     tunnels = PlayedTunnels()
     departures = Departures()
     for number in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""Who moves is told from two agents that say to be one member."""
+"""A member that moves is distinguished from two agents with one identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: what binds, what is refused, what is let go."""
+"""The ledger: what binds, what is rejected, what is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This node's own facts: one home, durable where others rely on it, and told to whoever waits."""
+"""This node's own facts: one source, durable where others rely on it, and announced to waiting tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to queries: each asker has a budget of its own, and nobody can spend another's."""
+"""Answers to queries: each querying member has its own budget, and cannot use another's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From gossip and announcements to the ledger: who is bound, who is let go, and what is refused."""
+"""From gossip and announcements to the ledger: which members are bound, removed and rejected."""
 
 import asyncio
 from dataclasses import replace
@@ -91,7 +91,7 @@ class Ground:
 
     @property
     def changes(self) -> int:
-        """How often it told of a change."""
+        """How often a change was notified."""
         return self.changed.generation
 
     def members(self) -> dict[str, Member]:
@@ -99,7 +99,7 @@ class Ground:
         return self.gossip
 
     async def query(self, *_: Any, **__: Any) -> QueryResult:
-        """Nobody answers."""
+        """No member answers."""
         return QueryResult(frozenset(), frozenset(), {})
 
     def hear(self, heard: Member) -> None:
@@ -107,7 +107,7 @@ class Ground:
         self.membership.on_member_update(heard)
 
     def meet(self, met: Claim) -> None:
-        """A living member, which is heard through its tunnel, too."""
+        """A live member, whose link is up, too."""
         self.hear(member(met))
         self.tunnels.live(met.addresses[0])
 
@@ -165,7 +165,7 @@ def test_a_reaped_member_is_let_go(ground: Ground) -> None:
 
 
 async def until_decided(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many looks as whoever is waited for may take, in no time."""
+    """The maximum number of checks of a departed member, without delay."""
     monkeypatch.setattr("wgmesh_agent.mesh.membership.tracker.DEPARTING_LOOK_SECONDS", 0.0)
     watching = asyncio.create_task(ground.membership.watch_departing())
     for _ in range(30):

@@ -143,7 +143,7 @@ def test_five_thousand_peers_are_met_within_minutes_at_twenty_a_second() -> None
 
 
 def test_a_healed_link_is_heard_at_once_however_large_the_mesh() -> None:
-    """A probe that says that it is not heard is answered: nobody waits for a period of forty minutes."""
+    """A probe that reports a down link is answered: no end waits for a period of forty minutes."""
     hearing, other = crowd(), LivenessProber(random.Random(2))
     mine, theirs = ip_address("10.1.0.0"), ip_address("10.0.0.7")
     other.set_peers({mine: "a"}, 0.0)
@@ -212,7 +212,9 @@ def test_a_peer_that_is_asked_answers_at_once_and_at_most_once_a_second() -> Non
 
 
 def test_a_probe_is_answered_with_the_one_that_is_due_within_half_a_period() -> None:
-    """Whoever is first wakes the other, who need not be woken again; who has just sent does not send again."""
+    """The first to send wakes the other, which need not be woken again; an end that has just sent does not send
+    again.
+    """
     a, b = pair()
     sent = answered = 0
     for step in range(2000):

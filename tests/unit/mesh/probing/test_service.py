@@ -102,7 +102,7 @@ async def test_who_leaves_tells_its_peers_at_once_without_waiting_for_its_own_ne
     prober = probing(Noted, peers)
     work = asyncio.create_task(prober.run())
     async with asyncio.timeout(10):
-        while len(sent) < len(peers):  # noqa: ASYNC110 - nothing tells of it
+        while len(sent) < len(peers):  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
     sent.clear()
     prober.leave()

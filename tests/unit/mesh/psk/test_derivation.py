@@ -162,7 +162,7 @@ def test_a_live_session_gets_what_is_wanted_at_once() -> None:
 
 @given(st.floats(0, 10_000), st.floats(-1000, 1000))
 def test_two_that_know_different_things_meet_again_in_what_worked(start: float, clocks_differ: float) -> None:
-    """One was told of the new secret, the other's news of it is stuck behind the very tunnel."""
+    """One knows the new secret, the other's advertisement of it is blocked behind the very tunnel."""
     one = two = PSKHandshakeState(handshake=NOW, before=NOW, last_used=OLD.id)
     met = 0.0
     for step in range(int(6 * ALTERNATE_EVERY_SECONDS)):

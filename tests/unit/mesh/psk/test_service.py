@@ -1,4 +1,4 @@
-"""Which key each peer gets, from what members tell, what WireGuard holds, and when it last shook hands."""
+"""The key of each peer, from advertised ids, WireGuard's state, and the time of the last handshake."""
 
 from __future__ import annotations
 

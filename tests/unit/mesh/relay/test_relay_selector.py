@@ -53,7 +53,7 @@ def relayed(now: float = 0.0) -> RelaySelector:
 def asked(
     relays: RelaySelector, links: dict[PublicKey, bool], seconds: float, start: float = 0.0
 ) -> list[RelayProposal]:
-    """All it asks, looked at every second."""
+    """All its proposals, checked every second."""
     return [
         question
         for step in range(int(seconds) + 1)
@@ -92,7 +92,7 @@ def test_nobody_is_asked_who_has_no_working_path(links: dict[PublicKey, bool]) -
     ("links", "relay", "agrees"),
     [
         (DEAD, R, True),
-        # A path that works is given up for nobody's word.
+        # No message makes it abandon a working path.
         (WORKING, R, False),
         # Not one of those named, or not reached itself, or the asker.
         (DEAD, KEYS[5], False),

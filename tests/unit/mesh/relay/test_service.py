@@ -1,4 +1,4 @@
-"""The query `_relay`: who is asked answers truly, and believes nothing that it would not do itself."""
+"""The query `_relay`: it is answered truthfully, and accepted only if this node would do the same itself."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Forwarding(IPForwarding):
 
 
 class Heard(PlayedProbing):
-    """Whether each member is heard, both ways."""
+    """Whether each member's link is up, in both directions."""
 
     def __init__(self, heard: dict[str, bool]) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ from wgmesh_api.meshservice_pb2 import Admission
 
 
 def vouched(node: str, number: int = 1) -> Claim:
-    """A claim with a record whose signature nobody looks at here."""
+    """A claim with a record whose signature is not verified here."""
     said = claim(node, number)
     said = replace(said, public_key=PrivateKey.generate(os.urandom).public())
     blob = Admission(
@@ -42,7 +42,7 @@ def event(said: Claim) -> bytes:
 
 
 class Believing(AdmissionService):
-    """Believes every record, or none."""
+    """Accepts every record, or none."""
 
     def __init__(self) -> None:
         self.believes = True
@@ -89,7 +89,7 @@ async def test_it_agrees_at_once_and_announces_later(ground: Ground) -> None:
     assert ground.ask(said) == AGREED
     assert ground.announced == []
     async with asyncio.timeout(5):
-        while not ground.announced:  # noqa: ASYNC110 - nothing tells of it
+        while not ground.announced:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.005)
     assert ground.accepted == [said]
     assert ground.announced == [event(said)]
@@ -99,7 +99,7 @@ async def test_of_two_questions_the_later_is_announced_once(ground: Ground) -> N
     first, second = vouched("n1"), vouched("n1")
     assert (ground.ask(first), ground.ask(second)) == (AGREED, AGREED)
     async with asyncio.timeout(5):
-        while not ground.announced:  # noqa: ASYNC110 - nothing tells of it
+        while not ground.announced:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.005)
     assert ground.announced == [event(second)]
 

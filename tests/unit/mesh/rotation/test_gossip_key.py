@@ -1,4 +1,4 @@
-"""A gossip key is changed on all members or on none, and whoever prevents it is named."""
+"""A gossip key is rotated on all members or on none, and the member that prevents it is named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Members:
     ) -> KeyResult:
         self.before(operation, key)
         self.asked.append((operation, key))
-        # Nobody reads what it has no key for.
+        # No member reads messages that it has no key for.
         primaries = {ring.primary for ring in self.rings.values()}
         assert all(primary in ring.keys for ring in self.rings.values() for primary in primaries)
         expected = frozenset(self.rings)
@@ -212,5 +212,5 @@ async def test_whatever_is_lost_or_refused_all_can_read_each_other_at_every_step
     else:
         assert {ring.primary for ring in members.rings.values()} == {NEW}
         assert done.old_keys_kept or members.all_have(NEW)
-    # the look at each question, once more at the end
+    # the check after each query, once more at the end
     await members.change_keys(LIST)

@@ -1,4 +1,4 @@
-"""A node's new WireGuard key: used before it is admitted, and given up again if nobody admits it."""
+"""A node's new WireGuard key: used before it is admitted, and reverted if no bootstrap node admits it."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ A, B = HostPort("192.0.2.1", 5000), HostPort("192.0.2.2", 5000)
 
 
 def record() -> AdmissionRecord:
-    """One whose signature nobody looks at here."""
+    """A record whose signature is not verified here."""
     return AdmissionRecord(
         "blue", "alpha", OLD.public(), (ip_address("10.232.0.9"),), 0, 0, b"", b"", bytes(32)
     )
 
 
 class Node:
-    """A node whose tunnels are in memory: peers shake hands once the mesh knows the key in use."""
+    """A node whose tunnels are in memory: peers complete a handshake once the mesh knows the key in use."""
 
     def __init__(self, folder: Path) -> None:
         self.store = StateStore(folder, "blue")
@@ -122,7 +122,7 @@ class Handshakes(PlayedDevice):
 
 @dataclass
 class Announced:
-    """Notes when others were told of the key to come."""
+    """Records when the next key was published."""
 
     steps: list[str]
     gossip_keys_managed_by: str = ""

@@ -1,4 +1,4 @@
-"""What holds `helm uninstall` up, and what lets it go on."""
+"""Reasons that block `helm uninstall`, and their end."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from wgmesh_operator.release.before_uninstall import Release, remove_meshes
 
 
 class Ground:
-    """A cluster in virtual time whose meshes take `clean_seconds` to be gone once deleted."""
+    """A cluster in virtual time whose meshes take `clean_seconds` to be removed after their deletion."""
 
     def __init__(self, *names: str, clean_seconds: float = 5.0) -> None:
         self.there = {name: Mesh(name) for name in names}

@@ -1,4 +1,4 @@
-"""WgMeshNodes that name what is another's: who has it, who is told, and what they get."""
+"""WgMeshNodes that claim properties of another: which one has them, which is reported, and the consequences."""
 
 from __future__ import annotations
 

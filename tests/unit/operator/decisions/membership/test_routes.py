@@ -1,4 +1,4 @@
-"""Which networks are behind whom: pods' ranges where they are wanted, named networks, and nothing twice."""
+"""Networks behind members: pods' ranges where they are enabled, named networks, and no duplicates."""
 
 from __future__ import annotations
 

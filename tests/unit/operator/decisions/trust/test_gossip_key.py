@@ -1,4 +1,6 @@
-"""The gossip key's Secret says at each moment what whoever starts needs, and changes only when all are ready."""
+"""The gossip key's Secret contains at each moment the keys that a starting agent needs, and changes only when all are
+ready.
+"""
 
 from __future__ import annotations
 

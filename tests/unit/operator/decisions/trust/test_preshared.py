@@ -1,4 +1,4 @@
-"""A mesh's secret for pre-shared keys: made when asked for, replaced when all have the next, gone when switched off."""
+"""A mesh's secret for pre-shared keys: created on request, replaced when all have the next, removed when disabled."""
 
 from __future__ import annotations
 
