@@ -4,9 +4,8 @@
 Draws a seeded sample of mutants (tests/mutate/mutants.py) of the modules without I/O in PACKAGES, and runs the
 package's own tests on each: those that pass through the changed function, the fastest first, in a process forked from
 one that has imported the libraries. Prints each package's score, and each survivor with its place and the change;
-build/mutate/survivors.txt keeps them. The mutants in equivalent.toml make no difference to anybody, with the reason of
-each: they are drawn, not tried, and counted apart.
-tools do not fit: mutmut 3 requires its sources in `.` or `src`, and mutates nothing outside of functions, where the
+build/mutate/survivors.txt keeps them. The mutants in equivalent.toml have no effect, with the reason of each: they are
+drawn, not tried, and counted separately. Maintained tools do not fit: mutmut 3 requires its sources in `.` or `src`, and mutates nothing outside of functions, where the
 tables of gossip/wire are; cosmic-ray starts pytest for each mutant: hours for a thousand.
 """
 
@@ -313,14 +312,19 @@ class Recorder:
 
 
 class Chooser:
-    """Runs these tests alone, in this order."""
+    """Runs these tests alone, in this order, with all their parameters: a mutant may change what those are called."""
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self._order = {test: place for place, test in enumerate(wanted)}
+        self._functions = {_function(test) for test in wanted}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid in self._order]
-        items.sort(key=lambda item: self._order[item.nodeid])
+        items[:] = [item for item in items if _function(item.nodeid) in self._functions]
+        items.sort(key=lambda item: self._order.get(item.nodeid, len(self._order)))
+
+
+def _function(test: str) -> str:
+    return test.partition("[")[0]
 
 
 class Finder(importlib.abc.MetaPathFinder):
