@@ -4,9 +4,10 @@
 Draws a seeded sample of mutants (tests/mutate/mutants.py) of the modules without I/O in PACKAGES, and runs the
 package's own tests on each: those that pass through the changed function, the fastest first, in a process forked from
 one that has imported the libraries. Prints each package's score, and each survivor with its place and the change;
-build/mutate/survivors.txt keeps them. The mutants in equivalent.toml have no effect, with the reason of each: they are
-drawn, not tried, and counted separately. Maintained tools do not fit: mutmut 3 requires its sources in `.` or `src`, and mutates nothing outside of functions, where the
-tables of gossip/wire are; cosmic-ray starts pytest for each mutant: hours for a thousand.
+build/mutate/survivors.txt keeps them. The mutants in equivalent.toml have no effect, with the reason of each: they
+are drawn, not tried, and counted separately. Maintained tools do not fit: mutmut 3 requires its sources in `.` or
+`src`, and mutates nothing outside of functions, where the tables of gossip/wire are; cosmic-ray starts pytest for
+each mutant: hours for a thousand.
 """
 
 from __future__ import annotations
