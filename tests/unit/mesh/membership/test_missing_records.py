@@ -23,7 +23,7 @@ BETA, GAMMA = claim("beta", 2), claim("gamma", 3)
 
 
 class News:
-    """Counts how often it was told."""
+    """Counts its notifications."""
 
     def __init__(self) -> None:
         self.told = 0
