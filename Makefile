@@ -62,6 +62,7 @@ mutate: setup
 lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@scripts/check-style
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) scripts/check-words

@@ -37,12 +37,22 @@ def measure(quick: bool) -> list[Measurement]:
         lasts = [_last(mesh, f"last{number}") for number in range(QUICK_LASTS if quick else LASTS)]
     reach = f"≤ {REACH_SECONDS:g} s"
     return [
-        Measurement("ten at once: from the last one's admission", "s", after_admission, reach=reach,
-                    reached=statistics.median(after_admission) <= REACH_SECONDS),
-        Measurement("the tenth alone, the others being there: from its exec", "s", lasts, reach=reach,
-                    reached=statistics.median(lasts) <= REACH_SECONDS),
+        Measurement(
+            "ten at once: from the last one's admission",
+            "s",
+            after_admission,
+            reach=reach,
+            reached=statistics.median(after_admission) <= REACH_SECONDS,
+        ),
+        Measurement(
+            "the tenth alone, the others being there: from its exec",
+            "s",
+            lasts,
+            reach=reach,
+            reached=statistics.median(lasts) <= REACH_SECONDS,
+        ),
         Measurement("ten at once: from the first exec, ten interpreters starting", "s", after_exec),
-    ]  # fmt: skip
+    ]
 
 
 def _crowd(mesh: Mesh) -> tuple[float, float]:

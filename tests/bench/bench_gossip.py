@@ -46,17 +46,24 @@ def measure(quick: bool) -> list[Measurement]:
         return Measurement(what, "µs", [seconds * 1e6 for seconds in _seconds_each(work, batches)])
 
     return [
-        microseconds(f"encode and encrypt a packet ({count})", lambda: codec.encode([encode(m) for m in messages])),
-        microseconds(f"decrypt and decode a packet ({count})", lambda: [decode(p) for p in codec.decode(datagram)]),
-        microseconds(f"AES-GCM, encrypt {PLAIN_BYTES} bytes", lambda: encrypt(keyring, plain, b"", os.urandom)),
+        microseconds(
+            f"encode and encrypt a packet ({count})", lambda: codec.encode([encode(m) for m in messages])
+        ),
+        microseconds(
+            f"decrypt and decode a packet ({count})", lambda: [decode(p) for p in codec.decode(datagram)]
+        ),
+        microseconds(
+            f"AES-GCM, encrypt {PLAIN_BYTES} bytes", lambda: encrypt(keyring, plain, b"", os.urandom)
+        ),
         microseconds(f"AES-GCM, decrypt {PLAIN_BYTES} bytes", lambda: decrypt(keyring, sealed, b"")),
         microseconds(f"LZW, compress {len(text)} bytes of member states", lambda: compress(text)),
         microseconds(f"LZW, expand them ({len(packed)} bytes)", lambda: decompress(packed, 2 * len(text))),
         Measurement(
-            f"a second of {size} idle nodes, simulated in one thread", "ms",
+            f"a second of {size} idle nodes, simulated in one thread",
+            "ms",
             _simulated_seconds(size, QUICK_SIMULATED_SECONDS if quick else SIMULATED_SECONDS),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _packet() -> list[Message]:

@@ -67,9 +67,13 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
         tunnels = named("wireguard-go", [agent.host.pid for agent in mesh.agents.values()])
         rest, memories = _rest([agent.pid for agent in mesh.agents.values()], tunnels, seconds)
         deaths = _deaths(
-            mesh.agents, {name: agent.log for name, agent in mesh.agents.items()}, tries,
-            lambda name: f"member +node={re.escape(name)} status=failed", _alive, lambda agent: agent.start(),
-        )  # fmt: skip
+            mesh.agents,
+            {name: agent.log for name, agent in mesh.agents.items()},
+            tries,
+            lambda name: f"member +node={re.escape(name)} status=failed",
+            _alive,
+            lambda agent: agent.start(),
+        )
     with Network() as network:
         for number in range(1, size + 1):
             network.add_host(f"s{number}")
@@ -78,25 +82,55 @@ def hundred(size: int, quick: bool) -> list[Measurement]:
         print(f"  {size} serf agents", flush=True)
         serf_rest, serf_memories = _rest([agent.pid for agent in serf.agents.values()], [], seconds)
         serf_deaths = _deaths(
-            serf.agents, serf.logs, tries,
-            lambda name: f"EventMemberFailed: {name} ", lambda name: f"EventMemberJoin: {name} ", serf.start,
-        )  # fmt: skip
+            serf.agents,
+            serf.logs,
+            tries,
+            lambda name: f"EventMemberFailed: {name} ",
+            lambda name: f"EventMemberJoin: {name} ",
+            serf.start,
+        )
     n = f"{size} agents"
     cpu, tunnel_cpu = rest
     resident, tunnel_resident = memories
     no_worse = statistics.median(deaths) <= statistics.median(serf_deaths)
     return [
-        Measurement(f"{n}: the last join, from its admission until a full mesh", "s", joined,
-                    reach=f"≤ {REACH_JOIN_SECONDS:g} s", reached=statistics.median(joined) <= REACH_JOIN_SECONDS),
-        Measurement(f"{n}: processor, idle for {seconds:.0f} s", "%", cpu, "serf agent", serf_rest[0],
-                    f"≤ {REACH_CPU_PERCENT:g} %", statistics.median(cpu) <= REACH_CPU_PERCENT),
+        Measurement(
+            f"{n}: the last join, from its admission until a full mesh",
+            "s",
+            joined,
+            reach=f"≤ {REACH_JOIN_SECONDS:g} s",
+            reached=statistics.median(joined) <= REACH_JOIN_SECONDS,
+        ),
+        Measurement(
+            f"{n}: processor, idle for {seconds:.0f} s",
+            "%",
+            cpu,
+            "serf agent",
+            serf_rest[0],
+            f"≤ {REACH_CPU_PERCENT:g} %",
+            statistics.median(cpu) <= REACH_CPU_PERCENT,
+        ),
         Measurement(f"{n}: processor of a wireguard-go in that time", "%", tunnel_cpu),
-        Measurement(f"{n}: resident memory", "MiB", resident, "serf agent", serf_memories[0],
-                    f"≤ {REACH_RESIDENT_MIB:g} MiB", max(resident) <= REACH_RESIDENT_MIB),
+        Measurement(
+            f"{n}: resident memory",
+            "MiB",
+            resident,
+            "serf agent",
+            serf_memories[0],
+            f"≤ {REACH_RESIDENT_MIB:g} MiB",
+            max(resident) <= REACH_RESIDENT_MIB,
+        ),
         Measurement(f"{n}: resident memory of a wireguard-go", "MiB", tunnel_resident),
-        Measurement(f"{n}: until a failure is known to all", "s", deaths, "serf agent", serf_deaths,
-                    "median no worse", no_worse),
-    ]  # fmt: skip
+        Measurement(
+            f"{n}: until a failure is known to all",
+            "s",
+            deaths,
+            "serf agent",
+            serf_deaths,
+            "median no worse",
+            no_worse,
+        ),
+    ]
 
 
 def _grow(mesh: Mesh, nodes: list[str]) -> None:

@@ -50,13 +50,27 @@ def measure(quick: bool) -> list[Measurement]:
         shared, serf_shared = ([memory(pid).proportional for pid in pids.values()] for pids in (ours, theirs))
     ratio = sum(cpu) / sum(serf_cpu)
     return [
-        Measurement(f"processor, idle for {seconds:.0f} s (mean ratio {ratio:.2f})", "%", cpu, "serf agent", serf_cpu,
-                    f"≤ {REACH_CPU_RATIO:g}×", ratio <= REACH_CPU_RATIO),
+        Measurement(
+            f"processor, idle for {seconds:.0f} s (mean ratio {ratio:.2f})",
+            "%",
+            cpu,
+            "serf agent",
+            serf_cpu,
+            f"≤ {REACH_CPU_RATIO:g}×",
+            ratio <= REACH_CPU_RATIO,
+        ),
         Measurement("wake-ups a second", "1/s", woken, "serf agent", serf_woken),
-        Measurement("resident memory", "MiB", resident, "serf agent", serf_resident,
-                    f"≤ {REACH_RESIDENT_MIB:g} MiB", max(resident) <= REACH_RESIDENT_MIB),
+        Measurement(
+            "resident memory",
+            "MiB",
+            resident,
+            "serf agent",
+            serf_resident,
+            f"≤ {REACH_RESIDENT_MIB:g} MiB",
+            max(resident) <= REACH_RESIDENT_MIB,
+        ),
         Measurement("memory, shared pages divided (PSS)", "MiB", shared, "serf agent", serf_shared),
-    ]  # fmt: skip
+    ]
 
 
 def _each(look: Callable[[int], float], pids: Mapping[str, int]) -> dict[str, float]:

@@ -48,13 +48,23 @@ def measure(quick: bool) -> list[Measurement]:
             host.kill()
     more = statistics.median(joins) - statistics.median(starts)
     return [
-        Measurement("join, exec to first ping", "s", joins, "interpreter with the same imports", starts,
-                    f"≤ {REACH_MORE_SECONDS:g} s more; none past {REACH_WORST_SECONDS:g} s",
-                    more <= REACH_MORE_SECONDS and max(joins) <= REACH_WORST_SECONDS),
-        Measurement("of that beyond start and imports", "s",
-                    [join - start for join, start in zip(joins, starts, strict=True)],
-                    reach=f"≤ {REACH_MORE_SECONDS:g} s", reached=more <= REACH_MORE_SECONDS),
-    ]  # fmt: skip
+        Measurement(
+            "join, exec to first ping",
+            "s",
+            joins,
+            "interpreter with the same imports",
+            starts,
+            f"≤ {REACH_MORE_SECONDS:g} s more; none past {REACH_WORST_SECONDS:g} s",
+            more <= REACH_MORE_SECONDS and max(joins) <= REACH_WORST_SECONDS,
+        ),
+        Measurement(
+            "of that beyond start and imports",
+            "s",
+            [join - start for join, start in zip(joins, starts, strict=True)],
+            reach=f"≤ {REACH_MORE_SECONDS:g} s",
+            reached=more <= REACH_MORE_SECONDS,
+        ),
+    ]
 
 
 def _imports(mesh: Mesh) -> list[str]:

@@ -100,9 +100,14 @@ class _Mesh:
             _until(lambda: self._count() == self._size, "all WgMeshNodes are made")
             made = time.monotonic() - begun
             all_well = NodeReport(
-                phase="Joined", heard=self._size - 1, expected=self._size - 1, ready=True, ready_reason="Joined",
-                ready_since=datetime.now(UTC), certificate_not_after=datetime.now(UTC) + timedelta(days=30),
-            )  # fmt: skip
+                phase="Joined",
+                heard=self._size - 1,
+                expected=self._size - 1,
+                ready=True,
+                ready_reason="Joined",
+                ready_since=datetime.now(UTC),
+                certificate_not_after=datetime.now(UTC) + timedelta(days=30),
+            )
             list(pool.map(lambda name: self._write(name, all_well), self._names))
             full = f"{self._size}/{self._size}"
             _until(lambda: self._status().get("nodes") == full, "all have joined")
@@ -114,17 +119,23 @@ class _Mesh:
         return [
             Measurement(f"{n}: WgMeshNodes made", "s", [made]),
             Measurement(
-                f"{n}: statuses written while all have news, most in ten seconds", "1/s", [most],
-                reach=f"< {MOST_WRITES:g}", reached=most < MOST_WRITES,
+                f"{n}: statuses written while all have news, most in ten seconds",
+                "1/s",
+                [most],
+                reach=f"< {MOST_WRITES:g}",
+                reached=most < MOST_WRITES,
             ),
             Measurement(f"{n}: of the WgMesh", "1/s", [status_writes / seconds]),
             Measurement(
-                f"{n}: a change summed up in the WgMesh", "s", delays,
-                reach=f"≤ {MOST_ROLL_UP_SECONDS:g} s", reached=max(delays) <= MOST_ROLL_UP_SECONDS,
+                f"{n}: a change summed up in the WgMesh",
+                "s",
+                delays,
+                reach=f"≤ {MOST_ROLL_UP_SECONDS:g} s",
+                reached=max(delays) <= MOST_ROLL_UP_SECONDS,
             ),
             Measurement(f"{n}: operator, processor in that time", "%", [share]),
             Measurement(f"{n}: operator, resident memory", "MiB", [self._operator.memory_mib()]),
-        ]  # fmt: skip
+        ]
 
     def _spread_news(
         self, pool: ThreadPoolExecutor, before: NodeReport, seconds: float

@@ -57,17 +57,35 @@ def measure(quick: bool) -> list[Measurement]:
             for _ in range(1 if quick else PARTITIONS)
         ]
     return [
-        Measurement("a healed partition (5 and 5 nodes): to the full mesh, all pings answered", "s", partitions,
-                    reach=f"≤ {REACH_PARTITION_SECONDS:g} s",
-                    reached=max(partitions) <= REACH_PARTITION_SECONDS),
-        Measurement("a node rebooted: from its agent's exec to all its links up", "s", reboots,
-                    reach=f"≤ {REACH_REBOOT_SECONDS:g} s",
-                    reached=statistics.median(reboots) <= REACH_REBOOT_SECONDS),
-        Measurement("a node moved to another address: to all pings to and from it answered", "s", moves,
-                    reach=f"≤ {REACH_MOVE_SECONDS:g} s", reached=max(moves) <= REACH_MOVE_SECONDS),
-        Measurement("an agent killed and started again: packets lost to and from its node (20/s each way)",
-                    "packets", lost, reach="0", reached=not any(lost)),
-    ]  # fmt: skip
+        Measurement(
+            "a healed partition (5 and 5 nodes): to the full mesh, all pings answered",
+            "s",
+            partitions,
+            reach=f"≤ {REACH_PARTITION_SECONDS:g} s",
+            reached=max(partitions) <= REACH_PARTITION_SECONDS,
+        ),
+        Measurement(
+            "a node rebooted: from its agent's exec to all its links up",
+            "s",
+            reboots,
+            reach=f"≤ {REACH_REBOOT_SECONDS:g} s",
+            reached=statistics.median(reboots) <= REACH_REBOOT_SECONDS,
+        ),
+        Measurement(
+            "a node moved to another address: to all pings to and from it answered",
+            "s",
+            moves,
+            reach=f"≤ {REACH_MOVE_SECONDS:g} s",
+            reached=max(moves) <= REACH_MOVE_SECONDS,
+        ),
+        Measurement(
+            "an agent killed and started again: packets lost to and from its node (20/s each way)",
+            "packets",
+            lost,
+            reach="0",
+            reached=not any(lost),
+        ),
+    ]
 
 
 def _lost_at_restart(mesh: Mesh, node: str) -> float:

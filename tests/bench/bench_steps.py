@@ -232,11 +232,21 @@ def _body(claim: Claim) -> dict[str, Any]:
         "apiVersion": API_VERSION,
         "kind": "WgMeshNode",
         "metadata": {"name": f"{MESH}.{claim.node}", "uid": f"uid-{claim.node}", "creationTimestamp": MADE},
-        "spec": {"mesh": MESH, "node": claim.node, "addresses": [str(a) for a in claim.addresses],
-                 "bootstrap": claim.bootstrap},
-        "status": {"phase": "Joined", "publicKey": str(claim.public_key), "endpoint": str(claim.endpoints[0]),
-                   "reachablePeers": 0, "expectedPeers": 4999, "peers": "0/4999"},
-    }  # fmt: skip
+        "spec": {
+            "mesh": MESH,
+            "node": claim.node,
+            "addresses": [str(a) for a in claim.addresses],
+            "bootstrap": claim.bootstrap,
+        },
+        "status": {
+            "phase": "Joined",
+            "publicKey": str(claim.public_key),
+            "endpoint": str(claim.endpoints[0]),
+            "reachablePeers": 0,
+            "expectedPeers": 4999,
+            "peers": "0/4999",
+        },
+    }
 
 
 def _mesh_body() -> dict[str, Any]:

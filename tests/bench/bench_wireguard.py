@@ -95,9 +95,18 @@ class ByHand:
 
     def peer(self, key: PublicKey, address: str, endpoint: str) -> None:
         self._host.run(
-            "wg", "set", self._name, "peer", str(key), "allowed-ips", address, "endpoint", endpoint,
-            "persistent-keepalive", "25",
-        )  # fmt: skip
+            "wg",
+            "set",
+            self._name,
+            "peer",
+            str(key),
+            "allowed-ips",
+            address,
+            "endpoint",
+            endpoint,
+            "persistent-keepalive",
+            "25",
+        )
 
     def addconf(self, file: str) -> float:
         """Seconds `wg addconf` takes, from the start of the program to its end."""
@@ -145,9 +154,16 @@ async def programming(kind: BackendKind, counts: Sequence[int], rounds: int) -> 
         apply, reference = min(ours["apply"]), min(theirs)
         whole = sum(min(values) for values in ours.values())
         rows.append(
-            [str(count), ms(reference), ms(apply), f"{apply / reference:.2f}", ms(whole),
-             f"{whole / reference:.2f}", ms(min(again))]
-        )  # fmt: skip
+            [
+                str(count),
+                ms(reference),
+                ms(apply),
+                f"{apply / reference:.2f}",
+                ms(whole),
+                f"{whole / reference:.2f}",
+                ms(min(again)),
+            ]
+        )
     table(
         f"programming, {kind.value} back end (best of {rounds})",
         ["peers", "wg addconf", "apply", "ratio", "read+diff+apply", "ratio", "read+diff, nothing to do"],

@@ -19,6 +19,7 @@ from tests.unit.policies import standalone
 
 from wgmesh_agent.agent.composition import compose
 from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.platform import system_platform
 from wgmesh_agent.agent.session_end import SessionEnd
 from wgmesh_agent.agent.session_start import NodeStart, SessionConfig
 from wgmesh_agent.gossip.wire.keyring import Keyring
@@ -159,9 +160,7 @@ class _Choice(SelectedBackend):
 
 def node(folder: Path, port: int) -> MeshNode:
     """A member by itself, not started."""
-    record = MeshRecord(
-        MESH, OWN, (OWN_ADDRESS,), (RANGE,), (), 1, 1, (KEY,), "lan", port, False, {}
-    )  # fmt: skip
+    record = MeshRecord(MESH, OWN, (OWN_ADDRESS,), (RANGE,), (), 1, 1, (KEY,), "lan", port, False, {})
     own_key = PrivateKey.generate(random.Random(9).randbytes)
     endpoint = Endpoint(ip_address("198.19.255.254"), 54540)
 
@@ -172,5 +171,10 @@ def node(folder: Path, port: int) -> MeshNode:
         NodeConfig("wgblue", 54540, 1420), record, own_key, endpoint, lookup, SessionConfig(None, None, None)
     )
     return compose(
-        start, StateStore(folder, MESH), _Choice(BackendKind.KERNEL, "a bench"), standalone(), SessionEnd()
+        start,
+        StateStore(folder, MESH),
+        _Choice(BackendKind.KERNEL, "a bench"),
+        standalone(),
+        SessionEnd(),
+        system_platform(),
     )

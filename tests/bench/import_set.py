@@ -12,7 +12,7 @@ REPORT = {"PYTHONPROFILEIMPORTTIME": "1"}
 """Environment of a process that prints each import on standard error."""
 _LINE = re.compile(r"^import time:\s+\d+ \|\s+\d+ \| *([\w.]+)$", re.MULTILINE)
 
-_BEGIN = "from wgmesh_agent.cli.library_parts import leave_out; leave_out()\n"
+_BEGIN = "from wgmesh_agent.cli.library_parts import leave_out; leave_out(tls=False)\n"
 """As an agent begins; without it the reference would import more than an agent does."""
 _TRY = """
 import importlib, sys

@@ -30,8 +30,16 @@ class SerfAgent:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *join: str) -> None:
-        command = ["serf", "agent", f"-node={self.host.name}", f"-bind={self.address}", f"-encrypt={self._key}",
-                   "-profile=lan", *(f"-retry-join={address}" for address in join), "-retry-interval=1s"]  # fmt: skip
+        command = [
+            "serf",
+            "agent",
+            f"-node={self.host.name}",
+            f"-bind={self.address}",
+            f"-encrypt={self._key}",
+            "-profile=lan",
+            *(f"-retry-join={address}" for address in join),
+            "-retry-interval=1s",
+        ]
         with self.log.open("ab") as output:
             self._process = self.host.popen(command, output)
 

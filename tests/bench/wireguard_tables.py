@@ -59,18 +59,34 @@ def read(text: str) -> list[Measurement]:
 def _programming(title: str, table: dict[str, str]) -> Measurement:
     ours, theirs = _number(table["read+diff+apply"]), _number(table["wg addconf"])
     what = title.replace("programming", f"programming {table['peers']} peers")
-    return Measurement(what, "ms", [ours], "wg addconf", [theirs], f"≤ {REACH_PROGRAMMING_RATIO:g}×",
-                       ours <= REACH_PROGRAMMING_RATIO * theirs)  # fmt: skip
+    return Measurement(
+        what,
+        "ms",
+        [ours],
+        "wg addconf",
+        [theirs],
+        f"≤ {REACH_PROGRAMMING_RATIO:g}×",
+        ours <= REACH_PROGRAMMING_RATIO * theirs,
+    )
 
 
 def _throughput(title: str, table: dict[str, str]) -> list[Measurement]:
     ours, theirs = _number(table["ours"]), _number(table["by hand with wg"])
     again = _number(table["by hand, a second tunnel"])
     return [
-        Measurement(title, "Gbit/s", [ours], "by hand with wg", [theirs], f"≥ {REACH_THROUGHPUT_RATIO:g}",
-                    ours >= REACH_THROUGHPUT_RATIO * theirs),
-        Measurement("what chance makes of it: a second tunnel by hand", "Gbit/s", [again], "by hand with wg", [theirs]),
-    ]  # fmt: skip
+        Measurement(
+            title,
+            "Gbit/s",
+            [ours],
+            "by hand with wg",
+            [theirs],
+            f"≥ {REACH_THROUGHPUT_RATIO:g}",
+            ours >= REACH_THROUGHPUT_RATIO * theirs,
+        ),
+        Measurement(
+            "what chance makes of it: a second tunnel by hand", "Gbit/s", [again], "by hand with wg", [theirs]
+        ),
+    ]
 
 
 def _number(cell: str) -> float:

@@ -85,32 +85,38 @@ def _named(number: int, size: int, bootstraps: int, *faults: Fault) -> Schedule:
 HOUR_APART = _named(1, 4, 2, Fault(Kind.PARTITION, 5, HOUR, ("n2", "n3")))
 """A partition of an hour, a bootstrap node on either side."""
 SET_BACK = _named(
-    2, 4, 1,
+    2,
+    4,
+    1,
     Fault(Kind.PARTITION, 5, 400, ("n2",)),
     Fault(Kind.PARTITION, 420, 300, ("n3",)),
     Fault(Kind.REBOOT, 740, 5, ("n1", "n2")),
     Fault(Kind.CLOCK, 800, 600, ("n1", "n2", "n3", "n4"), amount=-HOUR),
-)  # fmt: skip
+)
 """All clocks are set back by an hour after both ends of each link have begun handshakes."""
 NO_DOOR = _named(3, 7, 2, Fault(Kind.BOOTSTRAPS, 5, 120, ("n1", "n2"), ("n4", "n5")))
 """All bootstrap nodes are lost with their disks; two plain nodes replace them, and the lost ones are re-created."""
 FORGETFUL = _named(4, 7, 2, Fault(Kind.TRUNCATE, 5, 8, ("n1", "n3", "n5", "n7"), file="wireguard.key"))
 """More than half of the nodes lose their keys at once."""
 NEWCOMERS = _named(
-    5, 9, 2,
+    5,
+    9,
+    2,
     Fault(Kind.JOIN, 5, 5, ("j1", "j2", "j3")),
     Fault(Kind.TRUNCATE, 8, 40, ("n1", "n2", "n4", "n6"), file="members.json"),
-)  # fmt: skip
+)
 """Nodes join, and before all have their records the bootstrap nodes are down for most of a minute."""
 STORMY = _named(
-    6, 3, 1,
+    6,
+    3,
+    1,
     Fault(Kind.LOSS, 0, 14, amount=0.3),
     Fault(Kind.DELAY, 1, 13, amount=0.3),
     Fault(Kind.DUPLICATE, 2, 12, amount=0.3),
     Fault(Kind.REORDER, 3, 11, amount=0.3),
     Fault(Kind.KILL, 4, 3, ("n1", "n2")),
     Fault(Kind.ONE_WAY, 6, 6, ("n2",), ("n3",)),
-)  # fmt: skip
+)
 """All weather at once, and under it agents killed and a one-way cut: what a guest with netem does within a minute."""
 NAMED = {
     schedule.seed: schedule for schedule in (HOUR_APART, SET_BACK, NO_DOOR, FORGETFUL, NEWCOMERS, STORMY)

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from itertools import combinations
 
 from tests.chaos.fault_catalogue import HOSTS_BOUND_SECONDS
-from tests.chaos.host_observer import Watching
+from tests.chaos.host_observer import LabHosts, Watching
 from tests.chaos.invariants import Broken
 from tests.chaos.netem_model import longest_silence, netem, silence
 from tests.chaos.schedule import Fault, Kind, Schedule
@@ -39,7 +39,7 @@ class Run:
         self.schedule = schedule
         self.mesh = mesh
         self._has_netem = has_netem
-        self._watching = Watching(mesh, schedule.nodes)
+        self._watching = Watching(LabHosts(mesh), schedule.nodes)
         self._down: set[str] = set()
         self._blocked: dict[Fault, list[tuple[str, str]]] = {}
         self._weather: list[Fault] = []

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from tests.chaos import host_observer
 from tests.chaos.host_observer import Watching
 from tests.chaos.invariants import Broken
 from tests.netns.mesh_harness import Tunnel, WireGuard
+from tests.unit.factories import mesh_record
 
-from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.keys import PrivateKey
 
@@ -23,31 +20,29 @@ NODES = ("n1", "n2")
 class Ground:
     """Two hosts with an agent each, every one the other's peer; `tunnels` is what `wg` says, by host."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.hosts = {name: SimpleNamespace(name=name, disk=folder / name) for name in NODES}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.folders = {name: StateStore(folder / name, "lab") for name in NODES}
         self.tunnels: dict[str, dict[str, Tunnel]] = {name: {} for name in NODES}
         self.keys = {name: str(self.folders[name].private_key().public()) for name in NODES}
+        self.down: set[str] = set()
         for number, name in enumerate(NODES, 1):
             self.live_at(name, f"10.232.0.{number}")
         self.meet("n1", self.keys["n2"], "10.232.0.2/32")
         self.meet("n2", self.keys["n1"], "10.232.0.1/32")
-        agents = {name: SimpleNamespace(runs=lambda: True) for name in NODES}
-        mesh: Any = SimpleNamespace(name="lab", network=SimpleNamespace(hosts=self.hosts), agents=agents)
-        monkeypatch.setattr(host_observer, "has_interface", lambda host: True)
-        monkeypatch.setattr(
-            host_observer,
-            "wireguard",
-            lambda host: WireGuard(self.keys[host.name], 1, self.tunnels[host.name]),
-        )
-        self.watching = Watching(mesh, NODES)
+        self.watching = Watching(self, NODES)
+
+    def wireguard(self, node: str) -> WireGuard | None:
+        return None if node in self.down else WireGuard(self.keys[node], 1, self.tunnels[node])
+
+    def state_file(self, node: str, name: str) -> Path:
+        return self.folder / node / "lab" / name
+
+    def runs(self, node: str) -> bool:
+        return node not in self.down
 
     def live_at(self, name: str, address: str) -> None:
-        record = MeshRecord(
-            mesh="lab", node=name, addresses=(ip_address(address),), ranges=(ip_network("10.232.0.0/16"),),
-            ipam_ranges=(), created_unix=1, joined_unix=1, gossip_keys=(), profile="lan", gossip_port=7946,
-            bootstrap=False, tags={},
-        )  # fmt: skip
+        record = mesh_record(mesh="lab", node=name, addresses=(ip_address(address),))
         self.folders[name].save_mesh(record)
 
     def meet(self, name: str, key: str, *ranges: str) -> None:
@@ -58,8 +53,8 @@ class Ground:
 
 
 @pytest.fixture
-def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
-    return Ground(tmp_path, monkeypatch)
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
 
 
 def test_a_mesh_as_it_should_be_is_let_pass(ground: Ground) -> None:
@@ -96,3 +91,10 @@ def test_two_that_live_at_one_address_are_seen(ground: Ground) -> None:
     ground.live_at("n2", "10.232.0.1")
     with pytest.raises(Broken, match=r"n1 and n2 both live at 10\.232\.0\.1"):
         ground.look()
+
+
+def test_a_host_that_is_down_is_not_looked_at(ground: Ground) -> None:
+    ground.live_at("n2", "10.232.0.1")
+    ground.meet("n2", str(PrivateKey(bytes(32)).public()), "10.232.0.9/32")
+    ground.down.add("n2")
+    ground.look()

@@ -1,7 +1,8 @@
 """Where the agent's code touches the real world, and what it touches in virtual time instead.
 
 Everything else is the agent as it ships: session, node, membership, reconciler, gossip joiner, admissions, dispute
-resolver, state store, the Mesh service and its client. The list of `_replaced` is all that is not.
+resolver, state store, the Mesh service and its client. A node takes its machine as a `Platform`; what has no such port
+yet (the Mesh service's gRPC, the join before there is a node) is replaced by the list of `_replaced`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -25,24 +27,22 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.chaos.machine import Machine, VirtualSocket, current
 from tests.chaos.streams import VirtualStreams
-from tests.chaos.virtual_loop import VirtualLoop, virtual_clocks
+from tests.chaos.virtual_loop import VirtualClock, VirtualLoop, virtual_clocks
 
-from wgmesh_agent.agent import address_watch, composition, gossip_joiner, launch
+from wgmesh_agent.agent import launch
+from wgmesh_agent.agent.platform import Platform
 from wgmesh_agent.control import server
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.memberlist.config import SerfConfig
 from wgmesh_agent.gossip.memberlist.senders import Vouching
 from wgmesh_agent.gossip.wire.endpoint import Endpoint as GossipEndpoint
 from wgmesh_agent.gossip.wire.keyring import Keyring
-from wgmesh_agent.linux import ip_forwarding
+from wgmesh_agent.linux.address_monitor import HostChange
 from wgmesh_agent.linux.route_lookup import UnderlayRoute
 from wgmesh_agent.mesh.credentials import Credentials
-from wgmesh_agent.mesh.dataplane import handshake_trigger, interface_watch
 from wgmesh_agent.mesh.join import bootstrap, client, joiner, start_conditions
 from wgmesh_agent.mesh.join.server import MeshService
 from wgmesh_agent.mesh.membership import admission_record
-from wgmesh_agent.mesh.probing import service as prober
-from wgmesh_agent.mesh.routing import subnet_routes
 from wgmesh_agent.state import store
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.meshservice_pb2 import Empty, HandshakeRequest, JoinRequest, Peer
@@ -217,9 +217,14 @@ def _error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
 
 
-async def _nothing_changes(*_: object) -> AsyncIterator[None]:
+async def _host_stays() -> AsyncIterator[HostChange]:
     await asyncio.get_running_loop().create_future()
-    yield None
+    yield HostChange()
+
+
+async def _interface_stays(_: str) -> AsyncIterator[None]:
+    await asyncio.get_running_loop().create_future()
+    yield
 
 
 async def _never(*_: object) -> bool:
@@ -249,20 +254,18 @@ def _route(_destination: IPAddress) -> UnderlayRoute:
     return UnderlayRoute(current().machine.endpoint.address, UNDERLAY_MTU)
 
 
-class _Clamping:
-    """Of machines that route nothing through."""
+class _NoFirewall:
+    """In the place of `nft`, on machines without nftables."""
 
-    def __init__(self, *_: object) -> None: ...
+    def is_installed(self) -> bool:
+        return False
 
-    async def run(self, *_: object) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    async def remove(self) -> bool:
-        return True
+    async def run(self, *_: str, text: str = "") -> str:
+        raise AssertionError(f"there is no nft to run {text}")
 
 
 class _NoRules:
-    """In place of `forwarding_rules`, on machines without nftables."""
+    """In place of `forwarding_rules`, on machines that route nothing through."""
 
     def is_restricted(self, *_: object) -> bool:
         return False
@@ -295,6 +298,24 @@ class _Log:
         raise structlog.DropEvent
 
 
+def virtual_platform(loop: VirtualLoop, rng: random.Random) -> Platform:
+    """The machine whose code runs."""
+    return Platform(
+        clock=VirtualClock(loop),
+        rng=lambda: random.Random(rng.getrandbits(64)),
+        gossip=VirtualGossip,
+        addresses=_Interfaces(),
+        host_changes=_host_stays,
+        interface_monitor=_interface_stays,
+        route=_route,
+        connected_networks=_no_networks,
+        trigger_handshakes=_knock,
+        forwarding_rules=_NoRules(),
+        nft=_NoFirewall(),
+        net=Path("/nonexistent"),
+    )
+
+
 def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, str, object]]:
     clock, moment = virtual_clocks(loop)
     for name, module in sorted(sys.modules.items()):
@@ -304,26 +325,15 @@ def _replaced(loop: VirtualLoop, rng: random.Random) -> Iterator[tuple[object, s
             if getattr(module, "datetime", None) is datetime:
                 yield module, "datetime", moment
     yield jwt.api_jwt, "datetime", moment
-    yield composition, "GossipNode", VirtualGossip
-    yield address_watch, "host_changes", _nothing_changes
-    yield interface_watch, "interface_news", _nothing_changes
-    yield composition, "MSSClamp", _Clamping
-    yield subnet_routes, "connected_networks", _no_networks
-    yield composition, "InterfaceAddresses", _Interfaces
-    yield prober, "lookup_route", _route
-    yield ip_forwarding, "forwarding_rules", _NoRules()
     yield bootstrap, "serve", _serve_mesh
     yield server, "serve", _serve_agent
     yield client, "_channel", _Channel
     yield client, "MeshStub", _Stub
-    yield start_conditions, "host_changes", _nothing_changes
+    yield start_conditions, "host_changes", _host_stays
     yield joiner, "_takes_connections", _never
     yield joiner, "addresses_of", _resolve
     yield joiner, "has_route_to", lambda address: True
     yield launch, "endpoint_of", _own_endpoint
-    yield handshake_trigger, "trigger_handshakes", _knock
-    yield gossip_joiner, "trigger_handshakes", _knock
-    yield composition, "Random", lambda: random.Random(rng.getrandbits(64))
     # Signatures differ in length randomly, and with it the content of a packet.
     yield admission_record, "_ECDSA", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
     yield store, "urandom", rng.randbytes

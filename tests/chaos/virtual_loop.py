@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Self
 
 EPOCH_UNIX = 1_800_000_000.0
 """The wall clock when virtual time begins."""
+TIE_SECONDS = 1e-12
+"""Between timers that were set for the same time: a run sets some ten thousands."""
 OFFSET: ContextVar[Callable[[], float]] = ContextVar("how far this machine's wall clock is off, in seconds")
 
 
@@ -22,11 +24,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self._timers = 0
         self.bind: Callable[[int, Callable[[bytes, tuple[str, int]], None]], object] = _nowhere
         super().__init__(_Skipping(self))
 
     def time(self) -> float:
         return self.now
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Of timers for the same time the first that was set is the first to go off, which no heap says by itself."""
+        self._timers += 1
+        return super().call_at(when + self._timers * TIE_SECONDS, callback, *args, context=context)
 
     def remove_reader(self, fd: Any) -> bool:
         """No process was ever watched."""
@@ -90,6 +100,26 @@ class VirtualTime:
     def clock_gettime(self, clock: int) -> float:
         """Of all clocks the same: no machine is suspended."""
         return self._loop.time()
+
+
+class VirtualClock:
+    """The clock of the machine whose code runs."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._time = VirtualTime(loop)
+
+    def monotonic(self) -> float:
+        return self._time.monotonic()
+
+    def boot(self) -> float:
+        """The same: no machine is suspended."""
+        return self._time.monotonic()
+
+    def unix(self) -> float:
+        return self._time.time()
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._time.time(), UTC)
 
 
 def virtual_clocks(loop: VirtualLoop) -> tuple[VirtualTime, type[datetime]]:

@@ -19,7 +19,7 @@ from tests.chaos.machine import MESH, PORT, Life, Machine, VirtualSocket
 from tests.chaos.schedule import Fault, Schedule
 from tests.chaos.tunnel import TunnelBackend
 from tests.chaos.underlay import Underlay
-from tests.chaos.virtual_adapters import virtual_world
+from tests.chaos.virtual_adapters import virtual_platform, virtual_world
 from tests.chaos.virtual_loop import EPOCH_UNIX, VirtualLoop
 from tests.chaos.virtual_observer import Onlooker
 
@@ -120,6 +120,7 @@ class World:
             folder,
             _Choice(BackendKind.KERNEL, "virtual", life=life),
             lambda session: (),
+            virtual_platform(self.loop, self.rng),
         )
 
     def made(self, life: Life, key: PrivateKey) -> None:
@@ -214,23 +215,48 @@ class World:
     def _settings(self, name: str) -> NodeSettings:
         machine = self.machines[name]
         return NodeSettings(
-            mesh_name=MESH, node_name=name, listen_addr=None, listen_port=PORT, memberlist_file=None,
-            agent_socket=machine.disk / "socket", agent_socket_owner=None, dev=False,
-            backend=BackendChoice.AUTO, stun_server=None, state_dir=machine.disk, log_format=LogFormat.JSON,
+            mesh_name=MESH,
+            node_name=name,
+            listen_addr=None,
+            listen_port=PORT,
+            memberlist_file=None,
+            agent_socket=machine.disk / "socket",
+            agent_socket_owner=None,
+            dev=False,
+            backend=BackendChoice.AUTO,
+            stun_server=None,
+            state_dir=machine.disk,
+            log_format=LogFormat.JSON,
             verbosity=Verbosity.DEFAULT,
-        )  # fmt: skip
+        )
 
     def _founding(self, name: str) -> LaunchPlan:
         tls = certificates.credentials(MESH, name, Role.BOOTSTRAP)
         record = MeshRecord(
-            mesh=MESH, node=name, addresses=(RANGE[1],), ranges=(RANGE,), ipam_ranges=(),
-            created_unix=int(EPOCH_UNIX), joined_unix=int(EPOCH_UNIX), gossip_keys=(self.rng.randbytes(32),),
-            profile="lan", gossip_port=7946, bootstrap=True, tags={}, requires_admission=True,
-        )  # fmt: skip
+            mesh=MESH,
+            node=name,
+            addresses=(RANGE[1],),
+            ranges=(RANGE,),
+            ipam_ranges=(),
+            created_unix=int(EPOCH_UNIX),
+            joined_unix=int(EPOCH_UNIX),
+            gossip_keys=(self.rng.randbytes(32),),
+            profile="lan",
+            gossip_port=7946,
+            bootstrap=True,
+            tags={},
+            requires_admission=True,
+        )
         return LaunchPlan(
-            self._settings(name), lambda key: SessionConfig(BIND, tls, None, SERVICE_PORT), self.policies_of(name, ()),
-            record, (), None, None, None,
-        )  # fmt: skip
+            self._settings(name),
+            lambda key: SessionConfig(BIND, tls, None, SERVICE_PORT),
+            self.policies_of(name, ()),
+            record,
+            (),
+            None,
+            None,
+            None,
+        )
 
     def policies_of(self, name: str, bootstraps: tuple[HostPort, ...]) -> Policies:
         """What decides for the agent of this machine."""

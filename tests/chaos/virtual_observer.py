@@ -104,9 +104,13 @@ class Onlooker:
             (a, b)
             for a in up
             for b in up
-            if a != b and calm and self._underlay.passes(a, b) and self._underlay.passes(b, a)
-            and self._is_met(a, b) and self._is_met(b, a)
-        }  # fmt: skip
+            if a != b
+            and calm
+            and self._underlay.passes(a, b)
+            and self._underlay.passes(b, a)
+            and self._is_met(a, b)
+            and self._is_met(b, a)
+        }
         for pair in self._clear.keys() - clear:
             del self._clear[pair]
         for pair in clear - self._clear.keys():

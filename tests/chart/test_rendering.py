@@ -13,7 +13,6 @@ from tests.chart.rendering import (
     CHART,
     GOLDEN,
     KUBERNETES,
-    ROOT,
     helm,
     objects,
     of_kind,
@@ -21,6 +20,8 @@ from tests.chart.rendering import (
     value_sets,
     values_flag,
 )
+
+from wgmesh_api.version import VERSION
 
 WITHOUT_CRDS = "--set=crds.install=false"
 """They have a test of their own, and would drown the rest."""
@@ -81,8 +82,7 @@ def test_an_old_kubernetes_is_refused() -> None:
 
 def test_the_chart_has_the_version_of_the_program() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.M)
-    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
 
 
 def leaves(values: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
@@ -115,9 +115,10 @@ def test_every_value_has_a_comment_above_it() -> None:
     bare = [
         line.strip()
         for number, line in keys
-        if (name := line.split(":")[0].strip()) in wanted and name not in free
+        if (name := line.split(":")[0].strip()) in wanted
+        and name not in free
         and not lines[number - 1].strip().startswith("#")
-    ]  # fmt: skip
+    ]
     assert bare == []
 
 

@@ -54,9 +54,12 @@ def test_a_mesh_record_that_is_read_can_be_used(content: Any) -> None:
         return
     assert mesh_from_json(json.loads(json.dumps(mesh_to_json(record)))) == record
     SerfConfig(
-        node_name=record.node, address=record.addresses[0], port=record.gossip_port, profile=PROFILES[record.profile],
+        node_name=record.node,
+        address=record.addresses[0],
+        port=record.gossip_port,
+        profile=PROFILES[record.profile],
         tags=record.tags,
-    )  # fmt: skip
+    )
     Ledger(LocalClaim(record.node, OWN, record.addresses, record.ranges))
     replace(record, joined_unix=1)
 

@@ -120,17 +120,35 @@ def zones(facts: Facts, rng: random.Random) -> Datagrams:
     victim = next(iter(facts.keys.values()))
     command = f"x]:51820\npublic_key={base64.b64decode(victim).hex()}\nremove=true\n"
     endpoints = (
-        f"2001:db8::9%{command}", "2001:db8::9%eth0", "2001:db8::9%99999999999", "::ffff:127.0.0.1",
-        "255.255.255.255", "0.0.0.1", "64:ff9b::10.232.1.1", "fe80::1", "2001:0:c000:201:0:1234:f517:fefe",
-        "224.0.0.1", "::ffff:10.232.1.1",
-    )  # fmt: skip
+        f"2001:db8::9%{command}",
+        "2001:db8::9%eth0",
+        "2001:db8::9%99999999999",
+        "::ffff:127.0.0.1",
+        "255.255.255.255",
+        "0.0.0.1",
+        "64:ff9b::10.232.1.1",
+        "fe80::1",
+        "2001:0:c000:201:0:1234:f517:fefe",
+        "224.0.0.1",
+        "::ffff:10.232.1.1",
+    )
     for incarnation in range(1, 1 << 30):
         endpoint = rng.choice(endpoints)
-        tags = {"_pk": base64.b64encode(rng.randbytes(32)).decode(), "_i": str(facts.address), "_t": "n",
-                "_addr": endpoint, "_port": "51820"}  # fmt: skip
+        tags = {
+            "_pk": base64.b64encode(rng.randbytes(32)).decode(),
+            "_i": str(facts.address),
+            "_t": "n",
+            "_addr": endpoint,
+            "_port": "51820",
+        }
         yield [alive(facts, facts.own, incarnation, tags)]
-        peer = Peer(type=Peer.JOIN, pubkey=tags["_pk"], endpointIP=endpoint, endpointPort=51820,
-                    meshIP=f"10.232.0.{rng.randrange(1, 255)}%{rng.randrange(9)}")  # fmt: skip
+        peer = Peer(
+            type=Peer.JOIN,
+            pubkey=tags["_pk"],
+            endpointIP=endpoint,
+            endpointPort=51820,
+            meshIP=f"10.232.0.{rng.randrange(1, 255)}%{rng.randrange(9)}",
+        )
         yield [said(UserEvent(incarnation, "_j", peer.SerializeToString()))]
 
 
@@ -165,17 +183,28 @@ def certificates(facts: Facts, rng: random.Random) -> Datagrams:
             changed[rng.randrange(len(changed))] = rng.randrange(256)
         key, now = rng.randbytes(32), int(datetime.now(UTC).timestamp() * 1e6)
         blob = Admission(
-            mesh="lab", node="x", publicKey=key, addresses=[ip_address("10.232.0.9").packed], notBefore=now,
+            mesh="lab",
+            node="x",
+            publicKey=key,
+            addresses=[ip_address("10.232.0.9").packed],
+            notBefore=now,
             notAfter=rng.choice([now + 3_600_000_000, HUGE >> 1, 0]),
-        ).SerializeToString()  # fmt: skip
+        ).SerializeToString()
         record = AdmissionRecord(
             admission=blob,
             signature=b"x",
             signer=hashlib.sha256(changed).digest(),
             certificates=[bytes(changed)],
         )
-        peer = Peer(type=Peer.JOIN, pubkey=base64.b64encode(key).decode(), endpointIP="192.0.2.9",
-                    endpointPort=51820, meshIP="10.232.0.9", nodeName="x", admission=record)  # fmt: skip
+        peer = Peer(
+            type=Peer.JOIN,
+            pubkey=base64.b64encode(key).decode(),
+            endpointIP="192.0.2.9",
+            endpointPort=51820,
+            meshIP="10.232.0.9",
+            nodeName="x",
+            admission=record,
+        )
         ltime += 1
         yield [said(UserEvent(ltime, "_j", peer.SerializeToString()))]
 
@@ -197,8 +226,17 @@ def names(facts: Facts, rng: random.Random) -> Datagrams:
     )
     for incarnation in range(1, 1 << 30):
         name = rng.choice(odd)
-        yield [raw(4, Incarnation=incarnation, Node=name, Addr=facts.address.packed, Port=facts.port, Meta=b"",
-                   Vsn=bytes(OWN_VERSIONS))]  # fmt: skip
+        yield [
+            raw(
+                4,
+                Incarnation=incarnation,
+                Node=name,
+                Addr=facts.address.packed,
+                Port=facts.port,
+                Meta=b"",
+                Vsn=bytes(OWN_VERSIONS),
+            )
+        ]
         yield [raw_serf(rng.choice([0, 1]), LTime=incarnation, Node=name, Prune=bool(incarnation & 1))]
         yield [said(UserEvent(incarnation, "_rtt0", b"\x0a\x02\xff\xfe"))]
 
@@ -251,8 +289,17 @@ def answers(facts: Facts, rng: random.Random) -> Datagrams:
     while True:
         name = rng.choice(list(facts.victims))
         yield [alive(facts, name, rng.randrange(1, 100), addr=facts.address.packed)]
-        yield [said(QueryResponse(rng.randrange(1, 5000), rng.randrange(1 << 32), name, rng.choice([0, 1]),
-                                  rng.randbytes(rng.randrange(300))))]  # fmt: skip
+        yield [
+            said(
+                QueryResponse(
+                    rng.randrange(1, 5000),
+                    rng.randrange(1 << 32),
+                    name,
+                    rng.choice([0, 1]),
+                    rng.randbytes(rng.randrange(300)),
+                )
+            )
+        ]
 
 
 @attack("lamport")
@@ -270,13 +317,24 @@ def question(
     facts: Facts, ltime: int, name: str, payload: bytes, rng: random.Random, **changes: Any
 ) -> Query:
     values: dict[str, Any] = {
-        "addr": facts.address.packed, "port": facts.port, "source_node": facts.own, **changes,
-    }  # fmt: skip
+        "addr": facts.address.packed,
+        "port": facts.port,
+        "source_node": facts.own,
+        **changes,
+    }
     return Query(
-        ltime=ltime, id=rng.randrange(1 << 32), addr=values["addr"], port=values["port"],
-        source_node=values["source_node"], filters=(), flags=rng.choice([0, 1]), relay_factor=rng.choice([0, 0, 5]),
-        timeout_ns=rng.choice([10**9, 10**10, -1, 1 << 62]), name=name, payload=payload,
-    )  # fmt: skip
+        ltime=ltime,
+        id=rng.randrange(1 << 32),
+        addr=values["addr"],
+        port=values["port"],
+        source_node=values["source_node"],
+        filters=(),
+        flags=rng.choice([0, 1]),
+        relay_factor=rng.choice([0, 0, 5]),
+        timeout_ns=rng.choice([10**9, 10**10, -1, 1 << 62]),
+        name=name,
+        payload=payload,
+    )
 
 
 @attack("questions")
@@ -284,12 +342,35 @@ def questions(facts: Facts, rng: random.Random) -> Datagrams:
     """H11, S02, S03, S27: every query there is, in the name of all members, with any payload, answers to be sent
     anywhere.
     """
-    kinds = ("_claim", "_where", "_relay", "_herald", "_admission", "_doctor", "_serf_ping", "_serf_conflict",
-             "_serf_list-keys", "_serf_install-key", "_serf_use-key", "_serf_remove-key")  # fmt: skip
+    kinds = (
+        "_claim",
+        "_where",
+        "_relay",
+        "_herald",
+        "_admission",
+        "_doctor",
+        "_serf_ping",
+        "_serf_conflict",
+        "_serf_list-keys",
+        "_serf_install-key",
+        "_serf_use-key",
+        "_serf_remove-key",
+    )
     for ltime in range(2, 1 << 40):
         where = rng.choice([facts.address, facts.outside, *facts.victims.values()])
-        yield [said(question(facts, ltime, rng.choice(kinds), rng.randbytes(rng.randrange(200)), rng,
-                             addr=where.packed, source_node=rng.choice([facts.own, *facts.victims])))]  # fmt: skip
+        yield [
+            said(
+                question(
+                    facts,
+                    ltime,
+                    rng.choice(kinds),
+                    rng.randbytes(rng.randrange(200)),
+                    rng,
+                    addr=where.packed,
+                    source_node=rng.choice([facts.own, *facts.victims]),
+                )
+            )
+        ]
 
 
 @attack("large intents")
@@ -306,8 +387,12 @@ def large_intents(facts: Facts, rng: random.Random) -> Datagrams:
 def invented(facts: Facts, rng: random.Random) -> Datagrams:
     """H18: thousands of members without an admission."""
     for number in range(1, 1 << 30):
-        tags = {"_pk": base64.b64encode(rng.randbytes(32)).decode(), "_i": f"10.232.{number >> 8 & 255}.{number & 255}",
-                "_t": "n", "filling": "x" * 300}  # fmt: skip
+        tags = {
+            "_pk": base64.b64encode(rng.randbytes(32)).decode(),
+            "_i": f"10.232.{number >> 8 & 255}.{number & 255}",
+            "_t": "n",
+            "filling": "x" * 300,
+        }
         address = ip_address(f"10.232.{number >> 8 & 255}.{number & 255}")
         yield [alive(facts, f"invented{number}", 1, tags, addr=address.packed)]
 

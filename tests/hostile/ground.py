@@ -77,9 +77,12 @@ class Ground:
         """Stops the agent of the host that becomes hostile, and starts the attacker."""
         hosts = self.mesh.network.hosts
         setting = {
-            "folder": f"/var/lib/wgmesh/{self.mesh.name}", "name": HOSTILE, "victims": self._names,
-            "keys": self._keys, "socket": str(self._socket),
-        }  # fmt: skip
+            "folder": f"/var/lib/wgmesh/{self.mesh.name}",
+            "name": HOSTILE,
+            "victims": self._names,
+            "keys": self._keys,
+            "socket": str(self._socket),
+        }
         if self.mesh.agents[HOSTILE].runs():
             self.mesh.agents[HOSTILE].kill()
         with self._log.open("wb") as output:

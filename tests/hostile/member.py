@@ -48,10 +48,14 @@ class Hostile:
 
     def __init__(self, setting: dict[str, Any], record: MeshRecord, node: GossipNode) -> None:
         self.facts = Facts(
-            setting["name"], record.addresses[0],
+            setting["name"],
+            record.addresses[0],
             {name: ip_address(address) for name, address in setting["victims"].items()},
-            setting["keys"], record.gossip_port, self._incarnation, lambda: node._core._clock.time,
-        )  # fmt: skip
+            setting["keys"],
+            record.gossip_port,
+            self._incarnation,
+            lambda: node._core._clock.time,
+        )
         keyring = Keyring(record.gossip_keys[0])
         self.packets = PacketCodec(keyring, nonces=os.urandom)
         self.streams = StreamCodec(keyring, nonces=os.urandom)
@@ -178,9 +182,12 @@ STREAMS: dict[str, Stream] = {"slow readers": slow_readers, "slow writers": slow
 async def main(setting: dict[str, Any]) -> None:
     record = mesh_from_json(load(Path(setting["folder"]) / MESH))
     config = SerfConfig(
-        node_name=setting["name"], address=record.addresses[0], port=record.gossip_port,
-        profile=PROFILES[record.profile], tags={},
-    )  # fmt: skip
+        node_name=setting["name"],
+        address=record.addresses[0],
+        port=record.gossip_port,
+        profile=PROFILES[record.profile],
+        tags={},
+    )
     node = GossipNode(config, keyring=Keyring(record.gossip_keys[0]))
     await node.start()
     await node.join([(ip_address(seed), record.gossip_port) for seed in setting["victims"].values()])

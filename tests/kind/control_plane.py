@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,9 @@ Json = dict[str, Any]
 PROGRAMS = Path(os.environ.get("KIND_CACHE", "/var/cache/kind-local")) / "bin"
 _START_SECONDS = 60.0
 _DISABLED = "ServiceAccount,TaintNodesByCondition"
+_NOT_EPHEMERAL = (20000, 32000)
+"""Ports below those that Linux gives to outgoing connections."""
+_CHANCE = random.SystemRandom()
 
 
 class Refused(Exception):
@@ -252,11 +256,14 @@ def _start(log: Path, flags: Mapping[str, str], program: str) -> subprocess.Pope
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """TCP ports of the loopback that are free, none of which the kernel gives to a connection before they are used."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = _CHANCE.randrange(*_NOT_EPHEMERAL)
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            found.add(port)
+    return sorted(found)
 
 
 def _make_certificates(folder: Path) -> None:

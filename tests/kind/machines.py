@@ -24,9 +24,20 @@ BUNDLE_SECONDS = 60
 def machine(name: str, image: str, beside: Node, bundle: Path) -> Iterator[Node]:
     """Runs `wgmesh join --bundle` for as long as the block; what it said is kept afterwards if E2E_LOGS is set."""
     _docker(
-        "create", f"--name={name}", f"--network={_network(beside)}", "--user=0", "--cap-add=NET_ADMIN",
-        "--device=/dev/net/tun", image, "wgmesh", "join", "--bundle", BUNDLE, "--log-format", "text",
-    )  # fmt: skip
+        "create",
+        f"--name={name}",
+        f"--network={_network(beside)}",
+        "--user=0",
+        "--cap-add=NET_ADMIN",
+        "--device=/dev/net/tun",
+        image,
+        "wgmesh",
+        "join",
+        "--bundle",
+        BUNDLE,
+        "--log-format",
+        "text",
+    )
     try:
         _docker("cp", str(bundle), f"{name}:{BUNDLE}")
         _docker("start", name)

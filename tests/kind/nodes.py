@@ -73,9 +73,12 @@ class Node:
         return text
 
     def is_ready(self) -> bool:
-        return kubectl(
-            "get", "node", self.name, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-        ) == "True"  # fmt: skip
+        return (
+            kubectl(
+                "get", "node", self.name, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+            )
+            == "True"
+        )
 
 
 def cluster_nodes() -> list[Node]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.kind.nodes import Node
 
 AGENT = "wgmesh-agent kube"
-TUNNEL = "wgmesh-agent tunnel"
+TUNNEL = "hold_tunnel.sh"
 WIREGUARD = "wireguard-go -f"
 OPERATOR = "wgmesh-operator"
 

@@ -33,9 +33,17 @@ class Release:
         repository, _, tag = (image or self.image).rpartition(":")
         settings = [f"image.repository={repository}", f"image.tag={tag}", *values]
         helm(
-            "upgrade", "--install", NAME, str(CHART), "--namespace", NAMESPACE, "--create-namespace",
-            "--wait", f"--timeout={HELM_SECONDS}s", *[part for value in settings for part in ("--set", value)],
-        )  # fmt: skip
+            "upgrade",
+            "--install",
+            NAME,
+            str(CHART),
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            "--wait",
+            f"--timeout={HELM_SECONDS}s",
+            *[part for value in settings for part in ("--set", value)],
+        )
 
     def uninstall(self, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return helm("uninstall", NAME, "--namespace", NAMESPACE, "--timeout=300s", *flags, check=check)

@@ -27,8 +27,14 @@ MESH = "guarded"
 # kubectl's own validation would need more rights than agents have.
 CREATE = ("create", "--validate=ignore", "-f", "-")
 APPLY = (
-    "apply", "--validate=ignore", "--server-side", "--field-manager=wgmesh-agent", "--force-conflicts", "-f", "-",
-)  # fmt: skip
+    "apply",
+    "--validate=ignore",
+    "--server-side",
+    "--field-manager=wgmesh-agent",
+    "--force-conflicts",
+    "-f",
+    "-",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,13 +88,17 @@ def pods(release: Release, nodes: list[Node]) -> Iterator[list[Pod]]:
     made = [Pod(f"e2e-routes-{number}", node) for number, node in enumerate(nodes)]
     for pod in made:
         container = {
-            "name": "echo", "image": release.image, "imagePullPolicy": "IfNotPresent",
+            "name": "echo",
+            "image": release.image,
+            "imagePullPolicy": "IfNotPresent",
             "command": ["python3", "-c", SERVER],
-        }  # fmt: skip
+        }
         spec = {
-            "nodeName": pod.node.name, "containers": [container], "terminationGracePeriodSeconds": 0,
+            "nodeName": pod.node.name,
+            "containers": [container],
+            "terminationGracePeriodSeconds": 0,
             "tolerations": [{"operator": "Exists"}],
-        }  # fmt: skip
+        }
         metadata = {"name": pod.name, "namespace": "default"}
         apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     try:

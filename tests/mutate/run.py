@@ -4,9 +4,10 @@
 Draws a seeded sample of mutants (tests/mutate/mutants.py) of the modules without I/O in PACKAGES, and runs the
 package's own tests on each: those that pass through the changed function, the fastest first, in a process forked from
 one that has imported the libraries. Prints each package's score, and each survivor with its place and the change;
-build/mutate/survivors.txt keeps them. The mutants in equivalent.toml have no effect, and are not drawn. Maintained
-tools do not fit: mutmut 3 requires its sources in `.` or `src`, and mutates nothing outside of functions, where the
-tables of gossip/wire are; cosmic-ray starts pytest for each mutant: hours for a thousand.
+build/mutate/survivors.txt keeps them. The mutants in equivalent.toml have no effect, with the reason of each: they
+are drawn, not tried, and counted separately. Maintained tools do not fit: mutmut 3 requires its sources in `.` or
+`src`, and mutates nothing outside of functions, where the tables of gossip/wire are; cosmic-ray starts pytest for
+each mutant: hours for a thousand.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -80,13 +81,15 @@ class Score:
 
     killed: int = 0
     timed_out: int = 0
+    equivalent: int = 0
     survivors: list[Mutant] = field(default_factory=list)
 
     def __str__(self) -> str:
         noticed = self.killed + self.timed_out
         total = noticed + len(self.survivors)
         return (
-            f"{noticed} of {total} noticed ({noticed / max(total, 1):.1%}), {self.timed_out} of them by time"
+            f"{noticed} of {total} killed ({noticed / max(total, 1):.1%}), {self.timed_out} of them by time; "
+            f"{len(self.survivors)} survived; {self.equivalent} equivalent"
         )
 
 
@@ -98,6 +101,9 @@ def main() -> int:
     )
     parser.add_argument("--mutants", type=int, default=1000, help="how many in all; 0: all that there are")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--modules", nargs="*", metavar="MODULE", help="of the packages, by file name; all without"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     if unknown := set(arguments.packages) - set(PACKAGES):
@@ -105,7 +111,7 @@ def main() -> int:
     os.chdir(ROOT)
     _shadow_foreign_tests()
     names = arguments.packages or list(PACKAGES)
-    trees, found = _mutants(names)
+    trees, found = _mutants(names, set(arguments.modules or ()))
     drawn = _sample(
         [(name, mutant) for name in names for mutant in found[name]], arguments.mutants, arguments.seed
     )
@@ -132,18 +138,21 @@ def _shadow_foreign_tests() -> None:
     sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 
 
-def _mutants(names: Iterable[str]) -> tuple[dict[str, ast.Module], dict[str, list[Mutant]]]:
-    """The tree of each module by path, and each package's mutants but those that are known to change nothing."""
-    from tests.mutate import equivalent, mutants
+def _mutants(
+    names: Iterable[str], modules: Collection[str]
+) -> tuple[dict[str, ast.Module], dict[str, list[Mutant]]]:
+    """The tree of each module by path, and each package's mutants: of all its modules, if none is named."""
+    from tests.mutate import mutants
 
-    known = equivalent.read()
     trees: dict[str, ast.Module] = {}
     found: dict[str, list[Mutant]] = {name: [] for name in names}
     for name in found:
         for module in pure_modules(name):
+            if modules and module.stem not in modules:
+                continue
             path = str(module.relative_to(ROOT))
             trees[path], of_module = mutants.find(path, module.read_text())
-            found[name] += [mutant for mutant in of_module if equivalent.key(mutant) not in known]
+            found[name] += of_module
     return trees, found
 
 
@@ -173,8 +182,12 @@ def _judge(name: str, trees: dict[str, ast.Module], mutants: Sequence[Mutant], j
     for library in baseline.libraries:
         with contextlib.suppress(Exception):
             importlib.import_module(library)
-    score = Score()
-    waiting = iter(mutants)
+    from tests.mutate import equivalent
+
+    known = equivalent.read()
+    tried = [mutant for mutant in mutants if equivalent.key(mutant) not in known]
+    score = Score(equivalent=len(mutants) - len(tried))
+    waiting = iter(tried)
     running: dict[int, tuple[ForkProcess, Mutant, float]] = {}
     while True:
         while len(running) < jobs and (mutant := next(waiting, None)):
@@ -204,6 +217,7 @@ def _judge(name: str, trees: dict[str, ast.Module], mutants: Sequence[Mutant], j
                 raise SystemExit(f"the mutant could not be tried: {mutant}")
             elif process.exitcode == 0:
                 score.survivors.append(mutant)
+                print(f"  survived: {mutant}", flush=True)
             else:
                 score.killed += 1
     score.survivors.sort(key=lambda mutant: (mutant.path, mutant.line))

@@ -140,9 +140,23 @@ class Host:
 def wire(left: Host, right: Host, subnet: int) -> None:
     """Joins two hosts by a cable: 10.9.SUBNET.1 and .2, fd09:SUBNET::1 and ::2 on `eth0`."""
     subprocess.run(
-        ["ip", "link", "add", "eth0", "netns", str(left.pid), "type", "veth",
-         "peer", "name", "eth0", "netns", str(right.pid)], check=True,
-    )  # fmt: skip
+        [
+            "ip",
+            "link",
+            "add",
+            "eth0",
+            "netns",
+            str(left.pid),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            str(right.pid),
+        ],
+        check=True,
+    )
     for number, host in enumerate((left, right), 1):
         host.run("ip", "address", "add", f"10.9.{subnet}.{number}/24", "dev", "eth0")
         host.run("ip", "address", "add", f"fd09:{subnet}::{number}/64", "dev", "eth0", "nodad")

@@ -160,9 +160,10 @@ async def test_a_learned_endpoint_is_kept(pair: tuple[Host, Host], kind: Backend
     left, right = pair
     one, two = node(1), node(2)
     async with Agent(left) as here, Agent(right) as there:
-        told = replace(two.as_peer("10.9.1.2"), endpoints=tuple(
-            Endpoint(ip_address(address), PORT) for address in ("10.9.1.2", "10.9.1.77")
-        ))  # fmt: skip
+        told = replace(
+            two.as_peer("10.9.1.2"),
+            endpoints=tuple(Endpoint(ip_address(address), PORT) for address in ("10.9.1.2", "10.9.1.77")),
+        )
         await member(there, kind, two, one.as_peer("10.9.1.1"))
         await member(here, kind, one, told)
         until(lambda: answers(right, "10.232.1.1"), "the tunnel")
@@ -307,15 +308,17 @@ async def test_a_thousand_peers_are_programmed_read_back_and_diffed_to_nothing(
     peers = tuple(
         DesiredPeer(
             PublicKey(os.urandom(32)),
-            frozenset({
-                ip_network(ipaddress.IPv4Address(base4 + number)),
-                ip_network(ipaddress.IPv6Address(base6 + number)),
-            }),
+            frozenset(
+                {
+                    ip_network(ipaddress.IPv4Address(base4 + number)),
+                    ip_network(ipaddress.IPv6Address(base6 + number)),
+                }
+            ),
             (Endpoint(ip_address("192.0.2.1") + number % 200, 1024 + number),),
             25,
         )
         for number in range(1000)
-    )  # fmt: skip
+    )
     async with Agent(host) as agent:
         await agent.choose(kind.value, NAME)
         await agent.open(one.spec())

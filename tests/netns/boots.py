@@ -155,10 +155,24 @@ def _agent(mesh: Mesh, host: Host, timeout_seconds: int, *, tls: bool) -> Agent:
     target = mesh.service_address("n1") if tls else f"{NAME}:{mesh.service_port}"
     unset = mesh.network.folder / "clock-unset"
     arguments = [
-        "join", "-v", "-n", mesh.name, "-node-name", NODE, "--backend", mesh.backend,
-        "-agent-grpc-bind-socket", mesh.socket, *mesh.join_tls(NODE), "-bootstrap-addr", target,
-        "-listen-addr", UPLINK, "--join-timeout", str(timeout_seconds),
-    ]  # fmt: skip
+        "join",
+        "-v",
+        "-n",
+        mesh.name,
+        "-node-name",
+        NODE,
+        "--backend",
+        mesh.backend,
+        "-agent-grpc-bind-socket",
+        mesh.socket,
+        *mesh.join_tls(NODE),
+        "-bootstrap-addr",
+        target,
+        "-listen-addr",
+        UPLINK,
+        "--join-timeout",
+        str(timeout_seconds),
+    ]
     program = (sys.executable, str(Path(__file__).with_name("late_clock.py")), str(unset)) if tls else PROGRAM
     return Late(host, arguments, program, socket=mesh.socket)
 

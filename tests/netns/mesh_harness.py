@@ -174,9 +174,9 @@ def pinging(mesh: Mesh, *pairs: tuple[str, str], a_second: int = PINGS_A_SECOND)
 def cable(network: Network, one: tuple[str, str, str], other: tuple[str, str, str], mtu: int = 1500) -> None:
     """Joins two hosts: each a host's name, an interface to be made there, and its address."""
     (a, a_name, _), (b, b_name, _) = one, other
-    run(["nsenter", f"--target={network.switch.pid}", "--net", "--", "ip", "link", "add", a_name, "mtu", str(mtu),
-         "netns", str(network.hosts[a].pid), "type", "veth", "peer", "name", b_name, "mtu", str(mtu),
-         "netns", str(network.hosts[b].pid)])  # fmt: skip
+    a_pid, b_pid = network.hosts[a].pid, network.hosts[b].pid
+    cable = f"{a_name} mtu {mtu} netns {a_pid} type veth peer name {b_name} mtu {mtu} netns {b_pid}"
+    run(["nsenter", f"--target={network.switch.pid}", "--net", "--", "ip", "link", "add", *cable.split()])
     for name, interface, address in (one, other):
         network.hosts[name].run(["ip", "address", "add", address, "dev", interface])
         network.hosts[name].run(["ip", "link", "set", interface, "up"])

@@ -93,10 +93,19 @@ class Original(MeshServicer):
         address = f"10.232.0.{next(self._numbers)}"
         endpoint = f"{asked['endpointIP']}:{asked['endpointPort']}"
         subprocess.run(
-            ["wg", "set", self._interface, "peer", asked["pubkey"], "allowed-ips", f"{address}/32",
-             "endpoint", endpoint],
+            [
+                "wg",
+                "set",
+                self._interface,
+                "peer",
+                asked["pubkey"],
+                "allowed-ips",
+                f"{address}/32",
+                "endpoint",
+                endpoint,
+            ],
             check=True,
-        )  # fmt: skip
+        )
         self._peers.append(
             Peer(
                 pubkey=asked["pubkey"],

@@ -180,9 +180,14 @@ class Mesh:
         length = network.max_prefixlen if number else network.prefixlen + 1
         ranges = ip_network(f"{network[-2 if number else 0]}/{length}")
         self.spec = InterfaceSpec(
-            name, (own,), (ranges,), 1420, subnet_routes=tuple(Route(ip_network(one)) for one in behind),
-            local_networks=(ip_network(ANNOUNCED[version]),), port=51820 + number,
-        )  # fmt: skip
+            name,
+            (own,),
+            (ranges,),
+            1420,
+            subnet_routes=tuple(Route(ip_network(one)) for one in behind),
+            local_networks=(ip_network(ANNOUNCED[version]),),
+            port=51820 + number,
+        )
 
     def settle(self, times: int = 2) -> None:
         with rtnetlink.open_rtnetlink("a test") as ipr:
@@ -224,8 +229,11 @@ def _ask(version: int, questions: list[Question]) -> list[Answer]:
     ]
     done = subprocess.run(
         ["ip", f"-{version}", "-json", "-force", "-batch", "-"],
-        input="\n".join(lines), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     # For each that fails: why, and then which line of the input it was.
     failed = {int(line): why for why, line in re.findall(r"(.*)\nCommand failed -:(\d+)", done.stderr)}
     told = iter(done.stdout.splitlines())

@@ -75,10 +75,22 @@ def test_a_second_card_is_found_behind_nine_bridges(mesh: Mesh) -> None:
 @pytest.mark.slow
 def test_a_mesh_never_runs_inside_another(mesh: Mesh) -> None:
     network = mesh.network
-    red = Mesh(network, "red", socket="/run/red.sock", service_port=5001, options=("-listen-port", "54541"),
-               bootstrap_options=("-cidr", "10.55.0.0/16", "-gossip-port", "7956"))  # fmt: skip
-    blue = Mesh(network, "blue", socket="/run/blue.sock", service_port=5002, options=("-listen-port", "54542"),
-                bootstrap_options=("-cidr", "10.66.0.0/16", "-gossip-port", "7966"))  # fmt: skip
+    red = Mesh(
+        network,
+        "red",
+        socket="/run/red.sock",
+        service_port=5001,
+        options=("-listen-port", "54541"),
+        bootstrap_options=("-cidr", "10.55.0.0/16", "-gossip-port", "7956"),
+    )
+    blue = Mesh(
+        network,
+        "blue",
+        socket="/run/blue.sock",
+        service_port=5002,
+        options=("-listen-port", "54542"),
+        bootstrap_options=("-cidr", "10.66.0.0/16", "-gossip-port", "7966"),
+    )
     for one in (red, blue):
         one.bootstrap("n1").wait_until_ready()
         one.join("n2").wait_until_ready()

@@ -58,8 +58,11 @@ def test_another_program_s_rule_that_comes_before_the_mesh_s(mesh: Mesh) -> None
 def test_a_firewall_that_drops_what_a_gateway_forwards(mesh: Mesh, program: str) -> None:
     host = mesh.network.hosts["n2"]
     if program == "nft":
-        host.run(["nft", "-f", "-"], text="add table inet f\nadd chain inet f forward "
-                 "{ type filter hook forward priority 0; policy drop; }\n")  # fmt: skip
+        host.run(
+            ["nft", "-f", "-"],
+            text="add table inet f\nadd chain inet f forward "
+            "{ type filter hook forward priority 0; policy drop; }\n",
+        )
         undo, where = ["nft", "delete", "table", "inet", "f"], "chain forward of nftables table inet f"
     else:
         host.run(["iptables", "-P", "FORWARD", "DROP"])

@@ -117,9 +117,13 @@ def certificate(mesh: Mesh, name: str, begins: timedelta, life: timedelta) -> st
         make_ca("lab", key, now=now - timedelta(days=20), lifetime=timedelta(days=60), serial=1), key
     )
     made = issue(
-        authority, NodeIdentity("lab", "n3", Role.NODE), generate_key().public_key(),
-        now=now + begins, lifetime=life, serial=2,
-    )  # fmt: skip
+        authority,
+        NodeIdentity("lab", "n3", Role.NODE),
+        generate_key().public_key(),
+        now=now + begins,
+        lifetime=life,
+        serial=2,
+    )
     path.write_bytes(cert_to_pem(made))
     return str(path)
 
@@ -127,9 +131,9 @@ def certificate(mesh: Mesh, name: str, begins: timedelta, life: timedelta) -> st
 @pytest.mark.parametrize(
     ("name", "begins", "life", "said"),
     [
-        ("ended", timedelta(days=-9), timedelta(days=1), "has ended"),
+        ("ended", timedelta(days=-9), timedelta(days=1), "has expired"),
         ("later", timedelta(days=1), timedelta(days=1), "is not valid yet"),
-        ("soon", timedelta(days=-9), timedelta(days=10), "ends soon"),
+        ("soon", timedelta(days=-9), timedelta(days=10), "expires soon"),
     ],
 )
 def test_a_certificate_file_out_of_its_time(
@@ -163,7 +167,7 @@ def test_a_clock_that_is_wrong_and_a_certificate_that_has_ended_by_it(mesh: Mesh
         _, document = doctor(host)
         mine = found(document, "")
         assert mine["clock"]["what"] == "The clock of this machine is 2 days ahead of the others'."
-        assert mine["certificate"]["what"].endswith("has ended.")
+        assert mine["certificate"]["what"].endswith("has expired.")
     finally:
         host.run(["pkill", "-TERM", "-f", WRONG_CLOCK.name])
         eventually(lambda: not mesh.members("n3"), 20, "n3 ended")

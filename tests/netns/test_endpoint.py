@@ -30,9 +30,24 @@ def mesh() -> Iterator[Mesh]:
         network.add_host_behind("n3", "nat")
         mesh.bootstrap("n1")
         host = network.hosts["stun"]
-        command = ["turnserver", "--stun-only", "--no-cli", "--no-tls", "--no-dtls", "--no-stdout-log", "--log-file",
-                   "/dev/null", "--pidfile", "/run/turn.pid", "--db", "/run/turn.db", "--listening-ip",
-                   network.address("stun"), "--listening-port", str(STUN_PORT)]  # fmt: skip
+        command = [
+            "turnserver",
+            "--stun-only",
+            "--no-cli",
+            "--no-tls",
+            "--no-dtls",
+            "--no-stdout-log",
+            "--log-file",
+            "/dev/null",
+            "--pidfile",
+            "/run/turn.pid",
+            "--db",
+            "/run/turn.db",
+            "--listening-ip",
+            network.address("stun"),
+            "--listening-port",
+            str(STUN_PORT),
+        ]
         with (network.folder / "turnserver.log").open("wb") as output:
             process = host.popen(command, output)
         eventually(lambda: f":{STUN_PORT}" in host.run(["ss", "-Hlun"]).stdout, 20, "the STUN server listens")

@@ -202,8 +202,13 @@ def network_manager(mesh: Mesh, node: str, programs: dict[str, str], with_file: 
         texts[f"conf.d/{MANAGER_FILE}"] = (UNMANAGED / MANAGER_FILE).read_text()
     for name, text in texts.items():
         host.run(["sh", "-c", f"cat >/run/nm/{name}"], text=text)
-    options = {"config": "nm.conf", "config-dir": "conf.d", "system-config-dir": "none", "intern-config": "intern",
-               "state-file": "state"}  # fmt: skip
+    options = {
+        "config": "nm.conf",
+        "config-dir": "conf.d",
+        "system-config-dir": "none",
+        "intern-config": "intern",
+        "state-file": "state",
+    }
     program = ["NetworkManager", "--no-daemon", *(f"--{key}=/run/nm/{name}" for key, name in options.items())]
     with (folder / f"{node}.bus").open("wb") as output, (folder / f"{node}.nm").open("wb") as log:
         bus = host.popen(

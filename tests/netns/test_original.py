@@ -73,10 +73,20 @@ class OriginalHost:
     def start_serf(self, address: str, role: str, gossip_key: str, *more: str) -> None:
         """As the original runs it: with the five tags, on the mesh address."""
         tags = {"_pk": self.public_key, "_addr": self.endpoint, "_port": "54540", "_i": address, "_t": role}
-        self.start("serf", [
-            "serf", "agent", f"-node={self.name}", f"-bind={address}:{GOSSIP_PORT}", "-profile=lan",
-            f"-encrypt={gossip_key}", f"-event-handler={HANDLER}", *[f"-tag={k}={v}" for k, v in tags.items()], *more,
-        ])  # fmt: skip
+        self.start(
+            "serf",
+            [
+                "serf",
+                "agent",
+                f"-node={self.name}",
+                f"-bind={address}:{GOSSIP_PORT}",
+                "-profile=lan",
+                f"-encrypt={gossip_key}",
+                f"-event-handler={HANDLER}",
+                *[f"-tag={k}={v}" for k, v in tags.items()],
+                *more,
+            ],
+        )
 
     def serf_members(self) -> dict[str, dict[str, Any]]:
         done = self.host.run(["serf", "members", "-format=json"], check=False)
@@ -120,8 +130,18 @@ def old(network: Network, mesh: Mesh) -> Iterator[OriginalHost]:
     """An original that joins our mesh."""
     old = OriginalHost(network, "old")
     files = map(str, plain_certificate(mesh, "old"))
-    command = [sys.executable, SCRIPT, "join", mesh.service_address("n1"), mesh.name, old.name, old.public_key,
-               old.endpoint, "54540", *files]  # fmt: skip
+    command = [
+        sys.executable,
+        SCRIPT,
+        "join",
+        mesh.service_address("n1"),
+        mesh.name,
+        old.name,
+        old.public_key,
+        old.endpoint,
+        "54540",
+        *files,
+    ]
     answer = json.loads(old.host.run(command).stdout)
     address = answer["joiningNodeMeshIP"]
     old.start_wireguard(address)
@@ -190,10 +210,22 @@ def boot() -> Iterator[OriginalHost]:
         mesh = Mesh(network)
         plain_certificate(mesh, "ours")
         files = map(str, plain_certificate(mesh, "boot", address=boot.endpoint))
-        log = boot.start("service", [
-            sys.executable, SCRIPT, "serve", f"{boot.endpoint}:5000", mesh.name, "wgold", boot.public_key,
-            boot.endpoint, "54540", gossip_key, *files,
-        ])  # fmt: skip
+        log = boot.start(
+            "service",
+            [
+                sys.executable,
+                SCRIPT,
+                "serve",
+                f"{boot.endpoint}:5000",
+                mesh.name,
+                "wgold",
+                boot.public_key,
+                boot.endpoint,
+                "54540",
+                gossip_key,
+                *files,
+            ],
+        )
         eventually(lambda: log.read_text() == "serves\n", 20, log.read_text)
         yield boot
         boot.end()

@@ -144,8 +144,21 @@ def test_no_handshake_comes_about_with_a_wrong_key(mesh: Mesh) -> None:
         file = mesh.network.folder / "by-hand.psk"
         file.write_text(psk)
         here.run(["wg", "set", "wglab", "peer", key, "remove"])
-        here.run(["wg", "set", "wglab", "peer", key, "preshared-key", str(file), "endpoint", endpoint,
-                  "allowed-ips", allowed])  # fmt: skip
+        here.run(
+            [
+                "wg",
+                "set",
+                "wglab",
+                "peer",
+                key,
+                "preshared-key",
+                str(file),
+                "endpoint",
+                endpoint,
+                "allowed-ips",
+                allowed,
+            ]
+        )
 
     address = allowed.split("/")[0]
     ping = ["ping", "-n", "-c", "12", "-i", "1", "-W", "1", address]

@@ -54,8 +54,9 @@ def test_without_a_direct_path_the_relay_carries_and_both_ends_say_so(mesh: Mesh
     address = {node: f"{mesh.mesh_address(node)}/32" for node in NODES}
     for here, there in (("n2", "n3"), ("n3", "n2")):
         assert allowed(mesh, here) == {
-            "n1": frozenset({address["n1"], address[there]}), there: frozenset({"(none)"})
-        }  # fmt: skip
+            "n1": frozenset({address["n1"], address[there]}),
+            there: frozenset({"(none)"}),
+        }
     eventually(lambda: mesh.members("n2")["n3"].receiving, 10, "it is heard through the relay")
 
 

@@ -169,8 +169,12 @@ def announcement(
 
 def tags(key: object, address: str) -> dict[str, str]:
     return {
-        "_pk": str(key), "_i": address, "_t": "n", "_addr": str(ELSEWHERE.address), "_port": str(ELSEWHERE.port),
-    }  # fmt: skip
+        "_pk": str(key),
+        "_i": address,
+        "_t": "n",
+        "_addr": str(ELSEWHERE.address),
+        "_port": str(ELSEWHERE.port),
+    }
 
 
 def test_a_key_of_its_own_for_another_s_address_is_refused(mesh: Mesh, rogue: Rogue) -> None:
@@ -289,9 +293,10 @@ def test_saying_that_a_living_member_is_dead_and_to_be_forgotten_takes_nobody_ou
         rogue.order(dismiss=["n2", "n3"], targets=[mesh.mesh_address(node) for node in HONEST])
         watch.unchanged(3)
     eventually(
-        lambda: [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9, 20,
+        lambda: [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9,
+        20,
         lambda: f"all are alive: {[mesh.members(node) for node in HONEST]}",
-    )  # fmt: skip
+    )
 
 
 def test_a_new_key_under_its_own_name_is_refused_because_no_bootstrap_node_confirms_it(mesh: Mesh) -> None:
@@ -377,9 +382,10 @@ def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> 
     assert [status(mesh, viewer, node) for viewer in HONEST for node in HONEST] == ["alive"] * 9
     wgmesh(mesh.network.hosts["n2"], "tags", "-set", "after=flood")
     eventually(
-        lambda: all("flood" in [tag.value for tag in mesh.members(node)["n2"].tags] for node in HONEST), 20,
+        lambda: all("flood" in [tag.value for tag in mesh.members(node)["n2"].tags] for node in HONEST),
+        20,
         lambda: f"n2 is still heard: {[mesh.members(node)['n2'] for node in HONEST]}",
-    )  # fmt: skip
+    )
     # Questions and answers are user events, which have a clock of their own.
     asked = wgmesh(mesh.network.hosts["n3"], "rtt").stdout
     assert all(node in asked for node in HONEST)
@@ -388,9 +394,10 @@ def test_times_that_no_cluster_reaches_stop_nobody(mesh: Mesh, rogue: Rogue) -> 
     mesh.agents["n3"].start()
     mesh.agents["n3"].wait_until_ready()
     eventually(
-        lambda: [status(mesh, "n3", node) for node in ("n1", "n2")] == ["alive"] * 2, 20,
+        lambda: [status(mesh, "n3", node) for node in ("n1", "n2")] == ["alive"] * 2,
+        20,
         lambda: f"n3 meets the others: {mesh.members('n3')}",
-    )  # fmt: skip
+    )
 
 
 def test_a_replayed_record_does_not_bring_an_old_key_back(mesh: Mesh, rogue: Rogue) -> None:
@@ -401,9 +408,13 @@ def test_a_replayed_record_does_not_bring_an_old_key_back(mesh: Mesh, rogue: Rog
     agent.start()
     agent.wait_until_ready()
     eventually(
-        lambda: mesh.members("n1")["n3"].pubkey not in ("", str(old.public_key))
-        and str(old.public_key) not in peers(mesh)["n2"], 40, lambda: f"n3 has a new key: {mesh.members('n1')}",
-    )  # fmt: skip
+        lambda: (
+            mesh.members("n1")["n3"].pubkey not in ("", str(old.public_key))
+            and str(old.public_key) not in peers(mesh)["n2"]
+        ),
+        40,
+        lambda: f"n3 has a new key: {mesh.members('n1')}",
+    )
     watch = Watch(mesh)
     shown = Claim("n3", old.public_key, old.addresses, (ELSEWHERE,), admission=old)
     rogue.announce(peer_message(shown).SerializeToString())

@@ -176,8 +176,11 @@ def test_only_the_interfaces_that_must_forward(mesh: Mesh) -> None:
         return mesh.network.hosts["n2"].run(["cat", path]).stdout.strip()
 
     assert {name: forwarding(name) for name in ("wglab", "site0", "eth0", "all")} == {
-        "wglab": "1", "site0": "1", "eth0": "0", "all": "0",
-    }  # fmt: skip
+        "wglab": "1",
+        "site0": "1",
+        "eth0": "0",
+        "all": "0",
+    }
 
 
 def test_info_says_who_announces_what(mesh: Mesh) -> None:

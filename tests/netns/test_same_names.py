@@ -32,8 +32,14 @@ def test_a_machine_that_is_installed_anew_under_its_name_is_that_member(keeps_st
 def test_two_meshes_with_the_same_node_names_leave_each_other_alone() -> None:
     with lab_mesh(3, name="red", socket="/run/red.sock") as red:
         inside = ("-cidr", "10.77.0.0/16", "-ip", "10.77.0.1")
-        blue = Mesh(red.network, "blue", socket="/run/blue.sock", service_port=5001,
-                    options=("-listen-port", "54541"), bootstrap_options=inside)  # fmt: skip
+        blue = Mesh(
+            red.network,
+            "blue",
+            socket="/run/blue.sock",
+            service_port=5001,
+            options=("-listen-port", "54541"),
+            bootstrap_options=inside,
+        )
         blue.bootstrap("n1")
         for name in ("n2", "n3"):
             blue.join(name)

@@ -54,8 +54,20 @@ HONEST = 4
 BETWEEN_SECONDS = 0.05
 CALM_SECONDS = 20.0
 NO_STREAM = 1 << 30
-QUERIES = ("_claim", "_where", "_relay", "_herald", "_admission", "_doctor", "_serf_ping", "_serf_conflict",
-           "_serf_install-key", "_serf_use-key", "_serf_remove-key", "_serf_list-keys")  # fmt: skip
+QUERIES = (
+    "_claim",
+    "_where",
+    "_relay",
+    "_herald",
+    "_admission",
+    "_doctor",
+    "_serf_ping",
+    "_serf_conflict",
+    "_serf_install-key",
+    "_serf_use-key",
+    "_serf_remove-key",
+    "_serf_list-keys",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +92,18 @@ About = tuple[Node, Node, Endpoint]
 
 def _query(name: str, about: Node, by: Node, at: Endpoint, rng: random.Random) -> Query:
     return Query(
-        ltime=rng.randrange(2, 100), id=rng.getrandbits(31), addr=at.address.packed, port=PORT, source_node=by.name,
-        filters=(), flags=rng.choice([0, 1]), relay_factor=rng.choice([0, 3]), timeout_ns=10**9, name=name,
+        ltime=rng.randrange(2, 100),
+        id=rng.getrandbits(31),
+        addr=at.address.packed,
+        port=PORT,
+        source_node=by.name,
+        filters=(),
+        flags=rng.choice([0, 1]),
+        relay_factor=rng.choice([0, 3]),
+        timeout_ns=10**9,
+        name=name,
         payload=rng.choice([about.name.encode(), encode_serf(KeyRequest(bytes(32)))]),
-    )  # fmt: skip
+    )
 
 
 def datagrams(about: Node, by: Node, at: Endpoint, rng: random.Random) -> Iterator[Said]:

@@ -8,16 +8,19 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from tests.unit.factories import mesh_record
+from tests.unit.machine import played_platform
 from tests.unit.policies import standalone
 
 from wgmesh_agent.agent.composition import compose
 from wgmesh_agent.agent.node import MeshNode
+from wgmesh_agent.agent.platform import Platform
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.session_end import SessionEnd
 from wgmesh_agent.agent.session_start import NodeStart, SessionConfig
 from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
 from wgmesh_agent.mesh.membership.local_node import NodeConfig
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.backend import Backend, BackendKind
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -50,11 +53,17 @@ def composed(
     role: SessionConfig = MEMBER,
     policies: Policies | None = None,
     end: SessionEnd | None = None,
+    platform: Platform | None = None,
 ) -> MeshNode:
     """To be called within an event loop."""
     record = record or mesh_record()
     start = NodeStart(CONFIG, record, KEY, ENDPOINT, lookup, role)
     selected = InMemory(BackendKind.KERNEL, "a test")
     return compose(
-        start, StateStore(folder, record.mesh), selected, policies or standalone(), end or SessionEnd()
+        start,
+        StateStore(folder, record.mesh),
+        selected,
+        policies or standalone(),
+        end or SessionEnd(),
+        platform or played_platform(clock=SystemClock()),
     )

@@ -16,12 +16,30 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("node-agent/wgmesh_agent", "operator/wgmesh_operator")
 STARTS = frozenset(
     (
-        "create_task", "ensure_future", "call_later", "call_at", "call_soon", "call_soon_threadsafe", "add_reader",
-        "add_writer", "add_signal_handler", "Thread", "Timer", "run_coroutine_threadsafe", "start_server",
-        "start_unix_server", "create_datagram_endpoint", "create_server", "create_connection", "add_done_callback",
-        "on_query", "run_in_executor", "ThreadPoolExecutor", "ThreadingHTTPServer",
+        "create_task",
+        "ensure_future",
+        "call_later",
+        "call_at",
+        "call_soon",
+        "call_soon_threadsafe",
+        "add_reader",
+        "add_writer",
+        "add_signal_handler",
+        "Thread",
+        "Timer",
+        "run_coroutine_threadsafe",
+        "start_server",
+        "start_unix_server",
+        "create_datagram_endpoint",
+        "create_server",
+        "create_connection",
+        "add_done_callback",
+        "on_query",
+        "run_in_executor",
+        "ThreadPoolExecutor",
+        "ThreadingHTTPServer",
     )
-)  # fmt: skip
+)
 """Calls after which something runs that no caller awaits."""
 
 AWAITED = "awaited in the same function, with what it raises"
@@ -77,7 +95,7 @@ _OWNED: dict[str, tuple[str, ...]] = {
         "wgmesh_agent/gossip/aio/node.py:GossipNode._bind start_server",
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._listen add_reader",
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accepted create_task",
-        "wgmesh_agent/kube/http_server.py:HTTPServer._run start_server",
+        "wgmesh_agent/kube/http_server.py:HTTPServer._until_stopped start_server",
     ),
     "cannot fail: listens again": (
         "wgmesh_agent/mesh/join/connection_limiter.py:ConnectionFront._accept call_later",

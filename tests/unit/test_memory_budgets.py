@@ -51,7 +51,7 @@ BUDGETS = {
     "connections to the join port": MAX_CONNECTIONS * CHUNKS_OF_A_CONNECTION * CHUNK_BYTES,
     "join tokens": MAX_TOKENS * 400,
     "requests for metrics": http_server.MOST_CONNECTIONS * 2 * http_server.MOST_REQUEST_BYTES,
-}  # fmt: skip
+}
 
 
 def test_all_budgets_together_fit_in_what_the_limit_leaves() -> None:

@@ -31,11 +31,17 @@ from wgmesh_api.values import (
 
 OFFSETS = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)).map(timezone)
 ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.text()),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.lists(st.text()),
     st.from_regex(r"[0-9a-f:.]{1,45}(%.{0,40})?(/[0-9]{1,3})?", fullmatch=True),
     st.ip_addresses().map(str),
     st.datetimes(min_value=datetime(1, 1, 1), timezones=OFFSETS).map(datetime.isoformat),
-)  # fmt: skip
+)
 PARSERS: list[Callable[[object], object]] = [
     parse_address,
     parse_port,
@@ -87,11 +93,30 @@ def test_what_is_rejected_is_quoted_in_at_most_forty_characters(text: str) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "2001:db8::9%eth0", "2001:db8::9%1\nremove=true", "fe80::1", "0.0.0.0", "0.0.0.1", "255.255.255.255",
-        "240.0.0.1", "127.0.0.1", "::1", "::", "224.0.0.1", "ff02::1", "169.254.1.1", "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1", "64:ff9b::e000:1", "2002:7f00:1::1", "::10.0.0.1", "1.2.3.4 ", "1.2.3", "", "x" * 1000,
+        "2001:db8::9%eth0",
+        "2001:db8::9%1\nremove=true",
+        "fe80::1",
+        "0.0.0.0",
+        "0.0.0.1",
+        "255.255.255.255",
+        "240.0.0.1",
+        "127.0.0.1",
+        "::1",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "169.254.1.1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::e000:1",
+        "2002:7f00:1::1",
+        "::10.0.0.1",
+        "1.2.3.4 ",
+        "1.2.3",
+        "",
+        "x" * 1000,
     ],
-)  # fmt: skip
+)
 def test_an_address_that_no_peer_can_be_reached_at_is_rejected(text: str) -> None:
     with pytest.raises(UnusableValue):
         parse_address(text)
@@ -100,9 +125,13 @@ def test_an_address_that_no_peer_can_be_reached_at_is_rejected(text: str) -> Non
 def test_an_address_in_other_clothes_is_the_address() -> None:
     assert parse_address("::ffff:10.232.0.5") == ip_address("10.232.0.5")
     for text in (
-        "64:ff9b::10.232.0.5", "64:ff9b:1::ae8:5", "2002:ae8:5::1", "2001:0:c000:201:0:1234:f517:fffa",
-        "2001:db8::5efe:10.232.0.5", "2001:db8::200:5efe:10.232.0.5",
-    ):  # fmt: skip
+        "64:ff9b::10.232.0.5",
+        "64:ff9b:1::ae8:5",
+        "2002:ae8:5::1",
+        "2001:0:c000:201:0:1234:f517:fffa",
+        "2001:db8::5efe:10.232.0.5",
+        "2001:db8::200:5efe:10.232.0.5",
+    ):
         assert embedded_ipv4(ip_address(text)) == ip_address("10.232.0.5")
     assert embedded_ipv4(ip_address("2001:db8::1")) is None
     assert str(parse_address("64:ff9b::192.0.2.5")) == "64:ff9b::c000:205", "what a NAT64 host sends to stays"

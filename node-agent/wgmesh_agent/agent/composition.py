@@ -7,8 +7,6 @@ delete both: a test does that to relays.
 
 from __future__ import annotations
 
-from random import Random
-
 import structlog
 
 from wgmesh_agent.agent.address_watch import AddressWatch
@@ -20,6 +18,7 @@ from wgmesh_agent.agent.member_refresh import MemberRefresh
 from wgmesh_agent.agent.member_snapshot import member_snapshot
 from wgmesh_agent.agent.node import MeshNode
 from wgmesh_agent.agent.own_endpoint import OwnEndpoint
+from wgmesh_agent.agent.platform import Platform
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.rejoin import Adoption, Isolation, KeyReplacementJoin, Readmitter, Rejoin
 from wgmesh_agent.agent.session_end import SessionEnd
@@ -32,11 +31,10 @@ from wgmesh_agent.diagnosis.collector import FactCollector
 from wgmesh_agent.diagnosis.link_sources import LinkSources
 from wgmesh_agent.diagnosis.own_facts import OwnFactsCollector
 from wgmesh_agent.diagnosis.peer_query import DOCTOR_QUERY, PeerQuery
-from wgmesh_agent.gossip.aio.node import GossipNode, QueryHandler
+from wgmesh_agent.gossip.aio.node import QueryHandler
 from wgmesh_agent.gossip.memberlist.config import PROFILES, SerfConfig
 from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.linux.backends.backend_selection import SelectedBackend
-from wgmesh_agent.linux.interface_addresses import InterfaceAddresses
 from wgmesh_agent.linux.ip_forwarding import IPForwarding
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.dataplane.indirect_paths import IndirectPaths
@@ -88,7 +86,6 @@ from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
 from wgmesh_agent.mesh.routing.mss_clamp import MSSClamp
 from wgmesh_agent.mesh.routing.subnet_routes import SubnetRoutes
 from wgmesh_agent.runtime.change_signal import Signal
-from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.runtime.gc_tuning import collect_regularly
 from wgmesh_agent.runtime.supervisor import Component, Supervisor
 from wgmesh_agent.state.mesh_record_store import MeshRecordStore
@@ -101,20 +98,25 @@ log = structlog.get_logger()
 
 
 def compose(
-    start: NodeStart, store: StateStore, selected: SelectedBackend, policies: Policies, end: SessionEnd
+    start: NodeStart,
+    store: StateStore,
+    selected: SelectedBackend,
+    policies: Policies,
+    end: SessionEnd,
+    platform: Platform,
 ) -> MeshNode:
     """A node that is created and not started. Reads and writes no files but the member snapshot.
 
     Args:
         end: receives the request to restart this node with other facts.
     """
-    config, record, role, clock = start.config, start.record, start.role, SystemClock()
+    config, record, role, clock = start.config, start.record, start.role, platform.clock
     secrets = role.secrets or SecretFile()
     changes, device_requested, endpoint_news = Signal(), Signal(), Signal()
     ledger_changed, suspect = Signal(device_requested, changes), Signal(endpoint_news)
     tasks, rejections = Supervisor(), RejectionLog()
 
-    records = MeshRecordStore(store, record, policies.keys)
+    records = MeshRecordStore(store, record, policies.keys, clock)
     local = LocalNode(
         config, records, start.key, start.endpoint, ledger_changed, secret_ids=secrets.current.ids
     )
@@ -131,7 +133,7 @@ def compose(
 
     keys = record.gossip_keys
     keyring = Keyring(keys[0], keys[1:], records.persist_keyring) if keys else None
-    gossip = GossipNode(
+    gossip = platform.gossip(
         SerfConfig(
             node_name=record.node,
             address=record.addresses[0],
@@ -154,15 +156,25 @@ def compose(
     )
     device = DeviceCache(backend, device_requested, clock)
     departures = Departures()
-    probing = ProbeService(local, view, departures, device, changes, ledger_changed, clock, Random())  # noqa: S311
+    probing = ProbeService(
+        local,
+        view,
+        departures,
+        device,
+        changes,
+        ledger_changed,
+        clock,
+        platform.rng(),
+        platform.route,
+    )
     tracker = MembershipTracker(
         ledger, rejections, view, admissions, departures, probing, policies.membership, ledger_changed, clock
     )
     fetcher = AdmissionFetcher(missing, missing_news, view, ledger, tracker, rejections, changes, clock)
 
-    addresses = LocalAddresses(InterfaceAddresses(), endpoint_news)
-    forwarding = IPForwarding(store.path, config.interface)
-    relay = RelayService(config.relays, forwarding, view, ledger, probing, rejections, changes, device)
+    addresses = LocalAddresses(platform.addresses, endpoint_news)
+    forwarding = IPForwarding(store.path, config.interface, platform.forwarding_rules, platform.net)
+    relay = RelayService(config.relays, forwarding, view, ledger, probing, rejections, changes, device, clock)
     indirect = IndirectPaths((relay,))
     discovery = EndpointDiscovery(
         view,
@@ -175,14 +187,23 @@ def compose(
         suspect,
         changes,
         indirect,
-        Random(),  # noqa: S311
+        clock,
+        platform.rng(),
     )
     own_endpoint = OwnEndpoint(start.lookup, directory, role.service_port)
     monitor = EndpointMonitor(
         local, addresses, discovery, ledger, own_endpoint.locate, clock, news=endpoint_news, suspect=suspect
     )
     psk = PSKManager(secrets, local, ledger)
-    routes = SubnetRoutes(config.interface, ledger, rejections, local, forwarding, ledger_changed.notify)
+    routes = SubnetRoutes(
+        config.interface,
+        ledger,
+        rejections,
+        local,
+        forwarding,
+        platform.connected_networks,
+        ledger_changed.notify,
+    )
     plan = NodeInterfacePlan(local, routes, probing)
     repairs, calls, flaps = Repairs(config.interface), Calls(clock), EndpointFlapDetector()
     reconciler = Reconciler(
@@ -192,20 +213,36 @@ def compose(
         ledger,
         plan,
         clock,
+        platform.trigger_handshakes,
         ages=HandshakeAges(ClockSteps(store.clock_steps(), store.save_clock_steps)),
         transforms=(discovery, relay, psk),
         observers=(psk, calls),
         repairs=repairs,
     )
-    watch = InterfaceWatch(config.interface, reconciler, device, repairs, forwarding.again)
-    clamping = MSSClamp(config.interface, plan, changes)
-    host = AddressWatch(addresses, reconciler)
+    watch = InterfaceWatch(
+        config.interface,
+        reconciler,
+        device,
+        repairs,
+        forwarding.again,
+        platform.interface_monitor,
+        clock,
+    )
+    clamping = MSSClamp(config.interface, plan, changes, platform.nft, clock, platform.net)
+    host = AddressWatch(addresses, reconciler, platform.host_changes)
 
-    joiner = GossipJoiner(gossip, record.gossip_port, ledger, tracker.unknown_to_gossip, device)
+    joiner = GossipJoiner(
+        gossip,
+        record.gossip_port,
+        ledger,
+        tracker.unknown_to_gossip,
+        device,
+        platform.trigger_handshakes,
+    )
     proxy = AnnouncementProxy(admissions, rejections, tracker, announcer, tasks)
     snapshot = member_snapshot(changes, tracker, local, ledger, store)
 
-    switch = KeySwitch(local, ledger, reconciler, store, clock)
+    switch = KeySwitch(local, ledger, reconciler, store, clock, platform.trigger_handshakes)
     rotations = RotationService(
         WireGuardKeyRotation(
             switch,
@@ -216,13 +253,21 @@ def compose(
             device,
             policies.keys,
             KeyReplacementJoin(role, local, start.lookup, directory),
+            clock,
+            platform.rng(),
         ),
         GossipKeyRotation(gossip, keyring, tracker.failed_bootstraps) if keyring is not None else None,
         tracker,
         policies.keys,
     )
     disputes = DisputeResolver(
-        ledger, tracker, missing, directory, BootstrapPeers(local, role.client_tls), changes
+        ledger,
+        tracker,
+        missing,
+        directory,
+        BootstrapPeers(local, role.client_tls),
+        changes,
+        platform.rng(),
     )
     rejoin = (
         Rejoin(
@@ -281,11 +326,11 @@ def compose(
                 changes=changes,
             ),
         )
-        handlers[CLAIM_QUERY] = AddressClaimResponder(admissions, rejections, registrar).answer
+        handlers[CLAIM_QUERY] = AddressClaimResponder(admissions, rejections, registrar, clock).answer
         upkeep = JoinUpkeep(registrar, ledger, admissions, policies.membership, announcer, clock)
         join_service = JoinServing(
             BootstrapServer(
-                MeshService(local, registrar, TokenStore(new_token), admissions, rejections),
+                MeshService(local, registrar, TokenStore(new_token), admissions, rejections, clock),
                 role.server_tls,
             ),
             ServiceAddress(role.bind, addresses, start.lookup, follows_address=role.follows_address),
@@ -305,6 +350,7 @@ def compose(
             RTT_REQUEST_EVENT: lambda payload: tasks.start(rtts.answer_request(payload), "rtt"),
             RTT_RESPONSE_EVENT: rtts.on_response,
         },
+        clock,
     )
     refresh = MemberRefresh(tracker, changes)
     return MeshNode(
@@ -343,7 +389,7 @@ def compose(
         mesh_report=MeshReport(links, selected.kind, tls=role.tls),
         member_report=MemberReport(links, routes, indirect),
         rtts=rtts,
-        facts=FactCollector(links, own_facts, peer_query, clock),
+        facts=FactCollector(links, own_facts, peer_query, clock, platform.trigger_handshakes),
         components=(
             Component("reconcile", reconciler.run),
             Component("interface", watch.run),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -29,6 +28,7 @@ from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.log_limit import LogLimit
 from wgmesh_agent.runtime.supervisor import FatalError
 
@@ -57,6 +57,7 @@ class GossipEventDispatcher:
         refusals: RejectionLog,
         changes: Signal,
         user_events: Mapping[str, Callable[[bytes], object]],
+        clock: Clock,
     ) -> None:
         """`user_events`: handlers of payloads, by name of the event."""
         self._own_name = own_name
@@ -67,7 +68,8 @@ class GossipEventDispatcher:
         self._refusals = refusals
         self._changes = changes
         self._user_events = user_events
-        self._strangers = LogLimit(time.monotonic, STRANGERS_A_MINUTE)
+        self._clock = clock
+        self._strangers = LogLimit(clock.monotonic, STRANGERS_A_MINUTE)
         self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -110,7 +112,7 @@ class GossipEventDispatcher:
         self._log(member)
         if self._membership.is_bound(member.name):
             told = f"{member.tags.get(ENDPOINT_ADDRESS)} {member.tags.get(ENDPOINT_PORT)}"
-            self._wandering.record(member.name, told, time.monotonic())
+            self._wandering.record(member.name, told, self._clock.monotonic())
         if member.status in (MemberStatus.ALIVE, MemberStatus.FAILED):
             self._prober.on_member_change(member.address, failed=member.status is MemberStatus.FAILED)
         self._changes.notify()

@@ -11,7 +11,7 @@ import structlog
 from wgmesh_agent.gossip.aio.node import GossipNode
 from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
-from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
+from wgmesh_agent.mesh.dataplane.handshake_trigger import HandshakeTrigger
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.runtime.backoff import Backoff
@@ -40,6 +40,7 @@ class GossipJoiner:
         ledger: Ledger,
         absent: Callable[[], list[Binding]],
         device: DeviceCache,
+        trigger: HandshakeTrigger,
         pause: Pause = asyncio.sleep,
     ) -> None:
         """
@@ -52,6 +53,7 @@ class GossipJoiner:
         self._ledger = ledger
         self._absent = absent
         self._device = device
+        self._trigger = trigger
         self._pause = pause
 
     async def join_any(self) -> bool:
@@ -90,7 +92,7 @@ class GossipJoiner:
         deadline = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
         pause = HANDSHAKE_POLL.first_seconds
         while asyncio.get_running_loop().time() < deadline:
-            trigger_handshakes(addresses)
+            self._trigger(addresses)
             await self._pause(pause)
             device = await self._device.read()
             if any(peer.last_handshake for peer in device.peers.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from wgmesh_agent.runtime.atomic_file import write_atomically
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.runtime.chunks import in_chunks
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.debounced_writer import DebouncedWriter
 from wgmesh_agent.state.memberlist_export import MemberRecord, render
 from wgmesh_api.values import bounded
@@ -28,7 +28,9 @@ class RoundTrips(Protocol):
         """Seconds; None: unknown."""
 
 
-def memberlist_file(changes: Signal, members: MemberView, gossip: RoundTrips, path: Path) -> DebouncedWriter:
+def memberlist_file(
+    changes: Signal, members: MemberView, gossip: RoundTrips, path: Path, clock: Clock
+) -> DebouncedWriter:
     """Writes `path` after each change."""
 
     async def collect() -> Callable[[], None]:
@@ -47,7 +49,7 @@ def memberlist_file(changes: Signal, members: MemberView, gossip: RoundTrips, pa
                 )
 
         await in_chunks(members.present(), add)
-        return lambda: write_atomically(path, render(records, int(time.time())), mode=0o644)
+        return lambda: write_atomically(path, render(records, int(clock.unix())), mode=0o644)
 
     return DebouncedWriter(changes, collect, "memberlist file")
 

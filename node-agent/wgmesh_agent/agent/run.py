@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from wgmesh_agent.agent.gossip_events import NameConflictLost
+from wgmesh_agent.agent.platform import system_platform
 from wgmesh_agent.agent.session import ComponentFactory, Session
 from wgmesh_agent.agent.session_end import SessionOutcome
 from wgmesh_agent.agent.session_start import NodeStart, SessionStart
@@ -22,6 +23,7 @@ from wgmesh_agent.gossip.errors import GossipError
 from wgmesh_agent.linux.backends.backend_selection import select_backend
 from wgmesh_agent.linux.interface_addresses import reachable_addresses
 from wgmesh_agent.linux.name_resolution import resolve
+from wgmesh_agent.linux.nft import SystemNft
 from wgmesh_agent.mesh.credentials import TLSFileError
 from wgmesh_agent.mesh.discovery.advertised_endpoint import (
     NoUsableEndpoint,
@@ -55,10 +57,18 @@ class ConfigConflict(Exception):
 
 
 FORESEEABLE = (
-    BackEndError, JoinFailed, ConfigConflict, CorruptFile, GossipError, MeshLocked, NameConflictLost, NoUsableEndpoint,
+    BackEndError,
+    JoinFailed,
+    ConfigConflict,
+    CorruptFile,
+    GossipError,
+    MeshLocked,
+    NameConflictLost,
+    NoUsableEndpoint,
     SocketInUse,
-    TLSFileError, OSError,
-)  # fmt: skip
+    TLSFileError,
+    OSError,
+)
 
 Entry = Callable[[StateStore, PrivateKey, bool], Coroutine[Any, Any, SessionStart | None]]
 """From the state folder, the WireGuard key and whether that is new, to the mesh this node is part of; None: it is part
@@ -274,7 +284,7 @@ async def _clear_up(settings: NodeSettings, folder: StateStore, *, held_tunnel: 
         await choice.backend(interface).destroy()
     except BackEndError as error:
         log.error("interface not removed", interface=interface, error=str(error))
-    if why := await remove_clamp(interface):
+    if why := await remove_clamp(interface, SystemNft()):
         log.warning("cannot remove the TCP MSS clamp", error=why)
     folder.clear()
 
@@ -328,7 +338,7 @@ async def _session(
         return await endpoint_of(settings, towards, record.ranges)
 
     node_start = NodeStart(config, record, key, own, locate, role)
-    return Session(settings, node_start, start.policies, folder, choice, companions)
+    return Session(settings, node_start, start.policies, folder, choice, companions, system_platform())
 
 
 async def endpoint_of(

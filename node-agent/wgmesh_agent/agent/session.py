@@ -13,6 +13,7 @@ import grpc
 from wgmesh_agent.agent.banner import banner
 from wgmesh_agent.agent.composition import compose
 from wgmesh_agent.agent.memberlist_file import memberlist_file
+from wgmesh_agent.agent.platform import Platform
 from wgmesh_agent.agent.policies import Policies
 from wgmesh_agent.agent.session_end import SessionEnd, SessionOutcome
 from wgmesh_agent.agent.session_start import NodeStart
@@ -48,14 +49,16 @@ class Session:
         store: StateStore,
         selected: SelectedBackend,
         companions: ComponentFactory,
+        platform: Platform,
     ) -> None:
         self._settings = settings
         self._role = start.role
         self._selected = selected
         self._companions = companions
+        self._clock = platform.clock
         self._leaving = asyncio.Lock()
         self.end = SessionEnd()
-        self.node = compose(start, store, selected, policies, self.end)
+        self.node = compose(start, store, selected, policies, self.end, platform)
         self.has_started = False
 
     async def run(
@@ -98,7 +101,9 @@ class Session:
         )
         servers.push_async_callback(self._stop_agent, server)
         if settings.memberlist_file is not None:
-            writer = memberlist_file(node.changes, node.view, node.gossip, settings.memberlist_file)
+            writer = memberlist_file(
+                node.changes, node.view, node.gossip, settings.memberlist_file, self._clock
+            )
             node.tasks.keep(writer.run, "memberlist")
         if fresh:
             await node.joiner.join_known()

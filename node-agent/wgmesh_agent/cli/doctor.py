@@ -112,9 +112,13 @@ def _as_text(found: Sequence[Finding], info: MeshInfo | None, result: ExamineRes
 
 def _folded(head: str, text: str) -> list[str]:
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False,
+        text,
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
         break_on_hyphens=False,
-    ) or [head]  # fmt: skip
+    ) or [head]
 
 
 doctor = GoCommand(

@@ -17,7 +17,7 @@ def _end_when_terminated() -> None:
 
 def _kube() -> int:
     _end_when_terminated()
-    leave_out()
+    leave_out(tls=True)
     from wgmesh_agent.kube.agent import run_kube
 
     return run_kube(os.environ)

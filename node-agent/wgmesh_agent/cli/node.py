@@ -18,7 +18,7 @@ def _bootstrap(ctx: click.Context) -> int:
     from wgmesh_agent.settings.build import bootstrap_settings
 
     settings = bootstrap_settings(gather(ctx, Command.BOOTSTRAP), random.SystemRandom())
-    leave_out()
+    leave_out(tls=False)
     # only now: grpc, cryptography and pyroute2 take half a second, which an error message must not cost
     from wgmesh_agent.agent.launch import run_bootstrap
 
@@ -30,14 +30,14 @@ def _join(ctx: click.Context) -> int:
     from wgmesh_agent.settings.build import join_settings
 
     settings = join_settings(gather(ctx, Command.JOIN), _read_bundle)
-    leave_out()
+    leave_out(tls=False)
     from wgmesh_agent.agent.launch import run_join
 
     return run_join(settings)
 
 
 def _read_bundle(path: Path) -> Bundle:
-    leave_out()
+    leave_out(tls=False)
     # only now: cryptography and grpc are needed only with a bundle
     from wgmesh_agent.mesh.join.bundle import read_bundle
 

@@ -9,16 +9,14 @@ import click
 
 from wgmesh_agent.cli.commands import GoCommand
 from wgmesh_agent.cli.output import OUTPUT
+from wgmesh_api.version import VERSION
 
 
 def _version(output: str) -> int:
-    from importlib.metadata import version as installed_version
-
-    number = installed_version("wgmesh")
     if output == "json":
-        click.echo(json.dumps({"version": number, "python": platform.python_version()}))
+        click.echo(json.dumps({"version": VERSION, "python": platform.python_version()}))
     else:
-        click.echo(f"wgmesh {number}")
+        click.echo(f"wgmesh {VERSION}")
     return 0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from wgmesh_agent.diagnosis.link_sources import LinkSources
 from wgmesh_agent.diagnosis.rejected_input import rejected_input
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
 from wgmesh_agent.wireguard.backend import BackendKind
 from wgmesh_api.agent_pb2 import MeshInfo
+from wgmesh_api.version import VERSION
 
 
 class MeshReport:
@@ -40,7 +39,7 @@ class MeshReport:
             gossipEncrypted=bool(record.gossip_keys),
             tls=self._tls,
             mtu=local.config.mtu,
-            version=version("wgmesh"),
+            version=VERSION,
             endpoint=str(local.endpoint),
             refusals=node.rejections.counts,
             rejectedInput={

@@ -13,7 +13,7 @@ from wgmesh_agent.diagnosis.own_facts import OwnFactsCollector
 from wgmesh_agent.diagnosis.peer_query import PeerAnswer, PeerQuery, handshake_age, msec
 from wgmesh_agent.gossip.serf.events import Member
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
-from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
+from wgmesh_agent.mesh.dataplane.handshake_trigger import HandshakeTrigger
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.tags import PUBLIC_KEY
 from wgmesh_agent.mesh.probing.liveness import LinkState
@@ -34,11 +34,19 @@ T = TypeVar("T")
 class FactCollector:
     """One inspection at a time."""
 
-    def __init__(self, sources: LinkSources, own: OwnFactsCollector, views: PeerQuery, clock: Clock) -> None:
+    def __init__(
+        self,
+        sources: LinkSources,
+        own: OwnFactsCollector,
+        views: PeerQuery,
+        clock: Clock,
+        trigger: HandshakeTrigger,
+    ) -> None:
         self._sources = sources
         self._own = own
         self._views = views
         self._clock = clock
+        self._trigger = trigger
         self._looking = asyncio.Lock()
 
     async def collect(self, name: str) -> ExamineResult:
@@ -97,7 +105,7 @@ class FactCollector:
         ports: dict[str, str] = {}
         if bad:
             reach = bad & bindings.keys()
-            trigger_handshakes(bindings[name].claim.addresses[0] for name in reach)
+            self._trigger(bindings[name].claim.addresses[0] for name in reach)
             # Not earlier: answers are rate-limited, and packets sent before would have used them up.
             _, ports = await asyncio.gather(
                 asyncio.sleep(WATCH_SECONDS),

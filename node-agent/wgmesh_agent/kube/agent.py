@@ -42,6 +42,7 @@ from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.psk.secret_file import SecretFile, from_mount
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.runtime.supervisor import Component
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
@@ -87,7 +88,7 @@ class KubeAgent:
         self._secrets = SecretFile()
         self._has_left = asyncio.Event()
         self._health = HealthServer(
-            settings.metrics_port, self._collect_snapshot, lambda: self._view.age_seconds
+            settings.metrics_port, self._collect_snapshot, lambda: self._view.age_seconds, SystemClock()
         )
 
     def entry(self) -> Entry:
@@ -210,9 +211,13 @@ class KubeAgent:
             own = view.own
             mesh = view.mesh
             return (
-                own is not None and not own.deleting and own.report.phase != "Left" and bool(own.addresses)
-                and mesh is not None and bool(mesh.trust_bundle)
-            )  # fmt: skip
+                own is not None
+                and not own.deleting
+                and own.report.phase != "Left"
+                and bool(own.addresses)
+                and mesh is not None
+                and bool(mesh.trust_bundle)
+            )
 
         if not ready():
             log.info("waiting for this node's WgMeshNode, its addresses and the mesh's CA")
@@ -329,9 +334,13 @@ class KubeAgent:
     def _join_target(self, node: str) -> JoinTarget:
         assert self._key is not None
         return JoinTarget(
-            tuple(self._view.bootstraps()), self._credentials, self.settings.mesh, node, self._key.public(),
+            tuple(self._view.bootstraps()),
+            self._credentials,
+            self.settings.mesh,
+            node,
+            self._key.public(),
             secrets=self._secrets,
-        )  # fmt: skip
+        )
 
     def _roster_claims(self, own: str) -> tuple[Claim, ...]:
         claims = (

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import faulthandler
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from importlib.metadata import version
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -20,8 +18,10 @@ from wgmesh_agent.kube.metrics import MetricsSnapshot, build, metrics, rejected_
 from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 from wgmesh_agent.runtime import borders
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.runtime.log_output import lost_lines
+from wgmesh_api.version import VERSION
 
 log = structlog.get_logger()
 HEARTBEAT_SECONDS = 1.0
@@ -48,6 +48,7 @@ class HealthServer:
         port: int,
         look: Callable[[], Coroutine[object, object, MetricsSnapshot | None]],
         roster_age: Callable[[], float | None],
+        clock: Clock,
         *,
         retry_seconds: float = RETRY_SECONDS,
         end_seconds: float = END_SECONDS,
@@ -64,11 +65,12 @@ class HealthServer:
         self._wanted_port = port
         self._look = look
         self._roster_age = roster_age
+        self._clock = clock
         self._retry_seconds = retry_seconds
         self._end_seconds = end_seconds
         self._shared_seconds = shared_seconds
         self._down: Callable[[], Mapping[str, str]] = dict
-        self._last_beat = time.monotonic()
+        self._last_beat = self._clock.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: HTTPServer | None = None
         self._reading: asyncio.Task[Answer] | None = None
@@ -100,15 +102,18 @@ class HealthServer:
         if self._fault.is_over():
             log.warning("health and metrics available again", port=self._wanted_port)
         self._server = server
-        self._last_beat = time.monotonic()
+        self._last_beat = self._clock.monotonic()
         return True
 
     def _say(self, why: str) -> None:
         if self._fault.is_new(why):
             log.error(
-                "health and metrics unavailable", port=self._wanted_port, error=why,
-                retry_seconds=self._retry_seconds, next="keeping tunnels",
-            )  # fmt: skip
+                "health and metrics unavailable",
+                port=self._wanted_port,
+                error=why,
+                retry_seconds=self._retry_seconds,
+                next="keeping tunnels",
+            )
 
     async def serve(self) -> None:
         """Listens as soon as the port is free; until then logs its owner, at each change."""
@@ -140,7 +145,7 @@ class HealthServer:
         """
         try:
             while True:
-                self._last_beat = time.monotonic()
+                self._last_beat = self._clock.monotonic()
                 # Its thread is not Python's: it terminates also an agent that is blocked in C while it holds the
                 # interpreter's lock.
                 faulthandler.dump_traceback_later(self._end_seconds, exit=True)
@@ -151,7 +156,7 @@ class HealthServer:
     async def answer(self, path: str) -> Answer:
         """Called on the server's loop, not on the agent's."""
         if path == "/healthz":
-            stuck = self._is_member and time.monotonic() - self._last_beat > STUCK_SECONDS
+            stuck = self._is_member and self._clock.monotonic() - self._last_beat > STUCK_SECONDS
             return Answer(503, b"the event loop is stuck\n") if stuck else Answer(200, b"ok\n")
         if path == "/readyz":
             problem = self._problem()
@@ -172,7 +177,7 @@ class HealthServer:
 
     async def _shared_metrics(self) -> Answer:
         """One snapshot for all scrapes within seconds, and those during it."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self._read is not None and now - self._read[0] < self._shared_seconds:
             return self._read[1]
         if self._reading is None or self._reading.done():
@@ -182,7 +187,7 @@ class HealthServer:
     async def _kept_metrics(self) -> Answer:
         # Cached before any scrape is answered: one in between would have everything read again.
         answer = await self._metrics()
-        self._read = (time.monotonic(), answer)
+        self._read = (self._clock.monotonic(), answer)
         return answer
 
     async def _metrics(self) -> Answer:
@@ -223,7 +228,7 @@ class _SnapshotCollector(Collector):
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
-        yield from build(version("wgmesh"), lost_lines())
+        yield from build(VERSION, lost_lines())
         if self._look is not None:
             yield from metrics(self._look)
         else:

@@ -47,9 +47,13 @@ class KeyRotationController:
         if token != self._asked[0]:
             self._asked = (token, now)
         at = next_rotation(
-            RotationPolicy(mesh.wireguard_key_seconds, token), node.record.node, since=node.record.wireguard_key_since,
-            done=node.record.wireguard_key_token, asked=self._asked[1], members=self._view.nodes,
-        )  # fmt: skip
+            RotationPolicy(mesh.wireguard_key_seconds, token),
+            node.record.node,
+            since=node.record.wireguard_key_since,
+            done=node.record.wireguard_key_token,
+            asked=self._asked[1],
+            members=self._view.nodes,
+        )
         if at is None:
             return RESYNC_SECONDS
         at = max(at, self._not_before)

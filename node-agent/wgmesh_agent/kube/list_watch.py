@@ -175,9 +175,12 @@ class ListWatch(Generic[T]):
     def _watch(self, version: str) -> str:
         """One watch request; returns the version to continue from, or empty to list again."""
         watching = [
-            *self._query, ("watch", "true"), ("resourceVersion", version), ("allowWatchBookmarks", "true"),
+            *self._query,
+            ("watch", "true"),
+            ("resourceVersion", version),
+            ("allowWatchBookmarks", "true"),
             ("timeoutSeconds", str(WATCH_SECONDS)),
-        ]  # fmt: skip
+        ]
         for line in _lines(self._reads.stream(self._path, watching)):
             event = _object(json.loads(line))
             kind, body = event.get("type"), _object(event.get("object") or {})

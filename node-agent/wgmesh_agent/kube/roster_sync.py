@@ -269,9 +269,14 @@ def claim_of(entry: RosterNode) -> Claim | None:
     except ValueError:
         endpoints = ()
     return Claim(
-        entry.node, key, entry.addresses, endpoints, entry.bootstrap, routes=entry.routes,
+        entry.node,
+        key,
+        entry.addresses,
+        endpoints,
+        entry.bootstrap,
+        routes=entry.routes,
         secret_ids=_secret_ids(entry.report.secret_ids),
-    )  # fmt: skip
+    )
 
 
 def _secret_ids(texts: Sequence[str]) -> tuple[bytes, ...]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -36,6 +35,7 @@ from wgmesh_agent.wireguard.keys import PublicKey
 from wgmesh_agent.wireguard.model import Device
 from wgmesh_api.report import BootstrapReport, NodeReport
 from wgmesh_api.roster import API_VERSION, gossip_key_id, node_object_name
+from wgmesh_api.version import VERSION
 
 log = structlog.get_logger()
 RESYNC_SECONDS = 2.0
@@ -157,7 +157,7 @@ class StatusWriter:
             backend=node.backend.kind.value,
             interface=local.config.interface,
             mtu=local.config.mtu,
-            agent_version=version("wgmesh"),
+            agent_version=VERSION,
             refused_routes=tuple(str(refusal) for refusal in node.routes.rejected[:MAX_NAMED]),
             gossip_keys=tuple(gossip_key_id(key) for key in record.gossip_keys),
             secret_ids=tuple(id_.hex() for id_ in local.secret_ids),

@@ -94,8 +94,11 @@ def _kill(mesh: Mesh, names: list[str]) -> None:
         agent.wait_until_ready()
         mesh.wait_until_full()
     counted = pings()
-    _check(counted.lost == 0, f"the agent of {victim} was killed with SIGKILL and started again: "
-           f"{counted.sent} pings to it, {counted.lost} lost")  # fmt: skip
+    _check(
+        counted.lost == 0,
+        f"the agent of {victim} was killed with SIGKILL and started again: "
+        f"{counted.sent} pings to it, {counted.lost} lost",
+    )
 
 
 def _cut_off(mesh: Mesh, names: list[str]) -> None:

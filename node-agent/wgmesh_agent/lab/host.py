@@ -7,6 +7,7 @@ process in the host, and with the last one the network: killing it is a power fa
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -42,8 +43,9 @@ class Host:
 
     def boot(self) -> None:
         """Starts the namespaces: an empty network, only the loopback up, and a fresh /run."""
-        command = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
-                   "--propagation", "private", "sleep", "infinity"]  # fmt: skip
+        command = shlex.split(
+            "unshare --net --mount --uts --pid --fork --kill-child --mount-proc --propagation private sleep infinity"
+        )
         self._unshare = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
         self._pid = self._first_process()
         self.run(["mount", "-t", "tmpfs", "tmpfs", "/run"])
@@ -80,9 +82,13 @@ class Host:
     ) -> subprocess.Popen[bytes]:
         """Starts a process in the host; standard output and error go to `output`."""
         process = subprocess.Popen(  # noqa: S603
-            self.inside(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env,
+            self.inside(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._started.append(process)
         return process
 

@@ -178,8 +178,8 @@ class Mesh:
 
     def _agent(self, node: str, arguments: list[str]) -> Agent:
         command, *rest = arguments
-        common = ["-v", "-n", self.name, "-node-name", node, "--backend", self.backend,
-                  "-agent-grpc-bind-socket", self.socket, *self.options]  # fmt: skip
+        common = ["-v", "-n", self.name, "-node-name", node, "--backend", self.backend]
+        common += ["-agent-grpc-bind-socket", self.socket, *self.options]
         if command == "bootstrap":
             common += ["-grpc-bind-port", str(self.service_port)]
         agent = Agent(

@@ -83,9 +83,10 @@ class Network:
         number = self._numbers[name]
         inside = f"in{number}"
         host.run(["ip", "link", "del", UPLINK], check=False)
-        run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", inside, "mtu", str(self.mtu),
-             "netns", str(door.pid), "type", "veth", "peer", "name", UPLINK, "mtu", str(self.mtu),
-             "netns", str(host.pid)])  # fmt: skip
+        self._add_link(
+            f"{inside} mtu {self.mtu} netns {door.pid}"
+            f" type veth peer name {UPLINK} mtu {self.mtu} netns {host.pid}"
+        )
         subnet = f"192.168.{100 + self._numbers[router]}"
         door.run(["ip", "address", "add", f"{subnet}.254/32", "dev", inside])
         door.run(["ip", "link", "set", inside, "up"])
@@ -141,6 +142,10 @@ class Network:
             ["nft", "-f", "-"], text=f"add table inet {_TABLE}\ndelete table inet {_TABLE}\n"
         )
 
+    def _add_link(self, words: str) -> None:
+        # Only the network namespace is entered: a host's process number is valid on this machine only.
+        run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", *words.split()])
+
     def close(self) -> None:
         """Ends all hosts and removes their disks if they were temporary."""
         for host in (*self.hosts.values(), self.switch):
@@ -152,10 +157,10 @@ class Network:
         number = self._numbers[host.name]
         port = f"port{number}"
         self.switch.run(["ip", "link", "del", port], check=False)
-        # Only the network namespace is entered: the host's process number is valid on this machine only.
-        run(["nsenter", f"--target={self.switch.pid}", "--net", "--", "ip", "link", "add", port, "mtu", str(self.mtu),
-             "type", "veth", "peer", "name", UPLINK, "address", _hardware(number), "mtu", str(self.mtu),
-             "netns", str(host.pid)])  # fmt: skip
+        self._add_link(
+            f"{port} mtu {self.mtu} type veth"
+            f" peer name {UPLINK} address {_hardware(number)} mtu {self.mtu} netns {host.pid}"
+        )
         self.switch.run(["ip", "link", "set", port, "master", "br0", "up"])
         for subnet in self.subnets:
             nodad = ["nodad"] if subnet.version == 6 else []

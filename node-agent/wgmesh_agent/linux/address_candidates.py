@@ -14,10 +14,24 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 NEVER = frozenset({"dummy", "ifb", "ipvs", "nlmon", "tun", "vrf", "wireguard"})
 """Kinds (IFLA_INFO_KIND) whose packets stay on this host, or go inside another tunnel."""
-UNLESS_DEFAULT = frozenset({
-    "bridge", "erspan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "sit", "vti", "vti6",
-    "vxlan", "xfrm",
-})  # fmt: skip
+UNLESS_DEFAULT = frozenset(
+    {
+        "bridge",
+        "erspan",
+        "geneve",
+        "gre",
+        "gretap",
+        "ip6gre",
+        "ip6gretap",
+        "ip6tnl",
+        "ipip",
+        "sit",
+        "vti",
+        "vti6",
+        "vxlan",
+        "xfrm",
+    }
+)
 """Kinds that may be the uplink, on a host that has its default route there."""
 SWITCH_PORTS = frozenset({"", "bond", "team", "vlan"})
 """A bridge with a port of one of these kinds connects other machines too; one with only veths and taps is the host's

@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -41,6 +42,13 @@ class HostChange:
 
 
 ANYTHING = HostChange(addresses=True, lost_address=True, links=True, routes=True)
+
+
+class HostChanges(Protocol):
+    """Reports changes of this machine's network; `host_changes` does."""
+
+    def __call__(self) -> AsyncIterator[HostChange]:
+        """One item for each time that something may have changed. Raises nothing."""
 
 
 async def host_changes() -> AsyncIterator[HostChange]:

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
@@ -65,6 +66,13 @@ class InterfaceNews:
         if kind == _NEWRULE:
             return dict(_attributes(body, _RULE_BYTES)).get(_PROTOCOL, b"")[:1] != bytes([ROUTE_PROTOCOL])
         return kind == _DELRULE
+
+
+class InterfaceMonitor(Protocol):
+    """Reports changes of an interface; `interface_news` does."""
+
+    def __call__(self, interface: str, /) -> AsyncIterator[None]:
+        """One item for each time that something of it may have changed. Raises nothing."""
 
 
 async def interface_news(interface: str) -> AsyncIterator[None]:

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
-from wgmesh_agent.linux import forwarding_rules
 from wgmesh_agent.runtime import checksummed_file
 from wgmesh_agent.runtime.checksummed_file import CorruptFile
 from wgmesh_agent.wireguard.errors import KernelError
@@ -41,6 +41,19 @@ class _Requirement:
     interfaces: frozenset[str]
 
 
+class ForwardingRules(Protocol):
+    """Routing rules of one interface; `linux.forwarding_rules` has them. All raise KernelError."""
+
+    def is_restricted(self, name: str, /) -> bool:
+        """Whether there are such rules for the interface."""
+
+    def restrict_forwarding(self, name: str, networks: Iterable[Network], /, *, only_add: bool) -> None:
+        """Lets packets that came in by the interface go to these IPv4 networks, and nowhere else."""
+
+    def lift_restriction(self, name: str, /) -> None:
+        """Removes the rules of the interface."""
+
+
 class IPForwarding:
     """Forwarding of a node. Blocking, from any thread.
 
@@ -48,7 +61,7 @@ class IPForwarding:
     continues while an agent restarts.
     """
 
-    def __init__(self, folder: Path, tunnel: str, net: Path = NET) -> None:
+    def __init__(self, folder: Path, tunnel: str, rules: ForwardingRules, net: Path = NET) -> None:
         """
         Args:
             tunnel: the mesh's interface.
@@ -56,6 +69,7 @@ class IPForwarding:
         """
         self._path = folder / FILE
         self._tunnel = tunnel
+        self._rules = rules
         self._net = net
         self._needs: dict[ForwardingPurpose, _Requirement] = {}
         self._ours = self._load()
@@ -110,7 +124,7 @@ class IPForwarding:
 
     def _settle(self, *, all_known: bool) -> None:
         names = {name for need in self._needs.values() for name in need.interfaces}
-        if forwarding_rules.is_restricted(self._tunnel):
+        if self._rules.is_restricted(self._tunnel):
             self._ours.setdefault(self._tunnel, "0")
         if not all_known:
             names |= self._ours.keys()
@@ -126,15 +140,13 @@ class IPForwarding:
             else:
                 self._write(name, "0")
             if name == self._tunnel:
-                forwarding_rules.lift_restriction(name)
+                self._rules.lift_restriction(name)
         if ours != self._ours:
             self._ours = ours
             checksummed_file.save(self._path, ours)
         if self._tunnel in ours:
             networks = {network for need in self._needs.values() for network in need.networks}
-            forwarding_rules.restrict_forwarding(
-                self._tunnel, sorted(networks, key=str), only_add=not all_known
-            )
+            self._rules.restrict_forwarding(self._tunnel, sorted(networks, key=str), only_add=not all_known)
         for name in sorted(ours):
             self._write(name, "1")
 

@@ -44,9 +44,17 @@ _INVERTED, _FIND_SOURCE = 0x2, 0x10000
 its own.
 """
 _SELECTORS = (
-    "FRA_IIFNAME", "FRA_OIFNAME", "FRA_FWMARK", "FRA_FWMASK", "FRA_TUN_ID", "FRA_L3MDEV", "FRA_UID_RANGE",
-    "FRA_IP_PROTO", "FRA_SPORT_RANGE", "FRA_DPORT_RANGE",
-)  # fmt: skip
+    "FRA_IIFNAME",
+    "FRA_OIFNAME",
+    "FRA_FWMARK",
+    "FRA_FWMASK",
+    "FRA_TUN_ID",
+    "FRA_L3MDEV",
+    "FRA_UID_RANGE",
+    "FRA_IP_PROTO",
+    "FRA_SPORT_RANGE",
+    "FRA_DPORT_RANGE",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_interface
+from typing import Protocol
 
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.model import Address, Interface, Network
@@ -18,6 +19,13 @@ class UnderlayRoute:
 
     source: Address
     mtu: int
+
+
+class RouteLookup(Protocol):
+    """Finds the way to a destination; `lookup_route` does."""
+
+    def __call__(self, destination: Address, /) -> UnderlayRoute:
+        """Raises `KernelError` without a route. Does not block."""
 
 
 def lookup_route(destination: Address) -> UnderlayRoute:
@@ -56,6 +64,13 @@ async def local_addresses(interface: str) -> tuple[Interface, ...]:
     if interface not in found:
         raise KernelError(f"there is no interface {interface!r}")
     return found[interface]
+
+
+class NetworkReader(Protocol):
+    """Reads what this machine is connected to; `connected_networks` does."""
+
+    async def __call__(self, *, without: str) -> tuple[Network, ...]:
+        """The networks of all interfaces but `without`; sorted. Raises `KernelError`."""
 
 
 async def connected_networks(*, without: str) -> tuple[Network, ...]:

@@ -123,8 +123,10 @@ def load_tls_files(key: Path, certificate: Path, *, authority: Path | None, fold
         authorities = _read(source)
     return validated(
         TLSFiles(key_pem, certificate_pem, authorities),
-        key=str(key), certificate=str(certificate), authorities=str(source),
-    )  # fmt: skip
+        key=str(key),
+        certificate=str(certificate),
+        authorities=str(source),
+    )
 
 
 def validated(files: TLSFiles, *, key: str, certificate: str, authorities: str) -> TLSFiles:

@@ -59,4 +59,11 @@ class DebouncedWriter:
         return True
 
     async def _write(self) -> None:
-        await asyncio.to_thread(await self._collect())
+        writing = asyncio.ensure_future(asyncio.to_thread(await self._collect()))
+        try:
+            await asyncio.shield(writing)
+        finally:
+            # A thread cannot be stopped: what is cancelled ends after it, or it would write what is cleaned up next.
+            await asyncio.wait([writing])
+            if not writing.cancelled():
+                writing.exception()

@@ -12,8 +12,12 @@ from wgmesh_agent.settings.table import SETTINGS
 BEGIN = "<!-- settings: made from the table in wgmesh_agent/settings by `python -m wgmesh_agent.settings.reference` -->"
 END = "<!-- end of settings -->"
 
-_COMMANDS = {Command.BOOTSTRAP: "bootstrap", Command.JOIN: "join", Command.CLIENT: "info, tags, rtt, leave",
-             Command.DOCTOR: "doctor"}  # fmt: skip
+_COMMANDS = {
+    Command.BOOTSTRAP: "bootstrap",
+    Command.JOIN: "join",
+    Command.CLIENT: "info, tags, rtt, leave",
+    Command.DOCTOR: "doctor",
+}
 
 
 def settings_reference() -> str:

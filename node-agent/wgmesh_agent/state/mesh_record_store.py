@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 
 from wgmesh_agent.gossip.errors import KeyringError
 from wgmesh_agent.mesh.membership.mesh_record import MeshRecord
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.state.store import StateStore
 
 
 class MeshRecordStore:
     """The current record; `persist` may be called from the loop or a thread."""
 
-    def __init__(self, folder: StateStore, value: MeshRecord, keys: KeyPolicy) -> None:
+    def __init__(self, folder: StateStore, value: MeshRecord, keys: KeyPolicy, clock: Clock) -> None:
         self._value = value
         self._keys = keys
+        self._clock = clock
         self._folder = folder
         self._writing = threading.Lock()
 
@@ -61,7 +62,7 @@ class MeshRecordStore:
         since = self.value.gossip_keys_since
         if keys[0] != self.value.gossip_keys[0]:
             # Later than the previous one, whatever the clock says.
-            since = max(int(time.time()), since + 1)
+            since = max(int(self._clock.unix()), since + 1)
         try:
             self.replace(replace(self.value, gossip_keys=keys, gossip_keys_since=since))
         except OSError as error:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.clock import TestClock
 from tests.unit.members import PlayedProbing
 
 from wgmesh_agent.agent.gossip_events import STRANGERS_A_MINUTE, GossipEventDispatcher, NameConflictLost
@@ -60,12 +61,13 @@ def listening(gossip: GossipNode, **user_events: Callable[[bytes], object]) -> G
         RejectionLog(),
         Signal(),
         user_events,
+        TestClock(),
     )
 
 
 def of_bound_members(gossip: GossipNode, wandering: EndpointFlapDetector) -> GossipEventDispatcher:
     return GossipEventDispatcher(
-        "own", gossip, Bindings(), PlayedProbing(), wandering, RejectionLog(), Signal(), {}
+        "own", gossip, Bindings(), PlayedProbing(), wandering, RejectionLog(), Signal(), {}, TestClock()
     )
 
 

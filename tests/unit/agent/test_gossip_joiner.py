@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.unit.device import PlayedDevice
 from tests.unit.local import LocalClaim
+from tests.unit.machine import PlayedMachine
 from tests.unit.members import PlayedGossip
 
 from wgmesh_agent.agent.gossip_joiner import GossipJoiner
@@ -41,7 +42,13 @@ class Ground:
         self.last_pause = 0
         self.ended = asyncio.Event()
         self.meeting = GossipJoiner(
-            self.gossip, 7946, self.ledger, self._absent, PlayedDevice(Device("wgtest")), self._pause
+            self.gossip,
+            7946,
+            self.ledger,
+            self._absent,
+            PlayedDevice(Device("wgtest")),
+            PlayedMachine().trigger,
+            self._pause,
         )
 
     def _absent(self) -> list[Binding]:

@@ -52,9 +52,12 @@ def test_ones_own_state_stays_and_without_a_cluster_the_state_says_the_name(
 @pytest.fixture
 def settings(tmp_path: Path) -> NodeSettings:
     environment = {
-        "WGMESH_MESH_NAME": "blue", "WGMESH_KUBE_NODE": "alpha", "WGMESH_KUBE_HOST_IP": str(OWN),
-        "WGMESH_KUBE_NAMESPACE": "wgmesh-system", "WGMESH_STATE_DIR": str(tmp_path),
-    }  # fmt: skip
+        "WGMESH_MESH_NAME": "blue",
+        "WGMESH_KUBE_NODE": "alpha",
+        "WGMESH_KUBE_HOST_IP": str(OWN),
+        "WGMESH_KUBE_NAMESPACE": "wgmesh-system",
+        "WGMESH_STATE_DIR": str(tmp_path),
+    }
     return from_environment(environment).node
 
 

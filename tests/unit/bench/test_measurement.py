@@ -44,8 +44,17 @@ def test_figures_have_three_digits_and_no_exponent(value: float, text: str) -> N
 
 def test_a_row_shows_median_extremes_reference_and_ratio() -> None:
     assert ROW.cells() == (
-        "join", "s", "3", "0.500", "0.400", "2.00", "interpreter: 0.250", "2.00", "≤ 3×", "reached",
-    )  # fmt: skip
+        "join",
+        "s",
+        "3",
+        "0.500",
+        "0.400",
+        "2.00",
+        "interpreter: 0.250",
+        "2.00",
+        "≤ 3×",
+        "reached",
+    )
 
 
 def test_a_row_that_only_informs_is_neither_reached_nor_missed() -> None:

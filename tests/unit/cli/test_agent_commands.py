@@ -60,9 +60,21 @@ class TestTags:
 
     @pytest.mark.parametrize(
         "text",
-        ["novalue", "=x", "", "svc:=port=1", "svc:web=", "svc:web=80", "svc:web=port=0", "svc:web=port=65536",
-         "svc:web=port=http", "svc:web=port=80,,x=1", "svc:web=port=80,=1", "svc:a b=port=1"],
-    )  # fmt: skip
+        [
+            "novalue",
+            "=x",
+            "",
+            "svc:=port=1",
+            "svc:web=",
+            "svc:web=80",
+            "svc:web=port=0",
+            "svc:web=port=65536",
+            "svc:web=port=http",
+            "svc:web=port=80,,x=1",
+            "svc:web=port=80,=1",
+            "svc:a b=port=1",
+        ],
+    )
     def test_a_tag_that_makes_no_sense_is_wrong_use_and_never_sent(
         self, cli: Any, agent: Any, text: str
     ) -> None:

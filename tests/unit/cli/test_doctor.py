@@ -52,8 +52,11 @@ def test_json_is_for_machines(cli: Any, well: Any, flags: list[str]) -> None:
     document = json.loads(outcome.out)
     (finding,) = document.pop("findings")
     assert document == {
-        "well": False, "mesh": "blue", "node": "n1", "links": {"all": 2, "bad": 0, "lookedAt": ["n2"]},
-    }  # fmt: skip
+        "well": False,
+        "mesh": "blue",
+        "node": "n1",
+        "links": {"all": 2, "bad": 0, "lookedAt": ["n2"]},
+    }
     assert (finding["code"], finding["about"]) == ("mtu", "n2")
     assert set(finding) == {"code", "about", "problem", "evidence", "remedy", "what", "seen", "do"}
     assert [finding[name] for name in ("what", "seen", "do")] == [

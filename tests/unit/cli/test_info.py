@@ -107,13 +107,30 @@ def test_the_header_reads_as_in_the_original(cli: Any, mesh: Any) -> None:
 def test_the_table_has_a_line_for_each_member_by_name(cli: Any, mesh: Any) -> None:
     lines = cli("info").out.splitlines()[6:]
     assert cells(lines[0]) == [
-        "Name", "Address", "Status", "RTT", "Tags", "Endpoint", "Last probe", "Last handshake", "Received", "Sent",
-    ]  # fmt: skip
+        "Name",
+        "Address",
+        "Status",
+        "RTT",
+        "Tags",
+        "Endpoint",
+        "Last probe",
+        "Last handshake",
+        "Received",
+        "Sent",
+    ]
     assert cells(lines[1]) == ["alpha", "10.232.1.1", "alive", "-", "192.0.2.1:54540", "-", "-", "-", "-"]
     assert cells(lines[2]) == [
-        "beta", "10.232.1.2", "alive", "0.42ms", "az=1, role=db", "192.0.2.2:54540", "1s ago, inbound only",
-        "1h 1m ago", "1.5 KiB", "20.0 MiB",
-    ]  # fmt: skip
+        "beta",
+        "10.232.1.2",
+        "alive",
+        "0.42ms",
+        "az=1, role=db",
+        "192.0.2.2:54540",
+        "1s ago, inbound only",
+        "1h 1m ago",
+        "1.5 KiB",
+        "20.0 MiB",
+    ]
     assert cells(lines[3]) == [
         "gamma",
         "10.232.1.3 fd00::3",

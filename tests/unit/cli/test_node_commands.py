@@ -38,7 +38,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
     daemon = Daemon()
     monkeypatch.setitem(sys.modules, "wgmesh_agent.agent.launch", daemon)
     # This process runs other tests afterwards, which need the libraries complete.
-    monkeypatch.setattr(node, "leave_out", lambda: None)
+    monkeypatch.setattr(node, "leave_out", lambda *, tls: None)
     return daemon
 
 

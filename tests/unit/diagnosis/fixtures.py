@@ -38,39 +38,74 @@ INFO = MeshInfo(name="blue", nodeName="n1", interface="wgblue", endpoint="192.0.
 
 def own(**changed: Any) -> OwnFacts:
     facts: dict[str, Any] = {
-        "pubkey": MINE, "interfacePubkey": MINE, "listenPort": 54540, "gossipPort": 7946, "probePort": 7947,
-        "clockMsec": NOW * 1000, "tls": True, "certificateNotBefore": NOW - DAY, "certificateNotAfter": NOW + 2 * DAY,
+        "pubkey": MINE,
+        "interfacePubkey": MINE,
+        "listenPort": 54540,
+        "gossipPort": 7946,
+        "probePort": 7947,
+        "clockMsec": NOW * 1000,
+        "tls": True,
+        "certificateNotBefore": NOW - DAY,
+        "certificateNotAfter": NOW + 2 * DAY,
         "certificateSubject": "CN=n1",
-    }  # fmt: skip
+    }
     return OwnFacts(**{**facts, **changed})
 
 
 def view(**changed: Any) -> LinkView:
     facts: dict[str, Any] = {
-        "nodeName": "n2", "clockMsec": NOW * 1000, "interfacePubkey": THEIRS, "peerKey": MINE,
-        "endpoint": "192.0.2.1:54540", "handshakeMsecAgo": 5000, "heard": True, "heardMsecAgo": 1000, "status": "alive",
+        "nodeName": "n2",
+        "clockMsec": NOW * 1000,
+        "interfacePubkey": THEIRS,
+        "peerKey": MINE,
+        "endpoint": "192.0.2.1:54540",
+        "handshakeMsecAgo": 5000,
+        "heard": True,
+        "heardMsecAgo": 1000,
+        "status": "alive",
         "certificateNotAfter": NOW + 2 * DAY,
-    }  # fmt: skip
+    }
     return LinkView(**{**facts, **changed})
 
 
 def link(**changed: Any) -> LinkFacts:
     facts: dict[str, Any] = {
-        "nodeName": "n2", "status": "alive", "boundKey": THEIRS, "toldKey": THEIRS, "meshIPs": ["10.232.0.1"],
-        "programmed": True, "allowed": True, "endpoint": "192.0.2.2:54540", "handshakeMsecAgo": 5000, "probed": True,
-        "heard": True, "heardMsecAgo": 900, "hearsUs": True, "smallPasses": True, "largePasses": True,
-        "largeBytes": 1420, "gossipTried": True, "view": view(),
-    }  # fmt: skip
+        "nodeName": "n2",
+        "status": "alive",
+        "boundKey": THEIRS,
+        "toldKey": THEIRS,
+        "meshIPs": ["10.232.0.1"],
+        "programmed": True,
+        "allowed": True,
+        "endpoint": "192.0.2.2:54540",
+        "handshakeMsecAgo": 5000,
+        "probed": True,
+        "heard": True,
+        "heardMsecAgo": 900,
+        "hearsUs": True,
+        "smallPasses": True,
+        "largePasses": True,
+        "largeBytes": 1420,
+        "gossipTried": True,
+        "view": view(),
+    }
     return LinkFacts(**{**facts, **changed})
 
 
 def silent(**changed: Any) -> LinkFacts:
     """A link that is down, both ends having counted."""
     facts: dict[str, Any] = {
-        "heard": False, "heardMsecAgo": 30000, "hearsUs": False, "smallPasses": False, "largePasses": False,
-        "gossipTrouble": "no answer within 2 s", "view": view(heard=False), "watched": True, "txGrowth": 296,
+        "heard": False,
+        "heardMsecAgo": 30000,
+        "hearsUs": False,
+        "smallPasses": False,
+        "largePasses": False,
+        "gossipTrouble": "no answer within 2 s",
+        "view": view(heard=False),
+        "watched": True,
+        "txGrowth": 296,
         "viewTxGrowth": 296,
-    }  # fmt: skip
+    }
     return link(**{**facts, **changed})
 
 

@@ -80,12 +80,19 @@ def test_another_mesh_is_called_one() -> None:
 
 def test_without_an_agent_what_can_be_seen_is_told_in_the_order_of_mending() -> None:
     machine = replace(
-        MACHINE, agent_trouble="no agent answers", agent_runs=False, kernel_trouble="none", state=None,
-        ports_taken=("UDP port 54540",)
-    )  # fmt: skip
+        MACHINE,
+        agent_trouble="no agent answers",
+        agent_runs=False,
+        kernel_trouble="none",
+        state=None,
+        ports_taken=("UDP port 54540",),
+    )
     assert [code for code, _ in codes(diagnose(machine, None, None))] == [
-        "agent_down", "no_wireguard", "port_taken", "interface_gone",
-    ]  # fmt: skip
+        "agent_down",
+        "no_wireguard",
+        "port_taken",
+        "interface_gone",
+    ]
 
 
 def test_an_agent_that_does_not_answer_is_not_taken_for_none() -> None:

@@ -53,9 +53,13 @@ def test_the_example_of_a_second_mesh_shares_no_port_with_the_first() -> None:
 
 def test_objects_are_called_as_the_operator_calls_them() -> None:
     known = {
-        names.ca_secret("blue"), names.gossip_secret("blue"), names.join_secret("blue", "laptop"),
-        names.agent_daemon_set("blue"), names.tunnel_daemon_set("blue"), names.psk_secret("blue"),
-    }  # fmt: skip
+        names.ca_secret("blue"),
+        names.gossip_secret("blue"),
+        names.join_secret("blue", "laptop"),
+        names.agent_daemon_set("blue"),
+        names.tunnel_daemon_set("blue"),
+        names.psk_secret("blue"),
+    }
     assert set(re.findall(r"\bwgmesh-blue[a-z-]*", TEXT)) == known
     assert names.ROTATE_CA in TEXT
     assert names.RESTART_TUNNELS in TEXT

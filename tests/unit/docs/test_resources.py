@@ -110,11 +110,23 @@ def test_events_are_explained() -> None:
 
 def test_annotations_are_those_the_operator_knows() -> None:
     own = {
-        names.ROTATE_CA, names.ROTATE_GOSSIP_KEY, ROTATE_WIREGUARD_KEYS, names.RESTART_TUNNELS, names.RENDERED,
-        tunnel.RESTARTED, authority.ROTATED, authority.SINCE, join_bundles.MEMBER_UID,
-        gossip_key.PHASE, gossip_key.SINCE, gossip_key.MADE, gossip_key.ROTATED,
-        names.ROTATE_PSK, preshared.ROTATED, ENDPOINT,
-    }  # fmt: skip
+        names.ROTATE_CA,
+        names.ROTATE_GOSSIP_KEY,
+        ROTATE_WIREGUARD_KEYS,
+        names.RESTART_TUNNELS,
+        names.RENDERED,
+        tunnel.RESTARTED,
+        authority.ROTATED,
+        authority.SINCE,
+        join_bundles.MEMBER_UID,
+        gossip_key.PHASE,
+        gossip_key.SINCE,
+        gossip_key.MADE,
+        gossip_key.ROTATED,
+        names.ROTATE_PSK,
+        preshared.ROTATED,
+        ENDPOINT,
+    }
     told = set(re.findall(r"`(wgmesh\.dev/[a-z-]+)`", TEXT))
     assert told == own | {names.MESH_FINALIZER, "wgmesh.dev/leave"}
 

@@ -21,6 +21,7 @@ from wgmesh_agent.gossip.wire.keyring import Keyring
 from wgmesh_agent.kube.gossip_keyring import GossipKeyring, KeyringSync, read_keyring
 from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.rotation.key_policy import StandaloneKeyPolicy
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.state.mesh_record_store import MeshRecordStore
 from wgmesh_agent.state.store import StateStore
 
@@ -148,7 +149,9 @@ async def test_others_tell_nobody_and_none_is_told_where_there_is_none(tmp_path:
 
 def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None:
     folder, keys = StateStore(tmp_path, "blue"), ScriptedKeyPolicy()
-    kept = MeshRecordStore(folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100), keys)
+    kept = MeshRecordStore(
+        folder, replace(mesh_record(), gossip_keys=(OLD,), gossip_keys_since=100), keys, SystemClock()
+    )
     kept.persist_keyring((OLD, NEW))
     keys.gossip_keys_managed_by = "the operator decides"
     with pytest.raises(KeyringError, match="the operator decides"):
@@ -162,7 +165,10 @@ def test_members_do_not_change_what_the_operator_decides(tmp_path: Path) -> None
 def test_a_key_that_comes_into_use_is_kept_with_its_time_and_an_error_names_no_path(tmp_path: Path) -> None:
     folder = StateStore(tmp_path, "blue")
     kept = MeshRecordStore(
-        folder, replace(mesh_record(), gossip_keys=(OLD, NEW), gossip_keys_since=100), StandaloneKeyPolicy()
+        folder,
+        replace(mesh_record(), gossip_keys=(OLD, NEW), gossip_keys_since=100),
+        StandaloneKeyPolicy(),
+        SystemClock(),
     )
     kept.persist_keyring((NEW, OLD))
     stored = folder.mesh()

@@ -8,15 +8,15 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.clock import TestClock
 
 from wgmesh_agent.kube import health_server as module
-from wgmesh_agent.kube.health_server import HealthServer
+from wgmesh_agent.kube.health_server import STUCK_SECONDS, HealthServer
 from wgmesh_agent.kube.metrics import MetricsSnapshot
 from wgmesh_agent.mesh.membership.policy import STALE_ROSTER_SECONDS
 
@@ -62,8 +62,13 @@ def looker() -> Looker:
 
 
 @pytest.fixture
-async def health(looker: Looker) -> AsyncIterator[HealthServer]:
-    made = HealthServer(0, looker, lambda: looker.roster_age, retry_seconds=0.01, shared_seconds=60.0)
+def clock() -> TestClock:
+    return TestClock()
+
+
+@pytest.fixture
+async def health(looker: Looker, clock: TestClock) -> AsyncIterator[HealthServer]:
+    made = HealthServer(0, looker, lambda: looker.roster_age, clock, retry_seconds=0.01, shared_seconds=60.0)
     await made.start()
     yield made
     await asyncio.to_thread(made.stop)
@@ -112,17 +117,17 @@ async def test_a_roster_that_nobody_confirms_makes_a_node_not_ready(
     assert (await ask(health, "/readyz"))[0] == 200
 
 
-async def test_a_loop_that_turns_no_more_is_told(
-    health: HealthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_loop_that_turns_no_more_is_told(health: HealthServer, clock: TestClock) -> None:
     health.joined(dict)
-    monkeypatch.setattr(module, "STUCK_SECONDS", 0.0)
+    clock.seconds += STUCK_SECONDS
+    assert (await ask(health, "/healthz"))[0] == 200
+    clock.seconds += 0.1
     assert (await ask(health, "/healthz"))[0] == 503
 
 
-async def test_a_beat_says_that_the_loop_turns(health: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_beat_says_that_the_loop_turns(health: HealthServer, clock: TestClock) -> None:
     health.joined(dict)
-    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+    clock.seconds += STUCK_SECONDS + 1
     assert (await health.answer("/healthz")).status == 503
     beat = asyncio.create_task(health.heartbeat())
     await asyncio.sleep(0)
@@ -133,9 +138,10 @@ async def test_a_beat_says_that_the_loop_turns(health: HealthServer, monkeypatch
 STUCK = """
 import asyncio, sys, time
 from wgmesh_agent.kube.health_server import HealthServer
+from wgmesh_agent.runtime.clock import SystemClock
 
 async def main():
-    health = HealthServer(0, None, None, end_seconds=1.5)
+    health = HealthServer(0, None, None, SystemClock(), end_seconds=1.5)
     beat = asyncio.create_task(health.heartbeat())
     await asyncio.sleep(0.1)
     if sys.argv[1] == "ends":
@@ -205,7 +211,7 @@ async def test_whoever_asks_within_seconds_shares_one_look(health: HealthServer,
 async def test_a_port_that_is_taken_is_said_with_its_holder_and_tried_again(looker: Looker) -> None:
     with socket.create_server(("", 0), family=socket.AF_INET) as holder:
         port = holder.getsockname()[1]
-        health = HealthServer(port, looker, lambda: None, retry_seconds=0.01)
+        health = HealthServer(port, looker, lambda: None, TestClock(), retry_seconds=0.01)
         with capture_logs() as logs:
             assert not await health.start()
             serving = asyncio.create_task(health.serve())

@@ -89,10 +89,15 @@ class Ground:
     ) -> ListWatch[str]:
         self.script.answers = list(answers)
         self.watch = ListWatch(
-            self.script, "/things", [("only", "ours")], read, replace or self.told.append,
+            self.script,
+            "/things",
+            [("only", "ours")],
+            read,
+            replace or self.told.append,
             lambda kind, name: self.told.append((kind, name)),
-            pause=self._pause, freshness=Freshness(lambda: self.now),
-        )  # fmt: skip
+            pause=self._pause,
+            freshness=Freshness(lambda: self.now),
+        )
         self.watch.start()
         return self.watch
 

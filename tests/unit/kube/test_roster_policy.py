@@ -27,6 +27,7 @@ from tests.unit.kube.harness import (
     node_body,
     node_path,
 )
+from tests.unit.machine import played_platform
 from tests.unit.policies import ScriptedKeyPolicy, standalone
 
 from wgmesh_agent.agent.composition import compose
@@ -61,6 +62,7 @@ from wgmesh_agent.mesh.membership.tracker import MembershipTracker
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
 from wgmesh_agent.mesh.rotation.service import RotationService
 from wgmesh_agent.mesh.rotation.wireguard_key import WireGuardKeyRotation
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.mesh_record_store import MeshRecordStore
 from wgmesh_agent.state.store import StateStore
@@ -89,9 +91,13 @@ class Ground:
         authority = make_authority()
         key = generate_key()
         certificate = issue(
-            authority, NodeIdentity("blue", "alpha", Role.BOOTSTRAP), key.public_key(),
-            now=datetime.now(UTC), lifetime=timedelta(days=1), serial=7,
-        )  # fmt: skip
+            authority,
+            NodeIdentity("blue", "alpha", Role.BOOTSTRAP),
+            key.public_key(),
+            now=datetime.now(UTC),
+            lifetime=timedelta(days=1),
+            serial=7,
+        )
         pem = key_to_pem(key), cert_to_pem(certificate)
         self.credentials = Credentials(TLSFiles(*pem, cert_to_pem(authority.cert)))
         self.signer = Signer(*pem)
@@ -103,9 +109,12 @@ class Ground:
     def node(self, membership: MembershipPolicy, keys: KeyPolicy | None = None) -> MeshNode:
         """A node that is made, and not started."""
         record = mesh_record(
-            node="alpha", addresses=(ip_address("10.232.0.1"),), bootstrap=True, requires_admission=True,
+            node="alpha",
+            addresses=(ip_address("10.232.0.1"),),
+            bootstrap=True,
+            requires_admission=True,
             gossip_keys=(GOSSIP_KEY,),
-        )  # fmt: skip
+        )
         endpoint = Endpoint(ip_address("192.0.2.1"), 54540)
 
         async def lookup(towards: Sequence[IPAddress]) -> Endpoint:
@@ -125,6 +134,7 @@ class Ground:
             SelectedBackend(BackendKind.KERNEL, "a test"),
             replace(standalone(), membership=membership, keys=keys or standalone().keys),
             SessionEnd(),
+            played_platform(clock=SystemClock()),
         )
 
     def recorded(self, member: Claim, moment: datetime) -> Claim:
@@ -149,9 +159,12 @@ def certified(node: str) -> Caller:
 
 def request(member: Claim) -> JoinRequest:
     return JoinRequest(
-        pubkey=str(member.public_key), endpointIP="192.0.2.9", endpointPort=54540, meshName="blue",
+        pubkey=str(member.public_key),
+        endpointIP="192.0.2.9",
+        endpointPort=54540,
+        meshName="blue",
         nodeName=member.node,
-    )  # fmt: skip
+    )
 
 
 async def test_whoever_is_not_listed_may_neither_begin_nor_join_when_the_port_opens(ground: Ground) -> None:
@@ -247,11 +260,17 @@ async def test_routes_are_those_of_the_roster_or_for_the_unknown_those_there_wer
 @pytest.mark.parametrize(
     "made",
     [
-        Session.__init__, MeshNode.__init__, SessionStart.__init__, Policies.__init__, MeshRecordStore.__init__,
-        RotationService.__init__, WireGuardKeyRotation.__init__, RosterSync.__init__,
+        Session.__init__,
+        MeshNode.__init__,
+        SessionStart.__init__,
+        Policies.__init__,
+        MeshRecordStore.__init__,
+        RotationService.__init__,
+        WireGuardKeyRotation.__init__,
+        RosterSync.__init__,
     ],
     ids=lambda made: made.__qualname__,
-)  # fmt: skip
+)
 def test_no_policy_has_a_default(made: Callable[..., object]) -> None:
     kinds = {MembershipPolicy, KeyPolicy, BootstrapDirectory, Policies, RosterPolicy}
     hints = typing.get_type_hints(made)
@@ -261,9 +280,10 @@ def test_no_policy_has_a_default(made: Callable[..., object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [AdmissionService.__init__, MembershipTracker.__init__, Session.__init__, compose],
+    "made",
+    [AdmissionService.__init__, MembershipTracker.__init__, Session.__init__, compose],
     ids=lambda made: made.__qualname__,
-)  # fmt: skip
+)
 def test_nothing_is_made_without_a_policy(made: Callable[..., object]) -> None:
     parameters = inspect.signature(made).parameters
     (policy,) = [one for name, one in parameters.items() if name in ("policy", "policies")]

@@ -74,9 +74,15 @@ class Ground:
         self.certified = True
         self.moved = 0
         self.following = RosterSync(
-            self.api, self.view, self.identity, self.policy, lambda own: self.certified, self._next_start,
-            clock=lambda: self.clock, now_unix=lambda: self.now,
-        )  # fmt: skip
+            self.api,
+            self.view,
+            self.identity,
+            self.policy,
+            lambda own: self.certified,
+            self._next_start,
+            clock=lambda: self.clock,
+            now_unix=lambda: self.now,
+        )
         self.session = SessionGround(folder, self.policy)
         for member in (BETA, GAMMA, LAPTOP):
             self.session.bind(member)

@@ -32,8 +32,14 @@ def test_the_least_that_is_told_is_enough() -> None:
 
 
 def test_doctor_in_an_agents_pod_finds_its_agent_by_what_the_pod_is_told() -> None:
-    told = {**TOLD, "WGMESH_BACKEND": "auto", "WGMESH_AGENT_SOCKET": "/run/wgmesh/blue.sock", "WGMESH_KEEPALIVE": "25",
-            "WGMESH_STATE_DIR": "/var/lib/wgmesh", "WGMESH_GRPC_BIND_PORT": "5000"}  # fmt: skip
+    told = {
+        **TOLD,
+        "WGMESH_BACKEND": "auto",
+        "WGMESH_AGENT_SOCKET": "/run/wgmesh/blue.sock",
+        "WGMESH_KEEPALIVE": "25",
+        "WGMESH_STATE_DIR": "/var/lib/wgmesh",
+        "WGMESH_GRPC_BIND_PORT": "5000",
+    }
     resolved = resolve(Command.DOCTOR, {}, told)
     assert resolved.value(table.AGENT_SOCKET) == Path("/run/wgmesh/blue.sock")
     assert resolved.value(table.MESH_NAME) == "blue"
@@ -41,9 +47,15 @@ def test_doctor_in_an_agents_pod_finds_its_agent_by_what_the_pod_is_told() -> No
 
 
 def test_everything_told_is_used() -> None:
-    told = {**TOLD, "WGMESH_BACKEND": "userspace", "WGMESH_MTU": "1380", "WGMESH_KEEPALIVE": "25",
-            "WGMESH_RELAYS": "n2,n1",
-            "WGMESH_METRICS_PORT": "9600", "WGMESH_WIREGUARD_LISTEN_PORT": "51820"}  # fmt: skip
+    told = {
+        **TOLD,
+        "WGMESH_BACKEND": "userspace",
+        "WGMESH_MTU": "1380",
+        "WGMESH_KEEPALIVE": "25",
+        "WGMESH_RELAYS": "n2,n1",
+        "WGMESH_METRICS_PORT": "9600",
+        "WGMESH_WIREGUARD_LISTEN_PORT": "51820",
+    }
     settings = from_environment(told)
     assert settings.node.backend is BackendChoice.USERSPACE
     assert (settings.node.mtu, settings.node.keepalive_seconds) == (1380, 25)

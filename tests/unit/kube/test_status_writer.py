@@ -30,6 +30,9 @@ from wgmesh_agent.kube.certificate import CertificateStore
 from wgmesh_agent.kube.roster_cache import RosterCache
 from wgmesh_agent.kube.status_rate_limit import (
     JITTER,
+    JOINING_INTERVAL_SECONDS,
+    JOINING_SECONDS,
+    MAX_WRITES_PER_SECOND,
     MIN_INTERVAL_SECONDS,
     REASSERT_SECONDS,
     StatusRateLimiter,
@@ -77,6 +80,17 @@ class Ground:
         await self.writer.reconcile(self.session.node)
         return len(self.api.applied) - before
 
+    async def joined_long_ago(self) -> None:
+        """Its last write is of this moment, and not of the time in which it joined."""
+        self.clock -= 4 * JOINING_SECONDS
+        await self.look()
+        self.clock += 2 * JOINING_SECONDS
+        self.unserved = "no port"
+        assert await self.look() == 1
+        self.unserved = ""
+        self.clock += 2 * JOINING_SECONDS
+        assert await self.look() == 1
+
     def status(self, node: str = "alpha") -> dict[str, object]:
         found: dict[str, object] = self.api.objects[node_path(node)]["status"]
         return found
@@ -110,8 +124,22 @@ async def test_without_news_nothing_is_written_for_minutes(ground: Ground) -> No
         assert await ground.look() == 0
 
 
-async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_once(ground: Ground) -> None:
+async def test_links_that_come_up_while_a_node_joins_are_written_within_a_second_or_so(
+    ground: Ground,
+) -> None:
+    ground.session.links["beta"] = LinkState(30.0, False, None)
     await ground.look()
+    assert ground.status()["peers"] == "0/1"
+    ground.session.links["beta"] = HEARD
+    ground.clock += JOINING_INTERVAL_SECONDS * 0.9
+    assert await ground.look() == 0
+    ground.clock += JOINING_INTERVAL_SECONDS * JITTER - 0.9 * JOINING_INTERVAL_SECONDS
+    assert await ground.look() == 1
+    assert ground.status()["peers"] == "1/1"
+
+
+async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_once(ground: Ground) -> None:
+    await ground.joined_long_ago()
     writes = []
     for step in range(40):
         ground.session.links["beta"] = HEARD if step < 3 else LinkState(30.0, False, None)
@@ -126,6 +154,7 @@ async def test_news_waits_for_ten_seconds_after_the_last_write_and_is_written_on
 async def test_a_link_that_comes_and_goes_all_the_time_is_written_every_ten_seconds_at_most(
     ground: Ground,
 ) -> None:
+    await ground.joined_long_ago()
     writes = []
     for step in range(600):
         ground.session.links["beta"] = HEARD if step % 2 else LinkState(30.0, False, None)
@@ -133,6 +162,15 @@ async def test_a_link_that_comes_and_goes_all_the_time_is_written_every_ten_seco
         writes += [ground.clock] * await ground.look()
     assert 5 <= len(writes) <= 7
     assert min(b - a for a, b in itertools.pairwise(writes)) >= MIN_INTERVAL_SECONDS
+
+
+def test_while_thousands_join_each_waits_as_long_as_the_budget_of_the_mesh_asks() -> None:
+    limiter = StatusRateLimiter(random.Random(1))
+    report = replace(NodeReport(), expected=1999)
+    now = next(step / 10 for step in range(1000) if limiter.is_due(report, step / 10))
+    limiter.attempted(now)
+    limiter.record_written(report, now)
+    assert limiter.wait_seconds(now) >= 2000 / MAX_WRITES_PER_SECOND
 
 
 async def test_what_was_written_is_confirmed_now_and_then_without_a_change(ground: Ground) -> None:

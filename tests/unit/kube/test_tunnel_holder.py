@@ -70,8 +70,9 @@ def eventually(holds: Callable[[], bool]) -> None:
 def holder(tmp_path: Path) -> Iterator[Holder]:
     made = Holder(tmp_path)
     yield made
-    made.process.kill()
-    made.process.wait()
+    # It ends its program; killed, it would leave it behind.
+    made.process.terminate()
+    assert made.process.wait(20) == 0
 
 
 def test_program_runs_for_its_interface_once_requested(holder: Holder) -> None:

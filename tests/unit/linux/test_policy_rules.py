@@ -29,9 +29,14 @@ def spec(version: int = 4) -> InterfaceSpec:
         6: ("fd00::3/128", "fd00::/64", "fd07::/64", "fd08::/64"),
     }[version]
     return InterfaceSpec(
-        "wglab", (ip_interface(own),), (ip_network(mesh),), 1420,
-        subnet_routes=(Route(ip_network(behind)),), local_networks=(ip_network(announced),), port=51820,
-    )  # fmt: skip
+        "wglab",
+        (ip_interface(own),),
+        (ip_network(mesh),),
+        1420,
+        subnet_routes=(Route(ip_network(behind)),),
+        local_networks=(ip_network(announced),),
+        port=51820,
+    )
 
 
 def rules(*host: Rule | Foreign, version: int = 4) -> list[Rule]:

@@ -61,8 +61,12 @@ def run(path: object, **environment: str) -> tuple[int, int]:
     """How many heaps there are after eight threads, and how many MiB are mapped one by one after such were freed."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(path)],
-        env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     heaps, mapped = done.stdout.split()
     return int(heaps), int(mapped)
 

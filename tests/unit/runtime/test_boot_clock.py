@@ -15,6 +15,7 @@ import pytest
 from tests.unit.device import FixedPlan, PlayedDevice, device_cache
 from tests.unit.factories import mesh_record
 from tests.unit.local import LocalClaim, Tunnels, local_node
+from tests.unit.machine import PlayedMachine
 
 from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
@@ -111,6 +112,7 @@ class Noted(ProbeService):
             Signal(),
             clock,
             random.Random(1),
+            PlayedMachine().route,
         )
         self.sent: list[tuple[IPAddress, bytes]] = []
 
@@ -217,10 +219,15 @@ class Ground:
         self.backend = MemoryBackend("wg0", time.time)
         self.ages: list[float] = []
         self.reconciler = Reconciler(
-            self.backend, device_cache(self.backend), Tunnels(own_key), ledger, FixedPlan(spec),
+            self.backend,
+            device_cache(self.backend),
+            Tunnels(own_key),
+            ledger,
+            FixedPlan(spec),
             clock,
+            PlayedMachine().trigger,
             transforms=(self,),
-        )  # fmt: skip
+        )
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         self.ages += [now_unix - peer.last_handshake for peer in actual.peers.values()]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -84,3 +85,25 @@ async def test_run_writes_at_the_start_and_after_each_change(
 
 def test_interval_grows_with_the_members_up_to_a_limit() -> None:
     assert [snapshot_interval_seconds(members) for members in (1, 100, 1000)] == [1.0, 5.0, 15.0]
+
+
+async def test_one_that_is_cancelled_while_it_writes_ends_when_that_is_written(disk: Disk) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    async def collect() -> Callable[[], None]:
+        def write() -> None:
+            began.set()
+            may_end.wait(10)
+            disk.written.append(7)
+
+        return write
+
+    task = asyncio.create_task(DebouncedWriter(Signal(), collect, "snapshot").run())
+    await asyncio.to_thread(began.wait, 10)
+    task.cancel()
+    await asyncio.wait([task], timeout=0.05)
+    assert not task.done()
+    may_end.set()
+    await asyncio.wait([task], timeout=10)
+    assert task.cancelled()
+    assert disk.written == [7]

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import pytest
 from structlog.testing import capture_logs
 
-from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes, trigger_handshakes_in_chunks
+from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes, trigger_in_chunks
 from wgmesh_agent.runtime.file_descriptors import WANTED, raise_limit
 
 
@@ -46,5 +46,5 @@ async def test_a_knock_that_finds_no_descriptor_is_nothing() -> None:
         with pytest.raises(OSError, match="Too many open files"):
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         trigger_handshakes([ip_address("127.0.0.1"), ip_address("::1")])
-        await trigger_handshakes_in_chunks([ip_address("127.0.0.1")])
+        await trigger_in_chunks(trigger_handshakes, [ip_address("127.0.0.1")])
     assert [line["event"] for line in logs] == ["handshake trigger not sent"] * 3

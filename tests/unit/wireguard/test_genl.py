@@ -118,8 +118,13 @@ def by_pyroute2(payload: bytes) -> Any:
 
 
 def test_pyroute2_reads_in_our_message_what_we_put_there() -> None:
-    change = SetPeer(A, ENDPOINTS[0], frozenset({ip_network("10.232.8.0/24"), ip_network("fd32::/64")}),
-                     keepalive_seconds=25, preshared_key=PRESHARED[1])  # fmt: skip
+    change = SetPeer(
+        A,
+        ENDPOINTS[0],
+        frozenset({ip_network("10.232.8.0/24"), ip_network("fd32::/64")}),
+        keepalive_seconds=25,
+        preshared_key=PRESHARED[1],
+    )
     (settings, peers) = encoded([SetDevice(OWN, 51820), change])
     message = by_pyroute2(settings)
     assert message.get_attr("WGDEVICE_A_IFNAME") == "wgtest"

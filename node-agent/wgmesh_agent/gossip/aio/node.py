@@ -225,9 +225,17 @@ class GossipNode:
         gossip-wire §6). Raises GossipError if the query is too large or an expression is invalid.
         """
         question = QueryRequest(
-            name, payload, nodes, tags, ack, relay_factor, timeout,
-            expect_self=name in self._handlers, enough=enough, direct=direct,
-        )  # fmt: skip
+            name,
+            payload,
+            nodes,
+            tags,
+            ack,
+            relay_factor,
+            timeout,
+            expect_self=name in self._handlers,
+            enough=enough,
+            direct=direct,
+        )
         outstanding = await self._finished(self._core.query(question, self._clock()))
         return QueryResult(outstanding.expected, frozenset(outstanding.acks), dict(outstanding.responses))
 

@@ -132,7 +132,7 @@ class QueryClient:
         return member is not None and all(matches(filter_, name, member.tags) for filter_ in filters)
 
     def _places(self, names: frozenset[str]) -> list[Endpoint]:
-        others = map(self._members.get, names - {self._own.name})
+        others = map(self._members.get, sorted(names - {self._own.name}))
         return [member.record.endpoint for member in others if member is not None]
 
     def _expected(self, question: QueryRequest, filters: list[Filter]) -> frozenset[str]:

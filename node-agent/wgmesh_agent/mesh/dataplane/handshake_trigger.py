@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -14,16 +15,22 @@ from wgmesh_agent.wireguard.model import IPAddress
 
 log = structlog.get_logger()
 
-
 DISCARD_PORT = 9
 
 
-async def trigger_handshakes_in_chunks(addresses: Sequence[IPAddress]) -> None:
-    """Like `trigger_handshakes`, in chunks: thousands of datagrams would block the event loop for long."""
+class HandshakeTrigger(Protocol):
+    """Makes WireGuard start handshakes; `trigger_handshakes` does."""
+
+    def __call__(self, addresses: Iterable[IPAddress], /) -> None:
+        """With the members of these mesh addresses, now and not at the first real packet."""
+
+
+async def trigger_in_chunks(trigger: HandshakeTrigger, addresses: Sequence[IPAddress]) -> None:
+    """In chunks: thousands of datagrams would block the event loop for long."""
     for start in range(0, len(addresses), CHUNK_SIZE):
         if start:
             await asyncio.sleep(0)
-        trigger_handshakes(addresses[start : start + CHUNK_SIZE])
+        trigger(addresses[start : start + CHUNK_SIZE])
 
 
 def trigger_handshakes(addresses: Iterable[IPAddress]) -> None:

@@ -7,15 +7,15 @@ set`): those are polled, at an interval that keeps the cost negligible.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
 
-from wgmesh_agent.linux.interface_monitor import interface_news
+from wgmesh_agent.linux.interface_monitor import InterfaceMonitor
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.wireguard.errors import BackEndError
 
 log = structlog.get_logger()
@@ -35,6 +35,8 @@ class InterfaceWatch:
         device: DeviceCache,
         repairs: Repairs,
         beside: Callable[[], None],
+        monitor: InterfaceMonitor,
+        clock: Clock,
     ) -> None:
         """`beside`: repairs other settings that may have been changed with the interface. Blocking, in a thread."""
         self._interface = interface
@@ -42,6 +44,8 @@ class InterfaceWatch:
         self._device = device
         self._repairs = repairs
         self._beside = beside
+        self._monitor = monitor
+        self._clock = clock
         self._heard = asyncio.Event()
 
     async def run(self) -> None:
@@ -52,7 +56,7 @@ class InterfaceWatch:
             group.create_task(self._repair())
 
     async def _listen(self) -> None:
-        async for _ in interface_news(self._interface):
+        async for _ in self._monitor(self._interface):
             self._heard.set()
 
     async def _read(self) -> None:
@@ -70,7 +74,7 @@ class InterfaceWatch:
     async def _repair(self) -> None:
         while True:
             await self._heard.wait()
-            await asyncio.sleep(max(TOGETHER_SECONDS, self._repairs.due(time.monotonic())))
+            await asyncio.sleep(max(TOGETHER_SECONDS, self._repairs.due(self._clock.monotonic())))
             self._heard.clear()
             self._reconciler.check_soon()
             await asyncio.to_thread(self._beside)

@@ -15,7 +15,7 @@ from wgmesh_agent.linux.port_owner import taken
 from wgmesh_agent.mesh.dataplane.desired_device import desired_device
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.dataplane.handshake_retry import HandshakeRetry
-from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes_in_chunks
+from wgmesh_agent.mesh.dataplane.handshake_trigger import HandshakeTrigger, trigger_in_chunks
 from wgmesh_agent.mesh.dataplane.repair_rate_limit import Repairs, changed_by_others
 from wgmesh_agent.mesh.dataplane.transform import DeviceObserver, DeviceTransform, InterfacePlan
 from wgmesh_agent.mesh.membership.claims import Binding
@@ -67,6 +67,7 @@ class Reconciler:
         ledger: Ledger,
         plan: InterfacePlan,
         clock: Clock,
+        trigger: HandshakeTrigger,
         *,
         ages: HandshakeAges | None = None,
         transforms: Sequence[DeviceTransform] = (),
@@ -86,6 +87,7 @@ class Reconciler:
         self._ledger = ledger
         self._plan = plan
         self._clock = clock
+        self._trigger = trigger
         self._transforms = tuple(transforms)
         self._observers = tuple(observers)
         self._passes = SingleFlight[Device](device.lock)
@@ -249,7 +251,7 @@ class Reconciler:
         late = superseded_removals(changes, actual)
         await self._backend.apply([change for change in changes if change not in late])
         if late:
-            await self._trigger(created)
+            await self._trigger_members(created)
             await asyncio.sleep(DRAIN_SECONDS)
             await self._backend.apply(late)
         device = await self._backend.read() if changes else actual
@@ -267,10 +269,10 @@ class Reconciler:
         created, self._to_trigger = self._to_trigger, []
         to_all, self._to_trigger_all = self._to_trigger_all, False
         if to_all:
-            await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in self._ledger])
+            await trigger_in_chunks(self._trigger, [binding.claim.addresses[0] for binding in self._ledger])
         if created:
             self.first_handshakes.leave_from(await self._sources(created))
-            await self._trigger(created)
+            await self._trigger_members(created)
 
     def _follow_key(self) -> None:
         public = self._local.private_key.public()
@@ -288,9 +290,9 @@ class Reconciler:
     def _diff(self, desired: DesiredDevice, actual: Device, now_unix: float) -> tuple[Change, ...]:
         return diff(desired, actual, now_unix=now_unix, own_public=self._public)
 
-    async def _trigger(self, keys: Iterable[PublicKey]) -> None:
+    async def _trigger_members(self, keys: Iterable[PublicKey]) -> None:
         bindings = (binding for key in keys if (binding := self._ledger.by_key(key)) is not None)
-        await trigger_handshakes_in_chunks([binding.claim.addresses[0] for binding in bindings])
+        await trigger_in_chunks(self._trigger, [binding.claim.addresses[0] for binding in bindings])
 
     async def _recreate_silent_peers(self, device: Device, desired: DesiredDevice) -> Device:
         """The device without the peers whose first handshake is to start again; the diff re-creates them."""
@@ -314,8 +316,10 @@ class Reconciler:
             if key in device.peers
         }
         if lost:
-            log.warning("clock was set back, recreating peers with expired sessions",
-                        peers=[str(key) for key in sorted(lost)])  # fmt: skip
+            log.warning(
+                "clock was set back, recreating peers with expired sessions",
+                peers=[str(key) for key in sorted(lost)],
+            )
         silent |= lost
         if not silent:
             return device

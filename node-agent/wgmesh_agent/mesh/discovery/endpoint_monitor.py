@@ -181,8 +181,7 @@ class EndpointMonitor:
         self._told = found.endpoint
         local = self._local
         if found.behind_nat is not None and found.behind_nat != local.behind_nat:
-            log.info("behind NAT" if found.behind_nat else "not behind NAT",
-                     seen_at=str(found.endpoint))  # fmt: skip
+            log.info("behind NAT" if found.behind_nat else "not behind NAT", seen_at=str(found.endpoint))
             local.set_behind_nat(found.behind_nat)
         if found.endpoint != local.endpoint:
             log.info("own endpoint changed", endpoint=str(found.endpoint))

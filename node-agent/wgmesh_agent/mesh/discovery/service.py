@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,6 +32,7 @@ from wgmesh_agent.mesh.probing.alive_links import alive_links
 from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.endpoint_candidates import STALE_AFTER_SECONDS, elsewhere
 from wgmesh_agent.wireguard.errors import BackEndError
@@ -68,6 +68,7 @@ class EndpointDiscovery:
         suspect: Signal,
         changes: Signal,
         indirect: IndirectPaths,
+        clock: Clock,
         rng: random.Random,
     ) -> None:
         """
@@ -83,6 +84,8 @@ class EndpointDiscovery:
         self._device = device
         self._local = local
         self._addresses = addresses
+        self._clock = clock
+        self._rng = rng
         self._seeking = CandidateSelector(rng)
         self._troubled: dict[PublicKey, float] = {}
         self._suspect = suspect
@@ -114,7 +117,7 @@ class EndpointDiscovery:
 
     def hinted(self, key: PublicKey, endpoint: Endpoint) -> None:
         """The roster states a current endpoint of a member."""
-        self._seeking.hinted(key, endpoint, time.time())
+        self._seeking.hinted(key, endpoint, self._clock.unix())
         self._hinted = True
 
     async def answer_query(self, request: QueryReceived) -> bytes:
@@ -140,7 +143,11 @@ class EndpointDiscovery:
         ):
             return ()
         peer = (await self._device.read(SHARED_SECONDS)).peers.get(binding.claim.public_key)
-        if peer is None or peer.endpoint is None or time.time() - peer.last_handshake > STALE_AFTER_SECONDS:
+        if (
+            peer is None
+            or peer.endpoint is None
+            or self._clock.unix() - peer.last_handshake > STALE_AFTER_SECONDS
+        ):
             return ()
         return [peer.endpoint]
 
@@ -166,14 +173,18 @@ class EndpointDiscovery:
             if (link := links.get(name)) is not None and link.receiving and link.peer_receiving
         ]
         among = near or alive
-        asked = random.sample(among, min(len(among), QUERIED_MEMBERS))
+        asked = self._rng.sample(among, min(len(among), QUERIED_MEMBERS))
         if not asked and not also:
             return [], []
         try:
             result = await self._members.query(
-                WHERE_QUERY, node.encode(), nodes=[*asked, *also], direct=bool(near),
-                relay_factor=0 if near else RELAY_FACTOR, timeout=QUERY_SECONDS,
-            )  # fmt: skip
+                WHERE_QUERY,
+                node.encode(),
+                nodes=[*asked, *also],
+                direct=bool(near),
+                relay_factor=0 if near else RELAY_FACTOR,
+                timeout=QUERY_SECONDS,
+            )
         except GossipError as error:
             log.warning("endpoint query failed", node=node, error=str(error))
             return [], []
@@ -197,7 +208,7 @@ class EndpointDiscovery:
         async with TaskSet() as queries:
             while True:
                 generation = changes.generation
-                now = time.monotonic()
+                now = self._clock.monotonic()
                 moved, self._hinted = self._update() or self._hinted, False
                 due = self._seeking.due(self._unreachable_peers(now), now)
                 self._probe(due.probe)
@@ -221,7 +232,7 @@ class EndpointDiscovery:
                 await asyncio.sleep(max(TICK_SECONDS / 4, len(self._ledger) / MEMBERS_PER_SECOND))
 
     def _update(self) -> bool:
-        moved = self._seeking.update((binding.claim for binding in self._ledger), time.time())
+        moved = self._seeking.update((binding.claim for binding in self._ledger), self._clock.unix())
         claims = self._probe(moved)
         if claims:
             log.info("peer endpoints changed", nodes=[claim.node for claim in claims])

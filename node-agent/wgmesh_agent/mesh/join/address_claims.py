@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.peer_codec import PeerMessageError, claim_from_peer, peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.runtime.borders import border
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_api.meshservice_pb2 import Peer
 
 log = structlog.get_logger()
@@ -39,10 +39,13 @@ class Promises(Protocol):
 class AddressClaimResponder:
     """Answers queries of other bootstrap nodes about an address."""
 
-    def __init__(self, admissions: AdmissionService, rejections: RejectionLog, promises: Promises) -> None:
+    def __init__(
+        self, admissions: AdmissionService, rejections: RejectionLog, promises: Promises, clock: Clock
+    ) -> None:
         self._admissions = admissions
         self._rejections = rejections
         self._promises = promises
+        self._clock = clock
 
     def answer(self, request: QueryReceived) -> bytes | None:
         """Answers only bootstrap nodes, by the source address of the query: any other member could reserve all
@@ -62,7 +65,9 @@ class AddressClaimResponder:
         except (DecodeError, PeerMessageError) as error:
             self._rejections.record("malformed_claim", str(error))
             return None
-        return ADDRESS_FREE if self._promises.reserve(claim, time.monotonic(), asker) else ADDRESS_TAKEN
+        return (
+            ADDRESS_FREE if self._promises.reserve(claim, self._clock.monotonic(), asker) else ADDRESS_TAKEN
+        )
 
 
 class AddressClaimQuery:

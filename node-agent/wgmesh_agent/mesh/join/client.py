@@ -268,9 +268,18 @@ def _admitted(response: JoinResponse, mesh: str, asked_for: str, peers: tuple[Cl
         if is_wrong:
             raise JoinUnreachable(f"malformed response: it contains {what}")
     return JoinResult(
-        node, addresses, ranges, response.creationTS, keys, profile, port, peers,
-        response.requiresAdmission, admission, response.gossipKeysSince,
-    )  # fmt: skip
+        node,
+        addresses,
+        ranges,
+        response.creationTS,
+        keys,
+        profile,
+        port,
+        peers,
+        response.requiresAdmission,
+        admission,
+        response.gossipKeysSince,
+    )
 
 
 def describe_error(error: grpc.aio.AioRpcError, tls: Credentials | None) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Protocol
 
 import structlog
@@ -74,6 +75,7 @@ class DisputeResolver:
         directory: BootstrapDirectory,
         peers: PeersClient,
         changes: Signal,
+        rng: Random,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
@@ -82,6 +84,7 @@ class DisputeResolver:
         self._directory = directory
         self._peers = peers
         self._changes = changes
+        self._rng = rng
         self._pause = pause
 
     async def run(self) -> None:
@@ -105,7 +108,7 @@ class DisputeResolver:
         """Waits for the pause, or until there is a conflict of a member that was not `asked` about: claims that no
         bootstrap node confirms must not delay newcomers. Returns whether there is one.
         """
-        left, known = jittered(seconds), {(claim.node, claim.public_key) for claim in asked}
+        left, known = jittered(seconds, self._rng), {(claim.node, claim.public_key) for claim in asked}
         least = crowded_pause_seconds(len(self._ledger))
         while left >= 2 * least:
             await self._pause(least)
@@ -156,8 +159,13 @@ class DisputeResolver:
     def _bind(self, claim: Claim, bootstrap: HostPort) -> bool:
         if not self._tracker.accept(claim, Origin.PEERS):
             return False
-        log.warning("claim confirmed by bootstrap node", node=claim.node, pubkey=str(claim.public_key),
-                    confirmed_by=str(bootstrap), addresses=[str(address) for address in claim.addresses])  # fmt: skip
+        log.warning(
+            "claim confirmed by bootstrap node",
+            node=claim.node,
+            pubkey=str(claim.public_key),
+            confirmed_by=str(bootstrap),
+            addresses=[str(address) for address in claim.addresses],
+        )
         return True
 
 

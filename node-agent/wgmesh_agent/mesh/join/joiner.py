@@ -167,10 +167,19 @@ async def join_via(
         raise CannotTryYet(str(error)) from error
     try:
         admitted = await join(
-            str(bootstrap), door.tls, mesh=door.mesh, node=door.node, public_key=door.public_key, endpoint=own,
-            at=towards, routes=door.routes, secret_ids=door.secrets.current.ids if door.secrets else (),
-            replaces=door.replaces, own_key=door.own_key, before_joining=before_joining,
-        )  # fmt: skip
+            str(bootstrap),
+            door.tls,
+            mesh=door.mesh,
+            node=door.node,
+            public_key=door.public_key,
+            endpoint=own,
+            at=towards,
+            routes=door.routes,
+            secret_ids=door.secrets.current.ids if door.secrets else (),
+            replaces=door.replaces,
+            own_key=door.own_key,
+            before_joining=before_joining,
+        )
     except JoinUnreachable as error:
         if not any(map(has_route_to, towards)):
             raise CannotTryYet(str(error)) from error
@@ -179,9 +188,11 @@ async def join_via(
     for route in door.routes:
         if route not in given:
             log.error(
-                "route not advertised", route=str(route), reason="the bootstrap node does not allow it to this node",
+                "route not advertised",
+                route=str(route),
+                reason="the bootstrap node does not allow it to this node",
                 next="set -allow-routes on the bootstrap nodes, restart them, then this agent",
-            )  # fmt: skip
+            )
     return admitted
 
 

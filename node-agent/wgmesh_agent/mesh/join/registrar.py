@@ -212,10 +212,11 @@ class Registrar:
         late = [
             binding
             for binding in self._ledger
-            if binding.origin is Origin.ADMITTED and not binding.last_seen
+            if binding.origin is Origin.ADMITTED
+            and not binding.last_seen
             and binding.since < now_unix - JOIN_DEADLINE_SECONDS
             and binding.claim.public_key not in self._tentative
-        ]  # fmt: skip
+        ]
         for binding in late:
             self._ledger.remove(binding.claim.public_key)
             await self._mesh.on_reservation_expired(binding)
@@ -246,9 +247,13 @@ class Registrar:
             node = applicant.node or default_node_name(self._mesh_name, addresses[0])
             routes = self._mesh.allowed_routes(node, applicant.routes)
             claim = Claim(
-                node, applicant.public_key, addresses, (applicant.endpoint,), routes=routes,
+                node,
+                applicant.public_key,
+                addresses,
+                (applicant.endpoint,),
+                routes=routes,
                 secret_ids=applicant.secret_ids,
-            )  # fmt: skip
+            )
             refusal = self._ledger.accept(claim, Origin.ADMITTED, now_unix, identity=caller.name)
             if refusal is not None:
                 raise Denied(DenialReason.NAME_IN_USE, refusal.message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from wgmesh_agent.mesh.membership.claims import Claim
 from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.peer_codec import peer_message
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.keys import InvalidKeyError, PublicKey
 from wgmesh_api.identity import IdentityError
@@ -69,12 +69,14 @@ class MeshService(MeshServicer):
         tokens: TokenStore,
         admissions: Vouching,
         rejections: RejectionLog,
+        clock: Clock,
     ) -> None:
         self._local = local
         self._registrar = registrar
         self._tokens = tokens
         self._admissions = admissions
         self._rejections = rejections
+        self._clock = clock
         self._joining = TaskSet(_admission_failed)
 
     async def Begin(self, request: HandshakeRequest, context: Context) -> HandshakeResponse:
@@ -84,7 +86,7 @@ class MeshService(MeshServicer):
                 text = f"this bootstrap node serves a mesh other than {request.meshName!r:.40}"
                 raise Denied(DenialReason.WRONG_MESH, text)
             self._registrar.require_listed(caller)
-            token = self._tokens.issue(caller.holder, time.monotonic())
+            token = self._tokens.issue(caller.holder, self._clock.monotonic())
         except (Denied, TokenError) as error:
             self._refuse(error, _peer(context), "")
             return HandshakeResponse(result=HandshakeResponse.ERROR, errorMessage=str(error))
@@ -93,12 +95,12 @@ class MeshService(MeshServicer):
     async def Join(self, request: JoinRequest, context: Context) -> JoinResponse:
         try:
             caller = _caller(context)
-            self._tokens.redeem(_authorization(context), caller.holder, time.monotonic())
+            self._tokens.redeem(_authorization(context), caller.holder, self._clock.monotonic())
             proven = self._proven(request, _authorization(context) or "")
             # A started admission is completed even if the caller does not wait: it binds, programs and announces.
             binding = await self._joining.outlive(
                 self._registrar.admit(
-                    request, caller, now=time.monotonic(), now_unix=time.time(), proven=proven
+                    request, caller, now=self._clock.monotonic(), now_unix=self._clock.unix(), proven=proven
                 ),
                 "admission",
             )
@@ -151,9 +153,14 @@ class MeshService(MeshServicer):
         except InvalidKeyError as error:
             raise Denied(DenialReason.BAD_KEY, f"the public key is not a WireGuard key: {error}") from error
         if verify_proof(
-            request.replacesProof, self._local.private_key, old, new,
-            mesh=request.meshName, node=request.nodeName, authorization=authorization,
-        ):  # fmt: skip
+            request.replacesProof,
+            self._local.private_key,
+            old,
+            new,
+            mesh=request.meshName,
+            node=request.nodeName,
+            authorization=authorization,
+        ):
             return old
         raise Denied(DenialReason.PROOF, "no proof that this machine holds the previous key it claims")
 

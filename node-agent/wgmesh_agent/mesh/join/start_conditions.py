@@ -27,10 +27,24 @@ T = TypeVar("T")
 TRY_SECONDS = 1.0
 LEAST_SECONDS = 0.1
 """Debounces changes of the host: a lease brings several at once."""
-PASSING = frozenset({
-    errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EDQUOT, errno.EHOSTUNREACH, errno.EIO, errno.EMFILE,
-    errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EROFS,
-})  # fmt: skip
+PASSING = frozenset(
+    {
+        errno.EADDRINUSE,
+        errno.EADDRNOTAVAIL,
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EHOSTUNREACH,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+    }
+)
 
 
 class Waiting:

@@ -94,9 +94,14 @@ class AdmissionFetcher:
             # mesh bootstrap nodes are queried directly: otherwise all members would forward eight queries a second of
             # each node about members that do not exist.
             await self._members.query(
-                ADMISSION_QUERY, claim.node.encode(), nodes=nodes, timeout=QUERY_TIMEOUT_SECONDS,
-                relay_factor=RELAY_FACTOR, enough=settled, direct=direct,
-            )  # fmt: skip
+                ADMISSION_QUERY,
+                claim.node.encode(),
+                nodes=nodes,
+                timeout=QUERY_TIMEOUT_SECONDS,
+                relay_factor=RELAY_FACTOR,
+                enough=settled,
+                direct=direct,
+            )
         except GossipError as error:
             log.warning("admission record query failed", node=claim.node, error=str(error))
             return False

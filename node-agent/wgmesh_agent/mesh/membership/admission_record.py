@@ -129,9 +129,18 @@ class AdmissionRecord:
                 ("malformed admission record: a field is missing, too long, or has too many entries"),
             )
         return cls(
-            content.mesh, content.node, key, addresses, content.notBefore, content.notAfter,
-            message.admission, message.signature, message.signer, certificates, routes,
-        )  # fmt: skip
+            content.mesh,
+            content.node,
+            key,
+            addresses,
+            content.notBefore,
+            content.notAfter,
+            message.admission,
+            message.signature,
+            message.signer,
+            certificates,
+            routes,
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> AdmissionRecord:
@@ -195,21 +204,32 @@ class Signer:
         leaf = self.chain[0]
         not_before, not_after = (_microseconds(t) for t in (now, min(now + LIFETIME, leaf.not_after)))
         blob = AdmissionMessage(
-            mesh=mesh, node=node, publicKey=public_key.raw, addresses=[a.packed for a in addresses],
-            notBefore=not_before, notAfter=not_after,
+            mesh=mesh,
+            node=node,
+            publicKey=public_key.raw,
+            addresses=[a.packed for a in addresses],
+            notBefore=not_before,
+            notAfter=not_after,
             routes=[route.network_address.packed + bytes([route.prefixlen]) for route in routes],
-        ).SerializeToString(deterministic=True)  # fmt: skip
+        ).SerializeToString(deterministic=True)
         data = _CONTEXT + blob
         if isinstance(self._key, rsa.RSAPrivateKey):
             signature = self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         else:
             signature = self._key.sign(data, _ECDSA)
         return AdmissionRecord(
-            mesh, node, public_key, tuple(addresses), not_before, not_after, blob, signature,
+            mesh,
+            node,
+            public_key,
+            tuple(addresses),
+            not_before,
+            not_after,
+            blob,
+            signature,
             leaf.fingerprint,
             tuple(one.der for one in self.chain[:MAX_CERTIFICATES]),
             tuple(routes),
-        )  # fmt: skip
+        )
 
 
 class Verifier:

@@ -225,8 +225,11 @@ class AdmissionService:
             signer = Signer(files.key, files.certificate)
             Verifier(self._mesh, files.authorities).check_signer(signer.chain, self._clock.now())
         except (ValueError, InvalidAdmission) as error:
-            log.warning("cannot issue admission records", error=str(error),
-                        next="members are bound by their first claim")  # fmt: skip
+            log.warning(
+                "cannot issue admission records",
+                error=str(error),
+                next="members are bound by their first claim",
+            )
             return None
         return signer
 

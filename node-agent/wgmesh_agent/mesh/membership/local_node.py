@@ -97,8 +97,11 @@ class LocalNode:
         self._routes = record.admission.routes if record.admission is not None else record.routes
         self._secret_ids = secret_ids
         if secret_ids and not self._fits():
-            log.error("secret ids do not fit into gossip tags", reason="the tags are too large",
-                      next="no pre-shared key is used; set fewer tags")  # fmt: skip
+            log.error(
+                "secret ids do not fit into gossip tags",
+                reason="the tags are too large",
+                next="no pre-shared key is used; set fewer tags",
+            )
             self._secret_ids = ()
 
     @property

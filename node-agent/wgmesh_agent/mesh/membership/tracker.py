@@ -143,8 +143,13 @@ class MembershipTracker:
         self._admissions.missing.settled(claim.node)
         after = self._ledger.by_key(claim.public_key)
         if before is None:
-            log.info("member bound", node=claim.node, pubkey=str(claim.public_key), origin=origin.value,
-                     addresses=[str(a) for a in claim.addresses])  # fmt: skip
+            log.info(
+                "member bound",
+                node=claim.node,
+                pubkey=str(claim.public_key),
+                origin=origin.value,
+                addresses=[str(a) for a in claim.addresses],
+            )
         if before != after:
             self._changed.notify()
         return True
@@ -216,8 +221,12 @@ class MembershipTracker:
                 and self._is_stale(binding, now)
                 and not self._tunnels.has_session(binding.claim.public_key)
             ):
-                log.info("member expired", node=binding.claim.node, pubkey=str(binding.claim.public_key),
-                         last_seen=int(binding.last_seen))  # fmt: skip
+                log.info(
+                    "member expired",
+                    node=binding.claim.node,
+                    pubkey=str(binding.claim.public_key),
+                    last_seen=int(binding.last_seen),
+                )
                 self._ledger.remove(binding.claim.public_key)
                 self._changed.notify()
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import structlog
 
 from wgmesh_agent.gossip.serf.events import Member
-from wgmesh_agent.linux.route_lookup import lookup_route
+from wgmesh_agent.linux.route_lookup import RouteLookup
 from wgmesh_agent.mesh.dataplane.device_cache import DeviceCache
 from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.member_view import MemberView
@@ -48,6 +48,7 @@ class ProbeService(asyncio.DatagramProtocol):
         paths_changed: Signal,
         clock: Clock,
         rng: random.Random,
+        route: RouteLookup,
     ) -> None:
         """
         Args:
@@ -62,6 +63,7 @@ class ProbeService(asyncio.DatagramProtocol):
         self._changes = changes
         self._paths_changed = paths_changed
         self._clock = clock
+        self._route = route
         self._hearing = LivenessProber(rng)
         self._mtus = PathMTUDiscovery(local.config.mtu, rng)
         self._read: Device | None = None
@@ -218,7 +220,7 @@ class ProbeService(asyncio.DatagramProtocol):
         if endpoint is None or not self.hears(address):
             return None
         try:
-            return lookup_route(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]
+            return self._route(endpoint.address).mtu - OVERHEAD_BYTES[endpoint.address.version]
         except KernelError:
             return None
 

@@ -5,7 +5,6 @@ if this node is a configured relay.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import structlog
@@ -23,6 +22,7 @@ from wgmesh_agent.mesh.probing.service import ProbeService
 from wgmesh_agent.mesh.relay.relay_selector import RelayProposal, RelaySelector
 from wgmesh_agent.runtime.borders import border
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.runtime.log_on_change import LogOnChange
 from wgmesh_agent.runtime.task_set import TaskSet
 from wgmesh_agent.wireguard.errors import BackEndError, KernelError
@@ -56,6 +56,7 @@ class RelayService:
         refusals: RejectionLog,
         changes: Signal,
         device: DeviceCache,
+        clock: Clock,
     ) -> None:
         """
         Args:
@@ -69,6 +70,7 @@ class RelayService:
         self._refusals = refusals
         self._changes = changes
         self._device = device
+        self._clock = clock
         self._relays = RelaySelector(ledger.local)
         self._adopted = False
         self._is_forwarding = False
@@ -92,7 +94,7 @@ class RelayService:
         """The peers that are reachable only via a relay, and for how many seconds their own tunnel has been down; None:
         for as long as they have been relayed.
         """
-        return self._relays.untaken(time.monotonic())
+        return self._relays.untaken(self._clock.monotonic())
 
     def refine(self, desired: DesiredDevice, actual: Device, now_unix: float) -> DesiredDevice:
         """The desired device with relayed peers' addresses at their relays."""
@@ -100,7 +102,7 @@ class RelayService:
             return desired
         if not self._adopted:
             self._adopted = True
-            self._relays.restore_from_device(desired, actual, time.monotonic())
+            self._relays.restore_from_device(desired, actual, self._clock.monotonic())
         return self._relays.refine(desired)
 
     async def answer_query(self, request: QueryReceived) -> bytes:
@@ -126,7 +128,7 @@ class RelayService:
             return NO
         question = RelayProposal(asker.claim.public_key, relay.claim.public_key if relay else None)
         before = self._relays.relays_in_use()
-        if not self._relays.accepts(question, links, self._relay_keys(), time.monotonic()):
+        if not self._relays.accepts(question, links, self._relay_keys(), self._clock.monotonic()):
             return NO
         await self._changed(before)
         return YES
@@ -140,7 +142,7 @@ class RelayService:
         door_at = 0.0
         async with TaskSet() as proposals:
             while self._names:
-                now = time.monotonic()
+                now = self._clock.monotonic()
                 if named and now >= door_at:
                     await self.enable_forwarding()
                     door_at = now + FORWARDING_CHECK_SECONDS
@@ -209,7 +211,7 @@ class RelayService:
             log.debug("relay proposal rejected", node=peer, relay=relay, answers=sorted(result.responses))
             return
         before = self._relays.relays_in_use()
-        self._relays.confirm(question, time.monotonic())
+        self._relays.confirm(question, self._clock.monotonic())
         await self._changed(before)
 
     async def _changed(self, before: dict[PublicKey, PublicKey]) -> None:
@@ -222,8 +224,11 @@ class RelayService:
                     self._ledger.by_key(peer),
                     self._ledger.by_key(after[peer]) if peer in after else None,
                 )
-                log.info("path changed", node=binding.claim.node if binding else str(peer),
-                         through=relay.claim.node if relay else "no relay")  # fmt: skip
+                log.info(
+                    "path changed",
+                    node=binding.claim.node if binding else str(peer),
+                    through=relay.claim.node if relay else "no relay",
+                )
         self._changes.notify()
         try:
             await self._device.converged()

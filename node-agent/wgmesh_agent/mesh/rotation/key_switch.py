@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from wgmesh_agent.mesh.dataplane.handshake_trigger import trigger_handshakes
+from wgmesh_agent.mesh.dataplane.handshake_trigger import HandshakeTrigger
 from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.local_node import LocalNode
@@ -34,13 +34,20 @@ class KeySwitch:
     """The WireGuard key of this node."""
 
     def __init__(
-        self, local: LocalNode, ledger: Ledger, reconciler: Programming, store: KeyStore, clock: Clock
+        self,
+        local: LocalNode,
+        ledger: Ledger,
+        reconciler: Programming,
+        store: KeyStore,
+        clock: Clock,
+        trigger: HandshakeTrigger,
     ) -> None:
         self._local = local
         self._ledger = ledger
         self._reconciler = reconciler
         self._store = store
         self._clock = clock
+        self._trigger = trigger
 
     async def use(self, key: PrivateKey, earlier: PrivateKey | None) -> None:
         """Switches the tunnels to another key; `earlier` is kept on disk until `confirm`.
@@ -57,7 +64,7 @@ class KeySwitch:
         await asyncio.to_thread(self._store.save_private_key, key, earlier)
         self._local.use_key(key)
         await self._reconciler.reconcile(check_interface=False)
-        trigger_handshakes(binding.claim.addresses[0] for binding in self._ledger)
+        self._trigger(binding.claim.addresses[0] for binding in self._ledger)
 
     async def confirm(self, admission: AdmissionRecord | None) -> None:
         """The mesh has accepted the key in use: announces it, and removes the previous one.

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Protocol
 
 import structlog
@@ -31,6 +30,7 @@ from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, HERALD_QUERY
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
 from wgmesh_agent.mesh.rotation.key_policy import KeyPolicy
 from wgmesh_agent.mesh.rotation.key_switch import KeySwitch
+from wgmesh_agent.runtime.clock import Clock
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey
@@ -94,6 +94,8 @@ class WireGuardKeyRotation:
         device: DeviceCache,
         keys: KeyPolicy,
         readmission: Readmission,
+        clock: Clock,
+        rng: Random,
     ) -> None:
         self._switch = switch
         self._local = local
@@ -103,6 +105,8 @@ class WireGuardKeyRotation:
         self._device = device
         self._keys = keys
         self._readmission = readmission
+        self._clock = clock
+        self._rng = rng
         self._lock = asyncio.Lock()
 
     async def rotate(self) -> str:
@@ -140,7 +144,7 @@ class WireGuardKeyRotation:
         async def use() -> None:
             nonlocal begun
             if not begun:
-                begun = time.time()
+                begun = self._clock.unix()
                 await self._switch.use(new, old)
                 await asyncio.sleep(self._trigger_delay())
 
@@ -176,7 +180,7 @@ class WireGuardKeyRotation:
             await asyncio.sleep(PROXY_RETRY_SECONDS)
             if not await self._is_announced_by_proxy(heralds[:MAX_PROXIES], message):
                 raise RotationFailed("no member agreed to announce the new key; the old one is in use")
-        begun = time.time()
+        begun = self._clock.unix()
         await self._switch.use(new, old)
         if heralds and not await self._has_handshake(begun):
             await self._roll_back(old, "no peer completes a handshake with it")
@@ -209,7 +213,7 @@ class WireGuardKeyRotation:
     def _proxy_candidates(self) -> list[str]:
         """Live members that support this query, other bootstrap nodes first."""
         found = self._members.living_claims()
-        random.shuffle(found)
+        self._rng.shuffle(found)
         return [claim.node for claim in sorted(found, key=lambda claim: not claim.bootstrap)]
 
     async def _roll_back(self, old: PrivateKey, why: str) -> None:
@@ -223,15 +227,15 @@ class WireGuardKeyRotation:
             self._device.request()
 
     async def _has_handshake(self, begun: float) -> bool:
-        deadline = time.monotonic() + HANDSHAKE_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
+        deadline = self._clock.monotonic() + HANDSHAKE_TIMEOUT_SECONDS
+        while self._clock.monotonic() < deadline:
             if any(peer.last_handshake >= begun for peer in (await self._device.read()).peers.values()):
                 return True
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         return False
 
     async def _outcome(self, begun: float) -> str:
-        deadline = time.monotonic() + HANDSHAKES_SECONDS
+        deadline = self._clock.monotonic() + HANDSHAKES_SECONDS
         while True:
             device = await self._device.read()
             wanted = self._members.living_claims()
@@ -242,7 +246,7 @@ class WireGuardKeyRotation:
             )
             if not late:
                 return f"{len(wanted)} of {len(wanted)} tunnels use the new WireGuard key {self._public()}"
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 return (
                     f"{len(wanted) - len(late)} of {len(wanted)} tunnels use the new WireGuard key {self._public()} so "
                     f"far; not yet: {', '.join(late[:5])}"

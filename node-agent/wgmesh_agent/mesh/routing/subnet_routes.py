@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
-from wgmesh_agent.linux.route_lookup import connected_networks, egress_interface
+from wgmesh_agent.linux.route_lookup import NetworkReader, egress_interface
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.local_node import LocalNode
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
@@ -38,6 +38,7 @@ class SubnetRoutes:
         refusals: RejectionLog,
         local: LocalNode,
         forwarding: IPForwarding,
+        connected: NetworkReader,
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called when `allowed_ips` changes for a reason other than `local` and the ledger."""
@@ -46,6 +47,7 @@ class SubnetRoutes:
         self._local = local
         self._refusals = refusals
         self._forwarding = forwarding
+        self._read_connected = connected
         self._changed = changed
         self._connected: tuple[Network, ...] = ()
         self._restriction, self._fault = LogOnChange(), LogOnChange()
@@ -100,7 +102,7 @@ class SubnetRoutes:
 
     async def _read_connected_networks(self) -> tuple[Network, ...]:
         try:
-            return await connected_networks(without=self._interface)
+            return await self._read_connected(without=self._interface)
         except KernelError as error:
             log.warning("cannot read connected networks", error=str(error))
             return self._connected

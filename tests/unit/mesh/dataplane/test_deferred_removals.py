@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.device import FixedPlan, device_cache
 from tests.unit.local import LocalClaim, Tunnels
+from tests.unit.machine import PlayedMachine
 
 from wgmesh_agent.mesh.dataplane import reconciler
 from wgmesh_agent.mesh.dataplane.reconciler import Reconciler
@@ -37,7 +38,13 @@ async def adopted() -> tuple[Reconciler, Ledger]:
     )
     ledger.accept(Claim("known", KNOWN, (ip_address("10.232.0.8"),), ()), Origin.GOSSIP, 0.0)
     return Reconciler(
-        backend, device_cache(backend), Tunnels(KEY), ledger, FixedPlan(SPEC), SystemClock()
+        backend,
+        device_cache(backend),
+        Tunnels(KEY),
+        ledger,
+        FixedPlan(SPEC),
+        SystemClock(),
+        PlayedMachine().trigger,
     ), ledger
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.clock import TestClock
 from tests.unit.device import FixedPlan, device_cache
 from tests.unit.local import LocalClaim, Tunnels
+from tests.unit.machine import PlayedMachine
 
 from wgmesh_agent.mesh.dataplane import handshake_retry, reconciler
 from wgmesh_agent.mesh.dataplane.handshake_retry import BACKOFF, MAX_ATTEMPTS, HandshakeRetry
@@ -128,6 +129,7 @@ class Ground:
             ledger,
             FixedPlan(spec),
             SystemClock(),
+            PlayedMachine().trigger,
         )
 
     def told(self) -> list[str]:
@@ -202,7 +204,15 @@ async def test_a_peer_that_a_clock_set_back_has_silenced_is_made_anew_where_it_w
     backend = MemoryBackend("wgtest", clock.unix)
     ledger = Ledger(LocalClaim("me", own_key.public(), (ip_address("10.232.1.1"),), spec.ranges))
     ledger.accept(Claim("high", HIGH, (ip_address("10.232.0.7"),), (WHERE,)), Origin.GOSSIP, 0.0)
-    own = Reconciler(backend, device_cache(backend), Tunnels(own_key), ledger, FixedPlan(spec), clock)
+    own = Reconciler(
+        backend,
+        device_cache(backend),
+        Tunnels(own_key),
+        ledger,
+        FixedPlan(spec),
+        clock,
+        PlayedMachine().trigger,
+    )
     await own.reconcile()
     elsewhere = Endpoint(ip_address("192.0.2.99"), 1024)
     assert backend.device is not None

@@ -25,6 +25,7 @@ from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.errors import KernelError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, IPAddress, Peer
@@ -73,6 +74,7 @@ class Ground:
             Signal(),
             Signal(),
             IndirectPaths((self,)),
+            SystemClock(),
             random.Random(1),
         )
 

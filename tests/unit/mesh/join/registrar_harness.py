@@ -24,9 +24,12 @@ def key(number: int) -> PublicKey:
 
 def request(number: int, node: str = "", **other: object) -> JoinRequest:
     fields: dict[str, object] = {
-        "pubkey": str(key(number)), "endpointIP": "192.0.2.1", "endpointPort": 54540, "meshName": "blue",
+        "pubkey": str(key(number)),
+        "endpointIP": "192.0.2.1",
+        "endpointPort": 54540,
+        "meshName": "blue",
         "nodeName": node,
-    }  # fmt: skip
+    }
     return JoinRequest(**{**fields, **other})  # type: ignore[arg-type]
 
 

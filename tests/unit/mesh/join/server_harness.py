@@ -115,10 +115,15 @@ class Authority:
         """Made out to the loopback address, or to `dns_name` alone."""
         key = generate_key()
         cert = issue(
-            self.ca, NodeIdentity(mesh, node, role), key.public_key(), now=NOW, lifetime=DAY,
-            serial=next(self._serials), addresses=[] if dns_name else [ip_address("127.0.0.1")],
+            self.ca,
+            NodeIdentity(mesh, node, role),
+            key.public_key(),
+            now=NOW,
+            lifetime=DAY,
+            serial=next(self._serials),
+            addresses=[] if dns_name else [ip_address("127.0.0.1")],
             dns_names=[dns_name] if dns_name else [],
-        )  # fmt: skip
+        )
         return TLSFiles(key_to_pem(key), cert_to_pem(cert), cert_to_pem(self.ca.cert))
 
     def credentials(self, node: str, role: Role = Role.NODE) -> Credentials:
@@ -133,6 +138,10 @@ async def request_join(  # type: ignore[no-untyped-def]
     bench: Bench, tls: Credentials | None, number: int = 1, node: str = "", mesh: str = "blue"
 ):
     return await join(
-        bench.address, tls, mesh=mesh, node=node, public_key=PublicKey(number.to_bytes(32, "big")),
+        bench.address,
+        tls,
+        mesh=mesh,
+        node=node,
+        public_key=PublicKey(number.to_bytes(32, "big")),
         endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
-    )  # fmt: skip
+    )

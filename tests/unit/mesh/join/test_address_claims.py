@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.admissions import admission_service
+from tests.unit.clock import TestClock
 from tests.unit.local import LocalClaim
 from tests.unit.mesh.membership.test_admissions import Authority, Node, claim
 from tests.unit.policies import ScriptedPolicy
@@ -69,7 +70,7 @@ class Ground:
         made = admission_service(self.ledger, RejectionLog(), ScriptedPolicy())
         members = MemberView(self.gossip, self.ledger)
         self.asking = AddressClaimQuery(members, admissions or made)
-        self.claims = AddressClaimResponder(admissions or made, RejectionLog(), self)
+        self.claims = AddressClaimResponder(admissions or made, RejectionLog(), self, TestClock())
 
     def reserve(self, wanted: Claim, now: float, asker: str) -> bool:
         self.promised.append(asker)

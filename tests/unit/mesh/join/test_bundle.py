@@ -78,11 +78,14 @@ def test_fields_of_later_versions_are_no_fault_and_addresses_may_be_missing() ->
         (changed(GOOD, mesh="green"), "not for wgmesh://green/node/laptop"),
         (changed(GOOD, key=key_to_pem(generate_key()).decode()), "is not the private key of the certificate"),
         (changed(GOOD, key="secret"), "is not an unencrypted PEM private key"),
-        (changed(GOOD, certificate="certificate"), "the certificate in /etc/bundle.json contains no PEM certificate"),
+        (
+            changed(GOOD, certificate="certificate"),
+            "the certificate in /etc/bundle.json contains no PEM certificate",
+        ),
         (changed(GOOD, ca="ca"), "the ca in /etc/bundle.json contains no PEM certificate"),
         (changed(GOOD, ca=json.loads(bundle_bytes(make_authority()))["ca"]), "is not issued by the ca in it"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_one_sentence_that_names_the_file(data: bytes, says: str) -> None:
     with pytest.raises(BundleError) as caught:
         parse_bundle(data, FILE)

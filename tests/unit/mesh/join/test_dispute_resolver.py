@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
+from random import Random
 
 import pytest
 from tests.unit.local import LocalClaim
 
-from wgmesh_agent.mesh.join import dispute_resolver
 from wgmesh_agent.mesh.join.bootstrap_directory import StaticBootstraps
 from wgmesh_agent.mesh.join.client import JoinUnreachable
 from wgmesh_agent.mesh.join.dispute_resolver import DisputeResolver, crowded_pause_seconds
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
+from wgmesh_agent.runtime.backoff import jittered
 from wgmesh_agent.runtime.change_signal import Signal
 from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.wireguard.keys import PublicKey
@@ -48,7 +49,14 @@ class Ground:
         self.slept: list[float] = []
         """How long each pause was meant to be; they take no time."""
         self.confirming = DisputeResolver(
-            self.ledger, self, self, StaticBootstraps(tuple(answers)), self, self.changes, self._pause
+            self.ledger,
+            self,
+            self,
+            StaticBootstraps(tuple(answers)),
+            self,
+            self.changes,
+            Random(7),
+            self._pause,
         )
 
     def accept(self, accepted: Claim, origin: Origin) -> bool:
@@ -202,16 +210,13 @@ async def test_what_comes_into_dispute_during_a_long_rest_is_asked_about_within_
     assert sum(ground.slept) >= 45
 
 
-async def test_in_a_crowd_a_rest_is_as_long_as_its_jitter_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_in_a_crowd_a_rest_is_as_long_as_its_jitter_says() -> None:
     """Or all members together would ask more often than they may."""
-    monkeypatch.setattr(dispute_resolver, "jittered", lambda seconds: 1.25 * seconds)
     ground = Ground({FIRST: [BOOT]})
     ground.crowded = True
     pause = crowded_pause_seconds(len(ground.ledger))
     assert not await ground.confirming._rest(pause, [])
-    assert ground.slept == [1.25 * pause]
+    assert ground.slept == [jittered(pause, Random(7))]
 
 
 async def test_nobody_is_asked_while_nothing_is_in_dispute() -> None:

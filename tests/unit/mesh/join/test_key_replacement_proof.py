@@ -32,9 +32,14 @@ class Asked:
 
     def holds(self, given: bytes, member: PublicKey | None = None) -> bool:
         return verify_proof(
-            given, BOOTSTRAP, member or MEMBER.public(), self.new,
-            mesh=self.mesh, node=self.node, authorization=self.authorization,
-        )  # fmt: skip
+            given,
+            BOOTSTRAP,
+            member or MEMBER.public(),
+            self.new,
+            mesh=self.mesh,
+            node=self.node,
+            authorization=self.authorization,
+        )
 
 
 def test_the_members_proof_is_what_the_bootstrap_node_computes() -> None:
@@ -45,11 +50,14 @@ def test_the_members_proof_is_what_the_bootstrap_node_computes() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(Asked(), mesh="green"), replace(Asked(), node="beta"), replace(Asked(), new=STRANGER.public()),
-        replace(Asked(), authorization="Bearer: d.e.f"), replace(Asked(), mesh="blueal", node="pha"),
+        replace(Asked(), mesh="green"),
+        replace(Asked(), node="beta"),
+        replace(Asked(), new=STRANGER.public()),
+        replace(Asked(), authorization="Bearer: d.e.f"),
+        replace(Asked(), mesh="blueal", node="pha"),
     ],
     ids=["mesh", "node", "key", "token", "borders"],
-)  # fmt: skip
+)
 def test_it_is_good_for_exactly_what_was_asked(other: Asked) -> None:
     assert not other.holds(Asked().proof())
 

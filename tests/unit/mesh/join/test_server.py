@@ -39,6 +39,7 @@ from wgmesh_agent.mesh.join.tokens import TokenFault, TokenStore, sign
 from wgmesh_agent.mesh.membership.claims import Binding
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
+from wgmesh_agent.runtime.clock import SystemClock
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
 from wgmesh_agent.wireguard.model import Endpoint, IPAddress
 from wgmesh_api.identity import Role
@@ -64,6 +65,7 @@ async def serving(authority: Authority, *, tls: bool, mesh: QuietMesh) -> AsyncI
         TokenStore(lambda: f"{next(numbers):043}"),
         Unsigned(),
         rejections,
+        SystemClock(),
     )
     # gRPC does not say which port it got here, so a free one is found first
     with socket.socket() as probe:
@@ -106,9 +108,14 @@ async def test_both_are_told_at_once_which_secrets_the_other_holds(
     where = Endpoint(ip_address("192.0.2.1"), 54540)
     for number, node, held in ((1, "alpha", (b"aaaa", b"bbbb")), (2, "beta", ()), (1, "alpha", (b"bbbb",))):
         admitted = await join(
-            bench.address, files(bench, authority, node), mesh="blue", node=node,
-            public_key=PublicKey(number.to_bytes(32, "big")), endpoint=where, secret_ids=held,
-        )  # fmt: skip
+            bench.address,
+            files(bench, authority, node),
+            mesh="blue",
+            node=node,
+            public_key=PublicKey(number.to_bytes(32, "big")),
+            endpoint=where,
+            secret_ids=held,
+        )
         binding = bench.ledger.by_name(node)
         assert binding is not None
         assert binding.claim.secret_ids == held
@@ -163,8 +170,11 @@ async def test_a_joiner_of_the_original_reads_what_it_knows(bench: Bench, author
         peers = [peer async for peer in stub.Peers(Empty())]
         first = peers[0]
         assert (first.type, first.meshIP, first.endpointIP, first.endpointPort) == (
-            Peer.JOIN, "10.232.1.1", "192.0.2.9", 54540,
-        )  # fmt: skip
+            Peer.JOIN,
+            "10.232.1.1",
+            "192.0.2.9",
+            54540,
+        )
 
 
 class SlowMesh(QuietMesh):
@@ -206,9 +216,13 @@ def nobodys_port() -> Iterator[int]:
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("at", [(), (ip_address("127.0.0.1"),)], ids=["address", "name"])
 async def test_a_proxy_in_the_environment_is_not_asked_for_a_bootstrap_node(
-    bench: Bench, authority: Authority, variable: str, at: tuple[IPAddress, ...], nobodys_port: int,
+    bench: Bench,
+    authority: Authority,
+    variable: str,
+    at: tuple[IPAddress, ...],
+    nobodys_port: int,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     for exception in ("no_grpc_proxy", "no_proxy"):
         monkeypatch.delenv(exception, raising=False)
     monkeypatch.setenv(variable, f"http://127.0.0.1:{nobodys_port}")
@@ -217,9 +231,14 @@ async def test_a_proxy_in_the_environment_is_not_asked_for_a_bootstrap_node(
     if at:
         bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.invalid")
     admitted = await join(
-        named(bench.address) if at else bench.address, tls, mesh="blue", node="alpha",
-        public_key=PublicKey((1).to_bytes(32, "big")), endpoint=Endpoint(ip_address("192.0.2.1"), 54540), at=at,
-    )  # fmt: skip
+        named(bench.address) if at else bench.address,
+        tls,
+        mesh="blue",
+        node="alpha",
+        public_key=PublicKey((1).to_bytes(32, "big")),
+        endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
+        at=at,
+    )
     assert admitted.node == "alpha"
 
 
@@ -369,9 +388,15 @@ async def come(
             before.append("switched")
 
     return await join(
-        bench.address, tls, mesh="blue", node="alpha", public_key=machine(number).public(),
-        endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=replaces, before_joining=note,
-    )  # fmt: skip
+        bench.address,
+        tls,
+        mesh="blue",
+        node="alpha",
+        public_key=machine(number).public(),
+        endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
+        replaces=replaces,
+        before_joining=note,
+    )
 
 
 async def test_who_shows_the_earlier_key_takes_its_own_place_while_it_lives(
@@ -396,9 +421,14 @@ async def test_a_proof_that_is_none_is_refused(bench: Bench, authority: Authorit
         stub = MeshStub(open_channel)  # type: ignore[no-untyped-call]
         token = (await stub.Begin(HandshakeRequest(meshName="blue"))).joinToken
         asked = JoinRequest(
-            pubkey=str(machine(2).public()), endpointIP="192.0.2.1", endpointPort=54540, meshName="blue",
-            nodeName="alpha", replaces=machine(1).public().raw, replacesProof=given,
-        )  # fmt: skip
+            pubkey=str(machine(2).public()),
+            endpointIP="192.0.2.1",
+            endpointPort=54540,
+            meshName="blue",
+            nodeName="alpha",
+            replaces=machine(1).public().raw,
+            replacesProof=given,
+        )
         answer = await stub.Join(asked, metadata=(("authorization", sign(token, time.time())),))
     assert "no proof that this machine holds the previous key" in answer.errorMessage
     assert bench.denials()[DenialReason.PROOF] == 1
@@ -413,9 +443,15 @@ async def test_nothing_is_switched_where_no_bootstrap_node_answers() -> None:
 
     with pytest.raises(JoinUnreachable):
         await join(
-            "127.0.0.1:1", None, mesh="blue", node="alpha", public_key=machine(2).public(),
-            endpoint=Endpoint(ip_address("192.0.2.1"), 54540), replaces=machine(1), before_joining=note,
-        )  # fmt: skip
+            "127.0.0.1:1",
+            None,
+            mesh="blue",
+            node="alpha",
+            public_key=machine(2).public(),
+            endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
+            replaces=machine(1),
+            before_joining=note,
+        )
     assert before == []
 
 
@@ -432,9 +468,14 @@ async def test_a_named_bootstrap_node_is_asked_at_the_addresses_found_and_no_nam
     bench.credentials.files = authority.files("boot", Role.BOOTSTRAP, dns_name="bootstrap.invalid")  # type: ignore[union-attr]
     at, own_key = (*first, ip_address("127.0.0.1")), PublicKey(bytes(32))
     admitted = await join(
-        named(bench.address), tls, mesh="blue", node="alpha", public_key=PublicKey((1).to_bytes(32, "big")),
-        endpoint=Endpoint(ip_address("192.0.2.1"), 54540), at=at,
-    )  # fmt: skip
+        named(bench.address),
+        tls,
+        mesh="blue",
+        node="alpha",
+        public_key=PublicKey((1).to_bytes(32, "big")),
+        endpoint=Endpoint(ip_address("192.0.2.1"), 54540),
+        at=at,
+    )
     assert admitted.node == "alpha"
     assert [claim.node for claim in await peers_of(named(bench.address), tls, own_key, at=at)] == [
         "boot",
@@ -449,6 +490,8 @@ async def test_the_certificate_must_name_whom_was_asked_for_and_not_only_the_add
         return
     with pytest.raises(JoinUnreachable, match="does not cover the address"):
         await peers_of(
-            named(bench.address), authority.credentials("alpha"), PublicKey(bytes(32)),
+            named(bench.address),
+            authority.credentials("alpha"),
+            PublicKey(bytes(32)),
             at=(ip_address("127.0.0.1"),),
-        )  # fmt: skip
+        )

@@ -57,9 +57,13 @@ class Authority:
     def signer(self, role: Role = Role.BOOTSTRAP, *, days: float = 5) -> Signer:
         key = generate_key()
         cert = issue(
-            self.ca, NodeIdentity(self.mesh, "alpha", role), key.public_key(),
-            now=NOW, lifetime=timedelta(days=days), serial=2,
-        )  # fmt: skip
+            self.ca,
+            NodeIdentity(self.mesh, "alpha", role),
+            key.public_key(),
+            now=NOW,
+            lifetime=timedelta(days=days),
+            serial=2,
+        )
         return Signer(key_to_pem(key), cert_to_pem(cert))
 
     def verifier(self) -> Verifier:
@@ -259,8 +263,14 @@ def test_a_certificate_that_is_not_the_named_signer_s_is_not_taken(authority: Au
 def test_a_leaf_is_no_authority(authority: Authority) -> None:
     """A plain node issues a certificate for itself that says it may admit."""
     node_key, forged_key = generate_key(), generate_key()
-    node = issue(authority.ca, NodeIdentity("blue", "evil", Role.NODE), node_key.public_key(),
-                 now=NOW, lifetime=timedelta(days=1), serial=3)  # fmt: skip
+    node = issue(
+        authority.ca,
+        NodeIdentity("blue", "evil", Role.NODE),
+        node_key.public_key(),
+        now=NOW,
+        lifetime=timedelta(days=1),
+        serial=3,
+    )
     uri = "wgmesh://blue/bootstrap/evil"
     forged = (
         x509.CertificateBuilder()
@@ -272,7 +282,7 @@ def test_a_leaf_is_no_authority(authority: Authority) -> None:
         .not_valid_after(NOW + timedelta(hours=9))
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
         .sign(node_key, hashes.SHA256())
-    )  # fmt: skip
+    )
     signer = Signer(key_to_pem(forged_key), cert_to_pem(forged) + cert_to_pem(node))
     record = signer.sign("blue", "evil", KEY, ADDRESSES, NOW)
     assert fault(authority.verifier(), record) is AdmissionFaultReason.UNKNOWN_SIGNER
@@ -285,17 +295,25 @@ def test_certificates_that_name_no_role_may_admit_if_they_are_for_servers(
     ca_key, key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of somebody's own")])
     builder = (
-        x509.CertificateBuilder().issuer_name(ca_name).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=2))
-    )  # fmt: skip
+        x509.CertificateBuilder()
+        .issuer_name(ca_name)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=2))
+    )
     ca = (
-        builder.subject_name(ca_name).public_key(ca_key.public_key()).serial_number(1)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(ca_key, hashes.SHA256())
-    )  # fmt: skip
+        builder.subject_name(ca_name)
+        .public_key(ca_key.public_key())
+        .serial_number(1)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
     leaf = (
         builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "boot")]))
-        .public_key(key.public_key()).serial_number(2)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False).sign(ca_key, hashes.SHA256())
-    )  # fmt: skip
+        .public_key(key.public_key())
+        .serial_number(2)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -66,8 +66,14 @@ class Authority:
 
     def credentials(self, node: str, role: Role) -> Credentials:
         key = generate_key()
-        cert = issue(self.ca, NodeIdentity("blue", node, role), key.public_key(),
-                     now=START, lifetime=timedelta(days=5), serial=2)  # fmt: skip
+        cert = issue(
+            self.ca,
+            NodeIdentity("blue", node, role),
+            key.public_key(),
+            now=START,
+            lifetime=timedelta(days=5),
+            serial=2,
+        )
         return Credentials(TLSFiles(key_to_pem(key), cert_to_pem(cert), cert_to_pem(self.ca.cert)))
 
 

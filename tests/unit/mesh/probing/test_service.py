@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from tests.unit.device import PlayedDevice
 from tests.unit.factories import mesh_record
 from tests.unit.local import local_node
+from tests.unit.machine import PlayedMachine
 
 from wgmesh_agent.gossip.serf.events import Member, QueryResult
 from wgmesh_agent.gossip.wire.serf_messages import MemberStatus
@@ -56,7 +57,15 @@ def probing(made: type[S], peers: Sequence[IPAddress] = ()) -> S:
         members[name] = Member(name, address, 7946, tags, MemberStatus.ALIVE, 1, b"", 0.0)
     view = MemberView(Told(members), ledger)
     return made(
-        local, view, (), PlayedDevice(Device("wg0")), Signal(), Signal(), SystemClock(), random.Random(1)
+        local,
+        view,
+        (),
+        PlayedDevice(Device("wg0")),
+        Signal(),
+        Signal(),
+        SystemClock(),
+        random.Random(1),
+        PlayedMachine().route,
     )
 
 

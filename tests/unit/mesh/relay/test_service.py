@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from structlog.testing import capture_logs
+from tests.unit.clock import TestClock
 from tests.unit.device import PlayedDevice
 from tests.unit.local import LocalClaim
 from tests.unit.members import PlayedGossip, PlayedProbing
@@ -81,6 +82,7 @@ class Ground:
             self.refusals,
             Signal(),
             self.device,
+            TestClock(),
         )
 
     async def ask(self, payload: bytes, source: str = "a") -> bytes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from wgmesh_agent.mesh.membership.admission_record import AdmissionRecord
 from wgmesh_agent.mesh.membership.claims import Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
-from wgmesh_agent.mesh.rotation import key_switch
 from wgmesh_agent.mesh.rotation import wireguard_key as module
 from wgmesh_agent.mesh.rotation.announcement_proxy import AGREED, REJECTED
 from wgmesh_agent.mesh.rotation.gossip_key import RotationFailed
@@ -34,7 +34,7 @@ from wgmesh_agent.settings.model import HostPort
 from wgmesh_agent.state.store import StateStore
 from wgmesh_agent.wireguard.errors import BackEndError
 from wgmesh_agent.wireguard.keys import PrivateKey, PublicKey
-from wgmesh_agent.wireguard.model import Device, Peer
+from wgmesh_agent.wireguard.model import Device, IPAddress, Peer
 
 OLD = PrivateKey.generate(os.urandom)
 A, B = HostPort("192.0.2.1", 5000), HostPort("192.0.2.2", 5000)
@@ -65,7 +65,10 @@ class Node:
         self.is_known_at_once = False
         self.device = Handshakes(self)
         self.view = MemberView(self, self.ledger)
-        self.switch = KeySwitch(self.local, self.ledger, self, self.store, SystemClock())
+        self.switch = KeySwitch(self.local, self.ledger, self, self.store, SystemClock(), self._trigger)
+
+    def _trigger(self, addresses: Iterable[IPAddress]) -> None:
+        self.steps.append(f"knock {len(list(addresses))}")
 
     def bind(self) -> None:
         assert self.ledger.accept(self.beta, Origin.PEERS, 1.0) is None
@@ -89,9 +92,14 @@ class Node:
         return record() if self.signs else None
 
     async def query(
-        self, name: str, payload: bytes = b"", *, nodes: Sequence[str] | None = None, direct: bool = False,
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        nodes: Sequence[str] | None = None,
+        direct: bool = False,
         **_: Any,
-    ) -> QueryResult:  # fmt: skip
+    ) -> QueryResult:
         assert direct
         self.steps.append("herald")
         answer = self.herald if self.refusals == 0 else REJECTED
@@ -132,9 +140,17 @@ class Ground:
         self.admits = True
         self.enter: Callable[..., Awaitable[JoinResult]] = self._enter
         self.rotation = WireGuardKeyRotation(
-            self.node.switch, self.node.local, self.node, self.node.view, self.node, self.node.device,
-            self.keys, self,
-        )  # fmt: skip
+            self.node.switch,
+            self.node.local,
+            self.node,
+            self.node.view,
+            self.node,
+            self.node.device,
+            self.keys,
+            self,
+            SystemClock(),
+            Random(1),
+        )
 
     def bootstraps(self) -> list[HostPort]:
         return [A, B]
@@ -173,13 +189,7 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     monkeypatch.setattr(module, "HANDSHAKE_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(module, "PROXY_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(module, "HANDSHAKES_SECONDS", 0.1)
-    made = Ground(tmp_path)
-    monkeypatch.setattr(
-        key_switch,
-        "trigger_handshakes",
-        lambda addresses: made.node.steps.append(f"knock {len(list(addresses))}"),
-    )
-    return made
+    return Ground(tmp_path)
 
 
 async def test_the_new_key_is_used_before_it_is_admitted(ground: Ground) -> None:

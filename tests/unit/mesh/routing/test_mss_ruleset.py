@@ -32,8 +32,11 @@ def test_what_comes_out_of_a_narrow_path_is_held_to_that() -> None:
 
 def test_only_the_table_of_this_interface_is_ever_named() -> None:
     for text in (ruleset("wgblue", 1440), removal_ruleset("wgblue")):
-        named = [line.split()[3 if line.startswith(("add", "delete")) else 2] for line in text.splitlines()
-                 if " table " in f" {line}"]  # fmt: skip
+        named = [
+            line.split()[3 if line.startswith(("add", "delete")) else 2]
+            for line in text.splitlines()
+            if " table " in f" {line}"
+        ]
         assert set(named) == {"wgmesh-wgblue"}
 
 

@@ -144,9 +144,18 @@ def test_agents_of_the_previous_release_find_the_creation_time_in_seconds(api: M
 def test_the_definitions_keep_what_the_previous_release_writes_and_call_it_deprecated() -> None:
     mesh, node = (object_schema(kind.model)["properties"]["status"]["properties"] for kind in KINDS)
     renamed = [
-        "rotatedFor", "heard", "relayed", "preshared", "expected", "failed", "worst", "refusedRoutes", "narrowPaths",
-        "narrowest", "trusted",
-    ]  # fmt: skip
+        "rotatedFor",
+        "heard",
+        "relayed",
+        "preshared",
+        "expected",
+        "failed",
+        "worst",
+        "refusedRoutes",
+        "narrowPaths",
+        "narrowest",
+        "trusted",
+    ]
     assert set(report_of_previous_agent()) <= set(node)
     for fields, names in (
         (node, renamed),

@@ -32,8 +32,13 @@ def inputs(draw: st.DrawFn) -> StatusInputs:
     summary.ready, summary.links_up = draw(st.integers(0, nodes)), draw(st.integers(0, summary.links))
     summary.relayed, summary.ready_bootstraps = draw(COUNTS), draw(COUNTS)
     for name in (
-        "not_joined", "down", "certificates_missing", "certificates_expired", "links_down", "reduced_mtu"
-    ):  # fmt: skip
+        "not_joined",
+        "down",
+        "certificates_missing",
+        "certificates_expired",
+        "links_down",
+        "reduced_mtu",
+    ):
         setattr(summary, name, draw(EXAMPLES))
     blocked = draw(st.booleans())
     conflict = SpecConflict("CIDROverlap", "the range is used by another mesh", blocking=blocked)
