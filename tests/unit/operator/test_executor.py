@@ -80,7 +80,7 @@ async def test_each_call_is_progress(harness: ExecutorHarness) -> None:
 async def test_a_refusal_is_said_and_the_rest_is_done(harness: ExecutorHarness) -> None:
     harness.api.faults["blue"] = ApiError(403, "Forbidden", "not yours")
     outcome = await harness.executor.execute_all([mesh("blue"), mesh("green")])
-    assert outcome.error.startswith("create WgMesh blue was refused: ")
+    assert outcome.error.startswith("create WgMesh blue was rejected: ")
     assert set(harness.cache.state.meshes) == {"green"}
 
 

@@ -62,7 +62,7 @@ async def test_joiners_are_served_until_it_is_stopped(server: BootstrapServer, b
         assert begun.result == HandshakeResponse.OK
         assert begun.joinToken
         other = await begin(bind, "green")
-        assert "another mesh than 'green'" in other.errorMessage
+        assert "a mesh other than 'green'" in other.errorMessage
     finally:
         await server.stop()
     with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
