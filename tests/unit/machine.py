@@ -20,14 +20,14 @@ from wgmesh_agent.wireguard.model import IPAddress, Network
 
 
 class PlayedMachine:
-    """Routes nothing, until a test says otherwise.
+    """Routes nothing, unless a test sets it.
 
     Attributes:
-        triggered: whom it was told to shake hands with.
-        host_news, interface_news: what the kernel is going to tell.
-        networks: what it is connected to; an error, if that cannot be read.
-        allowed: what comes out of the tunnel may go there; None: anywhere.
-        tables: the texts that nft was given; `nft_error` is what it answers.
+        triggered: targets of handshake triggers.
+        host_news, interface_news: the kernel's next notifications.
+        networks: those it is connected to; an exception, if they cannot be read.
+        allowed: permitted destinations of traffic from the tunnel; None: anywhere.
+        tables: the texts passed to nft; `nft_error` is its error.
     """
 
     def __init__(self, net: Path = Path("/nonexistent")) -> None:

@@ -44,7 +44,7 @@ class CountedBackend(MemoryBackend):
 
 
 class OneBackend(SelectedBackend):
-    """The same WireGuard in memory for whoever asks."""
+    """The same in-memory WireGuard for every caller."""
 
     backend_made: MemoryBackend
 

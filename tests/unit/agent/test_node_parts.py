@@ -1,4 +1,4 @@
-"""The small parts of a node: what it publishes, where it is, whom it looks over, and who tells it of addresses."""
+"""The small parts of a node: published tags, own endpoint, member refresh, and the address watch."""
 
 from __future__ import annotations
 

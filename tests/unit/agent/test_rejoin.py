@@ -1,4 +1,4 @@
-"""A node that nobody knows any more: when it asks to be admitted again, and what an admission changes."""
+"""A node that no member knows any more: when it requests admission again, and what an admission changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ TARGET = JoinTarget((), None, "blue", "n9", KEY.public())
 
 
 class CutOff(Isolation):
-    """Says in turn whether this node is isolated; then it waits for ever. `waits` is what it was asked to wait."""
+    """Returns in turn whether this node is isolated; then it waits indefinitely. `waits` are the requested
+    durations.
+    """
 
     def __init__(self, *answers: bool) -> None:
         self.answers = list(answers)
@@ -69,7 +71,7 @@ class Admitted(Readmitter):
 
 
 class QuietJoiner(GossipJoiner):
-    """Joins nobody, and counts how often."""
+    """Joins no member, and counts the attempts."""
 
     def __init__(self) -> None:
         self.joined = 0

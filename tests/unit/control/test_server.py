@@ -1,4 +1,4 @@
-"""The agent's socket, asked as the command line asks it: what it tells of the node, and what it changes."""
+"""The agent's socket, with the requests of the command line: its reports on the node, and its changes."""
 
 from __future__ import annotations
 

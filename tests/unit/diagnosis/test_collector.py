@@ -1,4 +1,6 @@
-"""The facts that `wgmesh doctor` judges: of whom they are collected, and what they say of a good link and a bad one."""
+"""The facts for `wgmesh doctor`: about which links they are collected, and their values for a good link and a
+bad one.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ HEARD = LinkState(1.0, True, True)
 
 
 class Answers(PeerQuery):
-    """What members say: of whom was asked, in turn."""
+    """Views of members: of the queried members, in turn."""
 
     def __init__(self) -> None:
         self.said: dict[str, PeerAnswer] = {}

@@ -33,7 +33,7 @@ BOOT = replace(claim("boot2", 3), bootstrap=True)
 
 
 class Pinged(PlayedGossip):
-    """Whoever is in `acks` answers a ping; `meanwhile` happens before that."""
+    """Members in `acks` answer a ping; `meanwhile` happens before that."""
 
     def __init__(self, *names: str) -> None:
         super().__init__(*names)

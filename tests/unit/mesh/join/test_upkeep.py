@@ -40,7 +40,7 @@ RANGES = (ip_network("10.232.0.0/16"),)
 
 
 class UpkeepHarness:
-    """A bootstrap node that signs records; nobody has joined yet."""
+    """A bootstrap node that signs records; no node has joined yet."""
 
     def __init__(self) -> None:
         authority, key = make_authority(now=START), generate_key()

@@ -1,4 +1,4 @@
-"""What of a binding may change, who displaces whom, and what is remembered of those that went."""
+"""What of a binding may change, which member displaces another, and what is kept of removed ones."""
 
 from __future__ import annotations
 
