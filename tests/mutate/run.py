@@ -313,14 +313,19 @@ class Recorder:
 
 
 class Chooser:
-    """Runs these tests alone, in this order."""
+    """Runs these tests alone, in this order, with all their parameters: a mutant may change what those are called."""
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self._order = {test: place for place, test in enumerate(wanted)}
+        self._functions = {_function(test) for test in wanted}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid in self._order]
-        items.sort(key=lambda item: self._order[item.nodeid])
+        items[:] = [item for item in items if _function(item.nodeid) in self._functions]
+        items.sort(key=lambda item: self._order.get(item.nodeid, len(self._order)))
+
+
+def _function(test: str) -> str:
+    return test.partition("[")[0]
 
 
 class Finder(importlib.abc.MetaPathFinder):

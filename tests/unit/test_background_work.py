@@ -106,6 +106,9 @@ _OWNED: dict[str, tuple[str, ...]] = {
     "each timer has a fence of its own, and the next is armed all the same": (
         "wgmesh_agent/gossip/aio/node.py:GossipNode._arm call_later",
     ),
+    "awaited by the writer, which is supervised, also when it is cancelled": (
+        "wgmesh_agent/runtime/debounced_writer.py:DebouncedWriter._write ensure_future",
+    ),
     "awaited by all who asked for metrics within seconds": (
         "wgmesh_agent/kube/health_server.py:HealthServer._shared_metrics create_task",
     ),

@@ -11,5 +11,5 @@ DEADLINE_SECONDS = 20.0
 async def until(condition: Callable[[], object]) -> None:
     """Returns as soon as it holds. Raises TimeoutError."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - nothing signals it
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.002)

@@ -65,7 +65,7 @@ def test_an_agent_in_a_pod_imports_of_kubernetes_what_it_talks_with() -> None:
         "KubernetesApi()._use(Configuration())\n" + LOADED
     )
     words, *loaded = said(program, IN_A_POD)
-    assert words == "no-service-account-here:"
+    assert words == "this-pod-has-no"
     assert "kubernetes.client.api_client" in loaded
     assert "ssl" in loaded
     assert not {"websocket", "oauthlib", "requests", "kubernetes.config.kube_config"} & set(loaded)

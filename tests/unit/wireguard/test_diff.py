@@ -18,7 +18,7 @@ from wgmesh_agent.wireguard.diff import (
     superseded_removals,
 )
 from wgmesh_agent.wireguard.keys import NO_PRESHARED_KEY, PresharedKey, PublicKey
-from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Peer
+from wgmesh_agent.wireguard.model import DesiredDevice, DesiredPeer, Device, Endpoint, Network, Peer
 from wgmesh_agent.wireguard.patch import apply, endpoint_write_times
 
 A, B = KEYS[:2]
@@ -243,3 +243,17 @@ def test_only_who_has_nothing_left_may_be_removed_later(desired: DesiredDevice, 
             taken = {one for other in changes if isinstance(other, SetPeer) for one in other.add_allowed_ips}
             held = actual.peers[change.public_key].allowed_ips
             assert not held or held - taken
+
+
+@pytest.mark.parametrize(
+    ("held", "late"),
+    [((), False), ((R1,), True), ((R1, R2), False), ((R2,), False)],
+    ids=["nothing", "what goes", "more than goes", "something else"],
+)
+def test_a_removal_may_wait_while_all_that_its_peer_holds_goes_to_others(
+    held: tuple[Network, ...], late: bool
+) -> None:
+    made: list[Change] = [SetPeer(B, add_allowed_ips=frozenset({R1}), create=True), RemovePeer(A)]
+    found = superseded_removals(made, device(Peer(A, allowed_ips=frozenset(held))))
+    assert found == ([RemovePeer(A)] if late else [])
+    assert superseded_removals(made, device()) == []

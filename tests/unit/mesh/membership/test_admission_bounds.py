@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tests.unit.factories import make_authority
 from tests.unit.kube.harness import claim
 
@@ -177,3 +179,91 @@ def test_the_bytes_that_are_signed_are_the_record_s_after_this_context() -> None
     key = own.chain[0].public_key
     assert isinstance(key, ec.EllipticCurvePublicKey)
     key.verify(record.signature, b"wgmesh admission 1\0" + record.blob, ec.ECDSA(hashes.SHA256()))
+
+
+@pytest.mark.parametrize(
+    ("mesh", "role", "may"),
+    [("blue", "bootstrap", True), ("green", "bootstrap", False), ("blue", "node", False)],
+)
+def test_of_an_authority_for_several_meshes_only_this_mesh_s_bootstrap_nodes_may_admit(
+    mesh: str, role: str, may: bool
+) -> None:
+    several = Chain(f"wgmesh://{mesh}/{role}/alpha")
+    record = record_by(several.signer(2, 1))
+    if may:
+        assert several.verifier().verify(record, NOW) == record
+    else:
+        assert fault(several.verifier(), record, NOW) is AdmissionFaultReason.MAY_NOT_ADMIT
+
+
+def test_a_fault_reads_as_its_sentence() -> None:
+    told = InvalidAdmission(AdmissionFaultReason.EXPIRED, "it is past its time")
+    assert (str(told), told.reason) == ("it is past its time", AdmissionFaultReason.EXPIRED)
+
+
+class Chain:
+    """An authority, one that it certified, and a server's certificate by that one; all with RSA keys."""
+
+    def __init__(self, identity: str = "") -> None:
+        self._identity = identity
+        self.keys = [rsa.generate_private_key(65537, 2048) for _ in range(3)]
+        names = [
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("top", "mid", "boot")
+        ]
+        self.certificates = [
+            self._certificate(names[0], names[0], 0, 0),
+            self._certificate(names[1], names[0], 1, 0),
+            self._certificate(names[2], names[1], 2, 1),
+        ]
+
+    def _certificate(self, subject: x509.Name, issuer: x509.Name, own: int, by: int) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(self.keys[own].public_key())
+            .serial_number(own + 1)
+            .not_valid_before(NOW - timedelta(days=1))
+            .not_valid_after(NOW + timedelta(days=2))
+            .add_extension(x509.BasicConstraints(ca=own != 2, path_length=None), critical=True)
+        )
+        if own == 2:
+            usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+            builder = builder.add_extension(usage, critical=False)
+        if own == 2 and self._identity:
+            names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(self._identity)])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self.keys[by], hashes.SHA256())
+
+    def signer(self, *chain: int) -> Signer:
+        pem = self.keys[2].private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Signer(pem, b"".join(cert_to_pem(self.certificates[place]) for place in chain))
+
+    def verifier(self) -> Verifier:
+        return Verifier("blue", cert_to_pem(self.certificates[0]))
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return Chain()
+
+
+def test_an_authority_between_is_believed_where_its_certificate_comes_along(chain: Chain) -> None:
+    whole, short = record_by(chain.signer(2, 1)), record_by(chain.signer(2))
+    assert chain.verifier().verify(whole, NOW) == whole
+    assert len(whole.certificates) == 2
+    assert fault(chain.verifier(), short, NOW) is AdmissionFaultReason.UNKNOWN_SIGNER
+
+
+def test_what_an_rsa_key_did_not_sign_is_not_believed(chain: Chain) -> None:
+    record = record_by(chain.signer(2, 1))
+    forged = replace(record, signature=bytes(len(record.signature)))
+    assert fault(chain.verifier(), forged, NOW) is AdmissionFaultReason.BAD_SIGNATURE
+
+
+def test_a_verifier_without_identities_does_not_know_who_admits(chain: Chain) -> None:
+    by = chain.verifier()
+    by.verify(record_by(chain.signer(2, 1)), NOW)
+    assert by.admitting() is None

@@ -261,3 +261,41 @@ def test_endpoints_are_merged_newest_first_each_once_and_eight_at_most() -> None
     assert merge_endpoints(ends[:6], ends[6:]) == tuple(ends[:8])
     assert join_addresses((ip_address("10.232.0.1"), ip_address("fd32::1"))) == "10.232.0.1, fd32::1"
     assert usable_endpoints([Endpoint(ip_address("10.232.0.7"), 1), ends[0]], RANGES) == (ends[0],)
+
+
+def test_one_without_a_name_gets_it_from_a_bootstrap_node_and_stays_the_same_binding(ledger: Ledger) -> None:
+    ledger.accept(claim(2, ""), Origin.ANNOUNCED, 50.0)
+    assert ledger.conflicting_bindings(claim(2)) == []
+    assert ledger.bind(claim(2), Origin.PEERS, 60.0) is None
+    assert (bound(ledger, 2).since, bound(ledger, 2).claim.node) == (50.0, "node2")
+    assert ledger.bind(claim(2, ""), Origin.PEERS, 70.0) is None
+    assert (bound(ledger, 2).since, bound(ledger, 2).claim.node) == (50.0, "node2")
+
+
+def test_whoever_claims_what_is_this_node_s_own_is_named_if_it_has_a_name(ledger: Ledger) -> None:
+    said = []
+    for name in ("other", ""):
+        for told in (replace(claim(2, name), public_key=OWN.public_key), claim(2, name, "10.99.0.1")):
+            refused = ledger.accept(told, Origin.GOSSIP, 1.0)
+            assert refused is not None
+            said.append(refused.message)
+    assert said == [
+        "other claims this node's own WireGuard key",
+        "other claims 10.99.0.1, which is no host address of the mesh's ranges",
+        f"{OWN.public_key} claims this node's own WireGuard key",
+        f"{key(2)} claims 10.99.0.1, which is no host address of the mesh's ranges",
+    ]
+
+
+def test_reasons_are_in_metrics_by_these_words() -> None:
+    assert [reason.value for reason in RejectionReason] == [
+        "own_name",
+        "own_key",
+        "own_address",
+        "bad_name",
+        "bad_address",
+        "name_bound",
+        "key_bound",
+        "address_bound",
+        "address_changed",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
@@ -11,6 +12,7 @@ from tests.unit.clock import TestClock
 from tests.unit.device import PlayedDevice
 from tests.unit.local import LocalClaim
 from tests.unit.members import PlayedGossip, PlayedProbing
+from tests.unit.waiting import until
 
 from wgmesh_agent.gossip.serf.events import QueryReceived
 from wgmesh_agent.linux.ip_forwarding import ForwardingPurpose, IPForwarding
@@ -19,7 +21,7 @@ from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.mesh.membership.member_view import MemberView
 from wgmesh_agent.mesh.membership.rejections import RejectionLog
 from wgmesh_agent.mesh.probing.liveness import LinkState
-from wgmesh_agent.mesh.relay.relay_selector import RelayProposal
+from wgmesh_agent.mesh.relay.relay_selector import RELAY_AFTER_SECONDS, RelayProposal
 from wgmesh_agent.mesh.relay.service import NO, YES, RelayService
 from wgmesh_agent.runtime import borders
 from wgmesh_agent.runtime.change_signal import Signal
@@ -64,6 +66,7 @@ class Heard(PlayedProbing):
 
 class Ground:
     def __init__(self, *names: str) -> None:
+        self.clock = TestClock()
         self.forwarding = Forwarding()
         self.heard = {"a": False, "r": True}
         self.device = PlayedDevice(Device("wgtest"))
@@ -82,7 +85,7 @@ class Ground:
             self.refusals,
             Signal(),
             self.device,
-            TestClock(),
+            self.clock,
         )
 
     async def ask(self, payload: bytes, source: str = "a") -> bytes:
@@ -165,3 +168,71 @@ async def test_an_answer_that_raises_anything_costs_that_question_alone() -> Non
     assert ground.relaying.relays_in_use() == {}
     await ground.relaying._fenced(question)
     assert ground.relaying.relays_in_use() == {KEYS["a"]: "r"}
+
+
+async def passes(service: RelayService, seconds: float, clock: TestClock) -> None:
+    """One tick of the service after so many seconds, and what it asks."""
+    clock.seconds += seconds
+    for question in await service._update(clock.monotonic()):
+        await service._propose(question)
+
+
+@pytest.mark.parametrize("answer", [YES, NO], ids=["agreed", "refused"])
+async def test_a_dead_link_goes_through_the_relay_once_both_ends_and_it_agree(answer: bytes) -> None:
+    ground = Ground("r")
+    ground.gossip.answers = [{"a": YES, "r": answer}]
+    await passes(ground.relaying, 0.0, ground.clock)
+    assert ground.gossip.asked == []
+    await passes(ground.relaying, RELAY_AFTER_SECONDS + 1, ground.clock)
+    (asked,) = ground.gossip.asked
+    assert asked.name == "_relay"
+    assert set(asked.nodes or ()) == {"a", "r"}
+    assert RelayRequest.FromString(asked.payload) == RelayRequest(asker="me", peer="a", relay="r")
+    assert ground.relaying.relays_in_use() == ({KEYS["a"]: "r"} if answer == YES else {})
+    assert ground.device.passes == (1 if answer == YES else 0)
+
+
+async def test_a_query_that_fails_changes_nothing() -> None:
+    ground = Ground("r")
+    await passes(ground.relaying, 0.0, ground.clock)
+    with capture_logs() as logs:
+        await passes(ground.relaying, RELAY_AFTER_SECONDS + 1, ground.clock)
+    assert [line["event"] for line in logs] == ["relay query failed"]
+    assert ground.relaying.relays_in_use() == {}
+
+
+async def test_a_device_that_cannot_be_read_is_looked_at_with_the_next_tick() -> None:
+    ground = Ground("r")
+    assert await ground.ask(request()) == YES
+    ground.device.fault = KernelError("no netlink")
+    assert await ground.relaying._update(ground.clock.monotonic() + 100) == []
+    assert ground.relaying.relays_in_use() == {KEYS["a"]: "r"}
+
+
+async def test_what_hinders_a_relay_is_said_once_and_it_is_open_again_after() -> None:
+    ground = Ground("me")
+    ground.forwarding.refuses = True
+    with capture_logs() as logs:
+        for _ in range(2):
+            await ground.relaying.enable_forwarding()
+        await ground.relaying.disable_forwarding()
+    assert [line["event"] for line in logs] == [
+        "this node cannot relay",
+        "cannot disable relay forwarding",
+    ]
+    assert not ground.relaying.is_open
+    ground.forwarding.refuses = False
+    await ground.relaying.enable_forwarding()
+    assert ground.relaying.is_open
+
+
+async def test_a_node_that_is_named_forwards_while_it_runs() -> None:
+    ground = Ground("me")
+    task = asyncio.create_task(ground.relaying.run())
+    await until(lambda: ground.relaying.is_open)
+    task.cancel()
+    plain = Ground("r")
+    task = asyncio.create_task(plain.relaying.run())
+    await asyncio.sleep(0.05)
+    assert not plain.relaying.is_open
+    task.cancel()
