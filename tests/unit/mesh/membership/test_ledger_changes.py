@@ -281,9 +281,9 @@ def test_whoever_claims_what_is_this_node_s_own_is_named_if_it_has_a_name(ledger
             said.append(refused.message)
     assert said == [
         "other claims this node's own WireGuard key",
-        "other claims 10.99.0.1, which is no host address of the mesh's ranges",
+        "other claims 10.99.0.1, which is not a host address of the mesh's ranges",
         f"{OWN.public_key} claims this node's own WireGuard key",
-        f"{key(2)} claims 10.99.0.1, which is no host address of the mesh's ranges",
+        f"{key(2)} claims 10.99.0.1, which is not a host address of the mesh's ranges",
     ]
 
 
