@@ -91,7 +91,7 @@ async def test_everybody_s_view_comes_in_until_all_alive_have_answered(
     collector.on_response(b"\xff")
     found = [await waiting, *[one async for one in collecting]]
     assert found == [NodeRTTs("n2", {"n3": 2}), NodeRTTs("n3", {"n2": 2}), NodeRTTs("n3", {"n1": 2})]
-    # The request is over: a late answer has no receiver.
+    # The caller has gone: a late answer is dropped.
     collector.on_response(split("n2", [])[0].SerializeToString())
 
 

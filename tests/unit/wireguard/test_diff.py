@@ -257,3 +257,10 @@ def test_a_removal_may_wait_while_all_that_its_peer_holds_goes_to_others(
     found = superseded_removals(made, device(Peer(A, allowed_ips=frozenset(held))))
     assert found == ([RemovePeer(A)] if late else [])
     assert superseded_removals(made, device()) == []
+
+
+def test_a_new_peer_is_told_of_what_it_is_to_have_alone() -> None:
+    plain = DesiredPeer(A, frozenset(), (), 0, preshared_key=NO_PRESHARED_KEY)
+    assert changes(wish(plain), device()) == (SetPeer(A, create=True),)
+    tried = DesiredPeer(A, frozenset(), (), try_now=SECOND)
+    assert changes(wish(tried), device()) == (SetPeer(A, SECOND, create=True),)

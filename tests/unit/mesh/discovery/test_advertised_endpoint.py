@@ -41,7 +41,7 @@ async def test_an_address_at_which_nobody_can_reach_this_node_can_never_be_its_o
 
 
 async def test_an_interface_without_an_address_for_others_may_get_one() -> None:
-    with pytest.raises(NoUsableEndpoint, match="lo of -listen-addr has no address that others could reach"):
+    with pytest.raises(NoUsableEndpoint, match="lo of -listen-addr has no address that peers can reach"):
         await of(ListenAddress(None, "lo", None))
     with pytest.raises(NoUsableEndpoint, match="there is no interface 'nosuch0'"):
         await of(ListenAddress(None, "nosuch0", None))

@@ -78,3 +78,7 @@ def test_a_key_that_nobody_has_proves_nothing(raw: bytes) -> None:
 @given(st.binary(max_size=40), st.binary(min_size=32, max_size=32))
 def test_any_bytes_are_no_proof(given_bytes: bytes, raw: bytes) -> None:
     assert not Asked().holds(given_bytes, PublicKey(raw))
+
+
+def test_members_of_other_releases_make_the_same_proof() -> None:
+    assert Asked().proof().hex() == "0f1fd95c61c2b83692bca17e5efb0285d85d2d829ca60efe127b800bf85d0b13"

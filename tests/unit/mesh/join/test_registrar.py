@@ -116,7 +116,11 @@ async def test_a_failed_nodes_name_goes_only_to_the_same_identity(
     await admit(registrar, request(1, "alpha"), Caller("h1", None, "CN=alpha"), now=-60.0)
     other = Caller("h2", None, "CN=mallory")
     assert (await denial(registrar, request(2, "alpha"), other)).reason is DenialReason.NAME_IN_USE
-    replaced = await admit(registrar, request(2, "alpha"), Caller("h3", None, "CN=alpha"))
+    same = Caller("h3", None, "CN=alpha")
+    mesh.alive.add("alpha")
+    assert (await denial(registrar, request(2, "alpha"), same)).reason is DenialReason.NAME_IN_USE
+    mesh.alive.clear()
+    replaced = await admit(registrar, request(2, "alpha"), same)
     assert replaced.claim.public_key == key(2)
 
 
@@ -399,3 +403,22 @@ async def test_a_proof_of_another_key_is_worth_nothing(registrar: Registrar, mes
 async def test_ids_of_secrets_that_are_none_are_refused(registrar: Registrar, raw: bytes) -> None:
     denied = await denial(registrar, request(1, "alpha", secretIds=raw))
     assert denied.reason is DenialReason.BAD_SECRETS
+
+
+def test_reasons_are_in_metrics_by_these_words() -> None:
+    assert [reason.value for reason in DenialReason] == [
+        "wrong_mesh",
+        "wrong_identity",
+        "bad_key",
+        "bad_name",
+        "bad_endpoint",
+        "bad_route",
+        "bad_secrets",
+        "key_in_use",
+        "name_in_use",
+        "exhausted",
+        "not_listed",
+        "revoked",
+        "proof",
+        "token",
+    ]

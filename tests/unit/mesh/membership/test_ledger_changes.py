@@ -1,4 +1,4 @@
-"""Changes of a binding, conflicts between members, and what is kept of removed ones."""
+"""What of a binding may change, which member displaces another, and what is kept of removed ones."""
 
 from __future__ import annotations
 
