@@ -45,7 +45,7 @@ async def test_an_interface_without_an_address_for_others_may_get_one() -> None:
         await of(ListenAddress(None, "lo", None))
     with pytest.raises(NoUsableEndpoint, match="there is no interface 'nosuch0'"):
         await of(ListenAddress(None, "nosuch0", None))
-    with pytest.raises(NoUsableEndpoint, match="asks for one more"):
+    with pytest.raises(NoUsableEndpoint, match="requires one more"):
         await of(ListenAddress(None, "lo", 99))
 
 
