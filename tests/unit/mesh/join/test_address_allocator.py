@@ -75,4 +75,14 @@ def test_the_search_for_an_own_share_ends_when_it_is_used_up() -> None:
 
     share = Share("none of them", ("a", "b"))
     AddressAllocator((ip_network("10.0.0.0/8"),)).allocate(taken, share)
-    assert asked <= MAX_FOREIGN
+    assert asked == MAX_FOREIGN
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_each_address_is_in_the_share_of_one_bootstrap_node(names: tuple[str, ...]) -> None:
+    holders = [
+        [name for name in names if Share(name, names).holds(address)]
+        for address in ip_network("10.9.0.0/24").hosts()
+    ]
+    assert {len(found) for found in holders} == {1}
+    assert {found[0] for found in holders} == set(names)

@@ -13,6 +13,7 @@ from wgmesh_agent.mesh.caller import Caller
 from wgmesh_agent.mesh.join.address_allocator import AddressAllocator
 from wgmesh_agent.mesh.join.decision import DenialReason, Denied
 from wgmesh_agent.mesh.join.registrar import MAX_PROMISES_AN_ASKER, RESERVATION_SECONDS, Registrar
+from wgmesh_agent.mesh.membership.admission_record import MAX_ROUTES
 from wgmesh_agent.mesh.membership.claims import Binding, Claim, Origin
 from wgmesh_agent.mesh.membership.ledger import Ledger
 from wgmesh_agent.wireguard.model import Endpoint
@@ -422,3 +423,25 @@ def test_reasons_are_in_metrics_by_these_words() -> None:
         "proof",
         "token",
     ]
+
+
+async def test_a_joiner_may_ask_for_some_routes_and_no_more(registrar: Registrar) -> None:
+    routes = [f"10.{number}.0.0/16" for number in range(MAX_ROUTES + 1)]
+    assert await admit(registrar, request(1, "alpha", routes=routes[:-1]))
+    denied = await denial(registrar, request(2, "beta", routes=routes))
+    assert denied.reason is DenialReason.BAD_ROUTE
+    assert str(denied) == f"{MAX_ROUTES + 1} routes are more than {MAX_ROUTES}"
+
+
+async def test_a_joiner_that_leaves_while_others_are_asked_is_to_try_again(ledger: Ledger) -> None:
+    class Leaving(FakeMesh):
+        """Whose joiner is gone when the others have agreed."""
+
+        async def claim_elsewhere(self, claim: Claim) -> bool:
+            ledger.remove(claim.public_key)
+            return True
+
+    leaving = Registrar("blue", ledger, AddressAllocator([ip_network("10.232.0.0/16")]), Leaving())
+    denied = await denial(leaving, request(1, "alpha"))
+    assert denied.reason is DenialReason.KEY_IN_USE
+    assert "try again" in str(denied)

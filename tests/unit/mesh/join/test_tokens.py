@@ -182,3 +182,9 @@ def test_one_holder_cannot_fill_the_store(store: TokenStore) -> None:
     assert caught.value.fault is TokenFault.TOO_MANY
     store.issue("b" * 64, 0.0)
     store.issue(HOLDER, TOKEN_SECONDS + 1)
+
+
+def test_what_else_a_jwt_claims_does_not_matter(store: TokenStore) -> None:
+    token, now = store.issue(HOLDER, 0.0), int(time.time())
+    claims = {"iat": now, "nbf": now, "exp": now + 10, "sub": "", "aud": "somebody", "iss": "anybody"}
+    store.redeem("Bearer: " + jwt.encode(claims, token, algorithm="HS256"), HOLDER, 1.0)
