@@ -115,13 +115,13 @@ def _clocks(links: Sequence[LinkFacts]) -> Iterator[Finding]:
 
 
 def _clock(name: str, ahead_msec: float, seen: str) -> Finding:
-    way = "ahead" if ahead_msec > 0 else "behind"
+    way = "ahead of" if ahead_msec > 0 else "behind"
     whose = f"The clock of {name} is" if name else "The clock of this machine is"
     whom = "this machine's" if name else "the others'"
     return Finding(
         Code.CLOCK,
         name,
-        f"{whose} {span(abs(ahead_msec) / 1000)} {way} of {whom}.".replace("behind of", "behind"),
+        f"{whose} {span(abs(ahead_msec) / 1000)} {way} {whom}.",
         seen,
         "Correct the clock, and synchronise it by NTP (`timedatectl`): a machine off by more than 10 s cannot "
         "join, and considers certificates expired or not yet valid.",

@@ -39,10 +39,16 @@ class Holder:
             [sys.executable, "-c", HOLD, str(self.sockets)],
             env={"PATH": path, "WGMESH_MESH_NAME": "blue"},
         )
-        eventually(lambda: self.command().startswith("/bin/sh"))
+        eventually(lambda: self.command().startswith("/bin/sh") and self.handles(signal.SIGTERM))
 
     def command(self) -> str:
         return Path(f"/proc/{self.process.pid}/cmdline").read_text().replace("\0", " ")
+
+    def handles(self, one: signal.Signals) -> bool:
+        """Whether its trap is set."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(caught >> (one - 1) & 1)
 
     def request(self) -> None:
         (self.sockets / f"{INTERFACE}.wanted").touch()
