@@ -31,7 +31,9 @@ def test_members_that_admit_are_known_where_they_report_to_be_after_those_that_w
         claim("plain", 1),
         replace(claim("boot", 2), bootstrap=True),
         replace(claim("hidden", 3), bootstrap=True, endpoints=()),
-        replace(claim("six", 4), bootstrap=True),
+        replace(
+            claim("six", 4), bootstrap=True, endpoints=(*claim("six", 4).endpoints, *claim("x", 5).endpoints)
+        ),
     ):
         assert ledger.accept(told, Origin.PEERS, 1.0) is None
     known = KnownBootstraps(StaticBootstraps((NAMED,)), ledger, 5000)

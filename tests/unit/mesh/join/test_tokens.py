@@ -188,3 +188,29 @@ def test_what_else_a_jwt_claims_does_not_matter(store: TokenStore) -> None:
     token, now = store.issue(HOLDER, 0.0), int(time.time())
     claims = {"iat": now, "nbf": now, "exp": now + 10, "sub": "", "aud": "somebody", "iss": "anybody"}
     store.redeem("Bearer: " + jwt.encode(claims, token, algorithm="HS256"), HOLDER, 1.0)
+
+
+@pytest.mark.parametrize("later", [0, 1], ids=["as long as it may be", "longer"])
+def test_how_long_a_jwt_may_be_valid_counts_to_the_second(store: TokenStore, later: int) -> None:
+    token, now = store.issue(HOLDER, 0.0), int(time.time())
+    claims = {"iat": now - 5, "nbf": now, "exp": now + MAX_JWT_SECONDS + later, "sub": ""}
+    authorization = "Bearer: " + jwt.encode(claims, token, algorithm="HS256")
+    if later:
+        assert fault(store, authorization) is TokenFault.TOO_LONG
+    else:
+        store.redeem(authorization, HOLDER, 1.0)
+
+
+def test_when_few_are_left_each_holder_gets_one_until_none_is(
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wgmesh_agent.mesh.join.tokens.MAX_TOKENS", 4)
+    for number in range(4):
+        store.issue(f"{number:064}", 0.0)
+        with pytest.raises(TokenError) as caught:
+            store.issue(f"{number:064}", 0.0)
+        assert caught.value.fault is TokenFault.TOO_MANY
+    with pytest.raises(TokenError) as caught:
+        store.issue(HOLDER, 0.0)
+    assert caught.value.fault is TokenFault.TOO_MANY
+    assert len(store) == 4
