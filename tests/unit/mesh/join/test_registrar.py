@@ -435,7 +435,7 @@ async def test_a_joiner_may_ask_for_some_routes_and_no_more(registrar: Registrar
 
 async def test_a_joiner_that_leaves_while_others_are_asked_is_to_try_again(ledger: Ledger) -> None:
     class Leaving(FakeMesh):
-        """Whose joiner is gone when the others have agreed."""
+        """Whose joiner was removed when the others have agreed."""
 
         async def claim_elsewhere(self, claim: Claim) -> bool:
             ledger.remove(claim.public_key)
