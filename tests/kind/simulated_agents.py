@@ -220,7 +220,8 @@ def reasons(api: Client, mesh: str) -> set[str]:
 
 
 def agent_of(plane: ControlPlane, mesh: str, node: str) -> Client:
-    """The API as the agent's pod on `node` reaches it."""
+    """The API as the agent's pod on `node` reaches it, as soon as the operator has given it a service account."""
+    wait_for(lambda: exists(plane.admin, f"{OWN}/serviceaccounts/wgmesh-{mesh}"), "the service account")
     uid = plane.admin.get(f"/api/v1/nodes/{node}")["metadata"]["uid"]
     name = f"wgmesh-{mesh}-{node}"
     if not exists(plane.admin, f"{OWN}/pods/{name}"):
