@@ -83,6 +83,7 @@ def test_where_ipv6_is_switched_off_it_answers_over_ipv4(
         assert asked("127.0.0.1", port, probes.LIVENESS)[0] == 200
 
 
+@pytest.mark.heavy
 def test_connections_that_are_held_open_keep_no_probe_out(port: int) -> None:
     with contextlib.ExitStack() as held:
         address, limit = ("127.0.0.1", port), 3 * probes.MAX_CONNECTIONS

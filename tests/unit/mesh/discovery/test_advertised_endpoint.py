@@ -54,6 +54,7 @@ async def test_an_address_of_an_interface_that_was_named_by_number_is_judged_as_
         await of(ListenAddress(None, "lo", 0))
 
 
+@pytest.mark.heavy
 async def test_a_stun_server_that_does_not_answer_is_said_with_what_to_set() -> None:
     with pytest.raises(NoUsableEndpoint, match=r"set -listen-addr, or another --stun-server"):
         await of(None, HostPort("127.0.0.1", 9))
