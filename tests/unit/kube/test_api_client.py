@@ -61,7 +61,9 @@ BROKEN: dict[str, bytes] = {
     "a body that breaks off": http(BODY[:20], length=len(BODY)),
     "a chunk that breaks off": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
     "a size that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nmoon\r\n",
-    "compression that is none": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+    "compression that is none": (
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx"
+    ),
     "no JSON": http(b"<html>"),
     "no UTF-8": http(b'"\xff"'),
     "null": http(b"null"),
