@@ -44,7 +44,7 @@ class StatusRateLimiter:
     @property
     def seconds(self) -> float:
         """Minimum interval between two writes of a node that has joined, without jitter."""
-        return max(MIN_INTERVAL_SECONDS, self._members / MAX_WRITES_PER_SECOND)
+        return self._interval(MIN_INTERVAL_SECONDS)
 
     def wait_seconds(self, now: float) -> float:
         """Seconds until the next write is allowed; 0: now."""
@@ -80,5 +80,7 @@ class StatusRateLimiter:
         self.written, self._written_at = written, now
 
     def _pause(self, least: float, now: float) -> None:
-        seconds = max(least, self._members / MAX_WRITES_PER_SECOND)
-        self._not_before = now + seconds * self._rng.uniform(1.0, JITTER)
+        self._not_before = now + self._interval(least) * self._rng.uniform(1.0, JITTER)
+
+    def _interval(self, least: float) -> float:
+        return max(least, self._members / MAX_WRITES_PER_SECOND)

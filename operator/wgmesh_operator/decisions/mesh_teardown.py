@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from wgmesh_api.roster import API_VERSION, agent_service_account
+from wgmesh_api.text import shortened
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Apply, Delete, Json, Kind, SetFinalizers
 from wgmesh_operator.decisions.membership.member_release import LEAVE_DEADLINE, plan_member_release
 from wgmesh_operator.decisions.model import AnyMesh, ClusterState, Member
 from wgmesh_operator.decisions.status.conditions import Condition, with_transition_times
-from wgmesh_operator.text import shortened
 
 POD_TERMINATION_DEADLINE = timedelta(seconds=60)
 """Deadline for the termination of agent pods after their DaemonSet is deleted."""

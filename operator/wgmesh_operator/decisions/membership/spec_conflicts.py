@@ -11,9 +11,9 @@ from datetime import datetime
 
 from wgmesh_api.fields import IPNetwork
 from wgmesh_api.resources.mesh import WgMeshSpec
+from wgmesh_api.text import shortened
 from wgmesh_operator.decisions.membership.scheduling import selected
 from wgmesh_operator.decisions.model import AnyMesh, ClusterState, InvalidMesh, Mesh
-from wgmesh_operator.text import shortened
 
 MAX_NAMED = 3
 """How many nodes a conflict names."""

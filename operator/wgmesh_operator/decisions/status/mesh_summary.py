@@ -7,9 +7,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from wgmesh_api.text import shortened
 from wgmesh_operator.decisions.cluster_node import ClusterNode
 from wgmesh_operator.decisions.model import Member
-from wgmesh_operator.text import with_rest
 
 MAX_NAMED = 5
 """How many members or links are named; the rest is counted."""
@@ -31,7 +31,7 @@ class Examples:
         return self.count > 0
 
     def __str__(self) -> str:
-        return with_rest(self.names, self.count - len(self.names))
+        return shortened(self.names, len(self.names), total=self.count)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 
 from wgmesh_api.fields import read_time, write_time
 from wgmesh_api.roster import GROUP, gossip_key_id
+from wgmesh_api.text import shortened
 from wgmesh_operator.decisions import names
 from wgmesh_operator.decisions.actions import Action, Create
 from wgmesh_operator.decisions.entropy import Entropy
@@ -32,7 +33,6 @@ from wgmesh_operator.decisions.trust.secret_manifests import (
     create_secret,
     secret_of_mesh,
 )
-from wgmesh_operator.text import shortened
 
 KEY_BYTES = 32
 KEYRING, DECIDED = "keyring", "since"
